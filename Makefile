@@ -1,0 +1,73 @@
+# Thin names over well-kept tools.  `make` alone lists them.
+#
+# `make demo` and `make test` set up what they need: .venv from requirements/dev.lock, and for the tests Node.js.
+# PYTHON chooses the interpreter of .venv (3.11 or newer), for example: make test PYTHON=python3.13
+
+# The first interpreter that is new enough, else python3, which then says what is wrong.
+PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; \
+	done),python3)
+
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_LOCKS := tests/workflow/harness/node/package-lock.json tests/github/node/package-lock.json
+# Python that runs at a user's or in this repository's tools: strict types.  Tests: looser, see tests/mypy.ini.
+STRICT := template/agent_runtime template/sdk/aimgentix tools hooks benchmarks examples
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A caller's settings must not reach the tools.
+unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
+
+# What is said to this make must not reach the makes of generated repositories.
+ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test tests lint format bench bench-audit lock manifest clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask)
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),--approve)
+
+test: lint tests ## Lint, then run every test
+
+tests: $(VENV)/dev.stamp $(VENV)/node.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
+	@$(ALONE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check format, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(wildcard $(STRICT))
+	@cd backend && ../$(BIN)/mypy --strict app bench
+	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/backend/' tests
+	@MYPYPATH=backend:tests/backend $(BIN)/mypy --config-file tests/mypy.ini tests/backend
+
+format: $(VENV)/dev.stamp ## Format, and mend what can be mended mechanically
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev.stamp ## Measure copy and start-up times side by side with their references
+	@$(BIN)/python benchmarks/run.py
+
+bench-audit: $(VENV)/dev.stamp ## Measure the audit trail beside its peers, half an hour (ARGS="--quick --only exits")
+	@$(ALONE) $(BIN)/python benchmarks/audit/run.py $(ARGS)
+
+lock: $(VENV)/dev.stamp ## Write requirements/*.lock anew from requirements/*.in (UPGRADE=1: newest versions)
+	@for name in dev node; do \
+		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+			requirements/$$name.in --output-file requirements/$$name.lock >/dev/null || exit 1; \
+	done
+
+manifest: $(VENV)/dev.stamp ## Write template/agent_runtime/manifest.json anew, after a change to template-owned files
+	@$(BIN)/python tools/manifest.py
+
+clean: ## Remove everything that was made here, .venv too
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis $(addsuffix node_modules,$(dir $(NODE_LOCKS)))
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/dev.stamp: requirements/dev.lock
+	@$(PYTHON) tools/bootstrap.py environment
+
+$(VENV)/node.stamp: $(VENV)/dev.stamp requirements/node.lock $(NODE_LOCKS)
+	@$(PYTHON) tools/bootstrap.py node

@@ -1,0 +1,1 @@
+"""HTTP: what can be asked, and how it is answered."""

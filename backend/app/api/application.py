@@ -1,0 +1,119 @@
+"""Putting the application together, starting and stopping it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import __version__
+from app.api import health, ingest, openapi, queries
+from app.api.edge import Edge
+from app.api.shortcut import Shortcut
+from app.auth.guard import Guard
+from app.metrics import Metrics
+from app.problems import EXPECTED, answer
+from app.settings import InvalidSettings, Settings, load_settings
+from app.store.base import StoreUnavailable
+from app.store.location import InvalidLocation
+from app.store.retention import keep_retention
+from app.store.schema import WrongSchema
+from app.store.store import Store
+
+log = logging.getLogger("app")
+
+
+class Application:
+    """The ASGI application.
+
+    Everything is opened when the server starts it, not when it is imported. A start that fails says why in one line.
+    """
+
+    def __init__(self) -> None:
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection (ASGI)."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is None:
+            raise RuntimeError("the server has to run the application's lifespan: uvicorn --lifespan on")
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            settings = load_settings()
+            metrics = Metrics()
+            store = Store(settings, metrics)
+            metrics.watch_waiting(lambda: store.waiting_events)
+        except (InvalidSettings, InvalidLocation) as error:
+            await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't start: {error}"})
+            return
+        try:
+            changed = await asyncio.to_thread(store.start)
+        except (WrongSchema, StoreUnavailable) as error:
+            await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't use {store.location}: {error}"})
+            return
+        guard = Guard(store, settings.auth)
+        self._app = build(settings, store, guard, metrics)
+        if changed:
+            log.info("schema brought up to date")
+        await _announce(settings, store, guard)
+        tasks = []
+        if settings.retention_days is not None:
+            tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # The server has finished all requests by now; what they wait for is stored before this returns.
+        await asyncio.to_thread(store.stop)
+        log.info("stopped; all acknowledged events are stored")
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _announce(settings: Settings, store: Store, guard: Guard) -> None:
+    kept = "all events are kept" if settings.retention_days is None else f"kept for {settings.retention_days} days"
+    log.info("AIMgentix backend %s", __version__)
+    log.info("stores in %s; %s", store.location, kept)
+    protection = await guard.describe()
+    log.log(logging.WARNING if settings.auth == "off" else logging.INFO, "%s", protection)
+
+
+def build(settings: Settings, store: Store, guard: Guard, metrics: Metrics) -> ASGIApp:
+    """Return the application around an open store."""
+    app = FastAPI(
+        title="AIMgentix backend",
+        version=__version__,
+        summary="Keeps the audit events of agents.",
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.store = store
+    app.state.guard = guard
+    app.state.metrics = metrics
+    for router in (ingest.router, queries.router, health.router):
+        # Flat, not include_router(): looking through nested routers would cost a request more than all of the storing.
+        app.router.routes.extend(router.routes)
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, answer)
+    app.openapi = openapi.document_of(app)  # type: ignore[method-assign]
+    inner: ASGIApp = Shortcut(app, [route for route in ingest.router.routes if isinstance(route, APIRoute)])
+    if settings.cors_origins:
+        inner = CORSMiddleware(
+            inner,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Content-Encoding"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    return Edge(inner, metrics, access_log=settings.access_log)

@@ -1,0 +1,89 @@
+"""What every request goes through: an id, safe headers, a clock, a log line, and an answer to the unexpected."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.metrics import Metrics
+from app.problems import problem_of, unexpected
+
+log = logging.getLogger("app.request")
+
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+"""Answers are data: no browser is to run, frame, guess at or keep them."""
+
+
+class Edge:
+    """The outermost layer.
+
+    Args:
+        access_log: log every request, rather than those that were refused or failed.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = os.urandom(8).hex()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            # The message of an exception may hold what was sent; the place where it came from does not.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(
+                "a request failed",
+                extra={
+                    "request_id": request_id,
+                    "error": type(error).__name__,
+                    "at": f"{place.filename}:{place.lineno}",
+                },
+            )
+            if status:
+                raise ResponseBroken from None
+            await (problem_of(error) or unexpected()).response()(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, status, time.perf_counter() - started, request_id)
+
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = getattr(scope.get("route"), "path_format", "none")
+        method = scope["method"] if route != "none" else "any"
+        self._metrics.answered(method, route, status, seconds)
+        if self._access_log or status >= 400:
+            entry = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "milliseconds": round(seconds * 1000, 1),
+            }
+            log.log(logging.WARNING if status >= 500 else logging.INFO, "request", extra=entry)
+
+
+class ResponseBroken(Exception):
+    """The answer had begun when something failed; the server ends the connection, so that the client knows."""

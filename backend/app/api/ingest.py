@@ -1,0 +1,87 @@
+"""Taking events in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api import openapi
+from app.api.body import JSON, LINES, media_type, read_body
+from app.auth.guard import Guard
+from app.events.decode import InvalidEvents, Limits, decode_array, decode_lines, decode_one
+from app.metrics import Metrics
+from app.problems import conflicting_events
+from app.settings import Settings
+from app.store.base import Conflicting, Row, Stored
+from app.store.store import Store
+
+router = APIRouter(tags=["ingest"])
+
+
+@router.post("/v1/events", **openapi.POST_EVENT)
+async def post_event(request: Request) -> Response:
+    """Store one event. The answer comes when it is durable.
+
+    An event that is stored already is the same event: the answer is 200 instead of 201.
+    """
+    await _may_write(request)
+    media_type(request, (JSON,))
+    row = (await _receive(request, lines=False, batch=False))[0]
+    stored = await _store(request, [row], batch=False)
+    event_id = UUID(bytes=row.event_id)
+    if stored.stored:
+        return _answer(201, {"event_id": str(event_id), "status": "stored"}, {"Location": f"/v1/events/{event_id}"})
+    return _answer(200, {"event_id": str(event_id), "status": "duplicate"})
+
+
+@router.post("/v1/events/batch", **openapi.POST_BATCH)
+async def post_batch(request: Request) -> Response:
+    """Store many events, one a line or as a JSON array, all or none. The answer comes when they are durable.
+
+    Events that are stored already are the same events, and counted as duplicates. If all are, the answer is 200.
+    """
+    await _may_write(request)
+    lines = media_type(request, (JSON, *LINES)) != JSON
+    rows = await _receive(request, lines=lines, batch=True)
+    stored = await _store(request, rows, batch=True)
+    answer = {"received": len(rows), "stored": stored.stored, "duplicates": stored.duplicates}
+    return _answer(201 if stored.stored else 200, answer)
+
+
+async def _may_write(request: Request) -> None:
+    # Called, not declared: resolving one dependency takes as long as decoding ten events.
+    guard: Guard = request.app.state.guard
+    await guard.require(request, "write")
+
+
+async def _receive(request: Request, *, lines: bool, batch: bool) -> Sequence[Row]:
+    settings: Settings = request.app.state.settings
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
+    limits = Limits(settings.max_event_bytes, settings.max_batch_events)
+    received_at = time.time_ns() // 1000
+    try:
+        if not batch:
+            return [decode_one(body, received_at, limits)]
+        return (decode_lines if lines else decode_array)(body, received_at, limits)
+    except InvalidEvents as error:
+        metrics: Metrics = request.app.state.metrics
+        metrics.refused(413 if error.too_large else 400)
+        raise
+
+
+async def _store(request: Request, rows: Sequence[Row], *, batch: bool) -> Stored:
+    store: Store = request.app.state.store
+    outcome = await store.append(rows)
+    if isinstance(outcome, Conflicting):
+        event_ids = {index: str(UUID(bytes=rows[index].event_id)) for index in outcome.indices[:20]}
+        raise conflicting_events(event_ids, batch=batch)
+    return outcome
+
+
+def _answer(status: int, document: object, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(document), status, headers, JSON)

@@ -1,0 +1,186 @@
+"""The part of the API's description that FastAPI can't see: bodies are read raw and answers written raw, for speed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.body import JSON, LINES
+from app.problems import MEDIA_TYPE
+from app.settings import PACKAGE
+
+Route = dict[str, Any]
+
+SCHEMA_FILE = PACKAGE / "events" / "audit-event.schema.json"
+"""The contract of the event, a copy of the template's `specs/audit-event.schema.json`."""
+
+_EVENT = {"$ref": "#/components/schemas/AuditEvent"}
+
+_REASONS = {
+    400: "Not as it has to be; `errors` says what is wrong with which field.",
+    401: "No API key, or none that is valid.",
+    403: "The API key lacks the scope.",
+    404: "There is no such thing.",
+    408: "The body did not arrive in time.",
+    409: "An event's id belongs to another event. Nothing was stored.",
+    413: "Larger than the limit that `detail` names. Nothing was stored.",
+    415: "The body's type or encoding is not taken.",
+    503: "Not now; the same request may be sent again after `Retry-After` seconds.",
+}
+
+
+def _problems(*statuses: int) -> dict[int, dict[str, Any]]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": _REASONS[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+    }
+
+
+def _answer(description: str, schema: dict[str, Any], media_type: str = JSON) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _object(**members: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": members, "required": list(members)}
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_SEQ = {"type": "integer", "minimum": 1}
+
+_ONE = _object(event_id={"type": "string", "format": "uuid"}, status={"enum": ["stored", "duplicate"]})
+_MANY = _object(received=_COUNT, stored=_COUNT, duplicates=_COUNT)
+_PAGE = _object(
+    events={"type": "array", "items": {"$ref": "#/components/schemas/StoredEvent"}},
+    next={"type": ["string", "null"], "description": "what to send as `cursor` for the next page; null: there is none"},
+)
+_GAPS = _object(
+    trace_id=_TEXT,
+    events=_COUNT,
+    events_without_position=_COUNT,
+    missing=_COUNT,
+    streams={
+        "type": "array",
+        "items": _object(
+            stream=_TEXT,
+            last=_SEQ,
+            received=_COUNT,
+            expired_through=_COUNT,
+            missing_count=_COUNT,
+            missing={"type": "array", "items": _object(first=_SEQ, last=_SEQ)},
+            forked={"type": "array", "items": _SEQ},
+        ),
+    },
+)
+
+_INGEST = _problems(400, 401, 403, 408, 409, 413, 415, 503)
+_LINES_SCHEMA = {"type": "string", "description": "one event as JSON a line"}
+
+POST_EVENT: Route = {
+    "status_code": 201,
+    "responses": {201: _answer("Stored.", _ONE), 200: _answer("Stored already.", _ONE), **_INGEST},
+    "openapi_extra": _body({JSON: {"schema": _EVENT}}),
+}
+POST_BATCH: Route = {
+    "status_code": 201,
+    "responses": {201: _answer("Stored.", _MANY), 200: _answer("All stored already.", _MANY), **_INGEST},
+    "openapi_extra": _body(
+        {JSON: {"schema": {"type": "array", "items": _EVENT, "minItems": 1}}}
+        | {lines: {"schema": _LINES_SCHEMA} for lines in LINES}
+    ),
+}
+GET_EVENTS: Route = {"responses": {200: _answer("A page of events.", _PAGE), **_problems(400, 401, 403, 503)}}
+GET_EVENT: Route = {
+    "responses": {
+        200: _answer("The event.", {"$ref": "#/components/schemas/StoredEvent"}),
+        **_problems(400, 401, 403, 404, 503),
+    }
+}
+GET_GAPS: Route = {"responses": {200: _answer("What is missing.", _GAPS), **_problems(400, 401, 403, 503)}}
+GET_EXPORT: Route = {
+    "responses": {
+        200: {
+            "description": "The events.",
+            "content": {"application/x-ndjson": {"schema": _TEXT}, "text/csv": {"schema": _TEXT}},
+        },
+        **_problems(400, 401, 403, 503),
+    }
+}
+GET_ROOT: Route = {"responses": {200: _answer("What this is.", _object(name=_TEXT, status=_TEXT, version=_TEXT))}}
+GET_HEALTH: Route = {"responses": {200: _answer("Alive.", _object(status=_TEXT))}}
+GET_READY: Route = {"responses": {200: _answer("Ready.", _object(status=_TEXT)), **_problems(503)}}
+GET_METRICS: Route = {
+    "responses": {200: _answer("Metrics.", _TEXT, "text/plain"), **_problems(401, 403, 503)},
+}
+
+_PROBLEM = {
+    "type": "object",
+    "description": "What is wrong (RFC 9457).",
+    "properties": {
+        "type": {"type": "string", "description": "what kind of problem, stable"},
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "for people"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "field": {"type": "string", "description": "the member or parameter at fault"},
+                    "detail": _TEXT,
+                    "index": {"type": "integer", "description": "position of the event in the batch, from 0"},
+                    "line": {"type": "integer", "description": "line of the body, from 1"},
+                    "event_id": _TEXT,
+                },
+                "required": ["detail"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+
+
+@cache
+def _event_schema() -> dict[str, Any]:
+    text = SCHEMA_FILE.read_text(encoding="utf-8").replace('"#/$defs/', '"#/components/schemas/AuditEvent/$defs/')
+    schema: dict[str, Any] = json.loads(text)
+    return {name: value for name, value in schema.items() if name not in ("$schema", "$id")}
+
+
+def _stored_event_schema() -> dict[str, Any]:
+    schema = _event_schema()
+    received = {"type": "string", "format": "date-time", "description": "when the backend got it, by its own clock"}
+    return schema | {
+        "properties": schema["properties"] | {"received_at": received},
+        "required": [*schema["required"], "received_at"],
+    }
+
+
+def document_of(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """Return a function that describes the API, for FastAPI to serve."""
+
+    @cache
+    def document() -> dict[str, Any]:
+        whole = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schemas = whole["components"]["schemas"]
+        for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of errors is not used here
+            schemas.pop(unused, None)
+        schemas |= {"AuditEvent": _event_schema(), "StoredEvent": _stored_event_schema(), "Problem": _PROBLEM}
+        whole["components"]["securitySchemes"] = {"ApiKey": {"type": "http", "scheme": "bearer"}}
+        for path, operations in whole["paths"].items():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                if path.startswith("/v1") or path == "/metrics":
+                    operation["security"] = [{"ApiKey": []}]
+        return whole
+
+    return document

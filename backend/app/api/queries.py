@@ -1,0 +1,247 @@
+"""Giving events out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import Response, StreamingResponse
+
+from app.api import openapi
+from app.api.body import JSON
+from app.auth.guard import MayRead
+from app.events import model, render
+from app.events.cursor import InvalidCursor, decode_cursor, encode_cursor
+from app.events.gaps import StreamGaps, stream_gaps
+from app.problems import Problem, bad_parameter
+from app.store.base import ReadConnection
+from app.store.queries import (
+    Filter,
+    Order,
+    Place,
+    StoredEvent,
+    count_without_stream,
+    select_event,
+    select_forks,
+    select_holes,
+    select_page,
+    select_streams,
+)
+from app.store.store import Store
+
+
+class TextConvertor(Convertor[str]):
+    """Any text in a path, slashes and line breaks too: ids may hold every character."""
+
+    regex = r"[\s\S]+"
+
+    def convert(self, value: str) -> str:
+        """Return the text itself."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the text itself."""
+        return value
+
+
+register_url_convertor("text", TextConvertor())
+
+router = APIRouter(tags=["query"])
+
+MAX_LIMIT = 1000
+_EXPORT_PAGE = 1000
+_MAX_STREAMS = 200
+_MAX_RANGES = 100
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain U+0000")
+    return text
+
+
+def _instant(value: object) -> object:
+    """Return the instant of a query parameter; a `+` that was not escaped arrives as a space."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return model.microseconds(value.replace(" ", "+"))
+    except ValueError:
+        raise ValueError(model.RULES["timestamp"]) from None
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=model.MAX_ID), AfterValidator(_without_nul)]
+LongText = Annotated[str, Field(min_length=1, max_length=model.MAX_RESOURCE), AfterValidator(_without_nul)]
+Moment = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+PathText = Annotated[ShortText, Path()]
+
+
+class Narrowing(BaseModel):
+    """Which events of those that the path names are wanted. An unknown parameter is refused, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    actor: model.Actor | None = None
+    action_type: model.ActionType | None = None
+    resource: LongText | None = None
+    status: model.Status | None = None
+    since: Annotated[Moment | None, Field(description="earliest `timestamp`, inclusive (RFC 3339)")] = None
+    until: Annotated[Moment | None, Field(description="latest `timestamp`, exclusive (RFC 3339)")] = None
+
+    def filter(self, *, agent: str | None = None, trace: str | None = None) -> Filter:
+        """Return the filter for the store."""
+        return Filter(
+            agent, trace, self.actor, self.action_type, self.resource, self.status, self.since, self.until
+        )  # fmt: skip
+
+
+class Newest(Narrowing):
+    """A page of a list, the newest events first unless said otherwise."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="most events in one answer")] = 100
+    cursor: Annotated[str | None, Field(max_length=100, description="`next` of the answer before")] = None
+    order: Order = "desc"
+
+
+class Oldest(Newest):
+    """A page of a list, the oldest events first unless said otherwise."""
+
+    order: Order = "asc"
+
+
+class Everything(Newest):
+    """A page of the list of all events."""
+
+    agent_instance_id: ShortText | None = None
+    trace_id: ShortText | None = None
+
+
+class Export(Narrowing):
+    """All events, oldest first."""
+
+    agent_instance_id: ShortText | None = None
+    trace_id: ShortText | None = None
+    format: Literal["ndjson", "csv"] = "ndjson"
+
+
+@router.get("/v1/events", **openapi.GET_EVENTS)
+async def get_events(request: Request, query: Annotated[Everything, Query()], _: MayRead) -> Response:
+    """List events by time, newest first."""
+    return await _page(request, query, query.filter(agent=query.agent_instance_id, trace=query.trace_id))
+
+
+@router.get("/v1/agents/{agent_instance_id:text}/events", **openapi.GET_EVENTS)
+async def get_agent_events(
+    request: Request, agent_instance_id: PathText, query: Annotated[Newest, Query()], _: MayRead
+) -> Response:
+    """List what one agent did, newest first."""
+    return await _page(request, query, query.filter(agent=agent_instance_id))
+
+
+@router.get("/v1/traces/{trace_id:text}/events", **openapi.GET_EVENTS)
+async def get_trace_events(
+    request: Request, trace_id: PathText, query: Annotated[Oldest, Query()], _: MayRead
+) -> Response:
+    """List what happened in one trace, from the beginning."""
+    return await _page(request, query, query.filter(trace=trace_id))
+
+
+@router.get("/v1/events/{event_id:uuid}", **openapi.GET_EVENT)
+async def get_event(request: Request, event_id: UUID, _: MayRead) -> Response:
+    """Return one event."""
+    store: Store = request.app.state.store
+    wanted = store.encode_id(event_id.bytes)
+    event = await store.read(lambda connection: select_event(connection, wanted))
+    if event is None:
+        raise Problem(404, "not-found", "Not found", "there is no event with this id")
+    return Response(render.event_json(event), media_type=JSON)
+
+
+@router.get("/v1/traces/{trace_id:text}/gaps", **openapi.GET_GAPS)
+async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Response:
+    """Tell which sequence numbers are missing, for every journal stream that the trace's events came by.
+
+    A stream is looked at as a whole, with its events of other traces. What is missing after a stream's last event can't
+    be known from here: the journal itself, or a trace's terminal event, tells.
+    """
+    store: Store = request.app.state.store
+
+    def read(connection: ReadConnection) -> tuple[int, int, list[StreamGaps]]:
+        events, unplaced = count_without_stream(connection, trace_id)
+        streams = []
+        for summary in select_streams(connection, trace_id, _MAX_STREAMS):
+            holes = select_holes(connection, summary.stream, summary.expired_through, _MAX_RANGES)
+            forks = select_forks(connection, summary.stream, _MAX_RANGES)
+            streams.append(stream_gaps(summary, holes, forks))
+        return events, unplaced, streams
+
+    events, unplaced, streams = await store.read(read)
+    document = {
+        "trace_id": trace_id,
+        "events": events,
+        "events_without_position": unplaced,
+        "missing": sum(stream.missing_count for stream in streams),
+        "streams": [
+            {
+                "stream": stream.stream,
+                "last": stream.last,
+                "received": stream.received,
+                "expired_through": stream.expired_through,
+                "missing_count": stream.missing_count,
+                "missing": [{"first": first, "last": last} for first, last in stream.missing],
+                "forked": stream.forked,
+            }
+            for stream in streams
+        ],
+    }
+    return Response(msgspec.json.encode(document), media_type=JSON)
+
+
+@router.get("/v1/export", **openapi.GET_EXPORT)
+async def export(request: Request, query: Annotated[Export, Query()], _: MayRead) -> Response:
+    """Return all events that the filters select, oldest first, as a download.
+
+    Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP.
+    """
+    store: Store = request.app.state.store
+    wanted = query.filter(agent=query.agent_instance_id, trace=query.trace_id)
+    first = await store.read(lambda connection: select_page(connection, wanted, "asc", None, _EXPORT_PAGE))
+    as_csv = query.format == "csv"
+    return StreamingResponse(
+        _export(store, wanted, first, as_csv=as_csv),
+        media_type="text/csv; charset=utf-8" if as_csv else "application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="events.{query.format}"'},
+    )
+
+
+async def _export(store: Store, wanted: Filter, first: Sequence[StoredEvent], *, as_csv: bool) -> AsyncIterator[bytes]:
+    if as_csv:
+        yield render.csv_header()
+    events = first
+    while events:
+        yield render.csv_rows(events) if as_csv else render.lines(events)
+        if len(events) < _EXPORT_PAGE:
+            return
+        after = events[-1].place
+        events = await store.read(partial(select_page, wanted=wanted, order="asc", after=after, limit=_EXPORT_PAGE))
+
+
+async def _page(request: Request, query: Newest, wanted: Filter) -> Response:
+    after: Place | None = None
+    if query.cursor is not None:
+        try:
+            after = decode_cursor(query.cursor, query.order)
+        except InvalidCursor as error:
+            raise bad_parameter("cursor", str(error)) from None
+    store: Store = request.app.state.store
+    limit = query.limit
+    events = await store.read(lambda connection: select_page(connection, wanted, query.order, after, limit + 1))
+    shown = events[:limit]
+    following = encode_cursor(shown[-1].place, query.order) if len(events) > limit else None
+    return Response(render.page_json(shown, following), media_type=JSON)

@@ -1,0 +1,133 @@
+"""Deciding on one request: is this caller allowed to do that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+
+from app.auth.keys import ApiKey, Scope, digest, is_wellformed
+from app.problems import Problem
+from app.store.keys import any_key, find_key
+from app.store.store import Store
+
+Mode = Literal["auto", "required", "off"]
+
+CACHE_SECONDS = 5.0
+"""How long a key that was revoked may still be taken, and how long a first key may go unnoticed."""
+
+_MOST_CACHED = 1024
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+@dataclass(frozen=True)
+class _Cached:
+    key: ApiKey | None
+    until: float
+
+
+class Guard:
+    """Knows who may do what.
+
+    In the mode `auto` every caller needs a key, but as long as no key was ever made, callers on this machine are served
+    without one: a first try needs no set-up, and nothing is open to the network.
+    """
+
+    def __init__(self, store: Store, mode: Mode) -> None:
+        self._store = store
+        self._mode = mode
+        self._cache: dict[str, _Cached] = {}
+        self._keys_exist = False
+        self._keys_checked = float("-inf")
+
+    async def describe(self) -> str:
+        """Return one line on who is served, for the start of the process."""
+        if self._mode == "off":
+            return "NOT PROTECTED: everybody who reaches this port may read and write (AIMGENTIX_AUTH=off)"
+        if await self._any_key():
+            return "protected: callers need an API key"
+        create = "create one with `python -m app keys create --name NAME --scope write`"
+        if self._mode == "required":
+            return f"protected: callers need an API key, but there is none yet; {create}"
+        return f"callers on this machine need no API key, all others are refused as long as there is none; {create}"
+
+    async def require(self, request: Request, scope: Scope) -> None:
+        """Do nothing if the caller may use what needs `scope`.
+
+        Raises:
+            Problem: 401 or 403, saying what is missing.
+        """
+        if self._mode == "off":
+            return
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            if self._mode == "auto" and _is_local(request) and not await self._any_key():
+                return
+            raise _unauthorized("an API key is needed: send `Authorization: Bearer aim_…`")
+        scheme, _, credentials = authorization.partition(" ")
+        credentials = credentials.strip()
+        if scheme.lower() != "bearer" or not is_wellformed(credentials):
+            raise _unauthorized("the Authorization header holds no API key: send `Authorization: Bearer aim_…`")
+        key = await self._find(digest(credentials))
+        if key is None or not key.is_valid(time.time_ns() // 1000):
+            raise _unauthorized("the API key is unknown, revoked or expired")
+        if scope not in key.scopes:
+            raise Problem(403, "forbidden", "Forbidden", f"the API key lacks the scope {scope}")
+
+    async def _find(self, key_digest: str) -> ApiKey | None:
+        now = time.monotonic()
+        cached = self._cache.get(key_digest)
+        if cached is not None and now < cached.until:
+            return cached.key
+        key = await self._store.read_keys(lambda connection: find_key(connection, key_digest))
+        if len(self._cache) >= _MOST_CACHED:
+            self._cache.clear()
+        self._cache[key_digest] = _Cached(key, now + CACHE_SECONDS)
+        return key
+
+    async def _any_key(self) -> bool:
+        now = time.monotonic()
+        if not self._keys_exist and now - self._keys_checked > CACHE_SECONDS:
+            self._keys_exist = await self._store.read_keys(any_key)
+            self._keys_checked = now
+        return self._keys_exist
+
+
+def _is_local(request: Request) -> bool:
+    """Tell whether the request was made on this machine, by a program rather than through a proxy.
+
+    The Host header has to name this machine too: a web page elsewhere can make a browser here send requests to a name
+    of its own that resolves to a loopback address.
+    """
+    if request.client is None or any(name in request.headers for name in _FORWARDING_HEADERS):
+        return False
+    try:
+        loopback = ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+    host = request.headers.get("host", "").lower()
+    name = host if host.endswith("]") else host.rsplit(":", 1)[0]
+    return loopback and name in _LOOPBACK_NAMES
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(
+        401, "unauthorized", "Unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="AIMgentix"'}
+    )
+
+
+def _require(scope: Scope) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        guard: Guard = request.app.state.guard
+        await guard.require(request, scope)
+
+    return check
+
+
+MayRead = Annotated[None, Depends(_require("read"))]
+MaySeeMetrics = Annotated[None, Depends(_require("metrics"))]

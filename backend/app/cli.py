@@ -1,0 +1,139 @@
+"""Commands for operators: `python -m app …`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.auth.keys import SCOPES, ApiKey, new_key
+from app.events.model import timestamp_of
+from app.settings import InvalidSettings, load_settings
+from app.store.base import Database, StoreUnavailable
+from app.store.keys import INSERT_KEY, REVOKE_KEY, key_parameters, list_keys
+from app.store.location import InvalidLocation, Location, SqliteFile, parse_location
+from app.store.opening import open_database
+from app.store.retention import BATCH, DAY_US
+from app.store.schema import WrongSchema, prepare
+
+
+class Refused(Exception):
+    """A command that can't be carried out; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 1 not done, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_settings()
+        location = parse_location(settings.database_url)
+        database = open_database(location)
+        changed = prepare(database, migrate=settings.migrate_on_start or options.command == "migrate")
+        match options.command:
+            case "migrate":
+                print(f"{location}: {'brought up to date' if changed else 'is up to date'}")
+            case "keys":
+                _keys(database, options)
+            case "purge":
+                _purge(database, options.older_than_days)
+            case _:
+                _backup(location, options.file)
+    except (InvalidSettings, InvalidLocation, StoreUnavailable, WrongSchema, Refused) as error:
+        print(f"aimgentix: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app", description="Look after the AIMgentix backend.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    keys = commands.add_parser("keys", help="make, list and revoke API keys").add_subparsers(
+        dest="action", required=True
+    )
+    create = keys.add_parser("create", help="make a key and show it, once")
+    create.add_argument("--name", required=True, help="what it is for")
+    create.add_argument("--scope", action="append", required=True, choices=SCOPES, help="may be given several times")
+    create.add_argument("--expires-in-days", type=_positive, metavar="N")
+    keys.add_parser("list", help="show all keys, without their secrets")
+    revoke = keys.add_parser("revoke", help="make a key useless")
+    revoke.add_argument("key_id")
+    commands.add_parser("migrate", help="bring the store's schema up to date")
+    purge = commands.add_parser("purge", help="delete old events now")
+    purge.add_argument("--older-than-days", type=_positive, required=True, metavar="N")
+    backup = commands.add_parser("backup", help="copy a SQLite store that is in use")
+    backup.add_argument("file", type=Path)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _keys(database: Database, options: argparse.Namespace) -> None:
+    now = time.time_ns() // 1000
+    if options.action == "create":
+        if not options.name.isprintable() or not 0 < len(options.name) <= 100:
+            raise Refused("the name of a key has 1 to 100 printable characters")
+        expires_at = None if options.expires_in_days is None else now + options.expires_in_days * DAY_US
+        key, kept = new_key(options.name, tuple(dict.fromkeys(options.scope)), now, expires_at)
+        database.execute(INSERT_KEY, key_parameters(kept))
+        print(key)
+        print("This is shown once; only its hash is stored. From now on callers need a key.", file=sys.stderr)
+    elif options.action == "revoke":
+        if not database.execute(REVOKE_KEY, (now, options.key_id)):
+            raise Refused(f"there is no key {options.key_id} that could be revoked")
+        print(f"{options.key_id} is revoked; running backends notice within seconds")
+    else:
+        connection = database.connect_reader()
+        try:
+            for kept in list_keys(connection):
+                print(f"{kept.key_id}  {','.join(kept.scopes):18} {_state(kept, now):32} {kept.name}")
+        finally:
+            connection.close()
+
+
+def _state(key: ApiKey, now: int) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {_minute(key.revoked_at)}"
+    if key.expires_at is not None:
+        return f"{'expired' if now >= key.expires_at else 'expires'} {_minute(key.expires_at)}"
+    return f"since {_minute(key.created_at)}"
+
+
+def _minute(instant: int) -> str:
+    return f"{timestamp_of(instant)[:16]}Z"
+
+
+def _purge(database: Database, days: int) -> None:
+    before = time.time_ns() // 1000 - days * DAY_US
+    connection = database.connect_writer()
+    total = 0
+    try:
+        while True:
+            connection.begin()
+            deleted = connection.purge(before, BATCH)
+            connection.commit()
+            total += deleted
+            if deleted < BATCH:
+                break
+    finally:
+        connection.rollback()
+        connection.close()
+    print(f"{total} events deleted")
+
+
+def _backup(location: Location, target: Path) -> None:
+    if not isinstance(location, SqliteFile):
+        raise Refused("this copies SQLite stores; use pg_dump for PostgreSQL")
+    from app.store.sqlite import SqliteDatabase
+
+    try:
+        SqliteDatabase(location.path, 0).copy_to(target)
+    except OSError as error:
+        raise Refused(f"{target}: {error.strerror}") from None
+    print(f"{location} copied to {target}")

@@ -1,0 +1,1 @@
+"""Audit events: what they are, how they arrive and how they are shown. Nothing here does I/O."""

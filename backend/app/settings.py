@@ -1,0 +1,95 @@
+"""What an operator can set, each by one environment variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class InvalidSettings(ValueError):
+    """An environment variable has a value that can't be used; the message names it."""
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Every name is `AIMGENTIX_` and the field in capitals, but for `DATABASE_URL`."""
+
+    model_config = SettingsConfigDict(env_prefix="AIMGENTIX_", frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: str = Field(default="sqlite:///aimgentix.db", validation_alias="DATABASE_URL")
+    """Where events are kept: `sqlite:///file`, `sqlite:////absolute/file` or `postgresql://user@host/name`."""
+
+    migrate_on_start: bool = True
+    """Bring the store's schema up to date when starting; else refuse to start on an old one."""
+
+    auth: Literal["auto", "required", "off"] = "auto"
+    """`auto`: callers need a key, but while no key exists callers on this machine are served without one."""
+
+    retention_days: int | None = Field(default=None, ge=1, le=36500)
+    """Delete events this many days after they were received; unset: keep everything."""
+
+    max_body_bytes: int = Field(default=8 * MIB, ge=1024, le=256 * MIB)
+    """Largest request body, counted after decompression."""
+
+    max_event_bytes: int = Field(default=256 * 1024, ge=1024, le=16 * MIB)
+    """Largest single event."""
+
+    max_batch_events: int = Field(default=5000, ge=1, le=100_000)
+    """Most events in one request."""
+
+    max_queued_events: int = Field(default=50_000, ge=1)
+    """Events that may wait for the store before further ones are refused with 503."""
+
+    max_queued_bytes: int = Field(default=64 * MIB, ge=1024)
+    """Bytes that may wait for the store before further ones are refused with 503."""
+
+    store_timeout_seconds: float = Field(default=15.0, gt=0, le=300)
+    """How long a request waits for its commit before it is answered with 503."""
+
+    query_timeout_seconds: float = Field(default=5.0, gt=0, le=300)
+    """How long one query may run before it is given up."""
+
+    body_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
+    """How long a client may take to send a body."""
+
+    readers: int = Field(default=4, ge=1, le=64)
+    """Connections that answer queries."""
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    """Origins whose pages may call the API, comma separated; none by default."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto`: text on a terminal, JSON lines elsewhere."""
+
+    access_log: bool = False
+    """Log every request, not only the refused and failed ones."""
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        InvalidSettings: a value can't be used.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False))
+        raise InvalidSettings(faults) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    name = str(location[0])
+    return name if name == "DATABASE_URL" else f"AIMGENTIX_{name.upper()}"
+
+
+PACKAGE = Path(__file__).resolve().parent

@@ -1,0 +1,1 @@
+"""Where events are kept: one writer, several readers, SQLite or PostgreSQL."""

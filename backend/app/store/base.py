@@ -1,0 +1,150 @@
+"""What a store is made of, whichever database is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+
+class Row(NamedTuple):
+    """One event as it is stored. The fields are the columns of `events`, in the order in which they are written.
+
+    Times are microseconds since 1970-01-01T00:00:00Z. `body` is the event as JSON on one line.
+    """
+
+    event_id: bytes
+    occurred_at: int
+    received_at: int
+    agent_instance_id: str
+    trace_id: str
+    actor: str
+    action_type: str
+    resource: str
+    status: str
+    stream: str | None
+    seq: int | None
+    body: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A batch is durable.
+
+    Attributes:
+        stored: how many of its events are new.
+        duplicates: how many were there already, with the same content.
+    """
+
+    stored: int
+    duplicates: int
+
+
+@dataclass(frozen=True)
+class Conflicting:
+    """Nothing of a batch was stored.
+
+    Attributes:
+        indices: which of its events carry the id of another event with other content.
+    """
+
+    indices: tuple[int, ...]
+
+
+Outcome = Stored | Conflicting
+
+
+class StoreUnavailable(Exception):
+    """The store can't take or give events now; trying again later is right.
+
+    Attributes:
+        reason: one line for people, without event contents or passwords.
+        retry_after: seconds.
+    """
+
+    def __init__(self, reason: str, retry_after: int = 1) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Contention(Exception):
+    """The database gave this transaction up in favour of another one; the same again at once is right."""
+
+
+class QueryTimeout(Exception):
+    """The query looked at more events than its time allowed."""
+
+
+class WriteConnection(Protocol):
+    """A connection that stores. Used by one thread at a time. Methods raise StoreUnavailable and Contention."""
+
+    def begin(self) -> None:
+        """Start a transaction."""
+
+    def insert(self, rows: Sequence[Row]) -> int:
+        """Insert the rows whose `event_id` is not there yet; return how many."""
+
+    def existing(self, event_ids: Sequence[bytes]) -> dict[bytes, str]:
+        """Return the bodies of those of the given events that are there."""
+
+    def purge(self, before: int, limit: int) -> int:
+        """Delete the oldest events received before the time `before` (µs), at most `limit`; return how many."""
+
+    def commit(self) -> None:
+        """Make the transaction durable."""
+
+    def rollback(self) -> None:
+        """Undo the transaction; never raises."""
+
+    def close(self) -> None:
+        """Give the connection up; never raises."""
+
+
+class ReadConnection(Protocol):
+    """A connection that answers queries. Used by one thread at a time."""
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that `sql`, with `?` for parameters, selects.
+
+        Raises:
+            QueryTimeout: it took too long.
+            StoreUnavailable: the database did not answer.
+        """
+
+    def close(self) -> None:
+        """Give the connection up; never raises."""
+
+
+class Database(Protocol):
+    """One database. Every method raises StoreUnavailable when it does not answer."""
+
+    def create(self) -> None:
+        """Bring the database into being, where that is not an administrator's work."""
+
+    def revision(self) -> str | None:
+        """Return the revision of its schema, or None when it has none yet."""
+
+    def engine(self) -> Engine:
+        """Return it as SQLAlchemy sees it, for migrations."""
+
+    def lock(self, connection: Connection) -> None:
+        """Begin, on a connection of `engine`, the transaction of a migration: one process at a time."""
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Run one statement, with `?` for parameters, on a connection of its own; return how many rows it changed."""
+
+    def connect_writer(self) -> WriteConnection:
+        """Open a connection that stores."""
+
+    def connect_reader(self) -> ReadConnection:
+        """Open a connection that answers queries."""
+
+    def encode_id(self, event_id: bytes) -> object:
+        """Return an event id as a query parameter."""
+
+    def free_bytes(self) -> int | None:
+        """Return the room left on the disk that the events go to, or None when that is not known here."""

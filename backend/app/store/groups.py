@@ -1,0 +1,82 @@
+"""Storing several batches in one transaction, each of them whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from app.events.sameness import same_content
+from app.store.base import Conflicting, Outcome, Row, Stored, StoreUnavailable, WriteConnection
+
+Batch = Sequence[Row]
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """What is to be done with a group of batches.
+
+    Attributes:
+        new: rows to insert, in the order in which they came.
+        outcomes: what becomes of each batch once they are inserted.
+    """
+
+    new: list[Row]
+    outcomes: list[Outcome]
+
+
+def sort_out(batches: Sequence[Batch], known: Mapping[bytes, str]) -> Sorted:
+    """Separate new events from duplicates and conflicts.
+
+    Args:
+        batches: in the order in which they came; of two events with one id the first counts.
+        known: the bodies of the events that are stored already, by id.
+    """
+    bodies = dict(known)
+    new: list[Row] = []
+    outcomes: list[Outcome] = []
+    for batch in batches:
+        fresh: dict[bytes, Row] = {}
+        conflicts: list[int] = []
+        for index, row in enumerate(batch):
+            earlier = fresh[row.event_id].body if row.event_id in fresh else bodies.get(row.event_id)
+            if earlier is None:
+                fresh[row.event_id] = row
+            elif not same_content(earlier, row.body):
+                conflicts.append(index)
+        if conflicts:
+            outcomes.append(Conflicting(tuple(conflicts)))
+            continue
+        new.extend(fresh.values())
+        bodies.update((event_id, row.body) for event_id, row in fresh.items())
+        outcomes.append(Stored(len(fresh), len(batch) - len(fresh)))
+    return Sorted(new, outcomes)
+
+
+def commit_group(connection: WriteConnection, batches: Sequence[Batch]) -> list[Outcome]:
+    """Store `batches` in one transaction and return what became of each, in order, once they are durable.
+
+    Nearly always every event is new, so that is tried first. When it turns out otherwise, the transaction is undone and
+    the batches are sorted out against what is stored. Another process may store one of the same events in between;
+    then the sorting is done again.
+
+    Raises:
+        StoreUnavailable, Contention: nothing is stored, or nobody knows whether it is; trying again is safe.
+    """
+    rows = list(chain.from_iterable(batches))
+    connection.begin()
+    if connection.insert(rows) == len(rows):
+        connection.commit()
+        return [Stored(len(batch), 0) for batch in batches]
+    connection.rollback()
+    event_ids = list({row.event_id for row in rows})
+    for _ in range(_ATTEMPTS):
+        connection.begin()
+        todo = sort_out(batches, connection.existing(event_ids))
+        if not todo.new or connection.insert(todo.new) == len(todo.new):
+            connection.commit()
+            return todo.outcomes
+        connection.rollback()
+    raise StoreUnavailable("other processes keep storing the same events")

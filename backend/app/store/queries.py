@@ -1,0 +1,160 @@
+"""The questions that the store answers. All SQL here runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from app.store.base import ReadConnection
+
+Order = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events are wanted; None: any.
+
+    Attributes:
+        since: earliest `occurred_at`, inclusive, in microseconds since 1970.
+        until: latest `occurred_at`, exclusive.
+    """
+
+    agent_instance_id: str | None = None
+    trace_id: str | None = None
+    actor: str | None = None
+    action_type: str | None = None
+    resource: str | None = None
+    status: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class Place(NamedTuple):
+    """Where an event stands in the order of events: by time, and then by arrival."""
+
+    occurred_at: int
+    position: int
+
+
+class StoredEvent(NamedTuple):
+    """An event as it comes out of the store."""
+
+    place: Place
+    received_at: int
+    body: str
+
+
+def select_page(
+    connection: ReadConnection, wanted: Filter, order: Order, after: Place | None, limit: int
+) -> list[StoredEvent]:
+    """Return the first `limit` events after `after` in the given order."""
+    sql, parameters = page_query(wanted, order, after, limit)
+    return [
+        StoredEvent(Place(occurred_at, position), received_at, body)
+        for occurred_at, position, received_at, body in connection.fetch(sql, parameters)
+    ]
+
+
+def page_query(wanted: Filter, order: Order, after: Place | None, limit: int) -> tuple[str, list[Any]]:
+    """Return the SQL of `select_page` and its parameters."""
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    for column in ("agent_instance_id", "trace_id", "actor", "action_type", "resource", "status"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            parameters.append(value)
+    if wanted.status is not None and wanted.status != "success":
+        conditions.append("status <> 'success'")  # what the index of the unusual is defined by
+    for bound, comparison in ((wanted.since, ">="), (wanted.until, "<")):
+        if bound is not None:
+            conditions.append(f"occurred_at {comparison} ?")
+            parameters.append(bound)
+    if after is not None:
+        conditions.append(f"(occurred_at, position) {'>' if order == 'asc' else '<'} (?, ?)")
+        parameters.extend(after)
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    sql = f"""
+        SELECT occurred_at, position, received_at, body FROM events {where}
+        ORDER BY occurred_at {order}, position {order} LIMIT ?
+    """  # noqa: S608  fixed names and marks only
+    return sql, [*parameters, limit]
+
+
+def select_event(connection: ReadConnection, event_id: object) -> StoredEvent | None:
+    """Return the event with this id, as `Database.encode_id` gives it, or None."""
+    rows = connection.fetch(
+        "SELECT occurred_at, position, received_at, body FROM events WHERE event_id = ?", (event_id,)
+    )
+    if not rows:
+        return None
+    occurred_at, position, received_at, body = rows[0]
+    return StoredEvent(Place(occurred_at, position), received_at, body)
+
+
+class StreamSummary(NamedTuple):
+    """What the store knows of one journal stream, over all traces.
+
+    Attributes:
+        expired_through: highest sequence number that retention deleted, or 0. Numbers up to it count no more.
+        first: lowest stored sequence number beyond that, or None.
+        last: highest stored sequence number.
+        received: how many different sequence numbers beyond `expired_through` are stored.
+    """
+
+    stream: str
+    expired_through: int
+    first: int | None
+    last: int
+    received: int
+
+
+def select_streams(connection: ReadConnection, trace_id: str, limit: int) -> list[StreamSummary]:
+    """Return the streams that events of this trace came by, at most `limit`."""
+    rows = connection.fetch(
+        """
+        SELECT stream, expired_through, min(CASE WHEN seq > expired_through THEN seq END), max(seq),
+               count(DISTINCT CASE WHEN seq > expired_through THEN seq END)
+        FROM (
+            SELECT events.stream, events.seq, coalesce(expired_streams.through_seq, 0) AS expired_through
+            FROM (SELECT DISTINCT stream FROM events WHERE trace_id = ? AND stream IS NOT NULL) AS mentioned
+            JOIN events ON events.stream = mentioned.stream
+            LEFT JOIN expired_streams ON expired_streams.stream = mentioned.stream
+        ) AS placed
+        GROUP BY stream, expired_through ORDER BY stream LIMIT ?
+        """,
+        (trace_id, limit),
+    )
+    return [StreamSummary(*row) for row in rows]
+
+
+def select_holes(connection: ReadConnection, stream: str, after: int, limit: int) -> list[tuple[int, int]]:
+    """Return the ranges of sequence numbers beyond `after`, both ends included, that lie between stored ones.
+
+    Args:
+        limit: how many ranges to return at most.
+    """
+    rows: Sequence[tuple[Any, ...]] = connection.fetch(
+        """
+        SELECT seq + 1, following - 1
+        FROM (SELECT seq, lead(seq) OVER (ORDER BY seq) AS following FROM events WHERE stream = ? AND seq > ?) AS steps
+        WHERE following > seq + 1 ORDER BY seq LIMIT ?
+        """,
+        (stream, after, limit),
+    )
+    return [(first, last) for first, last in rows]
+
+
+def select_forks(connection: ReadConnection, stream: str, limit: int) -> list[int]:
+    """Return sequence numbers of the stream that more than one event claims, at most `limit`."""
+    rows = connection.fetch(
+        "SELECT seq FROM events WHERE stream = ? GROUP BY seq HAVING count(*) > 1 ORDER BY seq LIMIT ?", (stream, limit)
+    )
+    return [seq for (seq,) in rows]
+
+
+def count_without_stream(connection: ReadConnection, trace_id: str) -> tuple[int, int]:
+    """Return how many events this trace has, and how many of them came without a journal position."""
+    ((events, placed),) = connection.fetch("SELECT count(*), count(stream) FROM events WHERE trace_id = ?", (trace_id,))
+    return events, events - placed

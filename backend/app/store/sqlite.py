@@ -1,0 +1,262 @@
+"""Events in one SQLite file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.store.base import QueryTimeout, Row, StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SqlConnection
+    from sqlalchemy import Engine
+
+_COLUMNS = ", ".join(Row._fields)
+_ROW = f"({', '.join('?' * len(Row._fields))})"
+_CHUNKS = (1024, 256, 64, 16, 4, 1)
+"""How many rows one INSERT takes. Few sizes, so that each is prepared once; SQLite allows 32,766 parameters."""
+
+_BUSY_SECONDS = 5.0
+_STEPS_BETWEEN_CHECKS = 20_000
+
+_PURGE_SELECT = """
+    SELECT position, stream, seq, received_at FROM events ORDER BY position LIMIT ?
+"""
+
+
+class SqliteDatabase:
+    """The SQLite file `path`.
+
+    Args:
+        query_timeout: seconds that one query may take.
+    """
+
+    def __init__(self, path: Path, query_timeout: float) -> None:
+        self.path = path
+        self.query_timeout = query_timeout
+
+    def create(self) -> None:
+        """Create the file, readable for its owner only, unless it is there."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path} can't be opened for writing: {error.strerror}") from None
+
+    def revision(self) -> str | None:
+        with _unavailable(), closing(connect(self.path)) as connection:
+            try:
+                found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname != "SQLITE_ERROR":
+                    raise
+                return None
+        return str(found[0]) if found else None
+
+    def engine(self) -> Engine:
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        return create_engine("sqlite://", creator=lambda: connect(self.path), poolclass=NullPool)
+
+    def lock(self, connection: SqlConnection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> int:
+        with _unavailable(), closing(connect(self.path)) as connection:
+            return connection.execute(sql, parameters).rowcount
+
+    def copy_to(self, target: Path) -> None:
+        """Write a copy of the database, as it is at one moment, to the new file `target`.
+
+        Raises:
+            OSError: `target` exists already, or can't be written.
+            StoreUnavailable: the copy failed; nothing is left of it.
+        """
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            with _unavailable(), closing(connect(self.path)) as connection:
+                connection.execute("VACUUM INTO ?", (str(target),))
+        except BaseException:
+            target.unlink()
+            raise
+
+    def connect_writer(self) -> SqliteWriter:
+        return SqliteWriter(self.path)
+
+    def connect_reader(self) -> SqliteReader:
+        return SqliteReader(self.path, self.query_timeout)
+
+    def encode_id(self, event_id: bytes) -> object:
+        return event_id
+
+    def free_bytes(self) -> int | None:
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError:
+            return None
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Turn SQLite's errors that are about the machine, and not about the statement, into StoreUnavailable."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+        if name == "SQLITE_ERROR":
+            raise
+        raise StoreUnavailable(_REASONS.get(name, f"SQLite answered {name}"), _RETRY_AFTER.get(name, 5)) from None
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+            raise
+        raise StoreUnavailable("the SQLite file is damaged", 60) from None
+
+
+_REASONS = {
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_BUSY": "another process holds the SQLite file",
+    "SQLITE_READONLY": "the SQLite file can't be written",
+    "SQLITE_CANTOPEN": "the SQLite file can't be opened",
+}
+_RETRY_AFTER = {"SQLITE_FULL": 30, "SQLITE_BUSY": 1}
+
+
+class SqliteWriter:
+    """The connection that stores. An acknowledged commit survives a power cut: WAL with `synchronous=FULL`."""
+
+    def __init__(self, path: Path) -> None:
+        with _unavailable():
+            self._connection = connect(path)
+            # The index pages of a busy day in memory; it is taken as needed.
+            self._connection.execute("PRAGMA cache_size = -32768")
+            # Fewer, larger checkpoints; the log stays near 16 MiB and shrinks again after a burst.
+            self._connection.execute("PRAGMA wal_autocheckpoint = 4000")
+            self._connection.execute("PRAGMA journal_size_limit = 67108864")
+
+    def begin(self) -> None:
+        with _unavailable():
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def insert(self, rows: Sequence[Row]) -> int:
+        # One statement for many rows, not executemany(): that one lets go of the interpreter lock and takes it again
+        # for every row, and then waits each time for the thread that serves HTTP.
+        before = self._connection.total_changes
+        start = 0
+        with _unavailable():
+            for size in _CHUNKS:
+                while len(rows) - start >= size:
+                    parameters = list(chain.from_iterable(rows[start : start + size]))
+                    self._connection.execute(_INSERTS[size], parameters)
+                    start += size
+        return self._connection.total_changes - before
+
+    def existing(self, event_ids: Sequence[bytes]) -> dict[bytes, str]:
+        found: dict[bytes, str] = {}
+        with _unavailable():
+            for start in range(0, len(event_ids), 500):
+                some = event_ids[start : start + 500]
+                marks = ", ".join("?" * len(some))
+                sql = f"SELECT event_id, body FROM events WHERE event_id IN ({marks})"  # noqa: S608  only marks
+                found.update(self._connection.execute(sql, some))
+        return found
+
+    def purge(self, before: int, limit: int) -> int:
+        with _unavailable():
+            expired: list[tuple[int, str | None, int | None]] = []
+            for position, stream, seq, received_at in self._connection.execute(_PURGE_SELECT, (limit,)):
+                if received_at >= before:
+                    break
+                expired.append((position, stream, seq))
+            if not expired:
+                return 0
+            streams = [(stream, seq) for _, stream, seq in expired if stream is not None]
+            self._connection.executemany(_MARK_EXPIRED, streams)
+            self._connection.execute("DELETE FROM events WHERE position <= ?", (expired[-1][0],))
+        return len(expired)
+
+    def commit(self) -> None:
+        with _unavailable():
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+
+_MARK_EXPIRED = """
+    INSERT INTO expired_streams (stream, through_seq) VALUES (?, ?)
+    ON CONFLICT (stream) DO UPDATE SET through_seq = max(through_seq, excluded.through_seq)
+"""
+
+_INSERTS = {
+    size: f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([_ROW] * size)} ON CONFLICT (event_id) DO NOTHING"  # noqa: S608
+    for size in _CHUNKS
+}
+
+
+class SqliteReader:
+    """A connection that can't write."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        with _unavailable():
+            self._connection = connect(path, read_only=True)
+        self._timeout = timeout
+        self._deadline = 0.0
+        self._connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        self._deadline = time.monotonic() + self._timeout
+        try:
+            with _unavailable():
+                return self._connection.execute(sql, parameters).fetchall()
+        except StoreUnavailable:
+            if time.monotonic() > self._deadline:
+                raise QueryTimeout from None
+            raise
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the file with the settings that every connection needs; transactions are explicit.
+
+    Raises:
+        sqlite3.Error: that can't be done.
+    """
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        if not read_only:
+            # Readers never wait for the writer, and a commit is one sequential write and one fsync.
+            connection.execute("PRAGMA journal_mode = WAL")
+            # NORMAL would lose the last acknowledged commits in a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,1 @@
+"""Measuring the backend: real processes, real stores, one command (`python -m bench`)."""

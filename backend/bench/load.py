@@ -1,0 +1,147 @@
+"""Making load: events as the SDK sends them, over kept connections, with as little work for this side as can be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+HOST = "127.0.0.1"
+TRACES = 200
+AGENTS = 50
+
+
+def new_id(milliseconds: int | None = None) -> str:
+    """Return a UUID version 7 as the SDK makes them."""
+    stamp = f"{time.time_ns() // 1_000_000 if milliseconds is None else milliseconds:012x}"
+    tail = os.urandom(9).hex()
+    return f"{stamp[:8]}-{stamp[8:]}-7{tail[:3]}-8{tail[3:6]}-{tail[6:]}"
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return an RFC 3339 timestamp."""
+    seconds, fraction = divmod(milliseconds, 1000)
+    return time.strftime(f"%Y-%m-%dT%H:%M:%S.{fraction:03d}000Z", time.gmtime(seconds))
+
+
+class Events:
+    """A source of events that look like those of real runs: many traces, one journal stream for each.
+
+    Args:
+        seed: two sources with one seed give the same traces and resources.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311  load, no secrets
+        self._traces = [f"{self._random.getrandbits(128):032x}" for _ in range(TRACES)]
+        self._seq: dict[int, int] = {}
+
+    def trace(self, number: int) -> str:
+        """Return the id of a trace, from 0 to TRACES - 1."""
+        return self._traces[number]
+
+    def event(self, milliseconds: int, trace: int) -> str:
+        """Return one event as JSON: about 420 bytes, like one of an agent on GitHub Actions."""
+        resource = f"service/{self._random.randrange(200)}"
+        return (
+            f'{{"event_id":"{new_id(milliseconds)}","timestamp":"{timestamp(milliseconds)}"'
+            f',"agent_instance_id":"restarter-{trace % AGENTS}","trace_id":"{self._traces[trace]}"'
+            f',"actor":"agent","action_type":"api_call","resource":"{resource}","status":"success","latency_ms":12.5'
+            f',"metadata":{{"attempt":1,"gha":{{"run_id":"{4_000_000_000 + trace}","run_attempt":1'
+            f',"workflow":"Agent Runtime","job":"act","sha":"{self._traces[trace]}00000000"}}}}}}'
+        )
+
+    def lines(self, count: int, milliseconds: int | None = None) -> list[str]:
+        """Return `count` lines of the journal of one stream."""
+        now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
+        trace = self._random.randrange(TRACES)
+        start = self._seq.get(trace, 0)
+        self._seq[trace] = start + count
+        head = f'{{"v":1,"stream":"20261122T110000Z-{os.getpid()}-{self._traces[trace][:16]}"'
+        lines = []
+        for seq in range(start + 1, start + count + 1):
+            prev = "null" if seq == 1 else f'"{seq:064x}"'
+            lines.append(f'{head},"seq":{seq},"prev":{prev},"event":{self.event(now, trace)}}}')
+        return lines
+
+
+def post(path: str, media_type: str, body: bytes, headers: str = "") -> bytes:
+    """Return a whole HTTP/1.1 request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {media_type}\r\n{headers}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def get(path: str) -> bytes:
+    """Return a whole HTTP/1.1 request."""
+    return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+
+
+class Connection:
+    """A kept HTTP/1.1 connection that expects answers with a Content-Length."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Connection:
+        """Connect to a port of this machine."""
+        return cls(*await asyncio.open_connection(HOST, port))
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Send a request and return status and body of the answer."""
+        self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        start = head.lower().index(b"content-length:") + len(b"content-length:")
+        length = int(head[start : head.index(b"\r\n", start)])
+        return int(head[9:12]), await self._reader.readexactly(length)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._writer.close()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a load came to.
+
+    Attributes:
+        seconds: from the first request to the last answer.
+        latencies: of each request, in seconds, sorted.
+    """
+
+    seconds: float
+    latencies: Sequence[float]
+
+    def percentile(self, share: float) -> float:
+        """Return the latency in milliseconds that this share of the requests did not exceed."""
+        return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * share))] * 1000
+
+
+async def drive(port: int, requests: Sequence[bytes], connections: int, expected: Sequence[int] = (200, 201)) -> Result:
+    """Send all requests over that many connections, each waiting for its answer, and measure.
+
+    Raises:
+        RuntimeError: an answer has another status than `expected`.
+    """
+    waiting = list(reversed(requests))
+    latencies: list[float] = []
+
+    async def worker() -> None:
+        connection = await Connection.open(port)
+        while waiting:
+            request = waiting.pop()
+            started = time.perf_counter()
+            status, body = await connection.ask(request)
+            latencies.append(time.perf_counter() - started)
+            if status not in expected:
+                raise RuntimeError(f"{status} {body[:500]!r}")
+        connection.close()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(connections)))
+    seconds = time.perf_counter() - started
+    return Result(seconds, sorted(latencies))

@@ -1,0 +1,26 @@
+"""Run the benchmarks of the template and print one table with the targets: `make bench`.
+
+The audit trail has its own, which takes half an hour: `make bench-audit`, see benchmarks/audit/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import cli_start
+import copier_copy
+from measure import table
+
+
+def main() -> int:
+    """Measure everything, print the table, and return 1 if a target is missed."""
+    parser = argparse.ArgumentParser(description="Run every benchmark and print one table with the targets.")
+    parser.add_argument("--rounds", type=int, help="how often each runs (default: each benchmark's own number)")
+    rounds = parser.parse_args().rounds
+    comparisons = [*copier_copy.measure(rounds or 11), *cli_start.measure(rounds or 31)]
+    print(table(comparisons))
+    return 0 if all(c.holds for c in comparisons) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

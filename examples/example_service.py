@@ -1,0 +1,1 @@
+../template/use_cases/service-restart/example_service.py

@@ -1,0 +1,100 @@
+"""Makes the same tree as Copier of what Cookiecutter rendered, and refuses it if it is broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+CONTEXT = json.loads(r"""{{ cookiecutter | jsonify }}""")
+REPOSITORY = Path(CONTEXT["_repo_dir"])
+PROJECT = Path.cwd()
+
+JUNK = ("__pycache__", "*.py[co]", ".*_cache", ".DS_Store", ".hypothesis", ".venv")
+SEEDS = ("services.yml", "tests/example_service.py")  # not every use case has them
+ANSWERS_FILE = ".copier-answers.yml"
+SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it stands in names; this file is rendered too
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(REPOSITORY / "template"))
+
+from agent_runtime import answers  # noqa: E402  the path above comes first
+
+
+def delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def arrived(pattern: str) -> list[Path]:
+    """Where the template's files and folders that match `pattern` are now; a team's own ones are never touched."""
+    template = REPOSITORY / "template"
+    names = [path.relative_to(template).as_posix() for path in template.rglob(pattern)]
+    places = [PROJECT / name.replace(SLUG, CONTEXT["agent_slug"]) for name in names]
+    return [place for place in places if place.exists()]
+
+
+def tidy() -> None:
+    """Give rendered files their names, and drop what belongs to no repository or to another use case."""
+    delete(PROJECT / "use_cases")
+    for pattern in JUNK:
+        for path in arrived(pattern):
+            if path.exists():  # it may have lain in a folder that is gone by now
+                delete(path)
+    for path in arrived("*.jinja"):
+        path.replace(path.with_suffix(""))
+    for seed in SEEDS:
+        path = PROJECT / seed
+        if path.exists() and not path.stat().st_size:
+            delete(path)
+
+
+def source() -> str:
+    """Where `copier update` finds the template later."""
+    given = CONTEXT["_template"]
+    local = Path(os.environ.get("PWD", os.curdir), given).resolve()
+    return str(local) if (local / "copier.yml").is_file() else given
+
+
+def write_answers() -> None:
+    """Write the answers file that Copier would have written, so that `copier update` works here too."""
+    known = {name: CONTEXT[name] for name in answers.QUESTIONS}
+    if "schedule" not in known["triggers"]:
+        del known["schedule_cron"]
+    command = ["git", "-C", str(REPOSITORY), "describe", "--tags", "--always"]
+    described = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  fixed words
+    if described.returncode == 0:
+        known["_commit"] = described.stdout.strip()
+    known["_src_path"] = source()
+    path = PROJECT / ANSWERS_FILE
+    head = path.read_text(encoding="utf-8")
+    body = yaml.dump(known, indent=4, allow_unicode=True, default_flow_style=False)
+    path.write_text(head + body, encoding="utf-8", newline="\n")
+
+
+def main() -> int:
+    tidy()
+    write_answers()
+    checked = subprocess.run([sys.executable, "-B", "-m", "agent_runtime.check"], cwd=PROJECT, check=False)
+    if checked.returncode:
+        print("The template rendered into a repository that its own check refuses; nothing is kept.", file=sys.stderr)
+        return checked.returncode
+    print(
+        f"\n{CONTEXT['agent_name']} is ready. Type next:\n\n"
+        f"    cd {os.path.relpath(PROJECT, os.environ.get('PWD', PROJECT.parent))}\n"
+        '    git init && git add . && git commit -m "Start from the template"\n'
+        "    make test\n"
+        "    make simulate\n\n"
+        "Before its first run on GitHub, close the approval gate: docs/SETUP_GUIDE.md"
+    )
+    return 0
+
+
+raise SystemExit(main())

@@ -1,0 +1,37 @@
+"""The gate runtime: investigates, asks a human, and executes exactly what the human approved.
+
+A team imports the names below and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+from pathlib import Path as _Path
+
+# The SDK is part of the repository.  It goes first on the path, so that a package of the same name installed from
+# elsewhere can never take its place.
+_SDK = str(_Path(__file__).resolve().parent.parent / "sdk")
+if _SDK not in _sys.path:
+    _sys.path.insert(0, _SDK)
+
+from agent_runtime.agent import AgentRunner  # noqa: E402
+from agent_runtime.results import (  # noqa: E402
+    ActionResult,
+    ActionStatus,
+    Finding,
+    InvestigationResult,
+    ProposedAction,
+    RiskLevel,
+    Severity,
+)
+
+__all__ = [
+    "ActionResult",
+    "ActionStatus",
+    "AgentRunner",
+    "Finding",
+    "InvestigationResult",
+    "ProposedAction",
+    "RiskLevel",
+    "Severity",
+]

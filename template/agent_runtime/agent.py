@@ -1,0 +1,48 @@
+"""What a team subclasses."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from agent_runtime.results import ActionResult, InvestigationResult
+
+
+class AgentRunner:
+    """One agent: it investigates with read access, proposes one action, and takes it after a human approved it.
+
+    A team writes `investigate()` and `act()`, and `observe()` where acting on a changed world would do harm.
+    """
+
+    def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
+        """Look, and propose at most one action.  Runs without secrets and without write access.
+
+        Arguments:
+            resource: what to look at, a plain identifier.
+            context: the trigger's JSON object, untrusted.
+        """
+        raise NotImplementedError("{} has no investigate()".format(type(self).__name__))
+
+    def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
+        """Do exactly what was approved.  Runs behind the gate, with the secrets of the environment `agent-act`.
+
+        Arguments:
+            resource: the approved resource.
+            action: the approved action type.
+            context: the approved parameters, and nothing else.
+        """
+        raise NotImplementedError("{} has no act()".format(type(self).__name__))
+
+    def observe(self, resource: str) -> Dict[str, Any]:  # noqa: ARG002  the default looks at nothing
+        """Return what must still be true when the approved action starts, as JSON values by name.
+
+        The runtime seals the answer into the plan and asks again just before the effect; any difference refuses the
+        plan.  The default, an empty object, asks for nothing.
+        """
+        return {}
+
+    @classmethod
+    def main(cls, arguments: Optional[List[str]] = None) -> int:
+        """Run the command line for this agent and return the exit code."""
+        from agent_runtime.cli import main  # noqa: PLC0415  the command line depends on the agent, not the reverse
+
+        return main(cls, arguments)

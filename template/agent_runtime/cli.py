@@ -1,0 +1,453 @@
+"""The command line of an agent repository: reads arguments and environment, calls one phase, tells how it went."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NoReturn, Optional, Type
+
+from agent_runtime import codes, names
+from agent_runtime.simulate.scenario import HELP, Scenario
+
+if TYPE_CHECKING:
+    from agent_runtime.agent import AgentRunner
+    from agent_runtime.phases.desk import Desk
+
+_EPILOG = """\
+phases, in the order of a run:
+  investigate   look, evaluate the policy, seal the plan; no secrets, no write access
+  approve       after a human's click: write down who approved, from GitHub's record
+  act           verify everything again, then do exactly what was approved
+  record        collect the trail, say how the run ended, check that it is complete
+  deliver       bring a copy of the trail to the audit backend
+
+at a desk:
+  simulate      play a whole run here, with you as the reviewer
+  verify        check the bundle of a run, offline
+  check         check that this repository is whole
+  setup         create both environments of the gate on GitHub, or mend them
+  doctor        say what is open on GitHub and here before the agent may act
+
+exit codes: 0 fine, 2 bad input, 3 refused by the gate, 4 the action failed,
+            5 nobody knows the outcome, 6 the trail is incomplete, 1 anything else
+"""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of the command line.
+
+    Arguments:
+        agent_class: the team's class; only the phases that need the agent make one.
+        script: the repository's agent_runner.py.
+    """
+
+    agent_class: Type[AgentRunner]
+    script: Path
+    options: Any
+    environ: Mapping[str, str]
+
+    def desk(self, job: str, trace_id: Optional[str] = None) -> Desk:
+        """The surroundings of the phase that this call runs."""
+        from agent_runtime.phases.desk import set_up  # noqa: PLC0415
+
+        return set_up(self.script.parent, self.options.out, job, self.environ, trace_id)
+
+    def required(self, variable: str) -> str:
+        """The value of a variable that the workflow always sets."""
+        value = self.environ.get(variable, "")
+        if not value:
+            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "{} is not set".format(variable))
+        return value
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise codes.BadInput(codes.USAGE, message)
+
+
+def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) -> int:
+    """Run one command for an agent and return the process's exit code.
+
+    Arguments:
+        agent_class: the team's class; made without arguments, and only by the phases that need it.
+        arguments: the command line, by default the process's own.
+    """
+    script = Path(sys.modules[agent_class.__module__].__file__ or "agent_runner.py").resolve()
+    try:
+        options = _parser(script.name).parse_args(arguments)
+        command: Callable[[_Call], int] = options.command
+        return command(_Call(agent_class, script, options, dict(os.environ)))
+    except codes.AgentError as problem:
+        _complain(problem)
+        return problem.exit_code
+    except OSError as problem:
+        _complain(codes.TrailIncomplete(codes.TRAIL_UNWRITABLE, str(problem)))
+        return codes.EXIT_TRAIL_INCOMPLETE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _complain(problem: codes.AgentError) -> None:
+    from agent_runtime import escape  # noqa: PLC0415  only when something went wrong
+
+    print("error: " + escape.log_line(problem.line()), file=sys.stderr)
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        description="An agent that may act on production only after a human approved exactly what it will do.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(
+        metavar="COMMAND",
+        title="command",
+        help="one of those below; each has a --help",
+        required=True,
+        parser_class=_Parser,
+    )
+
+    def add(name: str, command: Any, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, description=description, allow_abbrev=False)
+        added.set_defaults(command=command)
+        return added
+
+    def add_out(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "--out", type=Path, default=Path(names.DEFAULT_OUT), help="folder for what the phase writes (%(default)s)"
+        )
+
+    def add_target(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--resource", help="what to look at, for example a service's name (TARGET_RESOURCE)")
+        added.add_argument("--context", help="JSON object with details of the trigger (ACTION_CONTEXT)")
+        added.add_argument("--trace-id", help="ties this run to an alert or ticket (TRACE_ID)")
+        added.add_argument("--trigger", help="manual, alert or schedule (TRIGGER_SOURCE)")
+
+    investigate = add(
+        "investigate",
+        _investigate,
+        "Run investigate(), evaluate the policy and write the report. Changes nothing. Outside a workflow the report "
+        "is shown here, and its plan can't be executed.",
+    )
+    add_target(investigate)
+    add_out(investigate)
+    investigate.add_argument(
+        "--sealed-minutes-ago",
+        type=_minutes,
+        default=0,
+        metavar="N",
+        help="date the plan N minutes back, so that it expires earlier; for trying out expiry",
+    )
+
+    approve = add(
+        "approve",
+        _approve,
+        "Runs in the environment agent-approval, after the click: reads GitHub's approval record and writes the "
+        "receipt. Reads APPROVED_DIGEST and APPROVALS_BEFORE from the environment.",
+    )
+    add_out(approve)
+
+    act = add(
+        "act",
+        _act,
+        "Runs in the environment agent-act. Refuses unless the report, its plan, its approval and the gate's settings "
+        "are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST from the environment.",
+    )
+    act.add_argument("--report", type=Path, required=True, help="the downloaded investigation-report.json")
+    add_out(act)
+
+    record = add(
+        "record",
+        _record,
+        "Collects what the other jobs uploaded into a bundle and checks that the trail is complete. Reads NEEDS "
+        "(toJSON(needs)) from the environment.",
+    )
+    record.add_argument("--inputs", type=Path, required=True, help="folder with investigate/, approve/ and act/")
+    add_out(record)
+
+    deliver = add(
+        "deliver",
+        _deliver,
+        "Brings a copy of the trail to the audit backend (AIMGENTIX_API_URL, AIMGENTIX_API_KEY). The bundle stays as "
+        "it is, and a backend that is slow or gone fails nothing: what it did not take waits in the bundle.",
+    )
+    deliver.add_argument("bundle", type=Path, help="folder with bundle.json")
+    deliver.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
+    )
+
+    simulate = add(
+        "simulate",
+        _simulate,
+        "Runs every phase in a process and a folder of its own, against a GitHub on the loopback interface. An "
+        "approved plan is really executed, with the credentials of this terminal. Without one of the answers below "
+        "you are asked.",
+    )
+    add_target(simulate)
+    simulate.add_argument("--out", type=Path, help="folder for the run's files; must not exist (agent-run/simulated-…)")
+    answers = simulate.add_mutually_exclusive_group()
+    for scenario in Scenario:
+        answers.add_argument(
+            "--" + scenario.value, dest="scenario", action="store_const", const=scenario, help=HELP[scenario]
+        )
+
+    verify = add(
+        "verify",
+        _verify,
+        "Recomputes every digest and hash chain of an audit bundle and says what does not hold. Needs no network.",
+    )
+    verify.add_argument("bundle", type=Path, help="folder with bundle.json")
+    verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
+
+    add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
+
+    def add_repository(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
+
+    setup = add(
+        "setup",
+        _setup,
+        "Creates the environments agent-approval and agent-act on GitHub, or mends them, until they are a gate. Needs "
+        "the token of an administrator in GH_TOKEN. A second run changes nothing.",
+    )
+    add_repository(setup)
+    setup.add_argument("--dry-run", action="store_true", help="print the requests and change nothing")
+    setup.add_argument(
+        "--reviewer",
+        action="append",
+        default=[],
+        metavar="LOGIN|ORG/TEAM",
+        help="who may approve, up to six times; by default the approvers of .github/agent-config.yml",
+    )
+    setup.add_argument(
+        "--wait-timer", type=_minutes, metavar="MINUTES", help="pause before an approval lets the run go on"
+    )
+    setup.add_argument("--exact", action="store_true", help="also remove deployment branches that are too many")
+
+    doctor = add(
+        "doctor",
+        _doctor,
+        "Checks the settings on GitHub and this repository, and prints what no machine can check as questions. Changes "
+        "nothing. Reads the token from GH_TOKEN; exit code 3 when something is open.",
+    )
+    add_repository(doctor)
+    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _minutes(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError("not a number of seconds from 0 to 3600: {!r}".format(text))
+    return value
+
+
+def _investigate(call: _Call) -> int:
+    from agent_runtime import inputs, report  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.phases import investigate  # noqa: PLC0415
+
+    desk = call.desk("investigate", call.options.trace_id)
+    outcome = investigate.run_phase(
+        call.agent_class(),
+        desk,
+        resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
+        context_text=call.options.context or call.environ.get("ACTION_CONTEXT"),
+        trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        sealed_minutes_ago=call.options.sealed_minutes_ago,
+    )
+    if not desk.in_workflow:
+        print(report.as_terminal(outcome.markdown))
+    if outcome.problem is not None:
+        raise outcome.problem
+    print("{}: {}".format(outcome.report.resource, str(outcome.report.status).replace("_", " ")))
+    return codes.EXIT_OK
+
+
+def _approve(call: _Call) -> int:
+    from agent_runtime import inputs  # noqa: PLC0415
+    from agent_runtime.phases import approve  # noqa: PLC0415
+
+    before = call.required("APPROVALS_BEFORE")
+    if not before.isdigit():
+        raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "APPROVALS_BEFORE is not a number")
+    receipt = approve.run_phase(
+        call.desk("approve"),
+        resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
+        plan_digest=call.required("APPROVED_DIGEST"),
+        approvals_before=int(before),
+    )
+    print("approved by {}: plan {}".format(receipt.approver.login, receipt.plan_digest[:12]))
+    return codes.EXIT_OK
+
+
+def _act(call: _Call) -> int:
+    from agent_runtime import inputs  # noqa: PLC0415
+    from agent_runtime.phases import act  # noqa: PLC0415
+    from agent_runtime.results import ActionStatus  # noqa: PLC0415
+
+    outcome = act.run_phase(
+        call.agent_class(),
+        call.desk("act"),
+        resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
+        report_path=call.options.report,
+        report_sha256=call.required("REPORT_SHA256"),
+        approved_digest=call.required("APPROVED_DIGEST"),
+    )
+    if outcome.problem is not None:
+        _complain(outcome.problem)
+        return codes.EXIT_REFUSED
+    status = outcome.result.status
+    print("{}: {} {}".format(outcome.result.resource, outcome.result.action, str(status).replace("_", " ")))
+    if status is ActionStatus.FAILED:
+        raise _AgentProblem(codes.ACTION_FAILED, "act() reported a failure", codes.EXIT_ACTION_FAILED)
+    if status is ActionStatus.UNKNOWN:
+        raise _AgentProblem(codes.OUTCOME_UNKNOWN, "act() did not come to an end", codes.EXIT_OUTCOME_UNKNOWN)
+    return codes.EXIT_OK
+
+
+class _AgentProblem(codes.AgentError):
+    def __init__(self, code: str, message: str, exit_code: int) -> None:
+        super().__init__(code, message)
+        self.exit_code = exit_code
+
+
+def _record(call: _Call) -> int:
+    from agent_runtime.phases import record  # noqa: PLC0415
+
+    ending = record.run_phase(
+        call.desk("record"),
+        inputs_folder=call.options.inputs,
+        needs=record.parse_needs(call.required("NEEDS")),
+    )
+    print("run ended: {}; bundle {}".format(str(ending.outcome).replace("_", " "), ending.digest))
+    if ending.problems:
+        for problem in ending.problems[1:]:
+            _complain(codes.TrailIncomplete(problem.code, problem.message))
+        raise codes.TrailIncomplete(ending.problems[0].code, ending.problems[0].message)
+    return codes.EXIT_OK
+
+
+def _deliver(call: _Call) -> int:
+    from agent_runtime.phases import deliver  # noqa: PLC0415
+
+    print(deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout).line())
+    return codes.EXIT_OK
+
+
+def _simulate(call: _Call) -> int:
+    from agent_runtime import inputs, report  # noqa: PLC0415
+    from agent_runtime.phases.desk import now  # noqa: PLC0415
+    from agent_runtime.simulate import run  # noqa: PLC0415
+
+    if call.options.scenario is None and not run.is_terminal():
+        raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
+    folder = call.options.out or Path(names.DEFAULT_OUT) / "simulated-{:%Y%m%dT%H%M%S.%fZ}".format(now())
+    if folder.exists():
+        raise codes.BadInput(codes.USAGE, "{} exists already".format(folder))
+    context_text = call.options.context or call.environ.get("ACTION_CONTEXT") or ""
+    inputs.context(context_text)
+
+    def ask(summary: str) -> bool:
+        print(report.as_terminal(summary))
+        try:
+            return input("Approve exactly this plan? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False  # whoever went away approved nothing
+
+    def show(line: str) -> None:
+        print(line, flush=True)
+
+    request = run.Request(
+        script=call.script,
+        folder=folder.resolve(),
+        resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
+        context_text=context_text,
+        trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        trace_id=inputs.trace_id(call.options.trace_id or call.environ.get("TRACE_ID"), ""),
+        scenario=call.options.scenario,
+    )
+    ended = run.SimulatedRun(request, show, ask).play()
+    print("outcome: {}".format(ended.outcome.replace("_", " ")))
+    print("bundle:  {}".format(ended.bundle))
+    return ended.exit_code
+
+
+def _verify(call: _Call) -> int:
+    import hashlib  # noqa: PLC0415
+
+    from agent_runtime import bundle  # noqa: PLC0415
+
+    manifest, problems = bundle.verify(call.options.bundle)
+    digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
+    if call.options.digest and call.options.digest.lower() != digest:
+        problems.insert(0, bundle.Problem(codes.TRAIL_MISMATCH, "bundle.json is not the one with this digest"))
+    for problem in problems:
+        _complain(codes.TrailIncomplete(problem.code, problem.message))
+    if problems:
+        return codes.EXIT_TRAIL_INCOMPLETE
+    _print_facts(
+        {
+            "outcome": str(manifest["outcome"]).replace("_", " "),
+            "resource": manifest["resource"],
+            "plan": manifest["plan_digest"] or "none",
+            "approved by": (manifest["approver"] or {}).get("login", "nobody"),
+            "bundle": digest,
+            "verdict": "every digest and hash chain holds"
+            + (
+                ""
+                if call.options.digest
+                else "; compare the bundle's digest with the run's summary to know it is the same"
+            ),
+        }
+    )
+    return codes.EXIT_OK
+
+
+def _print_facts(facts: Dict[str, str]) -> None:
+    from agent_runtime import escape  # noqa: PLC0415
+
+    for name, value in facts.items():
+        print("{:<12} {}".format(name + ":", escape.terminal(str(value))))
+
+
+def _check(call: _Call) -> int:
+    from agent_runtime import check  # noqa: PLC0415
+
+    return check.main([str(call.script.parent)])
+
+
+def _setup(call: _Call) -> int:
+    from agent_runtime import setup  # noqa: PLC0415
+
+    return setup.run(
+        call.script.parent,
+        call.options.repo,
+        call.environ,
+        reviewers=call.options.reviewer,
+        wait_minutes=call.options.wait_timer,
+        exact=call.options.exact,
+        dry_run=call.options.dry_run,
+        out=sys.stdout,
+    )
+
+
+def _doctor(call: _Call) -> int:
+    from agent_runtime import doctor  # noqa: PLC0415
+
+    return doctor.run(call.script.parent, call.options.repo, call.environ, as_json=call.options.json, out=sys.stdout)

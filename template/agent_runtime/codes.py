@@ -1,0 +1,323 @@
+"""Errors that a person meets: one stable code, one line, one way out.
+
+Every refusal and every bad input carries a code from this module.  The code is what scripts, audit events and the
+documentation (`specs/codes.md`) refer to, so a code is never reused or renamed once released.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict
+
+# Exit codes of the command line, stable like the codes themselves.
+EXIT_OK = 0
+EXIT_INTERNAL = 1
+EXIT_BAD_INPUT = 2
+EXIT_REFUSED = 3
+EXIT_ACTION_FAILED = 4
+EXIT_OUTCOME_UNKNOWN = 5
+EXIT_TRAIL_INCOMPLETE = 6
+
+
+@dataclass(frozen=True)
+class Code:
+    """What one code means: `title` names it, `mend` tells a person what to do about it."""
+
+    id: str
+    title: str
+    mend: str
+
+
+_REGISTRY: Dict[str, Code] = {}
+
+
+def register(id: str, title: str, mend: str) -> str:
+    """Register a code once and return its id.
+
+    Raises:
+        ValueError: the code is registered already.
+    """
+    if id in _REGISTRY:
+        raise ValueError("code {} is registered twice".format(id))
+    _REGISTRY[id] = Code(id, title, mend)
+    return id
+
+
+def describe(code: str) -> Code:
+    """Return the registered meaning of `code`.
+
+    Raises:
+        KeyError: `code` is not registered.
+    """
+    return _REGISTRY[code]
+
+
+def registered() -> Dict[str, Code]:
+    """Return every registered code, by its id, in order of registration."""
+    return dict(_REGISTRY)
+
+
+class AgentError(Exception):
+    """A problem that is told to a person in one line instead of a traceback.
+
+    Arguments:
+        code: id of a registered code.
+        message: what is wrong and where, without trailing full stop conventions; one line.
+    """
+
+    exit_code = EXIT_BAD_INPUT
+
+    def __init__(self, code: str, message: str) -> None:
+        describe(code)
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def line(self) -> str:
+        """The one line for a terminal or a log: code, what is wrong, what to do."""
+        return "{}: {}. {}".format(self.code, self.message.rstrip("."), describe(self.code).mend)
+
+
+class BadInput(AgentError):
+    """Something that a person or a trigger gave can't be used."""
+
+
+class GateRefused(AgentError):
+    """A check before acting failed; nothing was executed."""
+
+    exit_code = EXIT_REFUSED
+
+
+class TrailIncomplete(AgentError):
+    """The audit trail of a run does not tell the whole story."""
+
+    exit_code = EXIT_TRAIL_INCOMPLETE
+
+
+# Input: what a person, a trigger or another job gave.
+RESOURCE_INVALID = register(
+    "INP001",
+    "the resource is not a plain identifier",
+    "Use 1 to 256 letters, digits and . _ : / @ + = , ~ % # -, starting with a letter or digit",
+)
+TRACE_ID_INVALID = register(
+    "INP002",
+    "the trace id is not a plain identifier",
+    "Use 1 to 255 letters, digits and . _ : -, starting with a letter or digit, or leave it empty",
+)
+CONTEXT_INVALID = register(
+    "INP003",
+    "the action context is not a JSON object",
+    'Give one JSON object of at most 64 KiB, for example {"window_minutes": 60}',
+)
+RESOURCE_MISSING = register(
+    "INP004",
+    "no resource was named",
+    "Give --resource, or set TARGET_RESOURCE (for scheduled runs: the repository variable TARGET_RESOURCE)",
+)
+RUN_CONTEXT_MISSING = register(
+    "INP005",
+    "the run is not known",
+    "This phase runs in the workflow; locally use: python agent_runner.py simulate",
+)
+USAGE = register("INP006", "the command line is not complete", "See --help")
+CONFIG_INVALID = register(
+    "INP007",
+    ".github/agent-config.yml can't be used",
+    "Restore it with: copier update, or mend the named key",
+)
+TRIGGER_INVALID = register(
+    "INP008",
+    "the trigger source is not known",
+    "Use manual, alert or schedule",
+)
+RESULT_INVALID = register(
+    "INP009",
+    "investigate() or act() returned something that can't be used",
+    "Return an InvestigationResult or an ActionResult; see specs/github-actions-agent-runtime.md",
+)
+
+# Report: what the act and record jobs read from the investigate job.
+REPORT_MISSING = register("RPT001", "the report is missing", "Look at the investigate job of this run")
+REPORT_TOO_LARGE = register("RPT002", "the report is too large", "Keep findings and evidence below 1 MiB in all")
+REPORT_NOT_JSON = register(
+    "RPT003",
+    "the report is not whole JSON",
+    "It was truncated or replaced: start a new run and look at the artifact of the old one",
+)
+REPORT_SCHEMA = register(
+    "RPT004",
+    "the report does not have the agreed shape",
+    "It was made by another version or by hand: start a new run",
+)
+REPORT_OTHER_RUN = register(
+    "RPT005",
+    "the report belongs to another run",
+    "Start a new run; a report counts only in the run and attempt that made it",
+)
+REPORT_NO_PLAN = register(
+    "RPT006",
+    "the report holds no plan",
+    "There is nothing to execute; start a new run if this is a surprise",
+)
+PLAN_NOT_CANONICAL = register(
+    "RPT007",
+    "the plan can't be put in canonical form",
+    "Use JSON values only: no NaN, no infinity, integers between -(2**53-1) and 2**53-1",
+)
+
+# Policy.
+POLICY_MISSING = register(
+    "POL001",
+    "no policy for this agent",
+    "Write .github/agent-policies/<agent>.yml; without a policy nothing is allowed",
+)
+POLICY_INVALID = register(
+    "POL002",
+    "the policy can't be read",
+    "Mend the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
+)
+
+# Gate: checks before acting, in the order in which they run.
+GATE_ARTIFACT = register(
+    "GATE01",
+    "the report is not the file that the investigate job uploaded",
+    "Somebody or something replaced it: do not approve again before you know what",
+)
+GATE_DIGEST = register(
+    "GATE02",
+    "the plan is not the plan that was approved",
+    "The digest differs: start a new run and review the plan again",
+)
+GATE_RUN = register(
+    "GATE03",
+    "the plan belongs to another run or attempt",
+    "Start a new run: a re-run never executes an old plan",
+)
+GATE_EXPIRED = register("GATE04", "the approval came too late", "Start a new run; the world may have changed since")
+GATE_POLICY = register(
+    "GATE05",
+    "the policy does not allow the plan",
+    "Look at the policy at this commit; change it by pull request if it is wrong",
+)
+GATE_ENVIRONMENT = register(
+    "GATE06",
+    "the approval gate is not closed",
+    "Close it with: python agent_runner.py setup (or by hand as docs/SETUP_GUIDE.md says), then start a new run",
+)
+GATE_APPROVAL = register(
+    "GATE07",
+    "no valid approval by another human",
+    "Somebody who neither started nor re-ran this run must approve it in the environment agent-approval",
+)
+GATE_PRECONDITION = register(
+    "GATE08",
+    "the resource is not as it was when the plan was made",
+    "Start a new run so that the reviewer sees the present state",
+)
+GATE_CLAIMED = register(
+    "GATE09",
+    "the plan was executed before",
+    "A plan runs once; start a new run to act again",
+)
+GATE_DISABLED = register(
+    "GATE10",
+    "the kill switch is on",
+    "Remove the variable AGENT_DISABLED when the agent may act again",
+)
+GATE_INTENT = register(
+    "GATE11",
+    "the intent could not be written to the journal",
+    "Nothing was executed; make the runner's disk writable and start a new run",
+)
+GATE_API = register(
+    "GATE12",
+    "GitHub did not answer a question that the gate depends on",
+    "Nothing was executed; look at https://www.githubstatus.com and the job's permissions, then start a new run",
+)
+
+# Trail: what record and verify look at.
+TRAIL_BROKEN = register(
+    "TRAIL01",
+    "a journal's hash chain is broken",
+    "Treat the run as not proven; compare the bundle with the backend's copy",
+)
+TRAIL_MISSING = register(
+    "TRAIL02",
+    "an action ran and its trail is not complete",
+    "Treat the outcome as unknown until somebody looked at the resource",
+)
+TRAIL_TRUNCATED = register(
+    "TRAIL03",
+    "a journal is shorter than its job said",
+    "Treat the run as not proven; compare the bundle with the backend's copy",
+)
+TRAIL_MISMATCH = register(
+    "TRAIL04",
+    "the bundle's parts do not belong together",
+    "Treat the run as not proven; fetch the bundle again from the run's artifacts",
+)
+TRAIL_UNWRITABLE = register(
+    "TRAIL05",
+    "what the phase leaves behind can't be written",
+    "Make room or mend the permissions on the runner's disk; look at the resource if the phase was act",
+)
+
+# Agent: what the team's own code did.
+INVESTIGATION_FAILED = register(
+    "AGT001",
+    "the investigation failed",
+    "Nothing was proposed; the traceback stands in the job's log",
+)
+ACTION_FAILED = register(
+    "AGT002",
+    "the action failed",
+    "The result names what was tried; look at the resource before you start a new run",
+)
+OUTCOME_UNKNOWN = register(
+    "AGT003",
+    "nobody knows whether the action took effect",
+    "A human must look at the resource; a new run is safe only after that",
+)
+
+# Settings of the repository on GitHub: what setup and doctor ask for and change.
+TOKEN_UNUSABLE = register(
+    "SET001",
+    "GitHub needs a token for this",
+    "Set GH_TOKEN, for example: GH_TOKEN=$(gh auth token); setup needs administrator rights on the repository",
+)
+REPOSITORY_UNKNOWN = register(
+    "SET002",
+    "the repository is not there",
+    "Name it with --repo owner/name, or change the answer github_repository with: copier update",
+)
+APPROVER_UNUSABLE = register(
+    "SET003",
+    "an approver can't review",
+    "Change the answer approvers with: copier update --data approvers=LOGIN,ORG/TEAM; or name others with --reviewer",
+)
+PLAN_WITHOUT_GATE = register(
+    "SET004",
+    "the repository's plan has no required reviewers",
+    "See docs/SETUP_GUIDE.md, step 1; until then the agent investigates and refuses to act",
+)
+RIGHTS_MISSING = register(
+    "SET005",
+    "the token may not change the settings",
+    "Let an administrator of the repository run it; a fine-grained token needs the permission Administration: write",
+)
+SETTING_REFUSED = register(
+    "SET006",
+    "GitHub did not take a setting",
+    "Look at the named request; run it again, or change the setting in the browser as docs/SETUP_GUIDE.md says",
+)
+GATE_STILL_OPEN = register(
+    "SET007",
+    "the settings do not close the gate yet",
+    "Mend what is named, then see whether the gate is closed with: python agent_runner.py doctor",
+)
+GITHUB_SILENT = register(
+    "SET008",
+    "GitHub did not answer as documented",
+    "Look at https://www.githubstatus.com and at the token's permissions, then run it again",
+)

@@ -1,0 +1,91 @@
+"""`.github/agent-config.yml`: the answers of the template's questions that the runtime needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Tuple
+
+from agent_runtime import codes
+
+CONFIG_PATH = Path(".github") / "agent-config.yml"
+POLICY_FOLDER = Path(".github") / "agent-policies"
+
+_KEYS = {
+    "schema_version": int,
+    "agent": str,
+    "name": str,
+    "repository": str,
+    "approvers": list,
+    "approval_ttl_minutes": int,
+    "repository_plan": str,
+}
+
+# GitHub lets an approval wait for at most 30 days.
+_MAX_TTL_MINUTES = 30 * 24 * 60
+
+
+@dataclass(frozen=True)
+class Config:
+    """The agent's fixed facts.
+
+    Arguments:
+        agent: slug; also the name of the policy file.
+        repository: `owner/name`.
+        approvers: logins or `org/team` that may approve.
+        approval_ttl_minutes: minutes from sealing until a plan expires.
+        repository_plan: visibility and plan; decides whether GitHub can protect environments.
+    """
+
+    agent: str
+    name: str
+    repository: str
+    approvers: Tuple[str, ...]
+    approval_ttl_minutes: int
+    repository_plan: str
+
+    @property
+    def policy_path(self) -> Path:
+        """Where this agent's policy lies, relative to the repository's root."""
+        return POLICY_FOLDER / (self.agent + ".yml")
+
+
+def load(root: Path) -> Config:
+    """Read the configuration of the agent repository at `root`.
+
+    Raises:
+        BadInput: the file is missing, or a key is missing, unknown or of the wrong type (INP007).
+    """
+    import yaml  # noqa: PLC0415  imported when needed, to keep the command line's start-up short
+
+    def refuse(problem: str) -> codes.BadInput:
+        return codes.BadInput(codes.CONFIG_INVALID, "{}: {}".format(CONFIG_PATH.as_posix(), problem))
+
+    try:
+        value: Any = yaml.safe_load((root / CONFIG_PATH).read_bytes())
+    except OSError as problem:
+        raise refuse(problem.strerror or "can't be read") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise refuse("not YAML: {}".format(" ".join(str(problem).split()))) from None
+    if not isinstance(value, dict):
+        raise refuse("not a mapping")
+    for key in value:
+        if key not in _KEYS:
+            raise refuse("unknown key {!r}".format(key))
+    for key, kind in _KEYS.items():
+        if key not in value:
+            raise refuse("key {} is missing".format(key))
+        if not isinstance(value[key], kind) or isinstance(value[key], bool):
+            raise refuse("key {} is not of type {}".format(key, kind.__name__))
+    if not 1 <= value["approval_ttl_minutes"] <= _MAX_TTL_MINUTES:
+        raise refuse("approval_ttl_minutes is not between 1 and {}".format(_MAX_TTL_MINUTES))
+    if value["schema_version"] != 1:
+        raise refuse("schema_version is not 1")
+    return Config(
+        agent=value["agent"],
+        name=value["name"],
+        repository=value["repository"],
+        approvers=tuple(str(item) for item in value["approvers"]),
+        approval_ttl_minutes=value["approval_ttl_minutes"],
+        repository_plan=value["repository_plan"],
+    )

@@ -1,0 +1,626 @@
+"""The gate contract, checked on workflow files: what must be true of their text for the gate to be a gate.
+
+zizmor and actionlint look at each line; neither knows that `act` must come after `approve`, which environment a job
+must name, or that nothing before the gate may hold a secret.  This linter does.  It needs PyYAML and nothing else, no
+network and no GitHub, so that hooks and every CI can run it:
+
+    python -m agent_runtime.contract .github/workflows/
+    python -m agent_runtime.contract --explain CON05
+
+Three kinds of file are known: the agent workflow (a file named `agent-*`, a workflow named `Agent Runtime…`, or one
+with the jobs `approve` and `act`), any other workflow beside it, and the composite actions that they use.  Every rule
+says to which kinds it applies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+from agent_runtime import codes
+from agent_runtime.workflow_file import (
+    ACTION,
+    AGENT,
+    OTHER,
+    File,
+    Unreadable,
+    action,
+    condition,
+    local_actions,
+    read,
+)
+
+JOBS = ("investigate", "approve", "act", "record")
+ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act"}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule: its code, the file, the line (from 1) and what is wrong there."""
+
+    code: str
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return "{}:{}: {} {}".format(self.path, self.line, self.code, self.message)
+
+
+# --------------------------------------------------------------------------------------------------------------- rules
+
+_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_STATUS_FUNCTION = re.compile(r"\b(always|cancelled|failure|success)\s*\(", re.IGNORECASE)
+_SECRET = re.compile(r"\bsecrets\b(?!\s*\.\s*GITHUB_TOKEN\b)", re.IGNORECASE)
+
+Finding = Tuple[int, str]
+Check = Callable[[File], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: code, what it demands, why, how to mend, and to which kinds of file it applies."""
+
+    code: str
+    title: str
+    why: str
+    mend: str
+    kinds: FrozenSet[str]
+    check: Check
+
+
+RULES: Dict[str, Rule] = {}
+
+
+def _rule(code: str, title: str, why: str, mend: str, kinds: Sequence[str] = (AGENT,)) -> Callable[[Check], Check]:
+    def register(check: Check) -> Check:
+        codes.register(code, title, mend)
+        RULES[code] = Rule(code, title, why, mend, frozenset(kinds), check)
+        return check
+
+    return register
+
+
+@_rule(
+    "CON01",
+    "the file can be read",
+    "What the linter can't read, a reviewer can't trust: not YAML, duplicate keys, anchors, no jobs, a missing file.",
+    "Restore the file with copier update, or mend the named line",
+    (AGENT, OTHER, ACTION),
+)
+def _readable(file: File) -> Iterator[Finding]:
+    if file.kind != ACTION:
+        jobs = file.root.get("jobs")
+        if not jobs or not jobs.fields:
+            yield 1, "there are no jobs"
+        for job in file.jobs():
+            if job.value.fields is None:
+                yield job.line, "the job {} is not a mapping".format(job.id)
+    for step in file.steps():
+        if step.fields is None:
+            yield step.line, "a step is not a mapping"
+
+
+@_rule(
+    "CON02",
+    "investigate, approve, act and record are there, with their own steps",
+    "A missing job is a missing part of the promise; a job that only calls another workflow can't be judged here.",
+    "Restore the file with copier update",
+)
+def _four_jobs(file: File) -> Iterator[Finding]:
+    for id in JOBS:
+        job = file.job(id)
+        if job is None:
+            yield 1, "the job {} is missing".format(id)
+        elif not job.steps():
+            yield job.line, "the job {} has no steps of its own".format(id)
+
+
+@_rule(
+    "CON03",
+    "act needs approve needs investigate; record needs all three",
+    "GitHub starts jobs by `needs` alone: without it `act` runs beside the gate instead of behind it.",
+    "Write needs: investigate, needs: [investigate, approve] and needs: [investigate, approve, act]",
+)
+def _order(file: File) -> Iterator[Finding]:
+    before: List[str] = []
+    for id in JOBS:
+        job = file.job(id)
+        if job:
+            needs = job.value.get("needs")
+            found = set(needs.texts()) if needs else set()
+            for missing in [need for need in before if need not in found]:
+                yield job.line, "the job {} does not need {}".format(id, missing)
+            for later in sorted(found & set(JOBS) - set(before)):
+                yield job.line, "the job {} waits for {}, which comes after it".format(id, later)
+        before.append(id)
+
+
+@_rule(
+    "CON04",
+    "approve and act name their environments literally",
+    "The environment is the gate. A name from an expression, or another name, is a gate that somebody else chooses, "
+    "and GitHub creates an unknown one without protection (T13).",
+    "Write environment: agent-approval on approve and environment: agent-act on act",
+)
+def _environments(file: File) -> Iterator[Finding]:
+    for id, name in ENVIRONMENTS.items():
+        job = file.job(id)
+        if job:
+            environment = job.value.get("environment")
+            if not environment or environment.text != name:
+                line = environment.line if environment else job.line
+                yield line, "the job {} must say: environment: {}".format(id, name)
+
+
+@_rule(
+    "CON05",
+    "no other job names the gate's environments",
+    "Whoever names agent-act gets its secrets, and whoever names agent-approval collects clicks meant for a plan. "
+    "Names are compared as GitHub does, without case; an expression could become either.",
+    "Give the job an environment of its own, with a literal name",
+    (AGENT, OTHER),
+)
+def _environments_elsewhere(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        environment = job.value.get("environment")
+        if not environment or (file.kind == AGENT and job.id in ENVIRONMENTS):
+            continue
+        name = environment.get("name") or environment
+        text = (name.text or "").strip().lower()
+        if text in ENVIRONMENTS.values() or "${{" in text:
+            yield environment.line, "the job {} may not use this environment".format(job.id)
+
+
+@_rule(
+    "CON06",
+    "only act may write",
+    "A write permission or an id-token outside act is power that no human approved (T26).",
+    "Give the job read permissions; let act do what needs more",
+)
+def _write_permissions(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        permissions = job.value.get("permissions")
+        if job.id == "act" or not permissions:
+            continue
+        if permissions.text == "write-all":
+            yield permissions.line, "the job {} may write everything".format(job.id)
+        for scope, access in (permissions.fields or {}).items():
+            if access.text not in ("read", "none"):
+                yield access.line, "the job {} asks for {}: {}".format(job.id, scope, access.text)
+
+
+@_rule(
+    "CON07",
+    "only act may read secrets, and record the key of the audit backend",
+    "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
+    "backend can only add events; record has it so that the trail of a run without an approval arrives too.",
+    "Store the secret in the environment agent-act and read it in the job act, in the one step that needs it",
+)
+def _secrets(file: File) -> Iterator[Finding]:
+    act = file.job("act")
+    allowed: Set[int] = {id(value) for step in (act.steps() if act else ()) for value in step.walk()}
+    record = file.job("record")
+    for step in record.steps() if record else ():
+        key = step.get("env", "AIMGENTIX_API_KEY")
+        if key and key.text == "${{ secrets.AIMGENTIX_API_KEY }}":
+            allowed.add(id(key))
+    for value in file.root.walk():
+        if value.fields and "secrets" in value.fields and value.get("uses"):
+            yield value.fields["secrets"].line, "secrets are handed to another workflow"
+        bodies = _EXPRESSION.findall(value.text or "")
+        if id(value) not in allowed and any(_SECRET.search(body) for body in bodies):
+            yield value.line, "a secret is read where none may be"
+
+
+@_rule(
+    "CON08",
+    "no permission by default, and every job says which it needs",
+    "Without `permissions: {}` on top every job gets what the repository's default grants, often everything.",
+    "Write permissions: {} at the top and a permissions mapping in every job",
+    (AGENT, OTHER),
+)
+def _permissions(file: File) -> Iterator[Finding]:
+    top = file.root.get("permissions")
+    if not top or top.fields != {}:
+        yield top.line if top else 1, "permissions: {} is missing at the top"
+    for job in file.jobs():
+        permissions = job.value.get("permissions")
+        if not permissions or permissions.fields is None:
+            line = permissions.line if permissions else job.line
+            yield line, "the job {} does not list its permissions".format(job.id)
+
+
+@_rule(
+    "CON09",
+    "every job has a time limit",
+    "A job without timeout-minutes may hang for six hours with whatever it holds.",
+    "Write timeout-minutes with a number from 1 to 360",
+    (AGENT, OTHER),
+)
+def _timeouts(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        limit = job.value.get("timeout-minutes")
+        if job.value.get("uses"):
+            continue  # GitHub takes no timeout-minutes on a call; the called workflow has its own
+        if not limit or not re.match(r"^[1-9][0-9]{0,2}$", limit.text or "") or int(limit.text or "0") > 360:
+            yield limit.line if limit else job.line, "the job {} has no timeout-minutes".format(job.id)
+
+
+@_rule(
+    "CON10",
+    "every action is pinned to a commit",
+    "A tag can be moved to other code after it was reviewed (T30, CVE-2025-30066).",
+    "Write owner/action@<40 hex digits> # vX.Y.Z",
+    (AGENT, OTHER, ACTION),
+)
+def _pins(file: File) -> Iterator[Finding]:
+    for value in file.root.walk():
+        uses = value.get("uses")
+        if not uses or uses.text is None:
+            continue
+        local = uses.text.startswith(("./", "$/")) and ".." not in uses.text.split("/")
+        pinned = re.match(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40}$", uses.text)
+        image = re.match(r"^docker://[^@]+@sha256:[0-9a-f]{64}$", uses.text)
+        if not (local or pinned or image):
+            yield uses.line, "{} is not pinned to a commit".format(uses.text)
+
+
+@_rule(
+    "CON11",
+    "no expression inside a script",
+    "GitHub pastes the value into the script before the shell reads it: whoever chooses the value runs code (T1).",
+    'Hand the value over through env: and read it as "$NAME"',
+    (AGENT, OTHER, ACTION),
+)
+def _scripts(file: File) -> Iterator[Finding]:
+    for step in file.steps():
+        for script in (step.get("run"), step.get("with", "script")):
+            if script and "${{" in (script.text or ""):
+                yield script.line, "an expression stands inside a script"
+
+
+@_rule(
+    "CON12",
+    "record runs whatever happened",
+    "A record that is skipped when something fails or is cancelled is missing exactly when it matters (T34).",
+    "Write if: always() on the job record",
+)
+def _record(file: File) -> Iterator[Finding]:
+    job = file.job("record")
+    if job and condition(job.value.get("if")) != "always()":
+        yield job.line, "the job record must say: if: always()"
+
+
+@_rule(
+    "CON13",
+    "checkout takes this commit and keeps no credentials",
+    "The reviewer approved this commit's code; a later commit, another repository or a stored token is something else "
+    "(T10, T28). Outside the agent workflow only the credentials matter.",
+    "Write ref: ${{ github.sha }} and persist-credentials: false, and no repository or ssh-key",
+    (AGENT, OTHER, ACTION),
+)
+def _checkout(file: File) -> Iterator[Finding]:
+    for step in file.uses("actions/checkout"):
+        persist = step.get("with", "persist-credentials")
+        if not persist or persist.text != "false":
+            yield step.line, "checkout must say: persist-credentials: false"
+        if file.kind == AGENT:
+            ref = step.get("with", "ref")
+            if not ref or condition(ref) != "github.sha" or "${{" not in (ref.text or ""):
+                yield step.line, "checkout must say: ref: ${{ github.sha }}"
+            for key in ("repository", "ssh-key", "token"):
+                if step.get("with", key):
+                    yield step.line, "checkout must not set {}".format(key)
+
+
+@_rule(
+    "CON14",
+    "artifacts are fetched by the id that their job reported",
+    "Names can be taken by another upload, also of another run; an id belongs to one immutable archive (T7).",
+    "Write artifact-ids: ${{ needs.<job>.outputs.<name> }} and digest-mismatch: error, and no name, pattern or run",
+)
+def _downloads(file: File) -> Iterator[Finding]:
+    for step in file.uses("actions/download-artifact"):
+        ids = step.get("with", "artifact-ids")
+        if not ids or not re.match(r"^\$\{\{ *needs\.[\w-]+\.outputs\.[\w-]+ *\}\}$", ids.text or ""):
+            yield step.line, "the artifact is not fetched by the id from a job's output"
+        mismatch = step.get("with", "digest-mismatch")
+        if not mismatch or mismatch.text != "error":
+            yield step.line, "the download must say: digest-mismatch: error"
+        for key in ("name", "pattern", "repository", "run-id", "github-token"):
+            if step.get("with", key):
+                yield step.line, "the download must not set {}".format(key)
+
+
+_AGENT_TRIGGERS = {"workflow_dispatch", "repository_dispatch", "schedule"}
+_DANGEROUS_TRIGGERS = {"pull_request_target", "workflow_run"}
+
+
+@_rule(
+    "CON15",
+    "only a person, an alert or a schedule starts the agent",
+    "A pull request, a comment or another workflow lets people start it who have no say in this repository; "
+    "pull_request_target and workflow_run do that with its secrets, in any workflow (T29).",
+    "Use workflow_dispatch, repository_dispatch and schedule for the agent; elsewhere pull_request or push",
+    (AGENT, OTHER),
+)
+def _triggers(file: File) -> Iterator[Finding]:
+    on = file.root.get("on")
+    for event in (set(on.fields) if on.fields is not None else set(on.texts())) if on else set():
+        if event in _DANGEROUS_TRIGGERS or (file.kind == AGENT and event not in _AGENT_TRIGGERS):
+            yield on.line if on else 1, "the trigger {} is not allowed".format(event)
+
+
+@_rule(
+    "CON16",
+    "nothing comes from a cache",
+    "A cache is writable by other runs, also by those before the gate: it would be unapproved code behind it (T12).",
+    "Remove the cache; the locked packages install in seconds",
+    (AGENT, ACTION),
+)
+def _caches(file: File) -> Iterator[Finding]:
+    for step in file.steps():
+        used = action(step)
+        if used == "actions/cache" or used.startswith("actions/cache/"):
+            yield step.line, "the step restores or saves a cache"
+        for key in ("cache", "enable-cache", "package-manager-cache"):
+            value = step.get("with", key)
+            if value and value.text not in ("", "false"):
+                yield value.line, "the step caches: {}".format(key)
+        if used == "astral-sh/setup-uv" and not step.get("with", "enable-cache"):
+            yield step.line, "setup-uv caches unless it is told enable-cache: false"
+
+
+_RESERVED = re.compile(r"^(GITHUB_(?!TOKEN$)|RUNNER_|ACTIONS_|PYTHON|LD_|DYLD_)|^(PATH|ENV|BASH_ENV|SHELL|HOME)$")
+_FILE_COMMANDS = re.compile(r"GITHUB_(ENV|PATH)\b|GITHUB_API_URL")
+
+
+@_rule(
+    "CON17",
+    "nobody changes whose code runs or which GitHub is asked",
+    "GITHUB_API_URL decides who answers the gate's questions; PATH, PYTHONPATH, GITHUB_ENV and their kin, another "
+    "shell or another folder decide which program a step starts (T5).",
+    "Hand over values under names of your own, in the env of the one step that needs them",
+    (AGENT, ACTION),
+)
+def _environment_variables(file: File) -> Iterator[Finding]:
+    for value in file.root.walk():
+        env = value.get("env")
+        for name, setting in ((env.fields if env else None) or {}).items():
+            if _RESERVED.match(name.upper()):
+                yield setting.line, "the variable {} is set".format(name)
+            elif name.upper() == "GITHUB_TOKEN" and condition(setting) not in ("github.token", "secrets.GITHUB_TOKEN"):
+                yield setting.line, "GITHUB_TOKEN is not this job's own token"
+    for holder in [file.root] + [job.value for job in file.jobs()] + file.steps():
+        for key in ("defaults", "working-directory"):
+            given = holder.get(key)
+            if given:
+                yield given.line, "{} is set".format(key)
+    for step in file.steps():
+        shell = step.get("shell")
+        if shell and shell.text not in ("bash", "sh"):
+            yield shell.line, "the shell is not plain bash or sh"
+        run = step.get("run")
+        found = _FILE_COMMANDS.search((run.text or "") if run else "")
+        if run and found:
+            yield run.line, "the script uses {}".format(found.group(0))
+
+
+@_rule(
+    "CON18",
+    "a failure stays a failure",
+    "With continue-on-error a refused or broken step looks like a success to everything after it.",
+    "Remove continue-on-error",
+    (AGENT, ACTION),
+)
+def _continue_on_error(file: File) -> Iterator[Finding]:
+    for value in [job.value for job in file.jobs()] + file.steps():
+        setting = value.get("continue-on-error")
+        if setting and setting.text != "false":
+            yield setting.line, "continue-on-error hides a failure"
+
+
+@_rule(
+    "CON19",
+    "act runs only when approve succeeded",
+    "GitHub adds success() to a condition unless it names always(), failure(), cancelled() or success(); with one of "
+    "them, or with another result asked for, act runs after a rejection too.",
+    "Write if: needs.approve.result == 'success' on act; in approve and act only uploads may say always()",
+)
+def _actcondition(file: File) -> Iterator[Finding]:
+    act = file.job("act")
+    if act and condition(act.value.get("if")) != "needs.approve.result == 'success'":
+        yield act.line, "the job act must say: if: needs.approve.result == 'success'"
+    for id in ENVIRONMENTS:
+        job = file.job(id)
+        for step in job.steps() if job else ():
+            asked = step.get("if")
+            kept = action(step) == "actions/upload-artifact"
+            if asked and not kept and _STATUS_FUNCTION.search(asked.text or ""):
+                yield asked.line, "a step of {} runs even after a failure".format(id)
+
+
+@_rule(
+    "CON20",
+    "approve asks a human only about a plan",
+    "A gate that opens for nothing, or for what the policy denied, teaches people to click without reading (T25).",
+    "Write if: needs.investigate.outputs.decision == 'review' on approve",
+)
+def _approvecondition(file: File) -> Iterator[Finding]:
+    job = file.job("approve")
+    if job and condition(job.value.get("if")) != "needs.investigate.outputs.decision == 'review'":
+        yield job.line, "the job approve must say: if: needs.investigate.outputs.decision == 'review'"
+
+
+@_rule(
+    "CON21",
+    "one action at a time on a resource, and nothing interrupts it",
+    "Two actions on one resource undo each other's preconditions; a cancelled one may have happened by half (T24).",
+    "Give act a concurrency group with the resource in it and cancel-in-progress: false; cancel no run elsewhere",
+)
+def _concurrency(file: File) -> Iterator[Finding]:
+    act = file.job("act")
+    group = act.value.get("concurrency", "group") if act else None
+    if act and (not group or "needs.investigate.outputs.resource" not in (group.text or "")):
+        yield act.line, "the job act has no concurrency group per resource"
+    for holder in [file.root] + [job.value for job in file.jobs()]:
+        concurrency = holder.get("concurrency")
+        cancel = concurrency.get("cancel-in-progress") if concurrency else None
+        if cancel and cancel.text != "false":
+            yield cancel.line, "a newer run may cancel an older one"
+
+
+@_rule(
+    "CON22",
+    "one approval, one execution",
+    "A matrix turns one approved job into several.",
+    "Remove strategy; let the plan name what is to be done",
+)
+def _matrix(file: File) -> Iterator[Finding]:
+    for id in JOBS:
+        job = file.job(id)
+        strategy = job.value.get("strategy") if job else None
+        if strategy:
+            yield strategy.line, "the job {} is multiplied by a strategy".format(id)
+
+
+@_rule(
+    "CON23",
+    "evidence is kept, whatever happened",
+    "What is uploaded only on success, expires early or can be overwritten proves nothing (T7, T34).",
+    "Write if: always() and retention-days: 90 or more on every upload, and no overwrite",
+)
+def _uploads(file: File) -> Iterator[Finding]:
+    for step in file.uses("actions/upload-artifact"):
+        if condition(step.get("if")) != "always()":
+            yield step.line, "the upload must say: if: always()"
+        days = step.get("with", "retention-days")
+        if not days or not re.match(r"^[0-9]{1,3}$", days.text or "") or int(days.text or "0") < 90:
+            yield step.line, "the upload must say: retention-days: 90"
+        overwrite = step.get("with", "overwrite")
+        if overwrite and overwrite.text != "false":
+            yield overwrite.line, "the upload may overwrite another artifact"
+
+
+# ------------------------------------------------------------------------------------------------------------- linting
+
+
+def lint_workflow(text: str, path: str) -> List[Violation]:
+    """Judge one workflow or composite action by its text.
+
+    Arguments:
+        text: the file's content.
+        path: its name, for messages; a base name that starts with `agent-` makes it an agent workflow.
+
+    Returns:
+        The violations, by line; empty when the contract holds.  Never raises for any text.
+    """
+    try:
+        file = read(text, path)
+    except Unreadable as unreadable:
+        return [Violation("CON01", path, unreadable.line, unreadable.message)]
+    return _judge(file)
+
+
+def _judge(file: File) -> List[Violation]:
+    found = {
+        Violation(rule.code, file.path, line, message)
+        for rule in RULES.values()
+        if file.kind in rule.kinds
+        for line, message in rule.check(file)
+    }
+    return sorted(found, key=lambda violation: (violation.line, violation.code, violation.message))
+
+
+def lint_paths(paths: Iterable[Path]) -> List[Violation]:
+    """Judge files, the workflows in folders, and the local actions that any of them uses.
+
+    A folder without an agent workflow breaks CON02, a path that can't be read breaks CON01.
+    """
+    violations: List[Violation] = []
+    queue: List[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml"))
+            queue += files
+            if not any(file.name.startswith("agent-") for file in files):
+                violations.append(Violation("CON02", str(path), 1, "no agent-*.yml is in this folder"))
+        else:
+            queue.append(path)
+    seen: Set[Path] = set()
+    while queue:
+        path = queue.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            violations.append(Violation("CON01", str(path), 1, "can't be read: {}".format(type(error).__name__)))
+            continue
+        try:
+            file = read(text, str(path))
+        except Unreadable as unreadable:
+            violations.append(Violation("CON01", str(path), unreadable.line, unreadable.message))
+            continue
+        violations += _judge(file)
+        root = _repository(path)
+        queue += [_manifest(root / name) for name in local_actions(file)] if root else []
+    return violations
+
+
+def _repository(path: Path) -> Optional[Path]:
+    """The repository that a workflow or action belongs to: where its `.github` lies."""
+    parents = (*path.parents, *path.resolve().parents)
+    return next((parent.parent for parent in parents if parent.name == ".github"), None)
+
+
+def _manifest(used: Path) -> Path:
+    """The file behind a local `uses`: a workflow, or the action in a folder."""
+    if used.suffix in (".yml", ".yaml"):
+        return used
+    return used / "action.yaml" if (used / "action.yaml").exists() else used / "action.yml"
+
+
+def explain(code: str) -> str:
+    """What the rule `code` demands, why, and how to mend a file that breaks it.
+
+    Raises:
+        KeyError: there is no such rule.
+    """
+    rule = RULES[code]
+    return "{}: {}\n\nApplies to: {}.\nWhy: {}\nMend: {}.".format(
+        rule.code, rule.title, ", ".join(sorted(rule.kinds)), rule.why, rule.mend
+    )
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Print one line for each violation; return 0 when there is none and 2 otherwise."""
+    parser = argparse.ArgumentParser(
+        prog="python -m agent_runtime.contract",
+        description="Check that workflow files keep the gate closed: investigate, approve, act, record.",
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files or folders (default: .github/workflows)")
+    parser.add_argument("--explain", metavar="CODE", help="say what a rule demands and why, for example CON05")
+    options = parser.parse_args(arguments)
+    if options.explain:
+        if options.explain.upper() not in RULES:
+            print("there is no rule {}; known: {}".format(options.explain, ", ".join(RULES)), file=sys.stderr)
+            return codes.EXIT_BAD_INPUT
+        print(explain(options.explain.upper()))
+        return codes.EXIT_OK
+    violations = lint_paths([Path(path) for path in options.paths or [".github/workflows"]])
+    for violation in violations:
+        print(violation)
+    if violations:
+        print("python -m agent_runtime.contract --explain CODE says why, and how to mend it.", file=sys.stderr)
+    return codes.EXIT_BAD_INPUT if violations else codes.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

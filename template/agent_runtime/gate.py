@@ -1,0 +1,421 @@
+"""The checks before acting: each looks at one thing, and refuses with its own code.
+
+Every check is a pure function of what was sealed, what was approved and what GitHub says now, so that each can be
+attacked in a test.  All of them fail closed: what is missing, malformed or ambiguous refuses.  Messages are read at
+3 a.m. by somebody who did not write this: they name what is wrong, where, and the values, escaped.
+
+The order of the checks, and what each refusal means for a person: specs/github-actions-agent-runtime.md, section
+"Checks before acting".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+from typing import Any, List, Mapping, NoReturn, Optional, Sequence, Tuple
+
+from agent_runtime import codes, names
+from agent_runtime.documents import Plan, Run, is_hex64, parse_time
+from agent_runtime.escape import visible
+from agent_runtime.plan import canonical, digest
+from agent_runtime.policy import REVIEW, Policy, evaluate
+
+# GitHub keeps a run waiting for its reviewer for 30 days; nothing may count longer.
+MAX_TTL = timedelta(days=30)
+# Clocks of two runners may differ; a plan from further ahead than this was not sealed by this run.
+MAX_CLOCK_SKEW = timedelta(minutes=5)
+
+_SHOWN = 80
+_BOUND_RUN_FIELDS = ("repository", "run_id", "run_attempt", "sha", "workflow")
+_UNCLEAR = ", and this run has records of earlier attempts, which GitHub does not tell from new ones: start a new run"
+_OFF = frozenset({"", "0", "false", "no", "off"})
+_ON = frozenset({"1", "true", "yes", "on"})
+
+
+def _refuse(code: str, message: str) -> NoReturn:
+    raise codes.GateRefused(code, message)
+
+
+def _show(value: object) -> str:
+    return visible(str(value), _SHOWN)
+
+
+def check_artifact(report_bytes: bytes, approved_sha256: str) -> None:
+    """Refuse a report that is not byte for byte the one that the investigate job wrote (threat T7).
+
+    Arguments:
+        approved_sha256: digest of the file from the investigate job's outputs, never from the artifact itself.
+
+    Raises:
+        GateRefused: GATE01.
+    """
+    if not is_hex64(approved_sha256):
+        _refuse(
+            codes.GATE_ARTIFACT,
+            "the investigate job told no SHA-256 of its report but '{}'".format(_show(approved_sha256)),
+        )
+    found = hashlib.sha256(report_bytes).hexdigest()
+    if not hmac.compare_digest(found, approved_sha256):
+        _refuse(
+            codes.GATE_ARTIFACT,
+            "the downloaded report ({} bytes) has SHA-256 {}, the investigate job uploaded {}".format(
+                len(report_bytes), found, approved_sha256
+            ),
+        )
+
+
+def check_digest(plan: Plan, approved_digest: str) -> None:
+    """Refuse a plan that is not the one whose digest the reviewer saw (threats T8, T11).
+
+    Arguments:
+        approved_digest: plan digest from the investigate job's outputs, 64 lower-case hexadecimal digits.
+
+    Raises:
+        GateRefused: GATE02.
+        BadInput: the plan has no canonical form (RPT007).
+    """
+    if not is_hex64(approved_digest):
+        _refuse(codes.GATE_DIGEST, "what was approved is no plan digest but '{}'".format(_show(approved_digest)))
+    found = digest(plan)
+    if not hmac.compare_digest(found, approved_digest):
+        _refuse(
+            codes.GATE_DIGEST,
+            "the plan in the report ({} on {}) has the digest {}, the approved plan has {}".format(
+                _show(plan.action), _show(plan.resource), found, approved_digest
+            ),
+        )
+
+
+def check_run(plan_run: Run, current: Run) -> None:
+    """Refuse a plan of another run, attempt, commit or workflow (threats T10, T19).
+
+    Raises:
+        GateRefused: GATE03.
+    """
+    differences = [
+        "{} is {}, the plan was sealed in {}".format(
+            name, _show(getattr(current, name)), _show(getattr(plan_run, name))
+        )
+        for name in _BOUND_RUN_FIELDS
+        if getattr(plan_run, name) != getattr(current, name)
+    ]
+    if differences:
+        _refuse(codes.GATE_RUN, "; ".join(differences))
+
+
+def check_not_expired(plan: Plan, now: datetime) -> None:
+    """Refuse a plan whose time is over, or whose times make no sense (threat T20).
+
+    Arguments:
+        now: aware datetime.  From `expires_at` on, that second included, the plan is refused.
+
+    Raises:
+        GateRefused: GATE04.
+    """
+    if now.tzinfo is None or now.utcoffset() is None:
+        _refuse(codes.GATE_EXPIRED, "the clock gave a time without a time zone, so expiry can't be judged")
+    issued, expires = parse_time(plan.issued_at), parse_time(plan.expires_at)
+    if expires <= issued:
+        _refuse(codes.GATE_EXPIRED, "the plan expires at {}, not after it was sealed".format(plan.expires_at))
+    if expires - issued > MAX_TTL:
+        _refuse(
+            codes.GATE_EXPIRED,
+            "the plan counts from {} to {}, longer than {} days".format(plan.issued_at, plan.expires_at, MAX_TTL.days),
+        )
+    if issued - now > MAX_CLOCK_SKEW:
+        _refuse(codes.GATE_EXPIRED, "the plan was sealed at {}, which is in the future".format(plan.issued_at))
+    if now >= expires:
+        _refuse(
+            codes.GATE_EXPIRED,
+            "the plan expired at {}, {} ago; it counted for {}".format(
+                plan.expires_at, _duration(now - expires), _duration(expires - issued)
+            ),
+        )
+
+
+def _duration(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    if seconds < 60:
+        return "{} seconds".format(seconds)
+    minutes = seconds // 60
+    if minutes < 120:
+        return "{} minutes".format(minutes)
+    return "{} hours".format(minutes // 60) if minutes < 48 * 60 else "{} days".format(minutes // 60 // 24)
+
+
+def check_policy(plan: Plan, policy: Policy) -> None:
+    """Refuse unless the policy of this commit is the one that the plan was sealed under, and says review again.
+
+    Threats T8 and T10: a plan or a policy that changed in between; T23: a decision that was not the policy's.
+
+    Raises:
+        GateRefused: GATE05.
+    """
+    if plan.policy.digest != policy.digest:
+        _refuse(
+            codes.GATE_POLICY,
+            "the plan was sealed under the policy with SHA-256 {}, this commit has {}".format(
+                plan.policy.digest, policy.digest
+            ),
+        )
+    verdict = evaluate(
+        policy,
+        action=plan.action,
+        resource=plan.resource,
+        parameters=plan.parameters,
+        risk_level=plan.risk_level,
+    )
+    if verdict.decision != REVIEW:
+        _refuse(
+            codes.GATE_POLICY,
+            "{} on {} is denied: {}".format(_show(plan.action), _show(plan.resource), "; ".join(verdict.reasons)),
+        )
+    if str(plan.policy.decision) != REVIEW or tuple(plan.policy.matched_rules) != verdict.matched_rules:
+        _refuse(
+            codes.GATE_POLICY,
+            "the plan says {} by [{}], the policy says {} by [{}]".format(
+                plan.policy.decision,
+                ", ".join(_show(rule) for rule in plan.policy.matched_rules),
+                verdict.decision,
+                ", ".join(verdict.matched_rules),
+            ),
+        )
+
+
+def environment_problems(
+    settings: Optional[Mapping[str, Any]],
+    branch_policies: Sequence[str],
+    default_branch: str,
+    *,
+    name: str,
+    reviewers_required: bool,
+    initiator: str,
+) -> Tuple[str, ...]:
+    """Return everything that keeps the environment from being a gate; an empty tuple means that it is one.
+
+    Arguments: as `check_environment()`.
+    """
+    if settings is None:
+        return ("it does not exist, and GitHub would create it without any protection",)
+    if str(settings.get("name", "")).casefold() != name.casefold():
+        return ("GitHub answered about another environment, '{}'".format(_show(settings.get("name", ""))),)
+    problems: List[str] = []
+    if reviewers_required:
+        problems += _reviewer_problems(settings, initiator)
+        if settings.get("can_admins_bypass") is not False:
+            problems.append("administrators can bypass it")
+    problems += _branch_problems(settings, branch_policies, default_branch)
+    return tuple(problems)
+
+
+def _reviewer_problems(settings: Mapping[str, Any], initiator: str) -> List[str]:
+    rules = [rule for rule in _mappings(settings.get("protection_rules")) if rule.get("type") == "required_reviewers"]
+    reviewers = [_reviewer(entry) for rule in rules for entry in _mappings(rule.get("reviewers"))]
+    known = [reviewer for reviewer in reviewers if reviewer]
+    problems: List[str] = []
+    if not known:
+        problems.append("it has no required reviewers")
+    elif all(reviewer == "user " + initiator.casefold() for reviewer in known):
+        problems.append("its only required reviewer is {}, who started this run".format(_show(initiator)))
+    if not rules or any(rule.get("prevent_self_review") is not True for rule in rules):
+        problems.append("it does not prevent self-review")
+    return problems
+
+
+def _reviewer(entry: Mapping[str, Any]) -> str:
+    """Who may review, comparable; empty when GitHub's entry names nobody."""
+    who = entry.get("reviewer")
+    if not isinstance(who, Mapping):
+        return ""
+    if entry.get("type") == "User" and isinstance(who.get("login"), str) and who["login"]:
+        return "user " + str(who["login"]).casefold()
+    if entry.get("type") == "Team" and isinstance(who.get("slug"), str) and who["slug"]:
+        return "team " + str(who["slug"]).casefold()
+    return ""
+
+
+def _branch_problems(settings: Mapping[str, Any], branch_policies: Sequence[str], default_branch: str) -> List[str]:
+    kind = settings.get("deployment_branch_policy")
+    if not isinstance(kind, Mapping):
+        return ["every branch may use it instead of {} only".format(_show(default_branch))]
+    if kind.get("custom_branch_policies") is not True or kind.get("protected_branches") is not False:
+        # Without any protected branch GitHub lets every branch through.
+        return ["every protected branch may use it instead of {} only".format(_show(default_branch))]
+    if list(branch_policies) != [default_branch]:
+        return [
+            "it may be used from [{}] instead of {} only".format(
+                ", ".join(_show(pattern) for pattern in branch_policies), _show(default_branch)
+            )
+        ]
+    return []
+
+
+def _mappings(value: object) -> List[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def check_environment(
+    name: str,
+    settings: Optional[Mapping[str, Any]],
+    branch_policies: Sequence[str],
+    default_branch: str,
+    *,
+    reviewers_required: bool,
+    initiator: str,
+) -> None:
+    """Refuse unless the environment's settings make it a gate (threats T13, T15, T18, T21).
+
+    Needed of every environment: it exists, and exactly the default branch may use it.  With `reviewers_required` also:
+    at least one required reviewer besides the initiator, no self-review, no bypass by administrators.
+
+    Arguments:
+        name: of the environment.
+        settings: GitHub's JSON of the environment, or None when there is none.
+        branch_policies: name patterns of its deployment branches; those of tags as `tag:<pattern>`.
+        default_branch: of the repository.
+        initiator: login of who started the run.
+
+    Raises:
+        GateRefused: GATE06; the message names every missing setting.
+    """
+    problems = environment_problems(
+        settings,
+        branch_policies,
+        default_branch,
+        name=name,
+        reviewers_required=reviewers_required,
+        initiator=initiator,
+    )
+    if problems:
+        _refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(_show(name), "; ".join(problems)))
+
+
+def check_approval(records: Sequence[Mapping[str, Any]], approvals_before: int, run: Run) -> Mapping[str, Any]:
+    """Return the record of the one new approval; refuse unless a human gave it who did not start the run.
+
+    GitHub's records have neither time nor attempt, and their order is not documented.  A bypass by an administrator
+    leaves none.  So the number of records must have grown since the plan was sealed (threats T17b, T18), and where
+    older records exist, both orders must name the same new approver.
+
+    Threat T15: everybody who approved is a user, no bot, and neither the actor nor the triggering actor.
+
+    Arguments:
+        records: GitHub's JSON of `GET /repos/{owner}/{repo}/actions/runs/{id}/approvals`, all of them.
+        approvals_before: how many of them there were when the plan was sealed.
+        run: the current run.
+
+    Raises:
+        GateRefused: GATE07.
+    """
+    added = len(records) - approvals_before
+    if approvals_before < 0 or added < 1:
+        _refuse(
+            codes.GATE_APPROVAL,
+            "GitHub has {} approval records of this run and {} before the plan was sealed, so nobody approved this "
+            "plan (a bypass by an administrator is no approval)".format(len(records), approvals_before),
+        )
+    # Newest last, and newest first.
+    readings = [records[approvals_before:], records[:added]] if approvals_before else [records]
+    try:
+        found = [_approval_among(reading, run) for reading in readings]
+    except codes.GateRefused as refusal:
+        _refuse(codes.GATE_APPROVAL, refusal.message + (_UNCLEAR if approvals_before else ""))
+    if len({record["user"]["id"] for record in found}) > 1:
+        logins = " and ".join(_login(record) for record in found)
+        _refuse(codes.GATE_APPROVAL, "{} approved{}".format(logins, _UNCLEAR))
+    return found[0]
+
+
+def _approval_among(records: Sequence[Mapping[str, Any]], run: Run) -> Mapping[str, Any]:
+    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
+    for record in of_gate:
+        if record.get("state") == "rejected":
+            _refuse(codes.GATE_APPROVAL, "{} rejected the plan".format(_login(record) or "somebody"))
+    approvals = [record for record in of_gate if record.get("state") == "approved"]
+    if not approvals:
+        _refuse(
+            codes.GATE_APPROVAL,
+            "none of the {} new records is an approval of the environment {}".format(
+                len(records), names.GATE_ENVIRONMENT
+            ),
+        )
+    for record in approvals:
+        _check_approver(record, run)
+    return approvals[-1]
+
+
+def _names_gate(record: Mapping[str, Any]) -> bool:
+    # GitHub does not tell upper from lower case in names of environments.
+    return any(
+        str(environment.get("name", "")).casefold() == names.GATE_ENVIRONMENT
+        for environment in _mappings(record.get("environments"))
+    )
+
+
+def _login(record: Mapping[str, Any]) -> str:
+    user = record.get("user")
+    return _show(user.get("login") or "") if isinstance(user, Mapping) else ""
+
+
+def _check_approver(record: Mapping[str, Any], run: Run) -> None:
+    user = record.get("user")
+    if not isinstance(user, Mapping) or not isinstance(user.get("login"), str) or not user["login"]:
+        _refuse(codes.GATE_APPROVAL, "GitHub does not name who approved (a deleted account?)")
+    login = str(user["login"])
+    if user.get("type") != "User" or login.casefold().endswith("[bot]"):
+        _refuse(
+            codes.GATE_APPROVAL, "{} approved and is a {}, not a human".format(_show(login), _show(user.get("type")))
+        )
+    if not isinstance(user.get("id"), int) or isinstance(user["id"], bool):
+        _refuse(codes.GATE_APPROVAL, "GitHub's record of {} has no user id".format(_show(login)))
+    for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
+        if login.casefold() == initiator.casefold():
+            _refuse(codes.GATE_APPROVAL, "{} approved a run that {} {}".format(_show(login), _show(initiator), role))
+
+
+def check_preconditions(plan: Plan, observed: Mapping[str, Any]) -> None:
+    """Refuse when the world is not as it was when the plan was sealed (threat T9).
+
+    Arguments:
+        observed: what `observe()` says now; compared in canonical form, value by value.
+
+    Raises:
+        GateRefused: GATE08; the message names every key that differs.
+    """
+    differences = []
+    for key in sorted(set(plan.preconditions) | set(observed), key=str):
+        before = _canonical_text(plan.preconditions, key)
+        now = _canonical_text(observed, key)
+        if before != now:
+            differences.append("{} was {} and is {}".format(_show(key), _show(before), _show(now)))
+    if differences:
+        _refuse(codes.GATE_PRECONDITION, "since the plan was sealed: {}".format("; ".join(differences)))
+
+
+def _canonical_text(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "not there"
+    try:
+        return canonical(values[key]).decode("utf-8")
+    except codes.BadInput as problem:
+        _refuse(
+            codes.GATE_PRECONDITION, "observe() gave {} a value that can't be compared: {}".format(_show(key), problem)
+        )
+
+
+def check_enabled(kill_switch: Optional[str]) -> None:
+    """Refuse while the kill switch is on.
+
+    Arguments:
+        kill_switch: value of the variable AGENT_DISABLED.  Only no value, an empty one, 0, false, no and off mean that
+            the agent may act; a value that nobody foresaw was meant to stop something.
+
+    Raises:
+        GateRefused: GATE10.
+    """
+    value = (kill_switch or "").strip().casefold()
+    if value in _OFF:
+        return
+    remark = "" if value in _ON else ", which is neither on nor off and counts as on"
+    _refuse(codes.GATE_DISABLED, "AGENT_DISABLED is '{}'{}".format(_show(kill_switch), remark))

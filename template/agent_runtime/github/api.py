@@ -1,0 +1,108 @@
+"""GitHub's REST API, as far as the gate asks it: settings of environments, and who approved a run.
+
+Every answer that the gate depends on is either there or an error: nothing is guessed, nothing is cached.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, List, Mapping, Optional
+from urllib.parse import quote
+
+from agent_runtime.github.transport import (
+    DEFAULT_API_URL,
+    HTTP_NOT_FOUND,
+    NotAnswered,
+    Transport,
+    field,
+    malformed,
+    mapping,
+)
+
+
+class GitHubApi:
+    """Reads from GitHub's API with the token of the job.
+
+    Arguments:
+        api_url: base address, as GITHUB_API_URL gives it.
+        token: the job's token, or None for public endpoints; never printed.
+        pause: how to wait between tries, in seconds.
+    """
+
+    def __init__(self, api_url: str, token: Optional[str], pause: Callable[[float], Any] = time.sleep) -> None:
+        self._http = Transport(api_url, token, pause)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> GitHubApi:
+        """Build the client that the runner's variables describe."""
+        return cls(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, environ.get("GITHUB_TOKEN") or None)
+
+    def default_branch(self, repository: str) -> str:
+        """Return the name of the repository's default branch."""
+        path = "/repos/{}".format(repository)
+        return str(field(self._http.get(path), "default_branch", str, path))
+
+    def environment(self, repository: str, name: str) -> Optional[Mapping[str, Any]]:
+        """Return GitHub's settings of the environment, or None when it does not exist."""
+        path = environment_path(repository, name)
+        answer = self._http.get_or_none(path)
+        return None if answer is None else mapping(answer, path)
+
+    def deployment_branches(self, repository: str, name: str) -> List[str]:
+        """Return the name patterns of the environment's deployment branch policies.
+
+        Tag policies are returned as `tag:<pattern>`, so that they never pass for a branch.
+        """
+        path = environment_path(repository, name) + "/deployment-branch-policies"
+        try:
+            entries = self._http.pages(path, "branch_policies")
+        except NotAnswered as problem:
+            if problem.status == HTTP_NOT_FOUND:
+                return []
+            raise
+        return [branch_pattern(entry, path) for entry in entries]
+
+    def approvals(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
+        """Return the run's approval records in GitHub's order.
+
+        Source: https://docs.github.com/en/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
+        """
+        return self._list_of_run(repository, run_id, "approvals")
+
+    def pending_deployments(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
+        """Return the environments that the run waits for, with their reviewers.
+
+        Source: https://docs.github.com/en/rest/actions/workflow-runs#get-pending-deployments-for-a-workflow-run
+        """
+        return self._list_of_run(repository, run_id, "pending_deployments")
+
+    def artifact_exists(self, repository: str, run_id: str, name: str) -> bool:
+        """Return whether the run has an artifact of this name.
+
+        Source: https://docs.github.com/en/rest/actions/artifacts#list-workflow-run-artifacts
+        """
+        path = "/repos/{}/actions/runs/{}/artifacts?name={}".format(
+            repository, quote(run_id, safe=""), quote(name, safe="")
+        )
+        entries = field(self._http.get(path), "artifacts", list, path)
+        # An expired artifact counts: it was there.
+        return any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
+
+    def _list_of_run(self, repository: str, run_id: str, name: str) -> List[Mapping[str, Any]]:
+        path = "/repos/{}/actions/runs/{}/{}".format(repository, quote(run_id, safe=""), name)
+        answer = self._http.get(path)
+        if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
+            raise malformed(path)
+        return list(answer)
+
+
+def environment_path(repository: str, name: str) -> str:
+    """Path of an environment below the API's address."""
+    return "/repos/{}/environments/{}".format(repository, quote(name, safe=""))
+
+
+def branch_pattern(entry: Mapping[str, Any], path: str) -> str:
+    """Return the pattern of a deployment branch policy; that of a tag as `tag:<pattern>`."""
+    pattern = str(field(entry, "name", str, path))
+    kind = entry.get("type") or "branch"
+    return pattern if kind == "branch" else "{}:{}".format(kind, pattern)

@@ -1,0 +1,86 @@
+"""What the runner tells a job through environment variables.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Mapping
+
+from agent_runtime import codes
+from agent_runtime.documents import Run
+
+# The number of a run that no workflow made: an investigation at somebody's desk.  Nothing sealed in it can be acted on.
+LOCAL_RUN_ID = "local"
+
+_VARIABLES = {
+    "repository": "GITHUB_REPOSITORY",
+    "run_id": "GITHUB_RUN_ID",
+    "run_attempt": "GITHUB_RUN_ATTEMPT",
+    "sha": "GITHUB_SHA",
+    "ref": "GITHUB_REF",
+    "actor": "GITHUB_ACTOR",
+    "triggering_actor": "GITHUB_TRIGGERING_ACTOR",
+    "workflow": "GITHUB_WORKFLOW",
+    "event": "GITHUB_EVENT_NAME",
+}
+
+
+def in_workflow(environ: Mapping[str, str]) -> bool:
+    """Whether a workflow run is described by the environment."""
+    return bool(environ.get("GITHUB_RUN_ID"))
+
+
+def current_run(environ: Mapping[str, str]) -> Run:
+    """Return the run that this process belongs to.
+
+    Raises:
+        BadInput: a variable that GitHub always sets is missing or malformed (INP005).
+    """
+    values = {}
+    for name, variable in _VARIABLES.items():
+        value = environ.get(variable, "")
+        if not value:
+            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "{} is not set".format(variable))
+        values[name] = value
+    if not values["run_attempt"].isdigit():
+        raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "GITHUB_RUN_ATTEMPT is not a number")
+    attempt = int(values.pop("run_attempt"))
+    return Run(run_attempt=attempt, **values)
+
+
+def local_run(root: Path, repository: str) -> Run:
+    """Describe an investigation outside any workflow, at the commit that is checked out (`0` * 40 where none is)."""
+    found = subprocess.run(  # noqa: S603  fixed arguments
+        ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  git is found as the user's shell finds it
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    sha = found.stdout.decode("ascii", "replace").strip() if found.returncode == 0 else "0" * 40
+    return Run(
+        repository=repository,
+        run_id=LOCAL_RUN_ID,
+        run_attempt=1,
+        sha=sha,
+        ref="local",
+        actor="local",
+        triggering_actor="local",
+        workflow="local",
+        event="local",
+    )
+
+
+def audit_metadata(run: Run, job: str) -> Mapping[str, object]:
+    """Return the `metadata.gha` object that every audit event of a run carries."""
+    return {
+        "run_id": run.run_id,
+        "run_attempt": run.run_attempt,
+        "workflow": run.workflow,
+        "job": job,
+        "repository": run.repository,
+        "sha": run.sha,
+        "ref": run.ref,
+    }

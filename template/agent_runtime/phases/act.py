@@ -1,0 +1,242 @@
+"""Act: verify everything again, write down the intent, do exactly what was approved, write down what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Optional, Tuple, TypeVar
+
+from agent_runtime import codes, documents, gate, names, report
+from agent_runtime.agent import AgentRunner
+from agent_runtime.documents import ActionReport, Approver, Plan, Report
+from agent_runtime.github import outputs
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.phases import gatekeeper, team
+from agent_runtime.phases.approve import approver_of
+from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
+from agent_runtime.phases.trail import Trail
+from agent_runtime.results import ActionStatus
+from aimgentix import ActionType, ActorType, EventStatus
+
+_EVENT_STATUS = {
+    ActionStatus.SUCCESS: EventStatus.SUCCESS,
+    ActionStatus.ALREADY_DONE: EventStatus.SUCCESS,
+    ActionStatus.FAILED: EventStatus.ERROR,
+    ActionStatus.UNKNOWN: EventStatus.ERROR,
+    ActionStatus.REFUSED: EventStatus.DENIED,
+}
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What acting came to, for the command line and the simulator.
+
+    Arguments:
+        problem: the refusal, or None.
+    """
+
+    result: ActionReport
+    markdown: str
+    problem: Optional[codes.AgentError]
+
+
+class _Checks:
+    """Runs the checks in order, writes each into the journal, and stops at the first that refuses."""
+
+    def __init__(self, journal: Trail) -> None:
+        self._journal = journal
+
+    def __call__(self, code: str, check: Callable[[], _Value]) -> _Value:
+        try:
+            value = check()
+        except codes.AgentError as error:
+            self._journal.event(
+                names.STEP_CHECK,
+                EventStatus.DENIED,
+                action_type=ActionType.POLICY_CHECK,
+                durable=True,
+                check=code,
+                code=error.code,
+                message=error.message,
+            )
+            raise
+        self._journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=code)
+        return value
+
+
+def read_report(path: Path) -> bytes:
+    """Return the bytes of the report that the investigate job uploaded.
+
+    Raises:
+        BadInput: there is none (RPT001).
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(documents.MAX_REPORT_BYTES + 1)
+    except OSError as problem:
+        raise codes.BadInput(codes.REPORT_MISSING, "{}: {}".format(path.name, problem.strerror)) from None
+
+
+def run_phase(
+    agent: AgentRunner,
+    desk: Desk,
+    *,
+    resource: str,
+    report_path: Path,
+    report_sha256: str,
+    approved_digest: str,
+) -> Outcome:
+    """Verify, execute and record; writes the result whatever it comes to.
+
+    Arguments:
+        resource: for the trail only; what is acted on comes from the sealed plan.
+        report_path: the downloaded report.
+        report_sha256: digest of the report's bytes, from the investigate job's outputs.
+        approved_digest: plan digest, from the investigate job's outputs.
+    """
+    with Trail(desk, resource) as journal:
+        journal.event(names.STEP_STARTED, EventStatus.PENDING)
+        result = ActionReport(
+            schema_version=documents.SCHEMA_VERSION,
+            trace_id=desk.trace_id,
+            run=desk.run,
+            plan_digest=approved_digest,
+            action="",
+            resource=resource,
+            status=ActionStatus.REFUSED,
+            latency_ms=0.0,
+        )
+        problem: Optional[codes.AgentError] = None
+        try:
+            sealed, approver = _verify(
+                agent,
+                desk,
+                journal,
+                report_path=report_path,
+                report_sha256=report_sha256,
+                approved_digest=approved_digest,
+            )
+            result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
+            _declare_intent(journal, sealed, approved_digest, approver)
+            result = _execute(agent, journal, sealed, result)
+        except codes.AgentError as error:
+            problem = error
+            result = replace(result, status=ActionStatus.REFUSED, code=error.code, details={"refused": error.message})
+        write_whole(desk.out / names.RESULT_NAME, documents.encode(result))
+        journal.event(
+            names.STEP_OUTCOME,
+            _EVENT_STATUS[result.status],
+            actor=ActorType.AGENT,
+            latency_ms=result.latency_ms,
+            durable=True,
+            outcome=str(result.status),
+            plan_digest=approved_digest,
+            code=result.code,
+        )
+        outputs.write_outputs(desk.environ, {"action_status": str(result.status), "journal_head": journal.head})
+        markdown = report.render_result(result)
+        outputs.write_summary(desk.environ, markdown)
+    return Outcome(result, markdown, problem)
+
+
+def _verify(
+    agent: AgentRunner, desk: Desk, journal: Trail, *, report_path: Path, report_sha256: str, approved_digest: str
+) -> Tuple[Plan, Approver]:
+    """Go through the checks in the order of specs/github-actions-agent-runtime.md, section "Checks before acting"."""
+    check = _Checks(journal)
+    api = GitHubApi.from_environment(desk.environ)
+    data = read_report(report_path)
+    check(codes.GATE_ARTIFACT, lambda: gate.check_artifact(data, report_sha256))
+    found, sealed = check(codes.GATE_DIGEST, lambda: _approved_plan(data, approved_digest))
+    check(codes.GATE_RUN, lambda: _check_run(found, sealed, desk))
+    check(codes.GATE_EXPIRED, lambda: gate.check_not_expired(sealed, now()))
+    check(codes.GATE_POLICY, lambda: gate.check_policy(sealed, load_policy(desk)))
+    check(codes.GATE_ENVIRONMENT, lambda: gatekeeper.check_environments(api, desk.run))
+    record = check(
+        codes.GATE_APPROVAL,
+        lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
+    )
+    check(codes.GATE_PRECONDITION, lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource)))
+    check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
+    check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
+    return sealed, approver_of(record)
+
+
+def _approved_plan(data: bytes, approved_digest: str) -> Tuple[Report, Plan]:
+    found = documents.decode_report(data, "investigation-report.json")
+    if found.plan is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, "the report's status is {}".format(found.status))
+    gate.check_digest(found.plan, approved_digest)
+    return found, found.plan
+
+
+def _check_run(found: Report, sealed: Plan, desk: Desk) -> None:
+    gate.check_run(sealed.run, desk.run)
+    if found.run != sealed.run:
+        raise codes.BadInput(
+            codes.REPORT_OTHER_RUN,
+            "the report is of run {}, its plan of {}".format(found.run.run_id, sealed.run.run_id),
+        )
+
+
+def _check_not_executed(api: GitHubApi, desk: Desk) -> None:
+    """A plan is bound to one attempt of one run, and an attempt leaves its result behind once: one is one too many."""
+    if api.artifact_exists(desk.run.repository, desk.run.run_id, names.RESULT_ARTIFACT):
+        raise codes.GateRefused(
+            codes.GATE_CLAIMED, "run {} has an artifact {} already".format(desk.run.run_id, names.RESULT_ARTIFACT)
+        )
+
+
+def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver: Approver) -> None:
+    try:
+        journal.event(
+            names.STEP_INTENT,
+            EventStatus.PENDING,
+            actor=ActorType.AGENT,
+            durable=True,
+            action=sealed.action,
+            plan_digest=approved_digest,
+            approver=documents.plain(approver),
+        )
+    except OSError as problem:
+        raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None
+
+
+def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
+    started = time.monotonic()
+    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters))
+    latency_ms = round((time.monotonic() - started) * 1000, 3)
+    if problem:
+        journal.event(
+            names.STEP_ERROR, EventStatus.ERROR, actor=ActorType.AGENT, code=codes.OUTCOME_UNKNOWN, message=problem
+        )
+        return replace(
+            result,
+            status=ActionStatus.UNKNOWN,
+            latency_ms=latency_ms,
+            code=codes.OUTCOME_UNKNOWN,
+            details={"problem": problem},
+        )
+    filled = replace(
+        result,
+        status=answer.status,
+        latency_ms=latency_ms,
+        changes=tuple(answer.changes),
+        verification=answer.verification,
+        rollback=answer.rollback,
+        details=answer.details,
+    )
+    try:
+        return documents.decode_action_report(documents.encode(filled), "the result of act()")
+    except (codes.BadInput, TypeError, ValueError) as problem_found:
+        # The effect has happened; a result that can't be written down must not make it look as if it had not.
+        return replace(
+            result,
+            status=ActionStatus.UNKNOWN,
+            latency_ms=latency_ms,
+            code=codes.RESULT_INVALID,
+            details={"problem": str(problem_found)},
+        )

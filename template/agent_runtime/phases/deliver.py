@@ -1,0 +1,103 @@
+"""Deliver: bring the trail of a run to the audit backend, after everything else is done and kept.
+
+The bundle is the trail; the backend has a copy.  So nothing here changes the bundle, and a backend that is slow, full
+or gone never fails a run: what it did not take waits in the bundle.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping
+
+from agent_runtime import bundle, escape, names
+from agent_runtime.github import outputs
+from aimgentix.delivery import Courier, Undelivered, segment_paths
+from aimgentix.settings import SettingError
+from aimgentix.status import directory_status
+from aimgentix.transport import MISCONFIGURED, Transport
+
+BATCH_EVENTS = 500
+REQUEST_SECONDS = 10.0
+PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the events of a run.
+
+    Arguments:
+        captured: events in the bundle.
+        delivered: events that the backend has acknowledged.
+        spooled: events that wait in the bundle.
+        rejected: events that the backend refused; they are in the bundle too.
+        problem: why not everything was delivered, or the empty text.
+    """
+
+    captured: int
+    delivered: int
+    spooled: int
+    rejected: int
+    problem: str
+
+    def line(self) -> str:
+        """The counts and the problem, for a log."""
+        counts = "captured {}, delivered {}, spooled {}, rejected {}".format(
+            self.captured, self.delivered, self.spooled, self.rejected
+        )
+        return "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+
+
+def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Delivery:
+    """Deliver the journals of a bundle and say in the summary what became of them.
+
+    Arguments:
+        folder: the bundle.
+        environ: AIMGENTIX_API_URL and AIMGENTIX_API_KEY; without an address nothing is sent.
+        timeout: seconds that delivering may take in all.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
+        journals = Path(scratch)
+        for job in bundle.JOBS:
+            for path in segment_paths(str(folder / job / names.JOURNAL_FOLDER)):
+                shutil.copyfile(path, str(journals / Path(path).name))
+        problem = _drain(str(journals), environ, timeout)
+        segments = directory_status(str(journals))
+        delivery = Delivery(
+            captured=sum(segment.captured for segment in segments),
+            delivered=sum(segment.delivered for segment in segments),
+            spooled=sum(segment.waiting for segment in segments),
+            rejected=sum(segment.rejected for segment in segments),
+            problem=problem,
+        )
+    outputs.write_summary(environ, "\n{}\n".format(escape.markdown_inline(delivery.line())))
+    return delivery
+
+
+def _drain(journals: str, environ: Mapping[str, str], timeout: float) -> str:
+    """Deliver until everything is dealt with or the time is over; return why it is not, or the empty text."""
+    address = environ.get("AIMGENTIX_API_URL")
+    if not address:
+        return "no backend is configured (AIMGENTIX_API_URL)"
+    deadline = time.monotonic() + timeout
+    try:
+        transport = Transport(address, environ.get("AIMGENTIX_API_KEY") or None, REQUEST_SECONDS)
+    except SettingError as problem:
+        return str(problem)
+    courier = Courier(transport, BATCH_EVENTS)
+    courier.deadline = deadline
+    try:
+        while True:
+            try:
+                courier.deliver_orphans(journals, {})
+                return courier.rejection.detail if courier.rejection else ""
+            except Undelivered as stopped:
+                if time.monotonic() + PAUSE_SECONDS >= deadline or stopped.outcome.kind == MISCONFIGURED:
+                    return "the backend did not take them: {}".format(stopped.outcome.detail)
+            time.sleep(PAUSE_SECONDS)
+    finally:
+        courier.close()

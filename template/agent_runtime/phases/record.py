@@ -1,0 +1,194 @@
+"""Record: collect what every job left behind, say how the run ended, and check that the trail tells all of it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Mapping, Optional, Tuple
+
+from agent_runtime import bundle, codes, documents, names, report
+from agent_runtime.bundle import Parts, Problem, RunOutcome
+from agent_runtime.documents import Decision
+from agent_runtime.github import outputs
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.phases import gatekeeper
+from agent_runtime.phases.desk import Desk, write_whole
+from agent_runtime.phases.trail import Trail
+from agent_runtime.results import ActionStatus
+from aimgentix import EventStatus
+
+_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What GitHub's `needs` context says of a job: `success`, `failure`, `cancelled` or `skipped`, and its outputs."""
+
+    result: str
+    outputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What recording came to.
+
+    Arguments:
+        folder: the bundle.
+        digest: SHA-256 of `bundle.json`; whoever keeps it can later tell whether the bundle is still the same.
+    """
+
+    outcome: RunOutcome
+    problems: Tuple[Problem, ...]
+    folder: Path
+    digest: str
+    markdown: str
+
+
+def parse_needs(text: str) -> Dict[str, Job]:
+    """Read `toJSON(needs)`.
+
+    Raises:
+        BadInput: it is not what GitHub writes (INP005).
+    """
+    try:
+        value = documents.strict_json(text.encode("utf-8"))
+        return {
+            name: Job(str(value[name]["result"]), {key: str(item) for key, item in value[name]["outputs"].items()})
+            for name in ("investigate", "approve", "act")
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise codes.BadInput(
+            codes.RUN_CONTEXT_MISSING, "NEEDS is not the needs context: {!r}".format(str(problem)[:80])
+        ) from None
+
+
+def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> Ending:
+    """Build the bundle under the output folder, and write the run's terminal event.
+
+    Arguments:
+        inputs_folder: has a folder for each job whose artifacts were downloaded.
+        needs: how the other jobs ended.
+    """
+    folder = desk.out / names.BUNDLE_FOLDER
+    _collect(inputs_folder, folder)
+    parts = bundle.load(folder)
+    told = needs["investigate"].outputs
+    resource = told.get("resource") or "unknown"
+    digest = told.get("plan_digest") or None
+    rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
+    outcome = decide(parts, needs, rejected=rejected_by is not None)
+    acted = needs["act"].result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
+    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items()}
+    problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
+    approver = documents.plain(parts.receipt.approver) if parts.receipt else None
+    with Trail(desk, resource) as journal:
+        journal.event(
+            names.STEP_TERMINAL,
+            EventStatus.SUCCESS if outcome in _GOOD_ENDS and not problems else EventStatus.ERROR,
+            durable=True,
+            outcome=outcome.value,
+            plan_digest=digest,
+            approver=approver,
+            rejected_by=rejected_by,
+            jobs={name: job.result for name, job in needs.items()},
+            problems=[problem.line() for problem in problems],
+        )
+        heads["record"] = journal.head
+    shutil.copytree(str(desk.journal), str(folder / "record" / names.JOURNAL_FOLDER))
+    manifest = documents.encode(
+        {
+            "schema_version": documents.SCHEMA_VERSION,
+            "trace_id": desk.trace_id,
+            "run": desk.run,
+            "resource": resource,
+            "outcome": outcome,
+            "plan_digest": digest,
+            "approver": approver,
+            "rejected_by": rejected_by,
+            "journal_heads": heads,
+            "problems": [problem.line() for problem in problems],
+            "files": bundle.file_digests(folder),
+        }
+    )
+    write_whole(folder / names.MANIFEST_NAME, manifest)
+    bundle_digest = hashlib.sha256(manifest).hexdigest()
+    markdown = report.render_record(
+        outcome=outcome.value,
+        resource=resource,
+        plan_digest=digest,
+        approver=parts.receipt.approver.login if parts.receipt else None,
+        rejected_by=rejected_by,
+        problems=[problem.line() for problem in problems],
+        bundle_digest=bundle_digest,
+    )
+    outputs.write_summary(desk.environ, markdown)
+    outputs.write_outputs(desk.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
+
+
+def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutcome:
+    """Say in one word how a run ended.  Pure."""
+    investigate, approve, act = needs["investigate"], needs["approve"], needs["act"]
+    if investigate.result == "cancelled":
+        return RunOutcome.CANCELLED
+    if investigate.result != "success":
+        return RunOutcome.INVESTIGATION_FAILED
+    decision = investigate.outputs.get("decision")
+    if decision == Decision.DENIED.value:
+        return RunOutcome.DENIED
+    if decision != Decision.REVIEW.value:
+        return RunOutcome.NOTHING_TO_DO
+    if rejected:
+        return RunOutcome.REJECTED
+    if act.result == "skipped":
+        return RunOutcome.CANCELLED if approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
+    return _decide_action(parts, act)
+
+
+def _decide_action(parts: Parts, act: Job) -> RunOutcome:
+    if parts.result is None:
+        if parts.has_step("act", names.STEP_INTENT) or act.result != "cancelled":
+            # It meant to act, or nobody knows how far it came: only a look at the resource can tell.
+            return RunOutcome.OUTCOME_UNKNOWN
+        return RunOutcome.CANCELLED
+    if parts.result.status is ActionStatus.REFUSED:
+        return RunOutcome.EXPIRED if parts.result.code == codes.GATE_EXPIRED else RunOutcome.REFUSED
+    return {
+        ActionStatus.SUCCESS: RunOutcome.ACTED,
+        ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
+        ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
+        ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
+    }[parts.result.status]
+
+
+def _was_stopped_at_gate(needs: Mapping[str, Job]) -> bool:
+    decision = needs["investigate"].outputs.get("decision")
+    return decision == Decision.REVIEW.value and needs["approve"].result not in ("success", "cancelled")
+
+
+def _rejection(desk: Desk, parts: Parts) -> Optional[str]:
+    """Return the login of who rejected, or None when GitHub's record tells of no rejection."""
+    before = parts.report.plan.approvals_before if parts.report and parts.report.plan else 0
+    try:
+        records = gatekeeper.approvals(GitHubApi.from_environment(desk.environ), desk.run)
+    except codes.AgentError:
+        # The trail must be written even when GitHub does not answer; the run is then told as a failed approval.
+        return None
+    # GitHub does not say in which order its records stand, so both readings of "the new ones" count.
+    added = max(0, len(records) - before)
+    logins = {
+        str(record["user"].get("login"))
+        for record in [*records[before:], *records[:added]]
+        if record.get("state") == "rejected" and isinstance(record.get("user"), dict)
+    }
+    return " or ".join(sorted(logins)) or None
+
+
+def _collect(source: Path, target: Path) -> None:
+    for job in ("investigate", "approve", "act"):
+        if (source / job).is_dir():
+            shutil.copytree(str(source / job), str(target / job))
+        else:
+            (target / job).mkdir(parents=True)

@@ -1,0 +1,81 @@
+"""Calls the team's code, and turns whatever it does into an answer or a coded error."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any, Dict, Tuple
+
+from agent_runtime import codes, escape, inputs
+from agent_runtime.agent import AgentRunner
+from agent_runtime.results import ActionResult, InvestigationResult, ProposedAction, RiskLevel
+
+
+def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any]) -> InvestigationResult:
+    """Return what `investigate()` found.
+
+    Raises:
+        BadInput: it raised (AGT001), or returned something that can't be used (INP009).
+    """
+    try:
+        result: Any = agent.investigate(resource, context)
+    except codes.AgentError:
+        raise
+    except Exception as error:
+        _print_traceback()
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error)) from None
+    if not isinstance(result, InvestigationResult):
+        raise _unusable("investigate() returned {}, not InvestigationResult".format(type(result).__name__))
+    proposed: Any = result.proposed_action
+    if proposed is not None:
+        if not isinstance(proposed, ProposedAction):
+            raise _unusable("proposed_action is {}, not ProposedAction".format(type(proposed).__name__))
+        inputs.action(proposed.action)
+        if not isinstance(proposed.risk_level, RiskLevel):
+            raise _unusable("proposed_action.risk_level is not a RiskLevel")
+    return result
+
+
+def observe(agent: AgentRunner, resource: str) -> Dict[str, Any]:
+    """Return what `observe()` says.
+
+    Raises:
+        BadInput: it raised, or returned something else than a mapping (AGT001).
+    """
+    try:
+        return dict(agent.observe(resource))
+    except codes.AgentError:
+        raise
+    except Exception as error:
+        _print_traceback()
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("observe()", error)) from None
+
+
+def act(agent: AgentRunner, resource: str, action: str, parameters: Dict[str, Any]) -> Tuple[Any, str]:
+    """Return what `act()` returned, and an empty text; or None and what went wrong.
+
+    Never raises: once `act()` was called the effect may have happened, whatever it said afterwards.
+    """
+    try:
+        answer: Any = agent.act(resource, action, parameters)
+    except Exception as error:
+        _print_traceback()
+        return None, _describe("act()", error)
+    if not isinstance(answer, ActionResult):
+        return None, "act() returned {}, not ActionResult".format(type(answer).__name__)
+    return answer, ""
+
+
+def _describe(what: str, error: Exception) -> str:
+    told = " ".join(str(error).split())
+    return "{} raised {}{}".format(what, type(error).__name__, ": " + told if told else "")
+
+
+def _unusable(message: str) -> codes.BadInput:
+    return codes.BadInput(codes.RESULT_INVALID, message)
+
+
+def _print_traceback() -> None:
+    """Show a team where its code failed, in a form that no workflow command can hide in."""
+    for line in traceback.format_exc().splitlines():
+        print(escape.log_line(line), file=sys.stderr)

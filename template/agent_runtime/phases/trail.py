@@ -1,0 +1,76 @@
+"""The audit trail of one phase: its words for what happens, written to the journal through the SDK."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Optional, Type
+
+from agent_runtime.phases.desk import Desk, gha_metadata
+from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus
+
+
+class Trail:
+    """Writes the events of one phase; use it as a context manager, so that it is flushed whatever happens."""
+
+    def __init__(self, desk: Desk, resource: str) -> None:
+        self._desk = desk
+        self._resource = resource
+        self._gha = gha_metadata(desk)
+        self._agent = desk.environ.get("AGENT_INSTANCE_ID") or desk.config.agent
+        self._client = AuditClient(
+            agent_instance_id=self._agent, trace_id=desk.trace_id, journal_dir=str(desk.journal), strict=True
+        )
+        print("✅ AIMgentix audit client initialized")
+
+    def event(
+        self,
+        step: str,
+        status: EventStatus,
+        *,
+        action_type: ActionType = ActionType.TOOL_CALL,
+        actor: ActorType = ActorType.SYSTEM,
+        latency_ms: Optional[float] = None,
+        durable: bool = False,
+        **facts: Any,
+    ) -> None:
+        """Append one event.
+
+        Arguments:
+            step: one of the names above.
+            durable: return only after the event is on the disk.
+            facts: JSON values for the event's metadata.
+
+        Raises:
+            OSError: the journal can't be written.
+        """
+        metadata = {"step": step, "gha": self._gha}
+        metadata.update(facts)
+        self._client.capture(
+            AuditEvent(
+                agent_instance_id=self._agent,
+                trace_id=self._desk.trace_id,
+                actor=actor,
+                action_type=action_type,
+                resource=self._resource,
+                status=status,
+                latency_ms=latency_ms,
+                metadata=metadata,
+            ),
+            durable=durable,
+        )
+
+    @property
+    def head(self) -> str:
+        """Hash of the journal's last line: 64 hexadecimal digits, empty when nothing was written."""
+        return self._client.journal_head or ""
+
+    def __enter__(self) -> Trail:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        problem: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._client.close()

@@ -1,0 +1,204 @@
+"""Reading a policy file.
+
+The file belongs to the team and is reviewed like code, so reading it is strict: whatever a reviewer could misread, or a
+typing error could turn off, is an error with file, line, key and way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, List, Mapping, NoReturn, Optional, Tuple
+
+from agent_runtime import codes, strict_yaml
+from agent_runtime.escape import visible
+from agent_runtime.patterns import Expression
+from agent_runtime.policy import (
+    MATCHES,
+    MEMBERSHIP,
+    OPERATORS,
+    ORDER,
+    Condition,
+    Policy,
+    Rule,
+    kind_of,
+    show_value,
+)
+from agent_runtime.results import RiskLevel
+from agent_runtime.strict_yaml import Node
+
+MAX_POLICY_BYTES = 64 * 1024
+
+_MAX_TEXT = 256
+_SHOWN = 60
+
+_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions")
+_ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "description")
+_DENIED_KEYS = ("type", "resources", "conditions", "reason")
+_CONDITION_KEYS = ("parameter", "operator", "value")
+_RISKS = tuple(str(risk) for risk in RiskLevel)
+
+
+def read(data: bytes, source: str) -> Policy:
+    """Read a policy file; see `agent_runtime.policy.parse_policy()`."""
+    reader = _Reader(source)
+    if len(data) > MAX_POLICY_BYTES:
+        reader.fail(1, "the file has {} bytes: {} are allowed".format(len(data), MAX_POLICY_BYTES))
+    try:
+        root = strict_yaml.load(data)
+    except strict_yaml.StrictYamlError as problem:
+        reader.fail(problem.line, problem.message)
+    return reader.policy(root, hashlib.sha256(data).hexdigest())
+
+
+class _Reader:
+    """Turns nodes into rules; `where` is the path of a key, such as `allowed_actions[0].type`."""
+
+    def __init__(self, source: str) -> None:
+        self._source = visible(source, 200)
+
+    def fail(self, line: int, message: str) -> NoReturn:
+        raise codes.BadInput(codes.POLICY_INVALID, "{} line {}: {}".format(self._source, line, message))
+
+    def policy(self, root: Node, digest: str) -> Policy:
+        fields = self._mapping(root, "the policy", _POLICY_KEYS, ("name", "version"))
+        version = fields["version"]
+        if isinstance(version.value, bool) or not isinstance(version.value, int) or version.value < 1:
+            self.fail(version.line, "version is {}: write a whole number from 1".format(_say(version.value)))
+        return Policy(
+            name=self._text(fields["name"], "name"),
+            version=version.value,
+            allowed_actions=self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS),
+            denied_actions=self._rules(fields.get("denied_actions"), "denied_actions", _DENIED_KEYS),
+            digest=digest,
+        )
+
+    def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
+        if node is None:
+            return ()
+        return tuple(self._rule(item, path, keys) for item, path in self._entries(node, where))
+
+    def _rule(self, node: Node, where: str, keys: Tuple[str, ...]) -> Rule:
+        fields = self._mapping(node, where, keys, ("type",))
+        risk = RiskLevel.HIGH
+        if "max_risk" in fields:
+            risk = RiskLevel(self._choice(fields["max_risk"], where + ".max_risk", _RISKS))
+        return Rule(
+            type=self._text(fields["type"], where + ".type"),
+            resources=self._resources(fields.get("resources"), where + ".resources"),
+            conditions=self._conditions(fields.get("conditions"), where + ".conditions"),
+            max_risk=risk,
+            reason=self._words(fields, where),
+        )
+
+    def _resources(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
+        if node is None:
+            return ("*",)
+        globs = tuple(self._text(entry, path) for entry, path in self._entries(node, where))
+        if not globs:
+            self.fail(node.line, '{} is empty: name one, or remove the key, which then means ["*"]'.format(where))
+        return globs
+
+    def _conditions(self, node: Optional[Node], where: str) -> Tuple[Condition, ...]:
+        if node is None:
+            return ()
+        return tuple(self._condition(entry, path) for entry, path in self._entries(node, where))
+
+    def _condition(self, node: Node, where: str) -> Condition:
+        fields = self._mapping(node, where, _CONDITION_KEYS, _CONDITION_KEYS)
+        operator = self._choice(fields["operator"], where + ".operator", OPERATORS)
+        return Condition(
+            parameter=self._text(fields["parameter"], where + ".parameter"),
+            operator=operator,
+            value=self._operand(fields["value"], where + ".value", operator),
+        )
+
+    def _operand(self, node: Node, where: str, operator: str) -> Any:
+        if operator in MEMBERSHIP:
+            return self._operands(node, where)
+        if operator in ORDER and kind_of(node.value) != "a number":
+            self.fail(node.line, "{} is {}: {} needs a number".format(where, _say(node.value), operator))
+        if operator == MATCHES:
+            return self._expression(node, where)
+        return self._scalar(node, where)
+
+    def _operands(self, node: Node, where: str) -> Tuple[Any, ...]:
+        values = tuple(self._scalar(entry, path) for entry, path in self._entries(node, where))
+        if not values:
+            self.fail(node.line, "{} is empty: name at least one value".format(where))
+        if len({kind_of(value) for value in values}) > 1:
+            self.fail(node.line, "{} mixes texts, numbers and true or false: use one kind".format(where))
+        return values
+
+    def _expression(self, node: Node, where: str) -> str:
+        pattern = self._text(node, where)
+        try:
+            Expression(pattern)
+        except ValueError as problem:
+            self.fail(node.line, "{} is a regular expression that can't be used: {}".format(where, problem))
+        return pattern
+
+    def _scalar(self, node: Node, where: str) -> Any:
+        if isinstance(node.value, str):
+            return self._text(node, where)
+        if kind_of(node.value) is None:
+            self.fail(node.line, "{} is {}: write a text, a number, true or false".format(where, _say(node.value)))
+        return node.value
+
+    def _text(self, node: Node, where: str) -> str:
+        """A text that is compared with something, so it must look like what it is."""
+        value = node.value
+        if not isinstance(value, str):
+            self.fail(node.line, "{} is {}: write a text, in quotes if need be".format(where, _say(value)))
+        if not 1 <= len(value) <= _MAX_TEXT:
+            self.fail(node.line, "{} has {} characters: 1 to {} are allowed".format(where, len(value), _MAX_TEXT))
+        if kind_of(value) is None:
+            self.fail(
+                node.line,
+                "{} is {}, with characters that can't be seen or are not in Unicode's form NFC: type it anew".format(
+                    where, _say(value)
+                ),
+            )
+        return value
+
+    def _words(self, fields: Mapping[str, Node], where: str) -> Optional[str]:
+        """A text that is only shown: `description` or `reason`, whichever this kind of rule has."""
+        for key in ("description", "reason"):
+            if key in fields:
+                value = fields[key].value
+                if not isinstance(value, str):
+                    self.fail(fields[key].line, "{}.{} is {}: write a text".format(where, key, _say(value)))
+                return value.strip()
+        return None
+
+    def _mapping(self, node: Node, where: str, known: Tuple[str, ...], required: Tuple[str, ...]) -> Mapping[str, Node]:
+        keys = ", ".join(known)
+        if not isinstance(node.value, dict):
+            self.fail(node.line, "{} is {}: write keys and values ({})".format(where, _say(node.value), keys))
+        for key, value in node.value.items():
+            if key not in known:
+                self.fail(value.line, "{} has the unknown key {}: use {}".format(where, visible(key, _SHOWN), keys))
+        for key in required:
+            if key not in node.value:
+                self.fail(node.line, "{} has no {}: add it".format(where, key))
+        return dict(node.value)
+
+    def _entries(self, node: Node, where: str) -> List[Tuple[Node, str]]:
+        if not isinstance(node.value, list):
+            self.fail(node.line, "{} is {}: write a list, for example []".format(where, _say(node.value)))
+        return [(entry, "{}[{}]".format(where, number)) for number, entry in enumerate(node.value)]
+
+    def _choice(self, node: Node, where: str, choices: Tuple[str, ...]) -> str:
+        if not isinstance(node.value, str) or node.value not in choices:
+            self.fail(node.line, "{} is {}: use one of {}".format(where, _say(node.value), ", ".join(choices)))
+        return node.value
+
+
+def _say(value: Any) -> str:
+    """A value of the file, as a message names it."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "empty"
+    return "'{}'".format(visible(value, _SHOWN)) if isinstance(value, str) else show_value(value)

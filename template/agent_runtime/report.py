@@ -1,0 +1,445 @@
+"""The pages that people read in a run's summary: what is asked, what was done, how the run ended.
+
+The reviewer's page must let a human decide in two minutes without opening an artifact, and it must not be possible to
+persuade that human with text that only looks like the runtime's (threats T3, T4, T14).  Therefore:
+
+* The runtime states the facts from typed fields; the agent's words stand in code spans and blocks, escaped, under a
+  line that says who wrote them.
+* The plan is shown whole, in JSON with nothing but ASCII, so that neither a look-alike letter nor a hidden one passes,
+  and so that the block can be copied and its digest recomputed.
+* Nothing is ever cut.  A page that GitHub would not show refuses the run instead.
+
+Pure, and the same input gives the same page.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from agent_runtime import codes, names, plan
+from agent_runtime.documents import ActionReport, Plan, Report, ReportStatus, parse_time, plain
+from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell
+from agent_runtime.markdown import as_terminal, indent, page, table
+from agent_runtime.results import ActionStatus, Finding
+
+# GitHub drops a step's summary above this size.
+MAX_PAGE_BYTES = 1024 * 1024
+
+__all__ = ["MAX_PAGE_BYTES", "as_terminal", "render_record", "render_result", "render_summary"]
+
+_WIDE_LINE = 100
+_FACTS = ("What", "Value")
+_RECOMPUTE = (
+    "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
+)
+_AGENT_WROTE = (
+    "Written by the agent, shown as it came. It may be wrong, or repeat what somebody put into a log or an alert."
+)
+
+_Rows = List[Tuple[str, str]]
+
+
+def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional[str] = None) -> str:
+    """Return the page for the end of an investigation, in GitHub's Markdown.
+
+    Arguments:
+        digest: digest of the report's plan, None when it has none.
+        gate_note: what else the reader must know about the gate, one sentence.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+        ValueError: `digest` is not that of the report's plan.
+    """
+    note = "> **Note:** {}".format(markdown_inline(gate_note)) if gate_note else ""
+    if report.plan is not None:
+        if digest != plan.digest(report.plan):
+            raise ValueError("the digest is not that of the plan")
+        return _whole(_review_page(report, report.plan, digest, note))
+    if digest is not None:
+        raise ValueError("a digest without a plan")
+    return _whole(_closed_page(report, note))
+
+
+def _whole(blocks: Sequence[str]) -> str:
+    text = page(blocks)
+    size = len(text.encode("utf-8"))
+    if size > MAX_PAGE_BYTES:
+        raise codes.BadInput(
+            codes.REPORT_TOO_LARGE,
+            "the page for the run's summary has {} bytes, GitHub shows {}".format(size, MAX_PAGE_BYTES),
+        )
+    return text
+
+
+# The reviewer's page
+
+
+def _review_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
+    action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
+    return [
+        "# Approve {} on {}?".format(action, resource),
+        "The agent asks to run {} on {}. Nothing was changed so far, and nothing will be unless a reviewer approves "
+        "before **{}**.".format(action, resource, _time(sealed.expires_at)),
+        note,
+        table(_FACTS, _review_facts(report, sealed, digest)),
+        *_agent_section(report, sealed),
+        *_plan_section(sealed, digest),
+        *_policy_section(report.policy_reasons, sealed),
+        *_decide_section(sealed, digest),
+        *_analysis_section(report),
+    ]
+
+
+def _review_facts(report: Report, sealed: Plan, digest: str) -> _Rows:
+    minutes = int((parse_time(sealed.expires_at) - parse_time(sealed.issued_at)).total_seconds()) // 60
+    undo = "**no**, says the agent"
+    if sealed.reversible:
+        undo = "yes, says the agent"
+    if sealed.rollback is not None:
+        undo += ": {}".format(markdown_table_cell(sealed.rollback))
+    elif sealed.reversible:
+        undo += ", without saying how"
+    watched = ", ".join(markdown_table_cell(key) for key in sorted(sealed.preconditions))
+    return [
+        ("Action", markdown_table_cell(sealed.action)),
+        ("Resource", markdown_table_cell(sealed.resource)),
+        ("Risk", "**{}**, says the agent".format(sealed.risk_level)),
+        ("Can be undone", undo),
+        ("Approval counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes)),
+        ("Started by", _started_by(report)),
+        ("Policy", "a human may approve ({})".format(_rules(sealed))),
+        ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
+        ("Plan", "{} (first {} digits of its digest)".format(_short(digest), plan.SHORT_DIGEST_LENGTH)),
+    ]
+
+
+def _rules(sealed: Plan) -> str:
+    return ", ".join(markdown_table_cell(rule) for rule in sealed.policy.matched_rules)
+
+
+def _short(digest: str) -> str:
+    return markdown_table_cell(digest[: plan.SHORT_DIGEST_LENGTH])
+
+
+def _time(text: str) -> str:
+    return "{:%Y-%m-%d %H:%M:%S} UTC".format(parse_time(text))
+
+
+def _started_by(report: Report) -> str:
+    run = report.run
+    started = "{}, trigger: {}".format(markdown_table_cell(run.actor), markdown_table_cell(report.trigger))
+    if run.triggering_actor.casefold() != run.actor.casefold():
+        started += "; re-run by {}".format(markdown_table_cell(run.triggering_actor))
+    return started if run.run_attempt == 1 else "{} (attempt {})".format(started, run.run_attempt)
+
+
+def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
+    said: _Rows = []
+    if sealed is not None:
+        said.append(("Reason", markdown_table_cell(sealed.reason)))
+    said += [
+        ("Recommendation", markdown_table_cell(report.recommendation)),
+        ("Risk of the situation", str(report.risk_level)),
+        ("Safe to proceed", "yes" if report.safe_to_proceed else "**no**"),
+        ("Confidence", "{:g} of 1 (nothing is decided by it)".format(report.confidence)),
+    ]
+    blocks = ["## What the agent says", _AGENT_WROTE, table(("What", "In the agent's words"), said)]
+    if not report.findings:
+        return [*blocks, "**The agent gave no findings**, so there is no evidence to look at."]
+    return [*blocks, "### Findings ({})".format(len(report.findings)), _findings(report.findings)]
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    return "\n".join(line for finding in findings for line in _finding(finding))
+
+
+def _finding(finding: Finding) -> List[str]:
+    lines = ["- **{}**: {}".format(finding.severity, markdown_inline(finding.message))]
+    if not finding.evidence:
+        lines.append("  - no evidence given")
+    for key, value in plain(finding.evidence).items():
+        if isinstance(value, str) and "\n" in value.strip("\r\n"):
+            lines += ["  - {}:".format(markdown_inline(key)), "", indent(markdown_block(value.rstrip("\r\n")), 4), ""]
+        else:
+            lines.append("  - {}: {}".format(markdown_inline(key), markdown_inline(_value(value))))
+    return lines
+
+
+def _value(value: Any) -> str:
+    """A JSON value for people: text without quotes, everything else as JSON."""
+    return value.strip("\r\n") if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _plan_section(sealed: Plan, digest: str) -> List[str]:
+    block = markdown_json_block(plain(sealed))
+    parameters = [
+        (markdown_table_cell(key), markdown_table_cell(_json(value)))
+        for key, value in sorted(plain(sealed.parameters).items())
+    ]
+    wide = any(len(line) > _WIDE_LINE for line in block.split("\n"))
+    return [
+        "## The plan",
+        "This, all of this and nothing else is what an approval allows.",
+        table(("Parameter", "Value that the action gets"), parameters) or "The action gets no parameters.",
+        "The complete plan, sealed {}:".format(_time(sealed.issued_at)),
+        "**Some lines are wide: scroll to the right to read them to their end.**" if wide else "",
+        block,
+        "Its identity is the SHA-256 of its canonical form (RFC 8785): {}".format(markdown_inline(digest)),
+        'To compute it yourself, save the block as `plan.json` and run `python -c "{}"`'.format(_RECOMPUTE),
+    ]
+
+
+def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
+    return [
+        "## What the policy said",
+        "A human may approve it: {}. Policy file: SHA-256 {}".format(
+            _rules(sealed), markdown_inline(sealed.policy.digest)
+        ),
+        _reasons(reasons),
+    ]
+
+
+def _reasons(reasons: Sequence[str]) -> str:
+    return "\n".join("- {}".format(markdown_inline(reason)) for reason in reasons)
+
+
+def _decide_section(sealed: Plan, digest: str) -> List[str]:
+    who = [sealed.run.actor]
+    if sealed.run.triggering_actor.casefold() != sealed.run.actor.casefold():
+        who.append(sealed.run.triggering_actor)
+    return [
+        "## How to decide",
+        "\n".join(
+            [
+                "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't "
+                "tell: reject.",
+                "2. The job that waits must be named **Approve {} on {} (plan {})**.".format(
+                    markdown_inline(sealed.action), markdown_inline(sealed.resource), _short(digest)
+                ),
+                "3. On this page choose **Review deployments**, tick {}, then **Approve and deploy** or **Reject**. An "
+                "approval by {} does not count.".format(
+                    markdown_inline(names.GATE_ENVIRONMENT), " or ".join(markdown_inline(login) for login in who)
+                ),
+            ]
+        ),
+        "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, both "
+        "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
+        "without an answer, nothing is run.",
+    ]
+
+
+def _analysis_section(report: Report) -> List[str]:
+    if not report.analysis.strip():
+        return []
+    return ["## The agent's analysis", _AGENT_WROTE, _prose(report.analysis)]
+
+
+def _prose(text: str) -> str:
+    """Longer text: each line on a quoted line of its own, so that it wraps instead of hiding to the right."""
+    quoted: List[str] = []
+    for line in text.replace("\r\n", "\n").strip("\n").split("\n"):
+        if line.strip():
+            # A hard break, unless a new paragraph starts here.
+            if quoted and quoted[-1] != ">":
+                quoted[-1] += "\\"
+            quoted.append("> " + markdown_inline(line))
+        else:
+            quoted.append(">")
+    return "\n".join(quoted)
+
+
+# Pages that ask for nothing
+
+
+def _closed_page(report: Report, note: str) -> List[str]:
+    resource = markdown_inline(report.resource)
+    if report.status is ReportStatus.DENIED:
+        top = [
+            "# Denied: no action on {}".format(resource),
+            "The agent proposed an action, and it was denied. Nothing was changed, no gate opens and nobody is asked.",
+        ]
+        bottom = [
+            "## Why",
+            _reasons(report.policy_reasons),
+            "If the policy is wrong, change it by pull request; then start a new run.",
+        ]
+    elif report.status is ReportStatus.FAILED:
+        top = [
+            "# Failed: {} was not investigated".format(resource),
+            "The investigation stopped with an error. Nothing was proposed, nothing was changed, and nobody is asked.",
+            "**What went wrong:** {}".format(markdown_inline(report.error or "")),
+            "The log of this job has the details. Mend it, then start a new run.",
+        ]
+        return [*top, note, table(_FACTS, _closed_facts(report))]
+    else:
+        top = [
+            "# Nothing to do on {}".format(resource),
+            "The agent looked and proposes no action. Nothing was changed, no gate opens and nobody is asked.",
+        ]
+        bottom = []
+    return [
+        *top,
+        note,
+        table(_FACTS, _closed_facts(report)),
+        *bottom,
+        *_agent_section(report),
+        *_analysis_section(report),
+    ]
+
+
+def _closed_facts(report: Report) -> _Rows:
+    return [
+        ("Resource", markdown_table_cell(report.resource)),
+        ("Looked at", _time(report.timestamp)),
+        ("Started by", _started_by(report)),
+        ("Trace", markdown_table_cell(report.trace_id)),
+    ]
+
+
+# After acting
+
+# Where the runtime puts what went wrong, in the details of an action report that has a code.
+_PROBLEM_KEYS = ("refused", "problem")
+
+_STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
+    ActionStatus.SUCCESS: ("Done", "The approved plan was executed."),
+    ActionStatus.ALREADY_DONE: ("Already done", "The resource was already as the plan wants it; nothing was changed."),
+    ActionStatus.FAILED: (
+        "Failed",
+        "The approved plan was started and did not succeed. Look at the resource before anything else is started.",
+    ),
+    ActionStatus.UNKNOWN: (
+        "Outcome unknown",
+        "The approved plan was started and nobody knows how far it came. **Somebody must look at the resource before "
+        "anything else is started.**",
+    ),
+    ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing was executed.**"),
+}
+
+
+def render_result(result: ActionReport) -> str:
+    """Return the page for the end of the act job.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    word, sentence = _STATUS_PAGES[result.status]
+    what = "{} on {}".format(
+        markdown_inline(result.action) if result.action else "no action", markdown_inline(result.resource)
+    )
+    blocks = ["# {}: {}".format(word, what), sentence, *_problem(result), table(_FACTS, _result_facts(result))]
+    if result.status is not ActionStatus.REFUSED:
+        blocks += _result_details(result)
+    return _whole(blocks)
+
+
+def _problem(result: ActionReport) -> List[str]:
+    if result.code is None:
+        return []
+    meaning = codes.registered().get(result.code)
+    told = next((str(result.details[key]) for key in _PROBLEM_KEYS if key in result.details), "")
+    return [
+        "**{}{}**".format(markdown_inline(result.code), ": " + meaning.title if meaning else ""),
+        markdown_inline(told) if told else "",
+        "What to do: {}.".format(meaning.mend) if meaning else "",
+    ]
+
+
+def _result_facts(result: ActionReport) -> _Rows:
+    facts = [
+        ("Resource", markdown_table_cell(result.resource)),
+        ("Status", "**{}**".format(str(result.status).replace("_", " "))),
+        ("Plan", _short(result.plan_digest)),
+        ("Trace", markdown_table_cell(result.trace_id)),
+    ]
+    if result.action:
+        facts.insert(0, ("Action", markdown_table_cell(result.action)))
+    if result.approver is not None:
+        facts.append(("Approved by", markdown_table_cell(result.approver.login)))
+    if result.status is not ActionStatus.REFUSED:
+        facts.append(("Took", "{:.1f} s".format(result.latency_ms / 1000)))
+    return facts
+
+
+def _result_details(result: ActionReport) -> List[str]:
+    details = plain(result.details)
+    if result.code is not None:
+        details = {key: value for key, value in details.items() if key not in _PROBLEM_KEYS}
+    blocks = [
+        "**Changes**" if result.changes else "",
+        "\n".join("- {}".format(markdown_inline(change)) for change in result.changes),
+        table(("Measured", "Value"), _pairs(plain(result.verification))),
+        "**To undo it:** {}".format(markdown_inline(result.rollback)) if result.rollback else "",
+        table(("Detail", "Value"), _pairs(details)),
+    ]
+    if not any(blocks):
+        return ["The agent said nothing about what it changed or measured."]
+    return ["## What the agent says", _AGENT_WROTE, *blocks]
+
+
+def _pairs(values: Mapping[str, Any]) -> _Rows:
+    return [(markdown_table_cell(key), markdown_table_cell(_value(value))) for key, value in values.items()]
+
+
+# The end of the run
+
+_OUTCOMES: Dict[str, str] = {
+    "acted": "The plan was approved and executed.",
+    "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
+    "outcome_unknown": "The plan was started and nobody knows how far it came. **Somebody must look at the resource.**",
+    "refused": "A check before acting failed. Nothing was executed.",
+    "expired": "The approval came too late. Nothing was executed.",
+    "rejected": "A reviewer rejected the plan. Nothing was executed.",
+    "cancelled": "The run was cancelled. Nothing was executed.",
+    "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
+    "denied": "The policy denied what the agent proposed. Nobody was asked.",
+    "investigation_failed": "The investigation failed. Nothing was proposed.",
+    "approval_failed": "The plan got no valid approval. Nothing was executed.",
+}
+
+
+def render_record(
+    *,
+    outcome: str,
+    resource: str,
+    plan_digest: Optional[str],
+    approver: Optional[str],
+    rejected_by: Optional[str],
+    problems: Sequence[str],
+    bundle_digest: str,
+) -> str:
+    """Return the page for the end of a run.
+
+    Arguments:
+        outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
+        problems: what does not hold of the run's trail, a line each.
+        bundle_digest: SHA-256 of `bundle.json`.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    facts: _Rows = [("Resource", markdown_table_cell(resource))]
+    for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
+        if value:
+            facts.append((label, markdown_table_cell(value)))
+    trail = "**not whole**" if problems else "whole"
+    facts += [("Trail", trail), ("Bundle", markdown_table_cell(bundle_digest))]
+    return _whole(
+        [
+            "# The run ended: {}".format(
+                outcome.replace("_", " ") if outcome in _OUTCOMES else markdown_inline(outcome)
+            ),
+            _OUTCOMES.get(outcome, ""),
+            table(_FACTS, facts),
+            "**What is wrong with the trail**" if problems else "",
+            "\n".join("- {}".format(markdown_inline(problem)) for problem in problems),
+            "To check this run later, download the artifact `audit-bundle` and run {}".format(
+                markdown_inline("python agent_runner.py verify audit-bundle --digest " + bundle_digest)
+            ),
+        ]
+    )

@@ -1,0 +1,36 @@
+"""What a simulated run tries: the two honest answers of a reviewer, and the ways around the gate."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+from agent_runtime.results import _Word
+
+
+class Scenario(_Word):
+    """One way through a run; the value is its option on the command line."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    EXPIRE = "expire"
+    TAMPER = "tamper"
+    SWAP = "swap"
+    OTHER_RUN = "other-run"
+    EXECUTE_TWICE = "execute-twice"
+    SELF_APPROVE = "self-approve"
+    BYPASS = "bypass"
+    OPEN_GATE = "open-gate"
+
+
+HELP: Dict[Scenario, str] = {
+    Scenario.APPROVE: "the reviewer approves: the plan is executed",
+    Scenario.REJECT: "the reviewer rejects: nothing is executed",
+    Scenario.EXPIRE: "the reviewer approves too late",
+    Scenario.TAMPER: "the plan is changed after the approval, and the report's checksum with it",
+    Scenario.SWAP: "the uploaded report is replaced by another file",
+    Scenario.OTHER_RUN: "an approved plan is carried into another run",
+    Scenario.EXECUTE_TWICE: "the act job is started a second time",
+    Scenario.SELF_APPROVE: "whoever started the run approves it",
+    Scenario.BYPASS: "an administrator lets the run through without an approval",
+    Scenario.OPEN_GATE: "the environment agent-approval has no reviewers",
+}

@@ -1,0 +1,352 @@
+"""JSON in the shapes of GitHub's REST description, https://docs.github.com/en/rest.
+
+Tests hold these shapes to the description itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+CREATED = "2026-01-01T00:00:00Z"
+API = "https://api.github.com"
+NOT_FOUND = {"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}
+
+# Fields of a repository that hold an address below its own, and what is appended.
+_REPOSITORY_URLS = {
+    "archive_url": "/{archive_format}{/ref}",
+    "assignees_url": "/assignees{/user}",
+    "blobs_url": "/git/blobs{/sha}",
+    "branches_url": "/branches{/branch}",
+    "collaborators_url": "/collaborators{/collaborator}",
+    "comments_url": "/comments{/number}",
+    "commits_url": "/commits{/sha}",
+    "compare_url": "/compare/{base}...{head}",
+    "contents_url": "/contents/{+path}",
+    "contributors_url": "/contributors",
+    "deployments_url": "/deployments",
+    "downloads_url": "/downloads",
+    "events_url": "/events",
+    "forks_url": "/forks",
+    "git_commits_url": "/git/commits{/sha}",
+    "git_refs_url": "/git/refs{/sha}",
+    "git_tags_url": "/git/tags{/sha}",
+    "hooks_url": "/hooks",
+    "issue_comment_url": "/issues/comments{/number}",
+    "issue_events_url": "/issues/events{/number}",
+    "issues_url": "/issues{/number}",
+    "keys_url": "/keys{/key_id}",
+    "labels_url": "/labels{/name}",
+    "languages_url": "/languages",
+    "merges_url": "/merges",
+    "milestones_url": "/milestones{/number}",
+    "notifications_url": "/notifications{?since,all,participating}",
+    "pulls_url": "/pulls{/number}",
+    "releases_url": "/releases{/id}",
+    "stargazers_url": "/stargazers",
+    "statuses_url": "/statuses/{sha}",
+    "subscribers_url": "/subscribers",
+    "subscription_url": "/subscription",
+    "tags_url": "/tags",
+    "teams_url": "/teams",
+    "trees_url": "/git/trees{/sha}",
+    "url": "",
+}
+
+_REPOSITORY_COUNTERS = (
+    "forks",
+    "forks_count",
+    "network_count",
+    "open_issues",
+    "open_issues_count",
+    "size",
+    "stargazers_count",
+    "subscribers_count",
+    "watchers",
+    "watchers_count",
+)
+
+
+def number(text: str) -> int:
+    """Return an id that follows from a name, so that it stays the same while other things come and go."""
+    return (
+        1 + sum(ord(letter) * pow(131, place, 100_000_000) for place, letter in enumerate(text.lower())) % 100_000_000
+    )
+
+
+def user(login: str, kind: str = "User") -> Dict[str, Any]:
+    """Return a user as GitHub describes one; the id follows from the login."""
+    url = API + "/users/" + login
+    return {
+        "login": login,
+        "id": number(login),
+        "node_id": "U_" + login,
+        "avatar_url": "https://avatars.githubusercontent.com/" + login,
+        "gravatar_id": "",
+        "url": url,
+        "html_url": "https://github.com/" + login,
+        "followers_url": url + "/followers",
+        "following_url": url + "/following{/other_user}",
+        "gists_url": url + "/gists{/gist_id}",
+        "starred_url": url + "/starred{/owner}{/repo}",
+        "subscriptions_url": url + "/subscriptions",
+        "organizations_url": url + "/orgs",
+        "repos_url": url + "/repos",
+        "events_url": url + "/events{/privacy}",
+        "received_events_url": url + "/received_events",
+        "type": kind,
+        "site_admin": False,
+    }
+
+
+def public_user(login: str, kind: str = "User") -> Dict[str, Any]:
+    """Return what GitHub tells everybody about a user."""
+    return dict(
+        user(login, kind),
+        user_view_type="public",
+        name=login,
+        company=None,
+        blog="",
+        location=None,
+        email=None,
+        hireable=None,
+        bio=None,
+        public_repos=0,
+        public_gists=0,
+        followers=0,
+        following=0,
+        created_at=CREATED,
+        updated_at=CREATED,
+    )
+
+
+def private_user(login: str, plan: Optional[str]) -> Dict[str, Any]:
+    """Return what GitHub tells a user about itself."""
+    return dict(
+        public_user(login),
+        user_view_type="private",
+        private_gists=0,
+        total_private_repos=0,
+        owned_private_repos=0,
+        disk_usage=0,
+        collaborators=0,
+        two_factor_authentication=True,
+        plan={"name": plan or "free", "space": 1, "private_repos": 1, "collaborators": 0},
+    )
+
+
+def organization(login: str, plan: Optional[str]) -> Dict[str, Any]:
+    """Return an organisation; its plan only where it is told."""
+    url = API + "/orgs/" + login
+    answer = {
+        "login": login,
+        "id": number(login),
+        "node_id": "O_" + login,
+        "url": url,
+        "repos_url": url + "/repos",
+        "events_url": url + "/events",
+        "hooks_url": url + "/hooks",
+        "issues_url": url + "/issues",
+        "members_url": url + "/members{/member}",
+        "public_members_url": url + "/public_members{/member}",
+        "avatar_url": "https://avatars.githubusercontent.com/" + login,
+        "description": "",
+        "has_organization_projects": True,
+        "has_repository_projects": True,
+        "public_repos": 1,
+        "public_gists": 0,
+        "followers": 0,
+        "following": 0,
+        "html_url": "https://github.com/" + login,
+        "type": "Organization",
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "archived_at": None,
+    }
+    if plan:
+        answer["plan"] = {"name": plan, "space": 1, "private_repos": 1}
+    return answer
+
+
+def team(owner: str, slug: str) -> Dict[str, Any]:
+    """Return a team as it stands among reviewers."""
+    url = "{}/orgs/{}/teams/{}".format(API, owner, slug)
+    return {
+        "id": number(owner + "/" + slug),
+        "node_id": "T_" + slug,
+        "name": slug,
+        "slug": slug,
+        "description": "",
+        "privacy": "closed",
+        "notification_setting": "notifications_enabled",
+        "permission": "pull",
+        "type": "organization",
+        "organization_id": number(owner),
+        "url": url,
+        "html_url": "https://github.com/orgs/{}/teams/{}".format(owner, slug),
+        "members_url": url + "/members{/member}",
+        "repositories_url": url + "/repos",
+        "parent": None,
+    }
+
+
+def team_full(owner: str, slug: str) -> Dict[str, Any]:
+    """Return a team as its own address gives it."""
+    answer = dict(
+        team(owner, slug),
+        created_at=CREATED,
+        updated_at=CREATED,
+        members_count=2,
+        repos_count=1,
+        organization=dict(
+            organization(owner, None),
+            has_organization_projects=True,
+        ),
+    )
+    return answer
+
+
+def repository(
+    full_name: str, default_branch: str, visibility: str, owner_type: str, *, administrator: bool
+) -> Dict[str, Any]:
+    """Return a repository as its own address gives it."""
+    owner, _, name = full_name.partition("/")
+    url = "{}/repos/{}".format(API, full_name)
+    page = "https://github.com/" + full_name
+    answer: Dict[str, Any] = {key: url + rest for key, rest in _REPOSITORY_URLS.items()}
+    answer.update(
+        id=number(full_name),
+        node_id="R_" + name,
+        name=name,
+        full_name=full_name,
+        owner=user(owner, owner_type),
+        private=visibility != "public",
+        visibility=visibility,
+        html_url=page,
+        clone_url=page + ".git",
+        git_url="git://github.com/{}.git".format(full_name),
+        ssh_url="git@github.com:{}.git".format(full_name),
+        svn_url=page,
+        mirror_url=None,
+        homepage=None,
+        description=None,
+        language="Python",
+        license=None,
+        fork=False,
+        archived=False,
+        disabled=False,
+        default_branch=default_branch,
+        has_issues=True,
+        has_projects=False,
+        has_wiki=False,
+        has_pages=False,
+        has_discussions=False,
+        permissions={"admin": administrator, "maintain": administrator, "push": True, "triage": True, "pull": True},
+        pushed_at=CREATED,
+        created_at=CREATED,
+        updated_at=CREATED,
+    )
+    for counter in _REPOSITORY_COUNTERS:
+        answer[counter] = 0
+    return answer
+
+
+def environment(repository_name: str, name: str) -> Dict[str, Any]:
+    """Return an environment as GitHub creates it when a workflow names one that is not there: without protection."""
+    return {
+        "id": number(name),
+        "node_id": "EN_" + name,
+        "name": name,
+        "url": "{}/repos/{}/environments/{}".format(API, repository_name, name),
+        "html_url": "https://github.com/{}/deployments/activity_log?environments_filter={}".format(
+            repository_name, name
+        ),
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "can_admins_bypass": True,
+        "protection_rules": [],
+        "deployment_branch_policy": None,
+    }
+
+
+def environment_summary(settings: Dict[str, Any]) -> Dict[str, Any]:
+    """Return an environment as an approval record names it."""
+    keys = ("id", "node_id", "name", "url", "html_url", "created_at", "updated_at")
+    return {key: settings[key] for key in keys}
+
+
+def protection_rules(
+    reviewers: List[Dict[str, Any]], *, prevent_self_review: bool, wait_timer: int, branches: bool
+) -> List[Dict[str, Any]]:
+    """Return the rules of an environment; GitHub leaves out what is not set."""
+    rules: List[Dict[str, Any]] = []
+    if branches:
+        rules.append({"id": 1, "node_id": "GA_branch", "type": "branch_policy"})
+    if reviewers:
+        rules.append(
+            {
+                "id": 2,
+                "node_id": "GA_reviewers",
+                "type": "required_reviewers",
+                "prevent_self_review": prevent_self_review,
+                "reviewers": reviewers,
+            }
+        )
+    if wait_timer:
+        rules.append({"id": 3, "node_id": "GA_timer", "type": "wait_timer", "wait_timer": wait_timer})
+    return rules
+
+
+def branch_policy(pattern: str) -> Dict[str, Any]:
+    """Return a deployment branch policy; `tag:<pattern>` is that of a tag."""
+    kind, colon, name = pattern.partition(":")
+    return {
+        "id": number(pattern),
+        "node_id": "GA_{}".format(number(pattern)),
+        "name": name if colon else pattern,
+        "type": kind if colon else "branch",
+    }
+
+
+def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
+    """Return an artifact of a run."""
+    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
+    return {
+        "id": position,
+        "node_id": "A_{}".format(position),
+        "name": name,
+        "size_in_bytes": 0,
+        "url": url,
+        "archive_download_url": url + "/zip",
+        "expired": False,
+        "created_at": CREATED,
+        "expires_at": CREATED,
+        "updated_at": CREATED,
+    }
+
+
+def secret(name: str) -> Dict[str, Any]:
+    """Return a secret: its name and no value."""
+    return {"name": name, "created_at": CREATED, "updated_at": CREATED}
+
+
+def variable(name: str, value: str) -> Dict[str, Any]:
+    """Return a variable."""
+    return {"name": name, "value": value, "created_at": CREATED, "updated_at": CREATED}
+
+
+def workflow(repository_name: str, file: str, state: str) -> Dict[str, Any]:
+    """Return a workflow."""
+    path = ".github/workflows/" + file
+    page = "https://github.com/{}".format(repository_name)
+    return {
+        "id": number(path),
+        "node_id": "W_{}".format(number(path)),
+        "name": file,
+        "path": path,
+        "state": state,
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "url": "{}/repos/{}/actions/workflows/{}".format(API, repository_name, number(path)),
+        "html_url": "{}/blob/main/{}".format(page, path),
+        "badge_url": "{}/workflows/{}/badge.svg".format(page, file),
+    }

@@ -1,0 +1,44 @@
+"""The toolkit's errors: one exception, one line, one code."""
+
+from __future__ import annotations
+
+from agent_runtime.codes import AgentError, register
+
+NO_ANSWER = register(
+    "TOOL01",
+    "a service did not answer as it should",
+    "See whether it runs and can be reached from the runner; its addresses are in the catalogue of services",
+)
+OUTCOME_UNKNOWN = register(
+    "TOOL02",
+    "nobody knows whether a call took effect",
+    "Look at the service before anything is tried again",
+)
+CATALOGUE_INVALID = register(
+    "TOOL03",
+    "the catalogue of services can't be used",
+    "Mend the named key; docs/RUNBOOK.md shows an entry",
+)
+NOT_IN_CATALOGUE = register(
+    "TOOL04",
+    "the resource is not in the catalogue of services",
+    "Add it to the catalogue by pull request; only what is listed there can be touched",
+)
+METRICS_UNUSABLE = register(
+    "TOOL05",
+    "the metrics can't be used",
+    "Compare the catalogue's names and queries with what the service exports",
+)
+TOKEN_INVALID = register(
+    "TOOL06",
+    "the token can't be sent",
+    "Set the secret AGENT_ACT_TOKEN of the environment agent-act again, without spaces and line ends",
+)
+
+
+class ToolError(AgentError):
+    """A tool can't do what it was asked to do; nothing was changed."""
+
+
+class OutcomeUnknown(ToolError):
+    """A call that changes something was sent, and whether it took effect is not known."""

@@ -1,0 +1,353 @@
+"""Error rates from Prometheus metrics: the service's own text endpoint, or a Prometheus server.
+
+A `Source` answers three questions: how many requests failed lately (`recent`), how many of those that come from now on
+fail (`fresh`), and since when the processes run (`started`).  Requests are counted by a counter with the label `code`,
+`status` or `status_code`; codes that start with 5 are errors.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from agent_runtime.toolkit import http, waiting
+from agent_runtime.toolkit.errors import METRICS_UNUSABLE, ToolError
+
+CODE_LABELS = ("code", "status", "status_code")
+MAX_SERIES = 20_000
+MAX_LINE = 4096
+
+Labels = Tuple[Tuple[str, str], ...]
+
+
+class Sample(NamedTuple):
+    """One value of one series."""
+
+    name: str
+    labels: Labels
+    value: float
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Requests counted over a time.
+
+    Arguments:
+        requests: how many; a Prometheus server extrapolates, so it may be a fraction.
+        errors: how many of them failed.
+        window_seconds: over how long; None for "since the service started".
+        source: where the numbers come from.
+    """
+
+    requests: float
+    errors: float
+    window_seconds: Optional[float]
+    source: str
+
+    @property
+    def error_rate(self) -> Optional[float]:
+        """Errors per request, 0 to 1, rounded to six places; None without requests."""
+        if self.requests <= 0:
+            return None
+        return round(min(1.0, self.errors / self.requests), 6)
+
+    def evidence(self) -> Dict[str, Any]:
+        """The same as JSON values by name, for a finding."""
+        return {
+            "error_rate": self.error_rate,
+            "requests": round(self.requests, 1),
+            "errors": round(self.errors, 1),
+            "window_seconds": None if self.window_seconds is None else round(self.window_seconds, 1),
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Source(abc.ABC):
+    """Where a service's metrics come from.
+
+    Arguments:
+        url: address of the text endpoint or of the Prometheus server.
+        window_seconds: how far back `recent()` looks.
+        fresh_seconds: how long `fresh()` counts at least.
+        clock: time; tests give another one.
+    """
+
+    url: str
+    window_seconds: float
+    fresh_seconds: float
+    clock: waiting.Clock = waiting.SYSTEM
+
+    @abc.abstractmethod
+    def recent(self) -> Traffic:
+        """Requests of the last `window_seconds`.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+
+    @abc.abstractmethod
+    def started(self) -> Dict[str, float]:
+        """When each process started, in seconds since 1970, by instance.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+
+    @abc.abstractmethod
+    def _count_from_now(self) -> Callable[[], Traffic]:
+        """Return a function that counts the requests made since this call."""
+
+    def fresh(self, *, at_least: float, wait_seconds: float) -> Traffic:
+        """Requests made from now on: waits `fresh_seconds`, then until `at_least` requests were made.
+
+        Arguments:
+            at_least: how many requests are enough to judge by.
+            wait_seconds: how long to wait for them beyond `fresh_seconds`; then fewer are returned.
+
+        Raises:
+            ToolError: no answer until then, or one that can't be used.
+        """
+        count = self._count_from_now()
+        self.clock.sleep(self.fresh_seconds)
+
+        def enough() -> Optional[Traffic]:
+            traffic = count()
+            return traffic if traffic.requests >= at_least else None
+
+        return waiting.until(enough, seconds=wait_seconds, clock=self.clock) or count()
+
+
+@dataclass(frozen=True)
+class TextEndpoint(Source):
+    """A service's own endpoint in the Prometheus text format, usually `/metrics`.
+
+    `recent()` reads it twice, `window_seconds` apart; with a window of 0 it reads once and counts since the start.
+
+    Arguments:
+        counter: name of the counter of requests.
+        started_metric: name of the metric with the start time.
+    """
+
+    counter: str = "http_requests_total"
+    started_metric: str = "process_start_time_seconds"
+
+    def recent(self) -> Traffic:
+        if not self.window_seconds:
+            requests, errors = count_requests(self._read(self.counter), self.url)
+            return Traffic(requests, errors, None, self.url)
+        count = self._count_from_now()
+        self.clock.sleep(self.window_seconds)
+        return count()
+
+    def started(self) -> Dict[str, float]:
+        return start_times(self._read(self.started_metric), self.url)
+
+    def _count_from_now(self) -> Callable[[], Traffic]:
+        first = self._read(self.counter)
+        begin = self.clock.now()
+
+        def count() -> Traffic:
+            increase = increase_between(first, self._read(self.counter))
+            requests, errors = count_requests(increase, self.url)
+            return Traffic(requests, errors, self.clock.now() - begin, self.url)
+
+        return count
+
+    def _read(self, name: str) -> List[Sample]:
+        response = http.get(self.url)
+        if not response.ok:
+            raise _unusable(self.url, "HTTP {}".format(response.status))
+        samples = parse_exposition(response.text(), name, self.url)
+        if not samples:
+            raise _unusable(self.url, "has no metric {}".format(name))
+        return samples
+
+
+@dataclass(frozen=True)
+class PrometheusServer(Source):
+    """A Prometheus server, asked through its HTTP API.
+
+    Arguments:
+        requests: PromQL that counts requests by code over `$window`, for example
+            `sum by (code) (increase(http_requests_total{job="checkout"}[$window]))`.  For `fresh()` the scrape interval
+            must be at most a third of `fresh_seconds`.
+        started_query: PromQL with the start time of each process, for example
+            `process_start_time_seconds{job="checkout"}`.
+    """
+
+    requests: str = ""
+    started_query: str = ""
+
+    def recent(self) -> Traffic:
+        return self._count(self.window_seconds)
+
+    def started(self) -> Dict[str, float]:
+        return start_times(self._query(self.started_query), self.url)
+
+    def _count_from_now(self) -> Callable[[], Traffic]:
+        begin = self.clock.now()
+        return lambda: self._count(math.floor(self.clock.now() - begin))
+
+    def _count(self, window_seconds: float) -> Traffic:
+        window = max(1, round(window_seconds))
+        requests, errors = count_requests(self._query(self.requests.replace("$window", "{}s".format(window))), self.url)
+        return Traffic(requests, errors, window, self.url)
+
+    def _query(self, query: str) -> List[Sample]:
+        response = http.get(self.url.rstrip("/") + "/api/v1/query", params={"query": query})
+        samples = parse_query_answer(response, self.url)
+        if not samples:
+            raise _unusable(self.url, "has no data for {}".format(query))
+        return samples
+
+
+def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
+    """Return the samples called `name` of a text in the Prometheus exposition format.  Other lines are not looked at.
+
+    Raises:
+        ToolError: the text ends in the middle of a line, or a line of that name is not valid.
+    """
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  imported when used
+
+    if text and not text.endswith("\n"):
+        raise _unusable(source, "the text ends in the middle of a line")
+    lines = [line for line in text.split("\n") if line.startswith(name) and line[len(name) : len(name) + 1] in "{ \t"]
+    if len(lines) > MAX_SERIES:
+        raise _unusable(source, "{} has more than {} series".format(name, MAX_SERIES))
+    samples: Dict[Labels, Sample] = {}
+    for line in lines:
+        if len(line) > MAX_LINE:
+            raise _unusable(source, "a line of {} has more than {} characters".format(name, MAX_LINE))
+        try:
+            families = list(text_string_to_metric_families(line))
+            parsed = [sample for family in families for sample in family.samples]
+        except (ValueError, LookupError, TypeError, AttributeError) as problem:
+            raise _unusable(source, "line {}: {}".format(ascii(line[:80]), _one_line(problem))) from None
+        for found in parsed:
+            sample = Sample(found.name, tuple(sorted(found.labels.items())), _number(found.value, line, source))
+            if sample.labels in samples:
+                raise _unusable(source, "series {} appears twice".format(ascii(line[:80])))
+            samples[sample.labels] = sample
+    return list(samples.values())
+
+
+def parse_query_answer(response: http.Response, source: str) -> List[Sample]:
+    """Return the samples of an answer of `/api/v1/query`; an instant vector or a scalar.
+
+    Raises:
+        ToolError: the server reports an error, or the answer does not have the documented form.
+    """
+    try:
+        answer = response.json()
+    except ToolError:
+        if response.ok:
+            raise
+        raise _unusable(source, "HTTP {}".format(response.status)) from None
+    if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
+        raise _unusable(source, "the answer is not one of Prometheus")
+    if answer["status"] == "error" or not response.ok:
+        why = "{}: {}".format(answer.get("errorType", "HTTP {}".format(response.status)), answer.get("error", ""))
+        raise _unusable(source, "the server reports {}".format(ascii(_one_line(why))[1:-1]))
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise _unusable(source, "the answer has no data")
+    kind, result = data.get("resultType"), data.get("result")
+    if kind == "scalar":
+        return [Sample("", (), _value_of(result, source))]
+    if kind != "vector":
+        raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
+    if not isinstance(result, list) or len(result) > MAX_SERIES:
+        raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
+    return [_vector_sample(entry, source) for entry in result]
+
+
+def count_requests(samples: Iterable[Sample], source: str) -> Tuple[float, float]:
+    """Return how many requests the samples count, and how many of them failed (codes that start with 5).
+
+    Raises:
+        ToolError: a sample has no label for the code, or a value that no counter can have.
+    """
+    requests = errors = 0.0
+    for sample in samples:
+        if not 0 <= sample.value < math.inf:
+            raise _unusable(source, "{} requests can't be".format(sample.value))
+        labels = dict(sample.labels)
+        code = next((labels[label] for label in CODE_LABELS if label in labels), None)
+        if code is None:
+            raise _unusable(source, "the requests have none of the labels {}".format(", ".join(CODE_LABELS)))
+        requests += sample.value
+        if code.startswith("5"):
+            errors += sample.value
+    if not requests < math.inf:
+        raise _unusable(source, "the counters are too large to add")
+    return requests, errors
+
+
+def increase_between(first: Sequence[Sample], second: Sequence[Sample]) -> List[Sample]:
+    """Return by how much each counter grew.  A counter that is smaller than before was reset and counted from 0.
+
+    Series that are gone grew by nothing; series that are new grew from 0.
+    """
+    before = {sample.labels: sample.value for sample in first}
+    grown = []
+    for sample in second:
+        earlier = before.get(sample.labels, 0.0)
+        grown.append(sample._replace(value=sample.value - earlier if sample.value >= earlier else sample.value))
+    return grown
+
+
+def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
+    """Return start times by instance: the label `instance` where there is one, else all labels, else `process`.
+
+    Raises:
+        ToolError: two samples belong to one instance, or a value is no time.
+    """
+    times: Dict[str, float] = {}
+    for sample in samples:
+        labels = dict(sample.labels)
+        joined = ",".join("{}={}".format(label, value) for label, value in sample.labels)
+        instance = labels.get("instance") or joined or "process"
+        if instance in times:
+            raise _unusable(source, "two start times for instance {}".format(ascii(instance)))
+        if not 0 < sample.value < math.inf:
+            raise _unusable(source, "{} is no start time".format(sample.value))
+        times[instance] = sample.value
+    return times
+
+
+def _vector_sample(entry: Any, source: str) -> Sample:
+    if not isinstance(entry, dict) or not isinstance(entry.get("metric"), dict):
+        raise _unusable(source, "a series of the answer has no labels")
+    metric: Mapping[Any, Any] = entry["metric"]
+    if not all(isinstance(value, str) for value in metric.values()):
+        raise _unusable(source, "a label of the answer is no text")
+    labels = tuple(sorted((label, value) for label, value in metric.items() if label != "__name__"))
+    return Sample(metric.get("__name__", ""), labels, _value_of(entry.get("value"), source))
+
+
+def _value_of(pair: Any, source: str) -> float:
+    """The value of `[time, "value"]`."""
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], str):
+        raise _unusable(source, "a value of the answer is not of the form [time, text]")
+    return _number(pair[1], pair[1], source)
+
+
+def _number(value: Any, shown: str, source: str) -> float:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _unusable(source, "{} holds no number".format(ascii(shown[:80]))) from None
+    if math.isnan(number):
+        raise _unusable(source, "{} holds NaN".format(ascii(shown[:80])))
+    return number
+
+
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+def _unusable(source: str, why: str) -> ToolError:
+    return ToolError(METRICS_UNUSABLE, "{}: {}".format(source, why))

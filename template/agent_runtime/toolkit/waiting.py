@@ -1,0 +1,51 @@
+"""Waiting for the world with a deadline."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Optional, TypeVar
+
+from agent_runtime.toolkit.errors import ToolError
+
+Value = TypeVar("Value")
+
+
+class Clock:
+    """Time as the toolkit sees it; tests give another one."""
+
+    def now(self) -> float:
+        """Seconds that only ever increase."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `seconds`."""
+        time.sleep(seconds)
+
+
+SYSTEM = Clock()
+
+
+def until(
+    check: Callable[[], Optional[Value]], *, seconds: float, interval_seconds: float = 1.0, clock: Clock = SYSTEM
+) -> Optional[Value]:
+    """Call `check` until it returns something true, and return that; None when the deadline passes first.
+
+    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  `check` is called at least
+    once, and a last time at the deadline.
+
+    Arguments:
+        seconds: from now to the deadline.
+        interval_seconds: between two calls.
+    """
+    deadline = clock.now() + seconds
+    while True:
+        try:
+            value = check()
+        except ToolError:
+            value = None
+        if value:
+            return value
+        left = deadline - clock.now()
+        if left <= 0:
+            return None
+        clock.sleep(min(interval_seconds, left))

@@ -1,0 +1,28 @@
+"""AIMgentix SDK: an audit trail that survives exits, kills and dead networks.
+
+from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus
+
+with AuditClient(agent_instance_id="restarter-1", trace_id="run-42") as client:
+    client.capture(AuditEvent("restarter-1", "run-42", ActorType.AGENT, ActionType.API_CALL, "service/payments",
+                              EventStatus.SUCCESS, latency_ms=12.5, metadata={"attempt": 1}))
+"""
+
+from __future__ import annotations
+
+from ._version import VERSION
+from .client import AuditClient, Counters
+from .events import ActionType, ActorType, AuditEvent, EventStatus, InvalidEvent
+from .journal import JournalError
+
+__version__ = VERSION
+
+__all__ = [
+    "ActionType",
+    "ActorType",
+    "AuditClient",
+    "AuditEvent",
+    "Counters",
+    "EventStatus",
+    "InvalidEvent",
+    "JournalError",
+]

@@ -1,0 +1,410 @@
+"""The client: what an agent calls to leave an audit trail."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from weakref import WeakSet
+
+from . import settings
+from .events import MAX_ID, MAX_RESOURCE, ActorType, AuditEvent, EventStatus, check_text
+from .journal import SEGMENT_BYTES, Journal, JournalError
+from .redact import Redactor, environment_secrets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Type, TypeVar, Union
+
+    from .events import ActionType
+    from .sender import Sender
+    from .transport import Outcome
+    from .verify import StrPath
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Counters:
+    """What became of the events that this process captured.
+
+    Attributes:
+        captured: accepted by `capture()`.
+        delivered: acknowledged by the backend.
+        spooled: safe in the journal (or held in memory while no disk can be written), not delivered yet.
+        rejected: refused by the backend for what they are; kept in `rejected/`.
+        lost: not accepted, because no disk could be written and memory was full.
+    """
+
+    __slots__ = ("captured", "delivered", "lost", "rejected", "spooled")
+
+    def __init__(self, captured: int, delivered: int, spooled: int, rejected: int, lost: int) -> None:
+        self.captured = captured
+        self.delivered = delivered
+        self.spooled = spooled
+        self.rejected = rejected
+        self.lost = lost
+
+    def to_dict(self) -> Dict[str, int]:
+        """Return the numbers by name."""
+        return {
+            "captured": self.captured,
+            "delivered": self.delivered,
+            "spooled": self.spooled,
+            "rejected": self.rejected,
+            "lost": self.lost,
+        }
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.to_dict().items() if value or name != "lost")
+
+    def __repr__(self) -> str:
+        return f"Counters({self})"
+
+
+class AuditClient:
+    """Captures audit events into the journal of this process and delivers them to a backend when there is one.
+
+    Every argument left out is read from the environment variable in brackets, then has its default.
+
+    Args:
+        api_url: the backend [AIMGENTIX_API_URL]; without one the journal is everything, and no thread is started.
+        api_key: sent as `Authorization: Bearer` [AIMGENTIX_API_KEY].
+        agent_instance_id: of events made by this client [AGENT_INSTANCE_ID]; default host name and process id.
+        trace_id: of events made by this client [TRACE_ID, else the trace id in TRACEPARENT]; default a new id.
+        journal_dir: folder of the journal [AIMGENTIX_JOURNAL_DIR]; default `$RUNNER_TEMP/aimgentix/journal` on a CI
+            runner, else `~/.local/state/aimgentix/journal`.
+        strict: raise JournalError when an event can't be written to disk [AIMGENTIX_STRICT]; default false: it is held
+            in memory and one warning is printed.
+        metadata: added to every event's metadata; an event's own members win.
+        redact_patterns: regular expressions of what must not be recorded [AIMGENTIX_REDACT_PATTERNS, one a line].
+        redact_env: names of environment variables with secret values [AIMGENTIX_REDACT_ENV, separated by commas],
+            besides those whose names say so, such as *_TOKEN.
+        segment_bytes: size at which a new segment is begun [AIMGENTIX_SEGMENT_BYTES]; default 8 MiB.
+        exit_timeout: seconds that `close()` and the exit of the process may take [AIMGENTIX_EXIT_TIMEOUT]; default 1.
+        timeout: seconds that connecting to the backend, and each wait for it, may take [AIMGENTIX_TIMEOUT]; default 10.
+        flush_interval: seconds between deliveries [AIMGENTIX_FLUSH_INTERVAL]; default 1.
+        batch_events: events in one request at most [AIMGENTIX_BATCH_EVENTS]; default 500.
+
+    Raises:
+        SettingError: an argument or variable has an impossible value.
+        InvalidEvent: the agent's or the trace's id breaks the contract of events.
+    """
+
+    def __init__(
+        self,
+        api_url: Optional[str] = None,
+        api_key: Optional[str] = None,
+        agent_instance_id: Optional[str] = None,
+        trace_id: Optional[str] = None,
+        journal_dir: Optional[StrPath] = None,
+        strict: Optional[bool] = None,
+        metadata: Optional[Mapping[str, Any]] = None,
+        redact_patterns: Optional[Iterable[str]] = None,
+        redact_env: Optional[Iterable[str]] = None,
+        segment_bytes: Optional[int] = None,
+        exit_timeout: Optional[float] = None,
+        timeout: Optional[float] = None,
+        flush_interval: Optional[float] = None,
+        batch_events: Optional[int] = None,
+    ) -> None:
+        self.api_url = settings.text(api_url, "AIMGENTIX_API_URL")
+        self._api_key = settings.text(api_key, "AIMGENTIX_API_KEY")
+        self.agent_instance_id = settings.text(agent_instance_id, "AGENT_INSTANCE_ID") or settings.process_name()
+        self.trace_id = settings.text(trace_id, "TRACE_ID") or settings.trace_parent(os.environ) or os.urandom(16).hex()
+        check_text("agent_instance_id", self.agent_instance_id, MAX_ID)
+        check_text("trace_id", self.trace_id, MAX_ID)
+        self.exit_timeout = settings.number(exit_timeout, "AIMGENTIX_EXIT_TIMEOUT", float, 1.0, 0)
+        self._metadata = dict(metadata or {})
+        self._redactor = Redactor(
+            environment_secrets(os.environ, settings.items(redact_env, "AIMGENTIX_REDACT_ENV", ",")),
+            settings.items(redact_patterns, "AIMGENTIX_REDACT_PATTERNS", "\n"),
+        )
+        if self._api_key:
+            self._redactor.add_secret(self._api_key)
+        self._journal = Journal(
+            os.fspath(journal_dir) if journal_dir else settings.journal_directory(os.environ),
+            strict=settings.flag(strict, "AIMGENTIX_STRICT"),
+            segment_bytes=settings.number(segment_bytes, "AIMGENTIX_SEGMENT_BYTES", int, SEGMENT_BYTES, 1),
+            complain=lambda text: self._say_once("disk", text),
+        )
+        self._said: Set[str] = set()
+        self._delivered = self._rejected = 0
+        timeout = settings.number(timeout, "AIMGENTIX_TIMEOUT", float, 10.0, 0.001)
+        interval = settings.number(flush_interval, "AIMGENTIX_FLUSH_INTERVAL", float, 1.0, 0.001)
+        batch = settings.number(batch_events, "AIMGENTIX_BATCH_EVENTS", int, 500, 1)
+        self._sender: Optional[Sender] = None
+        if self.api_url:  # without a backend, none of this is even imported
+            from .delivery import Courier
+            from .sender import Sender
+            from .transport import Transport
+
+            self._transport = Transport(self.api_url, self._api_key, timeout)
+            courier = Courier(self._transport, batch, self._progress)
+            self._sender = Sender(self._journal, courier, interval, batch, self._failed)
+        _clients.add(self)
+        atexit.register(self._at_exit)
+
+    @property
+    def journal_dir(self) -> str:
+        """Folder of the journal."""
+        return str(self._journal.directory)
+
+    @property
+    def journal_head(self) -> Optional[str]:
+        """Hash of this process's last line (64 hex digits), or None; kept elsewhere it anchors the chain."""
+        return self._journal.head
+
+    @property
+    def counters(self) -> Counters:
+        """What became of the events of this process so far."""
+        captured, delivered, rejected = self._journal.accepted, self._delivered, self._rejected
+        return Counters(captured, delivered, captured - delivered - rejected, rejected, self._journal.refused)
+
+    def capture(self, event: AuditEvent, durable: bool = False) -> None:
+        """Redact `event` and append it to the journal; it survives the death of the process when this returns.
+
+        Args:
+            event: what happened.
+            durable: also wait until it survives a power cut (fsync).
+
+        Raises:
+            JournalError: `strict`, and the event is not safe on disk.
+        """
+        if self._metadata:
+            event = _with_metadata(event, {**self._metadata, **event.metadata})
+        self._journal.append(self._redactor.encode(event), durable)
+        if self._sender is not None:
+            self._sender.nudge()
+
+    def record(
+        self,
+        action_type: Union[ActionType, str],
+        resource: str,
+        status: Union[EventStatus, str] = EventStatus.SUCCESS,
+        actor: Union[ActorType, str] = ActorType.AGENT,
+        latency_ms: Optional[float] = None,
+        metadata: Optional[Mapping[str, Any]] = None,
+        durable: bool = False,
+    ) -> AuditEvent:
+        """Capture an event of this client's agent and trace, and return it.
+
+        A resource that is too long is cut, and characters that the contract excludes are written as escapes.
+
+        Raises:
+            InvalidEvent: another field breaks the contract.
+            JournalError: `strict`, and the event is not safe on disk.
+        """
+        event = AuditEvent(
+            self.agent_instance_id,
+            self.trace_id,
+            actor,
+            action_type,
+            _fit(resource, MAX_RESOURCE),
+            status,
+            latency_ms,
+            metadata,
+        )
+        self.capture(event, durable)
+        return event
+
+    def timed(
+        self,
+        action_type: Union[ActionType, str],
+        resource: str,
+        actor: Union[ActorType, str] = ActorType.AGENT,
+        metadata: Optional[Mapping[str, Any]] = None,
+        durable: bool = False,
+    ) -> TimedAction:
+        """Return a context manager, also usable as a decorator, that records one event with duration and outcome.
+
+            with client.timed("api_call", "service/payments") as action:
+                action.metadata["attempts"] = restart()
+
+            @client.timed("tool_call", "restart")
+            def restart(): ...
+
+        The status is `success`, or `error` with the exception's type and message in `metadata.error`; the exception
+        goes on.
+        """
+        return TimedAction(self, action_type, resource, actor, metadata, durable)
+
+    def add_secret(self, value: str) -> None:
+        """Keep `value`, a secret that the environment did not show, out of every event from now on."""
+        self._redactor.add_secret(value)
+
+    def flush(self, timeout: Optional[float] = None) -> bool:
+        """Make everything captured so far survive a power cut, and deliver it when there is a backend.
+
+        Args:
+            timeout: seconds that delivery may take, with as many attempts as fit; default `exit_timeout`.
+
+        Returns:
+            Whether all of it is safe and, with a backend, dealt with.
+
+        Raises:
+            JournalError: `strict`, and something is not safe on disk.
+        """
+        return self._flush(timeout, last=False)
+
+    def close(self, timeout: Optional[float] = None) -> bool:
+        """Flush with one attempt, and give up the journal's segment; runs by itself when the process exits.
+
+        What is captured later is still journalled, but not delivered by this process.
+
+        Args and result as those of `flush`.
+        """
+        atexit.unregister(self._at_exit)
+        try:
+            return self._flush(timeout, last=True)
+        finally:
+            self._journal.close()
+            if self._journal.held:
+                self._say_once("lost", f"events that could neither be stored nor delivered: {self._journal.held}")
+
+    def __enter__(self) -> AuditClient:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()
+
+    def _flush(self, timeout: Optional[float], last: bool) -> bool:
+        budget = self.exit_timeout if timeout is None else timeout
+        deadline = time.monotonic() + 0.9 * budget  # the rest is for ending the process
+        safe = False
+        try:
+            safe = self._journal.sync()
+        finally:  # what can't be synced can still be delivered
+            delivered = self._sender is None or self._sender.flush(deadline, last) or not self.counters.spooled
+            if last and not delivered and budget > 0:
+                self._say_once("backend", f"no time to deliver everything: events stay in {self.journal_dir}")
+        return delivered and (safe or not self._journal.held)
+
+    def _at_exit(self) -> None:
+        try:
+            self.close()
+        except JournalError as error:
+            self._say_once("disk", str(error))
+
+    def _progress(self, stream: str, delivered: int, rejected: int) -> None:
+        if not stream or stream in self._journal.streams:  # not of a dead process whose segment was adopted
+            self._delivered += delivered
+            self._rejected += rejected
+        if rejected:
+            self._say_once("rejected", f"the backend refuses events; they are kept in {self.journal_dir}/rejected")
+
+    def _failed(self, outcome: Outcome) -> None:
+        where = "in memory" if self._journal.held else f"in {self.journal_dir}"
+        url = self._redactor.text(str(self.api_url))
+        self._say_once("backend", f"can't deliver to {url} ({outcome.detail}): events stay {where} until it works")
+
+    def _say_once(self, topic: str, message: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            _warn(message)
+
+    def _after_fork_in_child(self) -> None:
+        self._delivered = self._rejected = 0
+        if self._sender is not None:
+            self._transport.after_fork()
+            self._sender.after_fork()
+
+
+class TimedAction:
+    """One timed action; see `AuditClient.timed`.
+
+    Attributes:
+        metadata: of the event to come; add to it while the action runs.
+        event: the captured event, after the action.
+    """
+
+    def __init__(
+        self,
+        client: AuditClient,
+        action_type: Union[ActionType, str],
+        resource: str,
+        actor: Union[ActorType, str],
+        metadata: Optional[Mapping[str, Any]],
+        durable: bool,
+    ) -> None:
+        self._arguments = (client, action_type, resource, actor, metadata, durable)
+        self.metadata: Dict[str, Any] = dict(metadata or {})
+        self.event: Optional[AuditEvent] = None
+        self._started = 0.0
+
+    def __enter__(self) -> TimedAction:
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        latency = round((time.perf_counter() - self._started) * 1000, 3)
+        client, action_type, resource, actor, _, durable = self._arguments
+        status = EventStatus.SUCCESS
+        if error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
+            status = EventStatus.ERROR
+            self.metadata.setdefault("error", {"type": type(error).__qualname__, "message": str(error)})
+        self.event = client.record(action_type, resource, status, actor, latency, self.metadata, durable)
+
+    def __call__(self, function: F) -> F:
+        """Return `function`, timed and recorded on each call; coroutine functions are awaited."""
+        import functools
+        import inspect
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def timed(*args: Any, **kwargs: Any) -> Any:
+                with TimedAction(*self._arguments):
+                    return await function(*args, **kwargs)
+        else:
+
+            @functools.wraps(function)
+            def timed(*args: Any, **kwargs: Any) -> Any:
+                with TimedAction(*self._arguments):
+                    return function(*args, **kwargs)
+
+        return timed  # type: ignore[return-value]
+
+
+def _with_metadata(event: AuditEvent, metadata: Dict[str, Any]) -> AuditEvent:
+    return AuditEvent(
+        event.agent_instance_id,
+        event.trace_id,
+        event.actor,
+        event.action_type,
+        event.resource,
+        event.status,
+        event.latency_ms,
+        metadata,
+        event.event_id,
+        event.timestamp,
+    )
+
+
+def _fit(text: str, limit: int) -> str:
+    """Return `text` as the contract wants it: no lone surrogates or U+0000, not empty, at most `limit` characters."""
+    text = str(text).replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode() or "-"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _warn(message: str) -> None:
+    # Python prints a warning on stderr when logging is not configured.
+    import logging
+
+    logging.getLogger("aimgentix").warning("aimgentix: %s", message)
+
+
+_clients: WeakSet[AuditClient] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

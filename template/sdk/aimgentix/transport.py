@@ -1,0 +1,203 @@
+"""The HTTP edge: posts one batch of lines and says what became of it. Knows nothing of files and threads."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ._version import VERSION
+from .settings import SettingError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, List, Optional
+
+DELIVERED = "delivered"  # stored durably by the backend
+REFUSED = "refused"  # some line of the batch will never be accepted
+MISCONFIGURED = "misconfigured"  # the address or the key is wrong: nothing wrong with the lines
+UNAVAILABLE = "unavailable"  # try again later
+
+MAX_RETRY_AFTER = 300.0
+GZIP_FROM = 4096
+MAX_ANSWER = 1024 * 1024
+
+_MISCONFIGURED = (401, 403, 404, 405, 407)
+_TRY_AGAIN = (408, 425, 429)
+
+
+class Outcome:
+    """What became of a batch.
+
+    Attributes:
+        kind: DELIVERED, REFUSED, MISCONFIGURED or UNAVAILABLE.
+        detail: one line for people: the status and what the backend said, or why there was no answer.
+        retry_after: seconds that the backend asks to wait, 0 to 300, or None.
+        status: HTTP status, or None when there was no answer.
+    """
+
+    __slots__ = ("detail", "kind", "retry_after", "status")
+
+    def __init__(
+        self, kind: str, detail: str, status: Optional[int] = None, retry_after: Optional[float] = None
+    ) -> None:
+        self.kind = kind
+        self.detail = detail
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Transport:
+    """Posts batches to one backend over a kept connection. Not for use by two threads at once.
+
+    Args:
+        api_url: address of the backend, http or https.
+        api_key: sent as bearer token, or None.
+        timeout: seconds that connecting, and each wait for bytes, may take.
+
+    Raises:
+        SettingError: `api_url` is no http or https address.
+    """
+
+    def __init__(self, api_url: str, api_key: Optional[str], timeout: float) -> None:
+        self.url = check_url(api_url) + "/v1/events/batch"
+        self.timeout = timeout
+        self._api_key = api_key
+        self._session: Any = None
+
+    def connect(self) -> None:
+        """Import `requests` and make the session, which takes a tenth of a second.
+
+        Raises:
+            ImportError: `requests` is not installed.
+        """
+        if self._session is not None:
+            return
+        import requests
+
+        key = self._api_key
+
+        class Bearer(requests.auth.AuthBase):
+            """Sets the header by itself: without an `auth`, requests would prefer what ~/.netrc has for the host."""
+
+            def __call__(self, request: Any) -> Any:
+                if key:
+                    request.headers["Authorization"] = f"Bearer {key}"
+                return request
+
+        session = requests.Session()
+        session.auth = Bearer()
+        session.headers.update(
+            {
+                "User-Agent": f"aimgentix/{VERSION}",
+                "Content-Type": "application/x-ndjson",
+                "Accept": "application/json, application/problem+json",
+                "Accept-Encoding": "identity",
+            }
+        )
+        self._session = session
+
+    def post(self, lines: List[bytes], timeout: Optional[float] = None) -> Outcome:
+        """Post `lines` (without newlines) as one batch.
+
+        Args:
+            lines: journal lines or encoded events.
+            timeout: seconds, when less than the transport's own.
+        """
+        try:
+            self.connect()
+        except ImportError:
+            return Outcome(MISCONFIGURED, "the package `requests` is not installed")
+        body = b"\n".join(lines) + b"\n"
+        headers = {}
+        if len(body) > GZIP_FROM:
+            import gzip
+
+            body = gzip.compress(body, 1)
+            headers["Content-Encoding"] = "gzip"
+        limit = self.timeout if timeout is None else max(min(timeout, self.timeout), 0.05)
+        try:
+            with self._session.post(
+                self.url, data=body, headers=headers, timeout=limit, allow_redirects=False, stream=True
+            ) as response:
+                answer = response.raw.read(MAX_ANSWER)
+                return judge(response.status_code, response.headers.get("Retry-After"), answer)
+        except Exception as error:  # whatever goes wrong in the network or in its libraries, the lines stay
+            return Outcome(UNAVAILABLE, _reason(error))
+
+    def close(self) -> None:
+        """Close the connection; a later post opens another."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def after_fork(self) -> None:
+        """Forget the connection, which is the parent's."""
+        self._session = None
+
+
+def check_url(api_url: str) -> str:
+    """Return `api_url` without a slash at its end.
+
+    Raises:
+        SettingError: it is no http or https address.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(api_url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        valid = False
+    if not valid or any(character.isspace() for character in api_url):
+        raise SettingError("AIMGENTIX_API_URL (or its argument) must be an address such as https://audit.example.com")
+    return api_url.rstrip("/")
+
+
+def judge(status: int, retry_after: Optional[str], answer: bytes) -> Outcome:
+    """Return what an answer of the backend means for the batch."""
+    if 200 <= status < 300:
+        return Outcome(DELIVERED, str(status), status)
+    said = f"{status} {_said(answer)}".strip()
+    if status in _MISCONFIGURED or 300 <= status < 400:
+        return Outcome(MISCONFIGURED, said, status)
+    if 400 <= status < 500 and status not in _TRY_AGAIN:
+        return Outcome(REFUSED, said, status)
+    return Outcome(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
+
+
+def _said(answer: bytes) -> str:
+    """Return the title and detail of a problem document (RFC 9457), in one printable line of at most 200 characters."""
+    try:
+        problem = json.loads(answer.decode())
+        parts = [problem.get("title"), problem.get("detail")]
+        text = ": ".join(part for part in parts if isinstance(part, str) and part)
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return "".join(character if character.isprintable() else " " for character in text)[:200]
+
+
+def _seconds(retry_after: str) -> Optional[float]:
+    """Return the seconds of a Retry-After header (a number or an HTTP date), from 0 to five minutes, or None."""
+    try:
+        seconds = float(int(retry_after))
+    except ValueError:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+
+
+def _reason(error: BaseException) -> str:
+    """Return in a few words why there was no answer."""
+    seen = error
+    while True:
+        inner = getattr(seen, "reason", None) or seen.__cause__ or seen.__context__
+        if not isinstance(inner, BaseException) or (isinstance(seen, OSError) and seen.errno):
+            break
+        seen = inner
+    name = type(seen).__name__
+    text = getattr(seen, "strerror", None) or ("no answer in time" if "Timeout" in name else name)
+    return str(text)

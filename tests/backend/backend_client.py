@@ -1,0 +1,127 @@
+"""A plain HTTP client for tests, and events to send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from bench.servers import BACKEND, HOST
+
+HERE = Path(__file__).resolve().parent
+
+LINES = "application/x-ndjson"
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that a problem names."""
+        assert self.headers["content-type"] == PROBLEM, self
+        assert self.json["status"] == self.status
+        return [error.get("field", "") for error in self.json.get("errors", [])]
+
+
+class Client:
+    """Sends one request a connection."""
+
+    def __init__(self, port: int, key: str | None = None) -> None:
+        self.port = port
+        self.headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def ask(self, method: str, path: str, body: bytes | Iterable[bytes] | None = None, /, **headers: str) -> Answer:
+        """Send a request; `content_type="…"` becomes the header Content-Type."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=60)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, {**self.headers, **named})
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.ask("GET", path, **headers)
+
+    def post(self, event: Any, **headers: str) -> Answer:
+        return self.ask("POST", "/v1/events", json.dumps(event).encode(), **{"content_type": JSON, **headers})
+
+    def post_lines(self, events: Iterable[Any], **headers: str) -> Answer:
+        body = "".join(f"{json.dumps(event)}\n" for event in events).encode()
+        return self.ask("POST", "/v1/events/batch", body, **{"content_type": LINES, **headers})
+
+    def events(self, path: str) -> list[dict[str, Any]]:
+        """Return all events of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            separator = "&" if "?" in path else "?"
+            answer = self.get(f"{path}{separator}limit=1000{cursor}")
+            assert answer.status == 200, answer
+            found += answer.json["events"]
+            if answer.json["next"] is None:
+                return found
+            cursor = f"&cursor={answer.json['next']}"
+
+
+def event(**members: Any) -> dict[str, Any]:
+    """Return a new event; a member given as `...` is left out."""
+    whole = {
+        "event_id": str(uuid4()),
+        "timestamp": "2026-11-22T11:00:00.123456Z",
+        "agent_instance_id": "restarter-1",
+        "trace_id": "run-42",
+        "actor": "agent",
+        "action_type": "api_call",
+        "resource": "service/payments",
+        "status": "success",
+        "latency_ms": 12.5,
+        "metadata": {"attempt": 1},
+    }
+    return {name: value for name, value in (whole | members).items() if value is not ...}
+
+
+def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
+    """Return a journal line with a new event."""
+    return {
+        "v": 1,
+        "stream": stream,
+        "seq": seq,
+        "prev": None if seq == 1 else f"{seq:064x}",
+        "event": event(**members),
+    }
+
+
+def command(database_url: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `python -m app …` as an operator does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=BACKEND,
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == expected, done
+    return done

@@ -1,0 +1,327 @@
+"""What the API answers, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_client import JSON, LINES, Answer, Client, line
+
+from aimgentix import AuditClient, AuditEvent
+
+New = Callable[..., dict[str, Any]]
+
+
+def stored(client: Client, like: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return all stored events of the trace of this one."""
+    return client.events(f"/v1/traces/{like['trace_id']}/events")
+
+
+def ids(events: list[dict[str, Any]]) -> list[str]:
+    return [one["event_id"] for one in events]
+
+
+def test_stores_one_event_and_gives_it_back(client: Client, new: New) -> None:
+    sent = new(metadata={"text": 'Größe ∑ "quoted" \\ \t\n', "big": 2**70, "float": 1.0}, resource="a\tb\\c\nd")
+    answer = client.post(sent)
+    assert (answer.status, answer.json) == (201, {"event_id": sent["event_id"], "status": "stored"})
+    found = client.get(answer.headers["location"]).json
+    assert found.pop("received_at").endswith("Z")
+    assert found == sent
+    assert (
+        client.get(f"/v1/events?resource=a%09b%5Cc%0Ad&trace_id={sent['trace_id']}").json["events"][0]["event_id"]
+        == sent["event_id"]
+    )
+
+
+def test_the_same_event_again_is_the_same_event(client: Client, new: New) -> None:
+    sent = new()
+    assert client.post(sent).status == 201
+    again = client.post(dict(reversed(sent.items())) | {"event_id": sent["event_id"].upper(), "unknown": 1})
+    assert (again.status, again.json["status"]) == (200, "duplicate")
+    assert len(stored(client, sent)) == 1
+
+
+def test_another_event_with_the_same_id_is_refused(client: Client, new: New) -> None:
+    sent = new()
+    client.post(sent)
+    answer = client.post(sent | {"resource": "service/other"})
+    assert answer.status == 409
+    assert answer.fields == ["event_id"]
+    assert client.get(f"/v1/events/{sent['event_id']}").json["resource"] == sent["resource"]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(client: Client, new: New) -> None:
+    first = new()
+    client.post(first)
+    answer = client.post_lines([new(), new(), first | {"status": "error"}, new()])
+    assert (answer.status, answer.fields) == (409, ["event_id"])
+    assert answer.json["errors"][0]["index"] == 2
+    answer = client.post_lines([new(), new(actor="robot"), new(trace_id="")])
+    assert (answer.status, answer.fields) == (400, ["actor", "trace_id"])
+    assert [(fault["index"], fault["line"]) for fault in answer.json["errors"]] == [(1, 2), (2, 3)]
+    assert ids(stored(client, first)) == [first["event_id"]]
+
+
+def test_a_batch_may_repeat_what_is_stored(client: Client, new: New) -> None:
+    events = [new() for _ in range(40)]
+    assert client.post_lines(events[:30]).json == {"received": 30, "stored": 30, "duplicates": 0}
+    again = client.post_lines([*events[20:], events[39]])
+    assert (again.status, again.json) == (201, {"received": 21, "stored": 10, "duplicates": 11})
+    assert client.post_lines(events).status == 200
+    assert sorted(ids(stored(client, events[0]))) == sorted(ids(events))
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("form", ["array", "lines", "journal lines"])
+def test_takes_every_form_of_a_batch(client: Client, new: New, form: str, compressed: bool) -> None:
+    events = [new() for _ in range(25)]
+    if form == "array":
+        body, media_type = json.dumps(events, indent=1).encode(), JSON
+    else:
+        items = (
+            events
+            if form == "lines"
+            else [line(new()["trace_id"], seq) | {"event": one} for seq, one in enumerate(events, 1)]
+        )
+        body, media_type = "\n".join(map(json.dumps, items)).encode(), LINES
+    headers = {"content_type": f"{media_type}; charset=utf-8"}
+    if compressed:
+        half = len(body) // 2
+        body = gzip.compress(body[:half]) + gzip.compress(body[half:])  # two members, as a file that was appended to
+        headers["content_encoding"] = "gzip"
+    assert client.ask("POST", "/v1/events/batch", body, **headers).status == 201
+    assert ids(stored(client, events[0])) == ids(events)
+
+
+def test_pages_cover_everything_once_in_order(client: Client, new: New) -> None:
+    # Many share a time, so that the order among them is the order of arrival.
+    events = [new(timestamp=f"2026-11-22T11:00:{n % 7:02}Z") for n in range(100)]
+    trace = events[0]["trace_id"]
+    client.post_lines(events)
+    expected = sorted(range(100), key=lambda n: (n % 7, n))
+    for path, order in (
+        (f"/v1/traces/{trace}/events", "asc"),
+        (f"/v1/agents/{trace}/events", "desc"),
+        (f"/v1/agents/{trace}/events?order=asc", "asc"),
+        (f"/v1/events?trace_id={trace}", "desc"),
+    ):
+        found: list[str] = []
+        cursor = ""
+        while True:
+            answer = client.get(f"{path}{'&' if '?' in path else '?'}limit=13{cursor}").json
+            found += ids(answer["events"])
+            if answer["next"] is None:
+                break
+            assert len(answer["events"]) == 13
+            cursor = f"&cursor={answer['next']}"
+        wanted = [events[n]["event_id"] for n in (expected if order == "asc" else reversed(expected))]
+        assert found == wanted, path
+
+
+def test_a_full_last_page_has_no_next(client: Client, new: New) -> None:
+    client.post_lines([new() for _ in range(5)])
+    path = f"/v1/traces/{new()['trace_id']}/events"
+    assert client.get(f"{path}?limit=5").json["next"] is None
+    assert client.get(f"{path}?limit=4").json["next"] is not None
+
+
+def test_filters(client: Client, new: New) -> None:
+    trace, other = new()["trace_id"], f"other {new()['trace_id']}"
+    events = [
+        new(status="denied", actor="system", action_type="policy_check", timestamp="2026-11-22T10:00:00Z"),
+        new(status="success", actor="human", resource="gate", timestamp="2026-11-22T11:00:00+01:00"),
+        new(status="error", agent_instance_id=other, timestamp="2026-11-22T12:00:00Z"),
+    ]
+    client.post_lines(events)
+
+    def found(query: str) -> set[int]:
+        answer = client.get(f"/v1/events?trace_id={trace}&{query}")
+        assert answer.status == 200, answer
+        return {ids(events).index(one) for one in ids(answer.json["events"])}
+
+    assert found("status=denied") == {0}
+    assert found("status=success") == {1}
+    assert found("actor=human") == {1}
+    assert found("action_type=policy_check") == {0}
+    assert found("resource=gate") == {1}
+    assert found(f"agent_instance_id={other.replace(' ', '%20')}") == {2}
+    assert found(f"agent_instance_id={trace}") == {0, 1}
+    assert found("since=2026-11-22T10:00:00Z&until=2026-11-22T12:00:00Z") == {0, 1}
+    assert found("since=2026-11-22T10:00:00.000001Z") == {2}
+    assert found("since=2026-11-22T11:00:01+01:00") == {2}
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=ten", "limit"),
+        ("cursor=abc", "cursor"),
+        ("order=up", "order"),
+        ("status=odd", "status"),
+        ("since=yesterday", "since"),
+        ("until=2026-11-22", "until"),
+        ("trace=run-42", "trace"),
+        ("trace_id=", "trace_id"),
+        ("trace_id=%00", "trace_id"),
+        ("resource=%00", "resource"),
+    ],
+)
+def test_refuses_parameters_that_it_can_t_use(client: Client, query: str, field: str) -> None:
+    answer = client.get(f"/v1/events?{query}")
+    assert (answer.status, answer.fields) == (400, [field])
+
+
+def test_ids_may_hold_anything(client: Client, new: New) -> None:
+    unique = new()["trace_id"]
+    for text in ("a/b", "ends/events", "%2F", "ö ∑", "?x=1&y", "..", "'; DROP TABLE events; --"):
+        identity = unique + text
+        sent = new(trace_id=identity, agent_instance_id=identity)
+        assert client.post(sent).status == 201
+        quoted = "".join(f"%{byte:02X}" for byte in identity.encode())
+        for path in (f"/v1/traces/{quoted}/events", f"/v1/agents/{quoted}/events", f"/v1/events?trace_id={quoted}"):
+            assert ids(client.get(path).json["events"]) == [sent["event_id"]], path
+    assert client.get("/v1/traces/nobody/events").json == {"events": [], "next": None}
+
+
+def test_no_event(client: Client, new: New) -> None:
+    answer = client.get(f"/v1/events/{new()['event_id']}")
+    assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert client.get("/v1/events/nonsense").status == 404
+    answer = client.get("/v1/events/batch")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
+def test_gaps_by_stream(client: Client, new: New) -> None:
+    trace = new()["trace_id"]
+    first, second, third = (f"{name}{trace}" for name in "abc")
+    client.post_lines([line(first, seq, trace_id=trace) for seq in (1, 2, 5, 6, 9)])
+    client.post_lines([line(second, seq, trace_id=trace) for seq in (3, 4)])
+    client.post_lines([line(second, 5, trace_id="elsewhere"), line(third, 7, trace_id="elsewhere")])
+    client.post_lines([line(first, 5, trace_id=trace), new()])  # two events that claim one place; one without
+    gaps = client.get(f"/v1/traces/{trace}/gaps").json
+    assert (gaps["events"], gaps["events_without_position"], gaps["missing"]) == (9, 1, 6)
+    assert gaps["streams"][0] == {
+        "stream": first,
+        "last": 9,
+        "received": 5,
+        "expired_through": 0,
+        "missing_count": 4,
+        "missing": [{"first": 3, "last": 4}, {"first": 7, "last": 8}],
+        "forked": [5],
+    }
+    assert [stream["stream"] for stream in gaps["streams"]] == [first, second]
+    assert (gaps["streams"][1]["last"], gaps["streams"][1]["missing"]) == (5, [{"first": 1, "last": 2}])
+    assert client.get("/v1/traces/nobody/gaps").json["streams"] == []
+
+
+def test_export_is_complete_and_in_order(client: Client, new: New) -> None:
+    events = [new(timestamp=f"2026-11-22T11:{n // 60:02}:{n % 60:02}Z", metadata={"n": n}) for n in range(2500)]
+    trace = events[0]["trace_id"]
+    client.post_lines(events)
+    answer = client.get(f"/v1/export?format=ndjson&trace_id={trace}")
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(one)["metadata"]["n"] for one in answer.body.splitlines()] == list(range(2500))
+    answer = client.get(f"/v1/export?format=csv&agent_instance_id={trace}&since=2026-11-22T11:10:00Z")
+    rows = list(csv.DictReader(io.StringIO(answer.body.decode())))
+    assert [json.loads(row["metadata"])["n"] for row in rows] == list(range(600, 2500))
+    assert rows[0]["event_id"] == events[600]["event_id"]
+    assert client.get("/v1/export?trace_id=nobody").body == b""
+
+
+def test_ten_thousand_retries_store_nothing_twice(client: Client, new: New) -> None:
+    events = [line(new()["trace_id"], seq) | {"event": new()} for seq in range(1, 101)]
+    assert client.post_lines(events).status == 201
+
+    def retry(number: int) -> Answer:
+        return client.post_lines(events) if number % 2 else client.post_lines(events[number % 50 :])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(retry, range(130)))
+    assert {answer.status for answer in answers} == {200}
+    assert sum(answer.json["duplicates"] for answer in answers) >= 10_000
+    assert len(stored(client, new())) == 100
+
+
+def test_retries_at_the_same_time_store_once(client: Client, new: New) -> None:
+    for _ in range(20):
+        sent = [new() for _ in range(30)]
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(client.post_lines, [sent] * 4))
+        assert sorted(answer.json["stored"] for answer in answers) == [0, 0, 0, 30]
+
+
+def test_root_is_the_health_answer(client: Client, new: New) -> None:
+    answer = client.get("/")
+    assert answer.json == {"name": "AIMgentix", "status": "operational", "version": "0.1.0"}
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ready"}
+
+
+def test_metrics_count(client: Client, new: New) -> None:
+    def value(name: str) -> float:
+        text = client.get("/metrics").body.decode()
+        return sum(float(one.rsplit(" ", 1)[1]) for one in text.splitlines() if one.startswith(name))
+
+    stored, duplicates = value("aimgentix_events_stored_total"), value("aimgentix_events_duplicate_total")
+    sent = new()
+    client.post(sent)
+    client.post(sent)
+    client.post(new(actor="robot"))
+    assert value("aimgentix_events_stored_total") == stored + 1
+    assert value("aimgentix_events_duplicate_total") == duplicates + 1
+    assert value('aimgentix_bodies_invalid_total{status="400"}') >= 1
+    assert value('aimgentix_request_seconds_count{method="POST",route="/v1/events",status="201"}') >= 1
+
+
+def test_every_answer_is_safe_for_browsers(client: Client, new: New) -> None:
+    for answer in (client.get("/"), client.get("/nothing"), client.post({})):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in answer.headers
+        assert len(answer.headers["x-request-id"]) == 16
+
+
+def test_no_other_origin_unless_configured(client: Client, start: Any) -> None:
+    asked = {"Origin": "https://console.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in client.ask("OPTIONS", "/v1/events", **asked).headers
+    open_client = Client(start(AIMGENTIX_CORS_ORIGINS="https://console.example").port)
+    answer = open_client.ask("OPTIONS", "/v1/events", **asked)
+    assert answer.headers["access-control-allow-origin"] == "https://console.example"
+    asked["Origin"] = "https://elsewhere.example"
+    assert "access-control-allow-origin" not in open_client.ask("OPTIONS", "/v1/events", **asked).headers
+
+
+def test_a_page_of_another_origin_can_t_post_without_being_asked(client: Client, new: New) -> None:
+    body = json.dumps(new()).encode()
+    for media_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = client.ask("POST", "/v1/events", body, content_type=media_type)
+        assert answer.status == 415, media_type
+
+
+def test_the_sdk_delivers_its_journal(client: Client, new: New, tmp_path: Path) -> None:
+    trace = new()["trace_id"]
+    with AuditClient(
+        api_url=f"http://127.0.0.1:{client.port}", agent_instance_id=trace, trace_id=trace, journal_dir=str(tmp_path)
+    ) as sdk:
+        for number in range(60):
+            sdk.capture(AuditEvent(trace, trace, "agent", "tool_call", f"tool/{number}", "success", 1.5, {"n": number}))
+        assert sdk.flush(60)
+    delivered = client.events(f"/v1/traces/{trace}/events")
+    assert [one["metadata"]["n"] for one in delivered] == list(range(60))
+    assert [one["seq"] for one in delivered] == list(range(1, 61))
+    journal = [json.loads(text) for text in next(tmp_path.glob("*.jsonl")).read_text().splitlines()]
+    assert [(one["prev"], one["event"]["event_id"]) for one in journal] == [
+        (one["prev"], one["event_id"]) for one in delivered
+    ]
+    assert client.get(f"/v1/traces/{trace}/gaps").json["missing"] == 0

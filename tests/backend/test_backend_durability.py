@@ -1,0 +1,273 @@
+"""What was acknowledged stays, whatever happens to the process, the database, the disk and the clock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from backend_client import Client, event, line
+from backend_load import Agent, load, settle, verify
+from bench.servers import Backend, Postgres
+
+KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "3"))
+"""How often each store's backend is killed; 20 for the full run."""
+
+
+def test_kill_under_load(tmp_path: Path, database_url: str) -> None:
+    backend = Backend(tmp_path, database_url).start()
+    agents = load(backend.port)
+    try:
+        for _ in range(KILLS):
+            settle(agents, new=random.randint(20, 300))
+            time.sleep(random.random() * 0.3)
+            backend.kill()
+            backend.start()
+        settle(agents)
+    finally:
+        for agent in agents:
+            agent.finish()
+        backend.kill()
+    with backend.start():
+        assert verify(backend.port, agents) > 200 * KILLS
+        for agent in agents:
+            assert set(agent.statuses) <= {0, 200, 201}, agent.statuses
+    if database_url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(tmp_path / "audit.db")) as file:
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_stop_under_load_finishes_what_was_taken(start: Any, database_url: str) -> None:
+    backend = start(database_url)
+    agents = load(backend.port)
+    settle(agents)
+    code = backend.stop()
+    assert code in (0, -signal.SIGTERM)
+    assert "stopped; all acknowledged events are stored" in backend.output()
+    backend.start()
+    settle(agents)
+    for agent in agents:
+        agent.finish()
+        assert set(agent.statuses) <= {0, 200, 201}, agent.statuses
+    verify(backend.port, agents)
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_postgres_restart_under_load(tmp_path: Path, postgres: Postgres, how: str) -> None:
+    del postgres  # its absence is said by it; this test needs a server that it may stop
+    with Postgres() as server, Backend(tmp_path, server.new_database()).start() as backend:
+        agents = load(backend.port)
+        settle(agents)
+        server.stop(how)
+        deadline = time.monotonic() + 20
+        while not all(agent.statuses[503] for agent in agents):
+            assert time.monotonic() < deadline, [agent.statuses for agent in agents]
+            time.sleep(0.05)
+        ready = Client(backend.port).get("/readyz")
+        assert (ready.status, ready.headers["content-type"]) == (503, "application/problem+json")
+        assert Client(backend.port).get("/v1/events").status == 503
+        assert Client(backend.port).get("/healthz").status == 200
+        server.start()
+        settle(agents)
+        for agent in agents:
+            agent.finish()
+            assert set(agent.statuses) <= {200, 201, 503}, agent.statuses
+        verify(backend.port, agents)
+        assert Client(backend.port).get("/readyz").status == 200
+
+
+def fill(client: Client, until: int = 503) -> list[str]:
+    """Post large events until the backend refuses one; return the ids of those that it took."""
+    taken: list[str] = []
+    for seq in range(1, 5000):
+        sent = line("filling", seq, trace_id="filling", metadata={"ballast": os.urandom(50_000).hex()})
+        answer = client.post(sent)
+        if answer.status == until:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.headers["content-type"] == "application/problem+json"
+            return taken
+        assert answer.status == 201, answer
+        taken.append(sent["event"]["event_id"])
+    raise AssertionError("the disk did not fill up")
+
+
+def still_there(client: Client, taken: list[str]) -> None:
+    assert {one["event_id"] for one in client.events("/v1/traces/filling/events")} >= set(taken)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MiB; it takes root to make one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(disk)]
+    if os.geteuid() or not mount or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can't be mounted here; a limit on file sizes stands in for it")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
+    backend = Backend(tmp_path, f"sqlite:///{small_disk / 'audit.db'}")
+    with backend.start():
+        client = Client(backend.port)
+        taken = fill(client)
+        refused = client.post(event())
+        assert (refused.status, "disk is full" in refused.json["detail"]) == (503, True)
+        assert client.get("/readyz").status == 503
+        still_there(client, taken)
+        backend.kill()
+        backend.start()
+        still_there(client, taken)
+        subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
+        assert client.post(event()).status == 201
+        assert client.get("/readyz").status == 200
+        still_there(client, taken)
+
+
+def test_file_that_may_not_grow(start: Any) -> None:
+    backend: Backend = start()
+    client = Client(backend.port)
+    assert backend.process
+    assert client.post(event()).status == 201
+    _, hard = resource.prlimit(backend.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(backend.process.pid, resource.RLIMIT_FSIZE, (4 * 1024 * 1024, hard))
+    taken = fill(client)
+    assert client.get("/readyz").status == 503
+    still_there(client, taken)
+    resource.prlimit(backend.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+    deadline = time.monotonic() + 10
+    while (status := client.post(event()).status) == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert status == 201
+    still_there(client, taken)
+    backend.kill()
+    backend.start()
+    still_there(client, taken)
+
+
+@contextlib.contextmanager
+def held(database_url: str) -> Iterator[None]:
+    """Keep the store locked, as a careless administrator would."""
+    if database_url.startswith("sqlite"):
+        path = database_url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
+            file.execute("BEGIN IMMEDIATE")
+            yield
+            file.execute("ROLLBACK")
+    else:
+        with psycopg.connect(database_url) as session:
+            session.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
+            yield
+            session.rollback()
+
+
+def test_a_store_that_does_not_answer(start: Any, database_url: str) -> None:
+    backend = start(database_url, AIMGENTIX_STORE_TIMEOUT_SECONDS="1", AIMGENTIX_MAX_QUEUED_EVENTS="10")
+    client = Client(backend.port)
+    sent = [line("held", seq, trace_id="held") for seq in range(1, 31)]
+    with held(database_url):
+        started = time.monotonic()
+        answer = client.post_lines(sent[:8])
+        assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+        assert 0.9 < time.monotonic() - started < 5
+        started = time.monotonic()
+        answer = client.post_lines(sent[8:16])  # no room for these behind the first
+        assert (answer.status, "waiting" in answer.json["detail"]) == (503, True)
+        assert time.monotonic() - started < 0.9
+        assert client.get("/v1/events").status == 200  # reading goes on
+    deadline = time.monotonic() + 20
+    while (answer := client.post_lines(sent)).status == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer.status in (200, 201)
+    assert answer.json["stored"] + answer.json["duplicates"] == 30
+    assert len(client.events("/v1/traces/held/events")) == 30
+
+
+def test_several_backends_on_one_store(tmp_path: Path, database_url: str) -> None:
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in folders:
+        folder.mkdir()
+    backends = [Backend(folder, database_url) for folder in folders]
+    with contextlib.ExitStack() as stack:
+        for backend in backends:  # all at once, on an empty store: one of them makes the schema
+            stack.enter_context(backend)
+            backend.start(wait=False)
+        for backend in backends:
+            backend.wait()
+        assert sum("schema brought up to date" in backend.output() for backend in backends) >= 1
+        agents = [agent for backend in backends for agent in load(backend.port, 2)]
+        same = [line("shared", seq, trace_id="shared") for seq in range(1, 201)]
+        stored = 0
+        for turn in range(10):
+            for backend in backends:
+                answer = Client(backend.port).post_lines(same[turn * 20 : turn * 20 + 20])
+                assert answer.status in (200, 201), answer
+                stored += answer.json["stored"]
+        assert stored == 200
+        settle(agents)
+        for agent in agents:
+            agent.finish()
+            assert set(agent.statuses) <= {200, 201}, agent.statuses
+        for backend in backends:
+            verify(backend.port, agents)
+
+
+CLOCK = """
+import os, time
+from pathlib import Path
+
+def moved(real, unit):
+    def read():
+        return real() + int(Path(os.environ["CLOCK_OFFSET"]).read_text()) * unit
+    return read
+
+time.time, time.time_ns = moved(time.time, 1), moved(time.time_ns, 1_000_000_000)
+"""
+
+
+def test_clock_moved_back(tmp_path: Path, database_url: str) -> None:
+    """The process runs for real; only what it takes for the time is moved."""
+    offset = tmp_path / "offset"
+    offset.write_text("0")
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    settings = {"PYTHONPATH": str(tmp_path), "CLOCK_OFFSET": str(offset), "AIMGENTIX_RETENTION_DAYS": "1"}
+    with Backend(tmp_path, database_url, settings).start() as backend:
+        client = Client(backend.port)
+        sent = [line("clock", seq, trace_id="clock", timestamp=f"2026-11-22T11:00:{seq:02}Z") for seq in range(1, 31)]
+        assert client.post_lines(sent[:10]).status == 201
+        offset.write_text(str(-3 * 24 * 3600))
+        assert client.post_lines(sent[10:20]).status == 201
+        assert client.post_lines(sent[:20]).json["duplicates"] == 20
+        offset.write_text("3600")
+        assert client.post_lines(sent[20:]).status == 201
+        backend.stop()
+        backend.start()  # retention runs at the start, with a clock that is right again but for an hour
+        time.sleep(0.5)
+        stored = client.events("/v1/traces/clock/events")
+        assert [one["seq"] for one in stored] == list(range(1, 31))
+        assert [one["received_at"] for one in stored] != sorted(one["received_at"] for one in stored)
+
+
+def test_agents_are_what_this_file_believes() -> None:
+    """An agent whose backend is not there has nothing acknowledged."""
+    agent = Agent(1)
+    agent.start()
+    while not agent.statuses[0]:
+        time.sleep(0.01)
+    agent.finish()
+    assert not agent.acknowledged

@@ -1,0 +1,224 @@
+"""Too much, too slow, broken or hostile: every answer is clear, none is a 500, and nothing is stored by halves."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backend_client import HERE, JSON, LINES, PROBLEM, Client, command, event
+from bench.servers import HOST, Backend
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+INVALID_BODIES = int(os.environ.get("AIMGENTIX_TEST_INVALID_BODIES", "1000"))
+"""How many invalid bodies are tried in all."""
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with Backend(tmp_path_factory.mktemp("limits"), settings={"AIMGENTIX_BODY_TIMEOUT_SECONDS": "1"}).start() as one:
+        yield one
+
+
+@pytest.fixture
+def client(backend: Backend) -> Client:
+    return Client(backend.port)
+
+
+def test_fifty_megabytes(client: Client, backend: Backend) -> None:
+    assert backend.process
+    before = backend.memory_bytes()
+    body = json.dumps(event(metadata={"x": "y" * 50_000_000})).encode()
+    for path, media_type in (("/v1/events", JSON), ("/v1/events/batch", JSON), ("/v1/events/batch", LINES)):
+        announced = send_and_listen(client.port, path, media_type, body)
+        assert announced.startswith(b"HTTP/1.1 413"), announced[:200]
+        assert b"8388608 bytes" in announced
+        assert PROBLEM.encode() in announced
+        assert client.get("/healthz").status == 200
+    chunks = (body[at : at + 65536] for at in range(0, len(body), 65536))
+    try:
+        answer = client.ask("POST", "/v1/events", chunks, content_type=JSON)
+        assert answer.status == 413
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the server had answered and hung up while this side was still sending
+    assert client.post(event()).status == 201
+    assert backend.memory_bytes() - before < 40_000_000
+
+
+def head(length: int, path: str = "/v1/events", media_type: str = JSON) -> bytes:
+    """Return the head of a request."""
+    lines = (f"POST {path} HTTP/1.1", f"Host: {HOST}", f"Content-Type: {media_type}", f"Content-Length: {length}")
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+def send_and_listen(port: int, path: str, media_type: str, body: bytes) -> bytes:
+    """Send a request as far as the server takes it, and return the beginning of the answer."""
+    with socket.create_connection((HOST, port), timeout=20) as connection:
+        connection.sendall(head(len(body), path, media_type))
+        connection.settimeout(20)
+        answer = connection.recv(65536)
+        while b"}" not in answer:
+            more = connection.recv(65536)
+            if not more:
+                break
+            answer += more
+        return answer
+
+
+def test_a_small_body_that_swells(client: Client, backend: Backend) -> None:
+    before = backend.memory_bytes()
+    bomb = gzip.compress(b" " * 500_000_000, 9)
+    assert len(bomb) < 600_000
+    answer = client.ask("POST", "/v1/events/batch", bomb, content_type=LINES, content_encoding="gzip")
+    assert (answer.status, "after decompression" in answer.json["detail"]) == (413, True)
+    assert backend.memory_bytes() - before < 60_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (gzip.compress(b"{}")[:-3], {"content_encoding": "gzip"}, 400),
+        (b"plain", {"content_encoding": "gzip"}, 400),
+        (gzip.compress(b"{}") + b"rubbish", {"content_encoding": "gzip"}, 400),
+        (b"x", {"content_encoding": "br"}, 415),
+        (b"x", {"content_encoding": "deflate"}, 415),
+        (b"x", {"content_type": "text/plain"}, 415),
+        (b"", {}, 400),
+        (b"", {"content_encoding": "gzip"}, 400),
+    ],
+    ids=["cut gzip", "no gzip", "rubbish after gzip", "brotli", "deflate", "text", "empty", "empty gzip"],
+)
+def test_bodies_that_can_t_be_read(client: Client, body: bytes, headers: dict[str, str], status: int) -> None:
+    answer = client.ask("POST", "/v1/events/batch", body, **{"content_type": LINES, **headers})
+    assert (answer.status, answer.headers["content-type"]) == (status, PROBLEM), answer
+
+
+def test_too_many_and_too_large_events(client: Client) -> None:
+    answer = client.post_lines(event() for _ in range(5001))
+    assert (answer.status, "at most 5000" in answer.json["detail"]) == (413, True)
+    large = event(metadata={"x": "y" * 300_000})
+    answer = client.post_lines([event(trace_id="with a large one"), large])
+    assert (answer.status, answer.json["errors"][0]["index"]) == (413, 1)
+    assert client.get("/v1/traces/with%20a%20large%20one/events").json["events"] == []
+    assert client.post(large).status == 413
+
+
+def test_a_body_that_never_comes(client: Client) -> None:
+    with socket.create_connection((HOST, client.port), timeout=20) as connection:
+        connection.sendall(head(1000) + b"{")
+        started = time.monotonic()
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert 0.5 < time.monotonic() - started < 10
+
+
+def test_a_client_that_leaves(client: Client) -> None:
+    body = json.dumps(event(trace_id="left")).encode()
+    for _ in range(50):
+        with socket.create_connection((HOST, client.port), timeout=20) as connection:
+            connection.sendall(head(len(body)) + body[: -len(body) // 3])
+    assert client.get("/healthz").status == 200
+    assert client.get("/v1/traces/left/events").json["events"] == []
+
+
+def test_a_query_that_takes_too_long(start: Any, database_url: str) -> None:
+    backend = start(database_url, AIMGENTIX_QUERY_TIMEOUT_SECONDS="0.01")
+    client = Client(backend.port)
+    for _ in range(10):
+        assert client.post_lines(event(metadata={"x": "y" * 500}) for _ in range(5000)).status == 201
+    answers = Counter(client.get("/v1/events?resource=nobody's").status for _ in range(5))
+    assert set(answers) <= {200, 503}
+    assert answers[503], "50,000 events can't be looked through in 10 ms"
+    assert client.get("/v1/events?limit=1").status == 200
+    assert client.post(event()).status == 201
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--mode", "all", "--max-examples", "25", "--phases", "coverage,fuzzing"],
+        [
+            "--mode",
+            "negative",
+            "--max-examples",
+            str(INVALID_BODIES // 4),
+            "--phases",
+            "fuzzing",
+            "--include-method",
+            "POST",
+        ],
+    ],
+    ids=["everything", "invalid bodies"],
+)
+def test_schemathesis(start: Any, tmp_path: Path, options: list[str]) -> None:
+    """Requests made from the API's own description: every answer is one that the description has, and never a 500."""
+    url = f"sqlite:///{tmp_path}/described.db"
+    key = command(url, "keys", "create", "--name", "all", "--scope", "read", "--scope", "write", "--scope", "metrics")
+    backend: Backend = start(url)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{backend.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {key.stdout.strip()}"),
+            # A cursor is a text to the description, but only those that the backend gave out are taken.
+            *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+            *("--continue-on-failure", "--generation-database", "none", "--no-color"),
+            *options,
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "schemathesis_hooks"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert '"status": 500' not in backend.output()
+
+
+VALID = event()
+members = st.sampled_from(sorted(VALID))
+rubbish = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+)
+
+
+@given(member=members, value=rubbish)
+@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_events_with_a_member_of_the_wrong_kind(client: Client, member: str, value: Any) -> None:
+    answer = client.post(event(**{member: value}))
+    if answer.status in (200, 201, 409):
+        return
+    assert answer.status == 400
+    named = answer.fields
+    assert named in ([member], [""]), answer
+    if named == [""]:
+        assert "malformed JSON" in answer.json["detail"] or "too large" in answer.json["detail"]
+
+
+@given(st.data())
+@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bodies_with_a_byte_changed(client: Client, data: st.DataObject) -> None:
+    body = bytearray(json.dumps([event(), event()]).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        body[at] = data.draw(st.integers(0, 255))
+    answer = client.ask("POST", "/v1/events/batch", bytes(body), content_type=JSON)
+    assert answer.status in (200, 201, 400, 409), answer
+    if answer.status >= 400:
+        assert answer.headers["content-type"] == PROBLEM
+        assert answer.json["detail"]

@@ -1,0 +1,247 @@
+"""Starting, migrating, keeping and deleting, backing up, and what the logs say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from app.store.location import parse_location
+from app.store.opening import open_database
+from app.store.schema import MIGRATIONS, REVISION
+from backend_client import Client, command, event, line
+from bench.servers import BACKEND, Backend, ServerFailed
+
+DAY_US = 24 * 3600 * 1_000_000
+
+
+def execute(database_url: str, statement: str) -> list[Any]:
+    """Run a statement as an administrator would."""
+    if database_url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as file:
+            return file.execute(statement).fetchall()
+    with psycopg.connect(database_url, autocommit=True) as session:
+        cursor = session.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def age(database_url: str, days: int, condition: str) -> None:
+    """Make events look as if they had been received earlier."""
+    execute(database_url, f"UPDATE events SET received_at = received_at - {days * DAY_US} WHERE {condition}")
+
+
+def failing_start(folder: Path, database_url: str | None = None, **settings: str) -> str:
+    """Start a backend that can't start, and return what it said."""
+    backend = Backend(folder, database_url, settings)
+    with pytest.raises(ServerFailed), backend:
+        backend.start()
+    assert "Traceback" not in backend.output()
+    return backend.output()
+
+
+def test_the_known_revision_is_the_newest_migration() -> None:
+    assert max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")) == REVISION
+
+
+def test_both_stores_get_the_same_tables(database_url: str) -> None:
+    assert "brought up to date" in command(database_url, "migrate").stdout
+    assert "is up to date" in command(database_url, "migrate").stdout
+    if database_url.startswith("sqlite"):
+        columns = execute(database_url, "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c "
+                          "WHERE m.type = 'table' AND m.name <> 'alembic_version'")  # fmt: skip
+        indices = execute(database_url, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+    else:
+        columns = execute(database_url, "SELECT table_name, column_name FROM information_schema.columns "
+                          "WHERE table_schema = 'public' AND table_name <> 'alembic_version'")  # fmt: skip
+        indices = execute(database_url, "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events\\_%' "
+                          "AND indexname NOT LIKE '%pkey'")  # fmt: skip
+    assert len(columns) == len(set(columns)) == 13 + 2 + 7
+    assert {("events", "body"), ("expired_streams", "through_seq"), ("api_keys", "digest")} <= set(columns)
+    expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
+    assert {name for (name,) in indices} == {f"events_{name}" for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({"trace_id": "t"}, "events_trace"),
+        ({"agent_instance_id": "a"}, "events_agent"),
+        ({}, "events_time"),
+        ({"status": "denied"}, "events_unusual"),
+        ({"since": 0, "until": 1}, "events_time"),
+    ],
+    ids=str,
+)
+def test_pages_are_read_from_an_index(tmp_path: Path, wanted: dict[str, Any], index: str) -> None:
+    from app.store.queries import Filter, Place, page_query
+
+    url = f"sqlite:///{tmp_path}/plan.db"
+    command(url, "migrate")
+    reader = open_database(parse_location(url)).connect_reader()
+    for after in (None, Place(1, 1)):
+        statement, parameters = page_query(Filter(**wanted), "desc", after, 100)
+        plan = " ".join(row[3] for row in reader.fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
+        assert f"INDEX {index}" in plan, plan
+        assert "TEMP B-TREE" not in plan
+    reader.close()
+
+
+def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url: str) -> None:
+    refused = failing_start(tmp_path, database_url, AIMGENTIX_MIGRATE_ON_START="false")
+    assert "python -m app migrate" in refused
+    command(database_url, "migrate")
+    with Backend(tmp_path, database_url, {"AIMGENTIX_MIGRATE_ON_START": "false"}).start() as backend:
+        assert Client(backend.port).post(event()).status == 201
+    execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    assert "newer backend" in failing_start(tmp_path, database_url)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"AIMGENTIX_RETENTION_DAYS": "soon"}, "AIMGENTIX_RETENTION_DAYS"),
+        ({"AIMGENTIX_AUTH": "maybe"}, "AIMGENTIX_AUTH"),
+        ({"DATABASE_URL": "mysql://root:hunter2@h/x"}, "unknown scheme 'mysql'"),
+        ({"DATABASE_URL": "sqlite:////proc/audit.db"}, "can't be opened for writing"),
+        ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "can't use PostgreSQL database x at 127.0.0.1:1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_start_that_fails_says_why(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    output = failing_start(tmp_path, settings.pop("DATABASE_URL", None), **settings)
+    assert said in output
+    assert "hunter2" not in output
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "audit.db").write_bytes(b"this is no database, " * 1000)
+    assert "damaged" in failing_start(tmp_path)
+
+
+def test_a_start_says_where_it_listens_and_stores(start: Any, database_url: str) -> None:
+    backend: Backend = start(database_url, AIMGENTIX_RETENTION_DAYS="90")
+    output = backend.output()
+    assert f"Uvicorn running on http://127.0.0.1:{backend.port}" in output
+    assert ("SQLite file" if database_url.startswith("sqlite") else "PostgreSQL database audit") in output
+    assert "kept for 90 days" in output
+    for entry in map(json.loads, output.splitlines()):
+        assert set(entry) >= {"time", "level", "message"}
+
+
+def test_logs_hold_no_contents(start: Any) -> None:
+    backend: Backend = start(AIMGENTIX_ACCESS_LOG="true", AIMGENTIX_LOG_LEVEL="debug")
+    client = Client(backend.port)
+    secret = "planted-c0ffee"
+    sent = event(resource=secret, trace_id=secret, agent_instance_id=secret, metadata={"key": secret})
+    client.post(sent)
+    client.post(sent | {"status": "error"})
+    client.post(sent | {"actor": secret})
+    client.post_lines([sent | {"timestamp": secret}])
+    client.get(f"/v1/traces/{secret}/events")
+    client.get(f"/v1/events?resource={secret}&{secret}={secret}")
+    client.get(f"/{secret}")
+    client.ask("POST", "/v1/events", f"{{{secret}".encode(), content_type="application/json", authorization=secret)
+    deadline = time.monotonic() + 10
+    while backend.output().count('"message": "request"') < 9 and time.monotonic() < deadline:
+        time.sleep(0.01)  # a request is logged after its answer is sent
+    output = backend.output()
+    assert output.count('"message": "request"') == 9  # these eight, and the one that found it alive
+    assert secret not in output
+    assert '"route": "/v1/traces/{trace_id}/events"' in output
+
+
+def test_retention(start: Any, database_url: str) -> None:
+    backend: Backend = start(database_url)
+    client = Client(backend.port)
+    client.post_lines([line("aging", seq, trace_id="aging") for seq in (1, 2, 4, 5, 6, 9)])
+    client.post_lines([event(trace_id="gone") for _ in range(3000)])
+    age(database_url, 10, "seq <= 5 OR trace_id = 'gone'")
+    assert command(database_url, "purge", "--older-than-days", "11").stdout == "0 events deleted\n"
+    # seq 6 and 9 came before those of the other trace, and are young: what came after them stays with them.
+    assert command(database_url, "purge", "--older-than-days", "9").stdout == "4 events deleted\n"
+    assert [one["seq"] for one in client.events("/v1/traces/aging/events")] == [6, 9]
+    (stream,) = client.get("/v1/traces/aging/gaps").json["streams"]
+    assert (stream["expired_through"], stream["missing"]) == (5, [{"first": 7, "last": 8}])
+    age(database_url, 10, "seq >= 6")
+    backend.stop()
+    with Backend(backend.log.parent, database_url, {"AIMGENTIX_RETENTION_DAYS": "9"}).start() as again:
+        client = Client(again.port)
+        deadline = time.monotonic() + 20
+        while client.get("/v1/events?limit=1").json["events"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert client.get("/v1/events?limit=1").json["events"] == []
+        assert client.post(event()).status == 201
+        assert client.get("/metrics").body.count(b"aimgentix_events_expired_total 3002.0") == 1
+
+
+def test_backup_of_a_store_in_use(start: Any, tmp_path: Path) -> None:
+    backend: Backend = start()
+    client = Client(backend.port)
+    sent = [line("kept", seq, trace_id="kept") for seq in range(1, 101)]
+    client.post_lines(sent)
+    copy = tmp_path / "copy.db"
+    assert "copied" in command(backend.database_url, "backup", str(copy)).stdout
+    assert copy.stat().st_mode & 0o777 == 0o600
+    command(backend.database_url, "backup", str(copy), expected=1)
+    folder = tmp_path / "restored"
+    folder.mkdir()
+    with Backend(folder, f"sqlite:///{copy}").start() as restored:
+        assert len(Client(restored.port).events("/v1/traces/kept/events")) == 100
+
+
+def test_the_file_is_its_owner_s_only(start: Any, tmp_path: Path) -> None:
+    Client(start().port).post(event())
+    for path in tmp_path.glob("audit.db*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_requirements_are_locked() -> None:
+    text = (BACKEND / "requirements.txt").read_text()
+    pinned = re.findall(r"^([a-z0-9-]+(?:\[[a-z]+\])?)==", text, re.MULTILINE)
+    wanted = [name.split(";")[0].strip() for name in (BACKEND / "requirements.in").read_text().splitlines()]
+    assert {name.split("[")[0] for name in wanted if name and not name.startswith("#")} <= {
+        name.split("[")[0] for name in pinned
+    }
+    assert text.count("--hash=sha256:") >= len(pinned)
+    assert not re.search(r"https?://|^/| /|--index|--find-links|file:", text, re.MULTILINE)
+
+
+def test_idle_memory_and_start(start: Any) -> None:
+    """Generous bounds, for busy machines; `python -m bench` measures."""
+    started = time.monotonic()
+    backend: Backend = start()
+    assert time.monotonic() - started < 30
+    assert backend.memory_bytes() < 120_000_000
+
+
+def test_the_application_needs_its_lifespan(tmp_path: Path) -> None:
+    with Backend(tmp_path, options=["--lifespan", "off"]) as backend:
+        backend.start(wait=False)
+        deadline = time.monotonic() + 30
+        while "--lifespan on" not in backend.output() and time.monotonic() < deadline:
+            with contextlib.suppress(ServerFailed):
+                backend.wait(0.2)
+        assert "--lifespan on" in backend.output()
+
+
+def test_the_package_starts_from_another_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "migrate"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(BACKEND), "DATABASE_URL": "sqlite:///here.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert (tmp_path / "here.db").exists()

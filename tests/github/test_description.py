@@ -1,0 +1,180 @@
+"""Requests and answers held to GitHub's own OpenAPI description by Prism, which stands in between.
+
+With `--errors` Prism answers for GitHub as soon as a request or an answer is not as described, so that a command that
+comes through proves both: what setup and doctor send, and what the loopback GitHub of all other tests answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.github.transport import NotAnswered, Transport
+from agent_runtime.simulate import shapes
+from github import description
+from runtime import settings_world
+from runtime.settings_world import REPOSITORY, TOKEN, Desk, close_by_hand
+
+ENVIRONMENT = f"/repos/{REPOSITORY}/environments/agent-approval"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered repository; tests don't change it."""
+    return settings_world.render(tmp_path_factory.mktemp("rendered"))
+
+
+@pytest.fixture(scope="module")
+def behind_prism(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A desk whose API is Prism, with the loopback GitHub behind it; started once, reset for each test."""
+    log = tmp_path_factory.mktemp("prism") / "proxy.log"
+    with settings_world.fresh() as github, description.prism(log, "proxy", github.url) as url:
+        yield Desk(root, github, url)
+
+
+@pytest.fixture
+def desk(behind_prism: Desk) -> Desk:
+    """The same with everything as in a fresh repository."""
+    fresh = vars(settings_world.fresh())
+    for name, value in fresh.items():
+        if not name.startswith("_"):
+            setattr(behind_prism.github, name, value)
+    return behind_prism
+
+
+def _http(desk: Desk) -> Transport:
+    return Transport(desk.url, TOKEN, pause=lambda seconds: None)
+
+
+def test_the_bypass_of_administrators_is_still_not_in_the_description() -> None:
+    body = description.whole()["paths"]["/repos/{owner}/{repo}/environments/{environment_name}"]["put"]["requestBody"]
+    assert "can_admins_bypass" not in body["content"]["application/json"]["schema"]["properties"]
+
+
+def test_prism_refuses_what_is_not_described(desk: Desk) -> None:
+    for method, path, body in (
+        ("PUT", ENVIRONMENT, {"wait_timer": "soon"}),
+        ("PUT", ENVIRONMENT, {"admins": False}),
+        ("POST", ENVIRONMENT + "/deployment-branch-policies", {"type": "branch"}),
+        ("PUT", f"/repos/{REPOSITORY}/actions/permissions", {"enabled": False}),
+    ):
+        with pytest.raises(NotAnswered) as refused:
+            _http(desk).send(method, path, body)
+        assert refused.value.status in (404, 405, 422), refused.value.message
+    assert desk.github.requests == []
+
+
+def test_prism_refuses_an_answer_that_is_not_described(desk: Desk) -> None:
+    desk.github.protect("agent-approval", ("bob",))
+    _http(desk).get(ENVIRONMENT)
+    del desk.github.environments["agent-approval"]["node_id"]
+    with pytest.raises(NotAnswered) as refused:
+        _http(desk).get(ENVIRONMENT)
+    assert refused.value.status == 500
+
+
+def test_the_whole_sequence_is_as_described(desk: Desk) -> None:
+    assert {"gate-environment", "act-environment"} <= set(desk.doctor())
+    desk.setup(dry_run=True)
+    assert "the gate is closed" in desk.setup(wait_minutes=5)
+    close_by_hand(desk.github)
+    assert desk.doctor() == {}
+    assert "nothing to change" in desk.setup()
+    desk.github.branch_policies["agent-act"] += ["release/*", "tag:v*"]
+    desk.github.environments["agent-approval"]["protection_rules"].clear()
+    assert set(desk.doctor()) == {"gate-environment", "act-environment"}
+    assert "the gate is closed" in desk.setup(exact=True, reviewers=("alice", "acme/sre"))
+    assert desk.github.branch_policies["agent-act"] == ["main"]
+
+
+def test_everything_that_doctor_may_see_is_as_described(desk: Desk) -> None:
+    desk.setup()
+    close_by_hand(desk.github)
+    desk.github.plan = "enterprise"
+    desk.github.secrets = [f"SECRET_{number}" for number in range(130)]
+    desk.github.organization_secrets = ["SHARED"]
+    desk.github.environment_secrets = {"agent-act": ["AGENT_ACT_TOKEN"]}
+    desk.github.variables = {f"VARIABLE_{number}": "x" for number in range(65)}
+    desk.github.organization_variables = {"AGENT_DISABLED": "false"}
+    desk.github.environment_variables = {"agent-act": {"REGION": "eu"}}
+    desk.github.bypass_actors = [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}]
+    desk.github.branch_protection = {"enforce_admins": {"url": "https://api.github.com/x", "enabled": True}}
+    error = {"line": 1, "column": 1, "kind": "Unknown owner", "path": ".github/CODEOWNERS", "message": "no"}
+    desk.github.codeowners_errors = [error]
+    assert set(desk.doctor()) == {"default-branch", "codeowners"}
+
+
+def test_a_persons_repository_is_as_described(desk: Desk) -> None:
+    desk.github.owner_type, desk.github.plan, desk.github.people = "User", "pro", {"bob": "write", "alice": "write"}
+    desk.setup(reviewers=("bob", "alice"))
+    assert set(desk.doctor()) >= {"approvers"}  # the configuration names a team, which a person has not
+    desk.github.visibility = "private"
+    assert "private repository of a person, plan pro" in desk.doctor()["plan"][0]
+
+
+def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
+    desk.github.protect("agent-approval", ("bob",))
+    desk.github.review("7", "bob", "approved", "go")
+    desk.github.add_artifact("7", "action-result")
+    desk.github.waiting["7"] = ["agent-approval"]
+    api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
+    assert api.default_branch(REPOSITORY) == "main"
+    assert api.environment(REPOSITORY, "agent-approval") is not None
+    assert api.environment(REPOSITORY, "agent-act") is None
+    assert api.deployment_branches(REPOSITORY, "agent-approval") == ["main"]
+    assert api.deployment_branches(REPOSITORY, "agent-act") == []
+    assert [record["state"] for record in api.approvals(REPOSITORY, "7")] == ["approved"]
+    assert len(api.pending_deployments(REPOSITORY, "7")) == 1
+    assert api.artifact_exists(REPOSITORY, "7", "action-result")
+
+
+@pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])
+def test_refusals_are_as_described(desk: Desk, refusal: str) -> None:
+    if refusal == "a foreign token":
+        desk.github.token, path, status = "ghp_another", "/user", 401
+    elif refusal == "no rights":
+        desk.github.administrator, path, status = False, f"/repos/{REPOSITORY}/actions/permissions", 403
+    else:
+        path, status = "/repos/acme/another", 404
+    with pytest.raises(NotAnswered) as refused:
+        _http(desk).get(path)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"), [("free", "HTTP 404"), ("team", "HTTP 422")], ids=["404 of Free", "422 of Team"]
+)
+def test_refusals_of_a_plan_are_as_described(desk: Desk, plan: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.github.visibility, desk.github.plan = "private", plan
+    monkeypatch.setattr(shapes, "organization", lambda login, _plan, whole=shapes.organization: whole(login, None))
+    done = desk.command("setup")
+    assert (done.returncode, "SET004" in done.stderr, told in done.stderr) == (3, True, True), done.stderr
+
+
+@pytest.fixture(scope="module")
+def mocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Prism as GitHub: one that answers with GitHub's examples, one that makes up whatever the description allows."""
+    folder = tmp_path_factory.mktemp("mock")
+    with (
+        description.prism(folder / "examples.log", "mock") as examples,
+        description.prism(folder / "dynamic.log", "mock", "--dynamic", "--seed", "gate") as dynamic,
+    ):
+        yield examples, dynamic
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["GitHub's examples", "any answer that the description allows"])
+def test_doctor_understands_every_answer_that_github_describes(root: Path, mocks: tuple[str, str], which: int) -> None:
+    desk = Desk(root, settings_world.fresh(), mocks[which])
+    done = desk.command("doctor", "--json")
+    assert done.returncode == 3, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    problems = {check["name"]: check["findings"] for check in document["checks"]}
+    assert problems["gate-environment"] and problems["act-environment"]
+    done = desk.command("setup", "--dry-run", "--reviewer", "octocat")
+    assert done.returncode in (0, 2, 3), done.stderr
+    assert "Traceback" not in done.stderr

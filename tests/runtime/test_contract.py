@@ -1,0 +1,433 @@
+"""The gate-contract linter: the real workflow passes, and each rule catches the smallest edit that breaks it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from agent_runtime import codes, contract
+from conftest import REPOSITORY
+from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_workflow
+
+NAME = ".github/workflows/agent-investigate-act.yml"
+WORKFLOW = render_workflow("manual+alert+schedule", "issues")
+ACTION = SETUP_ACTION.read_text(encoding="utf-8")
+CI = """\
+name: CI
+on: [push, pull_request]
+permissions: {}
+jobs:
+  test:
+    runs-on: ubuntu-latest
+    timeout-minutes: 10
+    permissions:
+      contents: read
+    steps:
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
+        with:
+          persist-credentials: false
+      - run: make test
+"""
+
+
+def found(text: str, path: str = NAME) -> set[str]:
+    return {violation.code for violation in contract.lint_workflow(text, path)}
+
+
+def edited(text: str, *edits: tuple[str, str]) -> str:
+    """`text` with each first occurrence replaced; an edit that finds nothing is a mistake of the test."""
+    for old, new in edits:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return text
+
+
+def inside(text: str, job: str, old: str, new: str) -> str:
+    """`text` with the first occurrence of `old` after the start of the job `job` replaced."""
+    start = text.index(f"\n  {job}:\n")
+    return text[:start] + edited(text[start:], (old, new))
+
+
+@pytest.mark.parametrize("act_permissions", ACT_PERMISSIONS)
+@pytest.mark.parametrize("triggers", TRIGGERS)
+def test_every_rendering_keeps_the_contract(triggers: str, act_permissions: str) -> None:
+    assert contract.lint_workflow(render_workflow(triggers, act_permissions), NAME) == []
+
+
+def test_the_composite_action_and_a_plain_workflow_keep_it_too() -> None:
+    assert contract.lint_workflow(ACTION, ".github/actions/setup-agent/action.yml") == []
+    assert contract.lint_workflow(CI, "ci.yml") == []
+
+
+# Each edit breaks one rule and no other.
+BROKEN = {
+    "not YAML": ("CON01", edited(WORKFLOW, ("jobs:", "jobs: ["))),
+    "a key twice": ("CON01", edited(WORKFLOW, ("    name: Act\n", "    name: Act\n    name: Act\n"))),
+    "an anchor": ("CON01", edited(WORKFLOW, ("name: Investigate\n", "name: &x Investigate\n"))),
+    "two documents": ("CON01", WORKFLOW + "---\njobs: {}\n"),
+    "a step that is none": ("CON01", inside(WORKFLOW, "record", "    steps:\n", "    steps:\n      - x\n")),
+    "a job is missing": ("CON02", WORKFLOW[: WORKFLOW.index("\n  # Runs whatever happened")] + "\n"),
+    "act does not need approve": (
+        "CON03",
+        edited(WORKFLOW, ("needs: [investigate, approve]\n", "needs: investigate\n")),
+    ),
+    "approve needs nothing": ("CON03", inside(WORKFLOW, "approve", "    needs: investigate\n", "")),
+    "record needs only some": ("CON03", edited(WORKFLOW, ("[investigate, approve, act]", "[investigate, act]"))),
+    "act without environment": ("CON04", edited(WORKFLOW, ("    environment: agent-act\n", ""))),
+    "another environment": ("CON04", edited(WORKFLOW, ("environment: agent-approval", "environment: production"))),
+    "an environment from an input": (
+        "CON04",
+        edited(WORKFLOW, ("environment: agent-approval", "environment: ${{ inputs.resource }}")),
+    ),
+    "an environment without a deployment": (
+        "CON04",
+        edited(WORKFLOW, ("environment: agent-act", "environment: {name: agent-act, deployment: false}")),
+    ),
+    "record in the environment of act": (
+        "CON05",
+        inside(WORKFLOW, "record", "    if: always()\n", "    if: always()\n    environment: Agent-Act\n"),
+    ),
+    "record in an environment from an expression": (
+        "CON05",
+        inside(
+            WORKFLOW, "record", "    if: always()\n", "    if: always()\n    environment: {name: '${{ vars.X }}'}\n"
+        ),
+    ),
+    "investigate may write": ("CON06", edited(WORKFLOW, ("contents: read", "contents: write"))),
+    "approve gets an id-token": ("CON06", inside(WORKFLOW, "approve", "actions: read", "id-token: write")),
+    "a secret in investigate": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ secrets.LLM_KEY }}"))),
+    "a secret by index": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ secrets['LLM_KEY'] }}"))),
+    "another secret in record": (
+        "CON07",
+        edited(WORKFLOW, ("NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ secrets.AIMGENTIX_API_KEY }}")),
+    ),
+    "the audit key in investigate": (
+        "CON07",
+        edited(
+            WORKFLOW,
+            ("AGENT_DISABLED: ${{ vars.AGENT_DISABLED }}", "AIMGENTIX_API_KEY: ${{ secrets.AIMGENTIX_API_KEY }}"),
+        ),
+    ),
+    "all secrets": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ toJSON(secrets) }}"))),
+    "a secret for the whole job act": (
+        "CON07",
+        inside(WORKFLOW, "act", "    outputs:\n", "    env:\n      KEY: ${{ secrets.KEY }}\n    outputs:\n"),
+    ),
+    "the token of the repository as a default": (
+        "CON08",
+        edited(WORKFLOW, ("permissions: {}", "permissions: read-all")),
+    ),
+    "a job without permissions": (
+        "CON08",
+        inside(
+            inside(WORKFLOW, "approve", "      actions: read # who approved? (GitHub's own record)\n", ""),
+            "approve",
+            "    permissions:\n      contents: read # check out the agent\n",
+            "",
+        ),
+    ),
+    "a job without a limit": ("CON09", edited(WORKFLOW, ("    timeout-minutes: 20\n", ""))),
+    "a limit of a day": ("CON09", edited(WORKFLOW, ("timeout-minutes: 20", "timeout-minutes: 1440"))),
+    "an action by its tag": (
+        "CON10",
+        edited(WORKFLOW, ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@v7")),
+    ),
+    "a short commit": (
+        "CON10",
+        edited(WORKFLOW, ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@bbbca2d")),
+    ),
+    "a local action elsewhere": ("CON10", edited(WORKFLOW, ("./.github/actions", "./../actions"))),
+    "an expression in a script": (
+        "CON11",
+        edited(
+            WORKFLOW, ("agent_runner.py investigate", "agent_runner.py investigate --resource '${{ inputs.resource }}'")
+        ),
+    ),
+    "record only on success": ("CON12", inside(WORKFLOW, "record", "    if: always()\n", "")),
+    "record unless cancelled": (
+        "CON12",
+        inside(WORKFLOW, "record", "    if: always()\n", "    if: ${{ !cancelled() }}\n"),
+    ),
+    "credentials are kept": ("CON13", edited(WORKFLOW, ("persist-credentials: false", "persist-credentials: true"))),
+    "the newest commit": ("CON13", inside(WORKFLOW, "act", "ref: ${{ github.sha }}", "ref: main")),
+    "another repository": (
+        "CON13",
+        edited(WORKFLOW, ("persist-credentials: false", "persist-credentials: false\n          repository: a/b")),
+    ),
+    "an artifact by its name": (
+        "CON14",
+        edited(
+            WORKFLOW,
+            ("artifact-ids: ${{ needs.investigate.outputs.report_artifact_id }}", "name: investigation-report"),
+        ),
+    ),
+    "an artifact of another run": (
+        "CON14",
+        edited(
+            WORKFLOW, ("digest-mismatch: error", "digest-mismatch: error\n          run-id: ${{ inputs.trace_id }}")
+        ),
+    ),
+    "a digest that only warns": ("CON14", edited(WORKFLOW, ("digest-mismatch: error", "digest-mismatch: warn"))),
+    "a pull request starts it": ("CON15", edited(WORKFLOW, ("  schedule:\n", "  pull_request:\n  schedule:\n"))),
+    "another workflow starts it": ("CON15", edited(WORKFLOW, ("  schedule:\n", "  workflow_run:\n  schedule:\n"))),
+    "a cache": (
+        "CON16",
+        edited(
+            WORKFLOW,
+            (
+                "      - name: Investigate\n",
+                "      - uses: actions/cache@3d3c42e5aac5ba805825da76410c181273ba90b1\n      - name: Investigate\n",
+            ),
+        ),
+    ),
+    "a cache of an action": (
+        "CON16",
+        edited(ACTION, ('python-version: "3.13"', 'python-version: "3.13"\n        cache: pip')),
+    ),
+    "another GitHub": (
+        "CON17",
+        inside(
+            WORKFLOW, "act", "          TRACE_ID:", "          GITHUB_API_URL: http://127.0.0.1\n          TRACE_ID:"
+        ),
+    ),
+    "a foreign token": (
+        "CON17",
+        edited(WORKFLOW, ("GITHUB_TOKEN: ${{ github.token }}", "GITHUB_TOKEN: ${{ vars.TOKEN }}")),
+    ),
+    "a search path": ("CON17", edited(WORKFLOW, ("jobs:\n", "env:\n  PYTHONPATH: agent-run-in\njobs:\n"))),
+    "code from another folder": (
+        "CON17",
+        edited(WORKFLOW, ("        id: act\n", "        id: act\n        working-directory: agent-run-in\n")),
+    ),
+    "another shell": ("CON17", edited(WORKFLOW, ("        id: act\n", "        id: act\n        shell: python {0}\n"))),
+    "another default": ("CON17", edited(WORKFLOW, ("jobs:\n", "defaults: {run: {shell: sh}}\njobs:\n"))),
+    "a variable for later steps": (
+        "CON17",
+        edited(WORKFLOW, ("run: python agent_runner.py approve", 'run: echo "PATH=x" >> "$GITHUB_ENV"')),
+    ),
+    "a failure that is none": (
+        "CON18",
+        edited(WORKFLOW, ("        id: act\n", "        id: act\n        continue-on-error: true\n")),
+    ),
+    "act after a rejection": (
+        "CON19",
+        edited(
+            WORKFLOW, ("if: needs.approve.result == 'success'", "if: always() && needs.approve.result != 'cancelled'")
+        ),
+    ),
+    "act without asking approve": ("CON19", edited(WORKFLOW, ("    if: needs.approve.result == 'success'\n", ""))),
+    "the effect after a failed download": (
+        "CON19",
+        edited(WORKFLOW, ("        id: act\n", "        id: act\n        if: ${{ !cancelled() }}\n")),
+    ),
+    "a click for nothing": (
+        "CON20",
+        edited(
+            WORKFLOW,
+            ("if: needs.investigate.outputs.decision == 'review'", "if: needs.investigate.outputs.decision != 'none'"),
+        ),
+    ),
+    "an action is interrupted": (
+        "CON21",
+        inside(WORKFLOW, "act", "cancel-in-progress: false", "cancel-in-progress: true"),
+    ),
+    "two actions at a time": (
+        "CON21",
+        edited(WORKFLOW, ("group: agent-act-${{ needs.investigate.outputs.resource }}", "group: ${{ github.run_id }}")),
+    ),
+    "an action for each of many": (
+        "CON22",
+        inside(WORKFLOW, "act", "    outputs:\n", "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"),
+    ),
+    "evidence of success only": (
+        "CON23",
+        edited(WORKFLOW, ("        id: report\n        if: always()\n", "        id: report\n")),
+    ),
+    "evidence for a week": ("CON23", edited(WORKFLOW, ("retention-days: 90", "retention-days: 7"))),
+    "evidence that can be replaced": (
+        "CON23",
+        edited(WORKFLOW, ("retention-days: 90", "retention-days: 90\n          overwrite: true")),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
+    code, text = BROKEN[name]
+    assert found(text) == {code}
+
+
+def test_every_rule_is_broken_by_some_edit() -> None:
+    assert {code for code, _ in BROKEN.values()} == set(contract.RULES)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("CON05", edited(CI, ("    timeout-minutes", "    environment: agent-act\n    timeout-minutes"))),
+        ("CON08", edited(CI, ("permissions: {}\n", ""))),
+        ("CON09", edited(CI, ("    timeout-minutes: 10\n", ""))),
+        ("CON10", edited(CI, ("checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "checkout@main"))),
+        ("CON11", edited(CI, ("make test", "make ${{ github.head_ref }}"))),
+        ("CON13", edited(CI, ("          persist-credentials: false\n", "          fetch-depth: 1\n"))),
+        ("CON15", edited(CI, ("[push, pull_request]", "pull_request_target"))),
+    ],
+)
+def test_other_workflows_are_held_to_what_concerns_them(code: str, text: str) -> None:
+    assert found(text, "ci.yml") == {code}
+
+
+def test_a_renamed_agent_workflow_is_still_known_by_its_jobs() -> None:
+    renamed = edited(WORKFLOW, ("name: Agent Runtime - Investigate & Act", "name: Nightly"))
+    assert found(edited(renamed, ("    environment: agent-act\n", "")), "nightly.yml") == {"CON04"}
+
+
+def test_a_violation_says_where() -> None:
+    text = edited(WORKFLOW, ("timeout-minutes: 20", "timeout-minutes: 0"))
+    line = text[: text.index("timeout-minutes: 0")].count("\n") + 1
+    assert [str(violation) for violation in contract.lint_workflow(text, NAME)] == [
+        f"{NAME}:{line}: CON09 the job investigate has no timeout-minutes"
+    ]
+
+
+def test_every_rule_is_registered_and_explained() -> None:
+    for code, rule in contract.RULES.items():
+        assert codes.describe(code).title == rule.title
+        explanation = contract.explain(code)
+        assert explanation.startswith(f"{code}: {rule.title}\n")
+        assert rule.why in explanation and rule.mend in explanation
+
+
+# ------------------------------------------------------------------------------------------------------ command line
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A repository with the agent workflow, a plain workflow and the composite action."""
+    for path, text in (
+        (".github/workflows/agent-investigate-act.yml", WORKFLOW),
+        (".github/workflows/ci.yml", CI),
+        (".github/actions/setup-agent/action.yml", ACTION),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def lint(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent_runtime.contract", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(REPOSITORY / "template")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_command_line_is_silent_about_a_closed_gate(folder: Path) -> None:
+    result = lint(folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_command_line_prints_a_line_for_each_violation_and_exits_2(folder: Path) -> None:
+    (folder / NAME).write_text(edited(WORKFLOW, ("    environment: agent-act\n", "")), encoding="utf-8")
+    (folder / ".github/workflows/ci.yml").write_text(edited(CI, ("permissions: {}\n", "")), encoding="utf-8")
+
+    result = lint(folder, ".github/workflows/")
+
+    assert result.returncode == 2
+    assert [line.split(": ")[1][:5] for line in result.stdout.splitlines()] == ["CON04", "CON08"]
+    assert "--explain" in result.stderr
+
+
+def test_command_line_follows_the_workflow_into_its_local_actions(folder: Path) -> None:
+    action = folder / ".github/actions/setup-agent/action.yml"
+    action.write_text(edited(ACTION, ("setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97", "setup-python@v7")))
+    assert "setup-agent/action.yml:8: CON10" in lint(folder, NAME).stdout
+
+    action.unlink()
+    assert "setup-agent/action.yml:1: CON01 can't be read" in lint(folder, NAME).stdout
+
+
+def test_command_line_follows_the_workflow_into_workflows_that_it_calls(folder: Path) -> None:
+    caller = folder / ".github/workflows/deploy.yml"
+    text = (
+        "name: x\non: push\npermissions: {}\njobs:\n  call: {permissions: {}, uses: ./.github/workflows/called.yml}\n"
+    )
+    caller.write_text(text)
+    (folder / ".github/workflows/called.yml").write_text(edited(CI, ("permissions: {}\n", "")))
+    assert lint(folder, str(caller)).stdout.endswith("called.yml:1: CON08 permissions: {} is missing at the top\n")
+    (folder / ".github/workflows/called.yml").write_text(CI)
+    assert lint(folder, str(caller)).returncode == 0
+
+
+def test_command_line_misses_a_missing_workflow(folder: Path) -> None:
+    (folder / NAME).unlink()
+    result = lint(folder)
+    assert (result.returncode, "CON02" in result.stdout) == (2, True)
+
+    result = lint(folder, "nowhere.yml")
+    assert (result.returncode, result.stdout) == (2, "nowhere.yml:1: CON01 can't be read: FileNotFoundError\n")
+
+
+def test_command_line_explains(folder: Path) -> None:
+    result = lint(folder, "--explain", "con14")
+    assert result.returncode == 0
+    assert result.stdout == contract.explain("CON14") + "\n"
+    assert lint(folder, "--explain", "CON99").returncode == 2
+
+
+# ------------------------------------------------------------------------------------------------- whatever the text
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text())
+@example("a: " + "[" * 5000)
+@example("jobs: {act: {steps: [1, {with: []}, {uses: {}}], needs: {a: b}, environment: [x]}}")
+@example("jobs: {approve: 1, act: [], record: null, investigate: {permissions: 1}}\non: 3\npermissions: []")
+@example("")
+@example("\ud800")
+@example("? [a]\n: b")
+@example("!!python/object/apply:os.system ['true']")
+def test_no_text_crashes_it(text: str) -> None:
+    contract.lint_workflow(text, NAME)
+
+
+LINES = WORKFLOW.splitlines(keepends=True)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_no_edit_of_the_workflow_crashes_it(data: st.DataObject) -> None:
+    lines = list(LINES)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        edit = data.draw(st.sampled_from(["delete", "double", "indent", "dedent", "value", "list", "move"]))
+        if edit == "delete" and len(lines) > 1:
+            del lines[at]
+        elif edit == "double":
+            lines.insert(at, lines[at])
+        elif edit == "indent":
+            lines[at] = "  " + lines[at]
+        elif edit == "dedent":
+            lines[at] = lines[at].removeprefix("  ")
+        elif edit == "value":
+            lines[at] = (
+                lines[at].split(":")[0]
+                + ": "
+                + data.draw(st.sampled_from(["[]", "{}", "1", "null", "x", "${{"]))
+                + "\n"
+            )
+        elif edit == "list":
+            lines[at] = lines[at].replace(": ", ": [", 1)
+        else:
+            lines.insert(at, lines.pop())
+    for violation in contract.lint_workflow("".join(lines), NAME):
+        assert violation.code in contract.RULES
+        assert 1 <= violation.line <= len(lines) + 1

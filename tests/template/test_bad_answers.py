@@ -1,0 +1,158 @@
+"""Both engines refuse what can't be used, in one clear line each, and write nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
+
+from agent_runtime import answers
+from template import engines
+from template.conftest import Render
+
+# One answer for each question and one for each way in which an engine might be led astray.
+BAD = {
+    "name-empty": ({"agent_name": ""}, "ANS003"),
+    "name-two-lines": ({"agent_name": "a\nb"}, "ANS003"),
+    "name-bidi": ({"agent_name": "a\u202eb"}, "ANS003"),
+    "name-jinja": ({"agent_name": "{{ 7 * 7 }}"}, "ANS003"),
+    "slug-upper": ({"agent_slug": "Checkout"}, "ANS004"),
+    "slug-path": ({"agent_slug": "../elsewhere"}, "ANS004"),
+    "slug-quote": ({"agent_slug": "a'''b\"\"\"c"}, "ANS004"),
+    "description-jinja": ({"description": "{% raw %}x{% endraw %}"}, "ANS003"),
+    "repository-url": ({"github_repository": "https://github.com/acme/x"}, "ANS005"),
+    "approver-no-login": ({"approvers": "octocat,not a login"}, "ANS006"),
+    "approver-hyphens": ({"approvers": "-octo--cat-"}, "ANS006"),
+    "cron-macro": ({"triggers": "manual+schedule", "schedule_cron": "@daily"}, "ANS008"),
+    "cron-range": ({"triggers": "manual+schedule", "schedule_cron": "99 * * * *"}, "ANS008"),
+    "ttl-zero": ({"approval_ttl_minutes": "0"}, "ANS009"),
+    "ttl-word": ({"approval_ttl_minutes": "an hour"}, "ANS009"),
+    "permission-all": ({"act_permissions": "write-all"}, "ANS010"),
+}
+NO_CHOICE = {"use_case": "fly", "triggers": "alert", "repository_plan": "free", "license": "WTFPL"}
+
+
+@pytest.mark.parametrize("given, code", BAD.values(), ids=BAD)
+def test_copier_refuses(given: dict[str, str], code: str, template: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=code) as refused:
+        engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, **given})
+
+    assert "\n" not in str(refused.value)
+    assert next(reversed(given)) in str(refused.value)
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("given, code", BAD.values(), ids=BAD)
+def test_cookiecutter_refuses(
+    given: dict[str, str], code: str, bake: Render, cookies: object, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(CookiecutterException):
+        bake(**given)
+
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("ANS")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{code}: {next(reversed(given))}: ")
+    assert [path for path in tmp_path.rglob("*") if path.name in ("agent_runner.py", "elsewhere")] == []
+
+
+@pytest.mark.parametrize("question", NO_CHOICE)
+def test_both_refuse_what_is_no_choice(question: str, template: Path, tmp_path: Path, bake: Render) -> None:
+    given = {question: NO_CHOICE[question]}
+
+    with pytest.raises(ValueError, match=f"Invalid choice for '{question}'"):
+        engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, **given})
+    with pytest.raises(ValueError, match=f"choice variable {question}"):
+        bake(**given)
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("key", ["colour", "agent-name", "cookiecutter", "agent_slugs"])
+def test_copier_refuses_data_that_no_question_has(key: str, template: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"ANS001: {key}: no question has this name"):
+        engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, key: "x"})
+
+    assert not (tmp_path / "project").exists()
+
+
+def test_copier_passes_over_its_own_keys(template: Path, tmp_path: Path) -> None:
+    engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, "_note": "x"})
+
+    assert "_note" not in (tmp_path / "project" / ".copier-answers.yml").read_text(encoding="utf-8")
+
+
+def test_copier_wants_a_name(template: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='Question "agent_name" is required'):
+        engines.run_copier(template, tmp_path / "project", {})
+
+    assert not (tmp_path / "project").exists()
+
+
+def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "-o", str(folder), str(template)]
+    return engines.run([*command, *words])
+
+
+@pytest.mark.parametrize(
+    "word, line",
+    [
+        ("colour=red", "ANS001: colour: no question has this name"),
+        ("use_case=fly", "ANS007: use_case: choose one of: service-restart, blank"),
+        ("agent_slug=../elsewhere", "ANS004: agent_slug: "),
+        ("description={{ broken", "ANS003: description: "),
+    ],
+    ids=["unknown", "no-choice", "path", "broken-jinja"],
+)
+def test_cookiecutter_refuses_its_command_line(word: str, line: str, template: Path, tmp_path: Path) -> None:
+    done = _cookiecutter(template, tmp_path / "out", "agent_name=Checkout Restart", word)
+
+    assert done.returncode != 0
+    assert next(said for said in done.stderr.splitlines() if said.startswith("ANS")).startswith(line)
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_cookiecutter_wants_a_name(template: Path, tmp_path: Path) -> None:
+    done = _cookiecutter(template, tmp_path)
+
+    assert done.returncode != 0
+    assert "ANS003: agent_name: " in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_is_read_as_cookiecutter_reads_it(template: Path, tmp_path: Path) -> None:
+    """Options with values, and values with equals signs and spaces, are no foreign keys."""
+    folder = tmp_path / "a=b c"
+    done = _cookiecutter(template, folder, "agent_name=Checkout Restart", "description=holds a=b and c = d")
+
+    assert done.returncode == 0, done.stderr
+    assert "holds a=b and c = d." in (folder / "checkout-restart" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_default_of_the_user_that_no_question_has_is_fine(template: Path, tmp_path: Path) -> None:
+    """The user's configuration serves every template."""
+    config = tmp_path / "config.yml"
+    config.write_text(f"default_context:\n  full_name: Jo\nreplay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n")
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(config), "-o", str(tmp_path)]
+
+    done = engines.run([*command, str(template), "agent_name=Jo"])
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_copier_says_it_on_the_command_line(template: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "--data", "agent_name=X y", "--data", "colour=red"]
+    done = engines.run([*command, str(template), str(tmp_path / "project")])
+
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].endswith("ANS001: colour: no question has this name")
+    assert not (tmp_path / "project").exists()
+
+
+def test_every_code_of_an_answer_is_tried_here() -> None:
+    tried = {code for _, code in BAD.values()} | {answers.UNKNOWN, answers.CHOICE}
+    every = {value for value in vars(answers).values() if isinstance(value, str) and value.startswith("ANS")}
+
+    assert every - tried == {answers.MISSING}  # engines give a default; make check meets it

@@ -1,0 +1,65 @@
+"""A generated repository passes its own commands, on the oldest and on the newest Python."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import newest_python, require_python, require_tool
+from template import engines
+from template.conftest import Render
+
+
+def _make(project: Path, python: str, target: str) -> str:
+    done = engines.run([require_tool("make"), target, f"PYTHON={python}"], cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "use_case, age", [("service-restart", "oldest"), ("service-restart", "newest"), ("blank", "newest")]
+)
+def test_its_commands_pass(use_case: str, age: str, render: Render, tmp_path: Path) -> None:
+    """`make test` and `make simulate` are what the README starts with; CI runs `make check lint` besides."""
+    python = require_python("3.8") if age == "oldest" else newest_python()[1]
+    project = Path(shutil.copytree(render(use_case=use_case, triggers="manual+alert+schedule"), tmp_path / "project"))
+    engines.commit_all(project, "Start from the template")
+
+    assert re.search(r"\d+ passed", _make(project, python, "test"))
+    _make(project, python, "simulate")
+    assert "in order" in _make(project, python, "check")
+    _make(project, python, "lint")
+
+    assert engines.git(project, "status", "--porcelain") == "", "a command left something that git would see"
+
+
+def test_the_readme_starts_with_both_commands(render: Render) -> None:
+    readme = (render() / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^make \w+", readme, re.MULTILINE)
+
+    assert commands[:2] == ["make test", "make simulate"]
+
+
+def test_make_lists_its_targets(render: Render) -> None:
+    listed = engines.run([require_tool("make")], cwd=render()).stdout.splitlines()
+
+    assert [line.split()[1] for line in listed] == ["help", "test", "simulate", "check", "lint", "format", "lock"]
+
+
+def test_an_old_python_is_refused_in_one_line(render: Render, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(render(), tmp_path / "project"))
+    old = tmp_path / "python-old"
+    old.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, 7); exec(sys.argv[2])" "$@"\n'
+    )
+    old.chmod(0o755)
+
+    done = engines.run([require_tool("make"), "test", f"PYTHON={old}"], cwd=project)
+
+    assert done.returncode != 0
+    assert "Python 3.8 or newer is needed" in done.stderr
+    assert not (project / ".venv").exists()

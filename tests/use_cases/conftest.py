@@ -1,0 +1,97 @@
+"""Running example services, and the agents of the use cases as modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+USE_CASES = REPOSITORY / "template" / "use_cases"
+EXAMPLE = REPOSITORY / "examples" / "example_service.py"
+
+
+@dataclass
+class Example:
+    """A running example service."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask with GET and return status and body."""
+        return self._ask(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, value: Any = None, token: str | None = None) -> tuple[int, bytes]:
+        """Ask with POST and return status and body."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        data = b"" if value is None else json.dumps(value).encode()
+        return self._ask(urllib.request.Request(self.url + path, data=data, headers=headers))
+
+    def identity(self) -> dict[str, Any]:
+        """Return instance, pid and start time of the worker."""
+        answer: dict[str, Any] = json.loads(self.get("/healthz")[1])
+        return answer
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return answer.code, answer.read()
+
+    def stop(self) -> None:
+        """End it as an operator would."""
+        self.process.terminate()
+        self.process.wait(10)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def launch(*options: str) -> Example:
+    """Start an example service; the caller stops it."""
+    process = subprocess.Popen([sys.executable, str(EXAMPLE), "serve", *options], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    return Example(process, json.loads(process.stdout.readline())["url"])
+
+
+@pytest.fixture(autouse=True)
+def _loopback_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def example() -> Iterator[Callable[..., Example]]:
+    """Start example services with command line options; all of them are stopped after the test."""
+    running: list[Example] = []
+
+    def start(*options: str) -> Example:
+        running.append(launch(*options))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def restart_agent() -> ModuleType:
+    """The module of the use case service-restart, loaded anew, so that a test may shorten its deadlines."""
+    path = USE_CASES / "service-restart" / "agent_runner.py"
+    spec = importlib.util.spec_from_file_location("service_restart_agent", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

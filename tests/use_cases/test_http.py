@@ -1,0 +1,273 @@
+"""Bounded requests, against servers that misbehave on real sockets."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent_runtime.toolkit import health, http
+from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
+from conftest import require_tool
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+Behaviour = Callable[[socket.socket, bytes], None]
+
+
+class Server:
+    """Takes connections, keeps what was asked, and behaves as told."""
+
+    def __init__(self, behave: Behaviour, context: ssl.SSLContext | None = None) -> None:
+        self.requests: list[bytes] = []
+        self.ended = threading.Event()
+        self._behave = behave
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        scheme = "https" if context else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            if self._context:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                part = connection.recv(65536)
+                if not part:
+                    return
+                asked += part
+            self.requests.append(asked)
+            self._behave(connection, asked)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self.ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers; all of them are closed after the test."""
+    running: list[Server] = []
+
+    def start(behave: Behaviour, context: ssl.SSLContext | None = None) -> Server:
+        running.append(Server(behave, context))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+def answers(data: bytes) -> Behaviour:
+    return lambda connection, _: connection.sendall(data)
+
+
+def status(line: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"HTTP/1.1 {line}", *headers, f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def silence(connection: socket.socket, _: bytes) -> None:
+    connection.recv(1)
+
+
+def drips(head: bytes) -> Behaviour:
+    """Send a head at once, and then for ever one byte every now and then."""
+
+    def behave(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(head)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    return behave
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_an_answer_of_any_status_is_an_answer(serve: Callable[..., Server]) -> None:
+    response = http.get(serve(answers(status("503 Busy", body=b"later"))).url + "/x?secret=1")
+    assert (response.status, response.ok, response.body) == (503, False, b"later")
+    assert "secret" not in response.url
+
+
+def test_the_query_is_encoded(serve: Callable[..., Server]) -> None:
+    server = serve(answers(OK))
+    http.get(server.url, params={"query": 'a{b="c&d"}[5m]'})
+    assert server.requests[0].startswith(b"GET /?query=a%7Bb%3D%22c%26d%22%7D%5B5m%5D HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "GET"),
+        (b"", "GET"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "GET"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "GET"),
+        (status("200 OK", body=b"x" * 101), "more than 100 bytes"),
+        (status("200 OK", "Content-Encoding: gzip", body=gzip.compress(b"x" * 100_000)), "compressed"),
+        (status("302 Found", "Location: http://elsewhere.invalid/x"), "another host, http://elsewhere.invalid/x"),
+        (status("302 Found", "Location: file:///etc/passwd"), "another host"),
+        (status("302 Found", "Location: http://[broken"), "GET"),
+        (status("302 Found", "Location: /again"), "more than 3 redirects"),
+    ],
+)
+def test_what_is_no_usable_answer_is_one_clear_error(serve: Callable[..., Server], data: bytes, message: str) -> None:
+    with pytest.raises(ToolError, match=message) as caught:
+        http.get(serve(answers(data)).url, max_bytes=100)
+    assert "\n" not in caught.value.line()
+
+
+def test_a_redirect_on_the_same_host_is_followed(serve: Callable[..., Server]) -> None:
+    def behave(connection: socket.socket, asked: bytes) -> None:
+        connection.sendall(OK if asked.startswith(b"GET /new ") else status("301 Moved", "Location: /new"))
+
+    assert http.get(serve(behave).url + "/old", params={"a": "b"}).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [silence, drips(b"HTTP/1.1 200 OK\r\nX: "), drips(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")],
+    ids=["silent", "endless head", "slow body"],
+)
+def test_the_time_limit_is_for_the_whole_request(serve: Callable[..., Server], behave: Behaviour) -> None:
+    url = serve(behave).url
+    http.get(serve(answers(OK)).url)  # the libraries are loaded
+    begin = time.monotonic()
+    with pytest.raises(ToolError, match=r"within 0\.3 s|timed out"):
+        http.get(url, timeout_seconds=0.3)
+    assert time.monotonic() - begin < 1.5
+
+
+def test_nobody_there_is_said_so() -> None:
+    with pytest.raises(ToolError, match="connection refused"):
+        http.get(closed_port())
+    with pytest.raises(ToolError, match=r"GET http://name\.invalid: "):
+        http.get("http://name.invalid")
+
+
+def test_no_password_of_a_netrc_file_is_sent(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    server = serve(answers(OK))
+    http.get(server.url)
+    http.post_once(server.url)
+    assert not any(b"authorization" in asked.lower() for asked in server.requests)
+
+
+def test_a_body_that_is_not_what_was_expected_is_an_error(serve: Callable[..., Server]) -> None:
+    response = http.get(serve(answers(status("200 OK", body=b"\xff"))).url)
+    with pytest.raises(ToolError, match="not UTF-8"):
+        response.text()
+    with pytest.raises(ToolError, match="not JSON"):
+        response.json()
+
+
+def test_a_post_is_sent_once_with_its_token(serve: Callable[..., Server]) -> None:
+    server = serve(answers(status("202 Accepted")))
+    assert http.post_once(server.url + "/restart", token="abc").status == 202
+    (asked,) = server.requests
+    assert asked.startswith(b"POST /restart HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer abc\r\n" in asked
+
+
+@pytest.mark.parametrize("line", ["301 Moved", "400 Bad", "401 Who", "403 No", "404 What", "409 Busy"])
+def test_a_refused_post_changed_nothing(serve: Callable[..., Server], line: str) -> None:
+    server = serve(answers(status(line, "Location: /elsewhere")))
+    with pytest.raises(ToolError, match=f"refused with HTTP {line[:3]}") as caught:
+        http.post_once(server.url)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert len(server.requests) == 1
+
+
+def test_a_post_that_never_left_changed_nothing() -> None:
+    for url in (closed_port(), "http://name.invalid", "http:///nowhere", "gopher://127.0.0.1"):
+        with pytest.raises(ToolError) as caught:
+            http.post_once(url)
+        assert not isinstance(caught.value, OutcomeUnknown), url
+
+
+def test_a_post_to_a_server_with_an_untrusted_certificate_never_left(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [require_tool("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = serve(answers(OK), context)
+    with pytest.raises(ToolError) as caught:
+        http.post_once(server.url)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        silence,
+        answers(b""),
+        answers(b"garbage\r\n\r\n"),
+        answers(status("500 Broken")),
+        answers(status("504 Gateway Timeout")),
+        drips(b"HTTP/1.1 200 OK\r\nX: "),
+    ],
+    ids=["silent", "closes", "garbage", "500", "504", "endless head"],
+)
+def test_a_post_without_a_clear_answer_is_unknown_and_not_repeated(
+    serve: Callable[..., Server], behave: Behaviour
+) -> None:
+    server = serve(behave)
+    with pytest.raises(OutcomeUnknown, match="may have taken effect"):
+        http.post_once(server.url, timeout_seconds=0.5)
+    assert len(server.requests) == 1
+
+
+def test_the_body_of_an_accepted_post_can_not_spoil_it(serve: Callable[..., Server]) -> None:
+    server = serve(drips(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n"))
+    assert http.post_once(server.url, timeout_seconds=5).ok
+
+
+@pytest.mark.parametrize("token", ["top-secret\n", "top secret", "tøp-secret"])
+def test_a_token_that_can_not_be_sent_is_refused_and_not_shown(serve: Callable[..., Server], token: str) -> None:
+    server = serve(answers(OK))
+    with pytest.raises(ToolError) as caught:
+        http.post_once(server.url, token=token)
+    assert "secret" not in caught.value.message
+    assert server.requests == []
+
+
+def test_health_is_what_the_endpoint_says(serve: Callable[..., Server]) -> None:
+    assert health.check(serve(answers(OK)).url) == health.Health(True, "HTTP 200", 200)
+    assert health.check(serve(answers(status("503 Busy"))).url) == health.Health(False, "HTTP 503", 503)
+    gone = health.check(closed_port())
+    assert not gone.healthy
+    assert "connection refused" in gone.detail

@@ -1,0 +1,277 @@
+"""Error rates: what is counted, what is refused, and that no text or JSON makes it crash."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from agent_runtime.toolkit import http, metrics
+from agent_runtime.toolkit.errors import METRICS_UNUSABLE, NO_ANSWER, ToolError
+from agent_runtime.toolkit.metrics import Sample, Traffic
+
+NAME = "http_requests_total"
+
+
+def requests(**by_code: float) -> list[Sample]:
+    """Samples of a counter: `requests(c200=5)`."""
+    return [Sample(NAME, (("code", code[1:]),), value) for code, value in by_code.items()]
+
+
+def answer(value: Any, status: int = 200) -> http.Response:
+    return http.Response("http://prometheus", status, json.dumps(value).encode())
+
+
+def vector(*series: tuple[dict[str, Any], Any]) -> dict[str, Any]:
+    result = [{"metric": labels, "value": [1795347831.5, value]} for labels, value in series]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+# Counting
+
+
+def test_codes_that_start_with_5_are_errors() -> None:
+    assert metrics.count_requests(requests(c200=90, c404=5, c500=3, c503=2), "x") == (100, 5)
+
+
+@pytest.mark.parametrize("label", metrics.CODE_LABELS)
+def test_the_code_may_have_any_of_its_usual_labels(label: str) -> None:
+    samples = [Sample(NAME, ((label, "500"), ("path", "/")), 1.0)]
+    assert metrics.count_requests(samples, "x") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([Sample(NAME, (("path", "/"),), 1.0)], "none of the labels"),
+        (requests(c200=-1), "can't be"),
+        (requests(c200=math.inf), "can't be"),
+        (requests(c200=1.7e308, c500=1.7e308), "too large"),
+    ],
+)
+def test_what_is_no_count_is_refused(samples: list[Sample], message: str) -> None:
+    with pytest.raises(ToolError, match=message):
+        metrics.count_requests(samples, "x")
+
+
+def test_the_rate_is_errors_per_request_and_none_without_requests() -> None:
+    assert Traffic(200, 10, 60, "x").error_rate == 0.05
+    assert Traffic(3, 1, 60, "x").error_rate == 0.333333
+    assert Traffic(0, 0, 60, "x").error_rate is None
+
+
+@given(st.floats(0, 1e12), st.floats(0, 1))
+def test_the_rate_is_between_0_and_1_and_evidence_is_json(number: float, share: float) -> None:
+    traffic = Traffic(number, number * share, None, "x")
+    assert traffic.error_rate is None or 0 <= traffic.error_rate <= 1
+    json.dumps(traffic.evidence(), allow_nan=False)
+
+
+# Counters over time
+
+
+def test_a_counter_that_was_reset_counts_from_zero() -> None:
+    grown = metrics.increase_between(requests(c200=100, c500=40), requests(c200=7, c500=41))
+    assert metrics.count_requests(grown, "x") == (8, 1)
+
+
+def test_series_come_and_go() -> None:
+    grown = metrics.increase_between(requests(c200=100, c404=9), requests(c200=110, c500=2))
+    assert metrics.count_requests(grown, "x") == (12, 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1000), st.booleans()), max_size=20))
+def test_nothing_is_lost_between_readings_and_nothing_is_negative(steps: list[tuple[int, bool]]) -> None:
+    value = counted = 0.0
+    previous = requests(c200=0)
+    for served, restarted in steps:
+        value = served if restarted else value + served
+        current = requests(c200=value)
+        (grown,) = metrics.increase_between(previous, current)
+        # A restart between two readings hides what was served before it; never more than that is lost.
+        assert grown.value >= 0
+        assert grown.value <= served
+        if not restarted:
+            assert grown.value == served
+        counted += grown.value
+        previous = current
+    assert counted <= sum(served for served, _ in steps)
+
+
+# The text format
+
+
+@given(st.dictionaries(st.tuples(st.sampled_from(["200", "404", "500"]), st.text(max_size=20)), st.integers(0, 10**9)))
+def test_what_the_official_library_writes_is_read_back(values: dict[tuple[str, str], int]) -> None:
+    registry = CollectorRegistry()
+    counter = Counter("http_requests", "Requests.", ["code", "path"], registry=registry)
+    Counter("http_requests_total_of_another_kind", "Other.", registry=registry).inc(7)
+    for (code, path), value in values.items():
+        counter.labels(code, path).inc(value)
+    found = metrics.parse_exposition(generate_latest(registry).decode(), NAME, "x")
+    assert {sample.labels: sample.value for sample in found} == {
+        (("code", code), ("path", path)): value for (code, path), value in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('http_requests_total{code="200"} 12', "in the middle of a line"),
+        ('http_requests_total{code="200"} NaN\n', "holds NaN"),
+        ('http_requests_total{code="200"} twelve\n', "line"),
+        ('http_requests_total{code="200} 12\n', "line"),
+        ('http_requests_total{code="200"}\n', "line"),
+        ('http_requests_total{code="200"} 1\nhttp_requests_total{code="200"} 2\n', "appears twice"),
+        ('http_requests_total{code="' + "2" * metrics.MAX_LINE + '"} 1\n', "more than 4096 characters"),
+        ("http_requests_total 1\n" * (metrics.MAX_SERIES + 1), "more than 20000 series"),
+    ],
+)
+def test_what_is_not_the_text_format_is_one_clear_error(text: str, message: str) -> None:
+    with pytest.raises(ToolError, match=message) as caught:
+        metrics.parse_exposition(text, NAME, "http://service/metrics")
+    assert caught.value.code == METRICS_UNUSABLE
+    assert "\n" not in caught.value.line()
+    assert len(caught.value.line()) < 700
+
+
+def test_other_metrics_may_be_whatever_they_are() -> None:
+    text = '# nonsense {{{\nother{broken 1\nhttp_requests_total_more{code="500"} 9\nhttp_requests_total{code="200"} 3\n'
+    assert metrics.parse_exposition(text, NAME, "x") == requests(c200=3)
+
+
+words = f"{NAME} __name__ code 200 TYPE counter 1 e9 NaN +Inf".split()
+fragments = st.sampled_from([*words, '{code="500"} 4\n', " # ", "\u2028", *'{}=",\\#-_é \t\n\r\x00'])
+
+
+@given(st.one_of(st.text(), st.lists(fragments, max_size=30).map("".join)))
+def test_no_text_makes_the_reader_crash(text: str) -> None:
+    for candidate in (text, NAME + text + "\n"):
+        try:
+            samples = metrics.parse_exposition(candidate, NAME, "x")
+            metrics.count_requests(samples, "x")
+            metrics.start_times(samples, "x")
+        except ToolError as problem:
+            assert "\n" not in problem.line()
+
+
+# Prometheus' HTTP API
+
+
+def test_a_vector_is_read() -> None:
+    value = vector(({"__name__": "up", "code": "200"}, "12.5"), ({"code": "500"}, "0"))
+    assert metrics.parse_query_answer(answer(value), "x") == [
+        Sample("up", (("code", "200"),), 12.5),
+        Sample("", (("code", "500"),), 0.0),
+    ]
+
+
+def test_a_scalar_is_read() -> None:
+    value = {"status": "success", "data": {"resultType": "scalar", "result": [1, "0.5"]}}
+    assert metrics.parse_query_answer(answer(value), "x") == [Sample("", (), 0.5)]
+
+
+def test_an_empty_vector_is_no_sample() -> None:
+    assert metrics.parse_query_answer(answer(vector()), "x") == []
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (answer({"status": "error", "errorType": "bad_data", "error": "parse\nerror"}, 400), "bad_data: parse error"),
+        (answer({"status": "error"}), "the server reports"),
+        (answer(vector(({"code": "200"}, "NaN"))), "NaN"),
+        (answer(vector(({"code": "200"}, "x"))), "no number"),
+        (answer(vector(({"code": "200"}, 5))), "not of the form"),
+        (answer(vector(({"code": 200}, "5"))), "no text"),
+        (answer({"status": "success", "data": {"resultType": "matrix", "result": []}}), "a matrix, not a vector"),
+        (answer({"status": "success", "data": {"resultType": "string", "result": [1, "a"]}}), "a string, not a vector"),
+        (answer({"status": "success", "data": {"resultType": "vector", "result": {}}}), "no list"),
+        (answer({"status": "success", "data": {"resultType": "vector", "result": [1]}}), "no labels"),
+        (answer({"status": "success"}), "no data"),
+        (answer([]), "not one of Prometheus"),
+        (answer({"status": "success", "data": {}}, 500), "HTTP 500"),
+        (http.Response("x", 502, b"<html>Bad Gateway</html>"), "HTTP 502"),
+    ],
+)
+def test_what_is_no_usable_answer_is_one_clear_error(response: http.Response, message: str) -> None:
+    with pytest.raises(ToolError, match=message) as caught:
+        metrics.parse_query_answer(response, "http://prometheus")
+    assert caught.value.code == METRICS_UNUSABLE
+    assert "\n" not in caught.value.line()
+
+
+def test_an_answer_that_is_not_json_is_said_so() -> None:
+    with pytest.raises(ToolError, match="not JSON") as caught:
+        metrics.parse_query_answer(http.Response("http://prometheus", 200, b"<html>"), "x")
+    assert caught.value.code == NO_ANSWER
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+pairs = st.one_of(json_values, st.tuples(st.floats(), st.one_of(st.floats().map(str), json_values)))
+series = st.one_of(
+    json_values,
+    st.fixed_dictionaries(
+        {}, optional={"metric": st.one_of(json_values, st.dictionaries(st.text(), json_values)), "value": pairs}
+    ),
+)
+prometheus_answers = st.fixed_dictionaries(
+    {"status": st.sampled_from(["success", "error", 1])},
+    optional={
+        "data": st.one_of(
+            json_values,
+            st.fixed_dictionaries(
+                {"resultType": st.sampled_from(["vector", "scalar", "matrix", []])},
+                optional={"result": st.one_of(pairs, st.lists(series, max_size=3))},
+            ),
+        ),
+        "errorType": json_values,
+        "error": json_values,
+    },
+)
+
+
+@given(
+    st.one_of(
+        prometheus_answers.map(json.dumps).map(str.encode), json_values.map(json.dumps).map(str.encode), st.binary()
+    ),
+    st.sampled_from([200, 400, 503]),
+)
+def test_no_answer_makes_the_reader_crash(body: bytes, status: int) -> None:
+    try:
+        samples = metrics.parse_query_answer(http.Response("x", status, body), "x")
+        metrics.count_requests(samples, "x")
+        metrics.start_times(samples, "x")
+    except ToolError as problem:
+        assert "\n" not in problem.line()
+
+
+# Start times
+
+
+def test_start_times_are_by_instance() -> None:
+    one, two = (("instance", "a:1"), ("job", "x")), (("instance", "b:1"), ("job", "x"))
+    assert metrics.start_times([Sample("", one, 1.5), Sample("", two, 2.5)], "x") == {"a:1": 1.5, "b:1": 2.5}
+    assert metrics.start_times([Sample("", (("pod", "p"), ("zone", "z")), 1.5)], "x") == {"pod=p,zone=z": 1.5}
+    assert metrics.start_times([Sample("", (), 1.5)], "x") == {"process": 1.5}
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf])
+def test_what_is_no_time_is_refused(value: float) -> None:
+    with pytest.raises(ToolError, match="no start time"):
+        metrics.start_times([Sample("", (), value)], "x")
+
+
+def test_two_start_times_of_one_instance_are_refused() -> None:
+    labels = (("instance", "a:1"), ("job", "x")), (("instance", "a:1"), ("job", "y"))
+    with pytest.raises(ToolError, match="two start times"):
+        metrics.start_times([Sample("", one, 1.5) for one in labels], "x")

@@ -1,0 +1,141 @@
+"""The catalogue: every mistake is named with file and key, and no address comes from anywhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_runtime.toolkit import metrics, services
+from agent_runtime.toolkit.errors import CATALOGUE_INVALID, NOT_IN_CATALOGUE, ToolError
+
+GOOD = """
+services:
+  shop:
+    metrics: {url: "http://shop:8080/metrics", window_seconds: 0, counter: hits_total}
+    health: http://shop:8080/healthz
+    restart: https://deployer.example.com/shop/restart?soft=1
+    dependencies: {database: "http://shop:8080/healthz/db"}
+  search/eu:
+    metrics:
+      prometheus: https://prometheus.example.com/tenant
+      requests: sum by (code) (increase(http_requests_total{job="search"}[$window]))
+      started: process_start_time_seconds{job="search"}
+    health: http://search/healthz
+    restart: http://search/restart
+"""
+
+
+def test_both_kinds_of_metrics_are_read() -> None:
+    catalogue = services.parse(GOOD.encode(), "services.yml")
+    shop = catalogue.get("shop")
+    assert shop.metrics == metrics.TextEndpoint("http://shop:8080/metrics", 0, 30, counter="hits_total")
+    assert shop.dependencies == {"database": "http://shop:8080/healthz/db"}
+    search = catalogue.get("search/eu")
+    assert isinstance(search.metrics, metrics.PrometheusServer)
+    assert (search.metrics.window_seconds, search.metrics.fresh_seconds) == (3600, 60)
+    assert search.dependencies == {}
+
+
+def test_what_is_not_listed_is_not_there() -> None:
+    with pytest.raises(ToolError, match=r"'http://evil' is not in services\.yml, which has: search/eu, shop") as caught:
+        services.parse(GOOD.encode(), "services.yml").get("http://evil")
+    assert caught.value.code == NOT_IN_CATALOGUE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("services:", "service:", "has no key services"),
+        ("services:", "version: 1\nservices:", "has an unknown key 'version'"),
+        ("    health: http://shop:8080/healthz\n", "", r"services\.shop has no key health"),
+        ("health: http://shop", "helth: http://shop", r"services\.shop has no key health"),
+        ("http://shop:8080/healthz\n", "ftp://shop\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "shop:8080/healthz\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "http://shop:99999/\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "http://\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "'http://shop/ x'\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "'http://shóp/'\n", r"services\.shop\.health must be an address"),
+        ("http://shop:8080/healthz\n", "http://me:pw@shop/\n", r"services\.shop\.health must not hold a user"),
+        ("http://shop:8080/healthz\n", "'http://shop/#x'\n", r"services\.shop\.health must not hold a # part"),
+        ("http://shop:8080/healthz\n", "[]\n", r"services\.shop\.health must be a text"),
+        ("window_seconds: 0", "window_seconds: -1", r"services\.shop\.metrics\.window_seconds must be between 0 and"),
+        ("window_seconds: 0", "window_seconds: yes", r"window_seconds must be a number of seconds"),
+        ("window_seconds: 0", "window_seconds: .nan", r"window_seconds must be a number of seconds"),
+        ("window_seconds: 0", "window: 0", r"services\.shop\.metrics has an unknown key 'window'"),
+        ("counter: hits_total", "counter: hits total", r"counter must be the name of a metric"),
+        ("url: ", "prometheus: ", r"services\.shop\.metrics has no key requests"),
+        ("[$window]", "[5m]", r"services\.search/eu\.metrics\.requests must hold \$window"),
+        ("search/eu:", "search eu:", r"the resource 'search eu' is not a plain identifier"),
+        ("search/eu:", "shop:", "line 8: key shop appears twice"),
+        ("search/eu:", "1:", r"services must be a mapping of names"),
+        ("search/eu:", "[a]:", "a key is no text"),
+        ("  shop:", "  shop: &shop", None),
+        ("dependencies: {database", "dependencies: *shop #", "aliases are not allowed"),
+        ("dependencies: {", "dependencies: !!python/object:os.system {", "line 7: could not determine a constructor"),
+        ("dependencies: {", "dependencies: {{", "services.yml: "),
+        ("health: http", "health: 2024-99-99 #", "services.yml: "),
+    ],
+)
+def test_every_mistake_is_named(old: str, new: str, message: str | None) -> None:
+    text = GOOD.replace(old, new, 1)
+    assert text != GOOD
+    if message is None:
+        services.parse(text.encode(), "services.yml")
+        return
+    with pytest.raises(ToolError, match=message) as caught:
+        services.parse(text.encode(), "services.yml")
+    assert caught.value.code == CATALOGUE_INVALID
+    assert caught.value.message.startswith("services.yml")
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"- 1", b"services:", b"\xff\xfe\xfa", b"[" * 2000, b"a: " * 100, b"x" * (services.MAX_BYTES + 1)]
+)
+def test_what_is_no_catalogue_is_one_clear_error(data: bytes) -> None:
+    with pytest.raises(ToolError, match=r"services\.yml"):
+        services.parse(data, "services.yml")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=4),
+    max_leaves=10,
+)
+entries = st.fixed_dictionaries(
+    {},
+    optional={
+        "metrics": values
+        | st.fixed_dictionaries({}, optional=dict.fromkeys(("url", "prometheus", "requests", "started"), values)),
+        "health": values | st.just("http://x"),
+        "restart": values | st.just("http://x"),
+        "dependencies": values,
+    },
+)
+
+
+@given(
+    st.binary()
+    | st.text().map(str.encode)
+    | st.dictionaries(st.text(max_size=5), entries, max_size=2).map(
+        lambda found: yaml.safe_dump({"services": found}, allow_unicode=True).encode("utf-8", "replace")
+    )
+)
+def test_no_file_makes_the_reader_crash(data: bytes) -> None:
+    try:
+        services.parse(data, "services.yml")
+    except ToolError as problem:
+        assert "\n" not in problem.line()
+
+
+def test_the_environment_names_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SERVICES_FILE", raising=False)
+    with pytest.raises(ToolError, match=r"services\.yml: No such file"):
+        services.load(tmp_path / "services.yml")
+    (tmp_path / "other.yml").write_text(GOOD, encoding="utf-8")
+    monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "other.yml"))
+    assert services.load(tmp_path / "services.yml").source == "other.yml"

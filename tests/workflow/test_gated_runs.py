@@ -1,0 +1,500 @@
+"""The generated workflow, run for real: it acts on a real service after an approval, and never otherwise.
+
+Every run here is the rendered YAML of a generated repository, its jobs in checkouts of their own, its gate the settings
+of a GitHub on the loopback interface, and its effect the restart of the example service (another instance answers).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow.conftest import NAME, WORKFLOW, World
+from workflow.harness.engine import Answer, Bypass, Cancel, Click, Run, approve_as, nobody
+
+APPROVE = approve_as("bob")
+
+
+def reject(waiting: Any) -> Answer:
+    return Click("bob", "rejected", "not now")
+
+
+def results(run: Run) -> dict[str, str]:
+    return {id: job.result for id, job in run.jobs.items()}
+
+
+def document(run: Run, artifact: str, path: str) -> Any:
+    """A JSON file of an artifact."""
+    return json.loads(run.artifacts.named(artifact).files()[path])
+
+
+def bundle(run: Run) -> Any:
+    return document(run, "audit-bundle", "bundle.json")
+
+
+def start(world: World, trigger: str, **how: Any) -> Run:
+    """Start a run as a person, an alert or the schedule does."""
+    if trigger == "manual":
+        return world.start(inputs={"trace_id": "ticket-7"}, **how)
+    if trigger == "alert":
+        payload = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9", "region": "eu"}
+        return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", payload, actor="monitoring[bot]", **how)
+    world.repository.variables["TARGET_RESOURCE"] = "example"
+    return world.actions.schedule(WORKFLOW, actor="alice", **how)
+
+
+TRACES = {"manual": "ticket-7", "alert": "alert-9"}
+
+
+# -------------------------------------------------------------------------------------------------------- honest runs
+
+
+@pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
+def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
+    before = world.instance()
+    seen = []
+
+    def bob(waiting: Any) -> Answer:
+        assert world.instance() == before, "nothing happens before the click"
+        seen.append(waiting)
+        return Click("bob", comment="go")
+
+    run = start(world, trigger, reviewer=bob)
+
+    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert world.instance() != before, "the service was restarted"
+
+    # The reviewer saw the plan, and the job's name said what the click is for.
+    told = run.jobs["investigate"].outputs
+    (waiting,) = seen
+    assert waiting.environment == "agent-approval"
+    assert waiting.job == f"Approve restart_service on example (plan {told['plan_digest'][:12]})"
+    assert told["plan_digest"] in waiting.summary and "expires_at" in waiting.summary
+    assert run.jobs["act"].concurrency == "agent-act-example"
+
+    # What the jobs left behind.
+    assert run.artifacts.names() == [
+        "investigation-report",
+        "audit-trace-id",
+        "approval-receipt",
+        "action-result",
+        "audit-bundle",
+    ]
+    assert {artifact.retention_days for artifact in run.artifacts.latest()} == {90}
+    report = document(run, "investigation-report", "investigation-report.json")
+    assert (report["trigger"], report["status"]) == (trigger, "action_proposed")
+    assert report["trace_id"] == TRACES.get(trigger, f"{run.id}-1")
+    assert run.artifacts.named("audit-trace-id").files()["trace-id.txt"].decode().strip() == report["trace_id"]
+    data = run.artifacts.named("investigation-report").files()["investigation-report.json"]
+    assert told["report_sha256"] == hashlib.sha256(data).hexdigest()
+    receipt = document(run, "approval-receipt", "approval-receipt.json")
+    assert (receipt["approver"]["login"], receipt["plan_digest"], receipt["comment"]) == (
+        "bob",
+        told["plan_digest"],
+        "go",
+    )
+    result = document(run, "action-result", "action-result.json")
+    assert (result["status"], result["plan_digest"], result["approver"]["login"]) == (
+        "success",
+        told["plan_digest"],
+        "bob",
+    )
+    assert result["verification"]["error_rate_after"] == 0
+    assert run.jobs["act"].outputs["action_status"] == "success"
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
+    assert bundle(run)["approver"]["login"] == "bob"
+    for id in ("investigate", "act", "record"):
+        assert run.jobs[id].summary.startswith("# "), f"{id} tells people how it went"
+
+    # Nothing printed a secret (it would be masked), and no log holds a workflow command.
+    assert "***" not in run.log + "".join(job.summary for job in run.jobs.values())
+    assert all(world.token.encode() not in data for each in run.artifacts.latest() for data in each.files().values())
+    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+
+
+@pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
+def test_a_rejected_plan_is_not_executed(world: World, trigger: str) -> None:
+    before = world.instance()
+
+    run = start(world, trigger, reviewer=reject)
+
+    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert world.instance() == before
+    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "audit-bundle"]
+    assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "bob", [])
+
+
+@pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
+def test_nothing_to_do_asks_nobody(world: World, trigger: str) -> None:
+    world.fail(0)
+    before = world.instance()
+
+    run = start(world, trigger, reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert run.clicks == [] and world.instance() == before
+    assert run.jobs["investigate"].outputs["decision"] == "none"
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("nothing_to_do", [])
+
+
+def test_what_the_policy_denies_asks_nobody(world: World) -> None:
+    policy = next((world.origin / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text().replace("resources: [example]", "resources: [another]"))
+    world.commit()
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert run.clicks == [] and run.jobs["investigate"].outputs["decision"] == "denied"
+    assert bundle(run)["outcome"] == "denied"
+
+
+def test_a_run_that_is_cancelled_while_it_waits_is_recorded(world: World) -> None:
+    before = world.instance()
+    run = world.start(reviewer=lambda waiting: Cancel())
+    assert results(run) == {"investigate": "success", "approve": "cancelled", "act": "skipped", "record": "success"}
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("cancelled", [])
+    assert world.instance() == before
+
+
+def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> None:
+    """The service refuses the token: the whole path works, and the failure is told as one."""
+    before = world.instance()
+    world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert document(run, "action-result", "action-result.json")["status"] == "failed"
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("action_failed", [])
+    assert world.instance() == before
+
+
+def test_a_failed_investigation_leaves_a_report_and_asks_nobody(world: World) -> None:
+    (world.origin / "services.yml").write_text("services: {}\n")
+    world.commit()
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert run.clicks == []
+    assert document(run, "investigation-report", "investigation-report.json")["status"] == "failed"
+    assert bundle(run)["outcome"] == "investigation_failed"
+
+
+# -------------------------------------------------------------------------------------------------- the audit backend
+
+
+@dataclass
+class Backend:
+    """An audit backend that takes batches, or answers with the same refusal always."""
+
+    url: str = ""
+    status: int = 200
+    keys: set[str | None] = field(default_factory=set)
+    steps: list[str] = field(default_factory=list)
+
+    def take(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        self.keys.add(request.headers.get("Authorization"))
+        if self.status == 200:
+            self.steps += [json.loads(line)["event"]["metadata"]["step"] for line in body.splitlines()]
+        request.send_response(self.status)
+        request.send_header("Content-Length", "2")
+        request.end_headers()
+        request.wfile.write(b"{}")
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    taking = Backend()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taking.take(self)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        taking.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield taking
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_the_trail_of_a_rejected_run_reaches_the_backend_and_a_refusal_fails_nothing(
+    world: World, backend: Backend, status: int
+) -> None:
+    """The key is a secret of the repository: no environment opens for a run that nobody approved."""
+    backend.status = status
+    world.repository.variables["AIMGENTIX_API_URL"] = backend.url
+    world.repository.secrets["AIMGENTIX_API_KEY"] = "key-of-the-backend"
+
+    run = world.start(reviewer=reject)
+
+    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert backend.keys == {"Bearer key-of-the-backend"}
+    assert backend.steps[-1:] == (["terminal"] if status == 200 else [])
+    assert bundle(run)["problems"] == []
+    assert "***" not in run.log, "nothing printed the key"
+
+
+# ------------------------------------------------------------------------------------- attacks between plan and action
+
+Attack = Callable[[World, Run], None]
+
+
+def edit_report(run: Run, *, unnoticed: bool) -> bytes:
+    """Let the stored report name a plan that nobody approved."""
+    report = document(run, "investigation-report", "investigation-report.json")
+    report["plan"]["parameters"]["error_rate"] = 1.0
+    data = json.dumps(report).encode()
+    run.artifacts.tamper("investigation-report", "investigation-report.json", data, unnoticed=unnoticed)
+    return data
+
+
+def swap_artifact(world: World, run: Run) -> None:
+    """The stored archive changes; GitHub still knows its digest."""
+    edit_report(run, unnoticed=False)
+
+
+def swap_artifact_and_digest(world: World, run: Run) -> None:
+    """The stored archive changes, and GitHub's digest with it."""
+    edit_report(run, unnoticed=True)
+
+
+def edit_plan_and_forge_checksum(world: World, run: Run) -> None:
+    """The stored plan changes, GitHub's digest and the report's checksum with it: only the approved digest is left."""
+    data = edit_report(run, unnoticed=True)
+    run.jobs["investigate"].outputs["report_sha256"] = hashlib.sha256(data).hexdigest()
+
+
+def forge_digest(world: World, run: Run) -> None:
+    run.jobs["investigate"].outputs["plan_digest"] = "0" * 64
+
+
+def forge_artifact_id(world: World, run: Run) -> None:
+    """The report is fetched from somewhere else."""
+    run.jobs["investigate"].outputs["report_artifact_id"] = str(run.artifacts.named("audit-trace-id").id)
+
+
+def all_artifacts(world: World, run: Run) -> None:
+    """Without an id the download action fetches everything."""
+    run.jobs["investigate"].outputs["report_artifact_id"] = ""
+
+
+def open_gate(world: World, run: Run) -> None:
+    world.github.create_open("agent-approval")
+
+
+def open_act(world: World, run: Run) -> None:
+    world.github.create_open("agent-act")
+
+
+def forget_approval(world: World, run: Run) -> None:
+    world.github.approvals[run.id].clear()
+
+
+def switch_off(world: World, run: Run) -> None:
+    world.repository.variables["AGENT_DISABLED"] = "true"
+
+
+def restart_service(world: World, run: Run) -> None:
+    """Somebody else restarts the service between plan and action."""
+    world.ask("/-/restart", {})
+
+
+@pytest.mark.parametrize(
+    ("attack", "code"),
+    [
+        (swap_artifact, "Digest validation failed for artifact(s): investigation-report"),
+        (swap_artifact_and_digest, "GATE01"),
+        (edit_plan_and_forge_checksum, "GATE02"),
+        (forge_digest, "GATE02"),
+        (forge_artifact_id, "RPT001"),
+        (all_artifacts, "RPT001"),
+        (open_gate, "GATE06"),
+        (open_act, "GATE06"),
+        (forget_approval, "GATE07"),
+        (restart_service, "GATE08"),
+        (switch_off, "GATE10"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_changes_after_the_approval_is_refused(world: World, attack: Attack, code: str) -> None:
+    instance = []
+
+    def strike(run: Run) -> None:
+        attack(world, run)
+        instance.append(world.instance())
+
+    run = world.start(reviewer=APPROVE, hooks={"act": strike})
+
+    assert results(run)["act"] == "failure"
+    assert code in run.jobs["act"].log, run.log
+    assert [world.instance()] == instance, "nothing was executed"
+    assert bundle(run)["outcome"] != "acted"
+
+
+# ------------------------------------------------------------------------------------------------ attacks on the gate
+
+
+def test_without_its_environments_the_gate_stays_closed(world: World) -> None:
+    """GitHub creates an environment that it does not know, open to everybody (T13): it must not come so far."""
+    before = world.instance()
+    world.github.environments.clear()
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert "GATE06" in run.jobs["investigate"].log and "agent-approval" in run.jobs["investigate"].log
+    assert world.github.environments == {} and world.instance() == before
+
+
+def loosen(world: World, **settings: Any) -> Callable[[Run], None]:
+    """Change settings of agent-approval after the plan was made."""
+
+    def change(run: Run) -> None:
+        environment = world.github.environments["agent-approval"]
+        for rule in environment["protection_rules"]:
+            rule.update({key: value for key, value in settings.items() if key in rule})
+        environment.update({key: value for key, value in settings.items() if key in environment})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("settings", "answer"),
+    [
+        pytest.param({"prevent_self_review": False}, Click("alice"), id="self-approval"),
+        pytest.param({"can_admins_bypass": True}, Bypass(), id="admin bypass"),
+        pytest.param({}, Click("bob", kind="Bot"), id="a bot approves"),
+    ],
+)
+def test_an_approval_that_is_none_is_refused(world: World, settings: dict[str, Any], answer: Answer) -> None:
+    before = world.instance()
+
+    run = world.start(reviewer=lambda waiting: answer, hooks={"approve": loosen(world, **settings)})
+
+    assert run.clicks == [(answer, "")], "GitHub let it through"
+    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert "GATE07" in run.jobs["approve"].log
+    assert world.instance() == before
+    assert bundle(run)["outcome"] == "approval_failed"
+
+
+def test_an_environment_that_vanishes_is_no_way_around_the_reviewer(world: World) -> None:
+    before = world.instance()
+
+    run = world.start(reviewer=nobody, hooks={"approve": lambda run: world.github.environments.pop("agent-approval")})
+
+    assert run.clicks == [], "GitHub made it anew, and asked nobody"
+    assert "GATE07" in run.jobs["approve"].log
+    assert results(run)["act"] == "skipped" and world.instance() == before
+
+
+def test_another_branch_does_not_reach_the_environments(world: World) -> None:
+    before = world.instance()
+    subprocess.run(["git", "-C", str(world.origin), "branch", "feature"], check=True)
+
+    run = world.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature", reviewer=APPROVE)
+
+    assert results(run)["approve"] == "failure" and run.clicks == []
+    assert "not allowed to deploy" in run.jobs["approve"].note
+    assert results(run)["act"] == "skipped" and world.instance() == before
+
+
+# ------------------------------------------------------------------------------------------------------------ re-runs
+
+
+def test_a_second_attempt_of_act_executes_nothing(world: World) -> None:
+    run = world.start(reviewer=APPROVE)
+    after = world.instance()
+
+    world.actions.rerun(run, "act", triggering_actor="mallory")
+
+    assert (run.attempt, results(run)["act"]) == (2, "failure")
+    assert "GATE03" in run.jobs["act"].log
+    assert world.instance() == after
+
+
+@pytest.mark.parametrize(
+    ("first", "refused_in", "code"),
+    [(reject, "approve", "GATE07"), (nobody, "act", "GATE03")],
+    ids=["rejected", "nobody"],
+)
+def test_running_approve_again_revives_no_plan(world: World, first: Any, refused_in: str, code: str) -> None:
+    """A rejection stays one, and a plan that nobody approved belongs to its first attempt."""
+    before = world.instance()
+    run = world.start(reviewer=first)
+    assert results(run)["approve"] == "failure"
+
+    world.actions.rerun(run, "approve", triggering_actor="alice", reviewer=APPROVE)
+
+    assert results(run)[refused_in] == "failure" and code in run.jobs[refused_in].log
+    assert results(run)["act"] != "success" and world.instance() == before
+
+
+# ------------------------------------------------------------------------------------------------- untrusted triggers
+
+HOSTILE = [
+    "example\n::set-output name=decision::review",
+    "$(touch pwned)",
+    "ex\u202eample",
+]
+
+
+@pytest.mark.parametrize("resource", HOSTILE)
+def test_a_poisoned_resource_is_refused_before_the_agent_sees_it(world: World, resource: str) -> None:
+    run = world.actions.repository_dispatch(
+        WORKFLOW, "alert-triggered", {"resource": resource}, actor="monitoring[bot]"
+    )
+
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert "INP001" in run.jobs["investigate"].log
+    assert_nothing_was_injected(run)
+
+
+def test_a_poisoned_payload_reaches_the_reviewer_as_text(world: World) -> None:
+    payload = {
+        "resource": "example",
+        "alert_severity": "# Approved by security :white_check_mark:\n\n<img src=x> @bob ![x](http://evil.invalid/x.png)",
+        "note": "::error::boom\n##[set-output name=decision]none\n${{ secrets.AGENT_ACT_TOKEN }} $(touch pwned)",
+        "deep": {"list": ["```\n</details><script>alert(1)</script>"]},
+    }
+    run = world.actions.repository_dispatch(
+        WORKFLOW, "alert-triggered", payload, actor="monitoring[bot]", reviewer=reject
+    )
+
+    assert results(run)["investigate"] == "success", run.log
+    assert run.jobs["investigate"].outputs["decision"] == "review"
+    assert_nothing_was_injected(run)
+    lines = run.jobs["investigate"].summary.splitlines()
+    assert not [line for line in lines if line.startswith(("# Approved by security", "</details>", "<script"))]
+
+
+def assert_nothing_was_injected(run: Run) -> None:
+    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    for job in run.jobs.values():
+        if job.workspace is not None:
+            assert not list(Path(job.workspace).rglob("pwned"))
+
+
+def test_the_repository_is_the_one_that_was_generated(world: World) -> None:
+    """What runs above is the rendered workflow itself, not a copy made for the tests."""
+    assert world.repository.name == NAME
+    assert (world.origin / WORKFLOW).read_text() == world.repository.read(world.repository.commit("main"), WORKFLOW)

@@ -1,0 +1,150 @@
+"""What every rendering holds: GitHub's parser, actionlint, zizmor as auditor and the gate contract find nothing."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import contract
+from conftest import REPOSITORY, require_tool
+from template.engines import clone_template, combinations, run_copier
+from workflow.harness.node import ActionsService
+from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_workflow
+
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+COMBINATIONS = combinations()
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template of this working tree as a repository."""
+    return clone_template(tmp_path_factory.mktemp("template") / "gated-agents")
+
+
+def zizmor(folder: Path) -> str:
+    """What zizmor says of all workflows and actions below a folder; empty when it finds nothing."""
+    command = [require_tool("zizmor"), "--offline", "--persona=auditor", "--no-config", "--quiet", "--no-progress"]
+    done = subprocess.run([*command, "."], cwd=folder, capture_output=True, text=True, check=False)
+    assert "No findings to report" in done.stdout or done.returncode != 0
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def complaints(service: ActionsService, project: Path) -> list[str]:
+    """What GitHub's parser, actionlint and the gate contract say of a project."""
+    found = [str(violation) for violation in contract.lint_paths([project / ".github" / "workflows"])]
+    for path in sorted((project / ".github").rglob("*.yml")):
+        name, text = path.relative_to(project).as_posix(), path.read_text(encoding="utf-8")
+        if path.parent.name == "workflows":
+            found += service.parse_workflow(name, text)["errors"] + service.actionlint(name, text)
+        elif path.name == "action.yml":
+            found += service.parse_action(name, text)["errors"]
+    return found
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_combination_of_answers_is_clean(
+    service: ActionsService, template: Path, tmp_path: Path, name: str
+) -> None:
+    answers = COMBINATIONS[name]
+
+    project = run_copier(template, tmp_path / "project", answers)
+
+    assert complaints(service, project) == []
+    assert zizmor(project) == ""
+    assert (project / WORKFLOW).read_text(encoding="utf-8") == render_workflow(
+        answers["triggers"], answers["act_permissions"]
+    )
+
+
+def write_project(folder: Path, workflow: str) -> Path:
+    """A project with the agent workflow and its composite action alone."""
+    for path, text in ((WORKFLOW, workflow), (".github/actions/setup-agent/action.yml", SETUP_ACTION.read_text())):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_every_trigger_with_every_permission_is_clean(service: ActionsService, tmp_path: Path) -> None:
+    for triggers in TRIGGERS:
+        for number, permissions in enumerate(ACT_PERMISSIONS):
+            project = write_project(tmp_path / f"{triggers}-{number}", render_workflow(triggers, permissions))
+            assert complaints(service, project) == []
+    assert zizmor(tmp_path) == ""
+
+
+def test_the_workflows_of_this_repository_are_clean(service: ActionsService) -> None:
+    for path in sorted((REPOSITORY / ".github" / "workflows").glob("*.yml")):
+        name, text = path.name, path.read_text(encoding="utf-8")
+        assert service.parse_workflow(name, text)["errors"] == []
+        assert service.actionlint(name, text) == []
+        assert contract.lint_workflow(text, name) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "who"),
+    [
+        ("agent_runner.py investigate", "agent_runner.py investigate ${{ inputs.resource }}", "zizmor contract"),
+        ("actions: read # who approved?", "actions: write # who approved?", "contract"),
+        ("environment: agent-act", "enviroment: agent-act", "parser contract actionlint zizmor"),
+        ("steps.report.outputs", "steps.reprot.outputs", "actionlint"),
+        ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@v7", "zizmor contract"),
+    ],
+)
+def test_each_checker_would_complain(service: ActionsService, tmp_path: Path, old: str, new: str, who: str) -> None:
+    text = render_workflow()
+    assert old in text
+    project = write_project(tmp_path, text.replace(old, new, 1))
+    broken = (project / WORKFLOW).read_text(encoding="utf-8")
+
+    found = {
+        "zizmor": bool(zizmor(project)),
+        "contract": bool(contract.lint_workflow(broken, WORKFLOW)),
+        "parser": bool(service.parse_workflow(WORKFLOW, broken)["errors"]),
+        "actionlint": bool(service.actionlint(WORKFLOW, broken)),
+    }
+
+    assert {name for name, complained in found.items() if complained} == set(who.split())
+
+
+@pytest.mark.parametrize("triggers", TRIGGERS)
+def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers: str) -> None:
+    tree = service.parse_workflow(WORKFLOW, render_workflow(triggers, schedule_cron="5 4 * * 1"))["tree"]
+
+    expected = {"manual": "workflow_dispatch", "alert": "repository_dispatch", "schedule": "schedule"}
+    assert set(tree["on"]) == {expected[word] for word in triggers.split("+")}
+    assert list(tree["on"]["workflow_dispatch"]["inputs"]) == [
+        "resource",
+        "action_context",
+        "trigger_source",
+        "trace_id",
+    ]
+    if "alert" in triggers:
+        assert tree["on"]["repository_dispatch"] == {"types": ["alert-triggered"]}
+    if "schedule" in triggers:
+        assert tree["on"]["schedule"] == [{"cron": "5 4 * * 1"}]
+
+
+@pytest.mark.parametrize("permissions", ACT_PERMISSIONS)
+def test_the_answers_decide_what_act_may_write_and_no_other_job_may(service: ActionsService, permissions: str) -> None:
+    jobs = service.parse_workflow(WORKFLOW, render_workflow(act_permissions=permissions))["tree"]["jobs"]
+
+    reads = {"contents": "read", "actions": "read"}
+    granted = {scope.strip(): "write" for scope in permissions.split(",") if scope}
+    assert {name: job["permissions"] for name, job in jobs.items()} == {
+        "investigate": reads,
+        "approve": reads,
+        "act": reads | granted,
+        "record": reads,
+    }
+
+
+def test_suppressions_name_one_rule_and_one_value_each() -> None:
+    lines = [line.split(" # zizmor: ") for line in render_workflow("manual+alert+schedule", "issues").splitlines()]
+    suppressed = [(line[0].strip(), line[1].split("]")[0] + "]") for line in lines if len(line) > 1]
+    assert sorted(suppressed) == [
+        ("AIMGENTIX_API_KEY: ${{ secrets.AIMGENTIX_API_KEY }}", "ignore[secrets-outside-env]"),
+        *[("uses: ./.github/actions/setup-agent", "ignore[self-repository]")] * 4,
+    ]
+    assert "zizmor" not in SETUP_ACTION.read_text(encoding="utf-8")
