@@ -155,7 +155,7 @@ def process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
 def example_service() -> Iterator[Service]:
     """Run the example service for the time of a block."""
     token = secrets.token_urlsafe(24)
-    command = [sys.executable, str(SERVICE), "serve", "--token", token]
+    command = [sys.executable, str(SERVICE), "serve", f"--token={token}"]
     with process(command, stdout=subprocess.PIPE, env=clean_environment()) as started:
         with _deadline(START_TIMEOUT_SECONDS, "the example service did not start in time"):
             announced = started.stdout.readline() if started.stdout else ""
