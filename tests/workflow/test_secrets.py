@@ -189,7 +189,7 @@ def test_what_a_careless_agent_returns(careless: tuple[World, Backend, Wire]) ->
     result = json.loads(found["artifact action-result/action-result.json"])
     assert (result["status"], result["verification"]["client_secret"]) == ("success", "[REDACTED]")
     assert b"[REDACTED]" in found["summary of investigate"]
-    assert sum(body.count(b'"event_id"') for body in wire.bodies) == 21
+    assert sum(body.count(b'"event_id"') for body in wire.bodies) >= 21
     with sqlite3.connect(backend.log.parent / "audit.db") as file:
         assert file.execute("SELECT count(*) FROM events").fetchone() == (21,)
 

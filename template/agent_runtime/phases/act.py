@@ -159,7 +159,10 @@ def _verify(
         codes.GATE_APPROVAL,
         lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
     )
-    check(codes.GATE_PRECONDITION, lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)))
+    check(
+        codes.GATE_PRECONDITION,
+        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+    )
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     return sealed, approver_of(record)
