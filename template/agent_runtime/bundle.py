@@ -24,6 +24,7 @@ _CHECKS_BEFORE_ACTING = (
     codes.GATE_RUN,
     codes.GATE_EXPIRED,
     codes.GATE_POLICY,
+    codes.GATE_RATE,
     codes.GATE_ENVIRONMENT,
     codes.GATE_APPROVAL,
     codes.GATE_PRECONDITION,
