@@ -161,6 +161,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "Runs in the environment agent-act. Refuses unless the report, its plan, its approval and the gate's settings "
         "are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST from the environment.",
     )
+    act.add_argument(
+        "--auto",
+        action="store_true",
+        help="this is the job act-auto, in the environment agent-auto: execute what the policy sealed without asking",
+    )
     act.add_argument("--report", type=Path, required=True, help="the downloaded investigation-report.json")
     add_out(act)
 
@@ -324,11 +329,12 @@ def _act(call: _Call) -> int:
 
     outcome = act.run_phase(
         call.agent_class(),
-        call.desk("act"),
+        call.desk(names.AUTO_JOB if call.options.auto else "act"),
         resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
         report_path=call.options.report,
         report_sha256=call.required("REPORT_SHA256"),
         approved_digest=call.required("APPROVED_DIGEST"),
+        automatic=call.options.auto,
     )
     if outcome.problem is not None:
         _complain(outcome.problem)
