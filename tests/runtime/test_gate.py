@@ -284,6 +284,66 @@ def test_t23_a_plan_that_tells_another_decision_than_the_policy_is_refused(chang
     refusal(codes.GATE_POLICY, gate.check_policy, forged, parse_policy(POLICY, "p.yml"))
 
 
+AUTO_POLICY = b"""\
+name: checkout
+version: 1
+allowed_actions:
+  - {type: restart_service, resources: [checkout], max_risk: high, requires_approval: false}
+auto_approve:
+  - {type: restart_service, max_risk: medium}
+"""
+
+
+def automatic(**changes: Any) -> Plan:
+    """A plan that the policy above lets pass without asking."""
+    digest = hashlib.sha256(AUTO_POLICY).hexdigest()
+    stamp = documents.PolicyStamp(digest, documents.Decision.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
+    return dataclasses.replace(examples.sealed(), **{"policy": stamp, "reversible": True, **changes})
+
+
+def reviewed(**changes: Any) -> Plan:
+    """The same as a human was asked about it."""
+    digest = hashlib.sha256(AUTO_POLICY).hexdigest()
+    stamp = documents.PolicyStamp(digest, documents.Decision.REVIEW, ("allowed_actions[0]",))
+    return automatic(**{"policy": stamp, **changes})
+
+
+def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
+    rules = parse_policy(AUTO_POLICY, "p.yml")
+    gate.check_policy(automatic(), rules, automatic=True)
+    gate.check_policy(reviewed(), rules)
+    message = refusal(codes.GATE_POLICY, gate.check_policy, reviewed(), rules, automatic=True)
+    assert "this job executes auto only" in message
+    message = refusal(codes.GATE_POLICY, gate.check_policy, automatic(), rules)
+    assert "this job executes review only" in message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reversible": False},
+        {"risk_level": RiskLevel.HIGH},
+        {"resource": "payments"},
+        {"action": "delete_service"},
+        {"parameters": {"path": ".github/workflows/x.yml"}},
+    ],
+)
+def test_t23_what_the_policy_does_not_decide_alone_any_more_is_refused(changes: dict[str, Any]) -> None:
+    rules = parse_policy(AUTO_POLICY, "p.yml")
+    refusal(codes.GATE_POLICY, gate.check_policy, automatic(**changes), rules, automatic=True)
+
+
+def test_t23_a_policy_that_asks_again_refuses_what_was_sealed_without_asking() -> None:
+    for old, new in (
+        (b"requires_approval: false", b"requires_approval: true"),
+        (b"max_risk: medium", b"max_risk: low"),
+    ):
+        data = AUTO_POLICY.replace(old, new)
+        stamp = dataclasses.replace(automatic().policy, digest=hashlib.sha256(data).hexdigest())
+        rules = parse_policy(data, "p.yml")
+        refusal(codes.GATE_POLICY, gate.check_policy, automatic(policy=stamp), rules, automatic=True)
+
+
 # GATE06, threats T13, T15, T18, T21: the environments are a gate.
 
 
