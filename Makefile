@@ -60,9 +60,10 @@ bench-audit: $(VENV)/dev.stamp ## Measure the audit trail beside its peers, half
 	@$(ALONE) $(BIN)/python benchmarks/audit/run.py $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Write requirements/*.lock anew from requirements/*.in (UPGRADE=1: newest versions)
-	@for name in dev node docs; do \
-		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
-			--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	@for each in dev:3.11 docs:3.11 node:3.11 sdk-tests:3.8; do \
+		name=$${each%:*}; \
+		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
+			--python-version $${each#*:} --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 			requirements/$$name.in --output-file requirements/$$name.lock >/dev/null || exit 1; \
 	done
 

@@ -279,6 +279,11 @@ OUTCOME_UNKNOWN = register(
     "nobody knows whether the action took effect",
     "A human must look at the resource; a new run is safe only after that",
 )
+SECRET_IN_PLAN = register(
+    "AGT004",
+    "the agent put a secret into its plan",
+    "Plans are shown and kept: propose the secret's name, and read its value from the environment in act()",
+)
 
 # Settings of the repository on GitHub: what setup and doctor ask for and change.
 TOKEN_UNUSABLE = register(

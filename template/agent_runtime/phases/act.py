@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional, Tuple, TypeVar
 
-from agent_runtime import codes, documents, gate, names, report
+from agent_runtime import codes, documents, gate, names, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import ActionReport, Approver, Plan, Report
 from agent_runtime.github import outputs
@@ -159,7 +159,10 @@ def _verify(
         codes.GATE_APPROVAL,
         lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
     )
-    check(codes.GATE_PRECONDITION, lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource)))
+    check(
+        codes.GATE_PRECONDITION,
+        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+    )
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     return sealed, approver_of(record)
@@ -207,7 +210,7 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
 
 def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
     started = time.monotonic()
-    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters))
+    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor)
     latency_ms = round((time.monotonic() - started) * 1000, 3)
     if problem:
         journal.event(
@@ -230,7 +233,8 @@ def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionRep
         details=answer.details,
     )
     try:
-        return documents.decode_action_report(documents.encode(filled), "the result of act()")
+        readable = documents.decode_action_report(documents.encode(filled), "the result of act()")
+        return redaction.of_result(journal.redactor, readable)
     except (codes.BadInput, TypeError, ValueError) as problem_found:
         # The effect has happened; a result that can't be written down must not make it look as if it had not.
         return replace(
@@ -238,5 +242,5 @@ def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionRep
             status=ActionStatus.UNKNOWN,
             latency_ms=latency_ms,
             code=codes.RESULT_INVALID,
-            details={"problem": str(problem_found)},
+            details={"problem": journal.redactor.text(str(problem_found))},
         )

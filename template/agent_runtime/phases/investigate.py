@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Dict, Optional
 
-from agent_runtime import codes, documents, gate, inputs, names, plan, policy, report
+from agent_runtime import codes, documents, gate, inputs, names, plan, policy, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.github import outputs
@@ -111,7 +111,7 @@ def _investigate(
         )
         baseline = len(gatekeeper.approvals(api, desk.run))
     started = now()
-    result = team.investigate(agent, resource, context)
+    result = team.investigate(agent, resource, context, journal.redactor)
     journal.event(
         names.STEP_INVESTIGATED,
         EventStatus.SUCCESS,
@@ -119,7 +119,7 @@ def _investigate(
         latency_ms=(now() - started).total_seconds() * 1000,
         findings=len(result.findings),
     )
-    base = _base_report(desk, resource, trigger, result)
+    base = redaction.of_report(journal.redactor, _base_report(desk, resource, trigger, result))
     proposed = result.proposed_action
     if proposed is None:
         return base
@@ -147,10 +147,13 @@ def _investigate(
     )
     if denied:
         return replace(base, status=ReportStatus.DENIED, policy_reasons=reasons)
+    preconditions = team.observe(agent, resource, journal.redactor)
+    redaction.refuse_secrets(journal.redactor, preconditions, "observe()")
+    redaction.refuse_secrets(journal.redactor, proposed.parameters, "proposed_action.parameters")
     sealed = plan.seal(
-        proposed,
+        redaction.of_proposal(journal.redactor, proposed),
         resource=resource,
-        preconditions=team.observe(agent, resource),
+        preconditions=preconditions,
         policy=PolicyStamp(rules.digest, Decision.REVIEW, tuple(verdict.matched_rules)),
         run=desk.run,
         issued_at=issued_at,
