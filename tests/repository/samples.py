@@ -105,7 +105,11 @@ def faults(text: str, place: Place) -> Iterator[str]:
     for info, content in blocks(text):
         if info in SHELLS:
             for line in command_lines(content):
-                words = shlex.split(line, comments=True)
+                try:
+                    words = shlex.split(line, comments=True)
+                except ValueError as problem:
+                    yield f"{line}: {problem}"
+                    continue
                 yield from (f"{line}: {fault}" for fault in _of_command(words, place) if fault)
         elif info in READERS:
             try:
