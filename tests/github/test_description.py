@@ -131,6 +131,10 @@ def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
     assert [record["state"] for record in api.approvals(REPOSITORY, "7")] == ["approved"]
     assert len(api.pending_deployments(REPOSITORY, "7")) == 1
     assert api.artifact_exists(REPOSITORY, "7", "action-result")
+    desk.github.add_job("7", "Approve restart on checkout (plan 0123456789ab)")
+    desk.github.add_job("7", "Act", "in_progress", None)
+    assert [artifact["workflow_run"]["id"] for artifact in api.artifacts(REPOSITORY, "action-result")] == [7]
+    assert [job["status"] for job in api.jobs(REPOSITORY, "7")] == ["completed", "in_progress"]
 
 
 @pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])

@@ -21,7 +21,9 @@ def test_the_sdk_passes_its_tests(age: str, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     inside = str(venv / "bin" / "python")
     subprocess.run([uv, "venv", "--quiet", "--python", python, str(venv)], check=True)
-    subprocess.run([uv, "pip", "install", "--quiet", "--python", inside, "--require-hashes", "-r", str(LOCK)], check=True)
+    subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", inside, "--require-hashes", "-r", str(LOCK)], check=True
+    )
 
     done = subprocess.run(
         [inside, "-m", "pytest", "tests/sdk", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tests")],

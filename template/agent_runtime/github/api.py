@@ -88,6 +88,24 @@ class GitHubApi:
         # An expired artifact counts: it was there.
         return any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
 
+    def artifacts(self, repository: str, name: str) -> List[Mapping[str, Any]]:
+        """Return every artifact of this name in the repository, of whatever run and age, expired ones included.
+
+        Source: https://docs.github.com/en/rest/actions/artifacts#list-artifacts-for-a-repository
+        """
+        return self._http.pages(
+            "/repos/{}/actions/artifacts?name={}".format(repository, quote(name, safe="")), "artifacts"
+        )
+
+    def jobs(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
+        """Return the jobs of all attempts of a run.
+
+        Source: https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run
+        """
+        return self._http.pages(
+            "/repos/{}/actions/runs/{}/jobs?filter=all".format(repository, quote(run_id, safe="")), "jobs"
+        )
+
     def _list_of_run(self, repository: str, run_id: str, name: str) -> List[Mapping[str, Any]]:
         path = "/repos/{}/actions/runs/{}/{}".format(repository, quote(run_id, safe=""), name)
         answer = self._http.get(path)

@@ -110,7 +110,7 @@ class Transport:
         """
         found: List[Mapping[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
-            asked = "{}?per_page={}&page={}".format(path, size, page)
+            asked = "{}{}per_page={}&page={}".format(path, "&" if "?" in path else "?", size, page)
             response = self._exchange("GET", asked, None)
             answer = self._decode("GET", path, response)
             entries = answer if key is None else field(answer, key, list, path)

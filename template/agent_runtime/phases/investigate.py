@@ -15,7 +15,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.phases import gatekeeper, team
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
-from agent_runtime.results import InvestigationResult, RiskLevel
+from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
 from aimgentix import ActionType, ActorType, EventStatus
 
 
@@ -103,9 +103,9 @@ def _investigate(
 ) -> Report:
     gate.check_enabled(desk.environ.get("AGENT_DISABLED"))
     baseline = 0
+    api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
-        api = GitHubApi.from_environment(desk.environ)
-        gatekeeper.check_environments(api, desk.run)
+        gatekeeper.check_environments(api, desk.run, automatic=desk.config.auto_approval)
         journal.event(
             names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=codes.GATE_ENVIRONMENT
         )
@@ -124,15 +124,9 @@ def _investigate(
     if proposed is None:
         return base
     rules = load_policy(desk)
-    verdict = policy.evaluate(
-        rules,
-        action=proposed.action,
-        resource=resource,
-        parameters=proposed.parameters,
-        risk_level=proposed.risk_level,
-    )
+    verdict = _judge(desk, api, rules, resource, proposed)
     reasons = tuple(verdict.reasons)
-    denied = verdict.decision != Decision.REVIEW.value
+    denied = verdict.decision == policy.DENIED
     if not result.safe_to_proceed:
         reasons += ("the agent itself advises against acting now",)
         denied = True
@@ -141,7 +135,7 @@ def _investigate(
         EventStatus.DENIED if denied else EventStatus.SUCCESS,
         action_type=ActionType.POLICY_CHECK,
         action=proposed.action,
-        decision="denied" if denied else "review",
+        decision=policy.DENIED if denied else verdict.decision,
         matched_rules=list(verdict.matched_rules),
         policy_digest=rules.digest,
     )
@@ -154,7 +148,7 @@ def _investigate(
         redaction.of_proposal(journal.redactor, proposed),
         resource=resource,
         preconditions=preconditions,
-        policy=PolicyStamp(rules.digest, Decision.REVIEW, tuple(verdict.matched_rules)),
+        policy=PolicyStamp(rules.digest, Decision(verdict.decision), tuple(verdict.matched_rules)),
         run=desk.run,
         issued_at=issued_at,
         ttl_minutes=desk.config.approval_ttl_minutes,
@@ -164,6 +158,37 @@ def _investigate(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.action, plan_digest=plan.digest(sealed)
     )
     return replace(base, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+
+
+def _judge(desk: Desk, api: GitHubApi, rules: policy.Policy, resource: str, proposed: ProposedAction) -> policy.Verdict:
+    """What the policy says, with what happened already counted where GitHub can be asked."""
+    verdict = policy.evaluate(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        parameters=proposed.parameters,
+        risk_level=proposed.risk_level,
+        reversible=proposed.reversible,
+    )
+    if not desk.config.auto_approval:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    if verdict.decision == policy.DENIED or not policy.limits_of(rules, proposed.action, resource):
+        return verdict
+    if not desk.in_workflow:
+        return replace(verdict, reasons=(*verdict.reasons, "the rate limits are counted in a workflow run only"))
+    moment = now()
+    counts = policy.count(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        history=gatekeeper.history(
+            api, desk.run, rules, action=proposed.action, resource=resource, now=moment, ttl=desk.config.approval_ttl
+        ),
+        now=moment,
+    )
+    reasons = (*verdict.reasons, *(each.reason for each in counts))
+    full = tuple(each.rule for each in counts if each.full)
+    return policy.Verdict(policy.DENIED, full, reasons) if full else replace(verdict, reasons=reasons)
 
 
 def _base_report(desk: Desk, resource: str, trigger: str, result: InvestigationResult) -> Report:
@@ -216,7 +241,6 @@ def _gate_note(desk: Desk) -> Optional[str]:
 
 
 _DECISIONS: Dict[ReportStatus, Decision] = {
-    ReportStatus.ACTION_PROPOSED: Decision.REVIEW,
     ReportStatus.DENIED: Decision.DENIED,
     ReportStatus.NOTHING_TO_DO: Decision.NONE,
     ReportStatus.FAILED: Decision.NONE,
@@ -226,7 +250,7 @@ _DECISIONS: Dict[ReportStatus, Decision] = {
 def _job_outputs(desk: Desk, finished: Report, data: bytes, head: str) -> Dict[str, str]:
     digest = plan.digest(finished.plan) if finished.plan else ""
     return {
-        "decision": str(_DECISIONS[finished.status]),
+        "decision": str(finished.plan.policy.decision if finished.plan else _DECISIONS[finished.status]),
         "plan_digest": digest,
         "plan_digest_short": digest[: plan.SHORT_DIGEST_LENGTH],
         "action": finished.plan.action if finished.plan else "",

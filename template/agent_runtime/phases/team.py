@@ -12,9 +12,7 @@ from agent_runtime.results import ActionResult, InvestigationResult, ProposedAct
 from aimgentix import Redactor
 
 
-def investigate(
-    agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor
-) -> InvestigationResult:
+def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor) -> InvestigationResult:
     """Return what `investigate()` found.
 
     Raises:

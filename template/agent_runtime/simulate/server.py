@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
@@ -38,6 +39,7 @@ class LoopbackGitHub:
         environments, branch_policies: GitHub's JSON and the patterns (`tag:<pattern>` for tags), by name.
         people: permission on the repository (`none`, `read`, `write`, `admin`) by login.
         teams: whether the owner's team can read the repository, by slug.
+        retention: how long artifacts are kept.
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
@@ -51,7 +53,9 @@ class LoopbackGitHub:
         self.environments: Dict[str, Dict[str, Any]] = {}
         self.branch_policies: Dict[str, List[str]] = {}
         self.approvals: Dict[str, List[Dict[str, Any]]] = {}
-        self.artifacts: Dict[str, List[str]] = {}
+        self.artifacts: Dict[str, List[Tuple[str, datetime]]] = {}
+        self.jobs: Dict[str, List[Dict[str, Any]]] = {}
+        self.retention = timedelta(days=90)
         self.waiting: Dict[str, List[str]] = {}
         self.visibility = "public"
         self.owner_type = "Organization"
@@ -124,10 +128,30 @@ class LoopbackGitHub:
                 {"state": state, "comment": comment, "environments": [summary], "user": user(login, kind)}
             )
 
-    def add_artifact(self, run_id: str, name: str) -> None:
-        """Note that a run uploaded an artifact."""
+    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None) -> None:
+        """Note that a run uploaded an artifact, by default now."""
         with self._lock:
-            self.artifacts.setdefault(run_id, []).append(name)
+            self.artifacts.setdefault(run_id, []).append((name, created or datetime.now(timezone.utc)))
+
+    def add_job(
+        self,
+        run_id: str,
+        name: str,
+        status: str = "completed",
+        conclusion: Optional[str] = "success",
+        started: Optional[datetime] = None,
+    ) -> None:
+        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
+        moment = started or datetime.now(timezone.utc)
+        with self._lock:
+            known = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+            position = len(known) + 1
+            known.append(
+                shapes.job(
+                    self.repository, run_id, position, name=name, status=status, conclusion=conclusion, moment=moment
+                )
+            )
+            self.jobs[run_id] = known
 
     def answer(
         self, method: str, path: str, query: _Query, body: Any = None, authorization: Optional[str] = None
@@ -214,6 +238,8 @@ class LoopbackGitHub:
     def _of_actions(self, rest: List[str], query: _Query) -> _Answer:
         if rest[0] == "runs" and len(rest) == 3:
             return self._of_run(rest[1], rest[2], query)
+        if rest == ["artifacts"]:
+            return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
         if rest[0] == "workflows" and len(rest) == 2 and rest[1] in self.workflows:
             return 200, shapes.workflow(self.repository, rest[1], self.workflows[rest[1]])
         if not self.administrator:
@@ -236,11 +262,23 @@ class LoopbackGitHub:
         if name == "pending_deployments":
             return 200, [self._waiting_for(environment) for environment in self.waiting.get(run_id, [])]
         if name == "artifacts":
-            wanted = query.get("name", [None])[0]
-            found = [each for each in self.artifacts.get(run_id, []) if wanted in (None, each)]
-            entries = [shapes.artifact(self.repository, each, position) for position, each in enumerate(found, 1)]
-            return 200, _list("artifacts", entries, query)
+            return 200, _list("artifacts", self._artifacts([run_id], query), query)
+        if name == "jobs":
+            return 200, _list("jobs", self.jobs.get(run_id, []), query)
         return 404, NOT_FOUND
+
+    def _artifacts(self, run_ids: List[str], query: _Query) -> List[Dict[str, Any]]:
+        wanted = query.get("name", [None])[0]
+        found = [
+            (run_id, name, created)
+            for run_id in run_ids
+            for name, created in self.artifacts.get(run_id, [])
+            if wanted in (None, name)
+        ]
+        return [
+            shapes.artifact(self.repository, name, position, run_id=run_id, created=created, kept=self.retention)
+            for position, (run_id, name, created) in enumerate(found, 1)
+        ]
 
     def _waiting_for(self, name: str) -> Dict[str, Any]:
         settings = self.environments[name]

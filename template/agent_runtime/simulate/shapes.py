@@ -5,6 +5,7 @@ Tests hold these shapes to the description itself.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any, Dict, List, Optional
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -307,8 +308,11 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
     }
 
 
-def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
-    """Return an artifact of a run."""
+def artifact(
+    repository_name: str, name: str, position: int, *, run_id: str, created: datetime, kept: timedelta
+) -> Dict[str, Any]:
+    """Return an artifact of a run, made at `created` and kept for `kept`."""
+    moment = when(created)
     url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
     return {
         "id": position,
@@ -318,10 +322,62 @@ def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
         "url": url,
         "archive_download_url": url + "/zip",
         "expired": False,
-        "created_at": CREATED,
-        "expires_at": CREATED,
-        "updated_at": CREATED,
+        "created_at": moment,
+        "expires_at": when(created + kept),
+        "updated_at": moment,
+        "workflow_run": {
+            "id": int(run_id),
+            "repository_id": number(repository_name),
+            "head_repository_id": number(repository_name),
+            "head_branch": "main",
+            "head_sha": "0" * 40,
+        },
     }
+
+
+def job(
+    repository_name: str,
+    run_id: str,
+    position: int,
+    *,
+    name: str,
+    status: str,
+    conclusion: Optional[str],
+    moment: datetime,
+) -> Dict[str, Any]:
+    """Return a job of the first attempt of a run that started at `moment`."""
+    url = "{}/repos/{}/actions".format(API, repository_name)
+    page = "https://github.com/{}/actions/runs/{}".format(repository_name, run_id)
+    return {
+        "id": position,
+        "run_id": int(run_id),
+        "run_url": "{}/runs/{}".format(url, run_id),
+        "run_attempt": 1,
+        "node_id": "CR_{}".format(position),
+        "head_sha": "0" * 40,
+        "head_branch": "main",
+        "workflow_name": "Agent Runtime - Investigate & Act",
+        "url": "{}/jobs/{}".format(url, position),
+        "html_url": "{}/job/{}".format(page, position),
+        "check_run_url": "{}/repos/{}/check-runs/{}".format(API, repository_name, position),
+        "status": status,
+        "conclusion": conclusion,
+        "created_at": when(moment),
+        "started_at": when(moment),
+        "completed_at": None if conclusion is None else when(moment),
+        "name": name,
+        "steps": [],
+        "labels": ["ubuntu-latest"],
+        "runner_id": 1,
+        "runner_name": "runner",
+        "runner_group_id": 1,
+        "runner_group_name": "GitHub Actions",
+    }
+
+
+def when(moment: datetime) -> str:
+    """Return an aware datetime as GitHub writes it."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def secret(name: str) -> Dict[str, Any]:

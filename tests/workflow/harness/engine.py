@@ -307,7 +307,10 @@ class ActionsHost:
             result.concurrency = scope.text(job.concurrency["group"])
         if job.environment and not self._pass_gate(run, job.environment, result):
             return
+        github = self._repository.github
+        github.add_job(run.id, result.name, "in_progress", None)
         self._run_steps(run, job, contexts, result)
+        github.add_job(run.id, result.name, "completed", result.result)
 
     def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
         return {
