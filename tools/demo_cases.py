@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
 USE_CASES = ROOT / "template" / "use_cases"
@@ -167,6 +168,54 @@ services:
         return str(self.request("GET", "/healthz")[1]["configuration"])
 
 
+class ScaleWorld(World):
+    """A service whose capacity is a number of processes, told by a file in git; two of them are nearly busy."""
+
+    DEMAND = 1.9
+    WINDOW_SECONDS = 2
+
+    def catalogue(self) -> str:
+        return f"""\
+services:
+  {RESOURCE}:
+    prometheus: {self.url}
+    cpu: example_cpu_share
+    memory: example_memory_share
+    latency: example_latency_seconds
+    latency_limit_seconds: 0.5
+    online: example_instances
+    window_seconds: {self.WINDOW_SECONDS}
+    minimum: 2
+    maximum: 8
+    step: 2
+    cooldown_seconds: 0
+    target:
+      git:
+        repository: {self.started["repository"]}
+        branch: main
+        path: autoscaling.yml
+        key: spec.instances
+    trigger: {self.url}/-/apply
+"""
+
+    def spoil(self) -> None:
+        self.order("/load", {"demand": self.DEMAND})
+        time.sleep(self.WINDOW_SECONDS)  # the trend shall know nothing else
+
+    def wrong(self) -> float:
+        shown = self._metrics()
+        return min(1.0, float(shown["example_cpu_share"]))
+
+    def state(self) -> str:
+        living = [pid for pid in self.request("GET", "/instances")[1]["pids"] if Path(f"/proc/{pid}").exists()]
+        return f"{len(living)} processes"
+
+    def _metrics(self) -> dict[str, str]:
+        with urlopen(self.url + "/metrics", timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310  loopback only
+            lines = answer.read().decode().splitlines()
+        return dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
+
+
 @dataclass(frozen=True)
 class Case:
     """One use case as the demo plays it.
@@ -212,6 +261,11 @@ class Case:
             yield self.world(json.loads(announced), token, folder)
 
 
+def busy(share: float) -> str:
+    """Tell a measured load."""
+    return f"{share:.1%} of the CPU is in use"
+
+
 def failed_requests(share: float) -> str:
     """Tell a measured error rate."""
     return f"{share:.1%} of {REQUESTS} requests failed"
@@ -251,6 +305,24 @@ CASES = {
         label="version",
         changed="another one: the configuration was rolled back",
         unchanged="the same one: the configuration was not rolled back",
+    ),
+    "scale-resources": Case(
+        agent={
+            "agent_name": "Example Scaling",
+            "description": "Gives the example service the capacity that it needs",
+            "use_case": "scale-resources",
+        },
+        slug="example-scaling",
+        world=ScaleWorld,
+        options=("--folder={folder}/service",),
+        runs="A service runs with two instances, and an audit backend",
+        breaks="Many users come",
+        again="The service, measured again",
+        tell=busy,
+        label="instances",
+        changed="others: capacity was added",
+        unchanged="the same: no capacity was added",
+        healthy_share=0.8,
     ),
 }
 

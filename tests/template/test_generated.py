@@ -26,6 +26,7 @@ def _make(project: Path, python: str, target: str) -> str:
         ("service-restart", "oldest"),
         ("service-restart", "newest"),
         ("config-rollback", "oldest"),
+        ("scale-resources", "newest"),
         ("blank", "newest"),
     ],
 )

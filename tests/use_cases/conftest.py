@@ -91,7 +91,7 @@ def load_agent(use_case: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(use_case.replace("-", "_") + "_agent", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 

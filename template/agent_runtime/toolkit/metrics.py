@@ -357,10 +357,10 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             continue
         try:
             entry = strict_json(line.encode())
-            moment, level = _moment(entry["time"]), str(entry["level"]).lower()
+            when, level = moment(entry["time"]), str(entry["level"]).lower()
         except (ValueError, LookupError, TypeError):
             raise ToolError(LOG_UNUSABLE, "{}: line {} has no time and level".format(source, number)) from None
-        if moment < since:
+        if when < since:
             continue
         lines += 1
         if level in ERROR_LEVELS:
@@ -370,8 +370,8 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
     return LogLines(lines, errors, since, source, newest[:SHOWN_MESSAGES])
 
 
-def _moment(value: Any) -> float:
-    """Seconds since 1970 of a time in a log.
+def moment(value: Any) -> float:
+    """Return the seconds since 1970 of a time as programs write it: RFC 3339, or already such a number.
 
     Raises:
         ValueError: it is none.
