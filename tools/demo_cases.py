@@ -6,6 +6,7 @@ after.  It knows nothing of the agent; the demo plays all cases alike.
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -48,11 +49,9 @@ class World(ABC):
     """A running world with something in it that can go wrong.
 
     Arguments:
-        url: where its program listens.
-        pid: of its program.
+        started: what its program said when it was ready: at least its address and process.
         token: what its program wants from whoever changes something.
-        catalogue: the services.yml by which the agent finds it.
-        token_text: the secret AGENT_ACT_TOKEN.
+        folder: where its files lie.
     """
 
     def __init__(self, started: dict[str, Any], token: str, folder: Path) -> None:
@@ -84,13 +83,20 @@ class World(ABC):
         """Return what the agent's action changes: it differs before and after."""
 
     def request(
-        self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        token: str | None = None,
+        origin: str | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """Ask the program, with its token unless another one is given; return status and answer."""
         address = urlsplit(self.url)
         connection = http.client.HTTPConnection(address.netloc, timeout=REQUEST_TIMEOUT_SECONDS)
         try:
             headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
+            if origin:
+                headers["X-Forwarded-For"] = origin
             connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read() or b"{}")
@@ -216,6 +222,42 @@ services:
         return dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
 
 
+class SecurityWorld(World):
+    """An identity service and a secret store; somebody steals a key out of the store and uses it from elsewhere."""
+
+    ATTEMPTS = 20
+    THIEF = "203.0.113.9"
+
+    def __init__(self, started: dict[str, Any], token: str, folder: Path) -> None:
+        super().__init__(started, token, folder)
+        self._stolen = "a-guess"
+
+    @property
+    def token_text(self) -> str:
+        return json.dumps({"identity": self.token, "secrets": self.token})
+
+    def catalogue(self) -> str:
+        return f"""\
+services:
+  {RESOURCE}:
+    identity: {self.url}/identity
+    secrets: {self.url}/secrets
+"""
+
+    def spoil(self) -> None:
+        self._stolen = self._stored()
+
+    def wrong(self) -> float:
+        tried = [self.request("GET", "/identity/whoami", None, self._stolen, self.THIEF) for _ in range(self.ATTEMPTS)]
+        return sum(status == http.client.OK for status, _ in tried) / self.ATTEMPTS
+
+    def state(self) -> str:
+        return hashlib.sha256(self._stored().encode()).hexdigest()
+
+    def _stored(self) -> str:
+        return str(self.request("GET", "/secrets/shop/k-1")[1]["value"])
+
+
 @dataclass(frozen=True)
 class Case:
     """One use case as the demo plays it.
@@ -264,6 +306,11 @@ class Case:
 def busy(share: float) -> str:
     """Tell a measured load."""
     return f"{share:.1%} of the CPU is in use"
+
+
+def let_in(share: float) -> str:
+    """Tell how often a thief comes in."""
+    return f"{share:.1%} of the thief's attempts came in"
 
 
 def failed_requests(share: float) -> str:
@@ -323,6 +370,25 @@ CASES = {
         changed="others: capacity was added",
         unchanged="the same: no capacity was added",
         healthy_share=0.8,
+    ),
+    "security-response": Case(
+        agent={
+            "agent_name": "Example Response",
+            "description": "Disables and rotates keys that are misused",
+            "use_case": "security-response",
+        },
+        slug="example-response",
+        world=SecurityWorld,
+        options=(),
+        runs="An identity service and a secret store run, and an audit backend",
+        breaks="Somebody steals a key",
+        again="The key, tried again",
+        tell=let_in,
+        label="key",
+        changed="another one is in the secret store",
+        unchanged="the same one is in the secret store",
+        healthy_share=0.0,
+        resource=f"{RESOURCE}/key/k-1",
     ),
 }
 

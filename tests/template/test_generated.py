@@ -27,6 +27,7 @@ def _make(project: Path, python: str, target: str) -> str:
         ("service-restart", "newest"),
         ("config-rollback", "oldest"),
         ("scale-resources", "newest"),
+        ("security-response", "oldest"),
         ("blank", "newest"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -35,7 +35,7 @@ class Response:
 
     url: str
     status: int
-    body: bytes
+    body: bytes = field(repr=False)  # it may hold a secret
 
     @property
     def ok(self) -> bool:
