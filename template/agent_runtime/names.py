@@ -14,13 +14,21 @@ MANIFEST_NAME = "bundle.json"
 
 # The artifact that tells that a plan was executed, or refused, in this attempt.
 RESULT_ARTIFACT = "action-result"
+BUNDLE_ARTIFACT = "audit-bundle"
 
 # Environments of the gate.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
 ACT_ENVIRONMENT = "agent-act"
 
+# The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
+WORKFLOW_FILE = "agent-investigate-act.yml"
+INVESTIGATE_JOB = "Investigate"
+APPROVE_JOB = "Approve "
+ACT_JOB = "Act"
+
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"
+STEP_FOLDED = "folded"
 STEP_INVESTIGATED = "investigated"
 STEP_POLICY = "policy_evaluated"
 STEP_SEALED = "plan_sealed"

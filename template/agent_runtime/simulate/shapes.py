@@ -307,12 +307,13 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
     }
 
 
-def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
-    """Return an artifact of a run."""
-    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
+def artifact(repository_name: str, name: str, run_id: str) -> Dict[str, Any]:
+    """Return an artifact of a run; its id follows from both."""
+    own = number("{}/{}".format(run_id, name))
+    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, own)
     return {
-        "id": position,
-        "node_id": "A_{}".format(position),
+        "id": own,
+        "node_id": "A_{}".format(own),
         "name": name,
         "size_in_bytes": 0,
         "url": url,
@@ -321,6 +322,90 @@ def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
         "created_at": CREATED,
         "expires_at": CREATED,
         "updated_at": CREATED,
+    }
+
+
+def workflow_run(
+    repository_name: str, run_id: int, *, run_number: int, title: str, event: str, file: str, actor: str, created: str
+) -> Dict[str, Any]:
+    """Return a run that has just begun."""
+    path = ".github/workflows/" + file
+    url = "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id)
+    source = repository(repository_name, "main", "public", "Organization", administrator=False)
+    sha = "0" * 40
+    nobody = {"name": actor, "email": actor + "@example.com"}
+    return {
+        "id": run_id,
+        "node_id": "WFR_{}".format(run_id),
+        "name": title,
+        "display_title": title,
+        "head_branch": "main",
+        "head_sha": sha,
+        "path": path,
+        "run_number": run_number,
+        "run_attempt": 1,
+        "event": event,
+        "status": "in_progress",
+        "conclusion": None,
+        "workflow_id": number(path),
+        "check_suite_id": run_id,
+        "check_suite_node_id": "CS_{}".format(run_id),
+        "url": url,
+        "html_url": "https://github.com/{}/actions/runs/{}".format(repository_name, run_id),
+        "pull_requests": [],
+        "created_at": created,
+        "updated_at": created,
+        "run_started_at": created,
+        "actor": user(actor),
+        "triggering_actor": user(actor),
+        "jobs_url": url + "/jobs",
+        "logs_url": url + "/logs",
+        "check_suite_url": "{}/repos/{}/check-suites/{}".format(API, repository_name, run_id),
+        "artifacts_url": url + "/artifacts",
+        "cancel_url": url + "/cancel",
+        "rerun_url": url + "/rerun",
+        "previous_attempt_url": None,
+        "workflow_url": "{}/repos/{}/actions/workflows/{}".format(API, repository_name, number(path)),
+        "head_commit": {
+            "id": sha,
+            "tree_id": sha,
+            "message": "",
+            "timestamp": created,
+            "author": nobody,
+            "committer": nobody,
+        },
+        "repository": source,
+        "head_repository": source,
+    }
+
+
+def job(repository_name: str, run_id: int, name: str, status: str, created: str) -> Dict[str, Any]:
+    """Return a job of a run that has not ended."""
+    own = number("{}/{}".format(run_id, name))
+    return {
+        "id": own,
+        "run_id": run_id,
+        "run_url": "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id),
+        "run_attempt": 1,
+        "node_id": "CR_{}".format(own),
+        "head_sha": "0" * 40,
+        "url": "{}/repos/{}/actions/jobs/{}".format(API, repository_name, own),
+        "html_url": "https://github.com/{}/actions/runs/{}/job/{}".format(repository_name, run_id, own),
+        "status": status,
+        "conclusion": None,
+        "created_at": created,
+        "started_at": created,
+        "completed_at": None,
+        "name": name,
+        "steps": [],
+        "check_run_url": "{}/repos/{}/check-runs/{}".format(API, repository_name, own),
+        "labels": ["ubuntu-latest"],
+        "runner_id": None,
+        "runner_name": None,
+        "runner_group_id": None,
+        "runner_group_name": None,
+        "workflow_name": "Agent Runtime - Investigate & Act",
+        "head_branch": "main",
     }
 
 
