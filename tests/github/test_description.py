@@ -137,6 +137,28 @@ def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
     assert [job["status"] for job in api.jobs(REPOSITORY, "7")] == ["completed", "in_progress"]
 
 
+def test_what_the_report_and_the_folding_of_alerts_ask_is_as_described(desk: Desk) -> None:
+    for number, event in enumerate(("repository_dispatch", "schedule", "repository_dispatch"), start=1):
+        run = desk.github.add_run(
+            str(number),
+            title="x [y]",
+            event=event,
+            actor="bob",
+            file="agent.yml",
+            created=f"2026-11-2{number}T00:00:00Z",
+        )
+        run.update(status="completed", conclusion="success")
+    desk.github.set_job("3", "Investigate", "completed", "2026-11-23T00:01:00Z", "success")
+    desk.github.set_job("3", "Approve x on y (plan 0)", "waiting", "2026-11-23T00:02:00Z")
+    desk.github.add_artifact("3", "audit-bundle", archive=b"archive")
+    api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
+    since = "2026-11-22T00:00:00Z"
+    assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since)] == [3, 2]
+    assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
+    assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
+    assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
+
+
 @pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])
 def test_refusals_are_as_described(desk: Desk, refusal: str) -> None:
     if refusal == "a foreign token":
