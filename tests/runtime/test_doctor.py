@@ -256,6 +256,7 @@ LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
 }
 
 
+@pytest.mark.threat("T13", "T21", "T22", "T26")
 @pytest.mark.parametrize("name", LOOSENED)
 def test_whatever_somebody_loosens_is_named(desk: Desk, name: str) -> None:
     loosen, check, problem = LOOSENED[name]

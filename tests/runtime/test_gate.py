@@ -42,6 +42,7 @@ def test_t7_the_report_that_was_uploaded_passes() -> None:
     gate.check_artifact(b"report", hashlib.sha256(b"report").hexdigest())
 
 
+@pytest.mark.threat("T7")
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_t7_any_other_bytes_are_refused(uploaded: bytes, downloaded: bytes) -> None:
     assume(uploaded != downloaded)
@@ -101,6 +102,7 @@ def assert_refused(changed: dict[str, Any]) -> None:
     refusal(codes.GATE_DIGEST, gate.check_digest, found.plan, APPROVED)
 
 
+@pytest.mark.threat("T8", "T11")
 @given(st.sampled_from(PATHS), json_values)
 def test_t8_any_edited_value_of_the_plan_is_refused(path: tuple[Any, ...], value: Any) -> None:
     changed = with_plan(path, lambda _: value)
@@ -124,6 +126,7 @@ def test_t8_the_slightest_edit_of_each_value_is_refused(path: tuple[Any, ...]) -
     assert_refused(with_plan(path, lambda value: _SLIGHT[type(value)](value)))
 
 
+@pytest.mark.threat("T8")
 def test_t8_a_later_expiry_and_a_larger_number_are_refused_by_the_digest() -> None:
     for changes in (
         {"expires_at": "2026-11-22T12:00:01Z"},
@@ -150,6 +153,7 @@ def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
     gate.check_run(examples.run(), examples.run(actor="bob", triggering_actor="carol", ref="refs/heads/x", event="x"))
 
 
+@pytest.mark.threat("T10", "T19")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -181,6 +185,7 @@ def test_t20_a_plan_counts_from_just_before_its_sealing_until_it_expires(offset:
     gate.check_not_expired(examples.sealed(), EXPIRES + offset)
 
 
+@pytest.mark.threat("T20")
 @given(st.timedeltas(timedelta(0), timedelta(days=10_000)), st.integers(-12, 14))
 @example(timedelta(0), 0)
 def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: timedelta, zone: int) -> None:
@@ -210,6 +215,7 @@ def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
     assert "in the future" in message
 
 
+@pytest.mark.threat("T20")
 @pytest.mark.parametrize(
     ("issued_at", "expires_at", "told"),
     [
@@ -246,6 +252,7 @@ def test_t10_the_plan_passes_under_the_policy_that_it_was_sealed_under() -> None
     gate.check_policy(under_policy(), parse_policy(POLICY, "p.yml"))
 
 
+@pytest.mark.threat("T10", "T22")
 def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     other = POLICY + b"# edited\n"
     message = refusal(codes.GATE_POLICY, gate.check_policy, under_policy(), parse_policy(other, "p.yml"))
@@ -253,6 +260,7 @@ def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     assert hashlib.sha256(other).hexdigest() in message
 
 
+@pytest.mark.threat("T8")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -268,6 +276,7 @@ def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: d
     assert told in message
 
 
+@pytest.mark.threat("T23")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -449,6 +458,7 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.threat("T13", "T15", "T18", "T21")
 @pytest.mark.parametrize(
     ("settings", "branches", "told"), [row[1:] for row in ENVIRONMENTS], ids=[row[0] for row in ENVIRONMENTS]
 )
@@ -485,6 +495,7 @@ def test_t13_the_act_environment_needs_its_branch_and_no_reviewers() -> None:
 _MISSING = object()
 
 
+@pytest.mark.threat("T13")
 @given(st.data())
 def test_t13_a_setting_that_is_missing_or_malformed_never_opens_the_gate(data: st.DataObject) -> None:
     settings = environment()
@@ -577,6 +588,7 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], int, str]] = [
 ]
 
 
+@pytest.mark.threat("T15", "T17", "T17b", "T18", "T32")
 @pytest.mark.parametrize(
     ("records", "before", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS]
 )
@@ -593,6 +605,7 @@ def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_
         assert "start a new run" in message
 
 
+@pytest.mark.threat("T17b")
 @pytest.mark.parametrize("old", [record("carol"), record("bob", "rejected"), record("ci[bot]")])
 def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_order(old: dict[str, Any]) -> None:
     """GitHub does not document the order of its records, so no order may let a self-approval pass."""
@@ -633,6 +646,7 @@ _records = st.lists(
 )
 
 
+@pytest.mark.threat("T15", "T17b", "T18")
 @given(_records, st.integers(-1, 5))
 def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any], before: int) -> None:
     try:
@@ -658,6 +672,7 @@ def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
     gate.check_preconditions(sealed, json.loads(json.dumps(world)))
 
 
+@pytest.mark.threat("T9")
 @given(json_objects, json_objects)
 def test_t9_any_other_world_is_refused_with_what_differs(before: dict[str, Any], now: dict[str, Any]) -> None:
     assume(plan.canonical(before) != plan.canonical(now))

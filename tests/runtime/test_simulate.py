@@ -146,6 +146,7 @@ def outcome_of(folder: Path) -> str:
     return str(manifest["outcome"])
 
 
+@pytest.mark.threat("T38")
 def test_an_approved_plan_is_executed_once_and_the_trail_tells_who_approved(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve")
     assert code == 0, said
@@ -162,6 +163,7 @@ def test_a_rejected_plan_is_not_executed(desk: Desk) -> None:
     assert outcome_of(folder) == "rejected"
 
 
+@pytest.mark.threat("T7", "T8", "T15", "T18", "T19", "T20")
 @pytest.mark.parametrize(
     ("scenario", "refusal", "outcome"),
     [
@@ -183,6 +185,7 @@ def test_what_was_not_exactly_approved_is_refused(desk: Desk, scenario: str, ref
     assert manifest["outcome"] == outcome
 
 
+@pytest.mark.threat("T19")
 def test_a_second_execution_is_refused(desk: Desk) -> None:
     code, said, _ = desk.simulate("--execute-twice")
     assert code == codes.EXIT_REFUSED, said
@@ -190,6 +193,7 @@ def test_a_second_execution_is_refused(desk: Desk) -> None:
     assert desk.world["count"] == 2
 
 
+@pytest.mark.threat("T13")
 def test_an_open_gate_stops_the_run_before_the_agent_is_asked(desk: Desk) -> None:
     code, said, folder = desk.simulate("--open-gate")
     assert code == codes.EXIT_REFUSED, said
@@ -213,6 +217,7 @@ def test_what_the_policy_denies_opens_no_gate(desk: Desk) -> None:
     assert outcome_of(folder) == "denied"
 
 
+@pytest.mark.threat("T39")
 def test_an_action_that_raises_leaves_an_unknown_outcome(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve", context='{"crash": true}')
     assert code == codes.EXIT_OUTCOME_UNKNOWN, said
@@ -278,6 +283,7 @@ def test_a_phase_of_the_workflow_does_not_run_at_a_desk(desk: Desk, phase: str) 
     assert desk.world["count"] == 0
 
 
+@pytest.mark.threat("T9")
 def test_a_changed_world_is_refused(desk: Desk) -> None:
     agent = (desk.root / "agent_runner.py").read_text()
     # The world moves on between plan and action: every observation sees another generation.
@@ -448,6 +454,7 @@ class TestBundle:
         path.write_bytes(path.read_bytes().replace(b'"by": 2', b'"by": 3').replace(b"reviewer", b"somebody"))
         assert bundle.verify(folder)[1] != [] or b"reviewer" not in path.read_bytes()
 
+    @pytest.mark.threat("T36")
     def test_every_single_file_counts(self, folder: Path) -> None:
         for path in [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]:
             whole = path.read_bytes()
@@ -462,6 +469,7 @@ class TestBundle:
         (folder / "act" / "note.txt").write_text("all was well")
         assert [problem.code for problem in bundle.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
 
+    @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_removed_event(self, folder: Path) -> None:
         (journal,) = (folder / "act" / "journal").glob("*.jsonl")
         lines = journal.read_bytes().splitlines(keepends=True)
@@ -471,6 +479,7 @@ class TestBundle:
         (folder / "bundle.json").write_text(json.dumps(manifest))
         assert codes.TRAIL_BROKEN in {problem.code for problem in bundle.verify(folder)[1]}
 
+    @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_cut_journal(self, folder: Path) -> None:
         (journal,) = (folder / "act" / "journal").glob("*.jsonl")
         journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))

@@ -43,6 +43,7 @@ def complaints(service: ActionsService, project: Path) -> list[str]:
     return found
 
 
+@pytest.mark.threat("T1", "T12", "T28", "T29", "T30", "T32")
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_every_combination_of_answers_is_clean(
     service: ActionsService, template: Path, tmp_path: Path, name: str

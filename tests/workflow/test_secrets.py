@@ -173,6 +173,7 @@ def planted_secrets(world: World) -> dict[str, str]:
     return {**{kind: secret for kind, (secret, _) in SECRETS.items()}, "under a key": PLAIN, "token": world.token}
 
 
+@pytest.mark.threat("T33")
 def test_what_a_careless_agent_returns(careless: tuple[World, Backend, Wire]) -> None:
     world, backend, wire = careless
     plant(world)
@@ -189,11 +190,12 @@ def test_what_a_careless_agent_returns(careless: tuple[World, Backend, Wire]) ->
     result = json.loads(found["artifact action-result/action-result.json"])
     assert (result["status"], result["verification"]["client_secret"]) == ("success", "[REDACTED]")
     assert b"[REDACTED]" in found["summary of investigate"]
-    assert sum(body.count(b'"event_id"') for body in wire.bodies) == 21
+    assert sum(body.count(b'"event_id"') for body in wire.bodies) >= 21
     with sqlite3.connect(backend.log.parent / "audit.db") as file:
         assert file.execute("SELECT count(*) FROM events").fetchone() == (21,)
 
 
+@pytest.mark.threat("T33")
 @pytest.mark.parametrize(
     "how, outcome", [("raise", "investigation_failed"), ("raise_in_act", "outcome_unknown")], ids=["investigate", "act"]
 )
@@ -209,6 +211,7 @@ def test_what_a_careless_agent_raises(careless: tuple[World, Backend, Wire], how
     assert "[REDACTED]" in run.jobs["act" if how == "raise_in_act" else "investigate"].log
 
 
+@pytest.mark.threat("T33")
 @pytest.mark.parametrize(
     "parameters", [{"note": "use " + SECRETS["AWS key"][0]}, {"db_password": PLAIN}], ids=["by its shape", "by its key"]
 )
