@@ -62,6 +62,7 @@ WRITTEN: dict[str, Any] = {
 }
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize("way", WRITTEN)
 @pytest.mark.parametrize("path", PROTECTED)
 def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -> None:
@@ -70,6 +71,7 @@ def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -
     assert decision({"path": WRITTEN[way](path)}) == policy.DENIED, WRITTEN[way](path)
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize(
     "path", ["", ".", "./", "/", "..", "../..", "a/..", "*", "**", "**/*.yml", "{.github,docs}/x", "[.]github/x"]
 )
@@ -106,6 +108,7 @@ def test_other_paths_are_as_the_policy_says(path: str) -> None:
 SECRET = ".github/workflows/x.yml"
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize(
     "parameters",
     [
