@@ -128,6 +128,7 @@ WIDENED = {
 }
 
 
+@pytest.mark.threat("T23")
 @pytest.mark.parametrize("case", WIDENED)
 def test_t23_no_widening_of_what_runs_without_asking_passes(case: str) -> None:
     codes_found, (old, new) = WIDENED[case]

@@ -317,6 +317,7 @@ def reviewed(**changes: Any) -> Plan:
     return automatic(**{"policy": stamp, **changes})
 
 
+@pytest.mark.threat("T23")
 def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
     rules = parse_policy(AUTO_POLICY, "p.yml")
     gate.check_policy(automatic(), rules, automatic=True)
@@ -327,6 +328,7 @@ def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
     assert "this job executes review only" in message
 
 
+@pytest.mark.threat("T23", "T22")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -191,6 +191,7 @@ def test_t23_what_the_policy_names_is_done_without_asking() -> None:
     assert verdict.reasons[-1] == "no human is asked about restart on payments-api"
 
 
+@pytest.mark.threat("T23")
 @pytest.mark.parametrize(
     ("changes", "decision", "reason"),
     [
@@ -224,6 +225,7 @@ def test_t23_more_risk_than_a_reserved_rule_allows_is_no_way_around_asking() -> 
         assert decide_auto(parameters=forced, risk_level=risk).decision == policy.REVIEW
 
 
+@pytest.mark.threat("T23")
 def test_t23_nothing_is_done_without_asking_unless_the_policy_says_so() -> None:
     data = AUTO[: AUTO.index(b"auto_approve")]
     assert decide_auto(data).decision == policy.REVIEW

@@ -88,6 +88,7 @@ def test_the_time_that_is_named_is_the_first_at_which_there_is_room(hours: list[
     assert full(told - timedelta(seconds=2))
 
 
+@pytest.mark.threat("T25")
 def test_the_gate_refuses_with_the_time() -> None:
     plan = dataclasses.replace(examples.sealed(), action="restart_service", resource="checkout")
     gate.check_rate_limits(plan, RULES, [ago(1)], NOW)
@@ -220,6 +221,7 @@ def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted
     assert "for 1 days, and a limit looks back 1.0 days" in refused.value.message
 
 
+@pytest.mark.threat("T25")
 def test_a_github_that_does_not_answer_refuses() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         acted(github, "1")

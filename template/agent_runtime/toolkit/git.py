@@ -117,7 +117,7 @@ class Clone:
         Along the branch itself: a merge counts as one change.
 
         Raises:
-            ToolError: the path is none (TOOL09), or git fails (TOOL07).
+            ToolError: the path is none (TOOL10), or git fails (TOOL08).
         """
         form = "--format=%H%x1f%P%x1f%ct%x1f%an%x1f%s"
         options = ["--first-parent", "--no-show-signature", "-z", "-n", str(limit), form]
@@ -128,7 +128,7 @@ class Clone:
         """Return the content of a file at a commit, or None where there is none.
 
         Raises:
-            ToolError: it is no file, or larger than 1 MiB (TOOL07).
+            ToolError: it is no file, or larger than 1 MiB (TOOL08).
         """
         entry = self._entry(commit, path)
         if entry is None:
@@ -161,7 +161,7 @@ class Clone:
         Nothing outside the clone changes; `push()` does that.
 
         Raises:
-            ToolError: later commits changed the same lines (TOOL08, with the files), or git fails (TOOL07).
+            ToolError: later commits changed the same lines (TOOL09, with the files), or git fails (TOOL08).
         """
         mainline = ["--mainline", "1"] if len(commit.parents) > 1 else []
         self._git.run("checkout", "--quiet", "--force", "--detach", self.head)
@@ -184,7 +184,7 @@ class Clone:
         Nothing outside the clone changes; `push()` does that.
 
         Raises:
-            ToolError: there is no such file on the branch (TOOL07).
+            ToolError: there is no such file on the branch (TOOL08).
         """
         entry = self._entry(self.head, path)
         if entry is None:
@@ -200,7 +200,7 @@ class Clone:
 
         Raises:
             OutcomeUnknown: the push or its answer was lost, and the server can't be asked what became of it.
-            ToolError: the server did not take it; nothing was changed (TOOL07).
+            ToolError: the server did not take it; nothing was changed (TOOL08).
         """
         target = "{}:refs/heads/{}".format(_sha(commit), _branch(branch))
         try:
@@ -249,7 +249,7 @@ def clone(
         timeout_seconds: for each call of git.
 
     Raises:
-        ToolError: the address or branch is none (TOOL09), or it can't be cloned (TOOL07).
+        ToolError: the address or branch is none (TOOL10), or it can't be cloned (TOOL08).
     """
     import tempfile  # noqa: PLC0415  imported when used
 
@@ -324,7 +324,7 @@ class _Git:
         """What git prints.
 
         Raises:
-            ToolError: it is not there, fails, or does not end in time (TOOL07).
+            ToolError: it is not there, fails, or does not end in time (TOOL08).
         """
         import subprocess  # noqa: PLC0415  imported when used
 

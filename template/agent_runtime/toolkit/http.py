@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from agent_runtime.toolkit.errors import NO_ANSWER, OUTCOME_UNKNOWN, TOKEN_INVALID, OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import (
+    NO_ANSWER,
+    OUTCOME_UNKNOWN,
+    TOKEN_INVALID,
+    TOKEN_REFUSED,
+    OutcomeUnknown,
+    ToolError,
+)
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
@@ -182,6 +189,11 @@ def send_once(
         raise _unknown(method, url, "no answer within {:g} s".format(timeout_seconds)) from None
     if response.status >= 500:
         raise _unknown(method, url, "HTTP {}".format(response.status))
+    if response.status in (401, 403):
+        sent = "with the token of AGENT_ACT_TOKEN" if token else "without a token: AGENT_ACT_TOKEN is empty"
+        raise ToolError(
+            TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, sent)
+        )
     if not response.ok:
         raise _no_answer(method, url, "refused with HTTP {}".format(response.status))
     return response

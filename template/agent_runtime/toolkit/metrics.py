@@ -338,7 +338,7 @@ def read_log(url: str, since: float) -> LogLines:
     it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is not counted.
 
     Raises:
-        ToolError: no answer, or a line that has not this form (TOOL11).
+        ToolError: no answer, or a line that has not this form (TOOL12).
     """
     response = http.get(url, params={"since": _shown_time(since)})
     if not response.ok:

@@ -178,7 +178,7 @@ def read_number(content: bytes, key: str, source: str) -> int:
     """Return the whole number at `key` in a YAML file.
 
     Raises:
-        ToolError: there is none (TOOL10).
+        ToolError: there is none (TOOL11).
     """
     return int(_find(_decode(content, source), key, source).value)
 
@@ -187,7 +187,7 @@ def replace_number(content: bytes, key: str, number: int, source: str) -> bytes:
     """Return the YAML file with another whole number at `key`; every other character stays as it is.
 
     Raises:
-        ToolError: there is no number (TOOL10).
+        ToolError: there is no number (TOOL11).
     """
     text = _decode(content, source)
     node = _find(text, key, source)

@@ -275,7 +275,7 @@ def mapping_of(data: bytes, source: str) -> Dict[str, Any]:
     """Read a YAML or JSON file that holds a mapping of names to values.
 
     Raises:
-        ToolError: it holds something else (TOOL10).
+        ToolError: it holds something else (TOOL11).
     """
     try:
         found = _yaml(data, source)
