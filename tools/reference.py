@@ -245,7 +245,12 @@ POLICY_KEYS = {
     "type": "the action's type; `*` and `?` are wildcards",
     "resources": "list of patterns, one of which the resource must match; all resources without it",
     "conditions": "list of conditions, all of which must hold",
-    "max_risk": "highest risk that the rule allows; `high` without it",
+    "max_risk": "highest risk that the rule is about; `high` without it; in `auto_approve` `low`, and `medium` at most",
+    "auto_approve": "rules for what nobody is asked about, where `auto_approval` is answered `yes`; off without it",
+    "rate_limits": "list of limits; all that are about an action must leave room for it",
+    "requires_approval": "whether a human must be asked; `true` without it, and `auto_approve` needs `false`",
+    "max": "how many actions, 1 to 1000",
+    "per": "within which time, such as `30m`, `24h` or `7d`; 30 days at most",
     "description": "words for people",
     "reason": "words for people: why it is denied",
     "parameter": "name of one of the action's parameters",
@@ -263,6 +268,9 @@ OPERATORS = {
     "at_least": "the same number or a larger one",
     "less_than": "a smaller number",
     "at_most": "the same number or a smaller one",
+    "max_items": "a list of at most so many elements",
+    "each_in": "a list of which each element is one of a list",
+    "each_matches": "a list of which a regular expression matches each element",
 }
 
 
@@ -281,6 +289,8 @@ def policy() -> str:
         ("The policy", reader._POLICY_KEYS),
         ("A rule that allows", reader._ALLOWED_KEYS),
         ("A rule that denies", reader._DENIED_KEYS),
+        ("A rule that asks nobody", reader._AUTO_KEYS),
+        ("A limit", reader._LIMIT_KEYS),
         ("A condition", reader._CONDITION_KEYS),
     ):
         parts.append(f"## {title}\n")

@@ -62,6 +62,7 @@ WRITTEN: dict[str, Any] = {
 }
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize("way", WRITTEN)
 @pytest.mark.parametrize("path", PROTECTED)
 def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -> None:
@@ -70,6 +71,7 @@ def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -
     assert decision({"path": WRITTEN[way](path)}) == policy.DENIED, WRITTEN[way](path)
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize(
     "path", ["", ".", "./", "/", "..", "../..", "a/..", "*", "**", "**/*.yml", "{.github,docs}/x", "[.]github/x"]
 )
@@ -77,6 +79,7 @@ def test_t22_what_holds_the_protected_paths_is_denied(path: str) -> None:
     assert decision({"path": path}) == policy.DENIED
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize("path", ["GITHUB~1/workflows/x.yml", "agent_~2.py"])
 def test_t22_short_names_are_denied(path: str) -> None:
     assert decision({"path": path}) == policy.DENIED
@@ -106,6 +109,7 @@ def test_other_paths_are_as_the_policy_says(path: str) -> None:
 SECRET = ".github/workflows/x.yml"
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -145,6 +149,7 @@ def test_what_names_no_path_is_left_alone(parameters: dict[str, Any]) -> None:
     assert decision(parameters) == policy.AUTO
 
 
+@pytest.mark.threat("T22")
 @given(hostile_text, st.sampled_from(["path", "files", "x"]), json_objects)
 def test_t22_no_text_crashes_it(text: str, name: str, others: dict[str, Any]) -> None:
     found = protected_paths.problem({name: text, "change": others})

@@ -88,6 +88,7 @@ def test_the_time_that_is_named_is_the_first_at_which_there_is_room(hours: list[
     assert full(told - timedelta(seconds=2))
 
 
+@pytest.mark.threat("T25")
 def test_the_gate_refuses_with_the_time() -> None:
     plan = dataclasses.replace(examples.sealed(), action="restart_service", resource="checkout")
     gate.check_rate_limits(plan, RULES, [ago(1)], NOW)
@@ -127,6 +128,7 @@ def told(found: list[Happened]) -> list[tuple[str | None, str | None]]:
     return sorted((each.action, each.resource) for each in found)
 
 
+@pytest.mark.threat("T25")
 def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         acted(github, "1")

@@ -368,6 +368,7 @@ class TestWithoutAsking:
         assert refusal in said
         assert desk.world["count"] == count
 
+    @pytest.mark.threat("T23")
     def test_t23_a_plan_that_needs_an_approval_never_runs_there(self, desk: Desk) -> None:
         code, said, folder = desk.simulate("--without-asking")
         assert code == codes.EXIT_REFUSED, said
