@@ -236,6 +236,16 @@ def _values(action: argparse.Action) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------------------------------- policy
 
+# The reader's groups of keys, in the order of the page.
+POLICY_GROUPS = {
+    "_POLICY_KEYS": "The policy",
+    "_ALLOWED_KEYS": "A rule that allows",
+    "_DENIED_KEYS": "A rule that denies",
+    "_AUTO_KEYS": "A rule of auto_approve",
+    "_LIMIT_KEYS": "A rate limit",
+    "_CONDITION_KEYS": "A condition",
+}
+
 # What each key is for; a key that the reader knows and this table does not stops the tool.
 POLICY_KEYS = {
     "name": "of the policy; shown, not compared",
@@ -245,12 +255,12 @@ POLICY_KEYS = {
     "type": "the action's type; `*` and `?` are wildcards",
     "resources": "list of patterns, one of which the resource must match; all resources without it",
     "conditions": "list of conditions, all of which must hold",
-    "max_risk": "highest risk that the rule is about; `high` without it; in `auto_approve` `low`, and `medium` at most",
-    "auto_approve": "rules for what nobody is asked about, where `auto_approval` is answered `yes`; off without it",
-    "rate_limits": "list of limits; all that are about an action must leave room for it",
-    "requires_approval": "whether a human must be asked; `true` without it, and `auto_approve` needs `false`",
-    "max": "how many actions, 1 to 1000",
-    "per": "within which time, such as `30m`, `24h` or `7d`; 30 days at most",
+    "auto_approve": "list of rules for what may happen without asking, where the answer `auto_approval` is yes",
+    "rate_limits": "list of limits that hold over all runs of the repository, counted from GitHub's own records",
+    "max_risk": "highest risk that the rule is about; without it `high`, in `auto_approve` `low` and at most `medium`",
+    "requires_approval": "`true` (the default): a human is asked, whatever `auto_approve` says",
+    "max": "how many actions",
+    "per": "in which time: a whole number and `m`, `h` or `d`, at most 30 days",
     "description": "words for people",
     "reason": "words for people: why it is denied",
     "parameter": "name of one of the action's parameters",
@@ -268,9 +278,9 @@ OPERATORS = {
     "at_least": "the same number or a larger one",
     "less_than": "a smaller number",
     "at_most": "the same number or a smaller one",
-    "max_items": "a list of at most so many elements",
-    "each_in": "a list of which each element is one of a list",
-    "each_matches": "a list of which a regular expression matches each element",
+    "max_items": "a list of at most so many",
+    "each_in": "a list, each item of which is one of these",
+    "each_matches": "a list, each item of which a regular expression matches",
 }
 
 
@@ -285,15 +295,9 @@ def policy() -> str:
         "value that YAML readers understand differently. How rules decide is told in the\n"
         "[specification](../../template/specs/github-actions-agent-runtime.md#policy).\n",
     ]
-    for title, keys in (
-        ("The policy", reader._POLICY_KEYS),
-        ("A rule that allows", reader._ALLOWED_KEYS),
-        ("A rule that denies", reader._DENIED_KEYS),
-        ("A rule that asks nobody", reader._AUTO_KEYS),
-        ("A limit", reader._LIMIT_KEYS),
-        ("A condition", reader._CONDITION_KEYS),
-    ):
-        parts.append(f"## {title}\n")
+    groups = {name: keys for name, keys in vars(reader).items() if name.endswith("_KEYS")}
+    for name, keys in sorted(groups.items(), key=lambda group: list(POLICY_GROUPS).index(_known_group(group[0]))):
+        parts.append(f"## {POLICY_GROUPS[name]}\n")
         parts.append(table(("key", "means"), [(f"`{key}`", _described(POLICY_KEYS, key)) for key in keys]) + "\n")
     parts.append("## Operators\n")
     parts.append(
@@ -305,6 +309,11 @@ def policy() -> str:
     parts.append("## Risks\n")
     parts.append(f"From the smallest: {', '.join(risks)}.\n")
     return "\n".join(parts)
+
+
+def _known_group(name: str) -> str:
+    _described(POLICY_GROUPS, name)
+    return name
 
 
 def _described(known: dict[str, str], key: str) -> str:

@@ -44,6 +44,7 @@ class RunOutcome(_Word):
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     NOTHING_TO_DO = "nothing_to_do"
+    DUPLICATE = "duplicate"
     DENIED = "denied"
     INVESTIGATION_FAILED = "investigation_failed"
     APPROVAL_FAILED = "approval_failed"

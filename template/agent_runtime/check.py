@@ -27,6 +27,7 @@ from agent_runtime.policy import parse_policy
 
 ANSWERS_FILE = ".copier-answers.yml"
 MANIFEST = "agent_runtime/manifest.json"
+AGENT = "agent_runner.py"
 
 _UPDATE = "copier update --data name=answer"
 _RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
@@ -73,6 +74,8 @@ def check(root: Path) -> List[Problem]:
     manifest = _manifest(root, problems)
     known = _answers(root, problems)
     problems += _configuration(root, known)
+    if not (root / AGENT).is_file():
+        problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
     problems += _contract(root)
     files = _files(root, manifest)
     for name in files:

@@ -31,6 +31,7 @@ at a desk:
   check         check that this repository is whole
   setup         create both environments of the gate on GitHub, or mend them
   doctor        say what is open on GitHub and here before the agent may act
+  report        say what the agent and its reviewers did in the last days, and what a human must look at
 
 exit codes: 0 fine, 2 bad input, 3 refused by the gate, 4 the action failed,
             5 nobody knows the outcome, 6 the trail is incomplete, 1 anything else
@@ -85,12 +86,34 @@ def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) 
     except codes.AgentError as problem:
         _complain(problem)
         return problem.exit_code
+    except ModuleNotFoundError as problem:
+        missing = _missing(problem)
+        if missing is None:
+            raise
+        _complain(missing)
+        return missing.exit_code
     except OSError as problem:
         _complain(codes.TrailIncomplete(codes.TRAIL_UNWRITABLE, str(problem)))
         return codes.EXIT_TRAIL_INCOMPLETE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+# Packages of requirements.in; what they import in turn comes with them.
+_PACKAGES = ("prometheus_client", "pydantic", "requests", "rfc8785", "yaml")
+
+
+def _missing(problem: ModuleNotFoundError) -> Optional[codes.AgentError]:
+    """Say in words which part of the installation is not there; None where it is the team's own business."""
+    name = (problem.name or "").partition(".")[0]
+    if name == "aimgentix":
+        return codes.BadInput(codes.SDK_MISSING, "sdk/aimgentix can't be imported")
+    if name == "agent_runtime":
+        return codes.BadInput(codes.RUNTIME_MISSING, "{} can't be imported".format(problem.name))
+    if name in _PACKAGES:
+        return codes.BadInput(codes.PACKAGE_MISSING, "{} can't be imported".format(name))
+    return None
 
 
 def _complain(problem: codes.AgentError) -> None:
@@ -215,6 +238,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
 
+    _add_repository_commands(add)
+    return parser
+
+
+def _add_repository_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
+    """Add what is about the repository on GitHub instead of one run."""
+
     def add_repository(added: argparse.ArgumentParser) -> None:
         added.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
 
@@ -245,8 +275,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "nothing. Reads the token from GH_TOKEN; exit code 3 when something is open.",
     )
     add_repository(doctor)
+    report = add(
+        "report",
+        _report,
+        "Reads the runs of the last days from GitHub and prints a page: outcomes, response times, refusals, anomalies. "
+        "Reads the token from GITHUB_TOKEN or GH_TOKEN; exit code 1 when something needs a human's look.",
+    )
+    report.add_argument("--days", type=_days, default=7, metavar="N", help="how many days to look back (%(default)s)")
+
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
-    return parser
 
 
 def _add_policy_questions(policy: argparse.ArgumentParser) -> None:
@@ -274,6 +311,12 @@ def _minutes(text: str) -> int:
     return int(text)
 
 
+def _days(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 90:
+        raise argparse.ArgumentTypeError("not a number of days from 1 to 90: {!r}".format(text))
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -286,15 +329,28 @@ def _seconds(text: str) -> float:
 
 def _investigate(call: _Call) -> int:
     from agent_runtime import inputs, report  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.github import context  # noqa: PLC0415
     from agent_runtime.phases import investigate  # noqa: PLC0415
 
-    desk = call.desk("investigate", call.options.trace_id)
+    with investigate.refusing(call.environ):
+        if call.environ.get("GITHUB_EVENT_NAME") == context.DISPATCH_EVENT:
+            details = inputs.alert(context.client_payload(call.environ))
+            resource, trigger = details["resource"], "alert"
+            trace_id = details.get("trace_id") or details.get("fingerprint")
+            folds = trace_id is not None
+        else:
+            details = inputs.context(call.options.context or call.environ.get("ACTION_CONTEXT"))
+            resource = inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE"))
+            trigger = inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE"))
+            trace_id, folds = call.options.trace_id, False  # a person or a schedule that asks is answered
+        desk = call.desk("investigate", trace_id)
     outcome = investigate.run_phase(
         call.agent_class(),
         desk,
-        resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
-        context_text=call.options.context or call.environ.get("ACTION_CONTEXT"),
-        trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        resource=resource,
+        context=details,
+        trigger=trigger,
+        folds=folds,
         sealed_minutes_ago=call.options.sealed_minutes_ago,
     )
     if not desk.in_workflow:
@@ -342,7 +398,10 @@ def _act(call: _Call) -> int:
     status = outcome.result.status
     print("{}: {} {}".format(outcome.result.resource, outcome.result.action, str(status).replace("_", " ")))
     if status is ActionStatus.FAILED:
-        raise _AgentProblem(codes.ACTION_FAILED, "act() reported a failure", codes.EXIT_ACTION_FAILED)
+        why = str(outcome.result.details.get("error") or "")
+        raise _AgentProblem(
+            codes.ACTION_FAILED, "act() reported a failure" + (": " + why if why else ""), codes.EXIT_ACTION_FAILED
+        )
     if status is ActionStatus.UNKNOWN:
         raise _AgentProblem(codes.OUTCOME_UNKNOWN, "act() did not come to an end", codes.EXIT_OUTCOME_UNKNOWN)
     return codes.EXIT_OK
@@ -373,7 +432,11 @@ def _record(call: _Call) -> int:
 def _deliver(call: _Call) -> int:
     from agent_runtime.phases import deliver  # noqa: PLC0415
 
-    print(deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout).line())
+    delivery = deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout)
+    print(delivery.line())
+    if delivery.problem:
+        # Told, and no failure: a backend that is slow or gone must not stop a run.
+        _complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem))
     return codes.EXIT_OK
 
 
@@ -495,3 +558,21 @@ def _doctor(call: _Call) -> int:
     from agent_runtime import doctor  # noqa: PLC0415
 
     return doctor.run(call.script.parent, call.options.repo, call.environ, as_json=call.options.json, out=sys.stdout)
+
+
+def _report(call: _Call) -> int:
+    from agent_runtime import activity, config, report  # noqa: PLC0415
+    from agent_runtime.github import outputs, transport  # noqa: PLC0415
+    from agent_runtime.github.api import GitHubApi  # noqa: PLC0415
+    from agent_runtime.phases import activity as reading  # noqa: PLC0415
+    from agent_runtime.phases.desk import now  # noqa: PLC0415
+    from agent_runtime.settings import desk  # noqa: PLC0415
+
+    settings = config.load(call.script.parent)
+    api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
+    with desk.asking():
+        summary = reading.read(api, settings, days=call.options.days, now=now())
+    markdown = activity.render(summary)
+    outputs.write_summary(call.environ, markdown)
+    print(report.as_terminal(markdown))
+    return codes.EXIT_INTERNAL if summary.concerns else codes.EXIT_OK

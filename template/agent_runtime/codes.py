@@ -136,6 +136,34 @@ RESULT_INVALID = register(
     "investigate() or act() returned something that can't be used",
     "Return an InvestigationResult or an ActionResult; see specs/github-actions-agent-runtime.md",
 )
+ALERT_INVALID = register(
+    "INP010",
+    "the alert's payload is not as agreed",
+    "Mend the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
+    "docs/SETUP_GUIDE.md, section Alerts, has an example",
+)
+
+# Start: what a phase needs before it can begin.
+AGENT_MISSING = register(
+    "RUN001",
+    "agent_runner.py is not in the root of this repository",
+    "Restore it from the history (git log -- agent_runner.py); its name and its place are fixed",
+)
+RUNTIME_MISSING = register(
+    "RUN002",
+    "agent_runtime is not in the root of this repository",
+    "Restore the folder from the history (git log -- agent_runtime); make check says what else is missing",
+)
+SDK_MISSING = register(
+    "RUN003",
+    "the SDK is not in the folder sdk of this repository",
+    "Restore the folder from the history (git log -- sdk); make check says what else is missing",
+)
+PACKAGE_MISSING = register(
+    "RUN004",
+    "a package of requirements.lock is not installed",
+    "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
+)
 
 # Report: what the act and record jobs read from the investigate job.
 REPORT_MISSING = register("RPT001", "the report is missing", "Look at the investigate job of this run")
@@ -272,6 +300,12 @@ TRAIL_UNWRITABLE = register(
     "TRAIL05",
     "what the phase leaves behind can't be written",
     "Make room or mend the permissions on the runner's disk; look at the resource if the phase was act",
+)
+TRAIL_UNDELIVERED = register(
+    "TRAIL06",
+    "the audit backend has no whole copy of the trail",
+    "The bundle of the run is the trail, and nothing of it is lost. Mend AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
+    "docs/TROUBLESHOOTING.md says, then deliver it again: python agent_runner.py deliver audit-bundle",
 )
 
 # Agent: what the team's own code did.

@@ -30,6 +30,7 @@ from agent_runtime.workflow_file import (
     Unreadable,
     action,
     condition,
+    is_agent_file,
     local_actions,
     read,
 )
@@ -594,7 +595,7 @@ def lint_paths(paths: Iterable[Path]) -> List[Violation]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml"))
             queue += files
-            if not any(file.name.startswith("agent-") for file in files):
+            if not any(is_agent_file(file.name) for file in files):
                 violations.append(Violation("CON02", str(path), 1, "no agent-*.yml is in this folder"))
         else:
             queue.append(path)

@@ -25,14 +25,21 @@ ACTION_ARTIFACTS = (RECEIPT_ARTIFACT, AUTO_CLAIM_ARTIFACT, RESULT_ARTIFACT)
 AUTO_JOB = "act-auto"
 ACT_JOB_NAME = "Act"
 AUTO_JOB_NAME = "Act without asking"
+BUNDLE_ARTIFACT = "audit-bundle"
 
 # Environments of the gate.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
 ACT_ENVIRONMENT = "agent-act"
 AUTO_ENVIRONMENT = "agent-auto"
 
+# The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
+WORKFLOW_FILE = "agent-investigate-act.yml"
+INVESTIGATE_JOB = "Investigate"
+APPROVE_JOB = "Approve "
+
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"
+STEP_FOLDED = "folded"
 STEP_INVESTIGATED = "investigated"
 STEP_POLICY = "policy_evaluated"
 STEP_SEALED = "plan_sealed"

@@ -15,6 +15,7 @@ Pure, and the same input gives the same page.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names, plan
@@ -26,9 +27,12 @@ from agent_runtime.results import ActionStatus, Finding
 # GitHub drops a step's summary above this size.
 MAX_PAGE_BYTES = 1024 * 1024
 
-__all__ = ["MAX_PAGE_BYTES", "as_terminal", "render_record", "render_result", "render_summary"]
+__all__ = ["MAX_PAGE_BYTES", "as_terminal", "render_record", "render_refusal", "render_result", "render_summary"]
 
 _WIDE_LINE = 100
+# What may stand inside a link: nothing that Markdown reads as more than an address.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/?")
+_PLAIN_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _FACTS = ("What", "Value")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
@@ -40,12 +44,19 @@ _AGENT_WROTE = (
 _Rows = List[Tuple[str, str]]
 
 
-def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional[str] = None) -> str:
+def render_summary(
+    report: Report,
+    *,
+    digest: Optional[str],
+    gate_note: Optional[str] = None,
+    server_url: str = "https://github.com",
+) -> str:
     """Return the page for the end of an investigation, in GitHub's Markdown.
 
     Arguments:
         digest: digest of the report's plan, None when it has none.
         gate_note: what else the reader must know about the gate, one sentence.
+        server_url: where GitHub's pages are, as GITHUB_SERVER_URL gives it.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -59,7 +70,23 @@ def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional
         return _whole(draw(report, report.plan, digest, note))
     if digest is not None:
         raise ValueError("a digest without a plan")
+    if report.duplicate_of is not None:
+        return _whole(_duplicate_page(report, report.duplicate_of, server_url))
     return _whole(_closed_page(report, note))
+
+
+def render_refusal(problem: codes.AgentError) -> str:
+    """Return the page for a run whose trigger can't be used: what is wrong, where, and what to do."""
+    meaning = codes.describe(problem.code)
+    return _whole(
+        [
+            "# Refused: nothing was investigated",
+            "What started this run can't be used. Nothing was changed, no gate opens and nobody is asked.",
+            "**{}: {}**".format(problem.code, meaning.title),
+            markdown_inline(problem.message),
+            "What to do: {}.".format(meaning.mend.rstrip(".")),
+        ]
+    )
 
 
 def _whole(blocks: Sequence[str]) -> str:
@@ -322,6 +349,18 @@ def _closed_page(report: Report, note: str) -> List[str]:
     ]
 
 
+def _duplicate_page(report: Report, run_id: str, server_url: str) -> List[str]:
+    run = "run " + run_id
+    if _PLAIN_URL.fullmatch(server_url) and _PLAIN_REPOSITORY.fullmatch(report.run.repository):
+        run = "[{}]({}/{}/actions/runs/{})".format(run, server_url.rstrip("/"), report.run.repository, run_id)
+    return [
+        "# Nothing to do on {}: {} asks already".format(markdown_inline(report.resource), "run " + run_id),
+        "The {} is about the same resource and the same alert, and its decision is still open. Decide there. This run "
+        "did not investigate; nothing was changed and nobody is asked a second time.".format(run),
+        table(_FACTS, _closed_facts(report)),
+    ]
+
+
 def _closed_facts(report: Report) -> _Rows:
     return [
         ("Resource", markdown_table_cell(report.resource)),
@@ -432,6 +471,7 @@ _OUTCOMES: Dict[str, str] = {
     "rejected": "A reviewer rejected the plan. Nothing was executed.",
     "cancelled": "The run was cancelled. Nothing was executed.",
     "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
+    "duplicate": "An earlier run already waits for a decision about the same alert. Nobody was asked a second time.",
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",

@@ -50,9 +50,11 @@ OPERATIONS = {
     _REPOSITORY + "/actions/secrets": ("get",),
     _REPOSITORY + "/actions/variables": ("get",),
     _REPOSITORY + "/actions/workflows/{workflow_id}": ("get",),
+    _REPOSITORY + "/actions/workflows/{workflow_id}/runs": ("get",),
     _REPOSITORY + "/branches/{branch}/protection": ("get",),
     _REPOSITORY + "/codeowners/errors": ("get",),
     _REPOSITORY + "/collaborators/{username}/permission": ("get",),
+    _REPOSITORY + "/dispatches": ("post",),
     _REPOSITORY + "/rules/branches/{branch}": ("get",),
     _REPOSITORY + "/rulesets/{ruleset_id}": ("get",),
     "/orgs/{org}": ("get",),
@@ -112,6 +114,14 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
     body = paths[_ENVIRONMENT]["put"]["requestBody"]["content"]["application/json"]["schema"]
     # GitHub takes and tells the administrators' bypass, and does not document it.
     body["properties"] = {**body["properties"], "can_admins_bypass": {"type": "boolean"}}
+    runs = paths[_REPOSITORY + "/actions/workflows/{workflow_id}/runs"]["get"]
+    # GitHub takes a range here, as the words of its description say, and calls its format that of one moment.
+    runs["parameters"] = [
+        {"name": "created", "in": "query", "schema": {"type": "string"}}
+        if each.get("$ref") == "#/components/parameters/created"
+        else each
+        for each in runs["parameters"]
+    ]
     small = {key: description[key] for key in ("openapi", "info")}
     small |= {"servers": [{"url": "http://127.0.0.1"}], "paths": paths, "components": {}}
     wanted = list(_references(paths))

@@ -278,7 +278,7 @@ def test_pictures_are_small() -> None:
 def test_every_use_case_has_its_guide() -> None:
     guides = {path.stem for path in (REPOSITORY / "docs" / "how-to").glob("*.md")}
 
-    assert guides == set(answers.USE_CASES)
+    assert guides >= set(answers.USE_CASES)
     index = links(REPOSITORY / "docs" / "index.md")
     assert {f"how-to/{name}.md" for name in guides} <= set(index)
 

@@ -328,7 +328,7 @@ def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
     assert "this job executes review only" in message
 
 
-@pytest.mark.threat("T23")
+@pytest.mark.threat("T23", "T22")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -235,6 +235,20 @@ def test_what_a_run_waits_for_names_its_reviewers() -> None:
     assert [entry["reviewer"]["login"] for entry in waiting["reviewers"]] == ["bob"]
 
 
+def test_an_archive_is_fetched_from_githubs_storage_without_the_token() -> None:
+    """Prism follows redirects itself, so this speaks to the loopback GitHub, whose storage takes no token."""
+    with LoopbackGitHub(REPOSITORY) as github:
+        github.token = TOKEN
+        github.add_artifact("3", "audit-bundle", archive=b"archive")
+        client = api(github.url)
+        (artifact,) = client.artifacts_of_run(REPOSITORY, "3")
+        assert client.download_artifact(REPOSITORY, artifact["id"], 7) == b"archive"
+        with pytest.raises(NotAnswered, match="more than 6 bytes"):
+            client.download_artifact(REPOSITORY, artifact["id"], 6)
+        with pytest.raises(NotAnswered, match="HTTP 404"):
+            client.download_artifact(REPOSITORY, artifact["id"] + 1, 7)
+
+
 def test_nobody_listening_is_a_refusal() -> None:
     with scripted((200, {}, b"[]")) as (url, _):
         pass

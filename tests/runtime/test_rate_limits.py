@@ -222,6 +222,7 @@ def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted
     assert "for 1 days, and a limit looks back 1.0 days" in refused.value.message
 
 
+@pytest.mark.threat("T25")
 def test_a_github_that_does_not_answer_refuses() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         acted(github, "1")

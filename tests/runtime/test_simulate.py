@@ -311,6 +311,7 @@ def test_a_report_at_a_desk_can_not_be_acted_on(desk: Desk) -> None:
 LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"
 
 
+@pytest.mark.threat("T25")
 def test_a_rate_limit_that_is_reached_denies_and_tells_when(desk: Desk) -> None:
     (desk.root / ".github" / "agent-policies" / "bumper.yml").write_text(LIMITED)
     code, said, folder = desk.simulate("--busy")

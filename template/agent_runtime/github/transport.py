@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from typing import Any, Callable, List, Mapping, Optional
+from urllib.parse import urlencode
 
 from agent_runtime import codes
 from agent_runtime.escape import visible
@@ -30,6 +31,7 @@ HTTP_NOT_FOUND = 404
 HTTP_UNPROCESSABLE = 422
 _HTTP_OK = 200
 _HTTP_REDIRECTS = 300
+_HTTP_FOUND = 302
 _HTTP_SERVER_ERROR = 500
 _HTTP_TOO_MANY = 429
 _RETRIED_STATUS = frozenset({500, 502, 503, 504})
@@ -101,16 +103,20 @@ class Transport:
             raise
         return True
 
-    def pages(self, path: str, key: Optional[str], size: int = 100) -> List[Mapping[str, Any]]:
+    def pages(
+        self, path: str, key: Optional[str], size: int = 100, filters: Optional[Mapping[str, str]] = None
+    ) -> List[Mapping[str, Any]]:
         """Return the entries of every page of a list.
 
         Arguments:
+            filters: query parameters that choose entries.
             key: where the list lies in an answer; None when the answer is the list.
             size: entries for each page; the endpoint's documented maximum.
         """
         found: List[Mapping[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
-            asked = "{}{}per_page={}&page={}".format(path, "&" if "?" in path else "?", size, page)
+            words = urlencode({**(filters or {}), "per_page": size, "page": page})
+            asked = "{}{}{}".format(path, "&" if "?" in path else "?", words)
             response = self._exchange("GET", asked, None)
             answer = self._decode("GET", path, response)
             entries = answer if key is None else field(answer, key, list, path)
@@ -122,6 +128,33 @@ class Transport:
                 return found
         raise NotAnswered("{} has more than {} pages".format(path, _MAX_PAGES))
 
+    def download(self, path: str, limit: int) -> bytes:
+        """Return the bytes that `path` leads to: GitHub answers with the address of its storage.
+
+        The token stays with GitHub: the storage's address carries a right of its own.
+
+        Raises:
+            NotAnswered: no such address, or no answer there, or more than `limit` bytes.
+        """
+        import requests  # noqa: PLC0415
+
+        address = self._exchange("GET", path, None, redirected=True).headers.get("Location", "")
+        try:
+            # A callable, because otherwise a .netrc file's credentials would go along.
+            with requests.get(
+                address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False, auth=_without_credentials
+            ) as answer:
+                if answer.status_code != _HTTP_OK:
+                    raise NotAnswered("{}: the storage answers with HTTP {}".format(path, answer.status_code))
+                data = b""
+                for block in answer.iter_content(1024 * 1024):
+                    data += block
+                    if len(data) > limit:
+                        raise NotAnswered("{}: more than {} bytes".format(path, limit))
+                return data
+        except requests.RequestException as error:
+            raise NotAnswered("{}: the storage gave no answer ({})".format(path, type(error).__name__)) from None
+
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
         """Send a PUT, POST or DELETE and return the answer's JSON, or None when it has no body.
 
@@ -130,7 +163,7 @@ class Transport:
         response = self._exchange(method, path, body)
         return self._decode(method, path, response) if response.content else None
 
-    def _exchange(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
+    def _exchange(self, method: str, path: str, body: Optional[Mapping[str, Any]], *, redirected: bool = False) -> Any:
         import requests  # noqa: PLC0415  imported when HTTP is spoken
 
         if self._session is None:
@@ -152,7 +185,9 @@ class Transport:
                 problem = NotAnswered("{} {}: no answer ({})".format(method, path, type(error).__name__))
                 least: Optional[float] = 0.0 if repeatable else None
             else:
-                if _HTTP_OK <= response.status_code < _HTTP_REDIRECTS:
+                if redirected and response.status_code == _HTTP_FOUND:
+                    return response
+                if _HTTP_OK <= response.status_code < _HTTP_REDIRECTS and not redirected:
                     return response
                 said = self._said(response)
                 problem = NotAnswered(
@@ -202,6 +237,10 @@ class Transport:
         if self._token:
             request.headers["Authorization"] = "Bearer " + self._token
         return request
+
+
+def _without_credentials(request: Any) -> Any:
+    return request
 
 
 def least_wait(status: int, headers: Mapping[str, str], said: str, now: float) -> Optional[float]:

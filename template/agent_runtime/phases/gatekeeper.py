@@ -107,7 +107,7 @@ def _begun(api: GitHubApi, repository: str, run_id: str) -> List[Happened]:
     path = "actions/runs/{}/jobs".format(run_id)
     moments: List[datetime] = []
     told = set()
-    for job in api.jobs(repository, run_id):
+    for job in api.jobs(repository, run_id, every_attempt=True):
         name = str(field(job, "name", str, path))
         found = _WHAT.fullmatch(name)
         if found:

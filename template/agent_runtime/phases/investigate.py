@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
-from agent_runtime import codes, documents, gate, inputs, names, plan, policy, redaction, report
+from agent_runtime import codes, documents, escape, gate, names, plan, policy, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper, team
+from agent_runtime.phases import duplicates, gatekeeper, team
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
 from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
@@ -33,27 +34,38 @@ class Outcome:
     problem: Optional[codes.AgentError]
 
 
+@contextmanager
+def refusing(environ: Mapping[str, str]) -> Iterator[None]:
+    """Tell a person in the run's summary, too, that what started the run can't be used."""
+    try:
+        yield
+    except codes.BadInput as problem:
+        outputs.write_summary(environ, report.render_refusal(problem))
+        raise
+
+
 def run_phase(
     agent: AgentRunner,
     desk: Desk,
     *,
     resource: str,
-    context_text: Optional[str],
+    context: Dict[str, Any],
     trigger: str,
+    folds: bool = False,
     sealed_minutes_ago: int = 0,
 ) -> Outcome:
     """Run the investigation and write report, journal, outputs and summary, whatever it comes to.
 
     Arguments:
         resource: what to look at, checked already.
-        context_text: the trigger's JSON text, untrusted.
+        context: what the trigger says, checked already, and untrusted.
         trigger: manual, alert or schedule.
+        folds: whether an earlier run that waits for a decision about the same trace makes this one needless.
         sealed_minutes_ago: dates the plan back, so that it expires earlier; never forward.
 
     Raises:
-        BadInput: the context is no JSON object, or the report is too large to be reviewed; nothing is proposed then.
+        BadInput: the report is too large to be reviewed; nothing is proposed then.
     """
-    context = inputs.context(context_text)
     write_whole(desk.out / names.TRACE_NAME, (desk.trace_id + "\n").encode("ascii"))
     with Trail(desk, resource) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=trigger)
@@ -66,6 +78,7 @@ def run_phase(
                 resource=resource,
                 context=context,
                 trigger=trigger,
+                folds=folds,
                 issued_at=now() - timedelta(minutes=sealed_minutes_ago),
             )
         except codes.AgentError as error:
@@ -73,7 +86,10 @@ def run_phase(
             finished = _failed(desk, resource, trigger, error)
             journal.event(names.STEP_ERROR, EventStatus.ERROR, code=error.code, message=error.message)
         markdown = report.render_summary(
-            finished, digest=plan.digest(finished.plan) if finished.plan else None, gate_note=_gate_note(desk)
+            finished,
+            digest=plan.digest(finished.plan) if finished.plan else None,
+            gate_note=_gate_note(desk),
+            server_url=desk.environ.get("GITHUB_SERVER_URL") or "https://github.com",
         )
         data = documents.encode(finished)
         if len(data) > documents.MAX_REPORT_BYTES:
@@ -99,6 +115,7 @@ def _investigate(
     resource: str,
     context: Dict[str, Any],
     trigger: str,
+    folds: bool,
     issued_at: datetime,
 ) -> Report:
     gate.check_enabled(desk.environ.get("AGENT_DISABLED"))
@@ -110,6 +127,10 @@ def _investigate(
             names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=codes.GATE_ENVIRONMENT
         )
         baseline = len(gatekeeper.approvals(api, desk.run))
+        earlier = duplicates.find(api, desk, resource, now(), _print_line) if folds else None
+        if earlier is not None:
+            journal.event(names.STEP_FOLDED, EventStatus.SUCCESS, duplicate_of=earlier)
+            return _duplicate(desk, resource, trigger, earlier)
     started = now()
     result = team.investigate(agent, resource, context, journal.redactor)
     journal.event(
@@ -217,6 +238,29 @@ def _base_report(desk: Desk, resource: str, trigger: str, result: InvestigationR
         raise codes.BadInput(codes.RESULT_INVALID, message) from None
 
 
+def _print_line(text: str) -> None:
+    print(escape.log_line("whether an earlier run asks already is not known, so this one asks: " + text))
+
+
+def _duplicate(desk: Desk, resource: str, trigger: str, earlier: str) -> Report:
+    return Report(
+        schema_version=documents.SCHEMA_VERSION,
+        trace_id=desk.trace_id,
+        run=desk.run,
+        timestamp=documents.format_time(now()),
+        resource=resource,
+        trigger=trigger,
+        status=ReportStatus.DUPLICATE,
+        risk_level=RiskLevel.LOW,
+        confidence=0.0,
+        findings=(),
+        recommendation="nothing to do: run {} already waits for a decision about this".format(earlier),
+        safe_to_proceed=False,
+        analysis="",
+        duplicate_of=earlier,
+    )
+
+
 def _failed(desk: Desk, resource: str, trigger: str, error: codes.AgentError) -> Report:
     return Report(
         schema_version=documents.SCHEMA_VERSION,
@@ -245,6 +289,7 @@ def _gate_note(desk: Desk) -> Optional[str]:
 _DECISIONS: Dict[ReportStatus, Decision] = {
     ReportStatus.DENIED: Decision.DENIED,
     ReportStatus.NOTHING_TO_DO: Decision.NONE,
+    ReportStatus.DUPLICATE: Decision.NONE,
     ReportStatus.FAILED: Decision.NONE,
 }
 

@@ -10,7 +10,7 @@ from typing import Dict, Mapping, Optional, Tuple
 
 from agent_runtime import bundle, codes, documents, names, report
 from agent_runtime.bundle import Parts, Problem, RunOutcome
-from agent_runtime.documents import Decision
+from agent_runtime.documents import Decision, ReportStatus
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.phases import gatekeeper
@@ -19,7 +19,7 @@ from agent_runtime.phases.trail import Trail
 from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
-_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO)
+_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     if decision == Decision.DENIED.value:
         return RunOutcome.DENIED
     if decision not in (Decision.REVIEW.value, Decision.AUTO.value):
-        return RunOutcome.NOTHING_TO_DO
+        folded = parts.report is not None and parts.report.status is ReportStatus.DUPLICATE
+        return RunOutcome.DUPLICATE if folded else RunOutcome.NOTHING_TO_DO
     if rejected:
         return RunOutcome.REJECTED
     if act.result == "skipped":

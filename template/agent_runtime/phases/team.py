@@ -71,7 +71,15 @@ def act(
 
 def _describe(what: str, error: Exception, redactor: Redactor) -> str:
     told = " ".join(redactor.text(str(error)).split())
-    return "{} raised {}{}".format(what, type(error).__name__, ": " + told if told else "")
+    hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
+    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + told if told else "", hint)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
+    holders = (error, getattr(error, "response", None))
+    told = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
+    return isinstance(error, PermissionError) or 401 in told or 403 in told
 
 
 def _unusable(message: str) -> codes.BadInput:

@@ -124,7 +124,21 @@ class SimulatedRun:
         if self._request.scenario is Scenario.EXPIRE:
             late = config.load(self._root).approval_ttl_minutes + 1
             arguments += ["--sealed-minutes-ago", str(late)]
-        return self._job(github, "investigate", arguments, {"ACTION_CONTEXT": self._request.context_text})
+        variables = {"ACTION_CONTEXT": self._request.context_text}
+        if self._request.trigger == "alert":
+            variables = {"GITHUB_EVENT_PATH": str(self._write_event())}
+        return self._job(github, "investigate", arguments, variables)
+
+    def _write_event(self) -> Path:
+        """The file in which the runner keeps what an alert sent."""
+        payload = json.loads(self._request.context_text or "{}")
+        payload["resource"] = self._request.resource
+        if self._request.trace_id:
+            payload["trace_id"] = self._request.trace_id
+        path = self._request.folder / "event.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
+        return path
 
     def _review(self, github: LoopbackGitHub, investigated: Finished) -> int:
         scenario = self._request.scenario
@@ -203,11 +217,15 @@ class SimulatedRun:
             "GITHUB_REPOSITORY": self._repository,
             "GITHUB_RUN_ID": self._run_id,
             "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_RUN_NUMBER": "1",
             "GITHUB_SHA": local.sha,
             "GITHUB_REF": "refs/heads/main",
             "GITHUB_ACTOR": INITIATOR,
             "GITHUB_TRIGGERING_ACTOR": INITIATOR,
             "GITHUB_WORKFLOW": WORKFLOW_NAME,
+            "GITHUB_WORKFLOW_REF": "{}/.github/workflows/{}@refs/heads/main".format(
+                self._repository, names.WORKFLOW_FILE
+            ),
             "GITHUB_EVENT_NAME": _EVENTS[self._request.trigger],
             "GITHUB_TOKEN": "",
             "TARGET_RESOURCE": self._request.resource,

@@ -19,6 +19,8 @@ from agent_runtime.simulate.shapes import NOT_FOUND, user
 # How long closing waits for the server to notice.
 _POLL_SECONDS = 0.02
 _MAX_REVIEWERS = 6
+_MAX_PAYLOAD_KEYS = 10
+_MAX_PAYLOAD_BYTES = 64 * 1024
 _MAX_WAIT_MINUTES = 43_200
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
@@ -43,6 +45,8 @@ class LoopbackGitHub:
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
+        runs, jobs: GitHub's JSON, newest run first; jobs by the run's id.
+        dispatches: bodies of the events that came from outside.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -54,9 +58,11 @@ class LoopbackGitHub:
         self.branch_policies: Dict[str, List[str]] = {}
         self.approvals: Dict[str, List[Dict[str, Any]]] = {}
         self.artifacts: Dict[str, List[Tuple[str, datetime]]] = {}
-        self.jobs: Dict[str, List[Dict[str, Any]]] = {}
         self.retention = timedelta(days=90)
         self.waiting: Dict[str, List[str]] = {}
+        self.dispatches: List[Dict[str, Any]] = []
+        self.runs: List[Dict[str, Any]] = []
+        self.jobs: Dict[str, List[Dict[str, Any]]] = {}
         self.visibility = "public"
         self.owner_type = "Organization"
         self.plan: Optional[str] = None
@@ -85,6 +91,7 @@ class LoopbackGitHub:
         self.codeowners_errors: Optional[List[Dict[str, Any]]] = None
         self.workflows: Dict[str, str] = {}
         self.requests: List[Tuple[str, str]] = []
+        self._archives: Dict[int, bytes] = {}
         self._lock = threading.Lock()
         self._server: Optional[ThreadingHTTPServer] = None
         self._thread: Optional[threading.Thread] = None
@@ -128,10 +135,12 @@ class LoopbackGitHub:
                 {"state": state, "comment": comment, "environments": [summary], "user": user(login, kind)}
             )
 
-    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None) -> None:
+    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None, *, archive: bytes = b"") -> None:
         """Note that a run uploaded an artifact, by default now."""
+        made = created or datetime.now(timezone.utc)
         with self._lock:
-            self.artifacts.setdefault(run_id, []).append((name, created or datetime.now(timezone.utc)))
+            self.artifacts.setdefault(run_id, []).append((name, made))
+            self._archives[shapes.artifact(self.repository, name, run_id, made)["id"]] = archive
 
     def add_job(
         self,
@@ -142,16 +151,37 @@ class LoopbackGitHub:
         started: Optional[datetime] = None,
     ) -> None:
         """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
-        moment = started or datetime.now(timezone.utc)
         with self._lock:
-            known = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
-            position = len(known) + 1
-            known.append(
-                shapes.job(
-                    self.repository, run_id, position, name=name, status=status, conclusion=conclusion, moment=moment
-                )
+            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+        self.set_job(run_id, name, status, shapes.when(started or datetime.now(timezone.utc)), conclusion)
+
+    def add_run(self, run_id: str, *, title: str, event: str, actor: str, file: str, created: str) -> Dict[str, Any]:
+        """Note that a run has begun, and return its JSON for the caller to change."""
+        with self._lock:
+            run = shapes.workflow_run(
+                self.repository,
+                int(run_id),
+                run_number=len(self.runs) + 1,
+                title=title,
+                event=event,
+                file=file,
+                actor=actor,
+                created=created,
             )
-            self.jobs[run_id] = known
+            self.runs.insert(0, run)
+            return run
+
+    def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: Optional[str] = None) -> None:
+        """Note where a job of a run stands; one that waits has not started, one that is completed has ended."""
+        with self._lock:
+            jobs = self.jobs.setdefault(run_id, [])
+            job = next((each for each in jobs if each["name"] == name), None)
+            if job is None:
+                job = shapes.job(self.repository, int(run_id), name, status, now)
+                jobs.append(job)
+            if status == "in_progress":
+                job["started_at"] = now
+            job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
 
     def answer(
         self, method: str, path: str, query: _Query, body: Any = None, authorization: Optional[str] = None
@@ -159,9 +189,11 @@ class LoopbackGitHub:
         """Return status and body for one request."""
         with self._lock:
             self.requests.append((method, path))
+            parts = [unquote(part) for part in path.strip("/").split("/")]
+            if parts[0] == "storage" and method == "GET" and authorization is None:
+                return 200, self._archives[int(parts[1])]  # elsewhere, and without the token
             if self.token is not None and authorization != "Bearer " + self.token:
                 return 401, _BAD_CREDENTIALS
-            parts = [unquote(part) for part in path.strip("/").split("/")]
             if parts[0] == "repos" and "/".join(parts[1:3]).lower() == self.repository.lower():
                 if method == "GET":
                     return self._of_repository(parts[3:], query)
@@ -240,6 +272,10 @@ class LoopbackGitHub:
             return self._of_run(rest[1], rest[2], query)
         if rest == ["artifacts"]:
             return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
+        if rest[0] == "artifacts" and rest[2:] == ["zip"] and int(rest[1]) in self._archives:
+            return 302, "{}/storage/{}".format(self.url, rest[1])
+        if rest[0] == "workflows" and rest[2:] == ["runs"]:
+            return 200, _list("workflow_runs", self._runs_of(".github/workflows/" + rest[1], query), query)
         if rest[0] == "workflows" and len(rest) == 2 and rest[1] in self.workflows:
             return 200, shapes.workflow(self.repository, rest[1], self.workflows[rest[1]])
         if not self.administrator:
@@ -256,15 +292,29 @@ class LoopbackGitHub:
             return 200, _list("variables", [shapes.variable(*pair) for pair in variables[rest[0]].items()], query)
         return 404, NOT_FOUND
 
+    def _runs_of(self, path: str, query: _Query) -> List[Dict[str, Any]]:
+        """The runs of a workflow that the query asks for."""
+        since = query.get("created", [""])[0]
+        wanted = {key: query[key][0] for key in ("event", "status") if key in query}
+        return [
+            run
+            for run in self.runs
+            if run["path"] == path
+            and ">=" + run["created_at"] >= since
+            and all(
+                value in (run[key], run["conclusion"] if key == "status" else None) for key, value in wanted.items()
+            )
+        ]
+
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
         if name == "approvals":
             return 200, self.approvals.get(run_id, [])
         if name == "pending_deployments":
             return 200, [self._waiting_for(environment) for environment in self.waiting.get(run_id, [])]
-        if name == "artifacts":
-            return 200, _list("artifacts", self._artifacts([run_id], query), query)
         if name == "jobs":
             return 200, _list("jobs", self.jobs.get(run_id, []), query)
+        if name == "artifacts":
+            return 200, _list("artifacts", self._artifacts([run_id], query), query)
         return 404, NOT_FOUND
 
     def _artifacts(self, run_ids: List[str], query: _Query) -> List[Dict[str, Any]]:
@@ -276,8 +326,7 @@ class LoopbackGitHub:
             if wanted in (None, name)
         ]
         return [
-            shapes.artifact(self.repository, name, position, run_id=run_id, created=created, kept=self.retention)
-            for position, (run_id, name, created) in enumerate(found, 1)
+            shapes.artifact(self.repository, name, run_id, created, self.retention) for run_id, name, created in found
         ]
 
     def _waiting_for(self, name: str) -> Dict[str, Any]:
@@ -310,6 +359,8 @@ class LoopbackGitHub:
         return 404, NOT_FOUND
 
     def _change(self, method: str, rest: List[str], body: Any) -> _Answer:
+        if method == "POST" and rest == ["dispatches"]:
+            return self._dispatch(body)
         if len(rest) < 2 or rest[0] != "environments":
             return 404, NOT_FOUND
         if not self.administrator:
@@ -336,6 +387,14 @@ class LoopbackGitHub:
                     patterns.remove(pattern)
                     return 204, None
         return 404, NOT_FOUND
+
+    def _dispatch(self, body: Any) -> _Answer:
+        """Take an event from outside; starting what listens to it is the caller's business."""
+        payload = body.get("client_payload") or {}
+        if len(payload) > _MAX_PAYLOAD_KEYS or len(json.dumps(payload)) >= _MAX_PAYLOAD_BYTES:
+            return _invalid("No more than 10 properties are allowed; and less than 64 KB")
+        self.dispatches.append(body)
+        return 204, None
 
     def _put_environment(self, name: str, given_name: str, body: Any) -> _Answer:
         """Replace an environment's settings: what the request leaves out is reset, as GitHub does."""
@@ -435,8 +494,11 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
         do_PUT = do_POST = do_DELETE = do_GET
 
         def _send(self, status: int, body: Any) -> None:
-            data = b"" if body is None else json.dumps(body).encode("utf-8")
+            data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode("utf-8")
             self.send_response(status)
+            if status == 302:
+                self.send_header("Location", body)
+                data = b""
             if data:
                 self.send_header("Content-Type", "application/json; charset=utf-8")
             if status != 204:

@@ -309,14 +309,15 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
 
 
 def artifact(
-    repository_name: str, name: str, position: int, *, run_id: str, created: datetime, kept: timedelta
+    repository_name: str, name: str, run_id: str, created: datetime, kept: timedelta = timedelta(days=90)
 ) -> Dict[str, Any]:
-    """Return an artifact of a run, made at `created` and kept for `kept`."""
+    """Return an artifact of a run, made at `created` and kept for `kept`; its id follows from run and name."""
     moment = when(created)
-    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
+    own = number("{}/{}".format(run_id, name))
+    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, own)
     return {
-        "id": position,
-        "node_id": "A_{}".format(position),
+        "id": own,
+        "node_id": "A_{}".format(own),
         "name": name,
         "size_in_bytes": 0,
         "url": url,
@@ -335,49 +336,93 @@ def artifact(
     }
 
 
-def job(
-    repository_name: str,
-    run_id: str,
-    position: int,
-    *,
-    name: str,
-    status: str,
-    conclusion: Optional[str],
-    moment: datetime,
-) -> Dict[str, Any]:
-    """Return a job of the first attempt of a run that started at `moment`."""
-    url = "{}/repos/{}/actions".format(API, repository_name)
-    page = "https://github.com/{}/actions/runs/{}".format(repository_name, run_id)
-    return {
-        "id": position,
-        "run_id": int(run_id),
-        "run_url": "{}/runs/{}".format(url, run_id),
-        "run_attempt": 1,
-        "node_id": "CR_{}".format(position),
-        "head_sha": "0" * 40,
-        "head_branch": "main",
-        "workflow_name": "Agent Runtime - Investigate & Act",
-        "url": "{}/jobs/{}".format(url, position),
-        "html_url": "{}/job/{}".format(page, position),
-        "check_run_url": "{}/repos/{}/check-runs/{}".format(API, repository_name, position),
-        "status": status,
-        "conclusion": conclusion,
-        "created_at": when(moment),
-        "started_at": when(moment),
-        "completed_at": None if conclusion is None else when(moment),
-        "name": name,
-        "steps": [],
-        "labels": ["ubuntu-latest"],
-        "runner_id": 1,
-        "runner_name": "runner",
-        "runner_group_id": 1,
-        "runner_group_name": "GitHub Actions",
-    }
-
-
 def when(moment: datetime) -> str:
     """Return an aware datetime as GitHub writes it."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def workflow_run(
+    repository_name: str, run_id: int, *, run_number: int, title: str, event: str, file: str, actor: str, created: str
+) -> Dict[str, Any]:
+    """Return a run that has just begun."""
+    path = ".github/workflows/" + file
+    url = "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id)
+    source = repository(repository_name, "main", "public", "Organization", administrator=False)
+    sha = "0" * 40
+    nobody = {"name": actor, "email": actor + "@example.com"}
+    return {
+        "id": run_id,
+        "node_id": "WFR_{}".format(run_id),
+        "name": title,
+        "display_title": title,
+        "head_branch": "main",
+        "head_sha": sha,
+        "path": path,
+        "run_number": run_number,
+        "run_attempt": 1,
+        "event": event,
+        "status": "in_progress",
+        "conclusion": None,
+        "workflow_id": number(path),
+        "check_suite_id": run_id,
+        "check_suite_node_id": "CS_{}".format(run_id),
+        "url": url,
+        "html_url": "https://github.com/{}/actions/runs/{}".format(repository_name, run_id),
+        "pull_requests": [],
+        "created_at": created,
+        "updated_at": created,
+        "run_started_at": created,
+        "actor": user(actor),
+        "triggering_actor": user(actor),
+        "jobs_url": url + "/jobs",
+        "logs_url": url + "/logs",
+        "check_suite_url": "{}/repos/{}/check-suites/{}".format(API, repository_name, run_id),
+        "artifacts_url": url + "/artifacts",
+        "cancel_url": url + "/cancel",
+        "rerun_url": url + "/rerun",
+        "previous_attempt_url": None,
+        "workflow_url": "{}/repos/{}/actions/workflows/{}".format(API, repository_name, number(path)),
+        "head_commit": {
+            "id": sha,
+            "tree_id": sha,
+            "message": "",
+            "timestamp": created,
+            "author": nobody,
+            "committer": nobody,
+        },
+        "repository": source,
+        "head_repository": source,
+    }
+
+
+def job(repository_name: str, run_id: int, name: str, status: str, created: str) -> Dict[str, Any]:
+    """Return a job of a run that has not ended."""
+    own = number("{}/{}".format(run_id, name))
+    return {
+        "id": own,
+        "run_id": run_id,
+        "run_url": "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id),
+        "run_attempt": 1,
+        "node_id": "CR_{}".format(own),
+        "head_sha": "0" * 40,
+        "url": "{}/repos/{}/actions/jobs/{}".format(API, repository_name, own),
+        "html_url": "https://github.com/{}/actions/runs/{}/job/{}".format(repository_name, run_id, own),
+        "status": status,
+        "conclusion": None,
+        "created_at": created,
+        "started_at": created,
+        "completed_at": None,
+        "name": name,
+        "steps": [],
+        "check_run_url": "{}/repos/{}/check-runs/{}".format(API, repository_name, own),
+        "labels": ["ubuntu-latest"],
+        "runner_id": None,
+        "runner_name": None,
+        "runner_group_id": None,
+        "runner_group_name": None,
+        "workflow_name": "Agent Runtime - Investigate & Act",
+        "head_branch": "main",
+    }
 
 
 def secret(name: str) -> Dict[str, Any]:

@@ -12,6 +12,7 @@ import secrets as random_secrets
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ MAX_PAYLOAD_PROPERTIES = 10
 
 _run_ids = itertools.count(7_000_000_001)
 _artifact_ids = itertools.count(1_000, 100)
+
+
+def now() -> str:
+    """The present moment as GitHub's API writes it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Refused(Exception):
@@ -263,7 +269,7 @@ class ActionsHost:
             "repository": name,
             "repository_owner": name.split("/")[0],
             "run_id": id,
-            "run_number": "1",
+            "run_number": str(len(self._repository.github.runs) + 1),
             "run_attempt": "1",
             "actor": actor,
             "triggering_actor": actor,
@@ -284,9 +290,18 @@ class ActionsHost:
             reviewer=how.get("reviewer", nobody),
             hooks=how.get("hooks", {}),
         )
+        scope = Scope(self._service, {"github": github, "inputs": inputs, "vars": self._variables()}, Status())
+        title = scope.text(workflow.run_name).strip() or event.get("action", workflow.name)
+        known = self._repository.github.add_run(
+            id, title=title, event=event_name, actor=actor, file=Path(workflow.path).name, created=now()
+        )
         for job in workflow.in_order():
             self._run_job(run, job)
+        known.update(status="completed", conclusion=run.result, updated_at=now())
         return run
+
+    def _variables(self) -> dict[str, str]:
+        return dict(self._repository.variables)
 
     def _run_job(self, run: Run, job: Job) -> None:
         hook = run.hooks.get(job.id)
@@ -302,21 +317,26 @@ class ActionsHost:
         result = JobResult(job.id, scope.text(job.name), run.attempt, environment=job.environment)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
+            self._tell(run, result, "completed", "skipped")
             return
         if job.concurrency:
             result.concurrency = scope.text(job.concurrency["group"])
         if job.environment and not self._pass_gate(run, job.environment, result):
+            self._tell(run, result, "completed", result.result)
             return
-        github = self._repository.github
-        github.add_job(run.id, result.name, "in_progress", None)
+        self._tell(run, result, "in_progress")
         self._run_steps(run, job, contexts, result)
-        github.add_job(run.id, result.name, "completed", result.result)
+        self._tell(run, result, "completed", result.result)
+
+    def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
+        """Let the API know where a job stands."""
+        self._repository.github.set_job(run.id, job.name, status, now(), conclusion)
 
     def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
         return {
             "github": {**run.github, "job": job.id},
             "inputs": dict(run.inputs),
-            "vars": dict(self._repository.variables),
+            "vars": self._variables(),
             "needs": {id: {"result": run.jobs[id].result, "outputs": run.jobs[id].outputs} for id in job.needs},
         }
 
@@ -335,6 +355,7 @@ class ActionsHost:
         if rule is None:
             return True
         summary = "".join(job.summary for job in run.jobs.values())
+        self._tell(run, result, "waiting")
         answer = run.reviewer(Waiting(result.name, environment, summary))
         refused = _refusal(answer, rule, settings, run.github)
         run.clicks.append((answer, refused))
@@ -365,7 +386,9 @@ class ActionsHost:
             python=self._python,
             artifacts=run.artifacts,
             attempt=run.attempt,
-            uploaded=lambda name: self._repository.github.add_artifact(run.id, name),
+            uploaded=lambda name: self._repository.github.add_artifact(
+                run.id, name, archive=run.artifacts.named(name).archive
+            ),
         )
         folder = run.folder / f"attempt-{run.attempt}" / job.id
         machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])
