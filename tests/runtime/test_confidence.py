@@ -89,7 +89,7 @@ def found_by(root: Path, github: LoopbackGitHub, result: InvestigationResult, *,
     variables = {**VARIABLES, "GITHUB_API_URL": github.url} if in_workflow else {}
     with tempfile.TemporaryDirectory() as out:
         desk = set_up(root, Path(out), "investigate", variables)
-        done = investigate.run_phase(Agent(result), desk, resource="staging", context_text="{}", trigger="manual")
+        done = investigate.run_phase(Agent(result), desk, resource="staging", context={}, trigger="manual")
     assert done.problem is None, done.problem
     return done.report
 
