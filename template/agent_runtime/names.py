@@ -22,6 +22,7 @@ ACT_ENVIRONMENT = "agent-act"
 
 # The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
 WORKFLOW_FILE = "agent-investigate-act.yml"
+REPORT_FILE = "agent-report.yml"
 INVESTIGATE_JOB = "Investigate"
 APPROVE_JOB = "Approve "
 ACT_JOB = "Act"
