@@ -140,6 +140,8 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
         "approval_ttl_minutes": str(settings.approval_ttl_minutes),
         "repository_plan": settings.repository_plan,
     }
+    if settings.repository_plan != "private-other":  # which has no environment for it, whatever the answer
+        pairs["auto_approval"] = "yes" if settings.auto_approval else "no"
     for question, value in pairs.items():
         answer = str(known.get(question, value))
         if question == "approvers":

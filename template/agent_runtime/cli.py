@@ -25,6 +25,7 @@ phases, in the order of a run:
   deliver       bring a copy of the trail to the audit backend
 
 at a desk:
+  policy check  explain, rule by rule, what the policy says of an action
   simulate      play a whole run here, with you as the reviewer
   verify        check the bundle of a run, offline
   check         check that this repository is whole
@@ -183,6 +184,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "Runs in the environment agent-act. Refuses unless the report, its plan, its approval and the gate's settings "
         "are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST from the environment.",
     )
+    act.add_argument(
+        "--auto",
+        action="store_true",
+        help="this is the job act-auto, in the environment agent-auto: execute what the policy sealed without asking",
+    )
     act.add_argument("--report", type=Path, required=True, help="the downloaded investigation-report.json")
     add_out(act)
 
@@ -229,7 +235,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
     verify.add_argument("bundle", type=Path, help="folder with bundle.json")
     verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
 
+    _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
+
+    _add_repository_commands(add)
+    return parser
+
+
+def _add_repository_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
+    """Add what is about the repository on GitHub instead of one run."""
 
     def add_repository(added: argparse.ArgumentParser) -> None:
         added.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
@@ -270,7 +284,25 @@ def _parser(program: str) -> argparse.ArgumentParser:
     report.add_argument("--days", type=_days, default=7, metavar="N", help="how many days to look back (%(default)s)")
 
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
-    return parser
+
+
+def _add_policy_questions(policy: argparse.ArgumentParser) -> None:
+    questions = policy.add_subparsers(metavar="check", title="command", required=True, parser_class=_Parser)
+    explain = questions.add_parser(
+        "check",
+        description="Explains what the policy says of an action, rule by rule. Exit code 0 when a human may approve it "
+        "or nobody need be asked, 3 when it is denied.",
+        allow_abbrev=False,
+    )
+    explain.add_argument("--action", required=True, help="type of the action, for example restart_service")
+    explain.add_argument("--resource", required=True, help="what it is done to")
+    explain.add_argument("--parameters", metavar="JSON", help="what the action gets, as a JSON object (none)")
+    explain.add_argument(
+        "--risk", choices=("low", "medium", "high", "critical"), default="low", help="risk of the action (%(default)s)"
+    )
+    explain.add_argument("--reversible", action="store_true", help="the agent says that it can be undone")
+    explain.add_argument("--policy", type=Path, metavar="FILE", help="another file than this agent's policy")
+    explain.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _minutes(text: str) -> int:
@@ -353,11 +385,12 @@ def _act(call: _Call) -> int:
 
     outcome = act.run_phase(
         call.agent_class(),
-        call.desk("act"),
+        call.desk(names.AUTO_JOB if call.options.auto else "act"),
         resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
         report_path=call.options.report,
         report_sha256=call.required("REPORT_SHA256"),
         approved_digest=call.required("APPROVED_DIGEST"),
+        automatic=call.options.auto,
     )
     if outcome.problem is not None:
         _complain(outcome.problem)
@@ -487,6 +520,23 @@ def _check(call: _Call) -> int:
     from agent_runtime import check  # noqa: PLC0415
 
     return check.main([str(call.script.parent)])
+
+
+def _policy_check(call: _Call) -> int:
+    from agent_runtime import policy_check  # noqa: PLC0415
+    from agent_runtime.results import RiskLevel  # noqa: PLC0415
+
+    return policy_check.run(
+        call.script.parent,
+        action=call.options.action,
+        resource=call.options.resource,
+        parameters_text=call.options.parameters,
+        risk_level=RiskLevel(call.options.risk),
+        reversible=call.options.reversible,
+        policy_file=call.options.policy,
+        as_json=call.options.json,
+        out=sys.stdout,
+    )
 
 
 def _setup(call: _Call) -> int:

@@ -206,6 +206,12 @@ POLICY_INVALID = register(
     "Mend the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
 )
 
+PARAMETERS_INVALID = register(
+    "POL003",
+    "the parameters are not a JSON object",
+    "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
+)
+
 # Gate: checks before acting, in the order in which they run.
 GATE_ARTIFACT = register(
     "GATE01",
@@ -227,6 +233,11 @@ GATE_POLICY = register(
     "GATE05",
     "the policy does not allow the plan",
     "Look at the policy at this commit; change it by pull request if it is wrong",
+)
+GATE_RATE = register(
+    "GATE13",
+    "a rate limit of the policy leaves no room",
+    "Wait until the time that is named; if the limit is wrong, change rate_limits of the policy by pull request",
 )
 GATE_ENVIRONMENT = register(
     "GATE06",
@@ -312,6 +323,11 @@ OUTCOME_UNKNOWN = register(
     "AGT003",
     "nobody knows whether the action took effect",
     "A human must look at the resource; a new run is safe only after that",
+)
+SECRET_IN_PLAN = register(
+    "AGT004",
+    "the agent put a secret into its plan",
+    "Plans are shown and kept: propose the secret's name, and read its value from the environment in act()",
 )
 
 # Settings of the repository on GitHub: what setup and doctor ask for and change.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Tuple
 
@@ -19,7 +20,10 @@ _KEYS = {
     "approvers": list,
     "approval_ttl_minutes": int,
     "repository_plan": str,
+    "auto_approval": bool,
 }
+# Off unless the answer says otherwise.
+_OPTIONAL = {"auto_approval": False}
 
 # GitHub lets an approval wait for at most 30 days.
 _MAX_TTL_MINUTES = 30 * 24 * 60
@@ -35,6 +39,7 @@ class Config:
         approvers: logins or `org/team` that may approve.
         approval_ttl_minutes: minutes from sealing until a plan expires.
         repository_plan: visibility and plan; decides whether GitHub can protect environments.
+        auto_approval: whether the workflow has a job that acts without asking, where the policy says so.
     """
 
     agent: str
@@ -43,6 +48,12 @@ class Config:
     approvers: Tuple[str, ...]
     approval_ttl_minutes: int
     repository_plan: str
+    auto_approval: bool = False
+
+    @property
+    def approval_ttl(self) -> timedelta:
+        """For how long a plan counts after it was sealed."""
+        return timedelta(minutes=self.approval_ttl_minutes)
 
     @property
     def policy_path(self) -> Path:
@@ -69,13 +80,14 @@ def load(root: Path) -> Config:
         raise refuse("not YAML: {}".format(" ".join(str(problem).split()))) from None
     if not isinstance(value, dict):
         raise refuse("not a mapping")
+    value = {**_OPTIONAL, **value}
     for key in value:
         if key not in _KEYS:
             raise refuse("unknown key {!r}".format(key))
     for key, kind in _KEYS.items():
         if key not in value:
             raise refuse("key {} is missing".format(key))
-        if not isinstance(value[key], kind) or isinstance(value[key], bool):
+        if not isinstance(value[key], kind) or isinstance(value[key], bool) != (kind is bool):
             raise refuse("key {} is not of type {}".format(key, kind.__name__))
     if not 1 <= value["approval_ttl_minutes"] <= _MAX_TTL_MINUTES:
         raise refuse("approval_ttl_minutes is not between 1 and {}".format(_MAX_TTL_MINUTES))
@@ -88,4 +100,5 @@ def load(root: Path) -> Config:
         approvers=tuple(str(item) for item in value["approvers"]),
         approval_ttl_minutes=value["approval_ttl_minutes"],
         repository_plan=value["repository_plan"],
+        auto_approval=value["auto_approval"],
     )

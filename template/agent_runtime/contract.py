@@ -36,7 +36,10 @@ from agent_runtime.workflow_file import (
 )
 
 JOBS = ("investigate", "approve", "act", "record")
-ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act"}
+# The one job that may stand beside the gate, and only in this shape: it acts on what the policy decided alone.
+AUTO = "act-auto"
+AUTO_SECRETS = ("AGENT_AUTO_TOKEN", "AIMGENTIX_API_KEY")
+ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act", AUTO: "agent-auto"}
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ def _four_jobs(file: File) -> Iterator[Finding]:
             yield 1, "the job {} is missing".format(id)
         elif not job.steps():
             yield job.line, "the job {} has no steps of its own".format(id)
+    automatic = file.job(AUTO)
+    if automatic and not automatic.steps():
+        yield automatic.line, "the job {} has no steps of its own".format(AUTO)
 
 
 @_rule(
@@ -138,15 +144,25 @@ def _order(file: File) -> Iterator[Finding]:
                 yield job.line, "the job {} does not need {}".format(id, missing)
             for later in sorted(found & set(JOBS) - set(before)):
                 yield job.line, "the job {} waits for {}, which comes after it".format(id, later)
+            for beside in sorted(found & {AUTO} if id != "record" else set()):
+                yield job.line, "the job {} waits for {}, which is no part of the gate".format(id, beside)
         before.append(id)
+    automatic, record = file.job(AUTO), file.job("record")
+    if automatic:
+        needs = automatic.value.get("needs")
+        if not needs or set(needs.texts()) != {"investigate"}:
+            yield automatic.line, "the job {} must need investigate and nothing else".format(AUTO)
+        needs = record.value.get("needs") if record else None
+        if record and AUTO not in (needs.texts() if needs else []):
+            yield record.line, "the job record does not need {}".format(AUTO)
 
 
 @_rule(
     "CON04",
-    "approve and act name their environments literally",
+    "approve, act and act-auto name their environments literally",
     "The environment is the gate. A name from an expression, or another name, is a gate that somebody else chooses, "
     "and GitHub creates an unknown one without protection (T13).",
-    "Write environment: agent-approval on approve and environment: agent-act on act",
+    "Write environment: agent-approval on approve, agent-act on act, and agent-auto on act-auto",
 )
 def _environments(file: File) -> Iterator[Finding]:
     for id, name in ENVIRONMENTS.items():
@@ -199,12 +215,19 @@ def _write_permissions(file: File) -> Iterator[Finding]:
     "CON07",
     "only act may read secrets, and record the key of the audit backend",
     "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
-    "backend can only add events; record has it so that the trail of a run without an approval arrives too.",
+    "backend can only add events; record has it so that the trail of a run without an approval arrives too. act-auto "
+    "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval.",
     "Store the secret in the environment agent-act and read it in the job act, in the one step that needs it",
 )
 def _secrets(file: File) -> Iterator[Finding]:
     act = file.job("act")
     allowed: Set[int] = {id(value) for step in (act.steps() if act else ()) for value in step.walk()}
+    automatic = file.job(AUTO)
+    for step in automatic.steps() if automatic else ():
+        env = step.get("env")
+        for value in ((env.fields if env else None) or {}).values():
+            if value.text in ["${{{{ secrets.{} }}}}".format(name) for name in AUTO_SECRETS]:
+                allowed.add(id(value))
     record = file.job("record")
     for step in record.steps() if record else ():
         key = step.get("env", "AIMGENTIX_API_KEY")
@@ -467,6 +490,10 @@ def _approvecondition(file: File) -> Iterator[Finding]:
 def _concurrency(file: File) -> Iterator[Finding]:
     act = file.job("act")
     group = act.value.get("concurrency", "group") if act else None
+    automatic = file.job(AUTO)
+    own = automatic.value.get("concurrency", "group") if automatic else None
+    if automatic and (not own or not group or own.text != group.text):
+        yield automatic.line, "the job {} does not have the concurrency group of act".format(AUTO)
     if act and (not group or "needs.investigate.outputs.resource" not in (group.text or "")):
         yield act.line, "the job act has no concurrency group per resource"
     for holder in [file.root] + [job.value for job in file.jobs()]:
@@ -483,7 +510,7 @@ def _concurrency(file: File) -> Iterator[Finding]:
     "Remove strategy; let the plan name what is to be done",
 )
 def _matrix(file: File) -> Iterator[Finding]:
-    for id in JOBS:
+    for id in (*JOBS, AUTO):
         job = file.job(id)
         strategy = job.value.get("strategy") if job else None
         if strategy:
@@ -506,6 +533,25 @@ def _uploads(file: File) -> Iterator[Finding]:
         overwrite = step.get("with", "overwrite")
         if overwrite and overwrite.text != "false":
             yield overwrite.line, "the upload may overwrite another artifact"
+
+
+@_rule(
+    "CON30",
+    "act-auto runs only what the policy decided alone, and may read and nothing else",
+    "The job acts although nobody was asked. With another condition it would execute a plan that waits for its "
+    "approval, or was denied (T23); with more permissions nobody would have approved what they allow.",
+    "Write if: needs.investigate.outputs.decision == 'auto' and permissions of contents: read and actions: read",
+)
+def _automatic(file: File) -> Iterator[Finding]:
+    job = file.job(AUTO)
+    if not job:
+        return
+    if condition(job.value.get("if")) != "needs.investigate.outputs.decision == 'auto'":
+        yield job.line, "the job {} must say: if: needs.investigate.outputs.decision == 'auto'".format(AUTO)
+    permissions = job.value.get("permissions")
+    for scope, access in ((permissions.fields if permissions else None) or {}).items():
+        if scope not in ("contents", "actions") or access.text not in ("read", "none"):
+            yield access.line, "the job {} asks for {}: {}".format(AUTO, scope, access.text)
 
 
 # ------------------------------------------------------------------------------------------------------------- linting

@@ -42,6 +42,7 @@ class Decision(_Word):
     """What the workflow does next: the only word that decides whether a gate opens."""
 
     NONE = "none"
+    AUTO = "auto"
     REVIEW = "review"
     DENIED = "denied"
 

@@ -19,7 +19,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names, plan
-from agent_runtime.documents import ActionReport, Plan, Report, ReportStatus, parse_time, plain
+from agent_runtime.documents import ActionReport, Decision, Plan, Report, ReportStatus, parse_time, plain
 from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell
 from agent_runtime.markdown import as_terminal, indent, page, table
 from agent_runtime.results import ActionStatus, Finding
@@ -66,7 +66,8 @@ def render_summary(
     if report.plan is not None:
         if digest != plan.digest(report.plan):
             raise ValueError("the digest is not that of the plan")
-        return _whole(_review_page(report, report.plan, digest, note))
+        draw = _auto_page if _is_automatic(report.plan) else _review_page
+        return _whole(draw(report, report.plan, digest, note))
     if digest is not None:
         raise ValueError("a digest without a plan")
     if report.duplicate_of is not None:
@@ -102,6 +103,22 @@ def _whole(blocks: Sequence[str]) -> str:
 # The reviewer's page
 
 
+def _auto_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
+    action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
+    return [
+        "# Without asking: {} on {}".format(action, resource),
+        "The policy lets the agent run {} on {} without asking a human, until **{}**. Nothing was changed so far: the "
+        "job `act-auto` checks everything again and then runs exactly this plan, once. To stop it, cancel this run, or "
+        "set the variable `AGENT_DISABLED`.".format(action, resource, _time(sealed.expires_at)),
+        note,
+        table(_FACTS, _review_facts(report, sealed, digest)),
+        *_agent_section(report, sealed),
+        *_plan_section(sealed, digest),
+        *_policy_section(report.policy_reasons, sealed),
+        *_analysis_section(report),
+    ]
+
+
 def _review_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
     action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
     return [
@@ -133,12 +150,21 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> _Rows:
         ("Resource", markdown_table_cell(sealed.resource)),
         ("Risk", "**{}**, says the agent".format(sealed.risk_level)),
         ("Can be undone", undo),
-        ("Approval counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes)),
+        ("Plan counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes))
+        if _is_automatic(sealed)
+        else ("Approval counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes)),
         ("Started by", _started_by(report)),
-        ("Policy", "a human may approve ({})".format(_rules(sealed))),
+        (
+            "Policy",
+            "{} ({})".format("nobody is asked" if _is_automatic(sealed) else "a human may approve", _rules(sealed)),
+        ),
         ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
         ("Plan", "{} (first {} digits of its digest)".format(_short(digest), plan.SHORT_DIGEST_LENGTH)),
     ]
+
+
+def _is_automatic(sealed: Plan) -> bool:
+    return sealed.policy.decision is Decision.AUTO
 
 
 def _rules(sealed: Plan) -> str:
@@ -211,7 +237,9 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
     wide = any(len(line) > _WIDE_LINE for line in block.split("\n"))
     return [
         "## The plan",
-        "This, all of this and nothing else is what an approval allows.",
+        "This, all of this and nothing else is what the policy allows."
+        if _is_automatic(sealed)
+        else "This, all of this and nothing else is what an approval allows.",
         table(("Parameter", "Value that the action gets"), parameters) or "The action gets no parameters.",
         "The complete plan, sealed {}:".format(_time(sealed.issued_at)),
         "**Some lines are wide: scroll to the right to read them to their end.**" if wide else "",
@@ -224,8 +252,10 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
 def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
     return [
         "## What the policy said",
-        "A human may approve it: {}. Policy file: SHA-256 {}".format(
-            _rules(sealed), markdown_inline(sealed.policy.digest)
+        "{}: {}. Policy file: SHA-256 {}".format(
+            "Nobody need be asked" if _is_automatic(sealed) else "A human may approve it",
+            _rules(sealed),
+            markdown_inline(sealed.policy.digest),
         ),
         _reasons(reasons),
     ]
@@ -342,19 +372,21 @@ def _closed_facts(report: Report) -> _Rows:
 
 # After acting
 
+_UNASKED_FACT = ("Approved by", "nobody: the policy lets it happen without asking")
+
 # Where the runtime puts what went wrong, in the details of an action report that has a code.
 _PROBLEM_KEYS = ("refused", "problem")
 
 _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
-    ActionStatus.SUCCESS: ("Done", "The approved plan was executed."),
+    ActionStatus.SUCCESS: ("Done", "The {} was executed."),
     ActionStatus.ALREADY_DONE: ("Already done", "The resource was already as the plan wants it; nothing was changed."),
     ActionStatus.FAILED: (
         "Failed",
-        "The approved plan was started and did not succeed. Look at the resource before anything else is started.",
+        "The {} was started and did not succeed. Look at the resource before anything else is started.",
     ),
     ActionStatus.UNKNOWN: (
         "Outcome unknown",
-        "The approved plan was started and nobody knows how far it came. **Somebody must look at the resource before "
+        "The {} was started and nobody knows how far it came. **Somebody must look at the resource before "
         "anything else is started.**",
     ),
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing was executed.**"),
@@ -371,6 +403,7 @@ def render_result(result: ActionReport) -> str:
     what = "{} on {}".format(
         markdown_inline(result.action) if result.action else "no action", markdown_inline(result.resource)
     )
+    sentence = sentence.format("approved plan" if result.approver else "plan")
     blocks = ["# {}: {}".format(word, what), sentence, *_problem(result), table(_FACTS, _result_facts(result))]
     if result.status is not ActionStatus.REFUSED:
         blocks += _result_details(result)
@@ -400,6 +433,8 @@ def _result_facts(result: ActionReport) -> _Rows:
         facts.insert(0, ("Action", markdown_table_cell(result.action)))
     if result.approver is not None:
         facts.append(("Approved by", markdown_table_cell(result.approver.login)))
+    elif result.status is not ActionStatus.REFUSED:
+        facts.append(_UNASKED_FACT)
     if result.status is not ActionStatus.REFUSED:
         facts.append(("Took", "{:.1f} s".format(result.latency_ms / 1000)))
     return facts
@@ -441,6 +476,11 @@ _OUTCOMES: Dict[str, str] = {
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
 }
+_UNASKED_OUTCOMES: Dict[str, str] = {
+    "acted": "The plan was executed. The policy let it happen without asking.",
+    "action_failed": "The plan was executed without asking, and did not succeed. Look at the resource.",
+    "expired": "The plan was too old when its job began. Nothing was executed.",
+}
 
 
 def render_record(
@@ -452,6 +492,7 @@ def render_record(
     rejected_by: Optional[str],
     problems: Sequence[str],
     bundle_digest: str,
+    automatic: bool = False,
 ) -> str:
     """Return the page for the end of a run.
 
@@ -459,6 +500,7 @@ def render_record(
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
+        automatic: whether the policy decided alone.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -467,6 +509,8 @@ def render_record(
     for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if automatic:
+        facts.append(_UNASKED_FACT)
     trail = "**not whole**" if problems else "whole"
     facts += [("Trail", trail), ("Bundle", markdown_table_cell(bundle_digest))]
     return _whole(
@@ -474,7 +518,7 @@ def render_record(
             "# The run ended: {}".format(
                 outcome.replace("_", " ") if outcome in _OUTCOMES else markdown_inline(outcome)
             ),
-            _OUTCOMES.get(outcome, ""),
+            (_UNASKED_OUTCOMES if automatic else {}).get(outcome, _OUTCOMES.get(outcome, "")),
             table(_FACTS, facts),
             "**What is wrong with the trail**" if problems else "",
             "\n".join("- {}".format(markdown_inline(problem)) for problem in problems),

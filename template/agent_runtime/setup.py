@@ -55,7 +55,7 @@ def run(
     http = desk.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
     with desk.asking():
-        seen = observe_gate(http, name, approvers)
+        seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     plan = planning.plan(answers, seen)
     for remark in plan.remarks:
@@ -77,7 +77,7 @@ def run(
         _send(http, seen, call)
         out.write("{}: done\n".format(terminal(call.reason)))
     with desk.asking():
-        after = observe_gate(http, name, approvers) if plan.calls else seen
+        after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
     problems = planning.still_open(after)
     if problems:
         raise codes.GateRefused(codes.GATE_STILL_OPEN, "; ".join(problems))

@@ -38,6 +38,7 @@ OPERATIONS = {
     _ENVIRONMENT + "/variables": ("get",),
     _POLICIES: ("get", "post"),
     _POLICIES + "/{branch_policy_id}": ("delete",),
+    _REPOSITORY + "/actions/artifacts": ("get",),
     _REPOSITORY + "/actions/organization-secrets": ("get",),
     _REPOSITORY + "/actions/organization-variables": ("get",),
     _REPOSITORY + "/actions/permissions": ("get",),

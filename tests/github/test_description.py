@@ -133,6 +133,10 @@ def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
     assert [record["state"] for record in api.approvals(REPOSITORY, "7")] == ["approved"]
     assert len(api.pending_deployments(REPOSITORY, "7")) == 1
     assert api.artifact_exists(REPOSITORY, "7", "action-result")
+    desk.github.add_job("7", "Approve restart on checkout (plan 0123456789ab)")
+    desk.github.add_job("7", "Act", "in_progress", None)
+    assert [artifact["workflow_run"]["id"] for artifact in api.artifacts(REPOSITORY, "action-result")] == [7]
+    assert [job["status"] for job in api.jobs(REPOSITORY, "7")] == ["completed", "in_progress"]
 
 
 def test_what_the_report_and_the_folding_of_alerts_ask_is_as_described(desk: Desk) -> None:
@@ -148,13 +152,13 @@ def test_what_the_report_and_the_folding_of_alerts_ask_is_as_described(desk: Des
         run.update(status="completed", conclusion="success")
     desk.github.set_job("3", "Investigate", "completed", "2026-11-23T00:01:00Z", "success")
     desk.github.set_job("3", "Approve x on y (plan 0)", "waiting", "2026-11-23T00:02:00Z")
-    desk.github.add_artifact("3", "audit-bundle", b"archive")
+    desk.github.add_artifact("3", "audit-bundle", archive=b"archive")
     api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
     since = "2026-11-22T00:00:00Z"
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since)] == [3, 2]
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
     assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
-    assert [artifact["name"] for artifact in api.artifacts(REPOSITORY, "3")] == ["audit-bundle"]
+    assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
 
 
 def test_what_the_bridge_of_alertmanager_sends_is_as_described(desk: Desk) -> None:

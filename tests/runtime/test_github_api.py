@@ -100,6 +100,20 @@ def test_approvals_and_artifacts_belong_to_one_run() -> None:
         assert not client.artifact_exists(REPOSITORY, "2", "action-result")
 
 
+def test_artifacts_of_all_runs_and_jobs_of_all_attempts_are_read_to_their_last_page() -> None:
+    with LoopbackGitHub(REPOSITORY) as github:
+        for number in range(1, 231):
+            github.add_artifact(str(number), "approval-receipt")
+            github.add_artifact(str(number), "audit-bundle")
+            github.add_job("1", f"job {number}")
+        client = api(github.url)
+        found = client.artifacts(REPOSITORY, "approval-receipt")
+        assert [entry["workflow_run"]["id"] for entry in found] == list(range(1, 231))
+        assert {entry["name"] for entry in found} == {"approval-receipt"}
+        assert [job["name"] for job in client.jobs(REPOSITORY, "1")] == [f"job {number}" for number in range(1, 231)]
+        assert client.jobs(REPOSITORY, "2") == []
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 422, 301])
 def test_a_refusal_is_final_and_told_without_the_token(status: int) -> None:
     answer = (status, {"Location": "http://127.0.0.1:1/"}, b'{"message": "no"}')
@@ -225,9 +239,9 @@ def test_an_archive_is_fetched_from_githubs_storage_without_the_token() -> None:
     """Prism follows redirects itself, so this speaks to the loopback GitHub, whose storage takes no token."""
     with LoopbackGitHub(REPOSITORY) as github:
         github.token = TOKEN
-        github.add_artifact("3", "audit-bundle", b"archive")
+        github.add_artifact("3", "audit-bundle", archive=b"archive")
         client = api(github.url)
-        (artifact,) = client.artifacts(REPOSITORY, "3")
+        (artifact,) = client.artifacts_of_run(REPOSITORY, "3")
         assert client.download_artifact(REPOSITORY, artifact["id"], 7) == b"archive"
         with pytest.raises(NotAnswered, match="more than 6 bytes"):
             client.download_artifact(REPOSITORY, artifact["id"], 6)

@@ -14,9 +14,19 @@ ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,de
 
 
 def render_workflow(
-    triggers: str = "manual+alert", act_permissions: str = "", schedule_cron: str = "17 */6 * * *"
+    triggers: str = "manual+alert",
+    act_permissions: str = "",
+    schedule_cron: str = "17 */6 * * *",
+    auto_approval: str = "no",
+    repository_plan: str = "public",
 ) -> str:
     """Render the workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    answers = {"triggers": triggers, "act_permissions": act_permissions, "schedule_cron": schedule_cron}
+    answers = {
+        "triggers": triggers,
+        "act_permissions": act_permissions,
+        "schedule_cron": schedule_cron,
+        "auto_approval": auto_approval,
+        "repository_plan": repository_plan,
+    }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(cookiecutter=answers)

@@ -91,13 +91,13 @@ class GitHubApi:
         filters = {"created": ">=" + since, "exclude_pull_requests": "true"}
         return self._http.pages(path, "workflow_runs", filters={**filters, **({"event": event} if event else {})})
 
-    def jobs(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
-        """Return the jobs of a run's newest attempt.
+    def jobs(self, repository: str, run_id: str, *, every_attempt: bool = False) -> List[Mapping[str, Any]]:
+        """Return the jobs of a run's newest attempt, or of all its attempts.
 
         Source: https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run
         """
         path = "/repos/{}/actions/runs/{}/jobs".format(repository, quote(run_id, safe=""))
-        return self._http.pages(path, "jobs")
+        return self._http.pages(path, "jobs", filters={"filter": "all"} if every_attempt else None)
 
     def artifact_exists(self, repository: str, run_id: str, name: str) -> bool:
         """Return whether the run has an artifact of this name.
@@ -111,7 +111,16 @@ class GitHubApi:
         # An expired artifact counts: it was there.
         return any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
 
-    def artifacts(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
+    def artifacts(self, repository: str, name: str) -> List[Mapping[str, Any]]:
+        """Return every artifact of this name in the repository, of whatever run and age, expired ones included.
+
+        Source: https://docs.github.com/en/rest/actions/artifacts#list-artifacts-for-a-repository
+        """
+        return self._http.pages(
+            "/repos/{}/actions/artifacts?name={}".format(repository, quote(name, safe="")), "artifacts"
+        )
+
+    def artifacts_of_run(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
         """Return the artifacts of a run, of all its attempts."""
         path = "/repos/{}/actions/runs/{}/artifacts".format(repository, quote(run_id, safe=""))
         return self._http.pages(path, "artifacts")

@@ -115,7 +115,8 @@ class Transport:
         """
         found: List[Mapping[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
-            asked = "{}?{}".format(path, urlencode({**(filters or {}), "per_page": size, "page": page}))
+            words = urlencode({**(filters or {}), "per_page": size, "page": page})
+            asked = "{}{}{}".format(path, "&" if "?" in path else "?", words)
             response = self._exchange("GET", asked, None)
             answer = self._decode("GET", path, response)
             entries = answer if key is None else field(answer, key, list, path)

@@ -83,7 +83,7 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
         **known,
         investigate=jobs.get(names.INVESTIGATE_JOB),
         approve=next((job for name, job in jobs.items() if name.startswith(names.APPROVE_JOB)), None),
-        act=jobs.get(names.ACT_JOB),
+        act=jobs.get(names.ACT_JOB_NAME),
         approvals=tuple(_records_of_the_gate(records)),
         trail=trail,
     )
@@ -125,7 +125,7 @@ def _time(text: Any) -> Optional[datetime]:
 
 def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     """What the newest bundle of a run says, checked as `verify` does; None where there is none."""
-    found = [each for each in api.artifacts(repository, run_id) if each.get("name") == names.BUNDLE_ARTIFACT]
+    found = [each for each in api.artifacts_of_run(repository, run_id) if each.get("name") == names.BUNDLE_ARTIFACT]
     if not found:
         return None
     newest = max(found, key=lambda each: int(field(each, "id", int, "/artifacts")))

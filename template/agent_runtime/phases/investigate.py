@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Dict, Iterator, Mapping, Optional
 
-from agent_runtime import codes, documents, escape, gate, names, plan, policy, report
+from agent_runtime import codes, documents, escape, gate, names, plan, policy, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.github import outputs
@@ -16,7 +16,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.phases import duplicates, gatekeeper, team
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
-from agent_runtime.results import InvestigationResult, RiskLevel
+from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
 from aimgentix import ActionType, ActorType, EventStatus
 
 
@@ -120,9 +120,9 @@ def _investigate(
 ) -> Report:
     gate.check_enabled(desk.environ.get("AGENT_DISABLED"))
     baseline = 0
+    api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
-        api = GitHubApi.from_environment(desk.environ)
-        gatekeeper.check_environments(api, desk.run)
+        gatekeeper.check_environments(api, desk.run, automatic=desk.config.auto_approval)
         journal.event(
             names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=codes.GATE_ENVIRONMENT
         )
@@ -132,7 +132,7 @@ def _investigate(
             journal.event(names.STEP_FOLDED, EventStatus.SUCCESS, duplicate_of=earlier)
             return _duplicate(desk, resource, trigger, earlier)
     started = now()
-    result = team.investigate(agent, resource, context)
+    result = team.investigate(agent, resource, context, journal.redactor)
     journal.event(
         names.STEP_INVESTIGATED,
         EventStatus.SUCCESS,
@@ -140,20 +140,14 @@ def _investigate(
         latency_ms=(now() - started).total_seconds() * 1000,
         findings=len(result.findings),
     )
-    base = _base_report(desk, resource, trigger, result)
+    base = redaction.of_report(journal.redactor, _base_report(desk, resource, trigger, result))
     proposed = result.proposed_action
     if proposed is None:
         return base
     rules = load_policy(desk)
-    verdict = policy.evaluate(
-        rules,
-        action=proposed.action,
-        resource=resource,
-        parameters=proposed.parameters,
-        risk_level=proposed.risk_level,
-    )
+    verdict = _judge(desk, api, rules, resource, proposed)
     reasons = tuple(verdict.reasons)
-    denied = verdict.decision != Decision.REVIEW.value
+    denied = verdict.decision == policy.DENIED
     if not result.safe_to_proceed:
         reasons += ("the agent itself advises against acting now",)
         denied = True
@@ -162,17 +156,20 @@ def _investigate(
         EventStatus.DENIED if denied else EventStatus.SUCCESS,
         action_type=ActionType.POLICY_CHECK,
         action=proposed.action,
-        decision="denied" if denied else "review",
+        decision=policy.DENIED if denied else verdict.decision,
         matched_rules=list(verdict.matched_rules),
         policy_digest=rules.digest,
     )
     if denied:
         return replace(base, status=ReportStatus.DENIED, policy_reasons=reasons)
+    preconditions = team.observe(agent, resource, journal.redactor)
+    redaction.refuse_secrets(journal.redactor, preconditions, "observe()")
+    redaction.refuse_secrets(journal.redactor, proposed.parameters, "proposed_action.parameters")
     sealed = plan.seal(
-        proposed,
+        redaction.of_proposal(journal.redactor, proposed),
         resource=resource,
-        preconditions=team.observe(agent, resource),
-        policy=PolicyStamp(rules.digest, Decision.REVIEW, tuple(verdict.matched_rules)),
+        preconditions=preconditions,
+        policy=PolicyStamp(rules.digest, Decision(verdict.decision), tuple(verdict.matched_rules)),
         run=desk.run,
         issued_at=issued_at,
         ttl_minutes=desk.config.approval_ttl_minutes,
@@ -182,6 +179,37 @@ def _investigate(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.action, plan_digest=plan.digest(sealed)
     )
     return replace(base, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+
+
+def _judge(desk: Desk, api: GitHubApi, rules: policy.Policy, resource: str, proposed: ProposedAction) -> policy.Verdict:
+    """What the policy says, with what happened already counted where GitHub can be asked."""
+    verdict = policy.evaluate(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        parameters=proposed.parameters,
+        risk_level=proposed.risk_level,
+        reversible=proposed.reversible,
+    )
+    if not desk.config.auto_approval:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    if verdict.decision == policy.DENIED or not policy.limits_of(rules, proposed.action, resource):
+        return verdict
+    if not desk.in_workflow:
+        return replace(verdict, reasons=(*verdict.reasons, "the rate limits are counted in a workflow run only"))
+    moment = now()
+    counts = policy.count(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        history=gatekeeper.history(
+            api, desk.run, rules, action=proposed.action, resource=resource, now=moment, ttl=desk.config.approval_ttl
+        ),
+        now=moment,
+    )
+    reasons = (*verdict.reasons, *(each.reason for each in counts))
+    full = tuple(each.rule for each in counts if each.full)
+    return policy.Verdict(policy.DENIED, full, reasons) if full else replace(verdict, reasons=reasons)
 
 
 def _base_report(desk: Desk, resource: str, trigger: str, result: InvestigationResult) -> Report:
@@ -257,7 +285,6 @@ def _gate_note(desk: Desk) -> Optional[str]:
 
 
 _DECISIONS: Dict[ReportStatus, Decision] = {
-    ReportStatus.ACTION_PROPOSED: Decision.REVIEW,
     ReportStatus.DENIED: Decision.DENIED,
     ReportStatus.NOTHING_TO_DO: Decision.NONE,
     ReportStatus.DUPLICATE: Decision.NONE,
@@ -268,7 +295,7 @@ _DECISIONS: Dict[ReportStatus, Decision] = {
 def _job_outputs(desk: Desk, finished: Report, data: bytes, head: str) -> Dict[str, str]:
     digest = plan.digest(finished.plan) if finished.plan else ""
     return {
-        "decision": str(_DECISIONS[finished.status]),
+        "decision": str(finished.plan.policy.decision if finished.plan else _DECISIONS[finished.status]),
         "plan_digest": digest,
         "plan_digest_short": digest[: plan.SHORT_DIGEST_LENGTH],
         "action": finished.plan.action if finished.plan else "",

@@ -54,9 +54,10 @@ def parse_needs(text: str) -> Dict[str, Job]:
     """
     try:
         value = documents.strict_json(text.encode("utf-8"))
+        jobs = ("investigate", "approve", "act", *([names.AUTO_JOB] if names.AUTO_JOB in value else []))
         return {
             name: Job(str(value[name]["result"]), {key: str(item) for key, item in value[name]["outputs"].items()})
-            for name in ("investigate", "approve", "act")
+            for name in jobs
         }
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise codes.BadInput(
@@ -79,8 +80,12 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
     digest = told.get("plan_digest") or None
     rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
     outcome = decide(parts, needs, rejected=rejected_by is not None)
-    acted = needs["act"].result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
-    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items()}
+    acted = _acting(needs).result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
+    heads = {
+        name: job.outputs.get("journal_head", "")
+        for name, job in {**needs, "act": _acting(needs)}.items()
+        if name != names.AUTO_JOB
+    }
     problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(desk, resource) as journal:
@@ -122,6 +127,7 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         rejected_by=rejected_by,
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
+        automatic=needs["investigate"].outputs.get("decision") == Decision.AUTO.value,
     )
     outputs.write_summary(desk.environ, markdown)
     outputs.write_outputs(desk.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
@@ -130,7 +136,7 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
 
 def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutcome:
     """Say in one word how a run ended.  Pure."""
-    investigate, approve, act = needs["investigate"], needs["approve"], needs["act"]
+    investigate, approve, act = needs["investigate"], needs["approve"], _acting(needs)
     if investigate.result == "cancelled":
         return RunOutcome.CANCELLED
     if investigate.result != "success":
@@ -138,14 +144,21 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     decision = investigate.outputs.get("decision")
     if decision == Decision.DENIED.value:
         return RunOutcome.DENIED
-    if decision != Decision.REVIEW.value:
+    if decision not in (Decision.REVIEW.value, Decision.AUTO.value):
         folded = parts.report is not None and parts.report.status is ReportStatus.DUPLICATE
         return RunOutcome.DUPLICATE if folded else RunOutcome.NOTHING_TO_DO
     if rejected:
         return RunOutcome.REJECTED
     if act.result == "skipped":
-        return RunOutcome.CANCELLED if approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
+        unasked = decision == Decision.AUTO.value
+        return RunOutcome.CANCELLED if unasked or approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
     return _decide_action(parts, act)
+
+
+def _acting(needs: Mapping[str, Job]) -> Job:
+    """The job that may have acted: `act-auto` where it was not skipped, whose parts then stand for those of `act`."""
+    automatic = needs.get(names.AUTO_JOB)
+    return needs["act"] if automatic is None or automatic.result in ("skipped", "") else automatic
 
 
 def _decide_action(parts: Parts, act: Job) -> RunOutcome:

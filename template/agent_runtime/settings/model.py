@@ -90,7 +90,7 @@ class Approver:
 
 @dataclass(frozen=True)
 class Gate:
-    """What `setup` needs to know: the repository, both environments and the approvers."""
+    """What `setup` needs to know: the repository, its environments (the gate first) and the approvers."""
 
     repository: Repository
     environments: Mapping[str, Environment]

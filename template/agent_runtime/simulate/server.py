@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
@@ -40,6 +41,7 @@ class LoopbackGitHub:
         environments, branch_policies: GitHub's JSON and the patterns (`tag:<pattern>` for tags), by name.
         people: permission on the repository (`none`, `read`, `write`, `admin`) by login.
         teams: whether the owner's team can read the repository, by slug.
+        retention: how long artifacts are kept.
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
@@ -55,7 +57,8 @@ class LoopbackGitHub:
         self.environments: Dict[str, Dict[str, Any]] = {}
         self.branch_policies: Dict[str, List[str]] = {}
         self.approvals: Dict[str, List[Dict[str, Any]]] = {}
-        self.artifacts: Dict[str, List[str]] = {}
+        self.artifacts: Dict[str, List[Tuple[str, datetime]]] = {}
+        self.retention = timedelta(days=90)
         self.waiting: Dict[str, List[str]] = {}
         self.dispatches: List[Dict[str, Any]] = []
         self.runs: List[Dict[str, Any]] = []
@@ -132,11 +135,25 @@ class LoopbackGitHub:
                 {"state": state, "comment": comment, "environments": [summary], "user": user(login, kind)}
             )
 
-    def add_artifact(self, run_id: str, name: str, archive: bytes = b"") -> None:
-        """Note that a run uploaded an artifact."""
+    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None, *, archive: bytes = b"") -> None:
+        """Note that a run uploaded an artifact, by default now."""
+        made = created or datetime.now(timezone.utc)
         with self._lock:
-            self.artifacts.setdefault(run_id, []).append(name)
-            self._archives[shapes.artifact(self.repository, name, run_id)["id"]] = archive
+            self.artifacts.setdefault(run_id, []).append((name, made))
+            self._archives[shapes.artifact(self.repository, name, run_id, made)["id"]] = archive
+
+    def add_job(
+        self,
+        run_id: str,
+        name: str,
+        status: str = "completed",
+        conclusion: Optional[str] = "success",
+        started: Optional[datetime] = None,
+    ) -> None:
+        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
+        with self._lock:
+            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+        self.set_job(run_id, name, status, shapes.when(started or datetime.now(timezone.utc)), conclusion)
 
     def add_run(self, run_id: str, *, title: str, event: str, actor: str, file: str, created: str) -> Dict[str, Any]:
         """Note that a run has begun, and return its JSON for the caller to change."""
@@ -253,6 +270,8 @@ class LoopbackGitHub:
     def _of_actions(self, rest: List[str], query: _Query) -> _Answer:
         if rest[0] == "runs" and len(rest) == 3:
             return self._of_run(rest[1], rest[2], query)
+        if rest == ["artifacts"]:
+            return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
         if rest[0] == "artifacts" and rest[2:] == ["zip"] and int(rest[1]) in self._archives:
             return 302, "{}/storage/{}".format(self.url, rest[1])
         if rest[0] == "workflows" and rest[2:] == ["runs"]:
@@ -295,11 +314,20 @@ class LoopbackGitHub:
         if name == "jobs":
             return 200, _list("jobs", self.jobs.get(run_id, []), query)
         if name == "artifacts":
-            wanted = query.get("name", [None])[0]
-            found = [each for each in self.artifacts.get(run_id, []) if wanted in (None, each)]
-            entries = [shapes.artifact(self.repository, each, run_id) for each in found]
-            return 200, _list("artifacts", entries, query)
+            return 200, _list("artifacts", self._artifacts([run_id], query), query)
         return 404, NOT_FOUND
+
+    def _artifacts(self, run_ids: List[str], query: _Query) -> List[Dict[str, Any]]:
+        wanted = query.get("name", [None])[0]
+        found = [
+            (run_id, name, created)
+            for run_id in run_ids
+            for name, created in self.artifacts.get(run_id, [])
+            if wanted in (None, name)
+        ]
+        return [
+            shapes.artifact(self.repository, name, run_id, created, self.retention) for run_id, name, created in found
+        ]
 
     def _waiting_for(self, name: str) -> Dict[str, Any]:
         settings = self.environments[name]

@@ -5,6 +5,7 @@ Tests hold these shapes to the description itself.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any, Dict, List, Optional
 
 CREATED = "2026-01-01T00:00:00Z"
@@ -307,8 +308,11 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
     }
 
 
-def artifact(repository_name: str, name: str, run_id: str) -> Dict[str, Any]:
-    """Return an artifact of a run; its id follows from both."""
+def artifact(
+    repository_name: str, name: str, run_id: str, created: datetime, kept: timedelta = timedelta(days=90)
+) -> Dict[str, Any]:
+    """Return an artifact of a run, made at `created` and kept for `kept`; its id follows from run and name."""
+    moment = when(created)
     own = number("{}/{}".format(run_id, name))
     url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, own)
     return {
@@ -319,10 +323,22 @@ def artifact(repository_name: str, name: str, run_id: str) -> Dict[str, Any]:
         "url": url,
         "archive_download_url": url + "/zip",
         "expired": False,
-        "created_at": CREATED,
-        "expires_at": CREATED,
-        "updated_at": CREATED,
+        "created_at": moment,
+        "expires_at": when(created + kept),
+        "updated_at": moment,
+        "workflow_run": {
+            "id": int(run_id),
+            "repository_id": number(repository_name),
+            "head_repository_id": number(repository_name),
+            "head_branch": "main",
+            "head_sha": "0" * 40,
+        },
     }
+
+
+def when(moment: datetime) -> str:
+    """Return an aware datetime as GitHub writes it."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def workflow_run(

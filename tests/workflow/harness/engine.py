@@ -386,7 +386,9 @@ class ActionsHost:
             python=self._python,
             artifacts=run.artifacts,
             attempt=run.attempt,
-            uploaded=lambda name: self._repository.github.add_artifact(run.id, name, run.artifacts.named(name).archive),
+            uploaded=lambda name: self._repository.github.add_artifact(
+                run.id, name, archive=run.artifacts.named(name).archive
+            ),
         )
         folder = run.folder / f"attempt-{run.attempt}" / job.id
         machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])
