@@ -34,6 +34,7 @@ AUTO_ENVIRONMENT = "agent-auto"
 
 # The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
 WORKFLOW_FILE = "agent-investigate-act.yml"
+REPORT_FILE = "agent-report.yml"
 INVESTIGATE_JOB = "Investigate"
 APPROVE_JOB = "Approve "
 

@@ -497,3 +497,17 @@ class TestBundle:
         with pytest.raises(codes.BadInput) as refused:
             bundle.verify(tmp_path)
         assert refused.value.code == codes.TRAIL_MISMATCH
+
+
+def test_an_alert_is_played_as_github_sends_it(desk: Desk) -> None:
+    alert = ("--trigger", "alert", "--trace-id", "alert-9")
+    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": "critical"}')
+    assert code == 0, said
+    assert outcome_of(folder) == "acted"
+    assert json.loads((folder / "bundle.json").read_text())["trace_id"] == "alert-9"
+
+    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": 5}')
+    assert code == codes.EXIT_BAD_INPUT
+    assert "INP010: client_payload.alert_severity is a number, not a text" in said
+    assert outcome_of(folder) == "investigation_failed"
+    assert desk.world["count"] == 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
 
 from agent_runtime import codes, gate, names
 from agent_runtime.escape import visible
@@ -294,16 +294,20 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
-    state = seen.workflow_state
+    yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
+
+
+def _report(seen: Observed, _local: Local) -> _Findings:
+    yield from _state_of(names.REPORT_FILE, seen.report_state)
+
+
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
     if isinstance(state, Unreadable):
-        yield _unreadable("the state of the workflow", state)
+        yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
-        yield Finding("GitHub knows no workflow agent-investigate-act.yml", "push it to the default branch")
+        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
     elif state != "active":
-        yield Finding(
-            "the workflow agent-investigate-act.yml is {}".format(_show(state)),
-            "gh workflow enable agent-investigate-act.yml",
-        )
+        yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
 
 
 def _branch(seen: Observed, _local: Local) -> _Findings:
@@ -462,6 +466,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),
     "policy": ("breadth of the policy", _policy),

@@ -26,7 +26,6 @@ from agent_runtime.settings.model import (
     Unreadable,
 )
 
-WORKFLOW_FILE = "agent-investigate-act.yml"
 ENVIRONMENTS = (names.GATE_ENVIRONMENT, names.ACT_ENVIRONMENT)
 
 # Lists of variables have smaller pages than everything else.
@@ -63,7 +62,8 @@ def observe(http: Transport, repository: str, approvers: Sequence[str], *, autom
         bypass=rules if isinstance(rules, Unreadable) else _told(lambda: _bypass(http, base, rules)),
         protection=_told(lambda: http.get_or_none("{}/branches/{}/protection".format(base, branch))),
         codeowners_errors=_told(lambda: _codeowners_errors(http, base)),
-        workflow_state=_told(lambda: _workflow_state(http, base)),
+        workflow_state=_told(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
+        report_state=_told(lambda: _workflow_state(http, base, names.REPORT_FILE)),
     )
 
 
@@ -203,8 +203,8 @@ def _codeowners_errors(http: Transport, base: str) -> Optional[List[Mapping[str,
     return [entry for entry in field(answer, "errors", list, path) if isinstance(entry, dict)]
 
 
-def _workflow_state(http: Transport, base: str) -> Optional[str]:
-    path = "{}/actions/workflows/{}".format(base, WORKFLOW_FILE)
+def _workflow_state(http: Transport, base: str, file: str) -> Optional[str]:
+    path = "{}/actions/workflows/{}".format(base, file)
     answer = http.get_or_none(path)
     return None if answer is None else str(field(answer, "state", str, path))
 
