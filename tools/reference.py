@@ -327,6 +327,7 @@ def _described(known: dict[str, str], key: str) -> str:
 
 STEPS = {
     "started": ("investigate, act", "the phase began"),
+    "folded": ("investigate", "an earlier run asks about the same alert already, with `duplicate_of`"),
     "gate_check": ("investigate, act", "one check of the gate, with its code as `check`"),
     "investigated": ("investigate", "`investigate()` returned"),
     "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
