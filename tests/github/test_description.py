@@ -7,6 +7,7 @@ comes through proves both: what setup and doctor send, and what the loopback Git
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport
 from agent_runtime.simulate import shapes
+from examples import alertmanager_bridge
 from github import description
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, Desk, close_by_hand
@@ -157,6 +159,14 @@ def test_what_the_report_and_the_folding_of_alerts_ask_is_as_described(desk: Des
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
     assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
     assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
+
+
+def test_what_the_bridge_of_alertmanager_sends_is_as_described(desk: Desk) -> None:
+    github = alertmanager_bridge.GitHub(REPOSITORY, TOKEN, desk.url)
+    github.dispatch({"resource": "checkout"}, time.monotonic() + 60)
+    assert desk.github.dispatches == [{"event_type": "alert-triggered", "client_payload": {"resource": "checkout"}}]
+    with pytest.raises(alertmanager_bridge.NotTaken, match="HTTP 422"):
+        github.dispatch({f"key{number}": 1 for number in range(11)}, time.monotonic())
 
 
 @pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])

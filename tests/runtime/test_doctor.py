@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -383,6 +384,22 @@ def test_the_checklist_names_every_check_and_no_other(rendered: Path) -> None:
     items = checklist.parse((rendered / "PRODUCTION_CHECKLIST.md").read_text())
     named = [name for item in items for name in item.checks]
     assert sorted(named) == sorted(checks.CHECKS)
+
+
+def test_every_line_of_the_checklist_says_whose_it_is_and_how(rendered: Path) -> None:
+    """Both ways: what doctor checks is marked as such, and nothing else is; the rest is what doctor asks."""
+    text = (rendered / "PRODUCTION_CHECKLIST.md").read_text()
+    items = checklist.parse(text)
+    assert [item.section for item in items if item.section] == [item.section for item in items]
+    assert {item.section for item in items} == {"Security", "Testing", "Documentation", "Monitoring"}
+    for item in items:
+        assert item.owner == ("checked by doctor" if item.checks else "yours"), item.text
+        assert re.search(r"\. How: .+\.$", item.text), item.text
+    assert text.count("\n- [ ] ") == len(items)
+    with settings_world.fresh() as github:
+        document = json.loads(Desk(rendered, github).command("doctor", "--json").stdout)
+    assert [each["text"] for each in document["questions"]] == [item.text for item in items if item.owner == "yours"]
+    assert {each["name"] for each in document["checks"]} == {name for item in items for name in item.checks}
 
 
 def test_every_finding_says_how_to_mend_it(rendered: Path) -> None:

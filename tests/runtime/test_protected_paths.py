@@ -62,12 +62,13 @@ WRITTEN: dict[str, Any] = {
 }
 
 
+# A pattern below another folder than the protected one means something else.
+SPELLINGS = [(path, way) for path in PROTECTED for way in WRITTEN if way != "as a pattern" or path[:5] != "docs/"]
+
+
 @pytest.mark.threat("T22")
-@pytest.mark.parametrize("way", WRITTEN)
-@pytest.mark.parametrize("path", PROTECTED)
+@pytest.mark.parametrize("path, way", SPELLINGS)
 def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -> None:
-    if way == "as a pattern" and path.startswith("docs/"):
-        pytest.skip("a pattern below another folder")
     assert decision({"path": WRITTEN[way](path)}) == policy.DENIED, WRITTEN[way](path)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
-from agent_runtime import bundle, escape, names
+from agent_runtime import bundle, codes, escape, names
 from agent_runtime.github import outputs
 from aimgentix.delivery import Courier, drain, segment_paths
 from aimgentix.settings import SettingError
@@ -73,7 +73,8 @@ def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> De
             rejected=sum(segment.rejected for segment in segments),
             problem=problem,
         )
-    outputs.write_summary(environ, "\n{}\n".format(escape.markdown_inline(delivery.line())))
+    advice = "\n\nWhat to do: {}.".format(codes.describe(codes.TRAIL_UNDELIVERED).mend) if problem else ""
+    outputs.write_summary(environ, "\n{}{}\n".format(escape.markdown_inline(delivery.line()), advice))
     return delivery
 
 

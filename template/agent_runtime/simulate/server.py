@@ -19,6 +19,8 @@ from agent_runtime.simulate.shapes import NOT_FOUND, user
 # How long closing waits for the server to notice.
 _POLL_SECONDS = 0.02
 _MAX_REVIEWERS = 6
+_MAX_PAYLOAD_KEYS = 10
+_MAX_PAYLOAD_BYTES = 64 * 1024
 _MAX_WAIT_MINUTES = 43_200
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
@@ -44,6 +46,7 @@ class LoopbackGitHub:
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
         runs, jobs: GitHub's JSON, newest run first; jobs by the run's id.
+        dispatches: bodies of the events that came from outside.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -57,6 +60,7 @@ class LoopbackGitHub:
         self.artifacts: Dict[str, List[Tuple[str, datetime]]] = {}
         self.retention = timedelta(days=90)
         self.waiting: Dict[str, List[str]] = {}
+        self.dispatches: List[Dict[str, Any]] = []
         self.runs: List[Dict[str, Any]] = []
         self.jobs: Dict[str, List[Dict[str, Any]]] = {}
         self.visibility = "public"
@@ -355,6 +359,8 @@ class LoopbackGitHub:
         return 404, NOT_FOUND
 
     def _change(self, method: str, rest: List[str], body: Any) -> _Answer:
+        if method == "POST" and rest == ["dispatches"]:
+            return self._dispatch(body)
         if len(rest) < 2 or rest[0] != "environments":
             return 404, NOT_FOUND
         if not self.administrator:
@@ -381,6 +387,14 @@ class LoopbackGitHub:
                     patterns.remove(pattern)
                     return 204, None
         return 404, NOT_FOUND
+
+    def _dispatch(self, body: Any) -> _Answer:
+        """Take an event from outside; starting what listens to it is the caller's business."""
+        payload = body.get("client_payload") or {}
+        if len(payload) > _MAX_PAYLOAD_KEYS or len(json.dumps(payload)) >= _MAX_PAYLOAD_BYTES:
+            return _invalid("No more than 10 properties are allowed; and less than 64 KB")
+        self.dispatches.append(body)
+        return 204, None
 
     def _put_environment(self, name: str, given_name: str, body: Any) -> _Answer:
         """Replace an environment's settings: what the request leaves out is reset, as GitHub does."""
