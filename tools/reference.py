@@ -151,7 +151,11 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
     return [
         ("python agent_runner.py", "In an agent repository.", agent_parser()),
         ("python -m agent_runtime.contract", "In an agent repository.", parser_of(named["contract"])),
-        ("python -m aimgentix", "Wherever the SDK is.", parser_of(named["aimgentix"])),
+        (
+            "python -m aimgentix",
+            "Where the SDK is on the path: in an agent repository with `PYTHONPATH=sdk`.",
+            parser_of(named["aimgentix"]),
+        ),
         ("python -m app", "In the folder `backend`.", parser_of(named["backend"])),
     ]
 
