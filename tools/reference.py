@@ -337,6 +337,7 @@ STEPS = {
     "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
     "plan_sealed": ("investigate", "a plan waits for its approval, with `plan_digest`"),
     "finished": ("investigate", "the report is written, with its status and SHA-256"),
+    "approval_asked": ("ask", "an issue shows the plan and waits for a comment"),
     "approved": ("approve", "GitHub's record names an approver, with `approver` and `plan_digest`"),
     "intent": ("act", "everything was verified, and the effect comes next"),
     "outcome": ("act", "how the action ended, or why it was refused"),
