@@ -137,6 +137,13 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
         "approval_ttl_minutes": str(settings.approval_ttl_minutes),
         "repository_plan": settings.repository_plan,
     }
+    gate = config.ISSUE_GATE if settings.repository_plan == config.PLAN_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
+    if settings.approval_gate != gate:
+        yield _problem(
+            MISMATCH,
+            path,
+            "approval_gate is {!r}, and repository_plan asks for {!r}".format(settings.approval_gate, gate),
+        )
     for question, value in pairs.items():
         answer = str(known.get(question, value))
         if question == "approvers":

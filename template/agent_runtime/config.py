@@ -11,6 +11,11 @@ from agent_runtime import codes
 CONFIG_PATH = Path(".github") / "agent-config.yml"
 POLICY_FOLDER = Path(".github") / "agent-policies"
 
+# What stands between a plan and its execution: protected environments, or a comment on an issue.
+ENVIRONMENT_GATE, ISSUE_GATE = "environment", "issue"
+# The one kind of repository in which GitHub does not protect environments.
+PLAN_WITH_ISSUE_GATE = "private-other"
+
 _KEYS = {
     "schema_version": int,
     "agent": str,
@@ -19,7 +24,10 @@ _KEYS = {
     "approvers": list,
     "approval_ttl_minutes": int,
     "repository_plan": str,
+    "approval_gate": str,
 }
+# A configuration of an older template does not say it.
+_DEFAULTS = {"approval_gate": ENVIRONMENT_GATE}
 
 # GitHub lets an approval wait for at most 30 days.
 _MAX_TTL_MINUTES = 30 * 24 * 60
@@ -35,6 +43,7 @@ class Config:
         approvers: logins or `org/team` that may approve.
         approval_ttl_minutes: minutes from sealing until a plan expires.
         repository_plan: visibility and plan; decides whether GitHub can protect environments.
+        approval_gate: `environment` or `issue`.
     """
 
     agent: str
@@ -43,6 +52,7 @@ class Config:
     approvers: Tuple[str, ...]
     approval_ttl_minutes: int
     repository_plan: str
+    approval_gate: str = ENVIRONMENT_GATE
 
     @property
     def policy_path(self) -> Path:
@@ -72,6 +82,7 @@ def load(root: Path) -> Config:
     for key in value:
         if key not in _KEYS:
             raise refuse("unknown key {!r}".format(key))
+    value = {**_DEFAULTS, **value}
     for key, kind in _KEYS.items():
         if key not in value:
             raise refuse("key {} is missing".format(key))
@@ -81,6 +92,8 @@ def load(root: Path) -> Config:
         raise refuse("approval_ttl_minutes is not between 1 and {}".format(_MAX_TTL_MINUTES))
     if value["schema_version"] != 1:
         raise refuse("schema_version is not 1")
+    if value["approval_gate"] not in (ENVIRONMENT_GATE, ISSUE_GATE):
+        raise refuse("approval_gate is neither {} nor {}".format(ENVIRONMENT_GATE, ISSUE_GATE))
     return Config(
         agent=value["agent"],
         name=value["name"],
@@ -88,4 +101,5 @@ def load(root: Path) -> Config:
         approvers=tuple(str(item) for item in value["approvers"]),
         approval_ttl_minutes=value["approval_ttl_minutes"],
         repository_plan=value["repository_plan"],
+        approval_gate=value["approval_gate"],
     )

@@ -19,19 +19,35 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names, plan
 from agent_runtime.documents import ActionReport, Plan, Report, ReportStatus, parse_time, plain
-from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell
+from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell, visible
 from agent_runtime.markdown import as_terminal, indent, page, table
 from agent_runtime.results import ActionStatus, Finding
 
 # GitHub drops a step's summary above this size.
 MAX_PAGE_BYTES = 1024 * 1024
+# GitHub takes issues and comments up to this size.
+MAX_ISSUE_CHARACTERS = 65_536
 
-__all__ = ["MAX_PAGE_BYTES", "as_terminal", "render_record", "render_result", "render_summary"]
+__all__ = [
+    "MAX_ISSUE_CHARACTERS",
+    "MAX_PAGE_BYTES",
+    "as_terminal",
+    "render_answer",
+    "render_issue",
+    "render_record",
+    "render_result",
+    "render_summary",
+    "sentence",
+]
 
 _WIDE_LINE = 100
+_TITLE_PART = 80
 _FACTS = ("What", "Value")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
+)
+_FIRST_QUESTION = (
+    "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't tell: reject."
 )
 _AGENT_WROTE = (
     "Written by the agent, shown as it came. It may be wrong, or repeat what somebody put into a log or an alert."
@@ -55,10 +71,80 @@ def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional
     if report.plan is not None:
         if digest != plan.digest(report.plan):
             raise ValueError("the digest is not that of the plan")
-        return _whole(_review_page(report, report.plan, digest, note))
+        return _whole(_review_page(report, report.plan, digest, note, _decide_section(report.plan, digest)))
     if digest is not None:
         raise ValueError("a digest without a plan")
     return _whole(_closed_page(report, note))
+
+
+def render_issue(
+    report: Report, *, digest: str, approvers: Sequence[str], origin: str, run_url: str
+) -> Tuple[str, str]:
+    """Return title and text of the issue in which an approver decides, in GitHub's Markdown.
+
+    The same arguments give the same issue, so that whoever reads it later can tell whether somebody changed it.
+
+    Arguments:
+        digest: digest of the report's plan.
+        approvers: logins that are called, checked already.
+        origin: the line that says where the report lies, in Markdown.
+        run_url: address of the run.
+
+    Raises:
+        BadInput: there is no plan (RPT006), or the text is larger than GitHub takes (RPT002).
+        ValueError: `digest` is not that of the report's plan.
+    """
+    sealed = report.plan
+    if sealed is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, "the report's status is {}".format(report.status))
+    if digest != plan.digest(sealed):
+        raise ValueError("the digest is not that of the plan")
+    decide = _comment_section(sealed, digest, approvers)
+    blocks = [*_review_page(report, sealed, digest, "", decide), "## Where this comes from", origin, run_url]
+    # GitHub might take empty lines at the end away, and the text must stay what it is.
+    text = page(blocks).rstrip("\n")
+    if len(text) > MAX_ISSUE_CHARACTERS:
+        raise codes.BadInput(
+            codes.REPORT_TOO_LARGE,
+            "the issue for the approvers has {} characters, GitHub takes {}".format(len(text), MAX_ISSUE_CHARACTERS),
+        )
+    title = "Approve {} on {}? (plan {})".format(
+        visible(sealed.action, _TITLE_PART), visible(sealed.resource, _TITLE_PART), digest[: plan.SHORT_DIGEST_LENGTH]
+    )
+    return title, text
+
+
+def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> List[str]:
+    initiators = (sealed.run.actor.casefold(), sealed.run.triggering_actor.casefold())
+    called = ["@" + login for login in approvers if login.casefold() not in initiators]
+    return [
+        "## How to decide",
+        "{}, please decide.".format(", ".join(called)) if called else "",
+        _FIRST_QUESTION,
+        "2. To approve, write a comment whose first line is this (the first {} digits are enough):".format(
+            plan.SHORT_DIGEST_LENGTH
+        ),
+        markdown_block("/approve " + digest),
+        "3. To reject, write a comment whose first line is {} and the reason. One rejection is enough.".format(
+            markdown_inline("/reject")
+        ),
+        "A comment by {} does not approve, nor does one that was edited. After an approval the workflow checks "
+        "everything again (this issue, the plan, its run, the time, the policy, who commented, the preconditions) and "
+        "runs exactly this plan, once. After a rejection, or without an answer, nothing is run.".format(
+            _initiators(sealed)
+        ),
+    ]
+
+
+def render_answer(sentence: str, problem: str, run_url: str) -> str:
+    """Return the comment that tells on an issue how its plan ended, or why a comment did not count.
+
+    Arguments:
+        sentence: what happened, in the runtime's own words.
+        problem: code, reason and way out in one line; may quote what others wrote; empty for none.
+        run_url: address of the run.
+    """
+    return page(["**{}**".format(sentence), markdown_inline(problem) if problem else "", run_url]).rstrip("\n")
 
 
 def _whole(blocks: Sequence[str]) -> str:
@@ -75,7 +161,7 @@ def _whole(blocks: Sequence[str]) -> str:
 # The reviewer's page
 
 
-def _review_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
+def _review_page(report: Report, sealed: Plan, digest: str, note: str, decide: Sequence[str]) -> List[str]:
     action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
     return [
         "# Approve {} on {}?".format(action, resource),
@@ -86,7 +172,7 @@ def _review_page(report: Report, sealed: Plan, digest: str, note: str) -> List[s
         *_agent_section(report, sealed),
         *_plan_section(sealed, digest),
         *_policy_section(report.policy_reasons, sealed),
-        *_decide_section(sealed, digest),
+        *decide,
         *_analysis_section(report),
     ]
 
@@ -209,28 +295,29 @@ def _reasons(reasons: Sequence[str]) -> str:
 
 
 def _decide_section(sealed: Plan, digest: str) -> List[str]:
-    who = [sealed.run.actor]
-    if sealed.run.triggering_actor.casefold() != sealed.run.actor.casefold():
-        who.append(sealed.run.triggering_actor)
     return [
         "## How to decide",
         "\n".join(
             [
-                "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't "
-                "tell: reject.",
+                _FIRST_QUESTION,
                 "2. The job that waits must be named **Approve {} on {} (plan {})**.".format(
                     markdown_inline(sealed.action), markdown_inline(sealed.resource), _short(digest)
                 ),
                 "3. On this page choose **Review deployments**, tick {}, then **Approve and deploy** or **Reject**. An "
-                "approval by {} does not count.".format(
-                    markdown_inline(names.GATE_ENVIRONMENT), " or ".join(markdown_inline(login) for login in who)
-                ),
+                "approval by {} does not count.".format(markdown_inline(names.GATE_ENVIRONMENT), _initiators(sealed)),
             ]
         ),
         "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, both "
         "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
         "without an answer, nothing is run.",
     ]
+
+
+def _initiators(sealed: Plan) -> str:
+    who = [sealed.run.actor]
+    if sealed.run.triggering_actor.casefold() != sealed.run.actor.casefold():
+        who.append(sealed.run.triggering_actor)
+    return " or ".join(markdown_inline(login) for login in who)
 
 
 def _analysis_section(report: Report) -> List[str]:
@@ -400,7 +487,13 @@ _OUTCOMES: Dict[str, str] = {
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
+    "waiting": "The plan waits for an approver's comment in an issue. Nothing was executed so far.",
 }
+
+
+def sentence(outcome: str) -> str:
+    """Return what an outcome means, in words; empty for one that is not known."""
+    return _OUTCOMES.get(outcome, "").replace("*", "")
 
 
 def render_record(
@@ -412,6 +505,7 @@ def render_record(
     rejected_by: Optional[str],
     problems: Sequence[str],
     bundle_digest: str,
+    issue: Optional[str] = None,
 ) -> str:
     """Return the page for the end of a run.
 
@@ -419,6 +513,7 @@ def render_record(
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
+        issue: address of the issue that is the gate, where one is.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -427,6 +522,8 @@ def render_record(
     for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if issue:
+        facts.append(("Issue", issue))
     trail = "**not whole**" if problems else "whole"
     facts += [("Trail", trail), ("Bundle", markdown_table_cell(bundle_digest))]
     return _whole(

@@ -263,7 +263,8 @@ def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
 
 
 def test_every_rule_is_broken_by_some_edit() -> None:
-    assert {code for code, _ in BROKEN.values()} == set(contract.RULES)
+    of_the_issue_gate = {"CON30", "CON31"}  # see test_contract_issue_gate.py
+    assert {code for code, _ in BROKEN.values()} == set(contract.RULES) - of_the_issue_gate
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jinja2
 
 from conftest import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template" / ".github" / "workflows" / "agent-investigate-act.yml.jinja"
+APPROVAL_TEMPLATE = TEMPLATE.with_name("agent-act-on-approval.yml.jinja")
 SETUP_ACTION = REPOSITORY / "template" / ".github" / "actions" / "setup-agent" / "action.yml"
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
@@ -14,9 +17,21 @@ ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,de
 
 
 def render_workflow(
-    triggers: str = "manual+alert", act_permissions: str = "", schedule_cron: str = "17 */6 * * *"
+    triggers: str = "manual+alert",
+    act_permissions: str = "",
+    schedule_cron: str = "17 */6 * * *",
+    *,
+    plan: str = "public",
+    template: Path = TEMPLATE,
 ) -> str:
-    """Render the workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
+    """Render a workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     answers = {"triggers": triggers, "act_permissions": act_permissions, "schedule_cron": schedule_cron}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(cookiecutter=answers)
+    answers["repository_plan"] = plan
+    return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter=answers)
+
+
+def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
+    """Render both workflows of a repository whose gate is an issue: the one that asks, and the one that acts."""
+    asking = render_workflow(triggers, act_permissions, plan="private-other")
+    return asking, render_workflow(triggers, act_permissions, plan="private-other", template=APPROVAL_TEMPLATE)

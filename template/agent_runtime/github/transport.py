@@ -23,6 +23,7 @@ _JITTER_SECONDS = 20.0
 _MAX_WAIT_SECONDS = 90.0
 _SECONDARY_LIMIT_SECONDS = 60.0
 _SHOWN = 200
+_PIECE_BYTES = 65_536
 
 HTTP_UNAUTHORISED = 401
 HTTP_FORBIDDEN = 403
@@ -30,6 +31,7 @@ HTTP_NOT_FOUND = 404
 HTTP_UNPROCESSABLE = 422
 _HTTP_OK = 200
 _HTTP_REDIRECTS = 300
+_HTTP_FOUND = 302
 _HTTP_SERVER_ERROR = 500
 _HTTP_TOO_MANY = 429
 _RETRIED_STATUS = frozenset({500, 502, 503, 504})
@@ -122,15 +124,49 @@ class Transport:
                 return found
         raise NotAnswered("{} has more than {} pages".format(path, _MAX_PAGES))
 
+    def download(self, path: str, limit: int) -> bytes:
+        """Return the bytes that GitHub redirects `path` to.
+
+        They lie in a storage of another host: it gets neither the token nor a .netrc file's credentials, and its
+        address, which lets everybody read them for a while, stands in no message.
+
+        Arguments:
+            limit: number of bytes that are taken at most.
+
+        Raises:
+            NotAnswered: there is no redirection, the storage does not answer, or has more bytes.
+        """
+        import requests  # noqa: PLC0415  imported when HTTP is spoken
+
+        address = self._exchange("GET", path, None, expected=_HTTP_FOUND).headers.get("Location", "")
+        if not address.startswith("https://") and not self._base.startswith("http://"):
+            raise malformed(path)
+        found = b""
+        try:
+            with requests.Session() as session:
+                session.auth = lambda request: request
+                with session.get(address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False) as response:
+                    if response.status_code != _HTTP_OK:
+                        raise NotAnswered("GET {}: the storage answers HTTP {}".format(path, response.status_code))
+                    for piece in response.iter_content(_PIECE_BYTES):
+                        found += piece
+                        if len(found) > limit:
+                            raise NotAnswered("GET {}: more than {} bytes".format(path, limit))
+        except requests.RequestException as error:
+            raise NotAnswered("GET {}: no answer of the storage ({})".format(path, type(error).__name__)) from None
+        return found
+
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
-        """Send a PUT, POST or DELETE and return the answer's JSON, or None when it has no body.
+        """Send a PUT, PATCH, POST or DELETE and return the answer's JSON, or None when it has no body.
 
         A POST that got no answer, or a server error, may have been carried out: it is not sent again.
         """
         response = self._exchange(method, path, body)
         return self._decode(method, path, response) if response.content else None
 
-    def _exchange(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
+    def _exchange(
+        self, method: str, path: str, body: Optional[Mapping[str, Any]], *, expected: Optional[int] = None
+    ) -> Any:
         import requests  # noqa: PLC0415  imported when HTTP is spoken
 
         if self._session is None:
@@ -152,7 +188,8 @@ class Transport:
                 problem = NotAnswered("{} {}: no answer ({})".format(method, path, type(error).__name__))
                 least: Optional[float] = 0.0 if repeatable else None
             else:
-                if _HTTP_OK <= response.status_code < _HTTP_REDIRECTS:
+                fine = _HTTP_OK <= response.status_code < _HTTP_REDIRECTS
+                if (fine and expected is None) or response.status_code == expected:
                     return response
                 said = self._said(response)
                 problem = NotAnswered(

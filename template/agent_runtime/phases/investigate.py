@@ -105,10 +105,8 @@ def _investigate(
     baseline = 0
     if desk.in_workflow:
         api = GitHubApi.from_environment(desk.environ)
-        gatekeeper.check_environments(api, desk.run)
-        journal.event(
-            names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=codes.GATE_ENVIRONMENT
-        )
+        checked = gatekeeper.check_gate(api, desk)
+        journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
         baseline = len(gatekeeper.approvals(api, desk.run))
     started = now()
     result = team.investigate(agent, resource, context)

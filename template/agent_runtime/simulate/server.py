@@ -5,6 +5,7 @@ The shapes are in `shapes`; the state's attributes are for callers to set, befor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +20,11 @@ from agent_runtime.simulate.shapes import NOT_FOUND, user
 _POLL_SECONDS = 0.02
 _MAX_REVIEWERS = 6
 _MAX_WAIT_MINUTES = 43_200
+_MAX_ISSUE_CHARACTERS = 65_536
+# Where the archives of artifacts lie: at an address of its own, to which the API redirects.
+_STORAGE = "/storage/artifacts/"
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
+_NOT_GRANTED = {"message": "Resource not accessible by integration", "documentation_url": "", "status": "403"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
 
 _Answer = Tuple[int, Any]
@@ -41,6 +46,11 @@ class LoopbackGitHub:
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
+        grants: what the tokens of jobs may do with issues, contents and actions, by token; others may do everything.
+        issues, comments: GitHub's JSON, by number of the issue.
+        runs: facts of runs as `shapes.workflow_run()` wants them, and `attempt`, by id.
+        archives: zip files of artifacts with the id of their run and their name, by id of the artifact.
+        references: commits by full name of the git reference, besides those of branches and tags.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -80,6 +90,14 @@ class LoopbackGitHub:
         self.branch_protection: Optional[Dict[str, Any]] = None
         self.codeowners_errors: Optional[List[Dict[str, Any]]] = None
         self.workflows: Dict[str, str] = {}
+        self.grants: Dict[str, Mapping[str, str]] = {}
+        self.issues: Dict[int, Dict[str, Any]] = {}
+        self.comments: Dict[int, List[Dict[str, Any]]] = {}
+        self.labels: List[str] = []
+        self.has_issues = True
+        self.runs: Dict[str, Dict[str, Any]] = {}
+        self.archives: Dict[int, Tuple[str, str, bytes]] = {}
+        self.references: Dict[str, str] = {}
         self.requests: List[Tuple[str, str]] = []
         self._lock = threading.Lock()
         self._server: Optional[ThreadingHTTPServer] = None
@@ -129,6 +147,39 @@ class LoopbackGitHub:
         with self._lock:
             self.artifacts.setdefault(run_id, []).append(name)
 
+    def note_run(self, run_id: str, attempt: int, **facts: Any) -> None:
+        """Note a run, or its next attempt, with its facts."""
+        with self._lock:
+            self.runs[run_id] = {"attempt": attempt, **facts}
+
+    def keep_archive(self, number: int, run_id: str, name: str, archive: bytes) -> None:
+        """Note the archive of an artifact."""
+        with self._lock:
+            self.archives[number] = (run_id, name, archive)
+
+    def open_issue(self, login: str, title: str, body: str, labels: List[str], kind: str = "User") -> Dict[str, Any]:
+        """Open an issue as somebody, and return it."""
+        with self._lock:
+            return self._open_issue(user(login, kind), title, body, labels)
+
+    def comment(self, number: int, login: str, body: str, kind: str = "User") -> Dict[str, Any]:
+        """Comment on an issue as somebody, and return the comment."""
+        with self._lock:
+            return self._comment(number, user(login, kind), body)
+
+    def _open_issue(self, author: Dict[str, Any], title: str, body: str, labels: List[str]) -> Dict[str, Any]:
+        number = len(self.issues) + 1
+        self.issues[number] = shapes.issue(self.repository, number, (title, body), author, labels)
+        self.comments[number] = []
+        self.labels += [label for label in labels if label not in self.labels]
+        return self.issues[number]
+
+    def _comment(self, number: int, author: Dict[str, Any], body: str) -> Dict[str, Any]:
+        id = 10_000 + sum(len(found) for found in self.comments.values())
+        comment = shapes.issue_comment(self.repository, number, id, body, author)
+        self.comments[number].append(comment)
+        return comment
+
     def answer(
         self, method: str, path: str, query: _Query, body: Any = None, authorization: Optional[str] = None
     ) -> _Answer:
@@ -137,12 +188,24 @@ class LoopbackGitHub:
             self.requests.append((method, path))
             if self.token is not None and authorization != "Bearer " + self.token:
                 return 401, _BAD_CREDENTIALS
+            if not self._granted(method, path, authorization):
+                return 403, _NOT_GRANTED
             parts = [unquote(part) for part in path.strip("/").split("/")]
             if parts[0] == "repos" and "/".join(parts[1:3]).lower() == self.repository.lower():
                 if method == "GET":
                     return self._of_repository(parts[3:], query)
                 return self._change(method, parts[3:], body)
             return self._of_accounts(parts) if method == "GET" else (404, NOT_FOUND)
+
+    def _granted(self, method: str, path: str, authorization: Optional[str]) -> bool:
+        """Whether the permissions of a job's token cover a request about issues, git references, runs or artifacts."""
+        granted = self.grants.get((authorization or "").partition(" ")[2])
+        parts = path.strip("/").split("/")[3:]
+        scopes = {"issues": "issues", "labels": "issues", "git": "contents", "actions": "actions"}
+        scope = scopes.get(parts[0]) if parts else None
+        if granted is None or scope is None:
+            return True
+        return granted.get(scope) in (("read", "write") if method == "GET" else ("write",))
 
     @property
     def _owner(self) -> str:
@@ -170,15 +233,19 @@ class LoopbackGitHub:
                 return 204, None
         return 404, NOT_FOUND
 
+    def _repository(self) -> Dict[str, Any]:
+        answer = shapes.repository(
+            self.told_name,
+            self.default_branch,
+            self.visibility,
+            self.owner_type,
+            administrator=self.administrator,
+        )
+        return dict(answer, has_issues=self.has_issues)
+
     def _of_repository(self, rest: List[str], query: _Query) -> _Answer:
         if not rest:
-            return 200, shapes.repository(
-                self.told_name,
-                self.default_branch,
-                self.visibility,
-                self.owner_type,
-                administrator=self.administrator,
-            )
+            return 200, self._repository()
         if rest[0] == "environments" and len(rest) >= 2:
             return self._of_environment(rest[1].lower(), rest[2:], query)
         if rest[0] == "actions":
@@ -189,6 +256,8 @@ class LoopbackGitHub:
                 return 404, NOT_FOUND
             person = dict(user(rest[1]), role_name=permission)
             return 200, {"permission": permission, "role_name": permission, "user": person}
+        if rest[0] in ("issues", "labels") and len(rest) >= 2:
+            return self._of_issues(rest, query)
         if rest == ["rules", "branches", self.default_branch]:
             return 200, _page(self.rules, query)
         if rest[0] == "rulesets" and any(rule.get("ruleset_id") == int(rest[1]) for rule in self.rules):
@@ -211,9 +280,28 @@ class LoopbackGitHub:
             return 200, {"errors": self.codeowners_errors}
         return 404, NOT_FOUND
 
+    def _of_issues(self, rest: List[str], query: _Query) -> _Answer:
+        if rest[0] == "labels":
+            return (200, shapes.label(self.repository, rest[1])) if rest[1] in self.labels else (404, NOT_FOUND)
+        number = int(rest[1]) if rest[1].isdigit() else 0
+        if number in self.issues and len(rest) == 2:
+            return 200, self.issues[number]
+        if number in self.issues and rest[2:] == ["comments"]:
+            return 200, _page(self.comments[number], query)
+        return 404, NOT_FOUND
+
     def _of_actions(self, rest: List[str], query: _Query) -> _Answer:
         if rest[0] == "runs" and len(rest) == 3:
             return self._of_run(rest[1], rest[2], query)
+        if rest[0] == "runs" and len(rest) == 2 and rest[1] in self.runs:
+            facts = self.runs[rest[1]]
+            return 200, shapes.workflow_run(self._repository(), rest[1], facts["attempt"], facts)
+        if rest[0] == "artifacts" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.archives:
+            run_id, name, archive = self.archives[int(rest[1])]
+            digest = hashlib.sha256(archive).hexdigest()
+            if len(rest) == 2:
+                return 200, shapes.artifact(self.repository, name, int(rest[1]), run_id, digest)
+            return 302, "{}{}{}".format(self.url, _STORAGE, rest[1])
         if rest[0] == "workflows" and len(rest) == 2 and rest[1] in self.workflows:
             return 200, shapes.workflow(self.repository, rest[1], self.workflows[rest[1]])
         if not self.administrator:
@@ -271,7 +359,43 @@ class LoopbackGitHub:
             return 200, _list("variables", [shapes.variable(*pair) for pair in pairs], query)
         return 404, NOT_FOUND
 
+    def stored(self, path: str, authorization: Optional[str]) -> Optional[bytes]:
+        """Return the archive at an address of the storage, which is another host to GitHub and must see no token."""
+        with self._lock:
+            number = path[len(_STORAGE) :]
+            found = self.archives.get(int(number)) if path.startswith(_STORAGE) and number.isdigit() else None
+            return found[2] if found and authorization is None else None
+
+    def _change_issues(self, method: str, rest: List[str], body: Any) -> Optional[_Answer]:
+        """Carry out what jobs do: their token writes as github-actions[bot].  None for anything else."""
+        author = user("github-actions[bot]", "Bot")
+        if (method, rest) == ("POST", ["issues"]):
+            if len(body["body"]) > _MAX_ISSUE_CHARACTERS:
+                return _invalid("body is too long (maximum is 65536 characters)")
+            return 201, self._open_issue(author, body["title"], body["body"], body.get("labels", []))
+        if (method, rest) == ("POST", ["labels"]):
+            if body["name"] in self.labels:
+                return _invalid("already_exists")
+            self.labels.append(body["name"])
+            return 201, shapes.label(self.repository, body["name"])
+        if (method, rest) == ("POST", ["git", "refs"]):
+            if body["ref"] in self.references:
+                return 422, {"message": "Reference already exists", "documentation_url": "", "status": "422"}
+            self.references[body["ref"]] = body["sha"]
+            return 201, shapes.git_reference(self.repository, body["ref"], body["sha"])
+        if rest[0] == "issues" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.issues:
+            if method == "POST" and rest[2:] == ["comments"]:
+                return 201, self._comment(int(rest[1]), author, body["body"])
+            if method == "PATCH" and len(rest) == 2:
+                issue = self.issues[int(rest[1])]
+                issue.update({key: body[key] for key in ("title", "body", "state", "state_reason") if key in body})
+                return 200, issue
+        return None
+
     def _change(self, method: str, rest: List[str], body: Any) -> _Answer:
+        done = self._change_issues(method, rest, body) if rest else None
+        if done is not None:
+            return done
         if len(rest) < 2 or rest[0] != "environments":
             return 404, NOT_FOUND
         if not self.administrator:
@@ -381,6 +505,10 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             """Answer one request."""
             target = urlsplit(self.path)
+            stored = github.stored(target.path, self.headers.get("Authorization"))
+            if stored is not None:
+                self._send_bytes(200, stored, {"Content-Type": "application/zip"})
+                return
             length = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(length) if length else b""
             try:
@@ -394,13 +522,19 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
                 )
             )
 
-        do_PUT = do_POST = do_DELETE = do_GET
+        do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
         def _send(self, status: int, body: Any) -> None:
+            if status == 302:
+                self._send_bytes(status, b"", {"Location": str(body)})
+                return
             data = b"" if body is None else json.dumps(body).encode("utf-8")
+            self._send_bytes(status, data, {"Content-Type": "application/json; charset=utf-8"} if data else {})
+
+        def _send_bytes(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)
-            if data:
-                self.send_header("Content-Type", "application/json; charset=utf-8")
+            for name, value in headers.items():
+                self.send_header(name, value)
             if status != 204:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()

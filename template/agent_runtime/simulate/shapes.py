@@ -5,7 +5,7 @@ Tests hold these shapes to the description itself.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 CREATED = "2026-01-01T00:00:00Z"
 API = "https://api.github.com"
@@ -307,8 +307,10 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
     }
 
 
-def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
-    """Return an artifact of a run."""
+def artifact(
+    repository_name: str, name: str, position: int, run_id: str = "0", digest: Optional[str] = None
+) -> Dict[str, Any]:
+    """Return an artifact of a run; `digest` is the SHA-256 of its archive."""
     url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
     return {
         "id": position,
@@ -321,6 +323,141 @@ def artifact(repository_name: str, name: str, position: int) -> Dict[str, Any]:
         "created_at": CREATED,
         "expires_at": CREATED,
         "updated_at": CREATED,
+        "digest": "sha256:" + digest if digest else None,
+        "workflow_run": {"id": int(run_id)},
+    }
+
+
+def workflow_run(repository: Dict[str, Any], run_id: str, attempt: int, facts: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a run.
+
+    Arguments:
+        repository: as `repository()` gives it.
+        facts: path of the workflow, branch, sha, event, actor and triggering_actor (logins).
+    """
+    url = "{}/actions/runs/{}".format(repository["url"], run_id)
+    address = number(facts["path"])
+    person = {"name": "A Team", "email": "team@example.com"}
+    return {
+        "id": int(run_id),
+        "node_id": "WFR_" + run_id,
+        "name": facts["path"],
+        "head_branch": facts["branch"],
+        "head_sha": facts["sha"],
+        "path": facts["path"],
+        "display_title": facts["path"],
+        "run_number": 1,
+        "run_attempt": attempt,
+        "event": facts["event"],
+        "status": "completed",
+        "conclusion": "success",
+        "workflow_id": address,
+        "url": url,
+        "html_url": "{}/actions/runs/{}".format(repository["html_url"], run_id),
+        "pull_requests": [],
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "run_started_at": CREATED,
+        "actor": user(facts["actor"]),
+        "triggering_actor": user(facts["triggering_actor"]),
+        "jobs_url": url + "/jobs",
+        "logs_url": url + "/logs",
+        "check_suite_url": "{}/check-suites/1".format(repository["url"]),
+        "artifacts_url": url + "/artifacts",
+        "cancel_url": url + "/cancel",
+        "rerun_url": url + "/rerun",
+        "workflow_url": "{}/actions/workflows/{}".format(repository["url"], address),
+        "head_commit": {
+            "id": facts["sha"],
+            "tree_id": facts["sha"],
+            "message": "Start",
+            "timestamp": CREATED,
+            "author": person,
+            "committer": person,
+        },
+        "repository": minimal_repository(repository),
+        "head_repository": minimal_repository(repository),
+    }
+
+
+def minimal_repository(repository: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a repository as other answers name it."""
+    dropped = ("permissions", "visibility", "license", *_REPOSITORY_COUNTERS)
+    return {key: value for key, value in repository.items() if key not in dropped}
+
+
+def label(repository_name: str, name: str) -> Dict[str, Any]:
+    """Return a label."""
+    return {
+        "id": number(name),
+        "node_id": "LA_" + name,
+        "url": "{}/repos/{}/labels/{}".format(API, repository_name, name),
+        "name": name,
+        "description": "",
+        "color": "d4c5f9",
+        "default": False,
+    }
+
+
+def issue(
+    repository_name: str, position: int, text: Tuple[str, str], author: Dict[str, Any], labels: List[str]
+) -> Dict[str, Any]:
+    """Return an issue that is open; `text` is its title and its body."""
+    title, body = text
+    url = "{}/repos/{}/issues/{}".format(API, repository_name, position)
+    return {
+        "id": 1000 + position,
+        "node_id": "I_{}".format(position),
+        "url": url,
+        "repository_url": "{}/repos/{}".format(API, repository_name),
+        "labels_url": url + "/labels{/name}",
+        "comments_url": url + "/comments",
+        "events_url": url + "/events",
+        "html_url": "https://github.com/{}/issues/{}".format(repository_name, position),
+        "number": position,
+        "state": "open",
+        "state_reason": None,
+        "title": title,
+        "body": body,
+        "user": author,
+        "labels": [label(repository_name, name) for name in labels],
+        "assignee": None,
+        "assignees": [],
+        "milestone": None,
+        "locked": False,
+        "comments": 0,
+        "closed_at": None,
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "author_association": "NONE",
+    }
+
+
+def issue_comment(repository_name: str, position: int, id: int, body: str, author: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a comment on an issue."""
+    base = "{}/repos/{}/issues".format(API, repository_name)
+    return {
+        "id": id,
+        "node_id": "IC_{}".format(id),
+        "url": "{}/comments/{}".format(base, id),
+        "html_url": "https://github.com/{}/issues/{}#issuecomment-{}".format(repository_name, position, id),
+        "issue_url": "{}/{}".format(base, position),
+        "body": body,
+        "user": author,
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "author_association": "NONE",
+    }
+
+
+def git_reference(repository_name: str, reference: str, sha: str) -> Dict[str, Any]:
+    """Return a git reference to a commit."""
+    url = "{}/repos/{}/git".format(API, repository_name)
+    return {
+        "ref": reference,
+        "node_id": "REF_" + reference,
+        "url": "{}/{}".format(url, reference),
+        "object": {"type": "commit", "sha": sha, "url": "{}/commits/{}".format(url, sha)},
     }
 
 
