@@ -8,8 +8,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
+import shutil
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +23,7 @@ import pytest
 from agent_runtime.bundle import load, verify
 from agent_runtime.simulate.server import LoopbackGitHub
 from template.engines import run_copier
-from workflow.conftest import NAME, World, failing_service
+from workflow.conftest import NAME, WORKFLOW, World, failing_service
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import ActionsService
 from workflow.test_gated_runs import bundle, document, results
@@ -42,14 +45,15 @@ def issue_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @dataclasses.dataclass
 class Asked(World):
-    """A world in which a run has asked: the issue and the digest of its plan."""
+    """A world in which the run `asking` asks, in the issue `number`."""
 
     asking: Run
+    number: int
 
     @property
     def issue(self) -> dict[str, Any]:
         """The issue as GitHub has it."""
-        return self.github.issues[int(self.asking.jobs["ask"].outputs["issue"])]
+        return self.github.issues[self.number]
 
     @property
     def digest(self) -> str:
@@ -59,12 +63,12 @@ class Asked(World):
     @property
     def answers(self) -> list[str]:
         """What jobs wrote on the issue."""
-        found = self.github.comments[self.issue["number"]]
+        found = self.github.comments[self.number]
         return [each["body"] for each in found if each["user"]["login"] == "github-actions[bot]"]
 
     def say(self, login: str, text: str, kind: str = "User") -> dict[str, Any]:
         """Comment on the issue."""
-        return self.github.comment(self.issue["number"], login, text, kind)
+        return self.github.comment(self.number, login, text, kind)
 
     def answer(self, login: str, text: str, kind: str = "User", **how: Any) -> Run:
         """Comment on the issue, and let the comment start its run."""
@@ -92,7 +96,7 @@ def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder:
         world = World(origin, github, repository, actions, url, token)
         run = world.start()
         assert results(run) == dict.fromkeys(("investigate", "ask", "record"), "success"), run.log
-        yield Asked(**vars(world), asking=run)
+        yield Asked(**vars(world), asking=run, number=int(run.jobs["ask"].outputs["issue"]))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +123,7 @@ def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_p
         for name, value in vars(asked_once.github).items():
             if not name.startswith("_"):
                 setattr(github, name, copy.deepcopy(value))
-        repository = dataclasses.replace(asked_once.repository, github=github)
+        repository = dataclasses.replace(asked_once.repository, github=github, variables={})
         actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
         yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions)
     assert asked_once.instance() == before, "something was executed"
@@ -153,7 +157,7 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     assert own.instance() != before, "the service was restarted"
     assert own.github.references == {f"refs/agent-claims/{own.digest}": run.github["sha"]}
     receipt = document(run, "approval-receipt", "approval-receipt.json")
-    comment = own.github.comments[own.issue["number"]][0]
+    comment = own.github.comments[own.number][0]
     assert (receipt["approver"]["login"], receipt["plan_digest"]) == ("bob", own.digest)
     assert (receipt["issue_comment"]["id"], receipt["issue_comment"]["url"]) == (comment["id"], comment["html_url"])
     assert document(run, "action-result", "action-result.json")["approver"]["login"] == "bob"
@@ -177,9 +181,12 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
 
     # Whatever comes later finds a closed issue, an old approval and a claimed plan.
     after = own.instance()
-    late = own.answer("Carol", f"/approve {own.digest}")
+    late = own.answer("carol", f"/approve {own.digest}")
     assert results(late) == dict.fromkeys(("approve", "act", "record"), "skipped")
     own.issue["state"] = "open"
+    own.github.references.clear()  # as anybody with write access could
+    own.actions.rerun(run, "act", triggering_actor="bob")
+    assert results(run)["act"] == "failure" and "GATE03" in run.jobs["act"].log
     own.actions.rerun(run, "approve", triggering_actor="bob")
     assert results(run)["act"] == "skipped" and "GATE03" in run.jobs["approve"].log
     assert own.instance() == after
@@ -207,3 +214,228 @@ def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest
     assert document(refused, "action-result", "action-result.json")["status"] == "refused"
     assert bundle(refused)["outcome"] == "refused" and bundle(refused)["problems"] == []
     assert own.instance() != before and len(own.github.references) == 1
+
+
+def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) -> None:
+    approved = asked.say("bob", f"/approve {asked.digest}")
+    for number in range(120):
+        asked.say("dave", f"what about {number}?")
+
+    run = asked.answer("carol", "/reject not during the sale\n\nask again tomorrow")
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert "IGATE07" in run.jobs["approve"].log
+    assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
+    assert (asked.issue["state"], asked.issue["state_reason"]) == ("closed", "not_planned")
+    (told,) = asked.answers
+    assert told.startswith("**A reviewer rejected the plan. Nothing was executed.**") and "not during the sale" in told
+
+    asked.issue["state"] = "open"
+    assert "IGATE07" in asked.deliver(approved).jobs["approve"].log
+
+
+def test_an_approval_on_the_second_page_reaches_the_last_check_before_the_claim(asked: Asked) -> None:
+    for number in range(120):
+        asked.say("dave", f"what about {number}?")
+    asked.repository.variables["AGENT_DISABLED"] = "true"
+
+    run = asked.answer("carol", f"/approve {asked.digest}")
+
+    assert results(run) == {"approve": "success", "act": "failure", "record": "success"}
+    assert "GATE10" in run.jobs["act"].log and asked.github.references == {}
+    assert (bundle(run)["outcome"], asked.issue["state"]) == ("refused", "open"), "it can be approved again"
+    assert "GATE10" in asked.answers[0]
+
+
+# ------------------------------------------------------------------------------------------------------------- attacks
+
+Attack = Callable[[Asked], "dict[str, Any]"]
+
+
+def wrong_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", "/approve " + "0" * 12)
+
+
+def short_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", f"/approve {asked.digest[:11]}")
+
+
+def no_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", "/approve ::set-output name=code::x `whoami` @everyone\n" + asked.digest)
+
+
+def edited_later(asked: Asked) -> dict[str, Any]:
+    comment = asked.say("bob", f"/approve {asked.digest}")
+    comment["updated_at"] = "2026-01-01T00:00:09Z"
+    return comment
+
+
+def edited_within_the_second(asked: Asked) -> dict[str, Any]:
+    """Somebody who may write turns an approver's harmless comment into an approval, before GitHub's clock ticks."""
+    comment = asked.say("bob", "/approve? I would rather not")
+    posted = copy.deepcopy(comment)
+    comment["body"] = f"/approve {asked.digest}"
+    return posted
+
+
+def deleted(asked: Asked) -> dict[str, Any]:
+    return asked.github.comments[asked.number].pop() if asked.say("bob", f"/approve {asked.digest}") else {}
+
+
+def by_the_initiator(asked: Asked) -> dict[str, Any]:
+    """alice is none of the approvers; see the next test for one who is."""
+    return asked.say("alice", f"/approve {asked.digest}")
+
+
+def by_a_reader(asked: Asked) -> dict[str, Any]:
+    return asked.say("mallory", f"/approve {asked.digest}")
+
+
+def by_somebody_who_lost_access(asked: Asked) -> dict[str, Any]:
+    asked.github.people["bob"] = "read"
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def edited_issue(asked: Asked) -> dict[str, Any]:
+    asked.issue["body"] = asked.issue["body"].replace("error_rate", "error_Rate")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def forged_issue(asked: Asked) -> dict[str, Any]:
+    """Somebody opens an issue that reads the same."""
+    forged = asked.github.open_issue("mallory", asked.issue["title"], asked.issue["body"], ["agent-approval"])
+    asked.number = forged["number"]
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
+    number, (_, name, archive) = next(iter(asked.github.archives.items()))
+    asked.github.keep_archive(number + 50, "4711", name, archive)
+    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{number}`", f"artifact `{number + 50}`")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def run_of_another_workflow(asked: Asked) -> dict[str, Any]:
+    asked.github.runs[asked.asking.id]["path"] = ".github/workflows/mine.yml"
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def investigated_again(asked: Asked) -> dict[str, Any]:
+    asked.github.runs[asked.asking.id]["attempt"] = 2
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def swapped_archive(asked: Asked) -> dict[str, Any]:
+    number, (run, name, archive) = next(iter(asked.github.archives.items()))
+    asked.github.keep_archive(number, run, name, archive + b"x")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+@pytest.mark.parametrize(
+    ("attack", "code", "answered"),
+    [
+        (wrong_digest, "GATE02", True),
+        (short_digest, "IGATE05", True),
+        (no_digest, "IGATE05", True),
+        (edited_later, "IGATE05", True),
+        (edited_within_the_second, "IGATE05", True),
+        (deleted, "IGATE05", False),
+        (by_the_initiator, "IGATE06", True),
+        (by_a_reader, "IGATE06", False),
+        (by_somebody_who_lost_access, "IGATE06", True),
+        (edited_issue, "IGATE03", True),
+        (forged_issue, "IGATE02", True),
+        (artifact_of_another_run, "GATE01", True),
+        (run_of_another_workflow, "IGATE04", True),
+        (investigated_again, "IGATE04", True),
+        (swapped_archive, "GATE01", True),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
+    asked: Asked, attack: Attack, code: str, answered: bool
+) -> None:
+    run = asked.deliver(attack(asked))
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}, run.log
+    assert f"error: {code}: " in run.jobs["approve"].log
+    assert bundle(run)["outcome"] == "approval_failed" and asked.github.references == {}
+    assert asked.issue["state"] == "open", "another comment may still approve"
+    assert [code in text and "@" not in re.sub("`[^`]*`", "", text) for text in asked.answers] == [True] * answered
+    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+
+
+@pytest.fixture
+def loosened(asked: Asked, service: ActionsService, locked_python: Path, tmp_path: Path) -> Asked:
+    """The same with a repository that the test may change."""
+    origin = tmp_path / "origin"
+    shutil.copytree(asked.origin, origin)
+    repository = dataclasses.replace(asked.repository, origin=origin)
+    actions = ActionsHost(service, repository, locked_python, tmp_path / "changed")
+    return dataclasses.replace(asked, origin=origin, repository=repository, actions=actions)
+
+
+def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> None:
+    (loosened.origin / "README.md").write_text("moved")
+    loosened.commit()
+
+    run = loosened.answer("bob", f"/approve {loosened.digest}")
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert "error: GATE03: the repository moved on" in run.jobs["approve"].log
+    assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
+
+
+def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
+    workflow = loosened.origin / WORKFLOW
+    command = "run: python agent_runner.py investigate"
+    workflow.write_text(workflow.read_text().replace(command, command + " --sealed-minutes-ago 61"))
+    loosened.commit()
+    asking = loosened.start()
+    late = dataclasses.replace(loosened, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+
+    run = late.answer("bob", f"/approve {late.digest}")
+
+    assert "error: GATE04: " in run.jobs["approve"].log
+    assert bundle(run)["outcome"] == "expired"
+    assert (late.issue["state"], late.issue["state_reason"]) == ("closed", "not_planned")
+
+
+def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None:
+    """bob is an approver and pressed the button; where nobody else could approve, there is no plan at all."""
+    asking = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
+    mine = dataclasses.replace(asked, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+    assert "@Carol, please decide." in mine.issue["body"] and "@bob" not in mine.issue["body"]
+
+    run = mine.answer("bob", f"/approve {mine.digest}")
+    assert f"error: IGATE06: bob started run {asking.id}" in run.jobs["approve"].log
+    assert results(run)["act"] == "skipped" and len(mine.answers) == 1
+
+    asked.github.people["carol"] = "read"
+    alone = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
+    assert results(alone) == {"investigate": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE01: Carol has no write access" in alone.jobs["investigate"].log
+
+
+@pytest.mark.parametrize("event", ["a bot", "a pull request", "no label", "another comment", "a closed issue"])
+def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
+    text = "please /approve this" if event == "another comment" else f"/approve {asked.digest}"
+    comment = asked.say("bob", text, "Bot" if event == "a bot" else "User")
+    changes: dict[str, dict[str, Any]] = {
+        "a pull request": {"pull_request": {"url": "https://api.github.com/x"}},
+        "no label": {"labels": []},
+        "a closed issue": {"state": "closed"},
+    }
+    asked.issue.update(changes.get(event, {}))
+
+    run = asked.deliver(comment)
+
+    assert results(run) == dict.fromkeys(("approve", "act", "record"), "skipped")
+
+
+def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None:
+    subprocess.run(["git", "-C", str(loosened.origin), "branch", "feature"], check=True)
+    run = loosened.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature")
+    assert results(run) == {"investigate": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["investigate"].log
+    assert len(loosened.github.issues) == 1

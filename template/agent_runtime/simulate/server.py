@@ -251,7 +251,7 @@ class LoopbackGitHub:
         if rest[0] == "actions":
             return self._of_actions(rest[1:], query)
         if rest[0] == "collaborators" and rest[2:] == ["permission"]:
-            permission = self.people.get(rest[1])
+            permission = {login.lower(): found for login, found in self.people.items()}.get(rest[1].lower())
             if permission is None:
                 return 404, NOT_FOUND
             person = dict(user(rest[1]), role_name=permission)
