@@ -101,8 +101,8 @@ class Parts:
 
     @property
     def by_comment(self) -> bool:
-        """Whether a comment on an issue approved."""
-        return self.receipt is not None and self.receipt.issue_comment is not None
+        """Whether a comment on an issue started the run of the last parts, as it does where an issue is the gate."""
+        return any(part.run.event == "issue_comment" for part in (self.receipt, self.result) if part)
 
     def steps(self, job: str) -> List[Dict[str, Any]]:
         """The metadata of a job's events, each with the event's status."""

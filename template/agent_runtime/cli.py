@@ -392,9 +392,9 @@ def _deliver(call: _Call) -> int:
 
 
 def _simulate(call: _Call) -> int:
-    from agent_runtime import inputs, report  # noqa: PLC0415
+    from agent_runtime import config, inputs, report  # noqa: PLC0415
     from agent_runtime.phases.desk import now  # noqa: PLC0415
-    from agent_runtime.simulate import run  # noqa: PLC0415
+    from agent_runtime.simulate import issue_run, run  # noqa: PLC0415
 
     if call.options.scenario is None and not run.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
@@ -423,7 +423,10 @@ def _simulate(call: _Call) -> int:
         trace_id=inputs.trace_id(call.options.trace_id or call.environ.get("TRACE_ID"), ""),
         scenario=call.options.scenario,
     )
-    ended = run.SimulatedRun(request, show, ask).play()
+    play = run.SimulatedRun
+    if config.load(call.script.parent).approval_gate == config.ISSUE_GATE:
+        play = issue_run.SimulatedIssueRun
+    ended = play(request, show, ask).play()
     print("outcome: {}".format(ended.outcome.replace("_", " ")))
     print("bundle:  {}".format(ended.bundle))
     return ended.exit_code

@@ -103,6 +103,8 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
     acted = "act" in needs and needs["act"].result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
     heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items()}
     if commented:
+        # What was refused before its report was found has none to show.
+        acted = acted and (parts.report is not None or outcome is not RunOutcome.REFUSED)
         # That run's outputs are not told here; its journal came out of an archive with a known digest.
         heads["investigate"] = (parts.heads.get("investigate") or ("",))[-1]
     problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
@@ -182,11 +184,9 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
 def decide_comment(parts: Parts, needs: Mapping[str, Job]) -> RunOutcome:
     """Say in one word how a run ended that a comment started.  Pure."""
     approve, act = needs["approve"], needs["act"]
-    if approve.result == "success":
-        if act.result == "skipped":
-            return RunOutcome.CANCELLED
+    if act.result != "skipped":
         return _decide_action(parts, act)
-    if approve.result == "cancelled":
+    if approve.result in ("success", "cancelled"):
         return RunOutcome.CANCELLED
     ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
     return ends.get(str(_refusal(parts).get("code")), RunOutcome.APPROVAL_FAILED)
