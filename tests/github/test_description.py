@@ -133,6 +133,33 @@ def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
     assert api.artifact_exists(REPOSITORY, "7", "action-result")
 
 
+def test_what_the_issue_gate_asks_and_writes_is_as_described(desk: Desk) -> None:
+    facts = {"path": ".github/workflows/agent-investigate-act.yml", "branch": "main", "sha": "a" * 40}
+    desk.github.note_run("7", 2, event="schedule", actor="alice", triggering_actor="bob", **facts)
+    desk.github.keep_archive(17, "7", "investigation-report", b"zip")
+    api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
+
+    run = api.workflow_run(REPOSITORY, "7")
+    assert (run["run_attempt"], run["head_branch"], run["triggering_actor"]["login"]) == (2, "main", "bob")
+    assert api.workflow_run(REPOSITORY, "8") == {}
+    artifact = api.artifact(REPOSITORY, 17)
+    assert (artifact["workflow_run"]["id"], artifact["digest"][:7]) == (7, "sha256:")
+    assert [api.permission(REPOSITORY, login) for login in ("bob", "mallory", "nobody")] == ["write", "read", "none"]
+
+    issue = api.open_issue(REPOSITORY, "Approve?", "text", "agent-approval")
+    assert (issue["number"], issue["user"]["type"], issue["labels"][0]["name"]) == (1, "Bot", "agent-approval")
+    for number in range(130):
+        desk.github.comment(1, "bob", str(number))
+    api.answer(REPOSITORY, 1, "told")
+    assert [comment["body"] for comment in api.comments(REPOSITORY, 1)] == [*map(str, range(130)), "told"]
+    api.close_issue(REPOSITORY, 1, completed=False)
+    assert (api.issue(REPOSITORY, 1)["state"], api.issue(REPOSITORY, 1)["state_reason"]) == ("closed", "not_planned")
+    assert api.issue(REPOSITORY, 2) == {}
+
+    assert api.claim(REPOSITORY, "refs/agent-claims/" + "0" * 64, "a" * 40)
+    assert not api.claim(REPOSITORY, "refs/agent-claims/" + "0" * 64, "b" * 40)
+
+
 @pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])
 def test_refusals_are_as_described(desk: Desk, refusal: str) -> None:
     if refusal == "a foreign token":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
 
-from agent_runtime import codes, gate, names
+from agent_runtime import codes, gate, issue_gate, names
+from agent_runtime.config import ISSUE_GATE
 from agent_runtime.escape import visible
 from agent_runtime.settings import codeowners, plans
 from agent_runtime.settings.model import Environment, Local, Observed, Unreadable
@@ -104,7 +105,8 @@ def _repository(seen: Observed, local: Local) -> _Findings:
             ".github/agent-config.yml says {}, this is {}".format(_show(local.repository), _show(found.full_name)),
             "copier update --data github_repository=" + shlex.quote(_show(found.full_name)),
         )
-    if plans.protection(found, local.plan_answer) in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
+    protection = plans.protection(found, local.plan_answer)
+    if local.gate != ISSUE_GATE and protection in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
         yield Finding(
             "a {} has no required reviewers".format(plans.describe(found)),
             plans.choices(found) + "; see " + _GUIDE.format(1),
@@ -120,6 +122,8 @@ def _repository(seen: Observed, local: Local) -> _Findings:
 
 
 def _gate_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
     environment = seen.gate.environments[names.GATE_ENVIRONMENT]
     yield from _environment_findings(seen, names.GATE_ENVIRONMENT, reviewers_required=True)
     known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
@@ -152,7 +156,9 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _Findings:
+def _act_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
     yield from _environment_findings(seen, names.ACT_ENVIRONMENT, reviewers_required=False)
     settings = seen.gate.environments[names.ACT_ENVIRONMENT].settings
     if settings is not None and settings.get("can_admins_bypass") is not False:
@@ -172,6 +178,24 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
     ):
         exact = " --exact" if extra and problem.startswith("it may be used from") else ""
         yield Finding("environment {}: {}".format(name, problem), _SETUP + exact)
+
+
+def _issue_gate(seen: Observed, local: Local) -> _Findings:
+    if local.gate != ISSUE_GATE:
+        return
+    mend = "copier update --data approvers=LOGIN,LOGIN"
+    if not seen.gate.repository.has_issues:
+        yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
+    if not seen.gate.has_label:
+        yield Finding("there is no label {}".format(names.GATE_LABEL), _SETUP)
+    permissions = {approver.name: approver.permission or "not told" for approver in seen.gate.approvers}
+    problems = issue_gate.gate_problems(permissions, ())
+    for problem in problems:
+        yield Finding(problem, mend)
+    for name, permission in permissions.items():
+        if not problems and issue_gate.gate_problems({name: permission}, ()):
+            yield Finding("{} can't approve without write access".format(_show(name)), mend, State.NOTE)
+    yield from _workflow_findings(seen.approval_workflow_state, "agent-act-on-approval.yml")
 
 
 def _rules_of(environment: Environment, kind: str) -> List[Mapping[str, Any]]:
@@ -199,9 +223,17 @@ def _approvers(seen: Observed, _local: Local) -> _Findings:
         )
 
 
-def _secrets(seen: Observed, _local: Local) -> _Findings:
+def _secrets(seen: Observed, local: Local) -> _Findings:
     own = seen.gate.environments[names.ACT_ENVIRONMENT].secrets
-    if isinstance(own, Unreadable):
+    if local.gate == ISSUE_GATE:
+        # No environment keeps it here, and the repository's secrets are where it has to be.
+        if not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
+            yield Finding(
+                "the repository holds no {}: act() has the job's own token only".format(ACT_SECRET),
+                "gh secret set {}, if act() needs more".format(ACT_SECRET),
+                State.NOTE,
+            )
+    elif isinstance(own, Unreadable):
         yield _unreadable("which secrets {} holds".format(names.ACT_ENVIRONMENT), own)
     elif ACT_SECRET not in own:
         yield Finding(
@@ -220,7 +252,7 @@ def _secrets(seen: Observed, _local: Local) -> _Findings:
     for place, found, option in places:
         if isinstance(found, Unreadable):
             yield _unreadable("the names of {}".format(place), found)
-        elif ACT_SECRET in found:
+        elif ACT_SECRET in found and local.gate != ISSUE_GATE:
             yield Finding(
                 "{} lies in {}, where every job reads it before the approval".format(ACT_SECRET, place),
                 "gh secret set {0} --env {1}; then gh secret delete {0}{2}".format(
@@ -277,16 +309,16 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
-    state = seen.workflow_state
+    yield from _workflow_findings(seen.workflow_state, "agent-investigate-act.yml")
+
+
+def _workflow_findings(state: Union[str, Unreadable, None], file: str) -> _Findings:
     if isinstance(state, Unreadable):
-        yield _unreadable("the state of the workflow", state)
+        yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
-        yield Finding("GitHub knows no workflow agent-investigate-act.yml", "push it to the default branch")
+        yield Finding("GitHub knows no workflow {}".format(file), "push it to the default branch")
     elif state != "active":
-        yield Finding(
-            "the workflow agent-investigate-act.yml is {}".format(_show(state)),
-            "gh workflow enable agent-investigate-act.yml",
-        )
+        yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
 
 
 def _branch(seen: Observed, _local: Local) -> _Findings:
@@ -429,6 +461,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
     "act-environment": ("environment agent-act", _act_environment),
+    "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
     "secrets": ("where secrets lie", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),

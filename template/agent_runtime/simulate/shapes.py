@@ -6,6 +6,7 @@ Tests hold these shapes to the description itself.
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import quote
 
 CREATED = "2026-01-01T00:00:00Z"
 API = "https://api.github.com"
@@ -75,15 +76,16 @@ def number(text: str) -> int:
 
 def user(login: str, kind: str = "User") -> Dict[str, Any]:
     """Return a user as GitHub describes one; the id follows from the login."""
-    url = API + "/users/" + login
+    escaped = quote(login, safe="")
+    url = API + "/users/" + escaped
     return {
         "login": login,
         "id": number(login),
         "node_id": "U_" + login,
-        "avatar_url": "https://avatars.githubusercontent.com/" + login,
+        "avatar_url": "https://avatars.githubusercontent.com/" + escaped,
         "gravatar_id": "",
         "url": url,
-        "html_url": "https://github.com/" + login,
+        "html_url": "https://github.com/" + escaped,
         "followers_url": url + "/followers",
         "following_url": url + "/following{/other_user}",
         "gists_url": url + "/gists{/gist_id}",
