@@ -10,7 +10,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE_LOCKS := tests/workflow/harness/node/package-lock.json tests/github/node/package-lock.json
+NODE_LOCKS := $(addsuffix /package-lock.json,tests/workflow/harness/node tests/github/node tools/pictures)
 # Python that runs at a user's or in this repository's tools: strict types.  Tests: looser, see tests/mypy.ini.
 STRICT := template/agent_runtime template/sdk/aimgentix tools hooks benchmarks examples
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests lint format bench bench-audit lock manifest clean
+.PHONY: help demo test tests lint format docs pictures bench bench-audit lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -31,7 +31,7 @@ demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your
 
 test: lint tests ## Lint, then run every test
 
-tests: $(VENV)/dev.stamp $(VENV)/node.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
+tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
 	@$(ALONE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check format, style and types
@@ -46,6 +46,13 @@ format: $(VENV)/dev.stamp ## Format, and mend what can be mended mechanically
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(VENV)/docs.stamp ## Build the documentation site into build/site; a warning is an error
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -b html . build/site
+	@echo build/site/index.html
+
+pictures: $(VENV)/node.stamp $(VENV)/docs.stamp ## Make the picture of a run in docs/images anew (needs chromium)
+	@$(ALONE) $(BIN)/python tools/pictures.py $(ARGS)
+
 bench: $(VENV)/dev.stamp ## Measure copy and start-up times side by side with their references
 	@$(BIN)/python benchmarks/run.py
 
@@ -53,9 +60,10 @@ bench-audit: $(VENV)/dev.stamp ## Measure the audit trail beside its peers, half
 	@$(ALONE) $(BIN)/python benchmarks/audit/run.py $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Write requirements/*.lock anew from requirements/*.in (UPGRADE=1: newest versions)
-	@for name in dev node; do \
-		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 \
-			--generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	@for each in dev:3.11 docs:3.11 node:3.11 sdk-tests:3.8; do \
+		name=$${each%:*}; \
+		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
+			--python-version $${each#*:} --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 			requirements/$$name.in --output-file requirements/$$name.lock >/dev/null || exit 1; \
 	done
 
@@ -68,6 +76,9 @@ clean: ## Remove everything that was made here, .venv too
 
 $(VENV)/dev.stamp: requirements/dev.lock
 	@$(PYTHON) tools/bootstrap.py environment
+
+$(VENV)/docs.stamp: $(VENV)/dev.stamp requirements/docs.lock
+	@$(PYTHON) tools/bootstrap.py docs
 
 $(VENV)/node.stamp: $(VENV)/dev.stamp requirements/node.lock $(NODE_LOCKS)
 	@$(PYTHON) tools/bootstrap.py node

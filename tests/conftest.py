@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SUPPORTED_PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 
-def _missing(reason: str) -> NoReturn:
+def missing(reason: str) -> NoReturn:
     """Skip the test on a developer's machine; fail it where `CI=true`, because CI skips nothing."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason}, and CI skips nothing")
@@ -32,7 +32,7 @@ def _missing(reason: str) -> NoReturn:
 
 def require_tool(name: str) -> str:
     """Return the path of the program `name`; without it skip locally, and fail where `CI=true`."""
-    return _find_program(name) or _missing(f"{name} is not installed")
+    return _find_program(name) or missing(f"{name} is not installed")
 
 
 def _find_program(name: str) -> str | None:
@@ -42,7 +42,7 @@ def _find_program(name: str) -> str | None:
 
 def require_python(version: str) -> str:
     """Return the path of a working Python `version` ("3.8"); without it skip locally, and fail where `CI=true`."""
-    return find_python(version) or _missing(f"Python {version} is not installed")
+    return find_python(version) or missing(f"Python {version} is not installed")
 
 
 def newest_python() -> tuple[str, str]:
@@ -51,7 +51,7 @@ def newest_python() -> tuple[str, str]:
         path = find_python(version)
         if path:
             return version, path
-    return _missing("no supported Python is installed")
+    return missing("no supported Python is installed")
 
 
 @cache

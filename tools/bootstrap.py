@@ -5,6 +5,7 @@ hashes, in `requirements/*.lock` and in `package-lock.json` files; a second run 
 because make compares the stamps that this program writes with those files.
 
     python3 tools/bootstrap.py environment     .venv from requirements/dev.lock
+    python3 tools/bootstrap.py docs            what the documentation site needs, from requirements/docs.lock
     python3 tools/bootstrap.py node            Node.js >= 20 (from PATH, else into .venv) and `npm ci`
 """
 
@@ -24,7 +25,11 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 # Folders with a package.json whose packages the tests need.
-NODE_PROJECTS = (ROOT / "tests" / "workflow" / "harness" / "node", ROOT / "tests" / "github" / "node")
+NODE_PROJECTS = (
+    ROOT / "tests" / "workflow" / "harness" / "node",
+    ROOT / "tests" / "github" / "node",
+    ROOT / "tools" / "pictures",
+)
 
 
 class SetupError(Exception):
@@ -77,6 +82,12 @@ def make_environment() -> None:
             )
     pip_install(ROOT / "requirements" / "dev.lock")
     (VENV / "dev.stamp").touch()
+
+
+def make_docs() -> None:
+    """Add what builds the documentation site to `.venv`."""
+    pip_install(ROOT / "requirements" / "docs.lock")
+    (VENV / "docs.stamp").touch()
 
 
 def make_node() -> None:
@@ -154,16 +165,16 @@ def _has_node() -> bool:
     return answer.returncode == 0 and found is not None and int(found.group(1)) >= OLDEST_NODE
 
 
+_SET_UPS = {"environment": make_environment, "docs": make_docs, "node": make_node}
+
+
 def main() -> int:
-    """Run one of the two set-ups and return the exit code."""
+    """Run one of the set-ups and return the exit code."""
     parser = argparse.ArgumentParser(description="Make what the Makefile's targets need.")
-    parser.add_argument("what", choices=["environment", "node"])
+    parser.add_argument("what", choices=list(_SET_UPS))
     what = parser.parse_args().what
     try:
-        if what == "environment":
-            make_environment()
-        else:
-            make_node()
+        _SET_UPS[what]()
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ MODULES = (
 
 FAMILIES = {
     "INP": "Input",
+    "RUN": "Start",
     "RPT": "Report",
     "POL": "Policy",
     "GATE": "Gate",

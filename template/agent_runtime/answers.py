@@ -33,6 +33,7 @@ PERMISSIONS = codes.register(
 
 USE_CASES = ("service-restart", "blank")
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
+AUTO_APPROVAL = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-other")
 LICENSES = ("MIT", "Apache-2.0", "Proprietary")
 
@@ -197,6 +198,7 @@ _RULES: Dict[str, _Rule] = {
         "leave it empty or use different scopes of: {}".format(", ".join(PERMISSION_SCOPES)),
         _permissions,
     ),
+    "auto_approval": _choice(AUTO_APPROVAL),
     "repository_plan": _choice(PLANS),
     "license": _choice(LICENSES),
 }

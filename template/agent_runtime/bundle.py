@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes, documents, names, plan
-from agent_runtime.documents import ActionReport, Receipt, Report
+from agent_runtime.documents import ActionReport, Decision, Receipt, Report
 from agent_runtime.results import ActionStatus, _Word
 from aimgentix.verify import read_events, verify_directory
 
@@ -24,6 +24,7 @@ _CHECKS_BEFORE_ACTING = (
     codes.GATE_RUN,
     codes.GATE_EXPIRED,
     codes.GATE_POLICY,
+    codes.GATE_RATE,
     codes.GATE_ENVIRONMENT,
     codes.GATE_APPROVAL,
     codes.GATE_PRECONDITION,
@@ -42,6 +43,7 @@ _CHECKS_OF_ISSUE_GATE = (
     codes.GATE_EXPIRED,
     codes.GATE_POLICY,
     codes.GATE_DIGEST,
+    codes.GATE_RATE,
     codes.GATE_PRECONDITION,
     codes.GATE_DISABLED,
     codes.GATE_CLAIMED,
@@ -59,6 +61,7 @@ class RunOutcome(_Word):
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     NOTHING_TO_DO = "nothing_to_do"
+    DUPLICATE = "duplicate"
     DENIED = "denied"
     INVESTIGATION_FAILED = "investigation_failed"
     APPROVAL_FAILED = "approval_failed"
@@ -195,23 +198,25 @@ def _check_action(parts: Parts) -> List[Problem]:
         missing("no action result")
     if parts.result is not None and parts.result.status is ActionStatus.REFUSED:
         return found
-    if parts.receipt is None:
+    automatic = _is_automatic(parts)
+    if parts.receipt is None and not automatic:
         missing("no approval receipt")
     for job, step in (
         ("investigate", names.STEP_SEALED),
-        ("approve", names.STEP_APPROVED),
+        *(() if automatic else (("approve", names.STEP_APPROVED),)),
         ("act", names.STEP_INTENT),
         ("act", names.STEP_OUTCOME),
     ):
         if not parts.has_step(job, step):
             missing("{}: no event {}".format(job, step))
+    found += _check_decision(parts, automatic=automatic)
     passed = {
         entry.get("check")
         for entry in parts.steps("act")
         if entry.get("step") == names.STEP_CHECK and entry["status"] == "success"
     }
     for code in _CHECKS_OF_ISSUE_GATE if parts.by_comment else _CHECKS_BEFORE_ACTING:
-        if code not in passed:
+        if code not in passed and not (automatic and code == codes.GATE_APPROVAL):
             missing("act: the check {} did not pass".format(code))
     for job in JOBS:
         for entry in parts.steps(job):
@@ -221,6 +226,30 @@ def _check_action(parts: Parts) -> List[Problem]:
     if parts.receipt and parts.result and parts.receipt.approver != parts.result.approver:
         found.append(Problem(codes.TRAIL_MISMATCH, "receipt and result name different approvers"))
     return found
+
+
+def _check_decision(parts: Parts, *, automatic: bool) -> List[Problem]:
+    found: List[Problem] = []
+    # Only the job without a gate may have executed what nobody was asked about, and nothing else.
+    jobs = {event["metadata"].get("gha", {}).get("job") for event in parts.events.get("act", [])}
+    if jobs != {names.AUTO_JOB if automatic else "act"}:
+        found.append(
+            Problem(
+                codes.TRAIL_MISMATCH,
+                "a plan that was sealed {} was executed by the job {}".format(
+                    "without asking" if automatic else "for a review", " and ".join(sorted(map(str, jobs))) or "(none)"
+                ),
+            )
+        )
+    if automatic and (parts.receipt or (parts.result and parts.result.approver)):
+        found.append(Problem(codes.TRAIL_MISMATCH, "somebody approved a plan that nobody was asked about"))
+    return found
+
+
+def _is_automatic(parts: Parts) -> bool:
+    """Whether the policy alone decided: then, and only then, nothing of an approval is there."""
+    sealed = parts.report.plan if parts.report else None
+    return sealed is not None and sealed.policy.decision is Decision.AUTO
 
 
 def file_digests(folder: Path) -> Dict[str, str]:

@@ -27,6 +27,7 @@ from agent_runtime.policy import parse_policy
 
 ANSWERS_FILE = ".copier-answers.yml"
 MANIFEST = "agent_runtime/manifest.json"
+AGENT = "agent_runner.py"
 
 _UPDATE = "copier update --data name=answer"
 _RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
@@ -73,6 +74,8 @@ def check(root: Path) -> List[Problem]:
     manifest = _manifest(root, problems)
     known = _answers(root, problems)
     problems += _configuration(root, known)
+    if not (root / AGENT).is_file():
+        problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
     problems += _contract(root)
     files = _files(root, manifest)
     for name in files:
@@ -137,6 +140,8 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
         "approval_ttl_minutes": str(settings.approval_ttl_minutes),
         "repository_plan": settings.repository_plan,
     }
+    if settings.repository_plan != "private-other":  # which has no environment for it, whatever the answer
+        pairs["auto_approval"] = "yes" if settings.auto_approval else "no"
     gate = config.ISSUE_GATE if settings.repository_plan == config.PLAN_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
     if settings.approval_gate != gate:
         yield _problem(

@@ -26,11 +26,13 @@ phases, in the order of a run:
   deliver       bring a copy of the trail to the audit backend
 
 at a desk:
+  policy check  explain, rule by rule, what the policy says of an action
   simulate      play a whole run here, with you as the reviewer
   verify        check the bundle of a run, offline
   check         check that this repository is whole
   setup         create both environments of the gate on GitHub, or mend them
   doctor        say what is open on GitHub and here before the agent may act
+  report        say what the agent and its reviewers did in the last days, and what a human must look at
 
 exit codes: 0 fine, 2 bad input, 3 refused by the gate, 4 the action failed,
             5 nobody knows the outcome, 6 the trail is incomplete, 1 anything else
@@ -85,12 +87,34 @@ def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) 
     except codes.AgentError as problem:
         _complain(problem)
         return problem.exit_code
+    except ModuleNotFoundError as problem:
+        missing = _missing(problem)
+        if missing is None:
+            raise
+        _complain(missing)
+        return missing.exit_code
     except OSError as problem:
         _complain(codes.TrailIncomplete(codes.TRAIL_UNWRITABLE, str(problem)))
         return codes.EXIT_TRAIL_INCOMPLETE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+# Packages of requirements.in; what they import in turn comes with them.
+_PACKAGES = ("prometheus_client", "pydantic", "requests", "rfc8785", "yaml")
+
+
+def _missing(problem: ModuleNotFoundError) -> Optional[codes.AgentError]:
+    """Say in words which part of the installation is not there; None where it is the team's own business."""
+    name = (problem.name or "").partition(".")[0]
+    if name == "aimgentix":
+        return codes.BadInput(codes.SDK_MISSING, "sdk/aimgentix can't be imported")
+    if name == "agent_runtime":
+        return codes.BadInput(codes.RUNTIME_MISSING, "{} can't be imported".format(problem.name))
+    if name in _PACKAGES:
+        return codes.BadInput(codes.PACKAGE_MISSING, "{} can't be imported".format(name))
+    return None
 
 
 def _complain(problem: codes.AgentError) -> None:
@@ -172,6 +196,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST from the environment.",
     )
     act.add_argument(
+        "--auto",
+        action="store_true",
+        help="this is the job act-auto, in the environment agent-auto: execute what the policy sealed without asking",
+    )
+    act.add_argument(
         "--report", type=Path, help="the downloaded investigation-report.json; not where an issue is the gate"
     )
     add_out(act)
@@ -219,7 +248,15 @@ def _parser(program: str) -> argparse.ArgumentParser:
     verify.add_argument("bundle", type=Path, help="folder with bundle.json")
     verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
 
+    _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
+
+    _add_repository_commands(add)
+    return parser
+
+
+def _add_repository_commands(add: Callable[[str, Any, str], argparse.ArgumentParser]) -> None:
+    """Add what is about the repository on GitHub instead of one run."""
 
     def add_repository(added: argparse.ArgumentParser) -> None:
         added.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
@@ -251,13 +288,45 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "nothing. Reads the token from GH_TOKEN; exit code 3 when something is open.",
     )
     add_repository(doctor)
+    report = add(
+        "report",
+        _report,
+        "Reads the runs of the last days from GitHub and prints a page: outcomes, response times, refusals, anomalies. "
+        "Reads the token from GITHUB_TOKEN or GH_TOKEN; exit code 1 when something needs a human's look.",
+    )
+    report.add_argument("--days", type=_days, default=7, metavar="N", help="how many days to look back (%(default)s)")
+
     doctor.add_argument("--json", action="store_true", help="print one JSON document")
-    return parser
+
+
+def _add_policy_questions(policy: argparse.ArgumentParser) -> None:
+    questions = policy.add_subparsers(metavar="check", title="command", required=True, parser_class=_Parser)
+    explain = questions.add_parser(
+        "check",
+        description="Explains what the policy says of an action, rule by rule. Exit code 0 when a human may approve it "
+        "or nobody need be asked, 3 when it is denied.",
+        allow_abbrev=False,
+    )
+    explain.add_argument("--action", required=True, help="type of the action, for example restart_service")
+    explain.add_argument("--resource", required=True, help="what it is done to")
+    explain.add_argument("--parameters", metavar="JSON", help="what the action gets, as a JSON object (none)")
+    explain.add_argument(
+        "--risk", choices=("low", "medium", "high", "critical"), default="low", help="risk of the action (%(default)s)"
+    )
+    explain.add_argument("--reversible", action="store_true", help="the agent says that it can be undone")
+    explain.add_argument("--policy", type=Path, metavar="FILE", help="another file than this agent's policy")
+    explain.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _minutes(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 90:
+        raise argparse.ArgumentTypeError("not a number of days from 1 to 90: {!r}".format(text))
     return int(text)
 
 
@@ -273,15 +342,28 @@ def _seconds(text: str) -> float:
 
 def _investigate(call: _Call) -> int:
     from agent_runtime import inputs, report  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.github import context  # noqa: PLC0415
     from agent_runtime.phases import investigate  # noqa: PLC0415
 
-    desk = call.desk("investigate", call.options.trace_id)
+    with investigate.refusing(call.environ):
+        if call.environ.get("GITHUB_EVENT_NAME") == context.DISPATCH_EVENT:
+            details = inputs.alert(context.client_payload(call.environ))
+            resource, trigger = details["resource"], "alert"
+            trace_id = details.get("trace_id") or details.get("fingerprint")
+            folds = trace_id is not None
+        else:
+            details = inputs.context(call.options.context or call.environ.get("ACTION_CONTEXT"))
+            resource = inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE"))
+            trigger = inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE"))
+            trace_id, folds = call.options.trace_id, False  # a person or a schedule that asks is answered
+        desk = call.desk("investigate", trace_id)
     outcome = investigate.run_phase(
         call.agent_class(),
         desk,
-        resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
-        context_text=call.options.context or call.environ.get("ACTION_CONTEXT"),
-        trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        resource=resource,
+        context=details,
+        trigger=trigger,
+        folds=folds,
         sealed_minutes_ago=call.options.sealed_minutes_ago,
     )
     if not desk.in_workflow:
@@ -337,7 +419,7 @@ def _act(call: _Call) -> int:
     from agent_runtime.phases import act  # noqa: PLC0415
     from agent_runtime.results import ActionStatus  # noqa: PLC0415
 
-    desk = call.desk("act")
+    desk = call.desk(names.AUTO_JOB if call.options.auto else "act")
     # Where an issue is the gate, the report is fetched from the run that it names.
     handed_over = desk.config.approval_gate != config.ISSUE_GATE
     if handed_over and call.options.report is None:
@@ -349,6 +431,7 @@ def _act(call: _Call) -> int:
         report_path=call.options.report or Path(),
         report_sha256=call.required("REPORT_SHA256") if handed_over else "",
         approved_digest=call.required("APPROVED_DIGEST"),
+        automatic=call.options.auto,
     )
     if outcome.problem is not None:
         _complain(outcome.problem)
@@ -356,7 +439,10 @@ def _act(call: _Call) -> int:
     status = outcome.result.status
     print("{}: {} {}".format(outcome.result.resource, outcome.result.action, str(status).replace("_", " ")))
     if status is ActionStatus.FAILED:
-        raise _AgentProblem(codes.ACTION_FAILED, "act() reported a failure", codes.EXIT_ACTION_FAILED)
+        why = str(outcome.result.details.get("error") or "")
+        raise _AgentProblem(
+            codes.ACTION_FAILED, "act() reported a failure" + (": " + why if why else ""), codes.EXIT_ACTION_FAILED
+        )
     if status is ActionStatus.UNKNOWN:
         raise _AgentProblem(codes.OUTCOME_UNKNOWN, "act() did not come to an end", codes.EXIT_OUTCOME_UNKNOWN)
     return codes.EXIT_OK
@@ -387,7 +473,11 @@ def _record(call: _Call) -> int:
 def _deliver(call: _Call) -> int:
     from agent_runtime.phases import deliver  # noqa: PLC0415
 
-    print(deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout).line())
+    delivery = deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout)
+    print(delivery.line())
+    if delivery.problem:
+        # Told, and no failure: a backend that is slow or gone must not stop a run.
+        _complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem))
     return codes.EXIT_OK
 
 
@@ -476,6 +566,23 @@ def _check(call: _Call) -> int:
     return check.main([str(call.script.parent)])
 
 
+def _policy_check(call: _Call) -> int:
+    from agent_runtime import policy_check  # noqa: PLC0415
+    from agent_runtime.results import RiskLevel  # noqa: PLC0415
+
+    return policy_check.run(
+        call.script.parent,
+        action=call.options.action,
+        resource=call.options.resource,
+        parameters_text=call.options.parameters,
+        risk_level=RiskLevel(call.options.risk),
+        reversible=call.options.reversible,
+        policy_file=call.options.policy,
+        as_json=call.options.json,
+        out=sys.stdout,
+    )
+
+
 def _setup(call: _Call) -> int:
     from agent_runtime import setup  # noqa: PLC0415
 
@@ -495,3 +602,21 @@ def _doctor(call: _Call) -> int:
     from agent_runtime import doctor  # noqa: PLC0415
 
     return doctor.run(call.script.parent, call.options.repo, call.environ, as_json=call.options.json, out=sys.stdout)
+
+
+def _report(call: _Call) -> int:
+    from agent_runtime import activity, config, report  # noqa: PLC0415
+    from agent_runtime.github import outputs, transport  # noqa: PLC0415
+    from agent_runtime.github.api import GitHubApi  # noqa: PLC0415
+    from agent_runtime.phases import activity as reading  # noqa: PLC0415
+    from agent_runtime.phases.desk import now  # noqa: PLC0415
+    from agent_runtime.settings import desk  # noqa: PLC0415
+
+    settings = config.load(call.script.parent)
+    api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
+    with desk.asking():
+        summary = reading.read(api, settings, days=call.options.days, now=now())
+    markdown = activity.render(summary)
+    outputs.write_summary(call.environ, markdown)
+    print(report.as_terminal(markdown))
+    return codes.EXIT_INTERNAL if summary.concerns else codes.EXIT_OK

@@ -136,6 +136,34 @@ RESULT_INVALID = register(
     "investigate() or act() returned something that can't be used",
     "Return an InvestigationResult or an ActionResult; see specs/github-actions-agent-runtime.md",
 )
+ALERT_INVALID = register(
+    "INP010",
+    "the alert's payload is not as agreed",
+    "Mend the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
+    "docs/SETUP_GUIDE.md, section Alerts, has an example",
+)
+
+# Start: what a phase needs before it can begin.
+AGENT_MISSING = register(
+    "RUN001",
+    "agent_runner.py is not in the root of this repository",
+    "Restore it from the history (git log -- agent_runner.py); its name and its place are fixed",
+)
+RUNTIME_MISSING = register(
+    "RUN002",
+    "agent_runtime is not in the root of this repository",
+    "Restore the folder from the history (git log -- agent_runtime); make check says what else is missing",
+)
+SDK_MISSING = register(
+    "RUN003",
+    "the SDK is not in the folder sdk of this repository",
+    "Restore the folder from the history (git log -- sdk); make check says what else is missing",
+)
+PACKAGE_MISSING = register(
+    "RUN004",
+    "a package of requirements.lock is not installed",
+    "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
+)
 
 # Report: what the act and record jobs read from the investigate job.
 REPORT_MISSING = register("RPT001", "the report is missing", "Look at the investigate job of this run")
@@ -178,6 +206,12 @@ POLICY_INVALID = register(
     "Mend the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
 )
 
+PARAMETERS_INVALID = register(
+    "POL003",
+    "the parameters are not a JSON object",
+    "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
+)
+
 # Gate: checks before acting, in the order in which they run.
 GATE_ARTIFACT = register(
     "GATE01",
@@ -199,6 +233,11 @@ GATE_POLICY = register(
     "GATE05",
     "the policy does not allow the plan",
     "Look at the policy at this commit; change it by pull request if it is wrong",
+)
+GATE_RATE = register(
+    "GATE13",
+    "a rate limit of the policy leaves no room",
+    "Wait until the time that is named; if the limit is wrong, change rate_limits of the policy by pull request",
 )
 GATE_ENVIRONMENT = register(
     "GATE06",
@@ -296,6 +335,12 @@ TRAIL_UNWRITABLE = register(
     "what the phase leaves behind can't be written",
     "Make room or mend the permissions on the runner's disk; look at the resource if the phase was act",
 )
+TRAIL_UNDELIVERED = register(
+    "TRAIL06",
+    "the audit backend has no whole copy of the trail",
+    "The bundle of the run is the trail, and nothing of it is lost. Mend AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
+    "docs/TROUBLESHOOTING.md says, then deliver it again: python agent_runner.py deliver audit-bundle",
+)
 
 # Agent: what the team's own code did.
 INVESTIGATION_FAILED = register(
@@ -312,6 +357,11 @@ OUTCOME_UNKNOWN = register(
     "AGT003",
     "nobody knows whether the action took effect",
     "A human must look at the resource; a new run is safe only after that",
+)
+SECRET_IN_PLAN = register(
+    "AGT004",
+    "the agent put a secret into its plan",
+    "Plans are shown and kept: propose the secret's name, and read its value from the environment in act()",
 )
 
 # Settings of the repository on GitHub: what setup and doctor ask for and change.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Tuple
 
@@ -25,9 +26,10 @@ _KEYS = {
     "approval_ttl_minutes": int,
     "repository_plan": str,
     "approval_gate": str,
+    "auto_approval": bool,
 }
-# A configuration of an older template does not say it.
-_DEFAULTS = {"approval_gate": ENVIRONMENT_GATE}
+# A configuration of an older template does not say it; acting without asking is off unless the answer says otherwise.
+_OPTIONAL = {"approval_gate": ENVIRONMENT_GATE, "auto_approval": False}
 
 # GitHub lets an approval wait for at most 30 days.
 _MAX_TTL_MINUTES = 30 * 24 * 60
@@ -44,6 +46,7 @@ class Config:
         approval_ttl_minutes: minutes from sealing until a plan expires.
         repository_plan: visibility and plan; decides whether GitHub can protect environments.
         approval_gate: `environment` or `issue`.
+        auto_approval: whether the workflow has a job that acts without asking, where the policy says so.
     """
 
     agent: str
@@ -53,6 +56,12 @@ class Config:
     approval_ttl_minutes: int
     repository_plan: str
     approval_gate: str = ENVIRONMENT_GATE
+    auto_approval: bool = False
+
+    @property
+    def approval_ttl(self) -> timedelta:
+        """For how long a plan counts after it was sealed."""
+        return timedelta(minutes=self.approval_ttl_minutes)
 
     @property
     def policy_path(self) -> Path:
@@ -79,14 +88,14 @@ def load(root: Path) -> Config:
         raise refuse("not YAML: {}".format(" ".join(str(problem).split()))) from None
     if not isinstance(value, dict):
         raise refuse("not a mapping")
+    value = {**_OPTIONAL, **value}
     for key in value:
         if key not in _KEYS:
             raise refuse("unknown key {!r}".format(key))
-    value = {**_DEFAULTS, **value}
     for key, kind in _KEYS.items():
         if key not in value:
             raise refuse("key {} is missing".format(key))
-        if not isinstance(value[key], kind) or isinstance(value[key], bool):
+        if not isinstance(value[key], kind) or isinstance(value[key], bool) != (kind is bool):
             raise refuse("key {} is not of type {}".format(key, kind.__name__))
     if not 1 <= value["approval_ttl_minutes"] <= _MAX_TTL_MINUTES:
         raise refuse("approval_ttl_minutes is not between 1 and {}".format(_MAX_TTL_MINUTES))
@@ -102,4 +111,5 @@ def load(root: Path) -> Config:
         approval_ttl_minutes=value["approval_ttl_minutes"],
         repository_plan=value["repository_plan"],
         approval_gate=value["approval_gate"],
+        auto_approval=value["auto_approval"],
     )

@@ -42,6 +42,7 @@ from agent_runtime.workflow_file import (
     Unreadable,
     action,
     condition,
+    is_agent_file,
     local_actions,
     read,
 )
@@ -53,14 +54,17 @@ SHAPES = {
     ASKING: ("investigate", "ask", "record"),
     ACTING: ("approve", "act", "record"),
 }
-FOREIGN = {WHOLE: (), ASKING: ("approve", "act"), ACTING: ("investigate", "ask")}
+# The one job that may stand beside the gate, and only in this shape: it acts on what the policy decided alone.
+AUTO = "act-auto"
+AUTO_SECRETS = ("AGENT_AUTO_TOKEN", "AIMGENTIX_API_KEY")
+FOREIGN = {WHOLE: (), ASKING: ("approve", "act", AUTO), ACTING: ("investigate", "ask", AUTO)}
 # Only what could be an answer to an issue of the gate starts a runner.
 COMMENT_CONDITION = (
     "github.event.issue.state == 'open' && !github.event.issue.pull_request "
     "&& contains(github.event.issue.labels.*.name, 'agent-approval') && github.event.comment.user.type == 'User' "
     "&& (startsWith(github.event.comment.body, '/approve') || startsWith(github.event.comment.body, '/reject'))"
 )
-ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act"}
+ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act", AUTO: "agent-auto"}
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,9 @@ def _four_jobs(file: File) -> Iterator[Finding]:
             yield 1, "the job {} is missing".format(id)
         elif not job.steps():
             yield job.line, "the job {} has no steps of its own".format(id)
+    automatic = file.job(AUTO)
+    if automatic and not automatic.steps():
+        yield automatic.line, "the job {} has no steps of its own".format(AUTO)
 
 
 @_rule(
@@ -163,15 +170,25 @@ def _order(file: File) -> Iterator[Finding]:
                 yield job.line, "the job {} does not need {}".format(id, missing)
             for later in sorted(found & set(jobs) - set(before)):
                 yield job.line, "the job {} waits for {}, which comes after it".format(id, later)
+            for beside in sorted(found & {AUTO} if id != "record" else set()):
+                yield job.line, "the job {} waits for {}, which is no part of the gate".format(id, beside)
         before.append(id)
+    automatic, record = file.job(AUTO), file.job("record")
+    if automatic:
+        needs = automatic.value.get("needs")
+        if not needs or set(needs.texts()) != {"investigate"}:
+            yield automatic.line, "the job {} must need investigate and nothing else".format(AUTO)
+        needs = record.value.get("needs") if record else None
+        if record and AUTO not in (needs.texts() if needs else []):
+            yield record.line, "the job record does not need {}".format(AUTO)
 
 
 @_rule(
     "CON04",
-    "approve and act name their environments literally",
+    "approve, act and act-auto name their environments literally",
     "The environment is the gate. A name from an expression, or another name, is a gate that somebody else chooses, "
     "and GitHub creates an unknown one without protection (T13).",
-    "Write environment: agent-approval on approve and environment: agent-act on act",
+    "Write environment: agent-approval on approve, agent-act on act, and agent-auto on act-auto",
 )
 def _environments(file: File) -> Iterator[Finding]:
     for id, name in ENVIRONMENTS.items():
@@ -230,12 +247,19 @@ _ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
     "CON07",
     "only act may read secrets, and record the key of the audit backend",
     "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
-    "backend can only add events; record has it so that the trail of a run without an approval arrives too.",
+    "backend can only add events; record has it so that the trail of a run without an approval arrives too. act-auto "
+    "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval.",
     "Store the secret in the environment agent-act and read it in the job act, in the one step that needs it",
 )
 def _secrets(file: File) -> Iterator[Finding]:
     act = file.job("act")
     allowed: Set[int] = {id(value) for step in (act.steps() if act else ()) for value in step.walk()}
+    automatic = file.job(AUTO)
+    for step in automatic.steps() if automatic else ():
+        env = step.get("env")
+        for value in ((env.fields if env else None) or {}).values():
+            if value.text in ["${{{{ secrets.{} }}}}".format(name) for name in AUTO_SECRETS]:
+                allowed.add(id(value))
     record = file.job("record")
     for step in record.steps() if record else ():
         key = step.get("env", "AIMGENTIX_API_KEY")
@@ -511,6 +535,10 @@ def _approvecondition(file: File) -> Iterator[Finding]:
 def _concurrency(file: File) -> Iterator[Finding]:
     act = file.job("act")
     group = act.value.get("concurrency", "group") if act else None
+    automatic = file.job(AUTO)
+    own = automatic.value.get("concurrency", "group") if automatic else None
+    if automatic and (not own or not group or own.text != group.text):
+        yield automatic.line, "the job {} does not have the concurrency group of act".format(AUTO)
     resource = "needs.{}.outputs.resource".format("approve" if file.shape == ACTING else "investigate")
     if act and (not group or resource not in (group.text or "")):
         yield act.line, "the job act has no concurrency group per resource"
@@ -528,7 +556,7 @@ def _concurrency(file: File) -> Iterator[Finding]:
     "Remove strategy; let the plan name what is to be done",
 )
 def _matrix(file: File) -> Iterator[Finding]:
-    for id in SHAPES[file.shape]:
+    for id in (*SHAPES[file.shape], AUTO):
         job = file.job(id)
         strategy = job.value.get("strategy") if job else None
         if strategy:
@@ -555,6 +583,25 @@ def _uploads(file: File) -> Iterator[Finding]:
 
 @_rule(
     "CON30",
+    "act-auto runs only what the policy decided alone, and may read and nothing else",
+    "The job acts although nobody was asked. With another condition it would execute a plan that waits for its "
+    "approval, or was denied (T23); with more permissions nobody would have approved what they allow.",
+    "Write if: needs.investigate.outputs.decision == 'auto' and permissions of contents: read and actions: read",
+)
+def _automatic(file: File) -> Iterator[Finding]:
+    job = file.job(AUTO)
+    if not job:
+        return
+    if condition(job.value.get("if")) != "needs.investigate.outputs.decision == 'auto'":
+        yield job.line, "the job {} must say: if: needs.investigate.outputs.decision == 'auto'".format(AUTO)
+    permissions = job.value.get("permissions")
+    for scope, access in ((permissions.fields if permissions else None) or {}).items():
+        if scope not in ("contents", "actions") or access.text not in ("read", "none"):
+            yield access.line, "the job {} asks for {}: {}".format(AUTO, scope, access.text)
+
+
+@_rule(
+    "CON31",
     "no job of another gate",
     "A job `act` beside the job that only asks, or an investigation that any comment starts, is a way past the gate.",
     "Restore both workflows with copier update",
@@ -567,7 +614,7 @@ def _foreign_jobs(file: File) -> Iterator[Finding]:
 
 
 @_rule(
-    "CON31",
+    "CON32",
     "the workflow is one of the gate that the repository has chosen",
     "An `act` without an environment is behind no gate but the issue's, and an environment that GitHub does not "
     "protect is no gate at all (T13). Which of the two it is stands in .github/agent-config.yml, under code review, "
@@ -588,7 +635,7 @@ def lint_workflow(text: str, path: str, gate: str = ENVIRONMENT_GATE) -> List[Vi
     Arguments:
         text: the file's content.
         path: its name, for messages; a base name that starts with `agent-` makes it an agent workflow.
-        gate: `approval_gate` of the repository; a workflow of the other gate breaks CON31.
+        gate: `approval_gate` of the repository; a workflow of the other gate breaks CON32.
 
     Returns:
         The violations, by line; empty when the contract holds.  Never raises for any text.
@@ -621,7 +668,7 @@ def lint_paths(paths: Iterable[Path]) -> List[Violation]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml"))
             queue += files
-            if not any(file.name.startswith("agent-") for file in files):
+            if not any(is_agent_file(file.name) for file in files):
                 violations.append(Violation("CON02", str(path), 1, "no agent-*.yml is in this folder"))
             elif _gate(_repository(path / "agent-*.yml")) == ISSUE_GATE:
                 violations += [Violation("CON02", str(path), 1, missing) for missing in _missing_half(files)]

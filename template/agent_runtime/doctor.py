@@ -40,7 +40,7 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
     name = desk.repository(repository or settings.repository)
     local = _local(root, settings)
     with desk.asking():
-        seen = observe(desk.transport(environ), name, settings.approvers)
+        seen = observe(desk.transport(environ), name, settings.approvers, automatic=settings.auto_approval)
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:

@@ -34,6 +34,7 @@ class ReportStatus(_Word):
     ACTION_PROPOSED = "action_proposed"
     NOTHING_TO_DO = "nothing_to_do"
     DENIED = "denied"
+    DUPLICATE = "duplicate"
     FAILED = "failed"
 
 
@@ -41,6 +42,7 @@ class Decision(_Word):
     """What the workflow does next: the only word that decides whether a gate opens."""
 
     NONE = "none"
+    AUTO = "auto"
     REVIEW = "review"
     DENIED = "denied"
 
@@ -149,7 +151,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What an investigation found (`investigation-report.json`): evidence, and the sealed plan if there is one."""
+    """What an investigation found (`investigation-report.json`): evidence, and the sealed plan if there is one.
+
+    Arguments:
+        duplicate_of: id of the earlier run that already asks about the same alert, or None.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -169,6 +175,7 @@ class Report:
     policy_reasons: Tuple[str, ...] = ()
     plan: Optional[Plan] = None
     error: Optional[str] = None
+    duplicate_of: Optional[str] = None
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, "schema_version is not {}".format(SCHEMA_VERSION))
@@ -177,6 +184,11 @@ class Report:
             (self.status is ReportStatus.ACTION_PROPOSED) == (self.plan is not None),
             "a plan is there exactly when the status is action_proposed",
         )
+        _require(
+            (self.status is ReportStatus.DUPLICATE) == (self.duplicate_of is not None),
+            "duplicate_of is there exactly when the status is duplicate",
+        )
+        _require(self.duplicate_of is None or self.duplicate_of.isdigit(), "duplicate_of is not the id of a run")
         parse_time(self.timestamp)
 
 

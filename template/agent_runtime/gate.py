@@ -19,7 +19,7 @@ from agent_runtime import codes, names
 from agent_runtime.documents import Plan, Run, is_hex64, parse_time
 from agent_runtime.escape import visible
 from agent_runtime.plan import canonical, digest
-from agent_runtime.policy import REVIEW, Policy, evaluate
+from agent_runtime.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, evaluate
 
 # GitHub keeps a run waiting for its reviewer for 30 days; nothing may count longer.
 MAX_TTL = timedelta(days=30)
@@ -144,10 +144,15 @@ def _duration(span: timedelta) -> str:
     return "{} hours".format(minutes // 60) if minutes < 48 * 60 else "{} days".format(minutes // 60 // 24)
 
 
-def check_policy(plan: Plan, policy: Policy) -> None:
-    """Refuse unless the policy of this commit is the one that the plan was sealed under, and says review again.
+def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None:
+    """Refuse unless the policy of this commit is the one that the plan was sealed under, and says the same again.
 
     Threats T8 and T10: a plan or a policy that changed in between; T23: a decision that was not the policy's.
+
+    Arguments:
+        automatic: whether this is the job that acts without asking.  It executes only what was sealed with `auto` and
+            is `auto` again; the job behind the gate executes only what was sealed with `review`, and there a policy
+            that would ask nobody allows what somebody approved.
 
     Raises:
         GateRefused: GATE05.
@@ -165,22 +170,48 @@ def check_policy(plan: Plan, policy: Policy) -> None:
         resource=plan.resource,
         parameters=plan.parameters,
         risk_level=plan.risk_level,
+        reversible=plan.reversible,
     )
-    if verdict.decision != REVIEW:
+    wanted = AUTO if automatic else REVIEW
+    if not automatic:
+        verdict = as_review(verdict)
+    if verdict.decision == DENIED:
         _refuse(
             codes.GATE_POLICY,
             "{} on {} is denied: {}".format(_show(plan.action), _show(plan.resource), "; ".join(verdict.reasons)),
         )
-    if str(plan.policy.decision) != REVIEW or tuple(plan.policy.matched_rules) != verdict.matched_rules:
+    if {str(plan.policy.decision), verdict.decision} != {wanted} or (
+        tuple(plan.policy.matched_rules) != verdict.matched_rules
+    ):
         _refuse(
             codes.GATE_POLICY,
-            "the plan says {} by [{}], the policy says {} by [{}]".format(
+            "the plan says {} by [{}], the policy says {} by [{}], and this job executes {} only".format(
                 plan.policy.decision,
                 ", ".join(_show(rule) for rule in plan.policy.matched_rules),
                 verdict.decision,
                 ", ".join(verdict.matched_rules),
+                wanted,
             ),
         )
+
+
+def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], now: datetime) -> None:
+    """Refuse when as much happened already as the policy allows, over all runs of the repository (threat T25).
+
+    Arguments:
+        history: what other runs began, from GitHub's own records.
+        now: aware datetime.
+
+    Raises:
+        GateRefused: GATE13; the message says when the next action is possible.
+    """
+    full = [
+        each.reason
+        for each in count(policy, action=plan.action, resource=plan.resource, history=history, now=now)
+        if each.full
+    ]
+    if full:
+        _refuse(codes.GATE_RATE, "{} on {}: {}".format(_show(plan.action), _show(plan.resource), "; ".join(full)))
 
 
 def environment_problems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, Dict, Optional
 
@@ -11,10 +12,24 @@ from agent_runtime.documents import strict_json
 MAX_CONTEXT_BYTES = 64 * 1024
 TRIGGERS = ("manual", "alert", "schedule")
 
+# The bounds of specs/alert.schema.json; GitHub takes 10 keys and less than 64 KB.
+MAX_ALERT_BYTES = 64 * 1024
+MAX_ALERT_KEYS = 10
+MAX_ALERT_DEPTH = 4
+MAX_MEMBERS = 100
+MAX_KEY = 128
+MAX_TEXT = 8192
+# What every reader of JSON takes for the same number.
+MAX_NUMBER = 2**53 - 1
+
 # ASCII only: what a reviewer reads in a job's name must not look like something else (homoglyphs, bidi controls).
 _RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=,~%#-]{0,255}")
 _TRACE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
 _ACTION = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
+_SEVERITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+# Control characters and halves of surrogate pairs; a text may have tabs and line ends, a key is one line.
+_NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_IN_KEY = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def _shown(text: str) -> str:
@@ -85,6 +100,88 @@ def context(text: Optional[str]) -> Dict[str, Any]:
             codes.CONTEXT_INVALID, "the context is a JSON {}, not an object".format(type(value).__name__)
         )
     return value
+
+
+def alert(payload: Any) -> Dict[str, Any]:
+    """Return an alert's payload if it is as specs/alert.schema.json says.
+
+    Arguments:
+        payload: the `client_payload` of the event, parsed.
+
+    Raises:
+        BadInput: its resource or trace id is no plain identifier (INP001, INP002), or something else in it is not as
+            the schema says (INP010); the message names the place.
+    """
+    if not isinstance(payload, dict):
+        raise _not_an_alert("client_payload", "is {}, not an object".format(_kind(payload)))
+    if "resource" not in payload:
+        raise _not_an_alert("client_payload", "has no resource")
+    if len(payload) > MAX_ALERT_KEYS:
+        raise _not_an_alert("client_payload", "has {} keys; {} are allowed".format(len(payload), MAX_ALERT_KEYS))
+    for key in ("resource", "alert_severity", "trace_id", "fingerprint"):
+        if key in payload and not isinstance(payload[key], str):
+            raise _not_an_alert("client_payload." + key, "is {}, not a text".format(_kind(payload[key])))
+    if not _RESOURCE.fullmatch(payload["resource"]):
+        raise codes.BadInput(
+            codes.RESOURCE_INVALID,
+            "client_payload.resource {} is not a plain identifier".format(_shown(payload["resource"])),
+        )
+    for key in ("trace_id", "fingerprint"):
+        if key in payload and not _TRACE_ID.fullmatch(payload[key]):
+            raise codes.BadInput(
+                codes.TRACE_ID_INVALID,
+                "client_payload.{} {} is not a plain identifier".format(key, _shown(payload[key])),
+            )
+    if "alert_severity" in payload and not _SEVERITY.fullmatch(payload["alert_severity"]):
+        raise _not_an_alert(
+            "client_payload.alert_severity",
+            "{} is not a word such as critical".format(_shown(payload["alert_severity"])),
+        )
+    for key, value in payload.items():
+        _check_key(key, "client_payload")
+        _check_value(value, "client_payload." + _shown_key(key), 1)
+    size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
+    if size > MAX_ALERT_BYTES:
+        raise _not_an_alert("client_payload", "has {} bytes; {} are allowed".format(size, MAX_ALERT_BYTES))
+    return payload
+
+
+def _not_an_alert(where: str, what: str) -> codes.BadInput:
+    return codes.BadInput(codes.ALERT_INVALID, "{} {}".format(where, what))
+
+
+def _check_key(key: str, where: str) -> None:
+    if not 1 <= len(key) <= MAX_KEY or _NOT_IN_KEY.search(key):
+        raise _not_an_alert(where, "has a key that is empty, too long or not one line: {}".format(_shown(key)))
+
+
+def _check_value(value: Any, where: str, depth: int) -> None:
+    if isinstance(value, (dict, list)):
+        if depth > MAX_ALERT_DEPTH:
+            raise _not_an_alert(where, "is nested deeper than {} levels".format(MAX_ALERT_DEPTH))
+        if len(value) > MAX_MEMBERS:
+            raise _not_an_alert(where, "has {} members; {} are allowed".format(len(value), MAX_MEMBERS))
+        for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(key, str):
+                _check_key(key, where)
+            _check_value(member, "{}.{}".format(where, _shown_key(str(key))), depth + 1)
+    elif isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise _not_an_alert(where, "has {} characters; {} are allowed".format(len(value), MAX_TEXT))
+        found = _NOT_IN_TEXT.search(value)
+        if found:
+            raise _not_an_alert(where, "has the control character U+{:04X}".format(ord(found.group())))
+    elif not isinstance(value, bool) and isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+        raise _not_an_alert(where, "is a number beyond 2**53-1, which not every reader takes for the same")
+
+
+def _shown_key(key: str) -> str:
+    return _shown(key)[1:-1]
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
 
 
 def trigger(text: Optional[str]) -> str:

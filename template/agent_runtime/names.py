@@ -25,13 +25,33 @@ APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
 GATE_LABEL = "agent-approval"
 # A plan is executed by whoever creates the git reference with its digest below this.
 CLAIMS = "refs/agent-claims/"
+# The same of an action that nobody was asked about, and what its job uploads before it begins.
+AUTO_RESULT_ARTIFACT = "action-result-auto"
+AUTO_CLAIM_ARTIFACT = "auto-claim"
+RECEIPT_ARTIFACT = "approval-receipt"
+# A run without any of these began no action: two are there before an action begins, one remains after it.
+ACTION_ARTIFACTS = (RECEIPT_ARTIFACT, AUTO_CLAIM_ARTIFACT, RESULT_ARTIFACT)
+
+# The job that acts without asking, by its id; and how the jobs that may act are named for people.
+AUTO_JOB = "act-auto"
+ACT_JOB_NAME = "Act"
+AUTO_JOB_NAME = "Act without asking"
+APPROVED_JOB_NAME = "Act on approval"
+BUNDLE_ARTIFACT = "audit-bundle"
 
 # Environments of the gate.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
 ACT_ENVIRONMENT = "agent-act"
+AUTO_ENVIRONMENT = "agent-auto"
+
+# The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
+WORKFLOW_FILE = "agent-investigate-act.yml"
+INVESTIGATE_JOB = "Investigate"
+APPROVE_JOB = "Approve "
 
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"
+STEP_FOLDED = "folded"
 STEP_INVESTIGATED = "investigated"
 STEP_POLICY = "policy_evaluated"
 STEP_SEALED = "plan_sealed"

@@ -1,8 +1,8 @@
 """What the agent may do: the policy, and deciding by it.
 
 Deciding is pure and denies by default: a denying rule wins over any allowing one, and whatever can't be judged (a
-missing parameter, another type) counts against the action.  No number that the agent reports about itself, such as its
-confidence, takes part (threat T23).
+missing parameter, another type) counts against the action: against allowing it, and against doing it without asking.
+No number that the agent reports about itself, such as its confidence, takes part (threat T23).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Tuple, Union
+from datetime import datetime, timedelta, timezone
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
+from agent_runtime import protected_paths
 from agent_runtime.escape import is_visible, visible
 from agent_runtime.patterns import Expression, glob_matches
 from agent_runtime.results import RiskLevel
 
+AUTO = "auto"
 REVIEW = "review"
 DENIED = "denied"
 
@@ -23,7 +26,17 @@ EQUALITY = ("equals", "not_equals")
 MEMBERSHIP = ("in", "not_in")
 ORDER = ("greater_than", "at_least", "less_than", "at_most")
 MATCHES = "matches"
-OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER)
+# About lists, so that one plan can't grow into a mass action: how many, and each of them.
+MAX_ITEMS = "max_items"
+EACH_IN = "each_in"
+EACH_MATCHES = "each_matches"
+BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
+OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
+
+AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+
+# No rule of auto_approve may reach higher.
+HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Rule:
         conditions: all of them must hold.
         max_risk: highest risk that an allowing rule allows; a denying rule is about every risk.
         reason: the author's words: `description` of an allowing rule, `reason` of a denying one.
+        requires_approval: of an allowing rule: whether a human must approve what it allows.
     """
 
     type: str
@@ -52,17 +66,48 @@ class Rule:
     conditions: Tuple[Condition, ...] = ()
     max_risk: RiskLevel = RiskLevel.HIGH
     reason: Optional[str] = None
+    requires_approval: bool = True
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How often actions may happen: at most `max` within the last `per`, over all runs of this repository.
+
+    Arguments:
+        type: glob of the actions' type.
+        resources: globs, at least one of which a resource must match.
+        per_text: `per` as the file has it, for people.
+    """
+
+    type: str
+    resources: Tuple[str, ...]
+    max: int
+    per: timedelta
+    per_text: str
+    reason: Optional[str] = None
+
+    def is_about(self, action: str, resource: str) -> bool:
+        """Whether an action counts for this limit."""
+        return glob_matches(self.type, action) and any(glob_matches(glob, resource) for glob in self.resources)
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A policy file; `digest` is the SHA-256 of its bytes in hexadecimal."""
+    """A policy file.
+
+    Arguments:
+        digest: SHA-256 of its bytes in hexadecimal.
+        auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
+        rate_limits: how often; all that are about an action must leave room for it.
+    """
 
     name: str
     version: int
     allowed_actions: Tuple[Rule, ...]
     denied_actions: Tuple[Rule, ...]
     digest: str
+    auto_approve: Tuple[Rule, ...] = ()
+    rate_limits: Tuple[RateLimit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +115,7 @@ class Verdict:
     """What a policy says about one action.
 
     Arguments:
-        decision: `review` (a human may approve it) or `denied`.
+        decision: `auto` (it may be done without asking), `review` (a human may approve it) or `denied`.
         matched_rules: the rules that decided, for example `allowed_actions[0]`.
         reasons: one line for each rule looked at, for people.
     """
@@ -83,8 +128,10 @@ class Verdict:
 def parse_policy(data: bytes, source: str) -> Policy:
     """Read a policy file.
 
-    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `description`) and
-    `denied_actions` (`type`, `resources`, `conditions`, `reason`); a condition has `parameter`, `operator` and `value`.
+    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
+    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
+    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
+    condition has `parameter`, `operator` and `value`.
 
     Arguments:
         data: the file's bytes, UTF-8, at most 64 KiB.
@@ -99,19 +146,35 @@ def parse_policy(data: bytes, source: str) -> Policy:
 
 
 def evaluate(
-    policy: Policy, *, action: str, resource: str, parameters: Mapping[str, Any], risk_level: RiskLevel
+    policy: Policy,
+    *,
+    action: str,
+    resource: str,
+    parameters: Mapping[str, Any],
+    risk_level: RiskLevel,
+    reversible: bool = False,
 ) -> Verdict:
-    """Decide whether a human may be asked to approve an action.
+    """Decide whether an action may be done, and whether a human must be asked before.
 
     `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
     condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is no
     number), or is a text that holds invisible characters or is not in Unicode's normal form C: then an allowing rule
-    does not match and a denying rule does.
+    does not match and a denying rule does.  A parameter that names a protected path denies (threat T22).
+
+    `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
+    allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
+    is exceeded, so that neither more risk nor a missing parameter ever means less asking.
     """
     asked = "{} on {}".format(visible(action), visible(resource))
     denying: List[str] = []
     allowing: List[str] = []
+    automatic: List[str] = []
+    reserved: List[str] = []
     reasons: List[str] = []
+    guarded = protected_paths.problem(parameters)
+    if guarded:
+        denying.append("protected_paths")
+        reasons.append("protected_paths: {}, so {} is denied".format(guarded, asked))
     for number, rule in enumerate(policy.denied_actions):
         name = "denied_actions[{}]".format(number)
         obstacle = _off_target(rule, action, resource) or _false_condition(rule, parameters)
@@ -122,18 +185,117 @@ def evaluate(
         )
     for number, rule in enumerate(policy.allowed_actions):
         name = "allowed_actions[{}]".format(number)
-        obstacle = (
-            _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
-        )
+        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
+        if rule.requires_approval and not (_off_target(rule, action, resource) or _false_condition(rule, parameters)):
+            reserved.append(name)
+        reasons.append(_reason(name, rule, obstacle or "matches, up to risk {}".format(rule.max_risk)))
+    for number, rule in enumerate(policy.auto_approve):
+        name = "auto_approve[{}]".format(number)
+        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
+        if obstacle is None:
+            automatic.append(name)
         reasons.append(_reason(name, rule, obstacle or "matches, up to risk {}".format(rule.max_risk)))
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
-    if allowing:
+    if not allowing:
+        reasons.append("no allowing rule matches {}, and what is not allowed is denied".format(asked))
+        return Verdict(DENIED, (), tuple(reasons))
+    if not policy.auto_approve:
         return Verdict(REVIEW, tuple(allowing), tuple(reasons))
-    reasons.append("no allowing rule matches {}, and what is not allowed is denied".format(asked))
-    return Verdict(DENIED, (), tuple(reasons))
+    why = _why_ask(automatic, reserved, reversible=reversible)
+    if why:
+        return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
+    return Verdict(AUTO, (*allowing, *automatic), (*reasons, "no human is asked about {}".format(asked)))
+
+
+def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
+    """Return the verdict of a gate at which somebody is always asked: `review` instead of `auto`.
+
+    Arguments:
+        reason: why, as a further line.
+    """
+    if verdict.decision != AUTO:
+        return verdict
+    rules = tuple(rule for rule in verdict.matched_rules if rule.startswith("allowed_actions"))
+    said = verdict.reasons[:-1] + ((reason,) if reason else ())
+    return Verdict(REVIEW, rules, said)
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An action that a run of this repository began, whatever became of it.
+
+    Arguments:
+        moment: aware datetime.
+        action, resource: None where the history does not tell; then it counts for every limit.
+    """
+
+    moment: datetime
+    action: Optional[str]
+    resource: Optional[str]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What the history says of one rate limit: its name, whether it leaves no room, and a line for people."""
+
+    rule: str
+    full: bool
+    reason: str
+
+
+def limits_of(policy: Policy, action: str, resource: str) -> Tuple[Tuple[str, RateLimit], ...]:
+    """Return the rate limits that an action counts for, with their names."""
+    return tuple(
+        ("rate_limits[{}]".format(number), limit)
+        for number, limit in enumerate(policy.rate_limits)
+        if limit.is_about(action, resource)
+    )
+
+
+def count(
+    policy: Policy, *, action: str, resource: str, history: Sequence[Happened], now: datetime
+) -> Tuple[Count, ...]:
+    """Count what happened for every rate limit that is about an action.
+
+    Arguments:
+        history: at least as far back as the longest of these limits; what is older is passed over.
+        now: aware datetime.
+    """
+    return tuple(_count(name, limit, history, now) for name, limit in limits_of(policy, action, resource))
+
+
+def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: datetime) -> Count:
+    counted = sorted(
+        each.moment
+        for each in history
+        if each.moment > now - limit.per
+        and (each.action is None or each.resource is None or limit.is_about(each.action, each.resource))
+    )
+    line = "{} ({} on {}): {} of {} in the last {}".format(
+        name,
+        visible(limit.type),
+        ", ".join(visible(glob) for glob in limit.resources),
+        len(counted),
+        limit.max,
+        limit.per_text,
+    )
+    full = len(counted) >= limit.max
+    if full:
+        free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
+        line += ", next possible at {:%Y-%m-%dT%H:%M:%SZ}".format(free + timedelta(seconds=bool(free.microsecond)))
+    return Count(name, full, line if limit.reason is None else "{} [{}]".format(line, visible(limit.reason)))
+
+
+def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: bool) -> str:
+    """Why a human is asked about an allowed action; empty where nobody need be."""
+    if not automatic:
+        return "no rule of auto_approve matches"
+    if reserved:
+        return "{} requires approval and may be about it".format(" and ".join(reserved))
+    return "" if reversible is True else "the agent does not say that it can be undone"
 
 
 def _reason(name: str, rule: Rule, outcome: str) -> str:
@@ -141,6 +303,12 @@ def _reason(name: str, rule: Rule, outcome: str) -> str:
         name, visible(rule.type), ", ".join(visible(glob) for glob in rule.resources), outcome
     )
     return line if rule.reason is None else "{} [{}]".format(line, visible(rule.reason))
+
+
+def _mismatch(
+    rule: Rule, action: str, resource: str, parameters: Mapping[str, Any], risk_level: RiskLevel
+) -> Optional[str]:
+    return _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
 
 
 def _off_target(rule: Rule, action: str, resource: str) -> Optional[str]:
@@ -183,6 +351,10 @@ def _doubts(rule: Rule, parameters: Mapping[str, Any]) -> str:
 def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
     if condition.parameter not in parameters:
         return "the parameter {} is missing".format(visible(condition.parameter))
+    if condition.operator in BATCH:
+        return "the parameter {} is no list of one kind, or not all of it is alike to: {}".format(
+            visible(condition.parameter), _describe(condition)
+        )
     return "the parameter {} can't be compared with {}".format(
         visible(condition.parameter), show_value(condition.value)
     )
@@ -207,6 +379,8 @@ def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool
         return None
     actual = parameters[condition.parameter]
     expected = condition.value
+    if condition.operator in BATCH:
+        return _holds_for_each(condition, actual)
     sample = expected[0] if isinstance(expected, tuple) else expected
     kind = kind_of(actual)
     if kind is None or kind != kind_of(sample):
@@ -221,6 +395,24 @@ def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool
         return Expression(expected).matches(actual)
     except ValueError:
         return None
+
+
+def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
+    """Whether the condition holds for a list; None when that can't be judged.
+
+    An empty list, a list of several kinds and what is no list can't be judged.  Neither can a list of which some
+    elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
+    """
+    if not isinstance(items, (list, tuple)) or not items:
+        return None
+    kinds = {kind_of(item) for item in items}
+    if len(kinds) > 1 or None in kinds:
+        return None
+    if condition.operator == MAX_ITEMS:
+        return len(items) <= int(condition.value)
+    single = "in" if condition.operator == EACH_IN else MATCHES
+    answers = {_holds(Condition("item", single, condition.value), {"item": item}) for item in items}
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _compare(operator: str, actual: Union[int, float], expected: Union[int, float]) -> bool:

@@ -7,18 +7,25 @@ typing error could turn off, is an error with file, line, key and way out.
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import timedelta
 from typing import Any, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes, strict_yaml
 from agent_runtime.escape import visible
 from agent_runtime.patterns import Expression
 from agent_runtime.policy import (
+    EACH_IN,
+    EACH_MATCHES,
+    HIGHEST_AUTO_RISK,
     MATCHES,
+    MAX_ITEMS,
     MEMBERSHIP,
     OPERATORS,
     ORDER,
     Condition,
     Policy,
+    RateLimit,
     Rule,
     kind_of,
     show_value,
@@ -29,13 +36,22 @@ from agent_runtime.strict_yaml import Node
 MAX_POLICY_BYTES = 64 * 1024
 
 _MAX_TEXT = 256
+_MAX_COUNT = 1000
 _SHOWN = 60
 
-_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions")
-_ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "description")
+_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits")
+_ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "requires_approval", "description")
 _DENIED_KEYS = ("type", "resources", "conditions", "reason")
+_AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
+_LIMIT_KEYS = ("type", "resources", "max", "per", "description")
 _CONDITION_KEYS = ("parameter", "operator", "value")
 _RISKS = tuple(str(risk) for risk in RiskLevel)
+_AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
+
+_PER = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+# What a run leaves behind is kept for 90 days, and a plan may wait for 30 of them.
+_MAX_PER = timedelta(days=30)
 
 
 def read(data: bytes, source: str) -> Policy:
@@ -70,6 +86,8 @@ class _Reader:
             allowed_actions=self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS),
             denied_actions=self._rules(fields.get("denied_actions"), "denied_actions", _DENIED_KEYS),
             digest=digest,
+            auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
+            rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
         )
 
     def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
@@ -79,16 +97,53 @@ class _Reader:
 
     def _rule(self, node: Node, where: str, keys: Tuple[str, ...]) -> Rule:
         fields = self._mapping(node, where, keys, ("type",))
-        risk = RiskLevel.HIGH
+        risk, risks = (RiskLevel.LOW, _AUTO_RISKS) if keys is _AUTO_KEYS else (RiskLevel.HIGH, _RISKS)
         if "max_risk" in fields:
-            risk = RiskLevel(self._choice(fields["max_risk"], where + ".max_risk", _RISKS))
+            risk = RiskLevel(self._choice(fields["max_risk"], where + ".max_risk", risks))
+        approval = fields.get("requires_approval")
+        if approval is not None and not isinstance(approval.value, bool):
+            self.fail(
+                approval.line, "{}.requires_approval is {}: use true or false".format(where, _say(approval.value))
+            )
         return Rule(
             type=self._text(fields["type"], where + ".type"),
             resources=self._resources(fields.get("resources"), where + ".resources"),
             conditions=self._conditions(fields.get("conditions"), where + ".conditions"),
             max_risk=risk,
             reason=self._words(fields, where),
+            requires_approval=approval is None or bool(approval.value),
         )
+
+    def _limits(self, node: Optional[Node], where: str) -> Tuple[RateLimit, ...]:
+        if node is None:
+            return ()
+        return tuple(self._limit(item, path) for item, path in self._entries(node, where))
+
+    def _limit(self, node: Node, where: str) -> RateLimit:
+        fields = self._mapping(node, where, _LIMIT_KEYS, ("type", "max", "per"))
+        per = fields["per"]
+        found = _PER.fullmatch(per.value) if isinstance(per.value, str) else None
+        span = int(found.group(1)) * _UNITS[found.group(2)] if found else timedelta()
+        if not timedelta() < span <= _MAX_PER:
+            self.fail(
+                per.line,
+                "{}.per is {}: write minutes, hours or days up to {}d, such as 30m, 24h or 7d".format(
+                    where, _say(per.value), _MAX_PER.days
+                ),
+            )
+        return RateLimit(
+            type=self._text(fields["type"], where + ".type"),
+            resources=self._resources(fields.get("resources"), where + ".resources"),
+            max=self._count(fields["max"], where + ".max"),
+            per=span,
+            per_text=str(per.value),
+            reason=self._words(fields, where),
+        )
+
+    def _count(self, node: Node, where: str) -> int:
+        if isinstance(node.value, bool) or not isinstance(node.value, int) or not 1 <= node.value <= _MAX_COUNT:
+            self.fail(node.line, "{} is {}: write a whole number, 1 to {}".format(where, _say(node.value), _MAX_COUNT))
+        return node.value
 
     def _resources(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
         if node is None:
@@ -113,11 +168,13 @@ class _Reader:
         )
 
     def _operand(self, node: Node, where: str, operator: str) -> Any:
-        if operator in MEMBERSHIP:
+        if operator in MEMBERSHIP or operator == EACH_IN:
             return self._operands(node, where)
+        if operator == MAX_ITEMS:
+            return self._count(node, where)
         if operator in ORDER and kind_of(node.value) != "a number":
             self.fail(node.line, "{} is {}: {} needs a number".format(where, _say(node.value), operator))
-        if operator == MATCHES:
+        if operator in (MATCHES, EACH_MATCHES):
             return self._expression(node, where)
         return self._scalar(node, where)
 

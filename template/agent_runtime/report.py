@@ -15,10 +15,11 @@ Pure, and the same input gives the same page.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names, plan
-from agent_runtime.documents import ActionReport, Plan, Report, ReportStatus, parse_time, plain
+from agent_runtime.documents import ActionReport, Decision, Plan, Report, ReportStatus, parse_time, plain
 from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell, visible
 from agent_runtime.markdown import as_terminal, indent, page, table
 from agent_runtime.results import ActionStatus, Finding
@@ -35,6 +36,7 @@ __all__ = [
     "render_answer",
     "render_issue",
     "render_record",
+    "render_refusal",
     "render_result",
     "render_summary",
     "sentence",
@@ -42,6 +44,9 @@ __all__ = [
 
 _WIDE_LINE = 100
 _TITLE_PART = 80
+# What may stand inside a link: nothing that Markdown reads as more than an address.
+_PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/?")
+_PLAIN_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
 _FACTS = ("What", "Value")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
@@ -56,12 +61,21 @@ _AGENT_WROTE = (
 _Rows = List[Tuple[str, str]]
 
 
-def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional[str] = None) -> str:
+def render_summary(
+    report: Report,
+    *,
+    digest: Optional[str],
+    gate_note: Optional[str] = None,
+    server_url: str = "https://github.com",
+    in_issue: bool = False,
+) -> str:
     """Return the page for the end of an investigation, in GitHub's Markdown.
 
     Arguments:
         digest: digest of the report's plan, None when it has none.
         gate_note: what else the reader must know about the gate, one sentence.
+        server_url: where GitHub's pages are, as GITHUB_SERVER_URL gives it.
+        in_issue: whether an issue is the gate.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -71,9 +85,14 @@ def render_summary(report: Report, *, digest: Optional[str], gate_note: Optional
     if report.plan is not None:
         if digest != plan.digest(report.plan):
             raise ValueError("the digest is not that of the plan")
-        return _whole(_review_page(report, report.plan, digest, note, _decide_section(report.plan, digest)))
+        if _is_automatic(report.plan):
+            return _whole(_auto_page(report, report.plan, digest, note))
+        decide = _issue_section() if in_issue else _decide_section(report.plan, digest)
+        return _whole(_review_page(report, report.plan, digest, note, decide))
     if digest is not None:
         raise ValueError("a digest without a plan")
+    if report.duplicate_of is not None:
+        return _whole(_duplicate_page(report, report.duplicate_of, server_url))
     return _whole(_closed_page(report, note))
 
 
@@ -147,6 +166,20 @@ def render_answer(sentence: str, problem: str, run_url: str) -> str:
     return page(["**{}**".format(sentence), markdown_inline(problem) if problem else "", run_url]).rstrip("\n")
 
 
+def render_refusal(problem: codes.AgentError) -> str:
+    """Return the page for a run whose trigger can't be used: what is wrong, where, and what to do."""
+    meaning = codes.describe(problem.code)
+    return _whole(
+        [
+            "# Refused: nothing was investigated",
+            "What started this run can't be used. Nothing was changed, no gate opens and nobody is asked.",
+            "**{}: {}**".format(problem.code, meaning.title),
+            markdown_inline(problem.message),
+            "What to do: {}.".format(meaning.mend.rstrip(".")),
+        ]
+    )
+
+
 def _whole(blocks: Sequence[str]) -> str:
     text = page(blocks)
     size = len(text.encode("utf-8"))
@@ -159,6 +192,22 @@ def _whole(blocks: Sequence[str]) -> str:
 
 
 # The reviewer's page
+
+
+def _auto_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
+    action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
+    return [
+        "# Without asking: {} on {}".format(action, resource),
+        "The policy lets the agent run {} on {} without asking a human, until **{}**. Nothing was changed so far: the "
+        "job `act-auto` checks everything again and then runs exactly this plan, once. To stop it, cancel this run, or "
+        "set the variable `AGENT_DISABLED`.".format(action, resource, _time(sealed.expires_at)),
+        note,
+        table(_FACTS, _review_facts(report, sealed, digest)),
+        *_agent_section(report, sealed),
+        *_plan_section(sealed, digest),
+        *_policy_section(report.policy_reasons, sealed),
+        *_analysis_section(report),
+    ]
 
 
 def _review_page(report: Report, sealed: Plan, digest: str, note: str, decide: Sequence[str]) -> List[str]:
@@ -192,12 +241,21 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> _Rows:
         ("Resource", markdown_table_cell(sealed.resource)),
         ("Risk", "**{}**, says the agent".format(sealed.risk_level)),
         ("Can be undone", undo),
-        ("Approval counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes)),
+        ("Plan counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes))
+        if _is_automatic(sealed)
+        else ("Approval counts until", "{} ({} minutes after sealing)".format(_time(sealed.expires_at), minutes)),
         ("Started by", _started_by(report)),
-        ("Policy", "a human may approve ({})".format(_rules(sealed))),
+        (
+            "Policy",
+            "{} ({})".format("nobody is asked" if _is_automatic(sealed) else "a human may approve", _rules(sealed)),
+        ),
         ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
         ("Plan", "{} (first {} digits of its digest)".format(_short(digest), plan.SHORT_DIGEST_LENGTH)),
     ]
+
+
+def _is_automatic(sealed: Plan) -> bool:
+    return sealed.policy.decision is Decision.AUTO
 
 
 def _rules(sealed: Plan) -> str:
@@ -270,7 +328,9 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
     wide = any(len(line) > _WIDE_LINE for line in block.split("\n"))
     return [
         "## The plan",
-        "This, all of this and nothing else is what an approval allows.",
+        "This, all of this and nothing else is what the policy allows."
+        if _is_automatic(sealed)
+        else "This, all of this and nothing else is what an approval allows.",
         table(("Parameter", "Value that the action gets"), parameters) or "The action gets no parameters.",
         "The complete plan, sealed {}:".format(_time(sealed.issued_at)),
         "**Some lines are wide: scroll to the right to read them to their end.**" if wide else "",
@@ -283,8 +343,10 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
 def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
     return [
         "## What the policy said",
-        "A human may approve it: {}. Policy file: SHA-256 {}".format(
-            _rules(sealed), markdown_inline(sealed.policy.digest)
+        "{}: {}. Policy file: SHA-256 {}".format(
+            "Nobody need be asked" if _is_automatic(sealed) else "A human may approve it",
+            _rules(sealed),
+            markdown_inline(sealed.policy.digest),
         ),
         _reasons(reasons),
     ]
@@ -310,6 +372,14 @@ def _decide_section(sealed: Plan, digest: str) -> List[str]:
         "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, both "
         "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
         "without an answer, nothing is run.",
+    ]
+
+
+def _issue_section() -> List[str]:
+    return [
+        "## How to decide",
+        "The job `ask` opens an issue with the label {} that shows this plan. The approvers answer there, with a "
+        "comment; nothing waits here.".format(markdown_inline(names.GATE_LABEL)),
     ]
 
 
@@ -379,6 +449,18 @@ def _closed_page(report: Report, note: str) -> List[str]:
     ]
 
 
+def _duplicate_page(report: Report, run_id: str, server_url: str) -> List[str]:
+    run = "run " + run_id
+    if _PLAIN_URL.fullmatch(server_url) and _PLAIN_REPOSITORY.fullmatch(report.run.repository):
+        run = "[{}]({}/{}/actions/runs/{})".format(run, server_url.rstrip("/"), report.run.repository, run_id)
+    return [
+        "# Nothing to do on {}: {} asks already".format(markdown_inline(report.resource), "run " + run_id),
+        "The {} is about the same resource and the same alert, and its decision is still open. Decide there. This run "
+        "did not investigate; nothing was changed and nobody is asked a second time.".format(run),
+        table(_FACTS, _closed_facts(report)),
+    ]
+
+
 def _closed_facts(report: Report) -> _Rows:
     return [
         ("Resource", markdown_table_cell(report.resource)),
@@ -390,19 +472,21 @@ def _closed_facts(report: Report) -> _Rows:
 
 # After acting
 
+_UNASKED_FACT = ("Approved by", "nobody: the policy lets it happen without asking")
+
 # Where the runtime puts what went wrong, in the details of an action report that has a code.
 _PROBLEM_KEYS = ("refused", "problem")
 
 _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
-    ActionStatus.SUCCESS: ("Done", "The approved plan was executed."),
+    ActionStatus.SUCCESS: ("Done", "The {} was executed."),
     ActionStatus.ALREADY_DONE: ("Already done", "The resource was already as the plan wants it; nothing was changed."),
     ActionStatus.FAILED: (
         "Failed",
-        "The approved plan was started and did not succeed. Look at the resource before anything else is started.",
+        "The {} was started and did not succeed. Look at the resource before anything else is started.",
     ),
     ActionStatus.UNKNOWN: (
         "Outcome unknown",
-        "The approved plan was started and nobody knows how far it came. **Somebody must look at the resource before "
+        "The {} was started and nobody knows how far it came. **Somebody must look at the resource before "
         "anything else is started.**",
     ),
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing was executed.**"),
@@ -419,6 +503,7 @@ def render_result(result: ActionReport) -> str:
     what = "{} on {}".format(
         markdown_inline(result.action) if result.action else "no action", markdown_inline(result.resource)
     )
+    sentence = sentence.format("approved plan" if result.approver else "plan")
     blocks = ["# {}: {}".format(word, what), sentence, *_problem(result), table(_FACTS, _result_facts(result))]
     if result.status is not ActionStatus.REFUSED:
         blocks += _result_details(result)
@@ -448,6 +533,8 @@ def _result_facts(result: ActionReport) -> _Rows:
         facts.insert(0, ("Action", markdown_table_cell(result.action)))
     if result.approver is not None:
         facts.append(("Approved by", markdown_table_cell(result.approver.login)))
+    elif result.status is not ActionStatus.REFUSED:
+        facts.append(_UNASKED_FACT)
     if result.status is not ActionStatus.REFUSED:
         facts.append(("Took", "{:.1f} s".format(result.latency_ms / 1000)))
     return facts
@@ -484,10 +571,16 @@ _OUTCOMES: Dict[str, str] = {
     "rejected": "A reviewer rejected the plan. Nothing was executed.",
     "cancelled": "The run was cancelled. Nothing was executed.",
     "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
+    "duplicate": "An earlier run already waits for a decision about the same alert. Nobody was asked a second time.",
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
     "waiting": "The plan waits for an approver's comment in an issue. Nothing was executed so far.",
+}
+_UNASKED_OUTCOMES: Dict[str, str] = {
+    "acted": "The plan was executed. The policy let it happen without asking.",
+    "action_failed": "The plan was executed without asking, and did not succeed. Look at the resource.",
+    "expired": "The plan was too old when its job began. Nothing was executed.",
 }
 
 
@@ -506,6 +599,7 @@ def render_record(
     problems: Sequence[str],
     bundle_digest: str,
     issue: Optional[str] = None,
+    automatic: bool = False,
 ) -> str:
     """Return the page for the end of a run.
 
@@ -514,6 +608,7 @@ def render_record(
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
         issue: address of the issue that is the gate, where one is.
+        automatic: whether the policy decided alone.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -524,6 +619,8 @@ def render_record(
             facts.append((label, markdown_table_cell(value)))
     if issue:
         facts.append(("Issue", issue))
+    if automatic:
+        facts.append(_UNASKED_FACT)
     trail = "**not whole**" if problems else "whole"
     facts += [("Trail", trail), ("Bundle", markdown_table_cell(bundle_digest))]
     return _whole(
@@ -531,7 +628,7 @@ def render_record(
             "# The run ended: {}".format(
                 outcome.replace("_", " ") if outcome in _OUTCOMES else markdown_inline(outcome)
             ),
-            _OUTCOMES.get(outcome, ""),
+            (_UNASKED_OUTCOMES if automatic else {}).get(outcome, _OUTCOMES.get(outcome, "")),
             table(_FACTS, facts),
             "**What is wrong with the trail**" if problems else "",
             "\n".join("- {}".format(markdown_inline(problem)) for problem in problems),

@@ -55,7 +55,7 @@ def run(
     http = desk.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
     with desk.asking():
-        seen = observe_gate(http, name, approvers)
+        seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     plan = planning.plan_issue_gate(answers, seen) if by_issue else planning.plan(answers, seen)
@@ -78,7 +78,7 @@ def run(
         _send(http, seen, call)
         out.write("{}: done\n".format(terminal(call.reason)))
     with desk.asking():
-        after = observe_gate(http, name, approvers) if plan.calls else seen
+        after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
     problems = planning.issue_gate_open(after) if by_issue else planning.still_open(after)
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)

@@ -13,6 +13,7 @@ from typing import Dict, Iterator, List, Optional, Tuple, Type
 import yaml
 
 MAX_BYTES = 512 * 1024
+REPORT_FILE = "agent-report.yml"
 
 # The kinds of file.
 AGENT, OTHER, ACTION = "agent workflow", "other workflow", "composite action"
@@ -201,8 +202,14 @@ def _kind(root: Value, path: str) -> str:
     name = root.get("name")
     jobs = root.get("jobs")
     ids = set((jobs.fields if jobs else None) or {})
-    named = bool(name and (name.text or "").startswith("Agent Runtime"))
-    return AGENT if named or PurePath(path).name.startswith("agent-") or {"approve", "act"} <= ids else OTHER
+    named = bool(name and (name.text or "").startswith("Agent Runtime")) or is_agent_file(path)
+    return AGENT if named or {"approve", "act"} <= ids else OTHER
+
+
+def is_agent_file(path: str) -> bool:
+    """Whether a file's name is that of an agent workflow; the report beside it reads and holds nothing."""
+    name = PurePath(path).name
+    return name.startswith("agent-") and name != REPORT_FILE
 
 
 def condition(value: Optional[Value]) -> str:

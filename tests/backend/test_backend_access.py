@@ -18,6 +18,7 @@ def new_key(database_url: str, *scopes: str) -> str:
     return command(database_url, "keys", "create", "--name", "test", *options).stdout.strip()
 
 
+@pytest.mark.threat("T35")
 def test_keys_and_scopes(start: Any, database_url: str) -> None:
     writer, reader = new_key(database_url, "write"), new_key(database_url, "read")
     watcher = new_key(database_url, "metrics")

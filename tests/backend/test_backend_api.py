@@ -49,6 +49,7 @@ def test_the_same_event_again_is_the_same_event(client: Client, new: New) -> Non
     assert len(stored(client, sent)) == 1
 
 
+@pytest.mark.threat("T36")
 def test_another_event_with_the_same_id_is_refused(client: Client, new: New) -> None:
     sent = new()
     client.post(sent)
@@ -201,6 +202,7 @@ def test_no_event(client: Client, new: New) -> None:
     assert (answer.status, answer.headers["allow"]) == (405, "POST")
 
 
+@pytest.mark.threat("T37")
 def test_gaps_by_stream(client: Client, new: New) -> None:
     trace = new()["trace_id"]
     first, second, third = (f"{name}{trace}" for name in "abc")

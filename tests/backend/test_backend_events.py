@@ -112,6 +112,7 @@ def test_takes_a_journal_line_in_any_order_and_with_unknown_members() -> None:
         assert json.loads(row.body)["prev"] == value["prev"]
 
 
+@pytest.mark.threat("T35")
 def test_the_backend_s_own_members_can_t_be_forged() -> None:
     row = decode_one(encode(event(received_at="1970-01-01T00:00:00Z", stream="x", seq="y", prev=3, other=1)), 0, LIMITS)
     assert set(json.loads(row.body)) == {*event(), "other"}

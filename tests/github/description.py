@@ -38,6 +38,7 @@ OPERATIONS = {
     _ENVIRONMENT + "/variables": ("get",),
     _POLICIES: ("get", "post"),
     _POLICIES + "/{branch_policy_id}": ("delete",),
+    _REPOSITORY + "/actions/artifacts": ("get",),
     _REPOSITORY + "/actions/artifacts/{artifact_id}": ("get",),
     _REPOSITORY + "/actions/organization-secrets": ("get",),
     _REPOSITORY + "/actions/organization-variables": ("get",),
@@ -46,13 +47,16 @@ OPERATIONS = {
     _REPOSITORY + "/actions/runs/{run_id}": ("get",),
     _REPOSITORY + "/actions/runs/{run_id}/approvals": ("get",),
     _REPOSITORY + "/actions/runs/{run_id}/artifacts": ("get",),
+    _REPOSITORY + "/actions/runs/{run_id}/jobs": ("get",),
     _REPOSITORY + "/actions/runs/{run_id}/pending_deployments": ("get",),
     _REPOSITORY + "/actions/secrets": ("get",),
     _REPOSITORY + "/actions/variables": ("get",),
     _REPOSITORY + "/actions/workflows/{workflow_id}": ("get",),
+    _REPOSITORY + "/actions/workflows/{workflow_id}/runs": ("get",),
     _REPOSITORY + "/branches/{branch}/protection": ("get",),
     _REPOSITORY + "/codeowners/errors": ("get",),
     _REPOSITORY + "/collaborators/{username}/permission": ("get",),
+    _REPOSITORY + "/dispatches": ("post",),
     _REPOSITORY + "/git/refs": ("post",),
     _REPOSITORY + "/issues": ("post",),
     _REPOSITORY + "/issues/{issue_number}": ("get", "patch"),
@@ -118,6 +122,14 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
     body = paths[_ENVIRONMENT]["put"]["requestBody"]["content"]["application/json"]["schema"]
     # GitHub takes and tells the administrators' bypass, and does not document it.
     body["properties"] = {**body["properties"], "can_admins_bypass": {"type": "boolean"}}
+    runs = paths[_REPOSITORY + "/actions/workflows/{workflow_id}/runs"]["get"]
+    # GitHub takes a range here, as the words of its description say, and calls its format that of one moment.
+    runs["parameters"] = [
+        {"name": "created", "in": "query", "schema": {"type": "string"}}
+        if each.get("$ref") == "#/components/parameters/created"
+        else each
+        for each in runs["parameters"]
+    ]
     small = {key: description[key] for key in ("openapi", "info")}
     small |= {"servers": [{"url": "http://127.0.0.1"}], "paths": paths, "components": {}}
     wanted = list(_references(paths))

@@ -7,6 +7,7 @@ comes through proves both: what setup and doctor send, and what the loopback Git
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport
 from agent_runtime.simulate import shapes
+from examples import alertmanager_bridge
 from github import description
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, Desk, close_by_hand
@@ -131,11 +133,46 @@ def test_what_the_gate_asks_during_a_run_is_as_described(desk: Desk) -> None:
     assert [record["state"] for record in api.approvals(REPOSITORY, "7")] == ["approved"]
     assert len(api.pending_deployments(REPOSITORY, "7")) == 1
     assert api.artifact_exists(REPOSITORY, "7", "action-result")
+    desk.github.add_job("7", "Approve restart on checkout (plan 0123456789ab)")
+    desk.github.add_job("7", "Act", "in_progress", None)
+    assert [artifact["workflow_run"]["id"] for artifact in api.artifacts(REPOSITORY, "action-result")] == [7]
+    assert [job["status"] for job in api.jobs(REPOSITORY, "7")] == ["completed", "in_progress"]
+
+
+def test_what_the_report_and_the_folding_of_alerts_ask_is_as_described(desk: Desk) -> None:
+    for number, event in enumerate(("repository_dispatch", "schedule", "repository_dispatch"), start=1):
+        run = desk.github.add_run(
+            str(number),
+            title="x [y]",
+            event=event,
+            actor="bob",
+            file="agent.yml",
+            created=f"2026-11-2{number}T00:00:00Z",
+        )
+        run.update(status="completed", conclusion="success")
+    desk.github.set_job("3", "Investigate", "completed", "2026-11-23T00:01:00Z", "success")
+    desk.github.set_job("3", "Approve x on y (plan 0)", "waiting", "2026-11-23T00:02:00Z")
+    desk.github.add_artifact("3", "audit-bundle", archive=b"archive")
+    api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
+    since = "2026-11-22T00:00:00Z"
+    assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since)] == [3, 2]
+    assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
+    assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
+    assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
+
+
+def test_what_the_bridge_of_alertmanager_sends_is_as_described(desk: Desk) -> None:
+    github = alertmanager_bridge.GitHub(REPOSITORY, TOKEN, desk.url)
+    github.dispatch({"resource": "checkout"}, time.monotonic() + 60)
+    assert desk.github.dispatches == [{"event_type": "alert-triggered", "client_payload": {"resource": "checkout"}}]
+    with pytest.raises(alertmanager_bridge.NotTaken, match="HTTP 422"):
+        github.dispatch({f"key{number}": 1 for number in range(11)}, time.monotonic())
 
 
 def test_what_the_issue_gate_asks_and_writes_is_as_described(desk: Desk) -> None:
-    facts = {"path": ".github/workflows/agent-investigate-act.yml", "branch": "main", "sha": "a" * 40}
-    desk.github.note_run("7", 2, event="schedule", actor="alice", triggering_actor="bob", **facts)
+    file = "agent-investigate-act.yml"
+    desk.github.add_run("7", title="x", event="schedule", actor="alice", file=file, created=shapes.CREATED)
+    desk.github.note_attempt("7", 2, branch="main", sha="a" * 40, triggering_actor="bob")
     desk.github.keep_archive(17, "7", "investigation-report", b"zip")
     api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
 

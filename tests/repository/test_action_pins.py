@@ -15,6 +15,7 @@ from tools import action_pins
 FILES = action_pins.workflow_files(REPOSITORY)
 
 
+@pytest.mark.threat("T30")
 def test_every_use_is_the_one_that_the_list_names() -> None:
     pins = action_pins.load_pins()
     uses = [use for path in FILES for use in action_pins.find_uses(path)]

@@ -97,7 +97,7 @@ MAKE = 'echo "make $* CI=$CI"; exit 7'
 
 def test_ci_run_installs_nothing_where_nothing_is_missing(tmp_path: Path) -> None:
     """With everything there, the script reaches `make test` without a package manager, and passes on its exit code."""
-    there = dict.fromkeys(("prometheus", "openssl", "ls"), "exit 0")
+    there = dict.fromkeys(("prometheus", "openssl", "faketime", "ls"), "exit 0")
 
     said = run_ci({"make": MAKE, "apt-get": "echo called; exit 1", **there}, os.environ["PATH"], tmp_path)
 

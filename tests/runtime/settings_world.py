@@ -27,10 +27,10 @@ ANSWERS = {
 }
 
 
-def render(folder: Path) -> Path:
-    """Render the repository of `ANSWERS` below `folder`."""
+def render(folder: Path, **changes: str) -> Path:
+    """Render the repository of `ANSWERS`, or of others, below `folder`."""
     template = engines.clone_template(folder / "template")
-    return engines.run_copier(template, folder / "agent", dict(ANSWERS))
+    return engines.run_copier(template, folder / "agent", {**ANSWERS, **changes})
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from hypothesis import strategies as st
 
-from agent_runtime.policy import Condition, Policy, Rule
+from agent_runtime.policy import HIGHEST_AUTO_RISK, Condition, Policy, Rule
 from agent_runtime.results import RiskLevel
 
 # Each does something somewhere: Markdown, HTML, GitHub's own filters, the runner's commands, terminals, bidi.
@@ -78,7 +79,7 @@ json_objects: st.SearchStrategy[dict[str, Any]] = st.dictionaries(json_text, jso
 risks = st.sampled_from(list(RiskLevel))
 
 # Few names and values, so that rules and actions meet.
-parameter_names = st.sampled_from(["environment", "window_minutes", "force", "host"])
+parameter_names = st.sampled_from(["environment", "window_minutes", "force", "host", "hosts"])
 action_types = st.sampled_from(["restart", "restart:rolling", "scale", "delete"])
 resources = st.sampled_from(["payments-api", "payments-db", "orders-api", "prod/orders"])
 parameter_values: st.SearchStrategy[Any] = st.sampled_from(
@@ -99,11 +100,16 @@ parameter_values: st.SearchStrategy[Any] = st.sampled_from(
         None,
         [],
         ["prod"],
+        ["prod", "host-1"],
+        ["prod", 1],
+        ["x" * 2000],
+        [["prod"]],
+        [1, 5, 60],
         {},
         float("nan"),
     ]
 )
-parameters = st.dictionaries(parameter_names, parameter_values, max_size=4)
+parameters = st.dictionaries(parameter_names, parameter_values, max_size=5)
 
 _comparable = st.sampled_from(["prod", "staging", 1, 5, 60, 5.5, True])
 conditions = st.one_of(
@@ -111,7 +117,7 @@ conditions = st.one_of(
     st.builds(
         Condition,
         parameter_names,
-        st.sampled_from(["in", "not_in"]),
+        st.sampled_from(["in", "not_in", "each_in"]),
         st.sampled_from([("prod",), ("prod", "staging"), (1, 5), (True,)]),
     ),
     st.builds(
@@ -121,8 +127,12 @@ conditions = st.one_of(
         st.sampled_from([1, 5, 5.5, 60]),
     ),
     st.builds(
-        Condition, parameter_names, st.just("matches"), st.sampled_from(["[a-z]+", "host-[0-9]", ".*", "(a|a)*b"])
+        Condition,
+        parameter_names,
+        st.sampled_from(["matches", "each_matches"]),
+        st.sampled_from(["[a-z]+", "host-[0-9]", ".*", "(a|a)*b"]),
     ),
+    st.builds(Condition, parameter_names, st.just("max_items"), st.sampled_from([1, 2])),
 )
 rules = st.builds(
     Rule,
@@ -131,6 +141,12 @@ rules = st.builds(
     st.lists(conditions, max_size=2).map(tuple),
     risks,
     st.none(),
+    st.booleans(),
+)
+auto_rules = rules.map(
+    lambda rule: dataclasses.replace(
+        rule, max_risk=min(rule.max_risk, HIGHEST_AUTO_RISK, key=lambda risk: risk.rank), requires_approval=True
+    )
 )
 policies = st.builds(
     Policy,
@@ -139,4 +155,5 @@ policies = st.builds(
     st.lists(rules, max_size=3).map(tuple),
     st.lists(rules, max_size=2).map(tuple),
     st.just("0" * 64),
+    st.lists(auto_rules, max_size=2).map(tuple),
 )

@@ -30,10 +30,10 @@ def test_every_rendering_keeps_the_contract() -> None:
 def test_each_gate_has_its_own_workflows_and_the_stronger_one_needs_no_choice() -> None:
     """Who writes an `act` without an environment into a repository of the other gate has not opened it."""
     assert found(WHOLE, ASKING_NAME, "environment") == set()
-    assert found(WHOLE, ASKING_NAME) == {"CON31"}
-    assert found(ASKING, ASKING_NAME, "environment") == {"CON31"}
-    assert found(ACTING, gate="environment") == {"CON31"}
-    assert [violation.code for violation in contract.lint_workflow(ACTING, ACTING_NAME)] == ["CON31"]
+    assert found(WHOLE, ASKING_NAME) == {"CON32"}
+    assert found(ASKING, ASKING_NAME, "environment") == {"CON32"}
+    assert found(ACTING, gate="environment") == {"CON32"}
+    assert [violation.code for violation in contract.lint_workflow(ACTING, ACTING_NAME)] == ["CON32"]
 
 
 ACT = ACTING[ACTING.index("  act:\n") : ACTING.index("\n  # Runs whatever")]
@@ -118,7 +118,7 @@ BROKEN = {
         inside(ACTING, "act", "    outputs:\n", "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"),
     ),
     "the agent runs for a comment": (
-        "CON30",
+        "CON31",
         edited(ACTING, ("jobs:\n", "jobs:\n  investigate: {timeout-minutes: 1, permissions: {}, steps: [{run: x}]}\n")),
     ),
 }
@@ -132,7 +132,7 @@ def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
 
 def test_act_has_no_place_beside_ask() -> None:
     act = ACT.replace("needs: approve\n", "needs: [investigate, ask]\n").replace("needs.approve.", "needs.ask.")
-    assert "CON30" in found(edited(ASKING, ("\n  # Runs whatever", f"\n{act}\n  # Runs whatever")))
+    assert "CON31" in found(edited(ASKING, ("\n  # Runs whatever", f"\n{act}\n  # Runs whatever")))
 
 
 # ------------------------------------------------------------------------------------------------- in a repository
@@ -164,9 +164,9 @@ def test_the_repository_says_which_gate_it_has(folder: Path) -> None:
     config = folder / ".github" / "agent-config.yml"
     for text in ("approval_gate: environment\n", "approval_gate: [issue]\n", "{", "", "- issue\n", "\udcff"):
         config.write_text(text, encoding="utf-8", errors="surrogateescape")
-        assert codes_of(folder) == ["CON31", "CON31"], text
+        assert codes_of(folder) == ["CON32", "CON32"], text
     config.unlink()
-    assert codes_of(folder, ACTING_NAME) == ["CON31"]
+    assert codes_of(folder, ACTING_NAME) == ["CON32"]
 
 
 def test_one_workflow_without_the_other_is_half_a_gate(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,60 @@ def test_from_a_fresh_repository_to_a_closed_gate_and_back(rendered: Path) -> No
         assert somebody.doctor() == {}
         github.environments["agent-approval"]["can_admins_bypass"] = True
         assert somebody.doctor() == {"gate-environment": ["environment agent-approval: administrators can bypass it"]}
+
+
+@pytest.fixture(scope="module")
+def rendered_automatic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the answer auto_approval=yes; tests don't change it."""
+    return settings_world.render(tmp_path_factory.mktemp("automatic"), auto_approval="yes")
+
+
+def test_the_environment_that_acts_without_asking_is_made_and_checked_where_it_is_used(
+    rendered_automatic: Path,
+) -> None:
+    with settings_world.fresh() as github:
+        somebody = Desk(rendered_automatic, github)
+        somebody.setup()
+        close_by_hand(github)
+        assert somebody.doctor() == {}
+        assert list(github.environments) == ["agent-approval", "agent-act", "agent-auto"]
+        assert github.branch_policies["agent-auto"] == ["main"]
+        assert [rule["type"] for rule in github.environments["agent-auto"]["protection_rules"]] == ["branch_policy"]
+        assert github.environments["agent-auto"]["can_admins_bypass"] is False
+        assert "nothing to change" in somebody.setup()
+
+        github.branch_policies["agent-auto"].append("dev")
+        github.environment_secrets = {"agent-auto": ["AGENT_ACT_TOKEN"], "agent-act": ["AGENT_AUTO_TOKEN"]}
+        github.secrets = ["AGENT_AUTO_TOKEN"]
+        opened = somebody.doctor()
+        assert opened["act-environment"] == [
+            "environment agent-auto: it may be used from [main, dev] instead of main only"
+        ]
+        assert opened["secrets"] == [
+            "agent-act holds AGENT_AUTO_TOKEN, which is for the other environment",
+            "agent-auto holds AGENT_ACT_TOKEN, which is for the other environment",
+            "AGENT_AUTO_TOKEN lies in the repository's secrets, where every job reads it before the approval",
+        ]
+        del github.environments["agent-auto"], github.branch_policies["agent-auto"]
+        assert "environment agent-auto: it does not exist" in somebody.doctor()["act-environment"][0]
+        somebody.setup(exact=True)
+        assert "act-environment" not in somebody.doctor()
+
+
+def test_a_policy_that_asks_nobody_is_looked_at(own: Desk) -> None:
+    rules = "auto_approve:\n  - {type: '*'}\n"
+    policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + rules)
+    notes = json.loads(own.command("doctor", "--json").stdout)["checks"]
+    (found,) = [check["findings"] for check in notes if check["name"] == "policy"]
+    assert [(each["state"], each["problem"]) for each in found] == [
+        ("open", "auto_approve[0] of the policy asks nobody about every action on every resource"),
+        (
+            "note",
+            "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
+            "asked about everything",
+        ),
+    ]
 
 
 def test_it_only_reads(desk: Desk) -> None:
@@ -202,6 +257,7 @@ LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
 }
 
 
+@pytest.mark.threat("T13", "T21", "T22", "T26")
 @pytest.mark.parametrize("name", LOOSENED)
 def test_whatever_somebody_loosens_is_named(desk: Desk, name: str) -> None:
     loosen, check, problem = LOOSENED[name]
@@ -328,6 +384,22 @@ def test_the_checklist_names_every_check_and_no_other(rendered: Path) -> None:
     items = checklist.parse((rendered / "PRODUCTION_CHECKLIST.md").read_text())
     named = [name for item in items for name in item.checks]
     assert sorted(named) == sorted(checks.CHECKS)
+
+
+def test_every_line_of_the_checklist_says_whose_it_is_and_how(rendered: Path) -> None:
+    """Both ways: what doctor checks is marked as such, and nothing else is; the rest is what doctor asks."""
+    text = (rendered / "PRODUCTION_CHECKLIST.md").read_text()
+    items = checklist.parse(text)
+    assert [item.section for item in items if item.section] == [item.section for item in items]
+    assert {item.section for item in items} == {"Security", "Testing", "Documentation", "Monitoring"}
+    for item in items:
+        assert item.owner == ("checked by doctor" if item.checks else "yours"), item.text
+        assert re.search(r"\. How: .+\.$", item.text), item.text
+    assert text.count("\n- [ ] ") == len(items)
+    with settings_world.fresh() as github:
+        document = json.loads(Desk(rendered, github).command("doctor", "--json").stdout)
+    assert [each["text"] for each in document["questions"]] == [item.text for item in items if item.owner == "yours"]
+    assert {each["name"] for each in document["checks"]} == {name for item in items for name in item.checks}
 
 
 def test_every_finding_says_how_to_mend_it(rendered: Path) -> None:

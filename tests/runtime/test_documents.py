@@ -86,6 +86,7 @@ def test_arbitrary_bytes_are_refused_with_a_code(data: bytes) -> None:
         documents.decode_report(data, "report")
 
 
+@pytest.mark.threat("T11")
 @pytest.mark.parametrize(
     "data",
     [

@@ -40,6 +40,7 @@ def test_inline_text_is_code_and_nothing_else(text: str) -> None:
     assert kinds <= {"paragraph_open", "paragraph_close", "text", "code_inline", "text_special"}
 
 
+@pytest.mark.threat("T3", "T4")
 @given(hostile_text)
 def test_inline_text_is_safe_wherever_a_line_can_put_it(text: str) -> None:
     shown = escape.visible(text) or "(empty)"
@@ -133,6 +134,7 @@ def starts_command(line: str) -> bool:
     return start >= 0 and "]" in line[start:]
 
 
+@pytest.mark.threat("T4")
 @given(hostile_text, st.sampled_from(["", " ", "\t", "resource: ", ":", "#", "x:", "::notice"]))
 @example("#[group]x", "#")
 @example(":set-output name=x::y", ":")
@@ -159,6 +161,7 @@ def test_a_terminal_gets_lines_and_letters_only(text: str) -> None:
     shown.encode("utf-8")
 
 
+@pytest.mark.threat("T6")
 @given(hostile_text)
 def test_every_character_is_seen(text: str) -> None:
     shown = escape.visible(text)

@@ -42,6 +42,7 @@ def test_t7_the_report_that_was_uploaded_passes() -> None:
     gate.check_artifact(b"report", hashlib.sha256(b"report").hexdigest())
 
 
+@pytest.mark.threat("T7")
 @given(st.binary(max_size=50), st.binary(max_size=50))
 def test_t7_any_other_bytes_are_refused(uploaded: bytes, downloaded: bytes) -> None:
     assume(uploaded != downloaded)
@@ -101,6 +102,7 @@ def assert_refused(changed: dict[str, Any]) -> None:
     refusal(codes.GATE_DIGEST, gate.check_digest, found.plan, APPROVED)
 
 
+@pytest.mark.threat("T8", "T11")
 @given(st.sampled_from(PATHS), json_values)
 def test_t8_any_edited_value_of_the_plan_is_refused(path: tuple[Any, ...], value: Any) -> None:
     changed = with_plan(path, lambda _: value)
@@ -124,6 +126,7 @@ def test_t8_the_slightest_edit_of_each_value_is_refused(path: tuple[Any, ...]) -
     assert_refused(with_plan(path, lambda value: _SLIGHT[type(value)](value)))
 
 
+@pytest.mark.threat("T8")
 def test_t8_a_later_expiry_and_a_larger_number_are_refused_by_the_digest() -> None:
     for changes in (
         {"expires_at": "2026-11-22T12:00:01Z"},
@@ -150,6 +153,7 @@ def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
     gate.check_run(examples.run(), examples.run(actor="bob", triggering_actor="carol", ref="refs/heads/x", event="x"))
 
 
+@pytest.mark.threat("T10", "T19")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -181,6 +185,7 @@ def test_t20_a_plan_counts_from_just_before_its_sealing_until_it_expires(offset:
     gate.check_not_expired(examples.sealed(), EXPIRES + offset)
 
 
+@pytest.mark.threat("T20")
 @given(st.timedeltas(timedelta(0), timedelta(days=10_000)), st.integers(-12, 14))
 @example(timedelta(0), 0)
 def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: timedelta, zone: int) -> None:
@@ -210,6 +215,7 @@ def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
     assert "in the future" in message
 
 
+@pytest.mark.threat("T20")
 @pytest.mark.parametrize(
     ("issued_at", "expires_at", "told"),
     [
@@ -246,6 +252,7 @@ def test_t10_the_plan_passes_under_the_policy_that_it_was_sealed_under() -> None
     gate.check_policy(under_policy(), parse_policy(POLICY, "p.yml"))
 
 
+@pytest.mark.threat("T10", "T22")
 def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     other = POLICY + b"# edited\n"
     message = refusal(codes.GATE_POLICY, gate.check_policy, under_policy(), parse_policy(other, "p.yml"))
@@ -253,6 +260,7 @@ def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     assert hashlib.sha256(other).hexdigest() in message
 
 
+@pytest.mark.threat("T8")
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -268,6 +276,7 @@ def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: d
     assert told in message
 
 
+@pytest.mark.threat("T23")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -282,6 +291,68 @@ def test_t23_a_plan_that_tells_another_decision_than_the_policy_is_refused(chang
     sealed = under_policy()
     forged = dataclasses.replace(sealed, policy=dataclasses.replace(sealed.policy, **changes))
     refusal(codes.GATE_POLICY, gate.check_policy, forged, parse_policy(POLICY, "p.yml"))
+
+
+AUTO_POLICY = b"""\
+name: checkout
+version: 1
+allowed_actions:
+  - {type: restart_service, resources: [checkout], max_risk: high, requires_approval: false}
+auto_approve:
+  - {type: restart_service, max_risk: medium}
+"""
+
+
+def automatic(**changes: Any) -> Plan:
+    """A plan that the policy above lets pass without asking."""
+    digest = hashlib.sha256(AUTO_POLICY).hexdigest()
+    stamp = documents.PolicyStamp(digest, documents.Decision.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
+    return dataclasses.replace(examples.sealed(), **{"policy": stamp, "reversible": True, **changes})
+
+
+def reviewed(**changes: Any) -> Plan:
+    """The same as a human was asked about it."""
+    digest = hashlib.sha256(AUTO_POLICY).hexdigest()
+    stamp = documents.PolicyStamp(digest, documents.Decision.REVIEW, ("allowed_actions[0]",))
+    return automatic(**{"policy": stamp, **changes})
+
+
+@pytest.mark.threat("T23")
+def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
+    rules = parse_policy(AUTO_POLICY, "p.yml")
+    gate.check_policy(automatic(), rules, automatic=True)
+    gate.check_policy(reviewed(), rules)
+    message = refusal(codes.GATE_POLICY, gate.check_policy, reviewed(), rules, automatic=True)
+    assert "this job executes auto only" in message
+    message = refusal(codes.GATE_POLICY, gate.check_policy, automatic(), rules)
+    assert "this job executes review only" in message
+
+
+@pytest.mark.threat("T23", "T22")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reversible": False},
+        {"risk_level": RiskLevel.HIGH},
+        {"resource": "payments"},
+        {"action": "delete_service"},
+        {"parameters": {"path": ".github/workflows/x.yml"}},
+    ],
+)
+def test_t23_what_the_policy_does_not_decide_alone_any_more_is_refused(changes: dict[str, Any]) -> None:
+    rules = parse_policy(AUTO_POLICY, "p.yml")
+    refusal(codes.GATE_POLICY, gate.check_policy, automatic(**changes), rules, automatic=True)
+
+
+def test_t23_a_policy_that_asks_again_refuses_what_was_sealed_without_asking() -> None:
+    for old, new in (
+        (b"requires_approval: false", b"requires_approval: true"),
+        (b"max_risk: medium", b"max_risk: low"),
+    ):
+        data = AUTO_POLICY.replace(old, new)
+        stamp = dataclasses.replace(automatic().policy, digest=hashlib.sha256(data).hexdigest())
+        rules = parse_policy(data, "p.yml")
+        refusal(codes.GATE_POLICY, gate.check_policy, automatic(policy=stamp), rules, automatic=True)
 
 
 # GATE06, threats T13, T15, T18, T21: the environments are a gate.
@@ -389,6 +460,7 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.threat("T13", "T15", "T18", "T21")
 @pytest.mark.parametrize(
     ("settings", "branches", "told"), [row[1:] for row in ENVIRONMENTS], ids=[row[0] for row in ENVIRONMENTS]
 )
@@ -425,6 +497,7 @@ def test_t13_the_act_environment_needs_its_branch_and_no_reviewers() -> None:
 _MISSING = object()
 
 
+@pytest.mark.threat("T13")
 @given(st.data())
 def test_t13_a_setting_that_is_missing_or_malformed_never_opens_the_gate(data: st.DataObject) -> None:
     settings = environment()
@@ -517,6 +590,7 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], int, str]] = [
 ]
 
 
+@pytest.mark.threat("T15", "T17", "T17b", "T18", "T32")
 @pytest.mark.parametrize(
     ("records", "before", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS]
 )
@@ -533,6 +607,7 @@ def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_
         assert "start a new run" in message
 
 
+@pytest.mark.threat("T17b")
 @pytest.mark.parametrize("old", [record("carol"), record("bob", "rejected"), record("ci[bot]")])
 def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_order(old: dict[str, Any]) -> None:
     """GitHub does not document the order of its records, so no order may let a self-approval pass."""
@@ -573,6 +648,7 @@ _records = st.lists(
 )
 
 
+@pytest.mark.threat("T15", "T17b", "T18")
 @given(_records, st.integers(-1, 5))
 def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any], before: int) -> None:
     try:
@@ -598,6 +674,7 @@ def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
     gate.check_preconditions(sealed, json.loads(json.dumps(world)))
 
 
+@pytest.mark.threat("T9")
 @given(json_objects, json_objects)
 def test_t9_any_other_world_is_refused_with_what_differs(before: dict[str, Any], now: dict[str, Any]) -> None:
     assume(plan.canonical(before) != plan.canonical(now))

@@ -101,6 +101,20 @@ def test_approvals_and_artifacts_belong_to_one_run() -> None:
         assert not client.artifact_exists(REPOSITORY, "2", "action-result")
 
 
+def test_artifacts_of_all_runs_and_jobs_of_all_attempts_are_read_to_their_last_page() -> None:
+    with LoopbackGitHub(REPOSITORY) as github:
+        for number in range(1, 231):
+            github.add_artifact(str(number), "approval-receipt")
+            github.add_artifact(str(number), "audit-bundle")
+            github.add_job("1", f"job {number}")
+        client = api(github.url)
+        found = client.artifacts(REPOSITORY, "approval-receipt")
+        assert [entry["workflow_run"]["id"] for entry in found] == list(range(1, 231))
+        assert {entry["name"] for entry in found} == {"approval-receipt"}
+        assert [job["name"] for job in client.jobs(REPOSITORY, "1")] == [f"job {number}" for number in range(1, 231)]
+        assert client.jobs(REPOSITORY, "2") == []
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 422, 301])
 def test_a_refusal_is_final_and_told_without_the_token(status: int) -> None:
     answer = (status, {"Location": "http://127.0.0.1:1/"}, b'{"message": "no"}')
@@ -222,6 +236,20 @@ def test_what_a_run_waits_for_names_its_reviewers() -> None:
     assert [entry["reviewer"]["login"] for entry in waiting["reviewers"]] == ["bob"]
 
 
+def test_an_archive_is_fetched_from_githubs_storage_without_the_token() -> None:
+    """Prism follows redirects itself, so this speaks to the loopback GitHub, whose storage takes no token."""
+    with LoopbackGitHub(REPOSITORY) as github:
+        github.token = TOKEN
+        github.add_artifact("3", "audit-bundle", archive=b"archive")
+        client = api(github.url)
+        (artifact,) = client.artifacts_of_run(REPOSITORY, "3")
+        assert client.download_artifact(REPOSITORY, artifact["id"], 7) == b"archive"
+        with pytest.raises(NotAnswered, match="more than 6 bytes"):
+            client.download_artifact(REPOSITORY, artifact["id"], 6)
+        with pytest.raises(NotAnswered, match="HTTP 404"):
+            client.download_artifact(REPOSITORY, artifact["id"] + 1, 7)
+
+
 def test_nobody_listening_is_a_refusal() -> None:
     with scripted((200, {}, b"[]")) as (url, _):
         pass
@@ -258,7 +286,7 @@ def test_an_archive_comes_from_a_storage_that_sees_no_credentials(
         scripted((200, {}, b"zip")) as (storage, stored),
         scripted((302, {"Location": storage + "/a?sig=secret"}, b"")) as (url, seen),
     ):
-        assert api(url).archive(REPOSITORY, 17, 3) == b"zip"
+        assert api(url).download_artifact(REPOSITORY, 17, 3) == b"zip"
     assert seen[0]["Authorization"] == f"Bearer {TOKEN}"
     assert len(stored) == 1 and "Authorization" not in stored[0]
 
@@ -280,7 +308,7 @@ def test_what_the_storage_refuses_or_overdoes_is_a_refusal_without_its_address(
         scripted((302, {"Location": storage + "/a?sig=secret"}, b"")) as (url, _),
         pytest.raises(NotAnswered) as refused,
     ):
-        api(url).archive(REPOSITORY, 17, limit)
+        api(url).download_artifact(REPOSITORY, 17, limit)
     assert "artifacts/17/zip" in refused.value.message
     assert "secret" not in refused.value.message and storage not in refused.value.message
 
@@ -288,7 +316,7 @@ def test_what_the_storage_refuses_or_overdoes_is_a_refusal_without_its_address(
 @pytest.mark.parametrize("status", [200, 404, 410])
 def test_an_archive_without_a_redirection_is_a_refusal(status: int) -> None:
     with scripted((status, {}, b"{}")) as (url, _), pytest.raises(NotAnswered):
-        api(url).archive(REPOSITORY, 17, 3)
+        api(url).download_artifact(REPOSITORY, 17, 3)
 
 
 def test_of_many_who_claim_a_plan_one_gets_it() -> None:

@@ -35,6 +35,7 @@ def test_a_plain_resource_is_taken_as_it_is(text: str) -> None:
     assert inputs.resource(text) == text
 
 
+@pytest.mark.threat("T1", "T6")
 @pytest.mark.parametrize("text", [*NASTY, "a" * 257, "ä", "\u0430pp"])
 def test_another_resource_is_refused(text: str) -> None:
     with pytest.raises(codes.BadInput) as refused:

@@ -203,20 +203,22 @@ def test_what_does_not_fit_into_an_issue_is_not_cut() -> None:
 
 
 def github_run(**changes: Any) -> dict[str, Any]:
-    whole = shapes.repository(REPOSITORY, "main", "private", "Organization", administrator=False)
-    facts = {
-        "path": ".github/workflows/agent-investigate-act.yml",
-        "branch": "main",
-        "sha": examples.SHA,
-        "event": "workflow_dispatch",
-        "actor": "alice",
-        "triggering_actor": "alice",
-    }
-    return {**shapes.workflow_run(whole, "4711", 1, facts), **changes}
+    run = shapes.workflow_run(
+        REPOSITORY,
+        4711,
+        run_number=1,
+        title="checkout",
+        event="workflow_dispatch",
+        file="agent-investigate-act.yml",
+        actor="alice",
+        created=shapes.CREATED,
+    )
+    return {**run, "head_sha": examples.SHA, **changes}
 
 
 def github_artifact(**changes: Any) -> dict[str, Any]:
-    return {**shapes.artifact(REPOSITORY, "investigation-report", 17, "4711", "a" * 64), **changes}
+    artifact = shapes.artifact(REPOSITORY, "investigation-report", "4711", examples.ISSUED)
+    return {**artifact, "id": 17, "digest": "sha256:" + "a" * 64, **changes}
 
 
 def origin_check(run: dict[str, Any], artifact: dict[str, Any]) -> None:

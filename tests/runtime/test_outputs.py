@@ -15,11 +15,13 @@ names = st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True)
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
 
 
+@pytest.mark.threat("T5")
 @given(st.dictionaries(names, printable, max_size=6))
 def test_outputs_are_read_back_as_they_were(values: dict[str, str]) -> None:
     assert jobs.parse_outputs(outputs.format_outputs(values)) == values
 
 
+@pytest.mark.threat("T5")
 @given(printable, st.characters(max_codepoint=0x1F) | st.characters(min_codepoint=0x7F))
 def test_a_value_that_is_not_printable_ascii_is_refused(value: str, bad: str) -> None:
     with pytest.raises(ValueError, match="not printable ASCII"):

@@ -77,6 +77,7 @@ def test_anyone_can_compute_the_digest_again() -> None:
     assert plan.digest(sealed) == hashlib.sha256(again.encode()).hexdigest()
 
 
+@pytest.mark.threat("T8")
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(documents.Plan)])
 def test_every_field_is_part_of_the_digest(field: str) -> None:
     document = documents.plain(examples.sealed())

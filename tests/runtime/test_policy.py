@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +15,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes, policy
-from agent_runtime.policy import Condition, Policy, Rule, Verdict, evaluate, parse_policy
+from agent_runtime.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate, parse_policy
 from agent_runtime.results import RiskLevel
-from runtime.strategies import action_types, hostile_text, json_objects, parameters, policies, resources, risks, rules
+from runtime.strategies import (
+    action_types,
+    hostile_text,
+    json_objects,
+    parameters,
+    policies,
+    resources,
+    risks,
+    rules,
+)
 
 SOURCE = ".github/agent-policies/payments.yml"
 
@@ -145,6 +155,119 @@ def test_critical_risk_needs_to_be_allowed_by_name() -> None:
     assert decide(named, risk_level=RiskLevel.CRITICAL).decision == policy.REVIEW
 
 
+AUTO = b"""\
+name: payments
+version: 1
+allowed_actions:
+  - {type: "restart*", requires_approval: false}
+  - type: restart
+    conditions: [{parameter: force, operator: equals, value: true}]
+    max_risk: low
+denied_actions:
+  - {type: "*", resources: [payments-db]}
+auto_approve:
+  - type: restart
+    resources: ["payments-*"]
+    conditions: [{parameter: environment, operator: equals, value: staging}]
+    max_risk: medium
+"""
+STAGING: dict[str, Any] = {"environment": "staging", "force": False}
+
+
+def decide_auto(data: bytes = AUTO, **changes: Any) -> Verdict:
+    ask: dict[str, Any] = {
+        "action": "restart",
+        "resource": "payments-api",
+        "parameters": STAGING,
+        "risk_level": RiskLevel.MEDIUM,
+        "reversible": True,
+    }
+    return evaluate(parse_policy(data, SOURCE), **{**ask, **changes})
+
+
+def test_t23_what_the_policy_names_is_done_without_asking() -> None:
+    verdict = decide_auto()
+    assert (verdict.decision, verdict.matched_rules) == (policy.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
+    assert verdict.reasons[-1] == "no human is asked about restart on payments-api"
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize(
+    ("changes", "decision", "reason"),
+    [
+        ({"reversible": False}, "review", "a human is asked: the agent does not say that it can be undone"),
+        ({"risk_level": RiskLevel.HIGH}, "review", "a human is asked: no rule of auto_approve matches"),
+        ({"resource": "orders-api"}, "review", "a human is asked: no rule of auto_approve matches"),
+        ({"action": "restart:rolling"}, "review", "a human is asked: no rule of auto_approve matches"),
+        ({"parameters": {**STAGING, "environment": "prod"}}, "review", "no rule of auto_approve matches"),
+        ({"parameters": {"force": False}}, "review", "the parameter environment is missing"),
+        (
+            {"parameters": {**STAGING, "force": True}},
+            "review",
+            "a human is asked: allowed_actions[1] requires approval and may be about it",
+        ),
+        ({"parameters": {"environment": "staging"}}, "review", "allowed_actions[1] requires approval and may be"),
+        ({"parameters": {**STAGING, "force": "no"}}, "review", "allowed_actions[1] requires approval and may be"),
+        ({"resource": "payments-db"}, "denied", "denied_actions[0] (* on payments-db): applies"),
+        ({"action": "delete"}, "denied", "no allowing rule matches"),
+    ],
+)
+def test_t23_whatever_is_unclear_is_asked(changes: dict[str, Any], decision: str, reason: str) -> None:
+    verdict = decide_auto(**changes)
+    assert verdict.decision == decision
+    assert any(reason in line for line in verdict.reasons), verdict.reasons
+
+
+def test_t23_more_risk_than_a_reserved_rule_allows_is_no_way_around_asking() -> None:
+    """allowed_actions[1] stops at low; at medium it does not match, and still keeps its approval."""
+    forced = {**STAGING, "force": True}
+    for risk in (RiskLevel.LOW, RiskLevel.MEDIUM):
+        assert decide_auto(parameters=forced, risk_level=risk).decision == policy.REVIEW
+
+
+@pytest.mark.threat("T23")
+def test_t23_nothing_is_done_without_asking_unless_the_policy_says_so() -> None:
+    data = AUTO[: AUTO.index(b"auto_approve")]
+    assert decide_auto(data).decision == policy.REVIEW
+    assert decide_auto(data).matched_rules == ("allowed_actions[0]",)
+    assert decide_auto(AUTO.replace(b", requires_approval: false", b"")).decision == policy.REVIEW
+
+
+def test_the_default_risk_of_what_is_done_without_asking_is_low() -> None:
+    data = AUTO.replace(b"    max_risk: medium\n", b"")
+    assert decide_auto(data, risk_level=RiskLevel.LOW).decision == policy.AUTO
+    assert decide_auto(data, risk_level=RiskLevel.MEDIUM).decision == policy.REVIEW
+
+
+def test_rate_limits_are_read() -> None:
+    data = b"""\
+name: p
+version: 1
+rate_limits:
+  - {type: "restart*", resources: ["payments-*"], max: 3, per: 24h, description: enough for a day}
+  - {type: "*", max: 1, per: 30m}
+"""
+    assert parse_policy(data, SOURCE).rate_limits == (
+        RateLimit("restart*", ("payments-*",), 3, timedelta(days=1), "24h", "enough for a day"),
+        RateLimit("*", ("*",), 1, timedelta(minutes=30), "30m"),
+    )
+
+
+def test_a_list_of_which_some_fit_neither_is_allowed_nor_escapes_a_denying_rule() -> None:
+    condition = b"{parameter: hosts, operator: each_in, value: [db-1, db-2]}"
+    allowing = b"name: p\nversion: 1\nallowed_actions: [{type: '*', conditions: [" + condition + b"]}]\n"
+    denying = (
+        b"name: p\nversion: 1\nallowed_actions: [{type: '*'}]\n"
+        b"denied_actions: [{type: '*', conditions: [" + condition + b"]}]\n"
+    )
+    some = decide(allowing, hosts=["db-1", "web-1"])
+    assert some.decision == policy.DENIED
+    assert "the parameter hosts is no list of one kind, or not all of it is alike to: hosts each in" in some.reasons[0]
+    assert decide(allowing, hosts=["db-1", "db-2"]).decision == policy.REVIEW
+    assert decide(denying, hosts=["web-1", "db-1"]).decision == policy.DENIED
+    assert decide(denying, hosts=["web-1", "web-2"]).decision == policy.REVIEW
+
+
 def test_a_policy_without_rules_denies() -> None:
     assert decide(b"name: p\nversion: 1\n").decision == policy.DENIED
     assert decide(b"name: p\nversion: 1\nallowed_actions: []\n").decision == policy.DENIED
@@ -164,7 +287,14 @@ HOLDS = [
     ("at_least", 5, [5, 6], [4.9], ["5", None]),
     ("less_than", 5, [4, -1, -(10**400)], [5], ["4", float("-inf")]),
     ("at_most", 5.5, [5.5, 5], [6], ["5", True]),
+    ("max_items", 2, [["a"], ["a", "b"], [1, 2.5]], [["a", "b", "c"]], [[], "ab", 1, ["a", 1], [["a"]], [None], {}]),
+    ("each_in", ("a", "b"), [["a"], ["b", "a", "a"]], [["c"], ["c", "d"]], ["a", [], ["a", "c"], ["a", 1], [None], {}]),
+    ("each_in", (1, 2), [[1], [2, 1.0]], [[3]], [1, [], [1, 3], [1, True], ["1"]]),
+    ("each_matches", "[a-z]{1,3}", [["ab"], ["a", "b"]], [["1"], ["1", "abcd"]], ["ab", [], ["a", "1"], ["a\n"], [1]]),
 ]
+
+
+RANK = {policy.DENIED: 0, policy.REVIEW: 1, policy.AUTO: 2}
 
 
 @pytest.mark.parametrize(("operator", "value", "true", "false", "unclear"), HOLDS, ids=[row[0] for row in HOLDS])
@@ -190,62 +320,81 @@ def test_every_operator_is_tested() -> None:
     assert {row[0] for row in HOLDS} == set(policy.OPERATORS)
 
 
-@given(policies, rules, action_types, resources, parameters, risks)
-def test_another_denying_rule_never_allows(
-    found: Policy, rule: Rule, action: str, resource: str, given_parameters: dict[str, Any], risk_level: RiskLevel
-) -> None:
-    stricter = dataclasses.replace(found, denied_actions=(*found.denied_actions, rule))
-    ask: dict[str, Any] = {
-        "action": action,
-        "resource": resource,
-        "parameters": given_parameters,
-        "risk_level": risk_level,
+asked = st.fixed_dictionaries(
+    {
+        "action": action_types,
+        "resource": resources,
+        "parameters": parameters,
+        "risk_level": risks,
+        "reversible": st.booleans(),
     }
-    if evaluate(stricter, **ask).decision == policy.REVIEW:
-        assert evaluate(found, **ask).decision == policy.REVIEW
+)
 
 
-@given(policies, action_types, resources, parameters, risks, st.data())
-def test_leaving_parameters_out_never_allows(
-    found: Policy,
-    action: str,
-    resource: str,
-    given_parameters: dict[str, Any],
-    risk_level: RiskLevel,
-    data: st.DataObject,
+def rank(found: Policy, ask: dict[str, Any]) -> int:
+    """How much is allowed: 0 nothing, 1 after asking, 2 without asking."""
+    return RANK[evaluate(found, **ask).decision]
+
+
+@given(policies, rules, asked)
+def test_another_denying_rule_never_yields_more(found: Policy, rule: Rule, ask: dict[str, Any]) -> None:
+    stricter = dataclasses.replace(found, denied_actions=(*found.denied_actions, rule))
+    assert rank(stricter, ask) <= rank(found, ask)
+
+
+@given(policies, asked)
+def test_t23_a_denying_rule_about_everything_denies_whatever_else_the_policy_says(
+    found: Policy, ask: dict[str, Any]
 ) -> None:
-    kept = {name: value for name, value in given_parameters.items() if data.draw(st.booleans())}
-    if evaluate(found, action=action, resource=resource, parameters=kept, risk_level=risk_level).decision == "review":
-        whole = evaluate(found, action=action, resource=resource, parameters=given_parameters, risk_level=risk_level)
-        assert whole.decision == "review"
+    closed = dataclasses.replace(found, denied_actions=(*found.denied_actions, Rule("*")))
+    assert evaluate(closed, **ask).decision == policy.DENIED
 
 
-@given(policies, action_types, resources, parameters, risks, st.randoms())
-def test_the_order_of_rules_decides_nothing(
-    found: Policy, action: str, resource: str, given_parameters: dict[str, Any], risk_level: RiskLevel, random: Any
-) -> None:
+@given(policies, asked)
+def test_t23_without_rules_for_it_nothing_is_done_without_asking(found: Policy, ask: dict[str, Any]) -> None:
+    assert rank(dataclasses.replace(found, auto_approve=()), ask) < RANK[policy.AUTO]
+    assert rank(found, {**ask, "reversible": False}) < RANK[policy.AUTO]
+    reserved = dataclasses.replace(
+        found,
+        allowed_actions=tuple(dataclasses.replace(rule, requires_approval=True) for rule in found.allowed_actions),
+    )
+    assert rank(reserved, ask) < RANK[policy.AUTO]
+    if ask["risk_level"].rank > RiskLevel.MEDIUM.rank:
+        assert rank(found, ask) < RANK[policy.AUTO]
+
+
+@given(policies, asked)
+def test_a_gate_at_which_somebody_is_asked_changes_nothing_else(found: Policy, ask: dict[str, Any]) -> None:
+    plain = dataclasses.replace(found, auto_approve=())
+    reviewed = as_review(evaluate(found, **ask), "because")
+    assert (reviewed.decision, reviewed.matched_rules) == (
+        evaluate(plain, **ask).decision,
+        evaluate(plain, **ask).matched_rules,
+    )
+
+
+@given(policies, asked, st.data())
+def test_leaving_parameters_out_never_yields_more(found: Policy, ask: dict[str, Any], data: st.DataObject) -> None:
+    kept = {name: value for name, value in ask["parameters"].items() if data.draw(st.booleans())}
+    assert rank(found, {**ask, "parameters": kept}) <= rank(found, ask)
+
+
+@given(policies, asked, st.randoms())
+def test_the_order_of_rules_decides_nothing(found: Policy, ask: dict[str, Any], random: Any) -> None:
     shuffled = dataclasses.replace(
         found,
         allowed_actions=tuple(random.sample(found.allowed_actions, len(found.allowed_actions))),
         denied_actions=tuple(random.sample(found.denied_actions, len(found.denied_actions))),
+        auto_approve=tuple(random.sample(found.auto_approve, len(found.auto_approve))),
     )
-    ask: dict[str, Any] = {
-        "action": action,
-        "resource": resource,
-        "parameters": given_parameters,
-        "risk_level": risk_level,
-    }
     assert evaluate(found, **ask) == evaluate(found, **ask)
     assert evaluate(shuffled, **ask).decision == evaluate(found, **ask).decision
 
 
-@given(policies, action_types, resources, parameters)
-def test_more_risk_never_allows(found: Policy, action: str, resource: str, given_parameters: dict[str, Any]) -> None:
-    decisions = [
-        evaluate(found, action=action, resource=resource, parameters=given_parameters, risk_level=risk).decision
-        for risk in RiskLevel
-    ]
-    assert decisions == sorted(decisions, reverse=True), "review first, denied from some risk on"
+@given(policies, asked)
+def test_more_risk_never_yields_more(found: Policy, ask: dict[str, Any]) -> None:
+    ranks = [rank(found, {**ask, "risk_level": risk}) for risk in RiskLevel]
+    assert ranks == sorted(ranks, reverse=True), "less is allowed with more risk"
 
 
 @given(policies, hostile_text, hostile_text, json_objects, risks)
@@ -253,7 +402,7 @@ def test_reasons_are_lines_whatever_is_asked(
     found: Policy, action: str, resource: str, given_parameters: dict[str, Any], risk_level: RiskLevel
 ) -> None:
     verdict = evaluate(found, action=action, resource=resource, parameters=given_parameters, risk_level=risk_level)
-    looked_at = len(found.allowed_actions) + len(found.denied_actions)
+    looked_at = len(found.allowed_actions) + len(found.denied_actions) + len(found.auto_approve)
     assert len(verdict.reasons) in (looked_at, looked_at + 1)
     assert not any(re.search(r"[\x00-\x1f\x7f-\x9f\u202e\u2028]", line) for line in verdict.reasons)
     assert (verdict.decision == policy.REVIEW) == any(
@@ -263,7 +412,7 @@ def test_reasons_are_lines_whatever_is_asked(
 
 INVALID = [
     ("", 1, "the file is empty"),
-    ("- a\n", 1, "the policy is a list: write keys and values (name, version, allowed_actions, denied_actions)"),
+    ("- a\n", 1, "the policy is a list: write keys and values (name, version, allowed_actions, denied_actions, auto_"),
     ("version: 1\n", 1, "the policy has no name: add it"),
     ("name: p\n", 1, "the policy has no version: add it"),
     ("name: 5\nversion: 1\n", 1, "name is 5: write a text, in quotes if need be"),
@@ -273,8 +422,56 @@ INVALID = [
     ("name: p\nversion: '1'\n", 2, "version is '1': write a whole number from 1"),
     ("name: p\nversion: 010\n", 2, "010 without quotes is read differently by different programs"),
     ("name: p\nversion: 1\nversion: 2\n", 3, "the key version stands twice: keep one of them"),
-    ("name: p\nversion: 1\nauto_approve:\n  - x\n", 3, "the policy has the unknown key auto_approve: use name, "),
-    ("name: p\nversion: 1\nrate_limits: []\n", 3, "the policy has the unknown key rate_limits: use name, "),
+    ("name: p\nversion: 1\nauto_approved: []\n", 3, "the policy has the unknown key auto_approved: use name, "),
+    ("name: p\nversion: 1\nauto_approve: true\n", 3, "auto_approve is true: write a list"),
+    ("name: p\nversion: 1\nauto_approve:\n  - x\n", 4, "auto_approve[0] is 'x': write keys and values"),
+    (
+        "name: p\nversion: 1\nauto_approve:\n- type: a\n  max_risk: high\n",
+        5,
+        "auto_approve[0].max_risk is 'high': use one of low, medium",
+    ),
+    (
+        "name: p\nversion: 1\nauto_approve:\n- type: a\n  requires_approval: false\n",
+        5,
+        "auto_approve[0] has the unknown key requires_approval",
+    ),
+    (
+        "name: p\nversion: 1\nauto_approve:\n- type: a\n  confidence: 0.95\n",
+        5,
+        "auto_approve[0] has the unknown key confidence",
+    ),
+    (
+        "name: p\nversion: 1\nallowed_actions:\n- type: a\n  requires_approval: 'false'\n",
+        5,
+        "allowed_actions[0].requires_approval is 'false': use true or false",
+    ),
+    ("name: p\nversion: 1\nrate_limits: {}\n", 3, "rate_limits is a mapping: write a list"),
+    ("name: p\nversion: 1\nrate_limits:\n- {type: a, max: 1}\n", 4, "rate_limits[0] has no per: add it"),
+    (
+        "name: p\nversion: 1\nrate_limits:\n- {type: a, max: 0, per: 1h}\n",
+        4,
+        "rate_limits[0].max is 0: write a whole number, 1 to 1000",
+    ),
+    ("name: p\nversion: 1\nrate_limits:\n- {type: a, max: true, per: 1h}\n", 4, "rate_limits[0].max is true: write"),
+    ("name: p\nversion: 1\nrate_limits:\n- {type: a, max: 1.5, per: 1h}\n", 4, "rate_limits[0].max is 1.5: write"),
+    *[
+        (
+            "name: p\nversion: 1\nrate_limits:\n- {type: a, max: 1, per: " + per + "}\n",
+            4,
+            "rate_limits[0].per is " + shown + ": write minutes, hours or days up to 30d, such as 30m, 24h or 7d",
+        )
+        for per, shown in (
+            ("1", "1"),
+            ("0h", "'0h'"),
+            ("1w", "'1w'"),
+            ("1H", "'1H'"),
+            ("31d", "'31d'"),
+            ("'1 h'", "'1 h'"),
+            ("1h30m", "'1h30m'"),
+            ("-1h", "'-1h'"),
+            ("99999h", "'99999h'"),
+        )
+    ],
     ("name: p\nversion: 1\ndenied_actions:\n", 3, "denied_actions is empty: write a list, for example []"),
     ("name: p\nversion: 1\nallowed_actions: restart\n", 3, "allowed_actions is 'restart': write a list"),
     ("name: p\nversion: 1\nallowed_actions: [restart]\n", 3, "allowed_actions[0] is 'restart': write keys and values"),
@@ -374,6 +571,11 @@ CONDITIONS = [
     ("{parameter: a, operator: matches, value: 5}", "conditions[0].value is 5: write a text"),
     ("{parameter: a, operator: matches, value: '(a'}", "can't be used: '(' without ')' at character 3"),
     ("{parameter: a, operator: matches, value: '^a'}", "can't be used: '^': the whole value is always matched"),
+    ("{parameter: a, operator: max_items, value: 0}", "conditions[0].value is 0: write a whole number, 1 to 1000"),
+    ("{parameter: a, operator: max_items, value: [1]}", "conditions[0].value is a list: write a whole number"),
+    ("{parameter: a, operator: each_in, value: a}", "conditions[0].value is 'a': write a list"),
+    ("{parameter: a, operator: each_in, value: [a, 1]}", "conditions[0].value mixes texts, numbers and true or false"),
+    ("{parameter: a, operator: each_matches, value: '(a'}", "can't be used: '(' without ')' at character 3"),
     ("{parameter: a, operator: equals, value: 1, negate: true}", "conditions[0] has the unknown key negate"),
 ]
 
@@ -490,12 +692,16 @@ def _as_yaml(found: Policy) -> str:
         }
         return {**fields, "max_risk": str(item.max_risk)} if allowing else fields
 
+    def allowed(item: Rule) -> dict[str, Any]:
+        return {**rule(item, True), "requires_approval": item.requires_approval}
+
     return json.dumps(
         {
             "name": found.name,
             "version": found.version,
-            "allowed_actions": [rule(item, True) for item in found.allowed_actions],
+            "allowed_actions": [allowed(item) for item in found.allowed_actions],
             "denied_actions": [rule(item, False) for item in found.denied_actions],
+            "auto_approve": [rule(item, True) for item in found.auto_approve],
         }
     )
 
@@ -506,7 +712,9 @@ def test_what_is_written_is_what_is_read(found: Policy) -> None:
     data = text.encode()
     expected = dataclasses.replace(
         found,
-        denied_actions=tuple(dataclasses.replace(rule, max_risk=RiskLevel.HIGH) for rule in found.denied_actions),
+        denied_actions=tuple(
+            dataclasses.replace(rule, max_risk=RiskLevel.HIGH, requires_approval=True) for rule in found.denied_actions
+        ),
         digest=hashlib.sha256(data).hexdigest(),
     )
     assert parse_policy(data, SOURCE) == expected

@@ -74,6 +74,7 @@ def skeleton(page: Page) -> str:
 # The reviewer's page
 
 
+@pytest.mark.threat("T14")
 def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
     text = report.as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
     digest = plan.digest(examples.sealed())
@@ -133,6 +134,7 @@ def test_evidence_of_several_lines_keeps_them() -> None:
     assert "2" in page.codes
 
 
+@pytest.mark.threat("T8", "T14")
 @given(json_text, json_objects)
 @example("`" * 300, {})
 @example("\\u{202e} \x7f", {})
@@ -145,6 +147,7 @@ def test_t8_the_block_is_exactly_the_sealed_plan(text: str, evidence: dict[str, 
     assert plan.digest(found.plan) in page.codes
 
 
+@pytest.mark.threat("T6")
 def test_t6_the_block_shows_look_alike_letters_as_what_they_are() -> None:
     cyrillic = dataclasses.replace(examples.sealed(), parameters={"host": "\u0430pi", "note": "\u202e"})
     page = summary(examples.report(plan=cyrillic))
@@ -172,6 +175,7 @@ def test_wide_lines_are_announced_and_can_be_read_in_the_table() -> None:
     assert json.dumps(long) in gfm(wide).codes
 
 
+@pytest.mark.threat("T3", "T4")
 @given(json_text, json_objects)
 def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, evidence: dict[str, Any]) -> None:
     """Whatever the agent writes, the runtime's own words on the page stay the same, letter for letter."""
@@ -192,6 +196,7 @@ def test_t3_t4_the_other_pages_hold_no_markup_of_the_agent(text: str, status: Re
     assert page.tags.count("h1") == 1
 
 
+@pytest.mark.threat("T3")
 @given(hostile_text)
 def test_nothing_that_the_agent_says_is_cut(text: str) -> None:
     safe = text.encode("utf-8", "ignore").decode()
@@ -210,6 +215,7 @@ def test_the_same_report_gives_the_same_page(text: str, evidence: dict[str, Any]
     assert summary(found) == summary(found) == summary(reread)
 
 
+@pytest.mark.threat("T14")
 def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
     fits = examples.report(analysis="x" * 900_000)
     assert "x" * 900_000 in summary(fits)
@@ -324,6 +330,7 @@ def test_the_agents_own_problem_is_not_told_as_the_runtimes() -> None:
     assert page.index("What the agent says") < page.index("everything is fine")
 
 
+@pytest.mark.threat("T4")
 @given(hostile_text, st.sampled_from(ActionStatus), st.sampled_from([None, codes.GATE_RUN, "NO01"]))
 def test_t4_an_action_report_holds_no_markup_of_the_agent(text: str, status: ActionStatus, code: str | None) -> None:
     found = action_report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import bundle, codes
+from agent_runtime.documents import Decision
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
 
@@ -48,6 +50,7 @@ class Agent(AgentRunner):
                 {{"by": 2, "crash": bool(context.get("crash"))}},
                 "because",
                 RiskLevel.LOW,
+                bool(context.get("reversible")),
             ),
         )
 
@@ -118,8 +121,7 @@ class Desk:
             "simulate",
             *("--resource", "checkout", "--context", context, "--out", str(out)),
             *arguments,
-            AGENT_ACT_TOKEN="act-token",
-            **variables,
+            **{"AGENT_ACT_TOKEN": "act-token", "AGENT_AUTO_TOKEN": "auto-token", **variables},
         )
         return done.returncode, done.stdout + done.stderr, out / "record" / "agent-run" / "audit-bundle"
 
@@ -144,6 +146,7 @@ def outcome_of(folder: Path) -> str:
     return str(manifest["outcome"])
 
 
+@pytest.mark.threat("T38")
 def test_an_approved_plan_is_executed_once_and_the_trail_tells_who_approved(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve")
     assert code == 0, said
@@ -160,6 +163,7 @@ def test_a_rejected_plan_is_not_executed(desk: Desk) -> None:
     assert outcome_of(folder) == "rejected"
 
 
+@pytest.mark.threat("T7", "T8", "T15", "T18", "T19", "T20")
 @pytest.mark.parametrize(
     ("scenario", "refusal", "outcome"),
     [
@@ -181,6 +185,7 @@ def test_what_was_not_exactly_approved_is_refused(desk: Desk, scenario: str, ref
     assert manifest["outcome"] == outcome
 
 
+@pytest.mark.threat("T19")
 def test_a_second_execution_is_refused(desk: Desk) -> None:
     code, said, _ = desk.simulate("--execute-twice")
     assert code == codes.EXIT_REFUSED, said
@@ -188,6 +193,7 @@ def test_a_second_execution_is_refused(desk: Desk) -> None:
     assert desk.world["count"] == 2
 
 
+@pytest.mark.threat("T13")
 def test_an_open_gate_stops_the_run_before_the_agent_is_asked(desk: Desk) -> None:
     code, said, folder = desk.simulate("--open-gate")
     assert code == codes.EXIT_REFUSED, said
@@ -211,6 +217,7 @@ def test_what_the_policy_denies_opens_no_gate(desk: Desk) -> None:
     assert outcome_of(folder) == "denied"
 
 
+@pytest.mark.threat("T39")
 def test_an_action_that_raises_leaves_an_unknown_outcome(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve", context='{"crash": true}')
     assert code == codes.EXIT_OUTCOME_UNKNOWN, said
@@ -276,6 +283,7 @@ def test_a_phase_of_the_workflow_does_not_run_at_a_desk(desk: Desk, phase: str) 
     assert desk.world["count"] == 0
 
 
+@pytest.mark.threat("T9")
 def test_a_changed_world_is_refused(desk: Desk) -> None:
     agent = (desk.root / "agent_runner.py").read_text()
     # The world moves on between plan and action: every observation sees another generation.
@@ -298,6 +306,125 @@ def test_a_report_at_a_desk_can_not_be_acted_on(desk: Desk) -> None:
     report = json.loads((desk.root / "agent-run" / "investigation-report.json").read_text())
     assert report["plan"]["run"]["run_id"] == "local"
     assert "can't be executed" in done.stdout
+
+
+LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"
+
+
+@pytest.mark.threat("T25")
+def test_a_rate_limit_that_is_reached_denies_and_tells_when(desk: Desk) -> None:
+    (desk.root / ".github" / "agent-policies" / "bumper.yml").write_text(LIMITED)
+    code, said, folder = desk.simulate("--busy")
+    assert code == 0, said
+    assert not (folder.parents[2] / "approve").exists()
+    report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+    assert "rate_limits[0] (bump on *): 2 of 2 in the last 24h, next possible at " in report["policy_reasons"][-1]
+    assert (outcome_of(folder), desk.world["count"]) == ("denied", 0)
+    code, said, folder = desk.simulate("--approve")
+    assert (code, outcome_of(folder), desk.world["count"]) == (0, "acted", 2), said
+
+
+class TestWithoutAsking:
+    """The policy decides alone, in a job of its own, where the answer `auto_approval` allows it (T23)."""
+
+    REVERSIBLE = '{"reversible": true}'
+
+    @pytest.fixture
+    def desk(self, desk: Desk) -> Desk:
+        """The same repository with a rule of auto_approve."""
+        policies = desk.root / ".github" / "agent-policies" / "bumper.yml"
+        policies.write_text(POLICY + "    requires_approval: false\nauto_approve: [{type: bump}]\n")
+        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG + "auto_approval: true\n")
+        return desk
+
+    def test_it_is_executed_without_a_reviewer_and_the_trail_says_so(self, desk: Desk) -> None:
+        code, said, folder = desk.simulate("--approve", context=self.REVERSIBLE)
+        assert code == 0, said
+        assert desk.world == {"count": 2, "generation": 1, "token": "auto-token"}
+        assert not (folder.parents[2] / "approve").exists()
+        assert outcome_of(folder) == "acted"
+        manifest = json.loads((folder / "bundle.json").read_text())
+        assert (manifest["approver"], manifest["rejected_by"]) == (None, None)
+        assert json.loads((folder / "act" / "action-result.json").read_text())["approver"] is None
+        page = (folder.parents[2] / "investigate" / "github-step-summary").read_text()
+        assert page.startswith("# Without asking: `bump` on `checkout`") and "Approve" not in page.splitlines()[0]
+        record = (folder.parents[1] / "github-step-summary").read_text()
+        assert "without asking" in record and "was approved" not in record
+
+    @pytest.mark.parametrize(
+        ("scenario", "refusal", "count"),
+        [
+            ("--expire", codes.GATE_EXPIRED, 0),
+            ("--tamper", codes.GATE_DIGEST, 0),
+            ("--swap", codes.GATE_ARTIFACT, 0),
+            ("--other-run", codes.GATE_RUN, 0),
+            ("--execute-twice", codes.GATE_CLAIMED, 2),
+        ],
+    )
+    def test_everything_else_is_checked_as_behind_the_gate(
+        self, desk: Desk, scenario: str, refusal: str, count: int
+    ) -> None:
+        code, said, _ = desk.simulate(scenario, context=self.REVERSIBLE)
+        assert code == codes.EXIT_REFUSED, said
+        assert refusal in said
+        assert desk.world["count"] == count
+
+    @pytest.mark.threat("T23")
+    def test_t23_a_plan_that_needs_an_approval_never_runs_there(self, desk: Desk) -> None:
+        code, said, folder = desk.simulate("--without-asking")
+        assert code == codes.EXIT_REFUSED, said
+        assert codes.GATE_POLICY in said and "this job executes auto only" in said
+        assert desk.world["count"] == 0
+        assert json.loads((folder / "bundle.json").read_text())["outcome"] == "refused"
+
+    def test_what_can_not_be_undone_is_asked(self, desk: Desk) -> None:
+        code, said, folder = desk.simulate("--reject")
+        assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
+        report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+        assert report["policy_reasons"][-1] == "a human is asked: the agent does not say that it can be undone"
+
+    def test_without_the_answer_a_human_is_asked_and_told_why(self, desk: Desk) -> None:
+        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG)
+        code, said, folder = desk.simulate("--reject", context=self.REVERSIBLE)
+        assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
+        report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+        assert report["policy_reasons"][-1] == "a human is asked: auto_approval is false in .github/agent-config.yml"
+        assert report["plan"]["policy"] == {
+            "digest": report["plan"]["policy"]["digest"],
+            "decision": "review",
+            "matched_rules": ["allowed_actions[0]"],
+        }
+
+    def test_without_the_answer_the_job_refuses_whatever_was_sealed(self, desk: Desk) -> None:
+        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG)
+        code, said, _ = desk.simulate("--without-asking", context=self.REVERSIBLE)
+        assert code == codes.EXIT_REFUSED, said
+        assert "auto_approval is false" in said
+        assert desk.world["count"] == 0
+
+    def test_a_bundle_holds_only_with_the_decision_that_was_sealed(self, desk: Desk) -> None:
+        """An action without a receipt is whole for a plan sealed `auto` and for no other, and the other way round."""
+        unasked = bundle.load(desk.simulate("--approve", context=self.REVERSIBLE)[2])
+        approved = bundle.load(desk.simulate("--approve")[2])
+        assert problems(unasked) == [] == problems(approved)
+        assert "no approval receipt" in problems(with_decision(unasked, Decision.REVIEW))
+        assert "act: the check GATE07 did not pass" in problems(with_decision(unasked, Decision.REVIEW))
+        found = problems(with_decision(approved, Decision.AUTO))
+        assert "a plan that was sealed without asking was executed by the job act" in found
+        assert "somebody approved a plan that nobody was asked about" in found
+        assert problems(dataclasses.replace(approved, receipt=None)) != []
+
+
+def problems(parts: bundle.Parts) -> list[str]:
+    found = bundle.check(parts, acted=True, expected_heads={}, expected_digest=None)
+    return [problem.message for problem in found if " is of plan " not in problem.message]
+
+
+def with_decision(parts: bundle.Parts, decision: Decision) -> bundle.Parts:
+    assert parts.report and parts.report.plan
+    stamp = dataclasses.replace(parts.report.plan.policy, decision=decision)
+    plan = dataclasses.replace(parts.report.plan, policy=stamp)
+    return dataclasses.replace(parts, report=dataclasses.replace(parts.report, plan=plan))
 
 
 class TestBundle:
@@ -329,6 +456,7 @@ class TestBundle:
         path.write_bytes(path.read_bytes().replace(b'"by": 2', b'"by": 3').replace(b"reviewer", b"somebody"))
         assert bundle.verify(folder)[1] != [] or b"reviewer" not in path.read_bytes()
 
+    @pytest.mark.threat("T36")
     def test_every_single_file_counts(self, folder: Path) -> None:
         for path in [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]:
             whole = path.read_bytes()
@@ -343,6 +471,7 @@ class TestBundle:
         (folder / "act" / "note.txt").write_text("all was well")
         assert [problem.code for problem in bundle.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
 
+    @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_removed_event(self, folder: Path) -> None:
         (journal,) = (folder / "act" / "journal").glob("*.jsonl")
         lines = journal.read_bytes().splitlines(keepends=True)
@@ -352,6 +481,7 @@ class TestBundle:
         (folder / "bundle.json").write_text(json.dumps(manifest))
         assert codes.TRAIL_BROKEN in {problem.code for problem in bundle.verify(folder)[1]}
 
+    @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_cut_journal(self, folder: Path) -> None:
         (journal,) = (folder / "act" / "journal").glob("*.jsonl")
         journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))

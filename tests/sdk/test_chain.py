@@ -79,6 +79,7 @@ def test_a_changed_byte_of_an_event_is_an_altered_line(written, change, index, d
     assert [problem.seq for problem in report.problems] == [index + 1]
 
 
+@pytest.mark.threat("T36")
 @given(index=st.integers(0, COUNT - 1), data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_no_changed_byte_anywhere_goes_unseen_with_an_anchor(written, change, index, data):

@@ -122,6 +122,7 @@ def drain(url, journal_dir):
     )
 
 
+@pytest.mark.threat("T34")
 @pytest.mark.parametrize("end", ENDS)
 def test_no_end_loses_an_event(end, backend, sink, journal_dir, tmp_path):
     name, url = backend
@@ -151,6 +152,7 @@ def test_no_end_loses_an_event(end, backend, sink, journal_dir, tmp_path):
     assert "waiting 0" in done.stdout
 
 
+@pytest.mark.threat("T34")
 @pytest.mark.parametrize("moment", range(8))
 def test_killed_at_any_moment_under_load(moment, sink, journal_dir, run_python, tmp_path):
     """What `capture()` returned for is in the journal, and everything in the journal arrives: none lost, none twice."""

@@ -406,6 +406,7 @@ def test_any_metadata_becomes_a_valid_event_and_a_second_pass_changes_nothing(me
     assert json.loads(redactor.encode(once).decode()) == json.loads(data.decode())
 
 
+@pytest.mark.threat("T33")
 @given(
     st.sampled_from(sorted(TOKENS)),
     st.text(max_size=30),

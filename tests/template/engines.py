@@ -33,17 +33,19 @@ def combinations() -> dict[str, dict[str, str]]:
         itertools.cycle(answers.PLANS),
         itertools.cycle(ACT_PERMISSIONS + ACT_PERMISSIONS[::-1]),
         itertools.cycle(answers.LICENSES[::-1] + answers.LICENSES),
+        itertools.cycle(answers.AUTO_APPROVAL[::-1] + answers.AUTO_APPROVAL),
         strict=False,
     )
     found = {}
     for use_case, triggers in itertools.product(answers.USE_CASES, answers.TRIGGERS):
-        plan, permissions, license = next(turns)
-        found[f"{use_case}-{triggers}-{plan}-{license}"] = {
+        plan, permissions, license, auto = next(turns)
+        found[f"{use_case}-{triggers}-{plan}-{license}-auto:{auto}"] = {
             "agent_name": NAME,
             "use_case": use_case,
             "triggers": triggers,
             "repository_plan": plan,
             "act_permissions": permissions,
+            "auto_approval": auto,
             "license": license,
         }
     return found

@@ -68,6 +68,7 @@ GOOD: dict[str, list[Any]] = {
     ],
     "approval_ttl_minutes": ["1", "60", "43200", 60],
     "act_permissions": ["", "issues", "issues,contents", " id-token , actions "],
+    "auto_approval": list(answers.AUTO_APPROVAL),
     "repository_plan": list(answers.PLANS),
     "license": list(answers.LICENSES),
 }
@@ -146,6 +147,7 @@ BAD: dict[str, list[Any]] = {
     ],
     "approval_ttl_minutes": ["", "0", "-1", "43201", "1.5", "60m", "an hour", "060", True, None],
     "act_permissions": ["write-all", "issues,", "issues issues", "issues,issues", "Issues", "metadata", ","],
+    "auto_approval": ["", "true", "Yes", "maybe"],
     "repository_plan": ["", "private"],
     "license": ["", "GPL-3.0", "mit"],
 }

@@ -32,7 +32,13 @@ BAD = {
     "ttl-word": ({"approval_ttl_minutes": "an hour"}, "ANS009"),
     "permission-all": ({"act_permissions": "write-all"}, "ANS010"),
 }
-NO_CHOICE = {"use_case": "fly", "triggers": "alert", "repository_plan": "free", "license": "WTFPL"}
+NO_CHOICE = {
+    "use_case": "fly",
+    "triggers": "alert",
+    "auto_approval": "maybe",
+    "repository_plan": "free",
+    "license": "WTFPL",
+}
 
 
 @pytest.mark.parametrize("given, code", BAD.values(), ids=BAD)

@@ -20,18 +20,26 @@ def render_workflow(
     triggers: str = "manual+alert",
     act_permissions: str = "",
     schedule_cron: str = "17 */6 * * *",
-    *,
-    plan: str = "public",
+    auto_approval: str = "no",
+    repository_plan: str = "public",
     template: Path = TEMPLATE,
 ) -> str:
     """Render a workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    answers = {"triggers": triggers, "act_permissions": act_permissions, "schedule_cron": schedule_cron}
-    answers["repository_plan"] = plan
+    answers = {
+        "triggers": triggers,
+        "act_permissions": act_permissions,
+        "schedule_cron": schedule_cron,
+        "auto_approval": auto_approval,
+        "repository_plan": repository_plan,
+    }
     return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter=answers)
 
 
 def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
     """Render both workflows of a repository whose gate is an issue: the one that asks, and the one that acts."""
-    asking = render_workflow(triggers, act_permissions, plan="private-other")
-    return asking, render_workflow(triggers, act_permissions, plan="private-other", template=APPROVAL_TEMPLATE)
+    asking, acting = (
+        render_workflow(triggers, act_permissions, repository_plan="private-other", template=template)
+        for template in (TEMPLATE, APPROVAL_TEMPLATE)
+    )
+    return asking, acting

@@ -441,6 +441,7 @@ def test_an_environment_keeps_other_branches_out(host: Host, github: LoopbackGit
     assert (results(done)[1], done.clicks) == ("failure", [])
 
 
+@pytest.mark.threat("T26")
 def test_secrets_reach_only_their_environment_and_are_masked_everywhere(host: Host) -> None:
     show = """
           runs-on: ubuntu-latest

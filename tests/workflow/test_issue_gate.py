@@ -155,6 +155,7 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
 
     assert results(run) == dict.fromkeys(("approve", "act", "record"), "success"), run.log
     assert own.instance() != before, "the service was restarted"
+    assert run.jobs["act"].name == f"Act on approval: restart_service on example (plan {own.digest[:12]})"
     assert own.github.references == {f"refs/agent-claims/{own.digest}": run.github["sha"]}
     receipt = document(run, "approval-receipt", "approval-receipt.json")
     comment = own.github.comments[own.number][0]
@@ -316,12 +317,16 @@ def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
 
 
 def run_of_another_workflow(asked: Asked) -> dict[str, Any]:
-    asked.github.runs[asked.asking.id]["path"] = ".github/workflows/mine.yml"
+    told = asked.github.run(asked.asking.id)
+    assert told is not None
+    told["path"] = ".github/workflows/mine.yml"
     return asked.say("bob", f"/approve {asked.digest}")
 
 
 def investigated_again(asked: Asked) -> dict[str, Any]:
-    asked.github.runs[asked.asking.id]["attempt"] = 2
+    asked.github.note_attempt(
+        asked.asking.id, 2, branch="main", sha=asked.asking.github["sha"], triggering_actor="alice"
+    )
     return asked.say("bob", f"/approve {asked.digest}")
 
 

@@ -44,6 +44,7 @@ def complaints(service: ActionsService, project: Path) -> list[str]:
     return found
 
 
+@pytest.mark.threat("T1", "T12", "T28", "T29", "T30", "T32")
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_every_combination_of_answers_is_clean(
     service: ActionsService, template: Path, tmp_path: Path, name: str
@@ -55,8 +56,9 @@ def test_every_combination_of_answers_is_clean(
     assert complaints(service, project) == []
     assert zizmor(project) == ""
     plan, permissions = answers["repository_plan"], answers["act_permissions"]
-    text = (project / WORKFLOW).read_text(encoding="utf-8")
-    assert text == render_workflow(answers["triggers"], permissions, plan=plan)
+    assert (project / WORKFLOW).read_text(encoding="utf-8") == render_workflow(
+        answers["triggers"], permissions, auto_approval=answers["auto_approval"], repository_plan=plan
+    )
     approval = project / APPROVAL_WORKFLOW
     assert approval.exists() == (plan == "private-other")
     if approval.exists():
@@ -77,7 +79,9 @@ def write_project(folder: Path, workflow: str, approval_workflow: str = "") -> P
 def test_every_trigger_with_every_permission_is_clean(service: ActionsService, tmp_path: Path) -> None:
     for triggers in TRIGGERS:
         for number, permissions in enumerate(ACT_PERMISSIONS):
-            project = write_project(tmp_path / f"{triggers}-{number}", render_workflow(triggers, permissions))
+            auto = ("no", "yes")[number % 2]
+            text = render_workflow(triggers, permissions, auto_approval=auto)
+            project = write_project(tmp_path / f"{triggers}-{number}", text)
             assert complaints(service, project) == []
             gate = write_project(tmp_path / f"{triggers}-{number}-issue", *render_issue_gate(triggers, permissions))
             assert complaints(service, gate) == []
@@ -147,6 +151,21 @@ def test_the_answers_decide_what_act_may_write_and_no_other_job_may(service: Act
         "approve": reads,
         "act": reads | granted,
         "record": reads,
+    }
+
+
+@pytest.mark.parametrize("permissions", ACT_PERMISSIONS)
+def test_what_runs_without_asking_never_gets_more_than_reading(service: ActionsService, permissions: str) -> None:
+    text = render_workflow(act_permissions=permissions, auto_approval="yes")
+    jobs = service.parse_workflow(WORKFLOW, text)["tree"]["jobs"]
+    without = service.parse_workflow(WORKFLOW, render_workflow(act_permissions=permissions))["tree"]["jobs"]
+
+    automatic = jobs.pop("act-auto")
+    assert automatic["permissions"] == {"contents": "read", "actions": "read"}
+    assert (automatic["environment"], automatic["needs"]) == ("agent-auto", "investigate")
+    assert automatic["concurrency"] == jobs["act"]["concurrency"]
+    assert {name: job for name, job in jobs.items() if name != "record"} == {
+        name: job for name, job in without.items() if name != "record"
     }
 
 

@@ -77,6 +77,29 @@ class GitHubApi:
         """
         return self._list_of_run(repository, run_id, "pending_deployments")
 
+    def runs(
+        self, repository: str, workflow: str, *, since: str, event: Optional[str] = None
+    ) -> List[Mapping[str, Any]]:
+        """Return the runs of a workflow that were created at `since` (RFC 3339) or later, at most GitHub's 1,000.
+
+        Arguments:
+            workflow: its file's name.
+            event: what started them; None for any.
+
+        Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
+        """
+        path = "/repos/{}/actions/workflows/{}/runs".format(repository, quote(workflow, safe=""))
+        filters = {"created": ">=" + since, "exclude_pull_requests": "true"}
+        return self._http.pages(path, "workflow_runs", filters={**filters, **({"event": event} if event else {})})
+
+    def jobs(self, repository: str, run_id: str, *, every_attempt: bool = False) -> List[Mapping[str, Any]]:
+        """Return the jobs of a run's newest attempt, or of all its attempts.
+
+        Source: https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run
+        """
+        path = "/repos/{}/actions/runs/{}/jobs".format(repository, quote(run_id, safe=""))
+        return self._http.pages(path, "jobs", filters={"filter": "all"} if every_attempt else None)
+
     def artifact_exists(self, repository: str, run_id: str, name: str) -> bool:
         """Return whether the run has an artifact of this name.
 
@@ -88,6 +111,27 @@ class GitHubApi:
         entries = field(self._http.get(path), "artifacts", list, path)
         # An expired artifact counts: it was there.
         return any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
+
+    def artifacts(self, repository: str, name: str) -> List[Mapping[str, Any]]:
+        """Return every artifact of this name in the repository, of whatever run and age, expired ones included.
+
+        Source: https://docs.github.com/en/rest/actions/artifacts#list-artifacts-for-a-repository
+        """
+        return self._http.pages(
+            "/repos/{}/actions/artifacts?name={}".format(repository, quote(name, safe="")), "artifacts"
+        )
+
+    def artifacts_of_run(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
+        """Return the artifacts of a run, of all its attempts."""
+        path = "/repos/{}/actions/runs/{}/artifacts".format(repository, quote(run_id, safe=""))
+        return self._http.pages(path, "artifacts")
+
+    def download_artifact(self, repository: str, artifact_id: int, limit: int) -> bytes:
+        """Return the archive of an artifact, of at most `limit` bytes.
+
+        Source: https://docs.github.com/en/rest/actions/artifacts#download-an-artifact
+        """
+        return self._http.download("/repos/{}/actions/artifacts/{}/zip".format(repository, artifact_id), limit)
 
     def permission(self, repository: str, login: str) -> str:
         """Return what a person may do here: `none`, `read`, `write` or `admin`; `none` for who is nobody to GitHub.
@@ -107,10 +151,6 @@ class GitHubApi:
         """Return GitHub's JSON of an artifact; an empty object when there is none."""
         path = "/repos/{}/actions/artifacts/{}".format(repository, number)
         return mapping(self._http.get_or_none(path) or {}, path)
-
-    def archive(self, repository: str, number: int, limit: int) -> bytes:
-        """Return an artifact's archive, a zip file of at most `limit` bytes."""
-        return self._http.download("/repos/{}/actions/artifacts/{}/zip".format(repository, number), limit)
 
     def issue(self, repository: str, number: int) -> Mapping[str, Any]:
         """Return GitHub's JSON of an issue; an empty object when there is none."""

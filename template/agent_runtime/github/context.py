@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Mapping
+from typing import Any, Mapping
 
 from agent_runtime import codes
-from agent_runtime.documents import Run
+from agent_runtime.documents import Run, strict_json
 
 # The number of a run that no workflow made: an investigation at somebody's desk.  Nothing sealed in it can be acted on.
 LOCAL_RUN_ID = "local"
@@ -26,6 +26,11 @@ _VARIABLES = {
     "workflow": "GITHUB_WORKFLOW",
     "event": "GITHUB_EVENT_NAME",
 }
+
+
+# The event by which something outside GitHub starts a run, and the size up to which its file is read.
+DISPATCH_EVENT = "repository_dispatch"
+MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
 def in_workflow(environ: Mapping[str, str]) -> bool:
@@ -49,6 +54,25 @@ def current_run(environ: Mapping[str, str]) -> Run:
         raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "GITHUB_RUN_ATTEMPT is not a number")
     attempt = int(values.pop("run_attempt"))
     return Run(run_attempt=attempt, **values)
+
+
+def client_payload(environ: Mapping[str, str]) -> Any:
+    """Return what an alert sent, untrusted, from the file in which GitHub keeps the event.
+
+    The file, and no variable: a variable would pass through an expression, and the kernel bounds its size.
+
+    Raises:
+        BadInput: there is no such file, or it is no JSON object (INP005).
+    """
+    path = environ.get("GITHUB_EVENT_PATH", "")
+    try:
+        with Path(path).open("rb") as stream:
+            event = strict_json(stream.read(MAX_EVENT_BYTES))
+    except (OSError, ValueError) as problem:
+        raise codes.BadInput(
+            codes.RUN_CONTEXT_MISSING, "GITHUB_EVENT_PATH leads to no event: {}".format(type(problem).__name__)
+        ) from None
+    return event.get("client_payload") if isinstance(event, dict) else None
 
 
 def local_run(root: Path, repository: str) -> Run:

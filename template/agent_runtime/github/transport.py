@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from typing import Any, Callable, List, Mapping, Optional
+from urllib.parse import urlencode
 
 from agent_runtime import codes
 from agent_runtime.escape import visible
@@ -23,7 +24,6 @@ _JITTER_SECONDS = 20.0
 _MAX_WAIT_SECONDS = 90.0
 _SECONDARY_LIMIT_SECONDS = 60.0
 _SHOWN = 200
-_PIECE_BYTES = 65_536
 
 HTTP_UNAUTHORISED = 401
 HTTP_FORBIDDEN = 403
@@ -103,16 +103,20 @@ class Transport:
             raise
         return True
 
-    def pages(self, path: str, key: Optional[str], size: int = 100) -> List[Mapping[str, Any]]:
+    def pages(
+        self, path: str, key: Optional[str], size: int = 100, filters: Optional[Mapping[str, str]] = None
+    ) -> List[Mapping[str, Any]]:
         """Return the entries of every page of a list.
 
         Arguments:
+            filters: query parameters that choose entries.
             key: where the list lies in an answer; None when the answer is the list.
             size: entries for each page; the endpoint's documented maximum.
         """
         found: List[Mapping[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
-            asked = "{}?per_page={}&page={}".format(path, size, page)
+            words = urlencode({**(filters or {}), "per_page": size, "page": page})
+            asked = "{}{}{}".format(path, "&" if "?" in path else "?", words)
             response = self._exchange("GET", asked, None)
             answer = self._decode("GET", path, response)
             entries = answer if key is None else field(answer, key, list, path)
@@ -125,36 +129,33 @@ class Transport:
         raise NotAnswered("{} has more than {} pages".format(path, _MAX_PAGES))
 
     def download(self, path: str, limit: int) -> bytes:
-        """Return the bytes that GitHub redirects `path` to.
+        """Return the bytes that `path` leads to: GitHub answers with the address of its storage.
 
-        They lie in a storage of another host: it gets neither the token nor a .netrc file's credentials, and its
-        address, which lets everybody read them for a while, stands in no message.
-
-        Arguments:
-            limit: number of bytes that are taken at most.
+        The token stays with GitHub: the storage's address carries a right of its own.
 
         Raises:
-            NotAnswered: there is no redirection, the storage does not answer, or has more bytes.
+            NotAnswered: no such address, or no answer there, or more than `limit` bytes.
         """
-        import requests  # noqa: PLC0415  imported when HTTP is spoken
+        import requests  # noqa: PLC0415
 
-        address = self._exchange("GET", path, None, expected=_HTTP_FOUND).headers.get("Location", "")
+        address = self._exchange("GET", path, None, redirected=True).headers.get("Location", "")
         if not address.startswith("https://") and not self._base.startswith("http://"):
             raise malformed(path)
-        found = b""
         try:
-            with requests.Session() as session:
-                session.auth = lambda request: request
-                with session.get(address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False) as response:
-                    if response.status_code != _HTTP_OK:
-                        raise NotAnswered("GET {}: the storage answers HTTP {}".format(path, response.status_code))
-                    for piece in response.iter_content(_PIECE_BYTES):
-                        found += piece
-                        if len(found) > limit:
-                            raise NotAnswered("GET {}: more than {} bytes".format(path, limit))
+            # A callable, because otherwise a .netrc file's credentials would go along.
+            with requests.get(
+                address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False, auth=_without_credentials
+            ) as answer:
+                if answer.status_code != _HTTP_OK:
+                    raise NotAnswered("{}: the storage answers with HTTP {}".format(path, answer.status_code))
+                data = b""
+                for block in answer.iter_content(1024 * 1024):
+                    data += block
+                    if len(data) > limit:
+                        raise NotAnswered("{}: more than {} bytes".format(path, limit))
+                return data
         except requests.RequestException as error:
-            raise NotAnswered("GET {}: no answer of the storage ({})".format(path, type(error).__name__)) from None
-        return found
+            raise NotAnswered("{}: the storage gave no answer ({})".format(path, type(error).__name__)) from None
 
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
         """Send a PUT, PATCH, POST or DELETE and return the answer's JSON, or None when it has no body.
@@ -164,9 +165,7 @@ class Transport:
         response = self._exchange(method, path, body)
         return self._decode(method, path, response) if response.content else None
 
-    def _exchange(
-        self, method: str, path: str, body: Optional[Mapping[str, Any]], *, expected: Optional[int] = None
-    ) -> Any:
+    def _exchange(self, method: str, path: str, body: Optional[Mapping[str, Any]], *, redirected: bool = False) -> Any:
         import requests  # noqa: PLC0415  imported when HTTP is spoken
 
         if self._session is None:
@@ -188,8 +187,9 @@ class Transport:
                 problem = NotAnswered("{} {}: no answer ({})".format(method, path, type(error).__name__))
                 least: Optional[float] = 0.0 if repeatable else None
             else:
-                fine = _HTTP_OK <= response.status_code < _HTTP_REDIRECTS
-                if (fine and expected is None) or response.status_code == expected:
+                if redirected and response.status_code == _HTTP_FOUND:
+                    return response
+                if _HTTP_OK <= response.status_code < _HTTP_REDIRECTS and not redirected:
                     return response
                 said = self._said(response)
                 problem = NotAnswered(
@@ -239,6 +239,10 @@ class Transport:
         if self._token:
             request.headers["Authorization"] = "Bearer " + self._token
         return request
+
+
+def _without_credentials(request: Any) -> Any:
+    return request
 
 
 def least_wait(status: int, headers: Mapping[str, str], said: str, now: float) -> Optional[float]:

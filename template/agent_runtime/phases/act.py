@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional, Tuple, TypeVar
 
-from agent_runtime import codes, config, documents, gate, names, report
+from agent_runtime import codes, config, documents, gate, names, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import ActionReport, Approver, Plan, Report
 from agent_runtime.github import outputs
@@ -16,6 +16,7 @@ from agent_runtime.phases import comment, gatekeeper, team
 from agent_runtime.phases.approve import approver_of
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
+from agent_runtime.policy import Policy
 from agent_runtime.results import ActionStatus
 from aimgentix import ActionType, ActorType, EventStatus
 
@@ -88,10 +89,12 @@ def run_phase(
     report_path: Path,
     report_sha256: str,
     approved_digest: str,
+    automatic: bool = False,
 ) -> Outcome:
     """Verify, execute and record; writes the result whatever it comes to.
 
     Arguments:
+        automatic: whether this is the job that acts without asking, for plans that the policy sealed with `auto`.
         resource: for the trail only; what is acted on comes from the sealed plan.
         report_path: the downloaded report; not read where an issue is the gate, as `report_sha256`.
         report_sha256: digest of the report's bytes, from the investigate job's outputs.
@@ -118,6 +121,7 @@ def run_phase(
                 report_path=report_path,
                 report_sha256=report_sha256,
                 approved_digest=approved_digest,
+                automatic=automatic,
             )
             result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
             _declare_intent(journal, sealed, approved_digest, approver)
@@ -143,32 +147,52 @@ def run_phase(
 
 
 def _verify(
-    agent: AgentRunner, desk: Desk, journal: Trail, *, report_path: Path, report_sha256: str, approved_digest: str
-) -> Tuple[Plan, Approver]:
-    """Go through the checks in the order of specs/github-actions-agent-runtime.md, section "Checks before acting"."""
+    agent: AgentRunner,
+    desk: Desk,
+    journal: Trail,
+    *,
+    report_path: Path,
+    report_sha256: str,
+    approved_digest: str,
+    automatic: bool,
+) -> Tuple[Plan, Optional[Approver]]:
+    """Go through the checks in the order of specs/github-actions-agent-runtime.md, section "Checks before acting".
+
+    Nobody approved what the policy decided alone: there the check of the approval is left out, and nothing else.
+    """
     check = _Checks(journal)
     api = GitHubApi.from_environment(desk.environ)
     if desk.config.approval_gate == config.ISSUE_GATE:
-        return _verify_comment(agent, desk, api, check, approved_digest)
+        return _verify_comment(agent, desk, journal, check, api=api, approved_digest=approved_digest)
     data = read_report(report_path)
     check(codes.GATE_ARTIFACT, lambda: gate.check_artifact(data, report_sha256))
     found, sealed = check(codes.GATE_DIGEST, lambda: _approved_plan(data, approved_digest))
     check(codes.GATE_RUN, lambda: _check_run(found, sealed, desk))
     check(codes.GATE_EXPIRED, lambda: gate.check_not_expired(sealed, now()))
-    check(codes.GATE_POLICY, lambda: gate.check_policy(sealed, load_policy(desk)))
-    check(codes.GATE_ENVIRONMENT, lambda: gatekeeper.check_environments(api, desk.run))
-    record = check(
-        codes.GATE_APPROVAL,
-        lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
+    rules = check(codes.GATE_POLICY, lambda: _check_policy(sealed, desk, automatic=automatic))
+    check(codes.GATE_RATE, lambda: _check_rate_limits(api, sealed, rules, desk))
+    check(
+        codes.GATE_ENVIRONMENT,
+        lambda: gatekeeper.check_environments(api, desk.run, automatic=desk.config.auto_approval),
     )
-    check(codes.GATE_PRECONDITION, lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource)))
+    approver: Optional[Approver] = None
+    if not automatic:
+        record = check(
+            codes.GATE_APPROVAL,
+            lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
+        )
+        approver = approver_of(record)
+    check(
+        codes.GATE_PRECONDITION,
+        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+    )
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
-    return sealed, approver_of(record)
+    return sealed, approver
 
 
 def _verify_comment(
-    agent: AgentRunner, desk: Desk, api: GitHubApi, check: _Checks, approved_digest: str
+    agent: AgentRunner, desk: Desk, journal: Trail, check: _Checks, *, api: GitHubApi, approved_digest: str
 ) -> Tuple[Plan, Approver]:
     """The same where an issue is the gate: everything is fetched and looked at anew, then the plan is claimed.
 
@@ -178,7 +202,11 @@ def _verify_comment(
     examination.run(check)
     sealed = examination.plan
     check(codes.GATE_DIGEST, lambda: gate.check_digest(sealed, approved_digest))
-    check(codes.GATE_PRECONDITION, lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource)))
+    check(codes.GATE_RATE, lambda: _check_rate_limits(api, sealed, load_policy(desk), desk))
+    check(
+        codes.GATE_PRECONDITION,
+        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+    )
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     check(codes.GATE_CLAIMED, lambda: _claim(api, sealed, approved_digest))
     return sealed, examination.approver
@@ -207,15 +235,38 @@ def _check_run(found: Report, sealed: Plan, desk: Desk) -> None:
         )
 
 
+def _check_policy(sealed: Plan, desk: Desk, *, automatic: bool) -> Policy:
+    rules = load_policy(desk)
+    if automatic and not desk.config.auto_approval:
+        raise codes.GateRefused(codes.GATE_POLICY, "auto_approval is false in .github/agent-config.yml")
+    gate.check_policy(sealed, rules, automatic=automatic)
+    return rules
+
+
+def _check_rate_limits(api: GitHubApi, sealed: Plan, rules: Policy, desk: Desk) -> None:
+    moment = now()
+    found = gatekeeper.history(
+        api,
+        desk.run,
+        rules,
+        action=sealed.action,
+        resource=sealed.resource,
+        now=moment,
+        ttl=desk.config.approval_ttl,
+    )
+    gate.check_rate_limits(sealed, rules, found, moment)
+
+
 def _check_not_executed(api: GitHubApi, desk: Desk) -> None:
     """A plan is bound to one attempt of one run, and an attempt leaves its result behind once: one is one too many."""
-    if api.artifact_exists(desk.run.repository, desk.run.run_id, names.RESULT_ARTIFACT):
-        raise codes.GateRefused(
-            codes.GATE_CLAIMED, "run {} has an artifact {} already".format(desk.run.run_id, names.RESULT_ARTIFACT)
-        )
+    for name in (names.RESULT_ARTIFACT, names.AUTO_RESULT_ARTIFACT):
+        if api.artifact_exists(desk.run.repository, desk.run.run_id, name):
+            raise codes.GateRefused(
+                codes.GATE_CLAIMED, "run {} has an artifact {} already".format(desk.run.run_id, name)
+            )
 
 
-def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver: Approver) -> None:
+def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver: Optional[Approver]) -> None:
     try:
         journal.event(
             names.STEP_INTENT,
@@ -225,6 +276,7 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
             action=sealed.action,
             plan_digest=approved_digest,
             approver=documents.plain(approver),
+            decision=str(sealed.policy.decision),
         )
     except OSError as problem:
         raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None
@@ -232,7 +284,7 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
 
 def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
     started = time.monotonic()
-    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters))
+    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor)
     latency_ms = round((time.monotonic() - started) * 1000, 3)
     if problem:
         journal.event(
@@ -255,7 +307,8 @@ def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionRep
         details=answer.details,
     )
     try:
-        return documents.decode_action_report(documents.encode(filled), "the result of act()")
+        readable = documents.decode_action_report(documents.encode(filled), "the result of act()")
+        return redaction.of_result(journal.redactor, readable)
     except (codes.BadInput, TypeError, ValueError) as problem_found:
         # The effect has happened; a result that can't be written down must not make it look as if it had not.
         return replace(
@@ -263,5 +316,5 @@ def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionRep
             status=ActionStatus.UNKNOWN,
             latency_ms=latency_ms,
             code=codes.RESULT_INVALID,
-            details={"problem": str(problem_found)},
+            details={"problem": journal.redactor.text(str(problem_found))},
         )

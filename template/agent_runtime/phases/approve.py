@@ -86,7 +86,12 @@ def run_comment_phase(desk: Desk) -> Receipt:
     if examination.report is not None:
         resource = inputs.resource(examination.report.resource)
         desk = replace(desk, trace_id=inputs.trace_id(examination.report.trace_id, desk.trace_id))
-        told.update(resource=resource, trace_id=desk.trace_id, plan_digest=examination.digest)
+        told.update(
+            action=inputs.action(examination.plan.action),
+            resource=resource,
+            trace_id=desk.trace_id,
+            plan_digest=examination.digest,
+        )
         told.update(plan_digest_short=examination.digest[: plan.SHORT_DIGEST_LENGTH])
         for name, data in examination.files.items():
             write_whole(desk.out / names.INVESTIGATION_FOLDER / name, data)

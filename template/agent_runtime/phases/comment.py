@@ -175,7 +175,7 @@ class Examination:
 
     def _read(self, origin: issue_gate.Origin) -> Report:
         """Return the report that the issue names, after it and its plan are what GitHub knows of their run."""
-        archive = self._api.archive(self._desk.run.repository, origin.artifact_id, MAX_ARCHIVE_BYTES)
+        archive = self._api.download_artifact(self._desk.run.repository, origin.artifact_id, MAX_ARCHIVE_BYTES)
         gate.check_artifact(archive, origin.artifact_sha256)
         files = unpack(archive)
         data = files.get(names.REPORT_NAME, b"")

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping
 
-from agent_runtime import bundle, escape, names
+from agent_runtime import bundle, codes, escape, names
 from agent_runtime.github import outputs
-from aimgentix.delivery import Courier, Undelivered, segment_paths
+from aimgentix.delivery import Courier, drain, segment_paths
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
-from aimgentix.transport import MISCONFIGURED, Transport
+from aimgentix.transport import Transport
 
 BATCH_EVENTS = 500
 REQUEST_SECONDS = 10.0
-PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> De
             rejected=sum(segment.rejected for segment in segments),
             problem=problem,
         )
-    outputs.write_summary(environ, "\n{}\n".format(escape.markdown_inline(delivery.line())))
+    advice = "\n\nWhat to do: {}.".format(codes.describe(codes.TRAIL_UNDELIVERED).mend) if problem else ""
+    outputs.write_summary(environ, "\n{}{}\n".format(escape.markdown_inline(delivery.line()), advice))
     return delivery
 
 
@@ -89,15 +89,10 @@ def _drain(journals: str, environ: Mapping[str, str], timeout: float) -> str:
     except SettingError as problem:
         return str(problem)
     courier = Courier(transport, BATCH_EVENTS)
-    courier.deadline = deadline
     try:
-        while True:
-            try:
-                courier.deliver_orphans(journals, {})
-                return courier.rejection.detail if courier.rejection else ""
-            except Undelivered as stopped:
-                if time.monotonic() + PAUSE_SECONDS >= deadline or stopped.outcome.kind == MISCONFIGURED:
-                    return "the backend did not take them: {}".format(stopped.outcome.detail)
-            time.sleep(PAUSE_SECONDS)
+        reason = drain(courier, journals, deadline)
+        if reason:
+            return "the backend did not take them: {}".format(reason)
+        return courier.rejection.detail if courier.rejection else ""
     finally:
         courier.close()

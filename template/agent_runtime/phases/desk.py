@@ -41,7 +41,7 @@ class Desk:
     Arguments:
         root: the repository's root.
         out: folder for the phase's outputs.
-        job: `investigate`, `approve`, `act` or `record`.
+        job: `investigate`, `approve`, `act`, `act-auto` or `record`.
         run: the workflow run, or a local one.
         trace_id: what ties the events of one run together.
         environ: the process's environment variables.

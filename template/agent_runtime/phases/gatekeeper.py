@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+import re
+from datetime import datetime, timedelta
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from agent_runtime import codes, config, gate, issue_gate, names
+from agent_runtime import codes, config, gate, issue_gate, names, policy
 from agent_runtime.documents import Run
 from agent_runtime.github.api import GitHubApi
+from agent_runtime.github.transport import field, malformed
 from agent_runtime.phases.desk import Desk
+from agent_runtime.policy import Happened, Policy
+
+# The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
+_WHAT = re.compile(
+    r"(?:Approve|{}:|{}:) ([a-z][a-z0-9_.:-]{{0,63}}) on ([A-Za-z0-9][^\s()]{{0,255}}) \(plan [0-9a-f]{{12}}\)".format(
+        names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME
+    )
+)
+_NOT_BEGUN = frozenset({"queued", "waiting", "requested", "pending"})
 
 
 def check_gate(api: GitHubApi, desk: Desk) -> str:
@@ -18,7 +30,7 @@ def check_gate(api: GitHubApi, desk: Desk) -> str:
             or none would be looked at (IGATE04); or GitHub did not answer (GATE12).
     """
     if desk.config.approval_gate != config.ISSUE_GATE:
-        check_environments(api, desk.run)
+        check_environments(api, desk.run, automatic=desk.config.auto_approval)
         return codes.GATE_ENVIRONMENT
     branch = api.default_branch(desk.run.repository)
     if desk.run.ref != "refs/heads/" + branch:
@@ -32,14 +44,20 @@ def permissions(api: GitHubApi, repository: str, approvers: Sequence[str]) -> Di
     return {name: "none" if "/" in name else api.permission(repository, name) for name in approvers}
 
 
-def check_environments(api: GitHubApi, run: Run) -> None:
-    """Refuse unless both environments exist and are protected (threat T13: a missing one is created open).
+def check_environments(api: GitHubApi, run: Run, *, automatic: bool = False) -> None:
+    """Refuse unless the environments exist and are protected (threat T13: a missing one is created open).
+
+    Arguments:
+        automatic: whether this repository has the environment of the job that acts without asking, too.
 
     Raises:
         GateRefused: a setting is missing (GATE06), or GitHub did not answer (GATE12).
     """
     branch = api.default_branch(run.repository)
-    for name, reviewers_required in ((names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)):
+    wanted = [(names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)]
+    if automatic:
+        wanted.append((names.AUTO_ENVIRONMENT, False))
+    for name, reviewers_required in wanted:
         settings = api.environment(run.repository, name)
         branches = api.deployment_branches(run.repository, name) if settings is not None else []
         gate.check_environment(
@@ -55,3 +73,81 @@ def check_environments(api: GitHubApi, run: Run) -> None:
 def approvals(api: GitHubApi, run: Run) -> List[Mapping[str, Any]]:
     """Return the approval records of this run."""
     return api.approvals(run.repository, run.run_id)
+
+
+def history(
+    api: GitHubApi, run: Run, rules: Policy, *, action: str, resource: str, now: datetime, ttl: timedelta
+) -> List[Happened]:
+    """Return what other runs of this repository began, as far back as the limits of an action look.
+
+    The source is GitHub's own history of runs.  Artifacts tell which runs to look at, because they can be listed by
+    name: the receipt of an approval and the claim of `act-auto` are uploaded before anything happens, the result after
+    it, so that a job that died with its runner counts too.  When it happened, and what, the jobs tell: GitHub keeps
+    their times, and their names hold action and resource.  An action counts from the moment its job began, whatever
+    became of it; a run whose jobs don't tell what they did counts for every limit.
+
+    Arguments:
+        ttl: for how long a plan may wait, and so lie between its receipt and its beginning.
+
+    Raises:
+        GateRefused: GitHub did not answer (GATE12), or keeps artifacts for less long than a limit looks back (GATE13).
+    """
+    limits = policy.limits_of(rules, action, resource)
+    if not limits:
+        return []
+    span = max(limit.per for _, limit in limits) + ttl
+    runs: Dict[str, None] = {}
+    for name in names.ACTION_ARTIFACTS:
+        for entry in api.artifacts(run.repository, name):
+            run_id = _run_of(entry, name, now, span)
+            if run_id is not None and run_id != run.run_id:
+                runs[run_id] = None
+    return [each for run_id in runs for each in _begun(api, run.repository, run_id)]
+
+
+def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta) -> Optional[str]:
+    """The run that uploaded an artifact, or None where that was longer ago than `span`."""
+    path = "actions/artifacts?name={}".format(name)
+    created = _moment(entry, "created_at", path)
+    if created <= now - span:
+        return None
+    if entry.get("expires_at") is not None:
+        kept = _moment(entry, "expires_at", path) - created
+        if kept < span:
+            raise codes.GateRefused(
+                codes.GATE_RATE,
+                "GitHub keeps artifacts of this repository for {} days, and a limit looks back {}: what happened can't "
+                "be counted".format(kept.days, _days(span)),
+            )
+    return str(field(field(entry, "workflow_run", dict, path), "id", int, path))
+
+
+def _days(span: timedelta) -> str:
+    return "{:.1f} days".format(span.total_seconds() / 86400)
+
+
+def _begun(api: GitHubApi, repository: str, run_id: str) -> List[Happened]:
+    path = "actions/runs/{}/jobs".format(run_id)
+    moments: List[datetime] = []
+    told = set()
+    for job in api.jobs(repository, run_id, every_attempt=True):
+        name = str(field(job, "name", str, path))
+        found = _WHAT.fullmatch(name)
+        if found:
+            told.add((found.group(1), found.group(2)))
+        acts = name == names.ACT_JOB_NAME or name.startswith((names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME))
+        if acts and field(job, "status", str, path) not in _NOT_BEGUN and job.get("conclusion") != "skipped":
+            moments.append(_moment(job, "started_at", path))
+    what: Tuple[Optional[str], Optional[str]] = told.pop() if len(told) == 1 else (None, None)
+    return [Happened(moment, *what) for moment in moments]
+
+
+def _moment(entry: Mapping[str, Any], name: str, path: str) -> datetime:
+    text = str(field(entry, name, str, path))
+    try:
+        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    except ValueError:
+        raise malformed(path) from None
+    if moment.tzinfo is None:
+        raise malformed(path)
+    return moment

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
-from agent_runtime import codes, documents, gate, inputs, names, plan, policy, report
+from agent_runtime import codes, config, documents, escape, gate, names, plan, policy, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper, team
+from agent_runtime.phases import duplicates, gatekeeper, team
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
-from agent_runtime.results import InvestigationResult, RiskLevel
+from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
 from aimgentix import ActionType, ActorType, EventStatus
 
 
@@ -33,27 +34,38 @@ class Outcome:
     problem: Optional[codes.AgentError]
 
 
+@contextmanager
+def refusing(environ: Mapping[str, str]) -> Iterator[None]:
+    """Tell a person in the run's summary, too, that what started the run can't be used."""
+    try:
+        yield
+    except codes.BadInput as problem:
+        outputs.write_summary(environ, report.render_refusal(problem))
+        raise
+
+
 def run_phase(
     agent: AgentRunner,
     desk: Desk,
     *,
     resource: str,
-    context_text: Optional[str],
+    context: Dict[str, Any],
     trigger: str,
+    folds: bool = False,
     sealed_minutes_ago: int = 0,
 ) -> Outcome:
     """Run the investigation and write report, journal, outputs and summary, whatever it comes to.
 
     Arguments:
         resource: what to look at, checked already.
-        context_text: the trigger's JSON text, untrusted.
+        context: what the trigger says, checked already, and untrusted.
         trigger: manual, alert or schedule.
+        folds: whether an earlier run that waits for a decision about the same trace makes this one needless.
         sealed_minutes_ago: dates the plan back, so that it expires earlier; never forward.
 
     Raises:
-        BadInput: the context is no JSON object, or the report is too large to be reviewed; nothing is proposed then.
+        BadInput: the report is too large to be reviewed; nothing is proposed then.
     """
-    context = inputs.context(context_text)
     write_whole(desk.out / names.TRACE_NAME, (desk.trace_id + "\n").encode("ascii"))
     with Trail(desk, resource) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=trigger)
@@ -66,6 +78,7 @@ def run_phase(
                 resource=resource,
                 context=context,
                 trigger=trigger,
+                folds=folds,
                 issued_at=now() - timedelta(minutes=sealed_minutes_ago),
             )
         except codes.AgentError as error:
@@ -73,7 +86,11 @@ def run_phase(
             finished = _failed(desk, resource, trigger, error)
             journal.event(names.STEP_ERROR, EventStatus.ERROR, code=error.code, message=error.message)
         markdown = report.render_summary(
-            finished, digest=plan.digest(finished.plan) if finished.plan else None, gate_note=_gate_note(desk)
+            finished,
+            digest=plan.digest(finished.plan) if finished.plan else None,
+            gate_note=_gate_note(desk),
+            server_url=desk.environ.get("GITHUB_SERVER_URL") or "https://github.com",
+            in_issue=desk.config.approval_gate == config.ISSUE_GATE,
         )
         data = documents.encode(finished)
         if len(data) > documents.MAX_REPORT_BYTES:
@@ -99,17 +116,22 @@ def _investigate(
     resource: str,
     context: Dict[str, Any],
     trigger: str,
+    folds: bool,
     issued_at: datetime,
 ) -> Report:
     gate.check_enabled(desk.environ.get("AGENT_DISABLED"))
     baseline = 0
+    api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
-        api = GitHubApi.from_environment(desk.environ)
         checked = gatekeeper.check_gate(api, desk)
         journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
         baseline = len(gatekeeper.approvals(api, desk.run))
+        earlier = duplicates.find(api, desk, resource, now(), _print_line) if folds else None
+        if earlier is not None:
+            journal.event(names.STEP_FOLDED, EventStatus.SUCCESS, duplicate_of=earlier)
+            return _duplicate(desk, resource, trigger, earlier)
     started = now()
-    result = team.investigate(agent, resource, context)
+    result = team.investigate(agent, resource, context, journal.redactor)
     journal.event(
         names.STEP_INVESTIGATED,
         EventStatus.SUCCESS,
@@ -117,20 +139,14 @@ def _investigate(
         latency_ms=(now() - started).total_seconds() * 1000,
         findings=len(result.findings),
     )
-    base = _base_report(desk, resource, trigger, result)
+    base = redaction.of_report(journal.redactor, _base_report(desk, resource, trigger, result))
     proposed = result.proposed_action
     if proposed is None:
         return base
     rules = load_policy(desk)
-    verdict = policy.evaluate(
-        rules,
-        action=proposed.action,
-        resource=resource,
-        parameters=proposed.parameters,
-        risk_level=proposed.risk_level,
-    )
+    verdict = _judge(desk, api, rules, resource, proposed)
     reasons = tuple(verdict.reasons)
-    denied = verdict.decision != Decision.REVIEW.value
+    denied = verdict.decision == policy.DENIED
     if not result.safe_to_proceed:
         reasons += ("the agent itself advises against acting now",)
         denied = True
@@ -139,17 +155,20 @@ def _investigate(
         EventStatus.DENIED if denied else EventStatus.SUCCESS,
         action_type=ActionType.POLICY_CHECK,
         action=proposed.action,
-        decision="denied" if denied else "review",
+        decision=policy.DENIED if denied else verdict.decision,
         matched_rules=list(verdict.matched_rules),
         policy_digest=rules.digest,
     )
     if denied:
         return replace(base, status=ReportStatus.DENIED, policy_reasons=reasons)
+    preconditions = team.observe(agent, resource, journal.redactor)
+    redaction.refuse_secrets(journal.redactor, preconditions, "observe()")
+    redaction.refuse_secrets(journal.redactor, proposed.parameters, "proposed_action.parameters")
     sealed = plan.seal(
-        proposed,
+        redaction.of_proposal(journal.redactor, proposed),
         resource=resource,
-        preconditions=team.observe(agent, resource),
-        policy=PolicyStamp(rules.digest, Decision.REVIEW, tuple(verdict.matched_rules)),
+        preconditions=preconditions,
+        policy=PolicyStamp(rules.digest, Decision(verdict.decision), tuple(verdict.matched_rules)),
         run=desk.run,
         issued_at=issued_at,
         ttl_minutes=desk.config.approval_ttl_minutes,
@@ -159,6 +178,37 @@ def _investigate(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.action, plan_digest=plan.digest(sealed)
     )
     return replace(base, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+
+
+def _judge(desk: Desk, api: GitHubApi, rules: policy.Policy, resource: str, proposed: ProposedAction) -> policy.Verdict:
+    """What the policy says, with what happened already counted where GitHub can be asked."""
+    verdict = policy.evaluate(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        parameters=proposed.parameters,
+        risk_level=proposed.risk_level,
+        reversible=proposed.reversible,
+    )
+    if not desk.config.auto_approval:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    if verdict.decision == policy.DENIED or not policy.limits_of(rules, proposed.action, resource):
+        return verdict
+    if not desk.in_workflow:
+        return replace(verdict, reasons=(*verdict.reasons, "the rate limits are counted in a workflow run only"))
+    moment = now()
+    counts = policy.count(
+        rules,
+        action=proposed.action,
+        resource=resource,
+        history=gatekeeper.history(
+            api, desk.run, rules, action=proposed.action, resource=resource, now=moment, ttl=desk.config.approval_ttl
+        ),
+        now=moment,
+    )
+    reasons = (*verdict.reasons, *(each.reason for each in counts))
+    full = tuple(each.rule for each in counts if each.full)
+    return policy.Verdict(policy.DENIED, full, reasons) if full else replace(verdict, reasons=reasons)
 
 
 def _base_report(desk: Desk, resource: str, trigger: str, result: InvestigationResult) -> Report:
@@ -183,6 +233,29 @@ def _base_report(desk: Desk, resource: str, trigger: str, result: InvestigationR
     except (codes.BadInput, TypeError, ValueError) as problem:
         message = problem.message if isinstance(problem, codes.BadInput) else str(problem)
         raise codes.BadInput(codes.RESULT_INVALID, message) from None
+
+
+def _print_line(text: str) -> None:
+    print(escape.log_line("whether an earlier run asks already is not known, so this one asks: " + text))
+
+
+def _duplicate(desk: Desk, resource: str, trigger: str, earlier: str) -> Report:
+    return Report(
+        schema_version=documents.SCHEMA_VERSION,
+        trace_id=desk.trace_id,
+        run=desk.run,
+        timestamp=documents.format_time(now()),
+        resource=resource,
+        trigger=trigger,
+        status=ReportStatus.DUPLICATE,
+        risk_level=RiskLevel.LOW,
+        confidence=0.0,
+        findings=(),
+        recommendation="nothing to do: run {} already waits for a decision about this".format(earlier),
+        safe_to_proceed=False,
+        analysis="",
+        duplicate_of=earlier,
+    )
 
 
 def _failed(desk: Desk, resource: str, trigger: str, error: codes.AgentError) -> Report:
@@ -211,9 +284,9 @@ def _gate_note(desk: Desk) -> Optional[str]:
 
 
 _DECISIONS: Dict[ReportStatus, Decision] = {
-    ReportStatus.ACTION_PROPOSED: Decision.REVIEW,
     ReportStatus.DENIED: Decision.DENIED,
     ReportStatus.NOTHING_TO_DO: Decision.NONE,
+    ReportStatus.DUPLICATE: Decision.NONE,
     ReportStatus.FAILED: Decision.NONE,
 }
 
@@ -221,7 +294,7 @@ _DECISIONS: Dict[ReportStatus, Decision] = {
 def _job_outputs(desk: Desk, finished: Report, data: bytes, head: str) -> Dict[str, str]:
     digest = plan.digest(finished.plan) if finished.plan else ""
     return {
-        "decision": str(_DECISIONS[finished.status]),
+        "decision": str(finished.plan.policy.decision if finished.plan else _DECISIONS[finished.status]),
         "plan_digest": digest,
         "plan_digest_short": digest[: plan.SHORT_DIGEST_LENGTH],
         "action": finished.plan.action if finished.plan else "",

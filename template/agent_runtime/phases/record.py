@@ -10,7 +10,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from agent_runtime import bundle, codes, documents, names, report
 from agent_runtime.bundle import Parts, Problem, RunOutcome
-from agent_runtime.documents import Decision
+from agent_runtime.documents import Decision, ReportStatus
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.phases import comment, gatekeeper
@@ -19,7 +19,7 @@ from agent_runtime.phases.trail import Trail
 from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
-_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.WAITING)
+_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE, RunOutcome.WAITING)
 
 # The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
 _RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", "act"})
@@ -70,8 +70,8 @@ def parse_needs(text: str) -> Dict[str, Job]:
         jobs = next(jobs for jobs in _RUNS if jobs <= set(value))
         return {
             name: Job(str(value[name]["result"]), {key: str(item) for key, item in value[name]["outputs"].items()})
-            for name in bundle.JOBS
-            if name in jobs
+            for name in (*bundle.JOBS, names.AUTO_JOB)
+            if name in jobs or (name == names.AUTO_JOB and name in value)
         }
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as problem:
         raise codes.BadInput(
@@ -100,8 +100,11 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
     else:
         rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
         outcome = decide(parts, needs, rejected=rejected_by is not None)
-    acted = "act" in needs and needs["act"].result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
-    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items()}
+    acting = _acting(needs)
+    acted = acting.result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
+    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items() if name != names.AUTO_JOB}
+    if "act" in needs:
+        heads["act"] = acting.outputs.get("journal_head", "")
     if commented:
         # What was refused before its report was found has none to show.
         acted = acted and (parts.report is not None or outcome is not RunOutcome.REFUSED)
@@ -150,6 +153,7 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
         issue=_issue_url(desk, issue) if issue else None,
+        automatic=told.get("decision") == Decision.AUTO.value,
     )
     outputs.write_summary(desk.environ, markdown)
     outputs.write_outputs(desk.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
@@ -160,7 +164,7 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
 
 def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutcome:
     """Say in one word how a run ended.  Pure."""
-    investigate = needs["investigate"]
+    investigate, act = needs["investigate"], _acting(needs)
     if investigate.result == "cancelled":
         return RunOutcome.CANCELLED
     if investigate.result != "success":
@@ -168,16 +172,18 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     decision = investigate.outputs.get("decision")
     if decision == Decision.DENIED.value:
         return RunOutcome.DENIED
-    if decision != Decision.REVIEW.value:
-        return RunOutcome.NOTHING_TO_DO
+    if decision not in (Decision.REVIEW.value, Decision.AUTO.value):
+        folded = parts.report is not None and parts.report.status is ReportStatus.DUPLICATE
+        return RunOutcome.DUPLICATE if folded else RunOutcome.NOTHING_TO_DO
     if "ask" in needs:
         ends = {"success": RunOutcome.WAITING, "cancelled": RunOutcome.CANCELLED}
         return ends.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
-    approve, act = needs["approve"], needs["act"]
+    approve = needs["approve"]
     if rejected:
         return RunOutcome.REJECTED
     if act.result == "skipped":
-        return RunOutcome.CANCELLED if approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
+        unasked = decision == Decision.AUTO.value
+        return RunOutcome.CANCELLED if unasked or approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
     return _decide_action(parts, act)
 
 
@@ -232,6 +238,14 @@ def _tell(desk: Desk, issue: int, outcome: RunOutcome, parts: Parts, needs: Mapp
     )
     if outcome in _FINAL:
         api.close_issue(desk.run.repository, issue, completed=outcome is RunOutcome.ACTED)
+
+
+def _acting(needs: Mapping[str, Job]) -> Job:
+    """The job that may have acted: `act-auto` where it was not skipped, whose parts then stand for those of `act`."""
+    automatic = needs.get(names.AUTO_JOB)
+    if automatic is None or automatic.result in ("skipped", ""):
+        return needs.get("act", Job("skipped", {}))
+    return automatic
 
 
 def _decide_action(parts: Parts, act: Job) -> RunOutcome:

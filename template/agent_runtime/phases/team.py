@@ -9,9 +9,10 @@ from typing import Any, Dict, Tuple
 from agent_runtime import codes, escape, inputs
 from agent_runtime.agent import AgentRunner
 from agent_runtime.results import ActionResult, InvestigationResult, ProposedAction, RiskLevel
+from aimgentix import Redactor
 
 
-def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any]) -> InvestigationResult:
+def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor) -> InvestigationResult:
     """Return what `investigate()` found.
 
     Raises:
@@ -19,11 +20,11 @@ def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any]) -> I
     """
     try:
         result: Any = agent.investigate(resource, context)
-    except codes.AgentError:
-        raise
+    except codes.AgentError as error:
+        raise type(error)(error.code, redactor.text(error.message)) from None
     except Exception as error:
-        _print_traceback()
-        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error)) from None
+        _print_traceback(redactor)
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error, redactor)) from None
     if not isinstance(result, InvestigationResult):
         raise _unusable("investigate() returned {}, not InvestigationResult".format(type(result).__name__))
     proposed: Any = result.proposed_action
@@ -36,7 +37,7 @@ def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any]) -> I
     return result
 
 
-def observe(agent: AgentRunner, resource: str) -> Dict[str, Any]:
+def observe(agent: AgentRunner, resource: str, redactor: Redactor) -> Dict[str, Any]:
     """Return what `observe()` says.
 
     Raises:
@@ -44,14 +45,16 @@ def observe(agent: AgentRunner, resource: str) -> Dict[str, Any]:
     """
     try:
         return dict(agent.observe(resource))
-    except codes.AgentError:
-        raise
+    except codes.AgentError as error:
+        raise type(error)(error.code, redactor.text(error.message)) from None
     except Exception as error:
-        _print_traceback()
-        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("observe()", error)) from None
+        _print_traceback(redactor)
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("observe()", error, redactor)) from None
 
 
-def act(agent: AgentRunner, resource: str, action: str, parameters: Dict[str, Any]) -> Tuple[Any, str]:
+def act(
+    agent: AgentRunner, resource: str, action: str, parameters: Dict[str, Any], redactor: Redactor
+) -> Tuple[Any, str]:
     """Return what `act()` returned, and an empty text; or None and what went wrong.
 
     Never raises: once `act()` was called the effect may have happened, whatever it said afterwards.
@@ -59,23 +62,31 @@ def act(agent: AgentRunner, resource: str, action: str, parameters: Dict[str, An
     try:
         answer: Any = agent.act(resource, action, parameters)
     except Exception as error:
-        _print_traceback()
-        return None, _describe("act()", error)
+        _print_traceback(redactor)
+        return None, _describe("act()", error, redactor)
     if not isinstance(answer, ActionResult):
         return None, "act() returned {}, not ActionResult".format(type(answer).__name__)
     return answer, ""
 
 
-def _describe(what: str, error: Exception) -> str:
-    told = " ".join(str(error).split())
-    return "{} raised {}{}".format(what, type(error).__name__, ": " + told if told else "")
+def _describe(what: str, error: Exception, redactor: Redactor) -> str:
+    told = " ".join(redactor.text(str(error)).split())
+    hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
+    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + told if told else "", hint)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
+    holders = (error, getattr(error, "response", None))
+    told = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
+    return isinstance(error, PermissionError) or 401 in told or 403 in told
 
 
 def _unusable(message: str) -> codes.BadInput:
     return codes.BadInput(codes.RESULT_INVALID, message)
 
 
-def _print_traceback() -> None:
+def _print_traceback(redactor: Redactor) -> None:
     """Show a team where its code failed, in a form that no workflow command can hide in."""
-    for line in traceback.format_exc().splitlines():
+    for line in redactor.text(traceback.format_exc()).splitlines():
         print(escape.log_line(line), file=sys.stderr)

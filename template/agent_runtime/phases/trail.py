@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Optional, Type
 
 from agent_runtime.phases.desk import Desk, gha_metadata
-from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus
+from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus, Redactor
 
 
 class Trail:
@@ -58,6 +58,11 @@ class Trail:
             ),
             durable=durable,
         )
+
+    @property
+    def redactor(self) -> Redactor:
+        """What keeps secrets out of the events; the phase's other outputs go through it too."""
+        return self._client.redactor
 
     @property
     def head(self) -> str:

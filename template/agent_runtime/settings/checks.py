@@ -20,6 +20,7 @@ from agent_runtime.settings.model import Environment, Local, Observed, Unreadabl
 CI_CHECK = "Check, lint, test"
 KILL_SWITCH = "AGENT_DISABLED"
 ACT_SECRET = "AGENT_ACT_TOKEN"  # noqa: S105  the name of a secret
+AUTO_SECRET = "AGENT_AUTO_TOKEN"  # noqa: S105  the name of a secret
 AUDIT_SECRET = "AIMGENTIX_API_KEY"  # noqa: S105  the name of a secret
 AUDIT_URL = "AIMGENTIX_API_URL"
 
@@ -159,10 +160,13 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
 def _act_environment(seen: Observed, local: Local) -> _Findings:
     if local.gate == ISSUE_GATE:
         return
-    yield from _environment_findings(seen, names.ACT_ENVIRONMENT, reviewers_required=False)
-    settings = seen.gate.environments[names.ACT_ENVIRONMENT].settings
-    if settings is not None and settings.get("can_admins_bypass") is not False:
-        yield Finding("environment {}: administrators can bypass it".format(names.ACT_ENVIRONMENT), _SETUP)
+    for name in seen.gate.environments:
+        if name == names.GATE_ENVIRONMENT:
+            continue
+        yield from _environment_findings(seen, name, reviewers_required=False)
+        settings = seen.gate.environments[name].settings
+        if settings is not None and settings.get("can_admins_bypass") is not False:
+            yield Finding("environment {}: administrators can bypass it".format(name), _SETUP)
 
 
 def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _Findings:
@@ -223,22 +227,34 @@ def _approvers(seen: Observed, _local: Local) -> _Findings:
         )
 
 
-def _secrets(seen: Observed, local: Local) -> _Findings:
-    own = seen.gate.environments[names.ACT_ENVIRONMENT].secrets
-    if local.gate == ISSUE_GATE:
-        # No environment keeps it here, and the repository's secrets are where it has to be.
-        if not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
-            yield Finding(
-                "the repository holds no {}: act() has the job's own token only".format(ACT_SECRET),
-                "gh secret set {}, if act() needs more".format(ACT_SECRET),
-                State.NOTE,
-            )
-    elif isinstance(own, Unreadable):
-        yield _unreadable("which secrets {} holds".format(names.ACT_ENVIRONMENT), own)
-    elif ACT_SECRET not in own:
+def _own_secret(seen: Observed, name: str, secret: str) -> _Findings:
+    """Whether an environment that acts holds its own secret, and not that of the other."""
+    own = seen.gate.environments[name].secrets
+    if isinstance(own, Unreadable):
+        yield _unreadable("which secrets {} holds".format(name), own)
+        return
+    if secret not in own:
         yield Finding(
-            "{} holds no {}: act() has the job's own token only".format(names.ACT_ENVIRONMENT, ACT_SECRET),
-            "gh secret set {} --env {}, if act() needs more".format(ACT_SECRET, names.ACT_ENVIRONMENT),
+            "{} holds no {}: act() has the job's own token only".format(name, secret),
+            "gh secret set {} --env {}, if act() needs more".format(secret, name),
+            State.NOTE,
+        )
+    for foreign in sorted({ACT_SECRET, AUTO_SECRET} - {secret} & own):
+        yield Finding(
+            "{} holds {}, which is for the other environment".format(name, foreign),
+            "gh secret delete {} --env {}".format(foreign, name),
+        )
+
+
+def _secrets(seen: Observed, local: Local) -> _Findings:
+    for name, secret in ((names.ACT_ENVIRONMENT, ACT_SECRET), (names.AUTO_ENVIRONMENT, AUTO_SECRET)):
+        if name in seen.gate.environments and local.gate != ISSUE_GATE:
+            yield from _own_secret(seen, name, secret)
+    if local.gate == ISSUE_GATE and not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
+        # No environment keeps it here, and the repository's secrets are where it has to be.
+        yield Finding(
+            "the repository holds no {}: act() has the job's own token only".format(ACT_SECRET),
+            "gh secret set {}, if act() needs more".format(ACT_SECRET),
             State.NOTE,
         )
     places = (
@@ -252,18 +268,18 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
     for place, found, option in places:
         if isinstance(found, Unreadable):
             yield _unreadable("the names of {}".format(place), found)
-        elif ACT_SECRET in found and local.gate != ISSUE_GATE:
-            yield Finding(
-                "{} lies in {}, where every job reads it before the approval".format(ACT_SECRET, place),
-                "gh secret set {0} --env {1}; then gh secret delete {0}{2}".format(
-                    ACT_SECRET, names.ACT_ENVIRONMENT, option
-                ),
-            )
+            continue
+        for secret, home in ((ACT_SECRET, names.ACT_ENVIRONMENT), (AUTO_SECRET, names.AUTO_ENVIRONMENT)):
+            if secret in found and local.gate != ISSUE_GATE:
+                yield Finding(
+                    "{} lies in {}, where every job reads it before the approval".format(secret, place),
+                    "gh secret set {0} --env {1}; then gh secret delete {0}{2}".format(secret, home, option),
+                )
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the repository's variables", variables)
         return
-    for name in sorted({ACT_SECRET, AUDIT_SECRET} & set(variables)):
+    for name in sorted({ACT_SECRET, AUTO_SECRET, AUDIT_SECRET} & set(variables)):
         yield Finding(
             "{} is a variable, which everybody who reads the repository's settings or logs can see".format(name),
             "gh variable delete {}, make a new one where it came from, and store that as a secret".format(name),
@@ -405,16 +421,28 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
             )
 
 
-def _policy(_seen: Observed, local: Local) -> _Findings:
+def _policy(seen: Observed, local: Local) -> _Findings:
     if local.policy is None:
         yield Finding("there is no policy that can be read", "see the findings of the check 'repository-check'")
         return
-    for number, rule in enumerate(local.policy.allowed_actions):
-        if rule.type.strip("*") == "" and any(resource.strip("*") == "" for resource in rule.resources):
-            yield Finding(
-                "allowed_actions[{}] of the policy allows every action on every resource".format(number),
-                "name actions and resources in .github/agent-policies/",
-            )
+    kinds = (
+        ("allowed_actions", local.policy.allowed_actions, "allows"),
+        ("auto_approve", local.policy.auto_approve, "asks nobody about"),
+    )
+    for key, rules, verb in kinds:
+        for number, rule in enumerate(rules):
+            if rule.type.strip("*") == "" and any(resource.strip("*") == "" for resource in rule.resources):
+                yield Finding(
+                    "{}[{}] of the policy {} every action on every resource".format(key, number, verb),
+                    "name actions and resources in .github/agent-policies/",
+                )
+    if local.policy.auto_approve and names.AUTO_ENVIRONMENT not in seen.gate.environments:
+        yield Finding(
+            "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
+            "asked about everything",
+            "copier update --data auto_approval=yes, or remove the rules",
+            State.NOTE,
+        )
 
 
 def _kill_switch(seen: Observed, _local: Local) -> _Findings:
@@ -460,7 +488,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
-    "act-environment": ("environment agent-act", _act_environment),
+    "act-environment": ("environment agent-act, and agent-auto where it is used", _act_environment),
     "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
     "secrets": ("where secrets lie", _secrets),
     "token-permissions": ("default permissions of jobs", _token),

@@ -13,17 +13,26 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 
 
 def transport(environ: Mapping[str, str]) -> Transport:
-    """Return a connection with the token of GH_TOKEN or GITHUB_TOKEN, in gh's order.
+    """Return a connection with the token of the environment.
 
     Raises:
         BadInput: there is no token (SET001).
     """
-    token = environ.get("GH_TOKEN") or environ.get("GITHUB_TOKEN")
-    if not token:
+    return Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, token(environ))
+
+
+def token(environ: Mapping[str, str]) -> str:
+    """Return the token of GH_TOKEN or GITHUB_TOKEN, in gh's order.
+
+    Raises:
+        BadInput: there is none (SET001).
+    """
+    found = environ.get("GH_TOKEN") or environ.get("GITHUB_TOKEN")
+    if not found:
         raise codes.BadInput(codes.TOKEN_UNUSABLE, "neither GH_TOKEN nor GITHUB_TOKEN is set")
-    if not token.isascii() or not token.isprintable() or " " in token:
+    if not found.isascii() or not found.isprintable() or " " in found:
         raise codes.BadInput(codes.TOKEN_UNUSABLE, "GH_TOKEN or GITHUB_TOKEN is not a token: it holds blanks or others")
-    return Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, token)
+    return found
 
 
 def repository(name: str) -> str:

@@ -95,7 +95,7 @@ class Approver:
 
 @dataclass(frozen=True)
 class Gate:
-    """What `setup` needs to know: the repository, both environments, the approvers, and the label of the issue gate."""
+    """What `setup` needs to know: the repository, its environments (the gate first), the approvers, and the label."""
 
     repository: Repository
     environments: Mapping[str, Environment]

@@ -36,14 +36,17 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, approvers: Sequence[str]) -> Observed:
+def observe(http: Transport, repository: str, approvers: Sequence[str], *, automatic: bool = False) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
+
+    Arguments:
+        automatic: see `observe_gate()`.
 
     Raises:
         BadInput: the token or the repository can't be used (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, approvers, contents=True)
+    gate = observe_gate(http, repository, approvers, contents=True, automatic=automatic)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _told(lambda: http.pages("{}/rules/branches/{}".format(base, branch), None))
@@ -66,18 +69,22 @@ def observe(http: Transport, repository: str, approvers: Sequence[str]) -> Obser
     )
 
 
-def observe_gate(http: Transport, repository: str, approvers: Sequence[str], *, contents: bool = False) -> Gate:
+def observe_gate(
+    http: Transport, repository: str, approvers: Sequence[str], *, contents: bool = False, automatic: bool = False
+) -> Gate:
     """Read what setup changes.
 
     Arguments:
+        automatic: also the environment of the job that acts without asking, where the workflow has one.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
     """
     found = _repository(http, repository)
+    wanted = (*ENVIRONMENTS, names.AUTO_ENVIRONMENT) if automatic else ENVIRONMENTS
     return Gate(
         repository=found,
-        environments={name: _environment(http, repository, name, contents) for name in ENVIRONMENTS},
+        environments={name: _environment(http, repository, name, contents) for name in wanted},
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=http.get_or_none("/repos/{}/labels/{}".format(repository, names.GATE_LABEL)) is not None,
     )

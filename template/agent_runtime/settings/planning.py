@@ -51,7 +51,7 @@ class Plan:
 
 
 def plan(answers: Answers, seen: Gate) -> Plan:
-    """Return the requests after which both environments are as docs/SETUP_GUIDE.md says; none when they are already.
+    """Return the requests after which the environments are as docs/SETUP_GUIDE.md says; none when they are already.
 
     What protects more than that stays: reviewers and wait timer of agent-act, a wait timer that nobody asked to change.
 
@@ -69,8 +69,7 @@ def plan(answers: Answers, seen: Gate) -> Plan:
         raise plan_refusal(seen)
     calls: List[Call] = []
     remarks: List[str] = []
-    for name in (names.GATE_ENVIRONMENT, names.ACT_ENVIRONMENT):
-        environment = seen.environments[name]
+    for name, environment in seen.environments.items():
         current = current_body(environment.settings)
         if name == names.GATE_ENVIRONMENT:
             wanted = _gate_body(seen.approvers, current, answers.wait_minutes)
@@ -133,16 +132,15 @@ def plan_refusal(seen: Gate) -> codes.GateRefused:
 
 
 def still_open(seen: Gate) -> Tuple[str, ...]:
-    """Return what keeps the two environments from being a gate, one line each, by the checks that act makes."""
+    """Return what keeps the environments from being a gate, one line each, by the checks that act makes."""
     found: List[str] = []
-    for name, reviewers_required in ((names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)):
-        environment = seen.environments[name]
+    for name, environment in seen.environments.items():
         problems = gate.environment_problems(
             environment.settings,
             [policy.pattern for policy in environment.branch_policies],
             seen.repository.default_branch,
             name=name,
-            reviewers_required=reviewers_required,
+            reviewers_required=name == names.GATE_ENVIRONMENT,
             initiator="",
         )
         found += ["{}: {}".format(name, problem) for problem in problems]

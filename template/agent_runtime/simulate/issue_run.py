@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Tuple
 
 from agent_runtime import codes, config, documents, names
+from agent_runtime.simulate import shapes
 from agent_runtime.simulate.jobs import Finished
 from agent_runtime.simulate.run import INITIATOR, REVIEWER, Ended, Request, SimulatedRun
 from agent_runtime.simulate.scenario import Scenario
@@ -58,9 +59,7 @@ class SimulatedIssueRun(SimulatedRun):
 
     def _investigate(self, github: LoopbackGitHub) -> Finished:
         told = self._runner_variables(github)
-        facts = {"sha": told["GITHUB_SHA"], "event": told["GITHUB_EVENT_NAME"], "branch": github.default_branch}
-        people = {"actor": INITIATOR, "triggering_actor": INITIATOR}
-        github.note_run(self._run_id, 1, path=names.INVESTIGATE_WORKFLOW, **facts, **people)
+        self._add_run(github, self._run_id, told["GITHUB_EVENT_NAME"])
         return super()._investigate(github)
 
     def _ask_in_issue(self, github: LoopbackGitHub, investigated: Finished) -> int:
@@ -117,7 +116,7 @@ class SimulatedIssueRun(SimulatedRun):
         run_id, name, archive = github.archives[_ARTIFACT]
         if scenario is Scenario.OTHER_RUN:
             other = str(int(self._run_id) + 1)
-            github.note_run(other, **github.runs[run_id])
+            self._add_run(github, other, "workflow_dispatch")
             issue["body"] = issue["body"].replace("Run `{}`".format(run_id), "Run `{}`".format(other))
         if scenario in (Scenario.TAMPER, Scenario.SWAP):
             files = _unpack(archive)
@@ -129,6 +128,15 @@ class SimulatedIssueRun(SimulatedRun):
             if scenario is Scenario.TAMPER:
                 for old, new in ((archive, swapped), (files[names.REPORT_NAME], changed)):
                     issue["body"] = issue["body"].replace(_sha256(old), _sha256(new))
+
+    def _add_run(self, github: LoopbackGitHub, run_id: str, event: str) -> None:
+        file = names.INVESTIGATE_WORKFLOW.rpartition("/")[2]
+        if github.run(run_id) is None:
+            github.add_run(
+                run_id, title=self._request.resource, event=event, actor=INITIATOR, file=file, created=shapes.CREATED
+            )
+        sha = self._runner_variables(github)["GITHUB_SHA"]
+        github.note_attempt(run_id, 1, branch=github.default_branch, sha=sha, triggering_actor=INITIATOR)
 
     def _record(self, github: LoopbackGitHub, folder_name: Any = None) -> Finished:
         inputs = self._collect("artifacts" + ("-of-asking" if folder_name else ""))

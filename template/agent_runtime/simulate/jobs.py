@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping
 
 # Only some steps of the workflow get these; the others must work without them.
-_SECRETS = ("AGENT_ACT_TOKEN", "AIMGENTIX_API_KEY", "AIMGENTIX_API_URL")
+_SECRETS = ("AGENT_ACT_TOKEN", "AGENT_AUTO_TOKEN", "AIMGENTIX_API_KEY", "AIMGENTIX_API_URL")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
-from agent_runtime import codes, config, documents, names
+from agent_runtime import codes, config, documents, names, policy
 from agent_runtime.github import context
 from agent_runtime.simulate import jobs
 from agent_runtime.simulate.jobs import Finished
@@ -73,9 +73,12 @@ class SimulatedRun:
         self._ask = ask
         self._root = request.script.resolve().parent
         self._run_id = str(time.time_ns() // 1_000_000)
-        self._repository = config.load(self._root).repository
+        settings = config.load(self._root)
+        self._repository = settings.repository
+        self._automatic = settings.auto_approval
         self._needs: Dict[str, Dict[str, object]] = {
-            name: {"result": "skipped", "outputs": {}} for name in ("investigate", "approve", "act")
+            name: {"result": "skipped", "outputs": {}}
+            for name in ("investigate", "approve", "act", *([names.AUTO_JOB] if self._automatic else []))
         }
 
     def play(self) -> Ended:
@@ -83,12 +86,19 @@ class SimulatedRun:
         with LoopbackGitHub(self._repository) as github:
             github.protect(names.GATE_ENVIRONMENT, reviewers=(REVIEWER,))
             github.protect(names.ACT_ENVIRONMENT)
+            if self._automatic:
+                github.protect(names.AUTO_ENVIRONMENT)
             if self._request.scenario is Scenario.OPEN_GATE:
                 github.create_open(names.GATE_ENVIRONMENT)
+            if self._request.scenario is Scenario.BUSY:
+                self._use_up_limits(github)
             investigated = self._investigate(github)
             exit_code = investigated.exit_code
             if investigated.outputs.get("decision") == documents.Decision.REVIEW.value:
                 exit_code = self._review(github, investigated)
+            if investigated.outputs.get("decision") == documents.Decision.AUTO.value:
+                self._tell("the policy lets it happen without asking")
+                exit_code = self._act(github, investigated, self._request.scenario or Scenario.APPROVE, automatic=True)
             recorded = self._job(
                 github, "record", ["--inputs", str(self._collect())], {"NEEDS": json.dumps(self._needs)}
             )
@@ -101,17 +111,41 @@ class SimulatedRun:
             bundle=folder,
         )
 
+    def _use_up_limits(self, github: LoopbackGitHub) -> None:
+        path = config.load(self._root).policy_path
+        rules = policy.parse_policy((self._root / path).read_bytes(), path.as_posix())
+        for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
+            # Nothing tells what these runs did, so they count for every limit.
+            github.add_artifact(str(number), names.RECEIPT_ARTIFACT)
+            github.add_job(str(number), names.ACT_JOB_NAME)
+
     def _investigate(self, github: LoopbackGitHub) -> Finished:
         arguments = ["--resource", self._request.resource, "--trigger", self._request.trigger]
         if self._request.scenario is Scenario.EXPIRE:
             late = config.load(self._root).approval_ttl_minutes + 1
             arguments += ["--sealed-minutes-ago", str(late)]
-        return self._job(github, "investigate", arguments, {"ACTION_CONTEXT": self._request.context_text})
+        variables = {"ACTION_CONTEXT": self._request.context_text}
+        if self._request.trigger == "alert":
+            variables = {"GITHUB_EVENT_PATH": str(self._write_event())}
+        return self._job(github, "investigate", arguments, variables)
+
+    def _write_event(self) -> Path:
+        """The file in which the runner keeps what an alert sent."""
+        payload = json.loads(self._request.context_text or "{}")
+        payload["resource"] = self._request.resource
+        if self._request.trace_id:
+            payload["trace_id"] = self._request.trace_id
+        path = self._request.folder / "event.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
+        return path
 
     def _review(self, github: LoopbackGitHub, investigated: Finished) -> int:
         scenario = self._request.scenario
         if scenario is None:
             scenario = Scenario.APPROVE if self._ask(investigated.summary) else Scenario.REJECT
+        if scenario is Scenario.WITHOUT_ASKING:
+            return self._act(github, investigated, scenario, automatic=True)
         if scenario is Scenario.REJECT:
             github.review(self._run_id, REVIEWER, "rejected", "not now")
             self._needs["approve"]["result"] = "failure"
@@ -129,7 +163,9 @@ class SimulatedRun:
         )
         return self._act(github, investigated, scenario)
 
-    def _act(self, github: LoopbackGitHub, investigated: Finished, scenario: Scenario) -> int:
+    def _act(
+        self, github: LoopbackGitHub, investigated: Finished, scenario: Scenario, *, automatic: bool = False
+    ) -> int:
         told = dict(investigated.outputs)
         report = self._download(investigated.folder / names.DEFAULT_OUT / names.REPORT_NAME)
         if scenario in (Scenario.TAMPER, Scenario.SWAP):
@@ -140,13 +176,15 @@ class SimulatedRun:
             self._run_id = str(int(self._run_id) + 1)
             github.review(self._run_id, REVIEWER, "approved", "go")
         variables = {"REPORT_SHA256": told["report_sha256"], "APPROVED_DIGEST": told["plan_digest"]}
-        acted = self._job(github, "act", ["--report", str(report)], variables, privileged=True)
-        github.add_artifact(self._run_id, names.RESULT_ARTIFACT)
+        arguments = ["--report", str(report)]
+        if automatic:
+            arguments.append("--auto")
+            variables["AGENT_ACT_TOKEN"] = os.environ.get("AGENT_AUTO_TOKEN", "")
+        job = names.AUTO_JOB if automatic else "act"
+        acted = self._job(github, "act", arguments, variables, privileged=True, folder_name=job)
+        github.add_artifact(self._run_id, names.AUTO_RESULT_ARTIFACT if automatic else names.RESULT_ARTIFACT)
         if scenario is Scenario.EXECUTE_TWICE:
-            again = self._job(
-                github, "act", ["--report", str(report)], variables, privileged=True, folder_name="act-again"
-            )
-            return again.exit_code
+            return self._job(github, "act", arguments, variables, privileged=True, folder_name=job + "-again").exit_code
         return acted.exit_code
 
     def _job(
@@ -162,12 +200,13 @@ class SimulatedRun:
         environ = dict(os.environ)
         environ.update(self._runner_variables(github))
         environ.update(variables)
-        folder = self._request.folder / (folder_name or phase)
+        job = folder_name or phase
+        folder = self._request.folder / job
         finished = jobs.run(self._request.script.resolve(), phase, folder, arguments, environ, privileged=privileged)
         for line in finished.log.splitlines():
             self._tell("{:>11} | {}".format(phase, line))
-        if phase in self._needs and folder_name is None:
-            self._needs[phase] = {"result": finished.result, "outputs": finished.outputs}
+        if job in self._needs:
+            self._needs[job] = {"result": finished.result, "outputs": finished.outputs}
         return finished
 
     def _runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
@@ -178,11 +217,15 @@ class SimulatedRun:
             "GITHUB_REPOSITORY": self._repository,
             "GITHUB_RUN_ID": self._run_id,
             "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_RUN_NUMBER": "1",
             "GITHUB_SHA": local.sha,
             "GITHUB_REF": "refs/heads/main",
             "GITHUB_ACTOR": INITIATOR,
             "GITHUB_TRIGGERING_ACTOR": INITIATOR,
             "GITHUB_WORKFLOW": WORKFLOW_NAME,
+            "GITHUB_WORKFLOW_REF": "{}/.github/workflows/{}@refs/heads/main".format(
+                self._repository, names.WORKFLOW_FILE
+            ),
             "GITHUB_EVENT_NAME": _EVENTS[self._request.trigger],
             "GITHUB_TOKEN": "",
             "TARGET_RESOURCE": self._request.resource,
@@ -202,7 +245,7 @@ class SimulatedRun:
         for job in self._needs:
             source = self._request.folder / job / names.DEFAULT_OUT
             if source.is_dir():
-                shutil.copytree(str(source), str(target / job))
+                shutil.copytree(str(source), str(target / ("act" if job == names.AUTO_JOB else job)))
         return target
 
 

@@ -20,6 +20,8 @@ class Scenario(_Word):
     SELF_APPROVE = "self-approve"
     BYPASS = "bypass"
     OPEN_GATE = "open-gate"
+    WITHOUT_ASKING = "without-asking"
+    BUSY = "busy"
 
 
 HELP: Dict[Scenario, str] = {
@@ -33,4 +35,6 @@ HELP: Dict[Scenario, str] = {
     Scenario.SELF_APPROVE: "whoever started the run approves it",
     Scenario.BYPASS: "an administrator lets the run through without an approval",
     Scenario.OPEN_GATE: "the environment agent-approval has no reviewers",
+    Scenario.WITHOUT_ASKING: "a plan that needs an approval is carried to the job that acts without asking",
+    Scenario.BUSY: "other runs acted as often as the policy's rate limits allow, just now",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Type
@@ -19,10 +20,10 @@ from agent_runtime.simulate.shapes import NOT_FOUND, user
 # How long closing waits for the server to notice.
 _POLL_SECONDS = 0.02
 _MAX_REVIEWERS = 6
+_MAX_PAYLOAD_KEYS = 10
+_MAX_PAYLOAD_BYTES = 64 * 1024
 _MAX_WAIT_MINUTES = 43_200
 _MAX_ISSUE_CHARACTERS = 65_536
-# Where the archives of artifacts lie: at an address of its own, to which the API redirects.
-_STORAGE = "/storage/artifacts/"
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
 _NOT_GRANTED = {"message": "Resource not accessible by integration", "documentation_url": "", "status": "403"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
@@ -43,14 +44,16 @@ class LoopbackGitHub:
         environments, branch_policies: GitHub's JSON and the patterns (`tag:<pattern>` for tags), by name.
         people: permission on the repository (`none`, `read`, `write`, `admin`) by login.
         teams: whether the owner's team can read the repository, by slug.
+        retention: how long artifacts are kept.
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
         grants: what the tokens of jobs may do with issues, contents and actions, by token; others may do everything.
         issues, comments: GitHub's JSON, by number of the issue.
-        runs: facts of runs as `shapes.workflow_run()` wants them, and `attempt`, by id.
         archives: zip files of artifacts with the id of their run and their name, by id of the artifact.
         references: commits by full name of the git reference, besides those of branches and tags.
+        runs, jobs: GitHub's JSON, newest run first; jobs by the run's id.
+        dispatches: bodies of the events that came from outside.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -61,8 +64,12 @@ class LoopbackGitHub:
         self.environments: Dict[str, Dict[str, Any]] = {}
         self.branch_policies: Dict[str, List[str]] = {}
         self.approvals: Dict[str, List[Dict[str, Any]]] = {}
-        self.artifacts: Dict[str, List[str]] = {}
+        self.artifacts: Dict[str, List[Tuple[str, datetime]]] = {}
+        self.retention = timedelta(days=90)
         self.waiting: Dict[str, List[str]] = {}
+        self.dispatches: List[Dict[str, Any]] = []
+        self.runs: List[Dict[str, Any]] = []
+        self.jobs: Dict[str, List[Dict[str, Any]]] = {}
         self.visibility = "public"
         self.owner_type = "Organization"
         self.plan: Optional[str] = None
@@ -95,10 +102,10 @@ class LoopbackGitHub:
         self.comments: Dict[int, List[Dict[str, Any]]] = {}
         self.labels: List[str] = []
         self.has_issues = True
-        self.runs: Dict[str, Dict[str, Any]] = {}
         self.archives: Dict[int, Tuple[str, str, bytes]] = {}
         self.references: Dict[str, str] = {}
         self.requests: List[Tuple[str, str]] = []
+        self._archives: Dict[int, bytes] = {}
         self._lock = threading.Lock()
         self._server: Optional[ThreadingHTTPServer] = None
         self._thread: Optional[threading.Thread] = None
@@ -142,15 +149,65 @@ class LoopbackGitHub:
                 {"state": state, "comment": comment, "environments": [summary], "user": user(login, kind)}
             )
 
-    def add_artifact(self, run_id: str, name: str) -> None:
-        """Note that a run uploaded an artifact."""
+    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None, *, archive: bytes = b"") -> None:
+        """Note that a run uploaded an artifact, by default now."""
+        made = created or datetime.now(timezone.utc)
         with self._lock:
-            self.artifacts.setdefault(run_id, []).append(name)
+            self.artifacts.setdefault(run_id, []).append((name, made))
+            self._archives[shapes.artifact(self.repository, name, run_id, made)["id"]] = archive
 
-    def note_run(self, run_id: str, attempt: int, **facts: Any) -> None:
-        """Note a run, or its next attempt, with its facts."""
+    def add_job(
+        self,
+        run_id: str,
+        name: str,
+        status: str = "completed",
+        conclusion: Optional[str] = "success",
+        started: Optional[datetime] = None,
+    ) -> None:
+        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
         with self._lock:
-            self.runs[run_id] = {"attempt": attempt, **facts}
+            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+        self.set_job(run_id, name, status, shapes.when(started or datetime.now(timezone.utc)), conclusion)
+
+    def add_run(self, run_id: str, *, title: str, event: str, actor: str, file: str, created: str) -> Dict[str, Any]:
+        """Note that a run has begun, and return its JSON for the caller to change."""
+        with self._lock:
+            run = shapes.workflow_run(
+                self.repository,
+                int(run_id),
+                run_number=len(self.runs) + 1,
+                title=title,
+                event=event,
+                file=file,
+                actor=actor,
+                created=created,
+            )
+            self.runs.insert(0, run)
+            return run
+
+    def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: Optional[str] = None) -> None:
+        """Note where a job of a run stands; one that waits has not started, one that is completed has ended."""
+        with self._lock:
+            jobs = self.jobs.setdefault(run_id, [])
+            job = next((each for each in jobs if each["name"] == name), None)
+            if job is None:
+                job = shapes.job(self.repository, int(run_id), name, status, now)
+                jobs.append(job)
+            if status == "in_progress":
+                job["started_at"] = now
+            job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
+
+    def run(self, run_id: str) -> Optional[Dict[str, Any]]:
+        """GitHub's JSON of a run, for callers to change; None where there is none."""
+        return next((run for run in self.runs if str(run["id"]) == run_id), None)
+
+    def note_attempt(self, run_id: str, attempt: int, *, branch: str, sha: str, triggering_actor: str) -> None:
+        """Note what the newest attempt of a run that was added is made of."""
+        with self._lock:
+            run = self.run(run_id)
+            if run is not None:
+                run.update(run_attempt=attempt, head_branch=branch, head_sha=sha)
+                run["triggering_actor"] = user(triggering_actor)
 
     def keep_archive(self, number: int, run_id: str, name: str, archive: bytes) -> None:
         """Note the archive of an artifact."""
@@ -186,11 +243,13 @@ class LoopbackGitHub:
         """Return status and body for one request."""
         with self._lock:
             self.requests.append((method, path))
+            parts = [unquote(part) for part in path.strip("/").split("/")]
+            if parts[0] == "storage" and method == "GET" and authorization is None:
+                return 200, self._archives[int(parts[1])]  # elsewhere, and without the token
             if self.token is not None and authorization != "Bearer " + self.token:
                 return 401, _BAD_CREDENTIALS
             if not self._granted(method, path, authorization):
                 return 403, _NOT_GRANTED
-            parts = [unquote(part) for part in path.strip("/").split("/")]
             if parts[0] == "repos" and "/".join(parts[1:3]).lower() == self.repository.lower():
                 if method == "GET":
                     return self._of_repository(parts[3:], query)
@@ -293,15 +352,16 @@ class LoopbackGitHub:
     def _of_actions(self, rest: List[str], query: _Query) -> _Answer:
         if rest[0] == "runs" and len(rest) == 3:
             return self._of_run(rest[1], rest[2], query)
-        if rest[0] == "runs" and len(rest) == 2 and rest[1] in self.runs:
-            facts = self.runs[rest[1]]
-            return 200, shapes.workflow_run(self._repository(), rest[1], facts["attempt"], facts)
+        if rest[0] == "runs" and len(rest) == 2 and self.run(rest[1]) is not None:
+            return 200, self.run(rest[1])
         if rest[0] == "artifacts" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.archives:
-            run_id, name, archive = self.archives[int(rest[1])]
-            digest = hashlib.sha256(archive).hexdigest()
-            if len(rest) == 2:
-                return 200, shapes.artifact(self.repository, name, int(rest[1]), run_id, digest)
-            return 302, "{}{}{}".format(self.url, _STORAGE, rest[1])
+            return self._of_archive(int(rest[1]), rest[2:])
+        if rest == ["artifacts"]:
+            return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
+        if rest[0] == "artifacts" and rest[2:] == ["zip"] and int(rest[1]) in self._archives:
+            return 302, "{}/storage/{}".format(self.url, rest[1])
+        if rest[0] == "workflows" and rest[2:] == ["runs"]:
+            return 200, _list("workflow_runs", self._runs_of(".github/workflows/" + rest[1], query), query)
         if rest[0] == "workflows" and len(rest) == 2 and rest[1] in self.workflows:
             return 200, shapes.workflow(self.repository, rest[1], self.workflows[rest[1]])
         if not self.administrator:
@@ -318,17 +378,42 @@ class LoopbackGitHub:
             return 200, _list("variables", [shapes.variable(*pair) for pair in variables[rest[0]].items()], query)
         return 404, NOT_FOUND
 
+    def _runs_of(self, path: str, query: _Query) -> List[Dict[str, Any]]:
+        """The runs of a workflow that the query asks for."""
+        since = query.get("created", [""])[0]
+        wanted = {key: query[key][0] for key in ("event", "status") if key in query}
+        return [
+            run
+            for run in self.runs
+            if run["path"] == path
+            and ">=" + run["created_at"] >= since
+            and all(
+                value in (run[key], run["conclusion"] if key == "status" else None) for key, value in wanted.items()
+            )
+        ]
+
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
         if name == "approvals":
             return 200, self.approvals.get(run_id, [])
         if name == "pending_deployments":
             return 200, [self._waiting_for(environment) for environment in self.waiting.get(run_id, [])]
+        if name == "jobs":
+            return 200, _list("jobs", self.jobs.get(run_id, []), query)
         if name == "artifacts":
-            wanted = query.get("name", [None])[0]
-            found = [each for each in self.artifacts.get(run_id, []) if wanted in (None, each)]
-            entries = [shapes.artifact(self.repository, each, position) for position, each in enumerate(found, 1)]
-            return 200, _list("artifacts", entries, query)
+            return 200, _list("artifacts", self._artifacts([run_id], query), query)
         return 404, NOT_FOUND
+
+    def _artifacts(self, run_ids: List[str], query: _Query) -> List[Dict[str, Any]]:
+        wanted = query.get("name", [None])[0]
+        found = [
+            (run_id, name, created)
+            for run_id in run_ids
+            for name, created in self.artifacts.get(run_id, [])
+            if wanted in (None, name)
+        ]
+        return [
+            shapes.artifact(self.repository, name, run_id, created, self.retention) for run_id, name, created in found
+        ]
 
     def _waiting_for(self, name: str) -> Dict[str, Any]:
         settings = self.environments[name]
@@ -359,12 +444,13 @@ class LoopbackGitHub:
             return 200, _list("variables", [shapes.variable(*pair) for pair in pairs], query)
         return 404, NOT_FOUND
 
-    def stored(self, path: str, authorization: Optional[str]) -> Optional[bytes]:
-        """Return the archive at an address of the storage, which is another host to GitHub and must see no token."""
-        with self._lock:
-            number = path[len(_STORAGE) :]
-            found = self.archives.get(int(number)) if path.startswith(_STORAGE) and number.isdigit() else None
-            return found[2] if found and authorization is None else None
+    def _of_archive(self, number: int, rest: List[str]) -> _Answer:
+        run_id, name, archive = self.archives[number]
+        if rest == ["zip"]:
+            self._archives[number] = archive
+            return 302, "{}/storage/{}".format(self.url, number)
+        answer = shapes.artifact(self.repository, name, run_id, datetime.now(timezone.utc), self.retention)
+        return 200, dict(answer, id=number, digest="sha256:" + hashlib.sha256(archive).hexdigest())
 
     def _change_issues(self, method: str, rest: List[str], body: Any) -> Optional[_Answer]:
         """Carry out what jobs do: their token writes as github-actions[bot].  None for anything else."""
@@ -396,6 +482,8 @@ class LoopbackGitHub:
         done = self._change_issues(method, rest, body) if rest else None
         if done is not None:
             return done
+        if method == "POST" and rest == ["dispatches"]:
+            return self._dispatch(body)
         if len(rest) < 2 or rest[0] != "environments":
             return 404, NOT_FOUND
         if not self.administrator:
@@ -422,6 +510,14 @@ class LoopbackGitHub:
                     patterns.remove(pattern)
                     return 204, None
         return 404, NOT_FOUND
+
+    def _dispatch(self, body: Any) -> _Answer:
+        """Take an event from outside; starting what listens to it is the caller's business."""
+        payload = body.get("client_payload") or {}
+        if len(payload) > _MAX_PAYLOAD_KEYS or len(json.dumps(payload)) >= _MAX_PAYLOAD_BYTES:
+            return _invalid("No more than 10 properties are allowed; and less than 64 KB")
+        self.dispatches.append(body)
+        return 204, None
 
     def _put_environment(self, name: str, given_name: str, body: Any) -> _Answer:
         """Replace an environment's settings: what the request leaves out is reset, as GitHub does."""
@@ -505,10 +601,6 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             """Answer one request."""
             target = urlsplit(self.path)
-            stored = github.stored(target.path, self.headers.get("Authorization"))
-            if stored is not None:
-                self._send_bytes(200, stored, {"Content-Type": "application/zip"})
-                return
             length = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(length) if length else b""
             try:
@@ -525,16 +617,13 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
         do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
         def _send(self, status: int, body: Any) -> None:
-            if status == 302:
-                self._send_bytes(status, b"", {"Location": str(body)})
-                return
-            data = b"" if body is None else json.dumps(body).encode("utf-8")
-            self._send_bytes(status, data, {"Content-Type": "application/json; charset=utf-8"} if data else {})
-
-        def _send_bytes(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
+            data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode("utf-8")
             self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
+            if status == 302:
+                self.send_header("Location", body)
+                data = b""
+            if data:
+                self.send_header("Content-Type", "application/json; charset=utf-8")
             if status != 204:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()

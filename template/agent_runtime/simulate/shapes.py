@@ -5,6 +5,7 @@ Tests hold these shapes to the description itself.
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import quote
 
@@ -310,82 +311,120 @@ def branch_policy(pattern: str) -> Dict[str, Any]:
 
 
 def artifact(
-    repository_name: str, name: str, position: int, run_id: str = "0", digest: Optional[str] = None
+    repository_name: str, name: str, run_id: str, created: datetime, kept: timedelta = timedelta(days=90)
 ) -> Dict[str, Any]:
-    """Return an artifact of a run; `digest` is the SHA-256 of its archive."""
-    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, position)
+    """Return an artifact of a run, made at `created` and kept for `kept`; its id follows from run and name."""
+    moment = when(created)
+    own = number("{}/{}".format(run_id, name))
+    url = "{}/repos/{}/actions/artifacts/{}".format(API, repository_name, own)
     return {
-        "id": position,
-        "node_id": "A_{}".format(position),
+        "id": own,
+        "node_id": "A_{}".format(own),
         "name": name,
         "size_in_bytes": 0,
         "url": url,
         "archive_download_url": url + "/zip",
         "expired": False,
-        "created_at": CREATED,
-        "expires_at": CREATED,
-        "updated_at": CREATED,
-        "digest": "sha256:" + digest if digest else None,
-        "workflow_run": {"id": int(run_id)},
+        "created_at": moment,
+        "expires_at": when(created + kept),
+        "updated_at": moment,
+        "workflow_run": {
+            "id": int(run_id),
+            "repository_id": number(repository_name),
+            "head_repository_id": number(repository_name),
+            "head_branch": "main",
+            "head_sha": "0" * 40,
+        },
     }
 
 
-def workflow_run(repository: Dict[str, Any], run_id: str, attempt: int, facts: Dict[str, Any]) -> Dict[str, Any]:
-    """Return a run.
+def when(moment: datetime) -> str:
+    """Return an aware datetime as GitHub writes it."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    Arguments:
-        repository: as `repository()` gives it.
-        facts: path of the workflow, branch, sha, event, actor and triggering_actor (logins).
-    """
-    url = "{}/actions/runs/{}".format(repository["url"], run_id)
-    address = number(facts["path"])
-    person = {"name": "A Team", "email": "team@example.com"}
+
+def workflow_run(
+    repository_name: str, run_id: int, *, run_number: int, title: str, event: str, file: str, actor: str, created: str
+) -> Dict[str, Any]:
+    """Return a run that has just begun."""
+    path = ".github/workflows/" + file
+    url = "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id)
+    source = repository(repository_name, "main", "public", "Organization", administrator=False)
+    sha = "0" * 40
+    nobody = {"name": actor, "email": actor + "@example.com"}
     return {
-        "id": int(run_id),
-        "node_id": "WFR_" + run_id,
-        "name": facts["path"],
-        "head_branch": facts["branch"],
-        "head_sha": facts["sha"],
-        "path": facts["path"],
-        "display_title": facts["path"],
-        "run_number": 1,
-        "run_attempt": attempt,
-        "event": facts["event"],
-        "status": "completed",
-        "conclusion": "success",
-        "workflow_id": address,
+        "id": run_id,
+        "node_id": "WFR_{}".format(run_id),
+        "name": title,
+        "display_title": title,
+        "head_branch": "main",
+        "head_sha": sha,
+        "path": path,
+        "run_number": run_number,
+        "run_attempt": 1,
+        "event": event,
+        "status": "in_progress",
+        "conclusion": None,
+        "workflow_id": number(path),
+        "check_suite_id": run_id,
+        "check_suite_node_id": "CS_{}".format(run_id),
         "url": url,
-        "html_url": "{}/actions/runs/{}".format(repository["html_url"], run_id),
+        "html_url": "https://github.com/{}/actions/runs/{}".format(repository_name, run_id),
         "pull_requests": [],
-        "created_at": CREATED,
-        "updated_at": CREATED,
-        "run_started_at": CREATED,
-        "actor": user(facts["actor"]),
-        "triggering_actor": user(facts["triggering_actor"]),
+        "created_at": created,
+        "updated_at": created,
+        "run_started_at": created,
+        "actor": user(actor),
+        "triggering_actor": user(actor),
         "jobs_url": url + "/jobs",
         "logs_url": url + "/logs",
-        "check_suite_url": "{}/check-suites/1".format(repository["url"]),
+        "check_suite_url": "{}/repos/{}/check-suites/{}".format(API, repository_name, run_id),
         "artifacts_url": url + "/artifacts",
         "cancel_url": url + "/cancel",
         "rerun_url": url + "/rerun",
-        "workflow_url": "{}/actions/workflows/{}".format(repository["url"], address),
+        "previous_attempt_url": None,
+        "workflow_url": "{}/repos/{}/actions/workflows/{}".format(API, repository_name, number(path)),
         "head_commit": {
-            "id": facts["sha"],
-            "tree_id": facts["sha"],
-            "message": "Start",
-            "timestamp": CREATED,
-            "author": person,
-            "committer": person,
+            "id": sha,
+            "tree_id": sha,
+            "message": "",
+            "timestamp": created,
+            "author": nobody,
+            "committer": nobody,
         },
-        "repository": minimal_repository(repository),
-        "head_repository": minimal_repository(repository),
+        "repository": source,
+        "head_repository": source,
     }
 
 
-def minimal_repository(repository: Dict[str, Any]) -> Dict[str, Any]:
-    """Return a repository as other answers name it."""
-    dropped = ("permissions", "visibility", "license", *_REPOSITORY_COUNTERS)
-    return {key: value for key, value in repository.items() if key not in dropped}
+def job(repository_name: str, run_id: int, name: str, status: str, created: str) -> Dict[str, Any]:
+    """Return a job of a run that has not ended."""
+    own = number("{}/{}".format(run_id, name))
+    return {
+        "id": own,
+        "run_id": run_id,
+        "run_url": "{}/repos/{}/actions/runs/{}".format(API, repository_name, run_id),
+        "run_attempt": 1,
+        "node_id": "CR_{}".format(own),
+        "head_sha": "0" * 40,
+        "url": "{}/repos/{}/actions/jobs/{}".format(API, repository_name, own),
+        "html_url": "https://github.com/{}/actions/runs/{}/job/{}".format(repository_name, run_id, own),
+        "status": status,
+        "conclusion": None,
+        "created_at": created,
+        "started_at": created,
+        "completed_at": None,
+        "name": name,
+        "steps": [],
+        "check_run_url": "{}/repos/{}/check-runs/{}".format(API, repository_name, own),
+        "labels": ["ubuntu-latest"],
+        "runner_id": None,
+        "runner_name": None,
+        "runner_group_id": None,
+        "runner_group_name": None,
+        "workflow_name": "Agent Runtime - Investigate & Act",
+        "head_branch": "main",
+    }
 
 
 def label(repository_name: str, name: str) -> Dict[str, Any]:

@@ -34,6 +34,12 @@ TOKEN_INVALID = register(
     "the token can't be sent",
     "Set the secret AGENT_ACT_TOKEN of the environment agent-act again, without spaces and line ends",
 )
+TOKEN_REFUSED = register(
+    "TOOL07",
+    "the service refuses the token",
+    "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act; see "
+    "docs/TROUBLESHOOTING.md, Permission denied in act",
+)
 
 
 class ToolError(AgentError):

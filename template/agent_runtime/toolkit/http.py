@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Callable, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from agent_runtime.toolkit.errors import NO_ANSWER, OUTCOME_UNKNOWN, TOKEN_INVALID, OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import (
+    NO_ANSWER,
+    OUTCOME_UNKNOWN,
+    TOKEN_INVALID,
+    TOKEN_REFUSED,
+    OutcomeUnknown,
+    ToolError,
+)
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
@@ -112,6 +119,9 @@ def post_once(url: str, *, token: Optional[str] = None, timeout_seconds: float =
         raise _unknown(url, "no answer within {:g} s".format(timeout_seconds)) from None
     if response.status >= 500:
         raise _unknown(url, "HTTP {}".format(response.status))
+    if response.status in (401, 403):
+        sent = "with the token of AGENT_ACT_TOKEN" if token else "without a token: AGENT_ACT_TOKEN is empty"
+        raise ToolError(TOKEN_REFUSED, "POST {}: refused with HTTP {} {}".format(_shown(url), response.status, sent))
     if not response.ok:
         raise _no_answer("POST", url, "refused with HTTP {}".format(response.status))
     return response

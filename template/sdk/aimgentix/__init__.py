@@ -13,6 +13,7 @@ from ._version import VERSION
 from .client import AuditClient, Counters
 from .events import ActionType, ActorType, AuditEvent, EventStatus, InvalidEvent
 from .journal import JournalError
+from .redact import Redactor
 
 __version__ = VERSION
 
@@ -25,4 +26,5 @@ __all__ = [
     "EventStatus",
     "InvalidEvent",
     "JournalError",
+    "Redactor",
 ]

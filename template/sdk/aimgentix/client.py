@@ -156,6 +156,11 @@ class AuditClient:
         return self._journal.head
 
     @property
+    def redactor(self) -> Redactor:
+        """What keeps secrets out of this client's events, for whatever else its program writes down."""
+        return self._redactor
+
+    @property
     def counters(self) -> Counters:
         """What became of the events of this process so far."""
         captured, delivered, rejected = self._journal.accepted, self._delivered, self._rejected

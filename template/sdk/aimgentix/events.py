@@ -17,7 +17,7 @@ from json.encoder import JSONEncoder, encode_basestring
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` is not imported at run time: it would be a quarter of the import budget
     from datetime import datetime
-    from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar, Union
+    from typing import Any, Dict, Mapping, Optional, Set, Tuple, Type, TypeVar, Union
 
     E = TypeVar("E", bound=Enum)
 
@@ -113,22 +113,35 @@ class AuditEvent:
     ) -> None:
         if event_id is None or timestamp is None:
             new_id, now = _stamp()
-        object.__setattr__(
+        # What is almost always so is looked at here, without a call; the functions know the rest, and what to say.
+        if not (type(resource) is str and 0 < len(resource) <= MAX_RESOURCE and resource.isascii()) or "\0" in resource:
+            resource = check_text("resource", resource, MAX_RESOURCE)
+        _set(
             self,
             "__dict__",
             {
                 "event_id": new_id if event_id is None else _uuid(event_id),
                 "timestamp": now if timestamp is None else _time(timestamp),
-                "agent_instance_id": check_text("agent_instance_id", agent_instance_id, MAX_ID),
-                "trace_id": check_text("trace_id", trace_id, MAX_ID),
+                "agent_instance_id": agent_instance_id
+                if type(agent_instance_id) is str and agent_instance_id in _good_ids
+                else _check_id("agent_instance_id", agent_instance_id),
+                "trace_id": trace_id
+                if type(trace_id) is str and trace_id in _good_ids
+                else _check_id("trace_id", trace_id),
                 "actor": actor if type(actor) is ActorType else _member("actor", ActorType, actor),
                 "action_type": action_type
                 if type(action_type) is ActionType
                 else _member("action_type", ActionType, action_type),
-                "resource": check_text("resource", resource, MAX_RESOURCE),
+                "resource": resource,
                 "status": status if type(status) is EventStatus else _member("status", EventStatus, status),
-                "latency_ms": None if latency_ms is None else _latency(latency_ms),
-                "metadata": {} if metadata is None else _object(metadata),
+                "latency_ms": latency_ms
+                if latency_ms is None or (type(latency_ms) is float and 0 <= latency_ms < _INFINITY)
+                else _latency(latency_ms),
+                "metadata": {}
+                if metadata is None
+                else metadata.copy()
+                if type(metadata) is dict
+                else _object(metadata),
             },
         )
 
@@ -221,6 +234,8 @@ else:  # what `iterencode` would make anew for each event, at the cost of a micr
     _chunks = _c_make_encoder(None, _encoder.default, encode_basestring, None, ":", ",", False, False, False)
 
 _INFINITY = float("inf")
+_good_ids: Set[str] = set()  # a process has one agent and few traces
+_set = object.__setattr__
 # Compiled when first needed, which for the events of this process is never.
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _TIME = (
@@ -250,6 +265,14 @@ def check_text(field: str, value: Any, limit: int) -> str:
     return str(value)
 
 
+def _check_id(field: str, value: Any) -> str:
+    checked = check_text(field, value, MAX_ID)
+    if len(_good_ids) >= 64:
+        _good_ids.clear()
+    _good_ids.add(checked)
+    return checked
+
+
 def _member(field: str, kind: Type[E], value: Any) -> E:
     try:
         return kind(value)
@@ -267,11 +290,10 @@ def _latency(value: Any) -> float:
 
 
 def _object(value: Any) -> Dict[str, Any]:
-    if type(value) is not dict:
-        from collections.abc import Mapping
+    from collections.abc import Mapping
 
-        if not isinstance(value, Mapping):
-            raise InvalidEvent("metadata", "must be a JSON object")
+    if not isinstance(value, Mapping):
+        raise InvalidEvent("metadata", "must be a JSON object")
     return dict(value)
 
 
@@ -303,7 +325,9 @@ def utc_now() -> str:
     return _stamp()[1]
 
 
-_clock = (-1, "", "")  # the last millisecond, as text of a time and of a UUID
+# The last millisecond and upper half of the counter, and how texts of then begin: a time, and a UUID up to its variant.
+_clock: Tuple[Tuple[int, int], str, str] = ((-1, 0), "", "")
+_second = (-1, "")  # the last second, and the text of a time up to its seconds
 _counter = count()
 _node = os.urandom(6).hex()
 
@@ -324,14 +348,23 @@ def _stamp() -> Tuple[str, str]:
     (RFC 9562, section 6.2): ids of one process ascend, and those of two processes do not meet.
     """
     global _clock  # noqa: PLW0603
-    microseconds = time.time_ns() // 1000
-    milliseconds, rest = divmod(microseconds, 1000)
-    known, second, prefix = _clock
-    if known != milliseconds:
-        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
-        second = f"{text}.{milliseconds % 1000:03d}"
-        digits = f"{milliseconds:012x}"
-        prefix = f"{digits[:8]}-{digits[8:]}-7"
-        _clock = (milliseconds, second, prefix)
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     number = next(_counter)
-    return f"{prefix}{number >> 12 & 0xFFF:03x}-8{number & 0xFFF:03x}-{_node}", f"{second}{rest:03d}Z"
+    place = milliseconds, number >> 12 & 0xFFF
+    known, text, prefix = _clock
+    if known != place:
+        text, prefix = _texts(*place)
+        _clock = (place, text, prefix)
+    return f"{prefix}{number & 0xFFF:03x}-{_node}", f"{text}{rest // 1000:03d}Z"
+
+
+def _texts(milliseconds: int, high: int) -> Tuple[str, str]:
+    """Return how a time and a UUID of that millisecond begin, with the upper half of the counter."""
+    global _second  # noqa: PLW0603
+    second, millisecond = divmod(milliseconds, 1000)
+    known, text = _second
+    if known != second:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        _second = (second, text)
+    digits = f"{milliseconds:012x}"
+    return f"{text}.{millisecond:03d}", f"{digits[:8]}-{digits[8:]}-7{high:03x}-8"

@@ -117,7 +117,8 @@ class _Segment:
         self.failure: Optional[str] = None
         self.named = False  # the next segment says that it goes on from here
         self._synced = 0  # bytes that are known to be on disk
-        self._prefix = b'{"v":1,"stream":"%b","seq":' % self.stream.encode()
+        self._prefix_text = f'{{"v":1,"stream":"{self.stream}","seq":'
+        self._prefix = self._prefix_text.encode()
         self._after = b""
         if reason is not None:
             stream, seq, head = origin or (None, 0, None)
@@ -136,10 +137,9 @@ class _Segment:
         """
         self.unfinished = True
         if self.head is None:
-            line = b"".join((self._prefix, b'1,"prev":null,', self._after, b'"event":', event, b"}"))
+            line = self._prefix + b'1,"prev":null,' + self._after + b'"event":' + event + b"}"
         else:
-            place = b'%d,"prev":"%b","event":' % (self.seq + 1, self.head.encode())
-            line = b"".join((self._prefix, place, event, b"}"))
+            line = f'{self._prefix_text}{self.seq + 1},"prev":"{self.head}","event":'.encode() + event + b"}"
         data = line + b"\n"
         if os.write(self.fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

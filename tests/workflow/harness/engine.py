@@ -12,6 +12,7 @@ import secrets as random_secrets
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ MAX_PAYLOAD_PROPERTIES = 10
 
 _run_ids = itertools.count(7_000_000_001)
 _artifact_ids = itertools.count(1_000, 100)
+
+
+def now() -> str:
+    """The present moment as GitHub's API writes it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Refused(Exception):
@@ -224,7 +230,7 @@ class ActionsHost:
         run.github |= {"run_attempt": str(run.attempt), "triggering_actor": triggering_actor}
         run.reviewer = how.get("reviewer", run.reviewer)
         run.hooks = how.get("hooks", {})
-        self._note_run(run)
+        self._note_attempt(run)
         for each in run.workflow.in_order():
             if each.id in again:
                 self._run_job(run, each)
@@ -250,20 +256,17 @@ class ActionsHost:
 
     def _note_artifact(self, run: Run, artifact: Artifact) -> None:
         github = self._repository.github
-        github.add_artifact(run.id, artifact.name)
+        github.add_artifact(run.id, artifact.name, archive=artifact.archive)
         github.keep_archive(artifact.id, run.id, artifact.name, artifact.archive)
 
-    def _note_run(self, run: Run) -> None:
+    def _note_attempt(self, run: Run) -> None:
         """Let the API tell of the run's newest attempt."""
         github = run.github
-        self._repository.github.note_run(
+        self._repository.github.note_attempt(
             run.id,
             run.attempt,
-            path=run.workflow.path,
             branch=github["ref_name"],
             sha=github["sha"],
-            event=github["event_name"],
-            actor=github["actor"],
             triggering_actor=github["triggering_actor"],
         )
 
@@ -301,7 +304,7 @@ class ActionsHost:
             "repository": name,
             "repository_owner": name.split("/")[0],
             "run_id": id,
-            "run_number": "1",
+            "run_number": str(len(self._repository.github.runs) + 1),
             "run_attempt": "1",
             "actor": actor,
             "triggering_actor": actor,
@@ -322,10 +325,19 @@ class ActionsHost:
             reviewer=how.get("reviewer", nobody),
             hooks=how.get("hooks", {}),
         )
-        self._note_run(run)
+        scope = Scope(self._service, {"github": github, "inputs": inputs, "vars": self._variables()}, Status())
+        title = scope.text(workflow.run_name).strip() or event.get("action", workflow.name)
+        known = self._repository.github.add_run(
+            id, title=title, event=event_name, actor=actor, file=Path(workflow.path).name, created=now()
+        )
+        self._note_attempt(run)
         for job in workflow.in_order():
             self._run_job(run, job)
+        known.update(status="completed", conclusion=run.result, updated_at=now())
         return run
+
+    def _variables(self) -> dict[str, str]:
+        return dict(self._repository.variables)
 
     def _run_job(self, run: Run, job: Job) -> None:
         hook = run.hooks.get(job.id)
@@ -341,18 +353,26 @@ class ActionsHost:
         result = JobResult(job.id, scope.text(job.name), run.attempt, environment=job.environment)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
+            self._tell(run, result, "completed", "skipped")
             return
         if job.concurrency:
             result.concurrency = scope.text(job.concurrency["group"])
         if job.environment and not self._pass_gate(run, job.environment, result):
+            self._tell(run, result, "completed", result.result)
             return
+        self._tell(run, result, "in_progress")
         self._run_steps(run, job, contexts, result)
+        self._tell(run, result, "completed", result.result)
+
+    def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
+        """Let the API know where a job stands."""
+        self._repository.github.set_job(run.id, job.name, status, now(), conclusion)
 
     def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
         return {
             "github": {**run.github, "job": job.id},
             "inputs": dict(run.inputs),
-            "vars": dict(self._repository.variables),
+            "vars": self._variables(),
             "needs": {id: {"result": run.jobs[id].result, "outputs": run.jobs[id].outputs} for id in job.needs},
         }
 
@@ -371,6 +391,7 @@ class ActionsHost:
         if rule is None:
             return True
         summary = "".join(job.summary for job in run.jobs.values())
+        self._tell(run, result, "waiting")
         answer = run.reviewer(Waiting(result.name, environment, summary))
         refused = _refusal(answer, rule, settings, run.github)
         run.clicks.append((answer, refused))

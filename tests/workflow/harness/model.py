@@ -52,10 +52,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A whole workflow; `triggers` is the mapping below `on`."""
+    """A whole workflow; `triggers` is the mapping below `on`, `run_name` may hold an expression."""
 
     path: str
     name: str
+    run_name: Any
     triggers: Mapping[str, Any]
     env: Mapping[str, Any]
     permissions: Mapping[str, str]
@@ -98,6 +99,7 @@ def load_workflow(service: ActionsService, path: str, content: str) -> Workflow:
     return Workflow(
         path=path,
         name=tree.get("name", path),
+        run_name=tree.get("run-name", ""),
         triggers=triggers,
         env=tree.get("env") or {},
         permissions=tree.get("permissions") or {},

@@ -1,0 +1,165 @@
+"""Reads what the agent did over some days from GitHub: runs, jobs, approvals, and the bundle of each run."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any, List, Mapping, Optional, Tuple
+
+from agent_runtime import bundle, codes, config, gate, names
+from agent_runtime.activity import Activity, Job, Summary, Trail, summarise
+from agent_runtime.documents import format_time
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.github.transport import field
+
+# Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
+MAX_RUNS = 200
+# Larger than any bundle of this runtime: reports and results are bounded, journals short.
+MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
+MAX_UNPACKED_BYTES = 128 * 1024 * 1024
+
+
+def read(api: GitHubApi, settings: config.Config, *, days: int, now: datetime) -> Summary:
+    """Read the last days and say what they come to.
+
+    Arguments:
+        api: asks with a token that may read actions and contents.
+
+    Raises:
+        NotAnswered: GitHub does not tell the list of runs or the settings of the gate.
+    """
+    since = format_time(now - timedelta(days=days))
+    runs = api.runs(settings.repository, names.WORKFLOW_FILE, since=since)
+    return summarise(
+        [_activity(api, settings.repository, run) for run in runs[:MAX_RUNS]],
+        days=days,
+        now=now,
+        ttl_minutes=settings.approval_ttl_minutes,
+        gate_problems=_gate_problems(api, settings.repository),
+        left_out=max(0, len(runs) - MAX_RUNS),
+    )
+
+
+def _gate_problems(api: GitHubApi, repository: str) -> List[str]:
+    branch = api.default_branch(repository)
+    found: List[str] = []
+    for name, reviewers_required in ((names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)):
+        settings = api.environment(repository, name)
+        problems = gate.environment_problems(
+            settings,
+            api.deployment_branches(repository, name) if settings is not None else [],
+            branch,
+            name=name,
+            reviewers_required=reviewers_required,
+            initiator="",
+        )
+        found += ["the environment {} is no gate now: {}".format(name, problem) for problem in problems]
+    return found
+
+
+def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activity:
+    path = "/actions/runs"
+    actor = run.get("actor")
+    known = {
+        "id": field(run, "id", int, path),
+        "title": str(run.get("display_title") or ""),
+        "url": str(field(run, "html_url", str, path)),
+        "actor": str(actor.get("login")) if isinstance(actor, dict) else "",
+        "status": str(run.get("status") or ""),
+        "created": _time(run.get("created_at")) or datetime.now(timezone.utc),
+    }
+    run_id = str(known["id"])
+    try:
+        jobs = {str(job.get("name")): _job(job) for job in api.jobs(repository, run_id)}
+        records = api.approvals(repository, run_id)
+        trail = _trail(api, repository, run_id)
+    except (codes.AgentError, zipfile.BadZipFile, OSError, ValueError) as problem:
+        why = problem.message if isinstance(problem, codes.AgentError) else type(problem).__name__
+        return Activity(**known, unreadable=why)
+    return Activity(
+        **known,
+        investigate=jobs.get(names.INVESTIGATE_JOB),
+        approve=next((job for name, job in jobs.items() if name.startswith(names.APPROVE_JOB)), None),
+        act=jobs.get(names.ACT_JOB_NAME),
+        approvals=tuple(_records_of_the_gate(records)),
+        trail=trail,
+    )
+
+
+def _records_of_the_gate(records: List[Mapping[str, Any]]) -> List[Tuple[str, str]]:
+    """Login and state of the records that are about the gate, oldest first as far as GitHub keeps an order."""
+    found = []
+    for record in records:
+        user, environments = record.get("user"), record.get("environments")
+        of_the_gate = isinstance(environments, list) and any(
+            isinstance(each, dict) and str(each.get("name")).casefold() == names.GATE_ENVIRONMENT
+            for each in environments
+        )
+        if of_the_gate and isinstance(user, dict):
+            found.append((str(user.get("login")), str(record.get("state"))))
+    return found
+
+
+def _job(job: Mapping[str, Any]) -> Job:
+    conclusion = job.get("conclusion")
+    return Job(
+        str(job.get("status")),
+        None if conclusion is None else str(conclusion),
+        _time(job.get("started_at")),
+        _time(job.get("completed_at")),
+    )
+
+
+def _time(text: Any) -> Optional[datetime]:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=timezone.utc)
+
+
+def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
+    """What the newest bundle of a run says, checked as `verify` does; None where there is none."""
+    found = [each for each in api.artifacts_of_run(repository, run_id) if each.get("name") == names.BUNDLE_ARTIFACT]
+    if not found:
+        return None
+    newest = max(found, key=lambda each: int(field(each, "id", int, "/artifacts")))
+    data = api.download_artifact(repository, newest["id"], MAX_ARCHIVE_BYTES)
+    with tempfile.TemporaryDirectory() as folder:
+        _unpack(data, Path(folder))
+        manifest, problems = bundle.verify(Path(folder))
+        return Trail(
+            outcome=str(manifest["outcome"]),
+            codes=tuple(sorted(_codes(bundle.load(Path(folder))))),
+            problems=tuple(problem.line() for problem in problems),
+        )
+
+
+def _codes(parts: bundle.Parts) -> List[str]:
+    told = [str(entry["code"]) for job in bundle.JOBS for entry in parts.steps(job) if entry.get("code")]
+    return sorted(set(told))
+
+
+def _unpack(data: bytes, folder: Path) -> None:
+    """Unpack an archive of plain files.
+
+    Raises:
+        ValueError: a file would lie elsewhere, or there is too much in it.
+        BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+            raise ValueError("the archive is too large")
+        for entry in entries:
+            path = PurePosixPath(entry.filename)
+            if path.is_absolute() or ".." in path.parts or "\\" in entry.filename:
+                raise ValueError("a file of the archive lies outside it")
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(entry))

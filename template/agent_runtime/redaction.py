@@ -1,0 +1,94 @@
+"""Keeps secrets out of what is kept: the report, the result, the logs of a job.
+
+The audit events go through the SDK's redactor anyway; this takes the same redactor to everything else that a run leaves
+behind, because artifacts and summaries are read by many and kept for months (threat T33).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Mapping, Tuple
+
+from agent_runtime import codes
+from agent_runtime.documents import ActionReport, Report
+from agent_runtime.results import ProposedAction
+from aimgentix import Redactor
+from aimgentix.redact import REDACTED
+
+
+def of_report(redactor: Redactor, found: Report) -> Report:
+    """Return `found` with every secret in the agent's own words replaced."""
+    return replace(
+        found,
+        findings=tuple(
+            replace(
+                finding,
+                message=redactor.text(finding.message),
+                evidence=of_json(redactor, finding.evidence),
+            )
+            for finding in found.findings
+        ),
+        recommendation=redactor.text(found.recommendation),
+        analysis=redactor.text(found.analysis),
+    )
+
+
+def of_proposal(redactor: Redactor, proposed: ProposedAction) -> ProposedAction:
+    """Return `proposed` with every secret in its words replaced; its parameters are for `refuse_secrets()`."""
+    # A team's code is not type-checked here: what is no text is left for the plan's own checks.
+    return replace(
+        proposed,
+        reason=of_json(redactor, proposed.reason),
+        rollback=of_json(redactor, proposed.rollback),
+    )
+
+
+def of_result(redactor: Redactor, found: ActionReport) -> ActionReport:
+    """Return `found` with every secret in the agent's own words replaced."""
+    return replace(
+        found,
+        changes=tuple(redactor.text(change) for change in found.changes),
+        verification=of_json(redactor, found.verification),
+        rollback=None if found.rollback is None else redactor.text(found.rollback),
+        details=of_json(redactor, found.details),
+    )
+
+
+def of_json(redactor: Redactor, value: Any) -> Any:
+    """Return a JSON value with every secret in it replaced: texts that look like one, and texts under such a key."""
+    if isinstance(value, str):
+        return redactor.text(value)
+    if isinstance(value, (list, tuple)):
+        return [of_json(redactor, item) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            redactor.text(key): REDACTED
+            if isinstance(item, str) and item and redactor.is_secret_key(key)
+            else of_json(redactor, item)
+            for key, item in value.items()
+        }
+    return value
+
+
+def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> None:
+    """Refuse values that a plan would keep and show, and that can't be replaced because they are what gets executed.
+
+    Raises:
+        BadInput: one looks like a secret (AGT004); the message names where it stands, never the value.
+    """
+    for path, text in _texts(value, what):
+        secret_key = redactor.is_secret_key(path[-1]) and not path[-1].lower().endswith("id")
+        if secret_key or redactor.text(text) != text:
+            raise codes.BadInput(codes.SECRET_IN_PLAN, "{} looks like a secret".format(redactor.text(".".join(path))))
+
+
+def _texts(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], str], ...]:
+    """Every text in a JSON value, keys included, with the names that lead to it."""
+    if isinstance(value, str):
+        return ((path, value),)
+    if isinstance(value, Mapping):
+        keys = tuple((path, str(key)) for key in value)
+        return keys + tuple(found for key, item in value.items() for found in _texts(item, *path, str(key)))
+    if isinstance(value, (list, tuple)):
+        return tuple(found for item in value for found in _texts(item, *path))
+    return ()

@@ -1,0 +1,129 @@
+"""A stranger's path: the tutorial, typed as it stands, from nothing to a changed agent whose tests are green."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY, require_tool
+from repository.samples import blocks, command_lines
+from template import engines
+
+TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
+# Part 5 needs an account on GitHub and a second person.
+AT_A_DESK = ("1", "2", "3", "4")
+REFUSED = 3
+MINUTES = 15
+
+
+def parts() -> dict[str, str]:
+    """The tutorial's numbered parts."""
+    sections = re.split(r"^## (\d)\. .+$", TUTORIAL.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(sections[1::2], sections[2::2], strict=True))
+
+
+class Stranger:
+    """Somebody with a shell, who types one line after the other and changes folders as they go."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self._folder = folder
+        self._template = template
+        programs = folder / "programs"
+        programs.mkdir()
+        for name in ("copier", "git", "make"):
+            (programs / name).symlink_to(require_tool(name))
+        (programs / "python3").symlink_to(sys.executable)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "MAKE"))},
+            **{f"GIT_{role}_{key}": f"stranger{at}" for role in ("AUTHOR", "COMMITTER") for key, at in WHO},
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def types(self, line: str, expected: int = 0) -> str:
+        """Type a line; return what it says."""
+        words = shlex.split(line)
+        if words[0] == "cd":
+            self._folder /= words[1]
+            return ""
+        words = [str(self._template) if word == "TEMPLATE" else word for word in words]
+        done = subprocess.run(
+            words,
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expected, f"$ {line}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def edits(self, name: str, change: re.Pattern[str], lines: str) -> None:
+        """Put lines behind the one place in a file that a pattern finds."""
+        path = self._folder / name
+        changed, places = change.subn(lambda found: found.group(0) + lines, path.read_text(encoding="utf-8"))
+        assert places == 1, name
+        path.write_text(changed, encoding="utf-8")
+
+
+WHO = (("NAME", ""), ("EMAIL", "@example.com"))
+INVESTIGATE = re.compile(r'def investigate\(.*\n +""".+?"""\n')
+END = re.compile(r"\Z")
+
+
+def test_the_tutorial_can_be_typed_as_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+) -> None:
+    template = engines.clone_template(tmp_path / "gated-agents")
+    stranger = Stranger(tmp_path, template)
+    started = time.monotonic()
+    said: dict[str, list[str]] = {part: [] for part in AT_A_DESK}
+
+    for part in AT_A_DESK:
+        python = iter([content for info, content in blocks(parts()[part]) if info == "python"])
+        for info, content in blocks(parts()[part]):
+            if info == "python":
+                edit = next(python)
+                if edit.startswith("def test_"):
+                    stranger.edits("tests/test_agent.py", END, f"\n\n{edit}")
+                else:
+                    stranger.edits("agent_runner.py", INVESTIGATE, edit)
+            elif info == "sh":
+                lines = command_lines(content)
+                said[part] += [stranger.types(line, expected(part, line)) for line in lines]
+
+    took = time.monotonic() - started
+    record_property("seconds", round(took, 1))
+    with capsys.disabled():
+        print(f"\na stranger's path, from the template to a changed agent with green tests: {took:.1f} s")
+    passed = [int(re.search(r"(\d+) passed", text)[1]) for text in [said["2"][0], said["4"][0]]]  # type: ignore[index]
+    assert passed[1] == passed[0] + 1, "the new test ran"
+    assert "outcome: acted" in said["2"][1]
+    assert [re.search(r"GATE\d\d", text)[0] for text in said["3"]] == ["GATE02", "GATE04", "GATE07"]  # type: ignore[index]
+    assert "outcome: nothing to do" in said["4"][-1]
+    assert took < MINUTES * 60
+
+
+def expected(part: str, line: str) -> int:
+    """The exit code that the tutorial promises; where it asks a person and nobody is there, it says so instead."""
+    if part == "3":
+        return REFUSED
+    asks = "simulate" in line and "make" not in line and "--approve" not in line
+    return 2 if asks else 0
+
+
+def test_the_readme_starts_a_repository_as_the_tutorial_does() -> None:
+    (first,) = (line for line in command_lines(dict(blocks(parts()["1"]))["sh"]) if line.startswith("copier"))
+
+    assert first in (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    assert shutil.which("git")

@@ -1,0 +1,159 @@
+"""What some days of an agent come to: pure sums, and the page that a team reads on Monday."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime.activity import Activity, Job, Summary, Trail, render, summarise
+from agent_runtime.markdown import as_terminal
+from agent_runtime.phases.activity import _unpack
+
+NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)
+BEGUN = NOW - timedelta(hours=5)
+
+
+def decided(seconds: float, login: str = "bob", state: str = "approved", **changes: Any) -> Activity:
+    """A run whose reviewer answered after this long."""
+    answered = BEGUN + timedelta(seconds=seconds)
+    approved = state == "approved"
+    values: dict[str, Any] = {
+        "id": 4711,
+        "title": "checkout [alert-9]",
+        "url": "https://github.com/acme/checkout-restart/actions/runs/4711",
+        "actor": "alice",
+        "status": "completed",
+        "created": BEGUN,
+        "investigate": Job("completed", "success", BEGUN, BEGUN),
+        "approve": Job("completed", "success" if approved else "failure", answered, answered),
+        "act": Job("completed", "success" if approved else "skipped"),
+        "approvals": ((login, state),),
+        "trail": Trail("acted" if approved else "rejected"),
+    }
+    return Activity(**{**values, **changes})
+
+
+def summary(*runs: Activity, **changes: Any) -> Summary:
+    return summarise(runs, **{"days": 7, "now": NOW, "ttl_minutes": 60, **changes})
+
+
+def told(*runs: Activity, **changes: Any) -> list[str]:
+    """What a human must look at."""
+    return [line for _, line in summary(*runs, **changes).concerns]
+
+
+def test_a_good_week_needs_nobody() -> None:
+    quiet = summary(
+        decided(300), decided(7200, state="rejected"), decided(0, approvals=(), act=None, trail=Trail("duplicate"))
+    )
+    assert quiet.concerns == () and quiet.hints == ()
+    page = as_terminal(render(quiet))
+    assert "Nothing needs a human's look." in page
+    for line in ("acted      1", "duplicate  1", "rejected   1"):
+        assert line in page
+
+
+@pytest.mark.parametrize(
+    ("seconds", "median", "ninety", "longest"),
+    [
+        ([90], "90 s", "90 s", "90 s"),
+        ([100, 300], "3 min", "5 min", "5 min"),
+        ([*range(60, 660, 60)], "6 min", "9 min", "10 min"),
+        ([*range(60, 720, 60)], "6 min", "10 min", "11 min"),
+        ([60, 36_000], "5.0 h", "10.0 h", "10.0 h"),
+    ],
+)
+def test_decision_times(seconds: list[int], median: str, ninety: str, longest: str) -> None:
+    page = as_terminal(render(summary(*(decided(each) for each in seconds))))
+    rows = dict(line.rsplit("  ", 1) for line in page.splitlines() if line.startswith(("Median", "90 % ", "Longest")))
+    assert {key.strip(): value for key, value in rows.items()} == {
+        "Median": median,
+        "90 % within": ninety,
+        "Longest": longest,
+    }
+
+
+@pytest.mark.parametrize(
+    ("run", "concern"),
+    [
+        (decided(300, approvals=()), "the job act ran, and GitHub has no record of an approval"),
+        (decided(300, state="rejected", act=Job("completed", "failure")), "GitHub has no record of an approval"),
+        (decided(300, login="alice"), "alice started it and approved it"),
+        (decided(300, trail=None), "it is over and left no audit-bundle"),
+        (decided(300, trail=Trail("acted", problems=("TRAIL04: x was changed",))), "does not hold: TRAIL04"),
+        (decided(300, trail=Trail("outcome_unknown")), "look at the resource"),
+        (decided(300, trail=Trail("action_failed")), "look at the resource"),
+        (decided(300, trail=Trail("refused")), "find out what changed"),
+        (decided(300, trail=Trail("approval_failed")), "find out who tried what"),
+        (decided(300, trail=Trail("investigation_failed")), "read its log"),
+        (decided(300, trail=Trail("cancelled")), "cancelled before it acted"),
+        (decided(300, unreadable="GET /x: HTTP 500"), "could not be read: GET /x: HTTP 500"),
+        (decided(0, approvals=(), act=None, trail=None, status="waiting"), "an approval would not count any more"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_human_must_look_at(run: Activity, concern: str) -> None:
+    (line,) = told(run)
+    assert concern in line
+
+
+def test_what_is_under_way_concerns_nobody() -> None:
+    fresh = NOW - timedelta(minutes=59)
+    assert told(decided(0, approvals=(), act=None, trail=None, status="waiting", created=fresh)) == []
+    assert told(decided(0, approvals=(), act=None, trail=None, status="in_progress")) == []
+    assert told(decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("nothing_to_do"))) == []
+
+
+def test_an_open_gate_concerns_somebody_without_any_run() -> None:
+    opened = summary(gate_problems=("the environment agent-approval is no gate now: it has no required reviewers",))
+    assert len(opened.concerns) == 1
+    assert "**It is open**" in render(opened) and "There was no run." in render(opened)
+
+
+def test_quick_late_and_unread_are_hints() -> None:
+    hints = summary(
+        decided(59), decided(60), decided(5, "carol"), decided(90, trail=Trail("expired")), left_out=3
+    ).hints
+    assert hints == (
+        "bob approved 1 of 3 plans in less than 60 s: was each read?",
+        "carol approved 1 of 1 plans in less than 60 s: was each read?",
+        "1 approvals came after the plan had expired: is somebody told when a run waits?",
+        "3 older runs of these days were too many to be read",
+    )
+
+
+def test_refusals_are_counted_by_code_once_a_run() -> None:
+    runs = [decided(300, trail=Trail("refused", ("GATE08", "GATE08"))) for _ in range(2)]
+    page = as_terminal(render(summary(*runs, decided(300, trail=Trail("refused", ("GATE10",))))))
+    assert "GATE08  2     the resource is not as it was when the plan was made" in page
+    assert "GATE10  1     the kill switch is on" in page
+
+
+def test_a_title_that_anybody_can_choose_stays_text() -> None:
+    page = render(summary(decided(300, title="](http://evil.invalid) <b> @bob\n# Approved", trail=None)))
+    assert "\n# Approved" not in page
+    assert "`](http://evil.invalid) <b> @bob\\u{a}# Approved`" in page
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "a\\outside"])
+def test_an_archive_can_write_nowhere_else(tmp_path: Path, name: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, "x")
+    with pytest.raises(ValueError, match="outside"):
+        _unpack(packed.getvalue(), tmp_path / "bundle")
+    assert list(tmp_path.rglob("*outside*")) == []
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_runtime.phases.activity.MAX_UNPACKED_BYTES", 1000)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1001))
+    with pytest.raises(ValueError, match="too large"):
+        _unpack(packed.getvalue(), tmp_path)

@@ -1,0 +1,149 @@
+"""An agent repository at a desk whose agent does what the alert tells it: the worst agent that a gate can have."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conftest import REPOSITORY
+
+AGENT = """
+import json, os, signal, sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, {template!r})
+
+from agent_runtime import *
+
+
+class Hijacked(AgentRunner):
+    def investigate(self, resource, context=None):
+        told = context or {{}}
+        (ROOT / "environment.json").write_text(json.dumps(sorted(os.environ)))
+        return InvestigationResult(
+            findings=(Finding(told.get("finding", "the alert says so"), Severity.HIGH),),
+            recommendation="do what the alert says",
+            risk_level=RiskLevel.LOW,
+            confidence=told.get("confidence", 0.5),
+            proposed_action=ProposedAction(
+                told.get("action", "note"), told.get("parameters", {{}}), "because", RiskLevel.LOW
+            ),
+        )
+
+    def act(self, resource, action, context=None):
+        with (ROOT / "done.jsonl").open("a") as done:
+            done.write(json.dumps([resource, action, context]) + "\\n")
+        if context.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ActionResult(ActionStatus.SUCCESS, ("noted",))
+
+
+if __name__ == "__main__":
+    raise SystemExit(Hijacked.main())
+"""
+
+POLICY = """
+name: hijacked
+version: 1
+allowed_actions:
+  - type: note
+    resources: [checkout]
+"""
+
+CONFIG = """
+schema_version: 1
+agent: hijacked
+name: Hijacked
+repository: acme/hijacked
+approvers: [reviewer]
+approval_ttl_minutes: 60
+repository_plan: public
+"""
+
+# What the simulator tells its phases, for a phase that a test starts by itself.
+RUNNER = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_API_URL": "http://127.0.0.1:9",
+    "GITHUB_REPOSITORY": "acme/hijacked",
+    "GITHUB_RUN_ATTEMPT": "1",
+    "GITHUB_REF": "refs/heads/main",
+    "GITHUB_ACTOR": "initiator",
+    "GITHUB_TRIGGERING_ACTOR": "initiator",
+    "GITHUB_WORKFLOW": "Agent Runtime - Investigate & Act",
+    "GITHUB_EVENT_NAME": "workflow_dispatch",
+}
+
+
+@dataclass(frozen=True)
+class Played:
+    """A simulated run: exit code, everything it said, and its folder."""
+
+    code: int
+    said: str
+    folder: Path
+
+    @property
+    def bundle(self) -> dict[str, Any]:
+        """What the run's bundle says of itself."""
+        path = self.folder / "record" / "agent-run" / "audit-bundle" / "bundle.json"
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def document(self, job: str, name: str) -> Any:
+        """A document that a job wrote."""
+        return json.loads((self.folder / job / "agent-run" / name).read_text(encoding="utf-8"))
+
+    def steps(self, job: str) -> list[str]:
+        """The steps that a job's journal tells, in order."""
+        journals = sorted((self.folder / job / "agent-run" / "journal").glob("*.jsonl"))
+        lines = [json.loads(line) for path in journals for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line["event"]["metadata"]["step"] for line in lines if "event" in line]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The repository, and what its agent did to the world."""
+
+    root: Path
+
+    @property
+    def done(self) -> list[list[Any]]:
+        """What act() was called with, call by call: resource, action, parameters."""
+        path = self.root / "done.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run the repository's command line."""
+        environ = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AIMGENTIX"))}
+        return subprocess.run(
+            [sys.executable, "agent_runner.py", *arguments],
+            cwd=self.root,
+            env={**environ, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def simulate(self, scenario: str, alert: dict[str, Any]) -> Played:
+        """Play a run that an alert with these contents started."""
+        folder = self.root / "run"
+        shutil.rmtree(folder, ignore_errors=True)
+        arguments = ["--resource", "checkout", "--context", json.dumps(alert), "--trigger", "alert"]
+        done = self.call("simulate", *arguments, "--out", str(folder), scenario, AGENT_ACT_TOKEN="act-token")
+        return Played(done.returncode, done.stdout + done.stderr, folder)
+
+
+def make(root: Path) -> Desk:
+    """Write the repository."""
+    policies = root / ".github" / "agent-policies"
+    policies.mkdir(parents=True)
+    (policies / "hijacked.yml").write_text(POLICY)
+    (root / ".github" / "agent-config.yml").write_text(CONFIG)
+    (root / "agent_runner.py").write_text(AGENT.format(template=str(REPOSITORY / "template")))
+    return Desk(root)

@@ -1,0 +1,59 @@
+"""Attacks on what gets installed: the command of setup-agent takes the locked packages, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow.rendering import SETUP_ACTION
+
+
+def wheel(folder: Path, name: str, body: str) -> str:
+    """Write a wheel of the version 1.0, and return its SHA-256."""
+    info = f"{name}-1.0.dist-info"
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", body)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def install(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
+    """Run the install command of the composite action with this lock, against the packages in `folder` only."""
+    steps = yaml.safe_load(SETUP_ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
+    python, *arguments = shlex.split(steps[-1]["run"])
+    assert python == "python"
+    (folder / "requirements.lock").write_text(lock, encoding="utf-8")
+    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_TARGET": str(folder / "installed")}
+    settings |= {"PIP_CONFIG_FILE": os.devnull, "HOME": str(folder), "PATH": os.defpath}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=settings, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.threat("T31")
+def test_t31_only_the_package_with_the_locked_hash_is_installed(tmp_path: Path) -> None:
+    honest = wheel(tmp_path, "honest", "x = 1\n")
+    lock = f"honest==1.0 --hash=sha256:{honest}\n"
+    assert (done := install(tmp_path, lock)).returncode == 0, done.stderr
+    assert (tmp_path / "installed" / "honest.py").read_text() == "x = 1\n"
+
+    wheel(tmp_path, "honest", "import evil\n")
+    swapped = install(tmp_path, lock)
+    assert swapped.returncode != 0 and "DO NOT MATCH THE HASHES" in swapped.stderr
+
+    unlocked = install(tmp_path, "honest==1.0\n")
+    assert unlocked.returncode != 0 and "--require-hashes" in unlocked.stderr
+    assert (tmp_path / "installed" / "honest.py").read_text() == "x = 1\n", "what was there is untouched"

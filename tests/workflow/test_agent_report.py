@@ -1,0 +1,51 @@
+"""The weekly report through the running workflow: real runs, their real bundles, and what a human must look at."""
+
+from __future__ import annotations
+
+from workflow.conftest import World
+from workflow.harness.engine import Click, Run, approve_as
+
+REPORT = ".github/workflows/agent-report.yml"
+
+
+def report(world: World) -> Run:
+    return world.actions.schedule(REPORT, actor="alice")
+
+
+def test_a_quiet_week_is_told_and_ends_well(world: World) -> None:
+    world.start(reviewer=approve_as("bob"))
+    world.start(reviewer=lambda waiting: Click("bob", "rejected", "not now"))
+
+    run = report(world)
+
+    assert run.result == "success", run.log
+    summary = run.jobs["report"].summary
+    assert "Nothing needs a human's look." in summary
+    assert "| acted | 1 |" in summary
+    assert "| Decisions | " in summary and "| `bob` | 1 | 1 |" in summary
+    assert "Hint: `bob approved 1 of 1 plans in less than 60 s: was each read?`" in summary
+    assert "Both environments are protected now." in summary
+
+
+def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: World) -> None:
+    world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
+    failed = world.start(reviewer=approve_as("bob"))
+    alone = world.start(reviewer=approve_as("bob"), inputs={"resource": "a b"})
+    world.github.artifacts[alone.id].clear()
+    world.github.approvals[failed.id].clear()
+    world.github.environments["agent-approval"]["can_admins_bypass"] = True
+
+    run = report(world)
+
+    assert run.result == "failure"
+    log, summary = run.jobs["report"].log, run.jobs["report"].summary
+    for concern in (
+        "the environment agent-approval is no gate now: administrators can bypass it",
+        "the job act ran, and GitHub has no record of an approval",
+        "the action failed: look at the resource",
+        "it is over and left no audit-bundle",
+    ):
+        assert concern in summary and concern in log
+    assert "**4** needs a human's look." in summary
+    assert f"[run {failed.id}](https://github.com/acme/checkout-restart/actions/runs/{failed.id})" in summary
+    assert "Traceback" not in run.log

@@ -1,0 +1,131 @@
+"""Alerts through the running workflow: what they may send, and a storm of them that asks one question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workflow.conftest import WORKFLOW, World
+from workflow.harness.engine import Answer, Click, Run, approve_as
+from workflow.test_gated_runs import bundle, results
+
+APPROVE = approve_as("bob")
+FOLDED = {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
+ALERT = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9"}
+
+
+def alert(world: World, payload: Any = None, **how: Any) -> Run:
+    return world.actions.repository_dispatch(
+        WORKFLOW, "alert-triggered", ALERT if payload is None else payload, actor="monitoring[bot]", **how
+    )
+
+
+# ------------------------------------------------------------------------------------------------- what they may send
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "where"),
+    [
+        ({"alert_severity": "critical"}, "INP010", "client_payload"),
+        ({**ALERT, "labels": {"instance": "a\u0000b"}}, "INP010", "client_payload.labels.instance"),
+        ({**ALERT, "text": ["x" * 8000] * 20}, "INP010", "client_payload"),
+    ],
+    ids=["no resource", "a control character", "more than 64 KiB"],
+)
+def test_a_refused_payload_says_in_the_summary_what_is_wrong_and_asks_nobody(
+    world: World, payload: dict[str, Any], code: str, where: str
+) -> None:
+    # An alert without a resource must not fall on what the schedule looks at.
+    world.repository.variables["TARGET_RESOURCE"] = "example"
+
+    run = alert(world, payload, reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert run.clicks == []
+    summary = run.jobs["investigate"].summary
+    assert summary.startswith("# Refused: nothing was investigated\n")
+    assert f"**{code}: " in summary and where in summary and "What to do: " in summary
+    assert "Traceback" not in run.log
+    assert bundle(run)["outcome"] == "investigation_failed"
+
+
+def test_what_an_alert_sends_reaches_the_agent_whole(world: World) -> None:
+    """Also what would not fit into an environment variable once GitHub has indented it."""
+    numbers = {f"n{row}": [[[0] * 100] * 20] for row in range(7)}
+
+    run = alert(world, {**ALERT, **numbers}, reviewer=APPROVE)
+
+    assert results(run)["act"] == "success", run.log
+    assert '"n6"' in run.artifacts.named("investigation-report").files()["investigation-report.json"].decode()
+
+
+# ------------------------------------------------------------------------------------------------------------- storms
+
+
+def test_five_alerts_about_the_same_ask_once(world: World) -> None:
+    later: list[Run] = []
+
+    def bob(waiting: Any) -> Answer:
+        later.extend(alert(world, reviewer=APPROVE) for _ in range(4))
+        return Click("bob")
+
+    first = alert(world, reviewer=bob)
+
+    assert results(first) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), first.log
+    for run in later:
+        assert results(run) == FOLDED, run.log
+        assert run.clicks == []
+        assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("duplicate", [])
+        summary = run.jobs["investigate"].summary
+        assert f"run {first.id} asks already" in summary.splitlines()[0]
+        assert f"(https://github.com/acme/checkout-restart/actions/runs/{first.id})" in summary
+    assert len(later) == 4
+
+
+def during(world: World, payload: Any = None, change: Any = None, **how: Any) -> tuple[Run, Run]:
+    """A first alert that waits, and what comes while it does."""
+    second: list[Run] = []
+
+    def bob(waiting: Any) -> Answer:
+        if change is not None:
+            change()
+        second.append(alert(world, payload, reviewer=lambda waiting: Click("bob", "rejected")))
+        return Click("bob", "rejected")
+
+    return alert(world, reviewer=bob, **how), second[0]
+
+
+def test_what_is_not_the_same_alert_or_is_no_longer_open_asks_for_itself(world: World) -> None:
+    """One run waits; each of those that come meanwhile has a reason not to fold into it."""
+    asked: list[tuple[str, Run]] = []
+
+    def no(waiting: Any) -> Answer:
+        return Click("bob", "rejected")
+
+    def bob(waiting: Any) -> Answer:
+        (first,) = world.github.runs
+        asked.append(("another alert", alert(world, {**ALERT, "trace_id": "alert-10"}, reviewer=no)))
+        by_hand = {"trace_id": "alert-9", "trigger_source": "alert"}
+        asked.append(("a person", world.start(inputs=by_hand, reviewer=no)))
+        begun = first["created_at"]
+        first["created_at"] = "2020-01-01T00:00:00Z"
+        asked.append(("half of the plan's time is over", alert(world, reviewer=no)))
+        first["created_at"] = begun
+        world.github.jobs[str(first["id"])].clear()
+        asked.append(("GitHub does not tell where it stands", alert(world, reviewer=no)))
+        return Click("bob", "rejected")
+
+    alert(world, reviewer=bob)
+
+    assert [name for name, run in asked if len(run.clicks) != 1] == []
+    assert len(asked) == 4
+
+
+def test_after_the_decision_an_alert_with_the_same_fingerprint_asks_again(world: World) -> None:
+    payload = {"resource": "example", "fingerprint": "1a30ba71cca2921f"}
+    first, again = (alert(world, payload, reviewer=lambda waiting: Click("bob", "rejected")) for _ in range(2))
+
+    assert first.jobs["investigate"].outputs["trace_id"] == "1a30ba71cca2921f"
+    assert world.github.runs[0]["display_title"] == "example [1a30ba71cca2921f]"
+    assert len(again.clicks) == 1

@@ -1,0 +1,174 @@
+"""Each failure of docs/TROUBLESHOOTING.md, in a generated repository that is really broken: its lines are printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from workflow.conftest import World
+from workflow.harness.engine import Click, approve_as
+from workflow.test_gated_runs import bundle, results
+
+PAGE = (REPOSITORY / "template" / "docs" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", PAGE, flags=re.MULTILINE))
+APPROVE = approve_as("bob")
+REFUSED_AT_ONCE = {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "failure"}
+
+
+def lines(section: str) -> list[str]:
+    """What the page says will be printed."""
+    return [
+        line for block in re.findall(r"```text\n(.*?)```", SECTIONS[section], re.DOTALL) for line in block.splitlines()
+    ]
+
+
+def is_printed(line: str, log: str) -> bool:
+    """Whether one line of the log is as the page has it; `…` stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in line.split("…"))
+    return any(re.fullmatch(pattern, each) for each in log.splitlines())
+
+
+def test_the_page_has_the_five_failures() -> None:
+    assert list(SECTIONS) == [
+        "agent_runner.py not found",
+        "SDK not found",
+        "Gate not working",
+        "Permission denied in act",
+        "Audit events not captured",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "gone"), [("agent_runner.py not found", "agent_runner.py"), ("SDK not found", "sdk")]
+)
+def test_what_is_missing_is_named_before_python_stumbles(world: World, section: str, gone: str) -> None:
+    path = world.origin / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    world.commit("Break it")
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == REFUSED_AT_ONCE
+    assert is_printed(lines(section)[0], run.jobs["investigate"].log), run.log
+    assert run.jobs["investigate"].summary.startswith("# Refused: the agent is not whole\n")
+    assert_no_riddles(run.jobs["investigate"].log)
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [
+        ("sdk", lines("SDK not found")[1]),
+        ("yaml", "error: RUN004: yaml can't be imported. Install all of them with: …"),
+    ],
+)
+def test_at_a_desk_what_is_missing_is_named_too(world: World, locked_python: Path, gone: str, told: str) -> None:
+    python = [str(locked_python / "bin" / "python")]
+    if gone == "sdk":
+        shutil.rmtree(world.origin / "sdk")
+    else:
+        python.append("-S")  # without installed packages
+    done = subprocess.run(
+        [*python, "agent_runner.py", "investigate", "--resource", "example"],
+        cwd=world.origin,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert is_printed(told, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gate_that_is_none_is_named(world: World) -> None:
+    del world.github.environments["agent-approval"]
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run)["investigate"] == "failure" and run.clicks == []
+    (line,) = lines("Gate not working")
+    assert is_printed(line, run.jobs["investigate"].log), run.log
+    assert "GATE06" in run.jobs["investigate"].summary
+    assert_no_riddles(run.log)
+
+
+def test_permission_denied_in_act_names_the_secret(world: World) -> None:
+    world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run)["act"] == "failure"
+    assert is_printed(lines("Permission denied in act")[0], run.jobs["act"].log), run.log
+    assert "TOOL07" in run.jobs["act"].summary
+    assert_no_riddles(run.log)
+
+
+LEAKY = """
+def refused(self, resource, action, context=None):
+    raise PermissionError(13, "Permission denied", "/var/lib/checkout")
+
+
+ServiceRestartAgent.act = refused
+"""
+
+
+def test_a_refusal_that_the_agent_lets_pass_is_explained(world: World) -> None:
+    runner = world.origin / "agent_runner.py"
+    main = '\nif __name__ == "__main__":'
+    runner.write_text(runner.read_text().replace(main, LEAKY + main))
+    world.commit("Let it pass")
+
+    run = world.start(reviewer=APPROVE)
+
+    assert is_printed(lines("Permission denied in act")[1], run.jobs["act"].log), run.log
+    assert "the credentials may not do this, see docs/TROUBLESHOOTING.md" in run.jobs["act"].summary
+    assert bundle(run)["outcome"] == "outcome_unknown"
+
+
+@pytest.fixture
+def locked_backend() -> Iterator[str]:
+    """An audit backend that takes no key."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_backend_that_takes_nothing_is_named_and_the_events_are_in_the_bundle(
+    world: World, locked_backend: str
+) -> None:
+    world.repository.variables["AIMGENTIX_API_URL"] = locked_backend
+
+    run = world.start(reviewer=lambda waiting: Click("bob", "rejected"))
+
+    assert results(run)["record"] == "success", "the run does not fail by it"
+    for line in lines("Audit events not captured"):
+        assert is_printed(line, run.jobs["record"].log), (line, run.log)
+    assert "deliver audit-bundle" in run.jobs["record"].summary
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("rejected", [])
+    assert_no_riddles(run.log)
+
+
+def assert_no_riddles(log: str) -> None:
+    for riddle in ("Traceback", "can't open file", "ModuleNotFoundError"):
+        assert riddle not in log

@@ -1,0 +1,146 @@
+"""Make the pictures in `docs/images` from a real run: `make pictures`.
+
+A generated repository investigates the failing example service; the page that its reviewer reads is rendered by
+GitHub's own Markdown parser with GitHub's style sheet, and photographed by Chromium without a window.
+
+    python tools/pictures.py [--out FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import demo  # noqa: E402
+
+IMAGES = ROOT / "docs" / "images"
+STYLE = ROOT / "tools" / "pictures" / "node_modules" / "github-markdown-css" / "github-markdown-light.css"
+# As wide as a summary on GitHub beside its list of jobs.
+WIDTH = 980
+MAX_BYTES = 200 * 1024
+# Of a page that does not tell its height.
+MAX_HEIGHT = 1400
+COLOURS = 48
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+PAGE = """\
+<!doctype html>
+<meta charset="utf-8">
+<style>{style}
+body {{ margin: 0; background: #ffffff; }}
+.markdown-body {{ box-sizing: border-box; width: {width}px; padding: 24px 32px; }}
+</style>
+<article class="markdown-body">{body}</article>
+<script>
+const second = document.querySelectorAll("h2")[1];
+document.title = "height=" + document.documentElement.scrollHeight + " first=" + (second ? second.offsetTop : 0);
+</script>
+"""
+
+
+class PictureFailed(Exception):
+    """There is no picture; the message says why."""
+
+
+def summary(folder: Path) -> str:
+    """Play a run in a repository that is generated below `folder`, and return the page of its reviewer."""
+    with demo.example_service() as service:
+        service.fail(demo.FAILING_SHARE)
+        service.error_rate()
+        repository = demo.generate(folder)
+        catalogue = folder / "services.yml"
+        catalogue.write_text(demo.CATALOGUE.format(resource=demo.RESOURCE, url=service.url), encoding="utf-8")
+        environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": service.token}
+        arguments = ["simulate", "--resource", demo.RESOURCE, "--approve", "--out", str(demo.RUN_FOLDER)]
+        if demo.run_agent(repository, arguments, environment) != 0:
+            raise PictureFailed("the run did not end well")
+    return (repository / demo.RUN_FOLDER / "investigate" / "github-step-summary").read_text(encoding="utf-8")
+
+
+def html(markdown: str) -> str:
+    """Return the page as GitHub shows it."""
+    import cmarkgfm  # type: ignore[import-untyped]  # noqa: PLC0415  only here
+
+    if not STYLE.is_file():
+        raise PictureFailed("GitHub's style sheet is missing: type `make pictures`, which installs it")
+    body = cmarkgfm.github_flavored_markdown_to_html(markdown)
+    return PAGE.format(style=STYLE.read_text(encoding="utf-8"), width=WIDTH, body=body)
+
+
+def photograph(page: Path, picture: Path) -> int:
+    """Let Chromium draw a local page, as high as it is, into a PNG; return where its second section begins."""
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        raise PictureFailed(f"none of {', '.join(CHROMIUM)} is installed")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        command += [
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+        ]
+        command += [f"--user-data-dir={profile}"]
+
+        def draw(*options: str) -> str:
+            done = subprocess.run(
+                [*command, *options, page.as_uri()], capture_output=True, text=True, check=False, timeout=120
+            )
+            if done.returncode != 0:
+                raise PictureFailed(f"{program} failed: {done.stderr.strip()[-400:]}")
+            return done.stdout
+
+        told = draw(f"--window-size={WIDTH},800", "--dump-dom")
+        found = re.search(r"height=(\d+) first=(\d+)", told)
+        height, second = map(int, found.groups()) if found else (MAX_HEIGHT, 0)
+        draw(f"--window-size={WIDTH},{height}", f"--screenshot={picture}")
+        return second
+
+
+def shrink(picture: Path, target: Path, height: int = 0) -> None:
+    """Write the upper part of a picture, or all of it, with as few colours as text needs."""
+    from PIL import Image  # noqa: PLC0415  only here
+
+    with Image.open(picture) as whole:
+        part = whole.convert("RGB").crop((0, 0, whole.width, height or whole.height))
+        part.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    if target.stat().st_size > MAX_BYTES:
+        raise PictureFailed(f"{target.name} has {target.stat().st_size} bytes, {MAX_BYTES} are allowed")
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
+    parser.add_argument("--page", type=Path, help="photograph this HTML file instead of a run")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            page, picture = Path(scratch) / "page.html", Path(scratch) / "page.png"
+            if options.page:
+                photograph(options.page.resolve(), picture)
+                shrink(picture, options.out / (options.page.stem + ".png"))
+            else:
+                page.write_text(html(summary(Path(scratch))), encoding="utf-8")
+                second = photograph(page, picture)
+                shrink(picture, options.out / "review-summary.png", second)
+                shrink(picture, options.out / "review-summary-whole.png")
+    except (PictureFailed, demo.DemoFailed) as problem:
+        print(f"pictures: {problem}", file=sys.stderr)
+        return 1
+    print(f"look at what is in {os.path.relpath(options.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
