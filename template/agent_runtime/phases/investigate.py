@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Dict, Iterator, Mapping, Optional
 
-from agent_runtime import codes, documents, escape, gate, names, plan, policy, redaction, report
+from agent_runtime import codes, config, documents, escape, gate, names, plan, policy, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.github import outputs
@@ -90,6 +90,7 @@ def run_phase(
             digest=plan.digest(finished.plan) if finished.plan else None,
             gate_note=_gate_note(desk),
             server_url=desk.environ.get("GITHUB_SERVER_URL") or "https://github.com",
+            in_issue=desk.config.approval_gate == config.ISSUE_GATE,
         )
         data = documents.encode(finished)
         if len(data) > documents.MAX_REPORT_BYTES:
@@ -122,10 +123,8 @@ def _investigate(
     baseline = 0
     api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
-        gatekeeper.check_environments(api, desk.run, automatic=desk.config.auto_approval)
-        journal.event(
-            names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=codes.GATE_ENVIRONMENT
-        )
+        checked = gatekeeper.check_gate(api, desk)
+        journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
         baseline = len(gatekeeper.approvals(api, desk.run))
         earlier = duplicates.find(api, desk, resource, now(), _print_line) if folds else None
         if earlier is not None:

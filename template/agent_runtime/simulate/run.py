@@ -238,9 +238,9 @@ class SimulatedRun:
         shutil.copyfile(str(source), str(target))
         return target
 
-    def _collect(self) -> Path:
+    def _collect(self, name: str = "artifacts") -> Path:
         """Put what the jobs uploaded where the record job downloads it."""
-        target = self._request.folder / "artifacts"
+        target = self._request.folder / name
         target.mkdir()
         for job in self._needs:
             source = self._request.folder / job / names.DEFAULT_OUT
