@@ -19,7 +19,7 @@ from agent_runtime.phases.trail import Trail
 from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
-_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE)
+_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.REHEARSED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE)
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,7 @@ def _decide_action(parts: Parts, act: Job) -> RunOutcome:
     return {
         ActionStatus.SUCCESS: RunOutcome.ACTED,
         ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
+        ActionStatus.REHEARSED: RunOutcome.REHEARSED,
         ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
     }[parts.result.status]
