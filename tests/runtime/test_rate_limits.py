@@ -232,6 +232,21 @@ def test_a_github_that_does_not_answer_refuses() -> None:
     assert refused.value.code == codes.GATE_API
 
 
+def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
+    whole = LoopbackGitHub._artifacts
+    fork = {"id": 1, "repository_id": 5, "head_repository_id": 6, "head_branch": "main", "head_sha": "0" * 40}
+    with LoopbackGitHub(REPOSITORY) as github:
+        acted(github, "1")
+        assert len(history(github)) == 1
+        monkeypatch.setattr(
+            LoopbackGitHub,
+            "_artifacts",
+            lambda self, runs, query: [{**each, "workflow_run": fork} for each in whole(self, runs, query)],
+        )
+        assert history(github) == []
+
+
 @pytest.mark.parametrize("broken", ["no run", "no time", "a time without a zone", "no name", "no status"])
 def test_a_malformed_answer_refuses(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with LoopbackGitHub(REPOSITORY) as github:

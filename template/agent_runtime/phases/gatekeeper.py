@@ -83,7 +83,7 @@ def history(
 
 
 def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta) -> Optional[str]:
-    """The run that uploaded an artifact, or None where that was longer ago than `span`."""
+    """The run that uploaded an artifact, or None where that was longer ago than `span`, or in a fork."""
     path = "actions/artifacts?name={}".format(name)
     created = _moment(entry, "created_at", path)
     if created <= now - span:
@@ -96,7 +96,10 @@ def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta)
                 "GitHub keeps artifacts of this repository for {} days, and a limit looks back {}: what happened can't "
                 "be counted".format(kept.days, _days(span)),
             )
-    return str(field(field(entry, "workflow_run", dict, path), "id", int, path))
+    uploader = field(entry, "workflow_run", dict, path)
+    if field(uploader, "head_repository_id", int, path) != field(uploader, "repository_id", int, path):
+        return None  # a pull request from a fork can name its jobs as it likes, and can't act
+    return str(field(uploader, "id", int, path))
 
 
 def _days(span: timedelta) -> str:
