@@ -111,6 +111,10 @@ def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta)
     created = _moment(entry, "created_at", path)
     if created <= now - span:
         return None
+    uploader = field(entry, "workflow_run", dict, path)
+    here, there = uploader.get("repository_id"), uploader.get("head_repository_id")
+    if isinstance(here, int) and isinstance(there, int) and here != there:
+        return None  # a pull request from a fork names jobs and keeps artifacts as it likes, and can't act
     if entry.get("expires_at") is not None:
         kept = _moment(entry, "expires_at", path) - created
         if kept < span:
@@ -119,9 +123,6 @@ def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta)
                 "GitHub keeps artifacts of this repository for {} days, and a limit looks back {}: what happened can't "
                 "be counted".format(kept.days, _days(span)),
             )
-    uploader = field(entry, "workflow_run", dict, path)
-    if field(uploader, "head_repository_id", int, path) != field(uploader, "repository_id", int, path):
-        return None  # a pull request from a fork can name its jobs as it likes, and can't act
     return str(field(uploader, "id", int, path))
 
 
