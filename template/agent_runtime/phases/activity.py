@@ -11,7 +11,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 from agent_runtime import bundle, codes, config, gate, names
 from agent_runtime.activity import Activity, Job, Summary, Trail, summarise
-from agent_runtime.documents import format_time
+from agent_runtime.documents import Decision, format_time
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field
 
@@ -133,10 +133,13 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     with tempfile.TemporaryDirectory() as folder:
         _unpack(data, Path(folder))
         manifest, problems = bundle.verify(Path(folder))
+        parts = bundle.load(Path(folder))
+        sealed = parts.report.plan if parts.report else None
         return Trail(
             outcome=str(manifest["outcome"]),
-            codes=tuple(sorted(_codes(bundle.load(Path(folder))))),
+            codes=tuple(_codes(parts)),
             problems=tuple(problem.line() for problem in problems),
+            automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
         )
 
 
