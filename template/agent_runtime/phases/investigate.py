@@ -193,6 +193,8 @@ def _judge(desk: Desk, api: GitHubApi, rules: policy.Policy, resource: str, prop
     )
     if not desk.config.auto_approval:
         verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    elif not desk.in_workflow:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_ELSEWHERE)
     if verdict.decision == policy.DENIED or not policy.limits_of(rules, proposed.action, resource):
         return verdict
     if not desk.in_workflow:
