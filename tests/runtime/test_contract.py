@@ -359,7 +359,8 @@ def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
 
 def test_every_rule_is_broken_by_some_edit() -> None:
     widened = {code for codes_found, _ in WIDENED.values() for code in codes_found}
-    assert {code for code, _ in BROKEN.values()} | widened == set(contract.RULES)
+    of_the_issue_gate = {"CON31", "CON32"}  # see test_contract_issue_gate.py
+    assert {code for code, _ in BROKEN.values()} | widened == set(contract.RULES) - of_the_issue_gate
 
 
 @pytest.mark.parametrize(

@@ -367,10 +367,10 @@ def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("break_it", "ended", "said"),
     [
-        (lambda cluster: vars(cluster).update(stuck=True), ActionStatus.FAILED, "6 are set; 4 are online"),
-        (lambda cluster: vars(cluster).update(fails=403), ActionStatus.FAILED, "HTTP 403"),
-        (lambda cluster: vars(cluster).update(fails=409), ActionStatus.FAILED, "HTTP 409"),
-        (lambda cluster: vars(cluster).update(fails=500), ActionStatus.UNKNOWN, "may have taken effect"),
+        (lambda cluster: setattr(cluster, "stuck", True), ActionStatus.FAILED, "6 are set; 4 are online"),
+        (lambda cluster: setattr(cluster, "fails", 403), ActionStatus.FAILED, "HTTP 403"),
+        (lambda cluster: setattr(cluster, "fails", 409), ActionStatus.FAILED, "HTTP 409"),
+        (lambda cluster: setattr(cluster, "fails", 500), ActionStatus.UNKNOWN, "may have taken effect"),
         (
             lambda cluster: cluster.autoscaler["status"].update(currentReplicas=5),
             ActionStatus.FAILED,

@@ -65,6 +65,7 @@ def observe(http: Transport, repository: str, approvers: Sequence[str], *, autom
         codeowners_errors=_told(lambda: _codeowners_errors(http, base)),
         workflow_state=_told(lambda: _workflow_state(http, base, WORKFLOW_FILE)),
         report_state=_told(lambda: _workflow_state(http, base, names.REPORT_FILE)),
+        approval_workflow_state=_told(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
     )
 
 
@@ -85,6 +86,7 @@ def observe_gate(
         repository=found,
         environments={name: _environment(http, repository, name, contents) for name in wanted},
         approvers=tuple(_approver(http, found, name) for name in approvers),
+        has_label=http.get_or_none("/repos/{}/labels/{}".format(repository, names.GATE_LABEL)) is not None,
     )
 
 
@@ -126,6 +128,7 @@ def _repository(http: Transport, repository: str) -> Repository:
         owner_type=owner_type,
         plan=_plan(http, str(field(owner, "login", str, path)), owner_type),
         administrator=permissions.get("admin") if isinstance(permissions, dict) else None,
+        has_issues=answer.get("has_issues") is not False,
     )
 
 
@@ -227,9 +230,10 @@ def _approver(http: Transport, repository: Repository, name: str) -> Approver:
         )
     )
     # Only a token with write access may ask; without an answer GitHub itself decides when the reviewers are set.
-    if not isinstance(access, Unreadable) and access.get("permission") == "none":
-        return Approver(name, "User", number, "may not read the repository, and reviewers must")
-    return Approver(name, "User", number)
+    permission = "" if isinstance(access, Unreadable) else str(access.get("permission") or "")
+    if permission == "none":
+        return Approver(name, "User", number, "may not read the repository, and reviewers must", permission)
+    return Approver(name, "User", number, permission=permission)
 
 
 def _team(http: Transport, repository: Repository, name: str, organization: str, slug: str) -> Approver:
