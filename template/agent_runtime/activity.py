@@ -51,12 +51,15 @@ class Trail:
         codes: of everything that was refused or failed.
         problems: what `verify` found wrong with it, a line each.
         automatic: whether the policy decided alone, and nobody was asked.
+        initiator, approver: logins of who started the run that made the plan, and of who approved it; or empty.
     """
 
     outcome: str
     codes: Tuple[str, ...] = ()
     problems: Tuple[str, ...] = ()
     automatic: bool = False
+    initiator: str = ""
+    approver: str = ""
 
 
 @dataclass(frozen=True)
@@ -225,7 +228,7 @@ def render(summary: Summary) -> str:
             "## What was refused or failed",
             table(("Code", "Runs", "Meaning"), _codes(summary.runs)) or "Nothing was.",
             "## The gate",
-            "**It is open**, see above." if summary.gate_problems else "Both environments are protected now.",
+            "**It is open**, see above." if summary.gate_problems else "It is closed now.",
         ]
     )
 

@@ -30,7 +30,7 @@ def test_a_quiet_week_is_told_and_ends_well(world: World) -> None:
     assert "| acted | 1 |" in summary
     assert "| Decisions | " in summary and "| `bob` | 1 | 1 |" in summary
     assert "Hint: `bob approved 1 of 1 plans in less than 60 s: was each read?`" in summary
-    assert "Both environments are protected now." in summary
+    assert "It is closed now." in summary
 
 
 def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: World) -> None:

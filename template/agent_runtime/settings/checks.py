@@ -325,20 +325,20 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
-    yield from _workflow_findings(seen.workflow_state, "agent-investigate-act.yml")
-
-
-def _workflow_findings(state: Union[str, Unreadable, None], file: str) -> _Findings:
-    if isinstance(state, Unreadable):
-        yield _unreadable("the state of the workflow " + file, state)
-    elif state is None:
-        yield Finding("GitHub knows no workflow {}".format(file), "push it to the default branch")
-    elif state != "active":
-        yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
+    yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
 def _report(seen: Observed, _local: Local) -> _Findings:
-    yield from _workflow_findings(seen.report_state, names.REPORT_FILE)
+    yield from _state_of(names.REPORT_FILE, seen.report_state)
+
+
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
+    if isinstance(state, Unreadable):
+        yield _unreadable("the state of the workflow " + file, state)
+    elif state is None:
+        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
+    elif state != "active":
+        yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
 
 
 def _branch(seen: Observed, _local: Local) -> _Findings:
