@@ -444,3 +444,24 @@ def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None
     assert results(run) == {"investigate": "failure", "ask": "skipped", "record": "success"}
     assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["investigate"].log
     assert len(loosened.github.issues) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ weekly report
+
+
+def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
+    own.answer("mallory", "what is this?")
+    own.answer("bob", f"/approve {own.digest}")
+
+    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+
+    assert run.result == "success", run.log
+    summary = run.jobs["report"].summary
+    assert "Nothing needs a human's look." in summary and "It is closed now." in summary
+    assert "| acted | 1 |" in summary and "| waiting | 1 |" in summary
+    assert "| `bob` | 1 | 0 |" in summary
+
+    own.github.people.update(bob="read", carol="read")
+    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    assert run.result == "failure"
+    assert "an issue is no gate now: " in run.jobs["report"].summary
