@@ -42,6 +42,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sha256sum": (),
     "gh": (
         ("api",),
+        ("auth", "token"),
         ("repo", "create"),
         ("run", "download"),
         ("run", "watch"),
@@ -124,12 +125,7 @@ def faults(text: str, place: Place) -> Iterator[str]:
     for info, content in blocks(text):
         if info in SHELLS:
             for line in command_lines(content):
-                try:
-                    words = shlex.split(line, comments=True)
-                except ValueError as problem:
-                    yield f"{line}: {problem}"
-                    continue
-                yield from (f"{line}: {fault}" for fault in _of_command(words, place) if fault)
+                yield from (f"{line}: {fault}" for fault in _of_line(line, place) if fault)
         elif info in READERS:
             try:
                 READERS[info](content)
@@ -140,6 +136,21 @@ def faults(text: str, place: Place) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
+
+
+def _of_line(line: str, place: Place) -> Iterator[str]:
+    """What is wrong with a command, and with those whose output it takes."""
+    for inner in _SUBSTITUTION.findall(line):
+        yield from _of_line(inner, place)
+    try:
+        words = shlex.split(_SUBSTITUTION.sub("VALUE", line), comments=True)
+    except ValueError as problem:
+        yield str(problem)
+        return
+    yield from _of_command(words, place)
+
+
+_SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
 
 
 def _of_command(words: list[str], place: Place) -> Iterator[str]:

@@ -152,6 +152,8 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\ncookiecutter TEMPLATE --chekout v1\n```", "no option"),
         ("```sh\ngh workflow run agent-investigate-act.yml -f ressource=x\n```", "no input"),
         ("```sh\ngh secrets set X\n```", "nobody knows"),
+        ("```sh\nGH_TOKEN=$(gh auth token) make test\n```", ""),
+        ("```sh\nexport GH_TOKEN=$(gh auth tokens)\n```", "nobody knows"),
         ("```sh\ncurl -d '{\"a\":\n1}' http://127.0.0.1\n```", ""),
         ("```sh\ncurl -d '{a: 1}' http://127.0.0.1\n```", "no JSON"),
         ("```console\n$ make demo\nanything at all\n```", ""),
