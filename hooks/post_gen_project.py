@@ -16,7 +16,8 @@ REPOSITORY = Path(CONTEXT["_repo_dir"])
 PROJECT = Path.cwd()
 
 JUNK = ("__pycache__", "*.py[co]", ".*_cache", ".DS_Store", ".hypothesis", ".venv")
-SEEDS = ("services.yml", "tests/example_service.py")  # not every use case has them
+# Not every use case has the first two, and only an issue gate has the last.
+OPTIONAL = ("services.yml", "tests/example_service.py", ".github/workflows/agent-act-on-approval.yml")
 ANSWERS_FILE = ".copier-answers.yml"
 SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it stands in names; this file is rendered too
 
@@ -50,8 +51,8 @@ def tidy() -> None:
                 delete(path)
     for path in arrived("*.jinja"):
         path.replace(path.with_suffix(""))
-    for seed in SEEDS:
-        path = PROJECT / seed
+    for name in OPTIONAL:
+        path = PROJECT / name
         if path.exists() and not path.stat().st_size:
             delete(path)
 

@@ -28,6 +28,7 @@ FAMILIES = {
     "RPT": "Report",
     "POL": "Policy",
     "GATE": "Gate",
+    "IGATE": "Issue gate",
     "AGT": "Agent",
     "TRAIL": "Trail",
     "SET": "Settings of the repository on GitHub",

@@ -16,7 +16,7 @@ from agent_runtime.documents import ActionReport, Decision, Receipt, Report
 from agent_runtime.results import ActionStatus, _Word
 from aimgentix.verify import read_events, verify_directory
 
-JOBS = ("investigate", "approve", "act", "record")
+JOBS = ("investigate", "ask", "approve", "act", "record")
 
 _CHECKS_BEFORE_ACTING = (
     codes.GATE_ARTIFACT,
@@ -31,12 +31,30 @@ _CHECKS_BEFORE_ACTING = (
     codes.GATE_CLAIMED,
     codes.GATE_DISABLED,
 )
+_CHECKS_OF_ISSUE_GATE = (
+    codes.COMMENT_AUTHOR,
+    codes.ISSUE_UNKNOWN,
+    codes.ISSUE_RUN,
+    codes.GATE_ARTIFACT,
+    codes.ISSUE_EDITED,
+    codes.PLAN_REJECTED,
+    codes.COMMENT_UNUSABLE,
+    codes.GATE_RUN,
+    codes.GATE_EXPIRED,
+    codes.GATE_POLICY,
+    codes.GATE_DIGEST,
+    codes.GATE_RATE,
+    codes.GATE_PRECONDITION,
+    codes.GATE_DISABLED,
+    codes.GATE_CLAIMED,
+)
 
 
 class RunOutcome(_Word):
     """How a whole run ended: the terminal event's word."""
 
     ACTED = "acted"
+    REHEARSED = "rehearsed"
     ACTION_FAILED = "action_failed"
     OUTCOME_UNKNOWN = "outcome_unknown"
     REFUSED = "refused"
@@ -48,6 +66,7 @@ class RunOutcome(_Word):
     DENIED = "denied"
     INVESTIGATION_FAILED = "investigation_failed"
     APPROVAL_FAILED = "approval_failed"
+    WAITING = "waiting"
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,11 @@ class Parts:
     def plan_digest(self) -> Optional[str]:
         """Digest of the sealed plan, computed from the report, or None."""
         return plan.digest(self.report.plan) if self.report and self.report.plan else None
+
+    @property
+    def by_comment(self) -> bool:
+        """Whether a comment on an issue started the run of the last parts, as it does where an issue is the gate."""
+        return any(part.run.event == "issue_comment" for part in (self.receipt, self.result) if part)
 
     def steps(self, job: str) -> List[Dict[str, Any]]:
         """The metadata of a job's events, each with the event's status."""
@@ -141,7 +165,9 @@ def check(
     for job, head in expected_heads.items():
         if head and head not in parts.heads.get(job, ()):
             found.append(Problem(codes.TRAIL_TRUNCATED, "{}: no journal ends with {}".format(job, head[:12])))
-    runs = {documents.plain(part.run).__repr__() for part in (parts.report, parts.receipt, parts.result) if part}
+    # A comment starts a run of its own: the report is of another one, and the plan's digest ties them together.
+    own_run = (parts.receipt, parts.result) if parts.by_comment else (parts.report, parts.receipt, parts.result)
+    runs = {documents.plain(part.run).__repr__() for part in own_run if part}
     if len(runs) > 1:
         found.append(Problem(codes.TRAIL_MISMATCH, "report, receipt and result name different runs"))
     digests = {
@@ -190,7 +216,7 @@ def _check_action(parts: Parts) -> List[Problem]:
         for entry in parts.steps("act")
         if entry.get("step") == names.STEP_CHECK and entry["status"] == "success"
     }
-    for code in _CHECKS_BEFORE_ACTING:
+    for code in _CHECKS_OF_ISSUE_GATE if parts.by_comment else _CHECKS_BEFORE_ACTING:
         if code not in passed and not (automatic and code == codes.GATE_APPROVAL):
             missing("act: the check {} did not pass".format(code))
     for job in JOBS:
@@ -198,6 +224,14 @@ def _check_action(parts: Parts) -> List[Problem]:
             digest = entry.get("plan_digest")
             if digest and parts.plan_digest and digest != parts.plan_digest:
                 found.append(Problem(codes.TRAIL_MISMATCH, "{}: an event is of plan {}".format(job, str(digest)[:12])))
+    return found + _check_agreement(parts)
+
+
+def _check_agreement(parts: Parts) -> List[Problem]:
+    found: List[Problem] = []
+    rehearsed = parts.result is not None and parts.result.status is ActionStatus.REHEARSED
+    if parts.report and parts.report.plan and parts.report.plan.dry_run is not rehearsed:
+        found.append(Problem(codes.TRAIL_MISMATCH, "what was executed is not what a dry run is, or the other way"))
     if parts.receipt and parts.result and parts.receipt.approver != parts.result.approver:
         found.append(Problem(codes.TRAIL_MISMATCH, "receipt and result name different approvers"))
     return found
@@ -264,7 +298,12 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
         elif listed[name] != present[name]:
             found.append(Problem(codes.TRAIL_MISMATCH, "{} was changed".format(name)))
     parts = load(folder)
-    acted = outcome in (RunOutcome.ACTED, RunOutcome.ACTION_FAILED, RunOutcome.OUTCOME_UNKNOWN)
+    acted = outcome in (
+        RunOutcome.ACTED,
+        RunOutcome.REHEARSED,
+        RunOutcome.ACTION_FAILED,
+        RunOutcome.OUTCOME_UNKNOWN,
+    )
     found += check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
     ends = [entry for entry in parts.steps("record") if entry.get("step") == names.STEP_TERMINAL]
     if len(ends) != 1 or ends[0].get("outcome") != outcome.value:

@@ -142,6 +142,13 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
     }
     if settings.repository_plan != "private-other":  # which has no environment for it, whatever the answer
         pairs["auto_approval"] = "yes" if settings.auto_approval else "no"
+    gate = config.ISSUE_GATE if settings.repository_plan == config.PLAN_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
+    if settings.approval_gate != gate:
+        yield _problem(
+            MISMATCH,
+            path,
+            "approval_gate is {!r}, and repository_plan asks for {!r}".format(settings.approval_gate, gate),
+        )
     for question, value in pairs.items():
         answer = str(known.get(question, value))
         if question == "approvers":

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _EPILOG = """\
 phases, in the order of a run:
   investigate   look, evaluate the policy, seal the plan; no secrets, no write access
-  approve       after a human's click: write down who approved, from GitHub's record
+  ask           where an issue is the gate: open the issue in which an approver answers
+  approve       after a human's click or comment: write down whose it was, from GitHub's record
   act           verify everything again, then do exactly what was approved
   record        collect the trail, say how the run ended, check that it is complete
   deliver       bring a copy of the trail to the audit backend
@@ -154,6 +155,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         added.add_argument("--trace-id", help="ties this run to an alert or ticket (TRACE_ID)")
         added.add_argument("--trigger", help="manual, alert or schedule (TRIGGER_SOURCE)")
 
+    def add_dry_run(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "--dry-run", action="store_true", help="rehearse: ask and check everything, execute nothing (DRY_RUN)"
+        )
+
     investigate = add(
         "investigate",
         _investigate,
@@ -162,6 +168,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add_target(investigate)
     add_out(investigate)
+    add_dry_run(investigate)
     investigate.add_argument(
         "--sealed-minutes-ago",
         type=_minutes,
@@ -174,9 +181,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "approve",
         _approve,
         "Runs in the environment agent-approval, after the click: reads GitHub's approval record and writes the "
-        "receipt. Reads APPROVED_DIGEST and APPROVALS_BEFORE from the environment.",
+        "receipt. Reads APPROVED_DIGEST and APPROVALS_BEFORE from the environment. Where an issue is the gate: runs "
+        "after a comment and examines it.",
     )
     add_out(approve)
+
+    ask = add(
+        "ask",
+        _ask,
+        "Where an issue is the gate: opens the issue in which an approver reads the plan and answers with a comment. "
+        "Reads REPORT_SHA256, APPROVED_DIGEST, REPORT_ARTIFACT_ID and REPORT_ARTIFACT_SHA256 from the environment.",
+    )
+    ask.add_argument("--report", type=Path, required=True, help="the downloaded investigation-report.json")
+    add_out(ask)
 
     act = add(
         "act",
@@ -189,7 +206,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="store_true",
         help="this is the job act-auto, in the environment agent-auto: execute what the policy sealed without asking",
     )
-    act.add_argument("--report", type=Path, required=True, help="the downloaded investigation-report.json")
+    act.add_argument(
+        "--report", type=Path, help="the downloaded investigation-report.json; not where an issue is the gate"
+    )
     add_out(act)
 
     record = add(
@@ -220,6 +239,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "you are asked.",
     )
     add_target(simulate)
+    add_dry_run(simulate)
     simulate.add_argument("--out", type=Path, help="folder for the run's files; must not exist (agent-run/simulated-…)")
     answers = simulate.add_mutually_exclusive_group()
     for scenario in Scenario:
@@ -343,6 +363,7 @@ def _investigate(call: _Call) -> int:
             resource = inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE"))
             trigger = inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE"))
             trace_id, folds = call.options.trace_id, False  # a person or a schedule that asks is answered
+        dry_run = call.options.dry_run or inputs.switch("DRY_RUN", call.environ.get("DRY_RUN"))
         desk = call.desk("investigate", trace_id)
     outcome = investigate.run_phase(
         call.agent_class(),
@@ -351,6 +372,7 @@ def _investigate(call: _Call) -> int:
         context=details,
         trigger=trigger,
         folds=folds,
+        dry_run=dry_run,
         sealed_minutes_ago=call.options.sealed_minutes_ago,
     )
     if not desk.in_workflow:
@@ -361,15 +383,38 @@ def _investigate(call: _Call) -> int:
     return codes.EXIT_OK
 
 
+def _ask(call: _Call) -> int:
+    from agent_runtime.phases import ask  # noqa: PLC0415
+
+    artifact_id = call.required("REPORT_ARTIFACT_ID")
+    if not artifact_id.isdigit():
+        raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "REPORT_ARTIFACT_ID is not a number")
+    issue = ask.run_phase(
+        call.desk("ask"),
+        report_path=call.options.report,
+        report_sha256=call.required("REPORT_SHA256"),
+        approved_digest=call.required("APPROVED_DIGEST"),
+        artifact_id=int(artifact_id),
+        artifact_sha256=call.required("REPORT_ARTIFACT_SHA256"),
+    )
+    print("waiting for an approval in issue #{}".format(issue))
+    return codes.EXIT_OK
+
+
 def _approve(call: _Call) -> int:
-    from agent_runtime import inputs  # noqa: PLC0415
+    from agent_runtime import config, inputs  # noqa: PLC0415
     from agent_runtime.phases import approve  # noqa: PLC0415
 
+    desk = call.desk("approve")
+    if desk.config.approval_gate == config.ISSUE_GATE:
+        receipt = approve.run_comment_phase(desk)
+        print("approved by {}: plan {}".format(receipt.approver.login, receipt.plan_digest[:12]))
+        return codes.EXIT_OK
     before = call.required("APPROVALS_BEFORE")
     if not before.isdigit():
         raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "APPROVALS_BEFORE is not a number")
     receipt = approve.run_phase(
-        call.desk("approve"),
+        desk,
         resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
         plan_digest=call.required("APPROVED_DIGEST"),
         approvals_before=int(before),
@@ -379,16 +424,21 @@ def _approve(call: _Call) -> int:
 
 
 def _act(call: _Call) -> int:
-    from agent_runtime import inputs  # noqa: PLC0415
+    from agent_runtime import config, inputs  # noqa: PLC0415
     from agent_runtime.phases import act  # noqa: PLC0415
     from agent_runtime.results import ActionStatus  # noqa: PLC0415
 
+    desk = call.desk(names.AUTO_JOB if call.options.auto else "act")
+    # Where an issue is the gate, the report is fetched from the run that it names.
+    handed_over = desk.config.approval_gate != config.ISSUE_GATE
+    if handed_over and call.options.report is None:
+        raise codes.BadInput(codes.USAGE, "--report is missing")
     outcome = act.run_phase(
         call.agent_class(),
-        call.desk(names.AUTO_JOB if call.options.auto else "act"),
+        desk,
         resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
-        report_path=call.options.report,
-        report_sha256=call.required("REPORT_SHA256"),
+        report_path=call.options.report or Path(),
+        report_sha256=call.required("REPORT_SHA256") if handed_over else "",
         approved_digest=call.required("APPROVED_DIGEST"),
         automatic=call.options.auto,
     )
@@ -441,9 +491,9 @@ def _deliver(call: _Call) -> int:
 
 
 def _simulate(call: _Call) -> int:
-    from agent_runtime import inputs, report  # noqa: PLC0415
+    from agent_runtime import config, inputs, report  # noqa: PLC0415
     from agent_runtime.phases.desk import now  # noqa: PLC0415
-    from agent_runtime.simulate import run  # noqa: PLC0415
+    from agent_runtime.simulate import issue_run, run  # noqa: PLC0415
 
     if call.options.scenario is None and not run.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
@@ -469,10 +519,14 @@ def _simulate(call: _Call) -> int:
         resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
         context_text=context_text,
         trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        dry_run=call.options.dry_run,
         trace_id=inputs.trace_id(call.options.trace_id or call.environ.get("TRACE_ID"), ""),
         scenario=call.options.scenario,
     )
-    ended = run.SimulatedRun(request, show, ask).play()
+    play = run.SimulatedRun
+    if config.load(call.script.parent).approval_gate == config.ISSUE_GATE:
+        play = issue_run.SimulatedIssueRun
+    ended = play(request, show, ask).play()
     print("outcome: {}".format(ended.outcome.replace("_", " ")))
     print("bundle:  {}".format(ended.bundle))
     return ended.exit_code

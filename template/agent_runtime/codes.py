@@ -142,6 +142,7 @@ ALERT_INVALID = register(
     "Mend the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
     "docs/SETUP_GUIDE.md, section Alerts, has an example",
 )
+SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
 
 # Start: what a phase needs before it can begin.
 AGENT_MISSING = register(
@@ -274,6 +275,40 @@ GATE_API = register(
     "GitHub did not answer a question that the gate depends on",
     "Nothing was executed; look at https://www.githubstatus.com and the job's permissions, then start a new run",
 )
+
+# Issue gate: where GitHub protects no environments, a comment on an issue approves.
+ISSUE_GATE_IMPOSSIBLE = register(
+    "IGATE01",
+    "an issue can't be the approval gate here",
+    "Name people with write access who are not only those who start runs, and no teams, with: "
+    "copier update --data approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 1",
+)
+ISSUE_UNKNOWN = register(
+    "IGATE02",
+    "the issue is not one in which this repository's agent asks",
+    "Comment on an open issue that github-actions[bot] opened with the label agent-approval",
+)
+ISSUE_EDITED = register(
+    "IGATE03",
+    "the issue does not show the plan as it was sealed",
+    "Somebody edited it: find out who and why, and start a new run",
+)
+ISSUE_RUN = register(
+    "IGATE04",
+    "the plan does not come from a run of this repository's agent",
+    "Comment on the issue of a run of agent-investigate-act.yml on the default branch, or start a new run",
+)
+COMMENT_UNUSABLE = register(
+    "IGATE05",
+    "the comment is no approval",
+    "Write a new comment whose first line is /approve and the first 12 or more digits of the plan's digest",
+)
+COMMENT_AUTHOR = register(
+    "IGATE06",
+    "the comment's author may not approve this plan",
+    "Another of the approvers in .github/agent-config.yml must comment, with write access and not who started the run",
+)
+PLAN_REJECTED = register("IGATE07", "an approver rejected the plan", "Start a new run to have it looked at again")
 
 # Trail: what record and verify look at.
 TRAIL_BROKEN = register(

@@ -12,6 +12,11 @@ from agent_runtime import codes
 CONFIG_PATH = Path(".github") / "agent-config.yml"
 POLICY_FOLDER = Path(".github") / "agent-policies"
 
+# What stands between a plan and its execution: protected environments, or a comment on an issue.
+ENVIRONMENT_GATE, ISSUE_GATE = "environment", "issue"
+# The one kind of repository in which GitHub does not protect environments.
+PLAN_WITH_ISSUE_GATE = "private-other"
+
 _KEYS = {
     "schema_version": int,
     "agent": str,
@@ -20,10 +25,11 @@ _KEYS = {
     "approvers": list,
     "approval_ttl_minutes": int,
     "repository_plan": str,
+    "approval_gate": str,
     "auto_approval": bool,
 }
-# Off unless the answer says otherwise.
-_OPTIONAL = {"auto_approval": False}
+# A configuration of an older template does not say it; acting without asking is off unless the answer says otherwise.
+_OPTIONAL = {"approval_gate": ENVIRONMENT_GATE, "auto_approval": False}
 
 # GitHub lets an approval wait for at most 30 days.
 _MAX_TTL_MINUTES = 30 * 24 * 60
@@ -39,6 +45,7 @@ class Config:
         approvers: logins or `org/team` that may approve.
         approval_ttl_minutes: minutes from sealing until a plan expires.
         repository_plan: visibility and plan; decides whether GitHub can protect environments.
+        approval_gate: `environment` or `issue`.
         auto_approval: whether the workflow has a job that acts without asking, where the policy says so.
     """
 
@@ -48,6 +55,7 @@ class Config:
     approvers: Tuple[str, ...]
     approval_ttl_minutes: int
     repository_plan: str
+    approval_gate: str = ENVIRONMENT_GATE
     auto_approval: bool = False
 
     @property
@@ -93,6 +101,8 @@ def load(root: Path) -> Config:
         raise refuse("approval_ttl_minutes is not between 1 and {}".format(_MAX_TTL_MINUTES))
     if value["schema_version"] != 1:
         raise refuse("schema_version is not 1")
+    if value["approval_gate"] not in (ENVIRONMENT_GATE, ISSUE_GATE):
+        raise refuse("approval_gate is neither {} nor {}".format(ENVIRONMENT_GATE, ISSUE_GATE))
     return Config(
         agent=value["agent"],
         name=value["name"],
@@ -100,5 +110,6 @@ def load(root: Path) -> Config:
         approvers=tuple(str(item) for item in value["approvers"]),
         approval_ttl_minutes=value["approval_ttl_minutes"],
         repository_plan=value["repository_plan"],
+        approval_gate=value["approval_gate"],
         auto_approval=value["auto_approval"],
     )

@@ -10,6 +10,11 @@ network and no GitHub, so that hooks and every CI can run it:
 Three kinds of file are known: the agent workflow (a file named `agent-*`, a workflow named `Agent Runtime…`, or one
 with the jobs `approve` and `act`), any other workflow beside it, and the composite actions that they use.  Every rule
 says to which kinds it applies.
+
+An agent workflow has one of three shapes.  Behind environments it is one file: investigate, approve, act, record.
+Where an issue is the gate there are two: one asks (investigate, ask, record), one is started by a comment (approve,
+act, record).  The last two are accepted only where the repository says `approval_gate: issue` in
+.github/agent-config.yml, and the first only where it does not.
 """
 
 from __future__ import annotations
@@ -21,11 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
+import yaml
+
 from agent_runtime import codes
 from agent_runtime.workflow_file import (
+    ACTING,
     ACTION,
     AGENT,
+    ASKING,
+    ENVIRONMENT_GATE,
+    ISSUE_GATE,
     OTHER,
+    WHOLE,
     File,
     Unreadable,
     action,
@@ -36,9 +48,22 @@ from agent_runtime.workflow_file import (
 )
 
 JOBS = ("investigate", "approve", "act", "record")
+# The jobs of each shape in their order, and those that would be a way past its gate.
+SHAPES = {
+    WHOLE: JOBS,
+    ASKING: ("investigate", "ask", "record"),
+    ACTING: ("approve", "act", "record"),
+}
 # The one job that may stand beside the gate, and only in this shape: it acts on what the policy decided alone.
 AUTO = "act-auto"
 AUTO_SECRETS = ("AGENT_AUTO_TOKEN", "AIMGENTIX_API_KEY")
+FOREIGN = {WHOLE: (), ASKING: ("approve", "act", AUTO), ACTING: ("investigate", "ask", AUTO)}
+# Only what could be an answer to an issue of the gate starts a runner.
+COMMENT_CONDITION = (
+    "github.event.issue.state == 'open' && !github.event.issue.pull_request "
+    "&& contains(github.event.issue.labels.*.name, 'agent-approval') && github.event.comment.user.type == 'User' "
+    "&& (startsWith(github.event.comment.body, '/approve') || startsWith(github.event.comment.body, '/reject'))"
+)
 ENVIRONMENTS = {"approve": "agent-approval", "act": "agent-act", AUTO: "agent-auto"}
 
 
@@ -111,12 +136,12 @@ def _readable(file: File) -> Iterator[Finding]:
 
 @_rule(
     "CON02",
-    "investigate, approve, act and record are there, with their own steps",
+    "investigate, approve, act and record are there, with their own steps (for an issue gate: its jobs in two files)",
     "A missing job is a missing part of the promise; a job that only calls another workflow can't be judged here.",
     "Restore the file with copier update",
 )
 def _four_jobs(file: File) -> Iterator[Finding]:
-    for id in JOBS:
+    for id in SHAPES[file.shape]:
         job = file.job(id)
         if job is None:
             yield 1, "the job {} is missing".format(id)
@@ -135,14 +160,15 @@ def _four_jobs(file: File) -> Iterator[Finding]:
 )
 def _order(file: File) -> Iterator[Finding]:
     before: List[str] = []
-    for id in JOBS:
+    jobs = SHAPES[file.shape]
+    for id in jobs:
         job = file.job(id)
         if job:
             needs = job.value.get("needs")
             found = set(needs.texts()) if needs else set()
             for missing in [need for need in before if need not in found]:
                 yield job.line, "the job {} does not need {}".format(id, missing)
-            for later in sorted(found & set(JOBS) - set(before)):
+            for later in sorted(found & set(jobs) - set(before)):
                 yield job.line, "the job {} waits for {}, which comes after it".format(id, later)
             for beside in sorted(found & {AUTO} if id != "record" else set()):
                 yield job.line, "the job {} waits for {}, which is no part of the gate".format(id, beside)
@@ -167,7 +193,7 @@ def _order(file: File) -> Iterator[Finding]:
 def _environments(file: File) -> Iterator[Finding]:
     for id, name in ENVIRONMENTS.items():
         job = file.job(id)
-        if job:
+        if job and file.shape == WHOLE:
             environment = job.value.get("environment")
             if not environment or environment.text != name:
                 line = environment.line if environment else job.line
@@ -185,7 +211,7 @@ def _environments(file: File) -> Iterator[Finding]:
 def _environments_elsewhere(file: File) -> Iterator[Finding]:
     for job in file.jobs():
         environment = job.value.get("environment")
-        if not environment or (file.kind == AGENT and job.id in ENVIRONMENTS):
+        if not environment or (file.kind == AGENT and job.id in ENVIRONMENTS and file.shape == WHOLE):
             continue
         name = environment.get("name") or environment
         text = (name.text or "").strip().lower()
@@ -195,8 +221,9 @@ def _environments_elsewhere(file: File) -> Iterator[Finding]:
 
 @_rule(
     "CON06",
-    "only act may write",
-    "A write permission or an id-token outside act is power that no human approved (T26).",
+    "only act may write (for an issue gate: also the job that opens the issue, and the one that closes it)",
+    "A write permission or an id-token outside act is power that no human approved (T26). Issues alone may be written "
+    "by ask, and by the record of a workflow that a comment starts.",
     "Give the job read permissions; let act do what needs more",
 )
 def _write_permissions(file: File) -> Iterator[Finding]:
@@ -207,8 +234,13 @@ def _write_permissions(file: File) -> Iterator[Finding]:
         if permissions.text == "write-all":
             yield permissions.line, "the job {} may write everything".format(job.id)
         for scope, access in (permissions.fields or {}).items():
+            if (file.shape, job.id, scope) in _ISSUE_WRITERS and access.text == "write":
+                continue
             if access.text not in ("read", "none"):
                 yield access.line, "the job {} asks for {}: {}".format(job.id, scope, access.text)
+
+
+_ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
 
 
 @_rule(
@@ -316,8 +348,10 @@ def _scripts(file: File) -> Iterator[Finding]:
 )
 def _record(file: File) -> Iterator[Finding]:
     job = file.job("record")
-    if job and condition(job.value.get("if")) != "always()":
-        yield job.line, "the job record must say: if: always()"
+    # A comment that starts nothing else starts no record either.
+    expected = "always() && needs.approve.result != 'skipped'" if file.shape == ACTING else "always()"
+    if job and condition(job.value.get("if")) != expected:
+        yield job.line, "the job record must say: if: {}".format(expected)
 
 
 @_rule(
@@ -367,17 +401,24 @@ _DANGEROUS_TRIGGERS = {"pull_request_target", "workflow_run"}
 
 @_rule(
     "CON15",
-    "only a person, an alert or a schedule starts the agent",
+    "only a person, an alert or a schedule starts the agent (for an issue gate: a new comment starts approve)",
     "A pull request, a comment or another workflow lets people start it who have no say in this repository; "
-    "pull_request_target and workflow_run do that with its secrets, in any workflow (T29).",
-    "Use workflow_dispatch, repository_dispatch and schedule for the agent; elsewhere pull_request or push",
+    "pull_request_target and workflow_run do that with its secrets, in any workflow (T29). An edited comment must not "
+    "approve, so only new ones start the workflow of an issue gate.",
+    "Use workflow_dispatch, repository_dispatch and schedule for the agent, issue_comment of the type created alone "
+    "for the answers to an issue gate; elsewhere pull_request or push",
     (AGENT, OTHER),
 )
 def _triggers(file: File) -> Iterator[Finding]:
     on = file.root.get("on")
-    for event in (set(on.fields) if on.fields is not None else set(on.texts())) if on else set():
-        if event in _DANGEROUS_TRIGGERS or (file.kind == AGENT and event not in _AGENT_TRIGGERS):
-            yield on.line if on else 1, "the trigger {} is not allowed".format(event)
+    line = on.line if on else 1
+    allowed = {"issue_comment"} if file.shape == ACTING else _AGENT_TRIGGERS
+    for event in set(file.triggers):
+        if event in _DANGEROUS_TRIGGERS or (file.kind == AGENT and event not in allowed):
+            yield line, "the trigger {} is not allowed".format(event)
+    types = file.root.get("on", "issue_comment", "types")
+    if file.kind == AGENT and file.shape == ACTING and (not types or types.texts() != ["created"]):
+        yield line, "issue_comment must say: types: [created]"
 
 
 @_rule(
@@ -471,14 +512,18 @@ def _actcondition(file: File) -> Iterator[Finding]:
 
 @_rule(
     "CON20",
-    "approve asks a human only about a plan",
-    "A gate that opens for nothing, or for what the policy denied, teaches people to click without reading (T25).",
-    "Write if: needs.investigate.outputs.decision == 'review' on approve",
+    "approve (for an issue gate: ask) asks a human only about a plan",
+    "A gate that opens for nothing, or for what the policy denied, teaches people to click without reading (T25). A "
+    "comment that can't be an answer to the gate must not start a runner.",
+    "Write if: needs.investigate.outputs.decision == 'review' on approve or ask; restore the condition of an approve "
+    "that a comment starts with copier update",
 )
 def _approvecondition(file: File) -> Iterator[Finding]:
-    job = file.job("approve")
-    if job and condition(job.value.get("if")) != "needs.investigate.outputs.decision == 'review'":
-        yield job.line, "the job approve must say: if: needs.investigate.outputs.decision == 'review'"
+    id = "ask" if file.shape == ASKING else "approve"
+    expected = COMMENT_CONDITION if file.shape == ACTING else "needs.investigate.outputs.decision == 'review'"
+    job = file.job(id)
+    if job and condition(job.value.get("if")) != expected:
+        yield job.line, "the job {} must say: if: {}".format(id, expected)
 
 
 @_rule(
@@ -494,7 +539,8 @@ def _concurrency(file: File) -> Iterator[Finding]:
     own = automatic.value.get("concurrency", "group") if automatic else None
     if automatic and (not own or not group or own.text != group.text):
         yield automatic.line, "the job {} does not have the concurrency group of act".format(AUTO)
-    if act and (not group or "needs.investigate.outputs.resource" not in (group.text or "")):
+    resource = "needs.{}.outputs.resource".format("approve" if file.shape == ACTING else "investigate")
+    if act and (not group or resource not in (group.text or "")):
         yield act.line, "the job act has no concurrency group per resource"
     for holder in [file.root] + [job.value for job in file.jobs()]:
         concurrency = holder.get("concurrency")
@@ -510,7 +556,7 @@ def _concurrency(file: File) -> Iterator[Finding]:
     "Remove strategy; let the plan name what is to be done",
 )
 def _matrix(file: File) -> Iterator[Finding]:
-    for id in (*JOBS, AUTO):
+    for id in (*SHAPES[file.shape], AUTO):
         job = file.job(id)
         strategy = job.value.get("strategy") if job else None
         if strategy:
@@ -554,21 +600,48 @@ def _automatic(file: File) -> Iterator[Finding]:
             yield access.line, "the job {} asks for {}: {}".format(AUTO, scope, access.text)
 
 
+@_rule(
+    "CON31",
+    "no job of another gate",
+    "A job `act` beside the job that only asks, or an investigation that any comment starts, is a way past the gate.",
+    "Restore both workflows with copier update",
+)
+def _foreign_jobs(file: File) -> Iterator[Finding]:
+    for id in FOREIGN[file.shape]:
+        job = file.job(id)
+        if job:
+            yield job.line, "the job {} does not belong to this workflow ({})".format(id, file.shape)
+
+
+@_rule(
+    "CON32",
+    "the workflow is one of the gate that the repository has chosen",
+    "An `act` without an environment is behind no gate but the issue's, and an environment that GitHub does not "
+    "protect is no gate at all (T13). Which of the two it is stands in .github/agent-config.yml, under code review, "
+    "and not in the workflow.",
+    "Restore the workflows with copier update; the answer repository_plan decides which gate it is",
+)
+def _chosen_gate(file: File) -> Iterator[Finding]:
+    if (file.shape == WHOLE) != (file.gate == ENVIRONMENT_GATE):
+        yield 1, "this is the workflow of an {}, and approval_gate is {}".format(file.shape, file.gate)
+
+
 # ------------------------------------------------------------------------------------------------------------- linting
 
 
-def lint_workflow(text: str, path: str) -> List[Violation]:
+def lint_workflow(text: str, path: str, gate: str = ENVIRONMENT_GATE) -> List[Violation]:
     """Judge one workflow or composite action by its text.
 
     Arguments:
         text: the file's content.
         path: its name, for messages; a base name that starts with `agent-` makes it an agent workflow.
+        gate: `approval_gate` of the repository; a workflow of the other gate breaks CON32.
 
     Returns:
         The violations, by line; empty when the contract holds.  Never raises for any text.
     """
     try:
-        file = read(text, path)
+        file = read(text, path, gate)
     except Unreadable as unreadable:
         return [Violation("CON01", path, unreadable.line, unreadable.message)]
     return _judge(file)
@@ -597,6 +670,8 @@ def lint_paths(paths: Iterable[Path]) -> List[Violation]:
             queue += files
             if not any(is_agent_file(file.name) for file in files):
                 violations.append(Violation("CON02", str(path), 1, "no agent-*.yml is in this folder"))
+            elif _gate(_repository(path / "agent-*.yml")) == ISSUE_GATE:
+                violations += [Violation("CON02", str(path), 1, missing) for missing in _missing_half(files)]
         else:
             queue.append(path)
     seen: Set[Path] = set()
@@ -605,26 +680,50 @@ def lint_paths(paths: Iterable[Path]) -> List[Violation]:
         if path in seen:
             continue
         seen.add(path)
+        root = _repository(path)
         try:
             text = path.read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             violations.append(Violation("CON01", str(path), 1, "can't be read: {}".format(type(error).__name__)))
             continue
         try:
-            file = read(text, str(path))
+            file = read(text, str(path), _gate(root))
         except Unreadable as unreadable:
             violations.append(Violation("CON01", str(path), unreadable.line, unreadable.message))
             continue
         violations += _judge(file)
-        root = _repository(path)
         queue += [_manifest(root / name) for name in local_actions(file)] if root else []
     return violations
+
+
+def _missing_half(files: Sequence[Path]) -> Iterator[str]:
+    """What is missing of the two workflows of an issue gate."""
+    shapes = []
+    for file in files:
+        try:
+            found = read(file.read_bytes().decode("utf-8"), str(file))
+        except (OSError, UnicodeDecodeError, Unreadable):
+            continue  # CON01 tells
+        shapes += [found.shape] if found.kind == AGENT else []
+    for shape in (ASKING, ACTING):
+        if shapes.count(shape) != 1:
+            yield "there are {} workflows '{}' instead of one".format(shapes.count(shape), shape)
 
 
 def _repository(path: Path) -> Optional[Path]:
     """The repository that a workflow or action belongs to: where its `.github` lies."""
     parents = (*path.parents, *path.resolve().parents)
     return next((parent.parent for parent in parents if parent.name == ".github"), None)
+
+
+def _gate(root: Optional[Path]) -> str:
+    """The gate that a repository has chosen; where nobody says so, the one that needs no choice."""
+    try:
+        config = yaml.safe_load((root / ".github" / "agent-config.yml").read_bytes()) if root else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return ENVIRONMENT_GATE
+    chosen = config.get("approval_gate") if isinstance(config, dict) else None
+    return chosen if chosen == ISSUE_GATE else ENVIRONMENT_GATE
 
 
 def _manifest(used: Path) -> Path:

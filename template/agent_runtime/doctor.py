@@ -66,6 +66,7 @@ def _local(root: Path, settings: config.Config) -> Local:
         policy=policy,
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
+        gate=settings.approval_gate,
     )
 
 

@@ -123,6 +123,7 @@ class Plan:
         preconditions: what `observe()` returned when the plan was sealed; must still hold when acting.
         issued_at, expires_at: RFC 3339 times in UTC.
         approvals_before: number of approval records that the run had when the plan was sealed.
+        dry_run: everything is checked and asked, and nothing is executed.
     """
 
     __pydantic_config__ = _STRICT
@@ -141,6 +142,7 @@ class Plan:
     issued_at: str
     expires_at: str
     approvals_before: int
+    dry_run: bool
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, "plan.schema_version is not {}".format(SCHEMA_VERSION))
@@ -204,10 +206,30 @@ class Approver:
 
 
 @dataclass(frozen=True)
+class IssueComment:
+    """The comment on an issue that approved a plan, where an issue is the gate.
+
+    Arguments:
+        issue: its number; `id` is the comment's.
+        created_at: as GitHub gives it.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    issue: int
+    id: int
+    url: str
+    created_at: str
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What GitHub's approval record said right after the click (`approval-receipt.json`).
 
     GitHub's record has no time; `observed_at` is when the approve job read it.
+
+    Arguments:
+        issue_comment: what approved where an issue is the gate; `run` is then the one that this comment started.
     """
 
     __pydantic_config__ = _STRICT
@@ -219,6 +241,7 @@ class Receipt:
     approver: Approver
     comment: str
     observed_at: str
+    issue_comment: Optional[IssueComment] = None
 
     def __post_init__(self) -> None:
         _require(is_hex64(self.plan_digest), "plan_digest is not a SHA-256")

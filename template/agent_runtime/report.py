@@ -20,16 +20,30 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names, plan
 from agent_runtime.documents import ActionReport, Decision, Plan, Report, ReportStatus, parse_time, plain
-from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell
+from agent_runtime.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell, visible
 from agent_runtime.markdown import as_terminal, indent, page, table
 from agent_runtime.results import ActionStatus, Finding
 
 # GitHub drops a step's summary above this size.
 MAX_PAGE_BYTES = 1024 * 1024
+# GitHub takes issues and comments up to this size.
+MAX_ISSUE_CHARACTERS = 65_536
 
-__all__ = ["MAX_PAGE_BYTES", "as_terminal", "render_record", "render_refusal", "render_result", "render_summary"]
+__all__ = [
+    "MAX_ISSUE_CHARACTERS",
+    "MAX_PAGE_BYTES",
+    "as_terminal",
+    "render_answer",
+    "render_issue",
+    "render_record",
+    "render_refusal",
+    "render_result",
+    "render_summary",
+    "sentence",
+]
 
 _WIDE_LINE = 100
+_TITLE_PART = 80
 # What may stand inside a link: nothing that Markdown reads as more than an address.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/?")
 _PLAIN_REPOSITORY = re.compile(r"[A-Za-z0-9-]+/[A-Za-z0-9._-]+")
@@ -37,8 +51,16 @@ _FACTS = ("What", "Value")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
 )
+_FIRST_QUESTION = (
+    "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't tell: reject."
+)
 _AGENT_WROTE = (
     "Written by the agent, shown as it came. It may be wrong, or repeat what somebody put into a log or an alert."
+)
+
+_DRY_RUN = (
+    "> **Dry run:** everything is asked and checked as for an action, and then nothing is executed. The plan says "
+    "`dry_run: true`; without it, it would be another plan."
 )
 
 _Rows = List[Tuple[str, str]]
@@ -50,6 +72,7 @@ def render_summary(
     digest: Optional[str],
     gate_note: Optional[str] = None,
     server_url: str = "https://github.com",
+    in_issue: bool = False,
 ) -> str:
     """Return the page for the end of an investigation, in GitHub's Markdown.
 
@@ -57,6 +80,7 @@ def render_summary(
         digest: digest of the report's plan, None when it has none.
         gate_note: what else the reader must know about the gate, one sentence.
         server_url: where GitHub's pages are, as GITHUB_SERVER_URL gives it.
+        in_issue: whether an issue is the gate.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -66,13 +90,85 @@ def render_summary(
     if report.plan is not None:
         if digest != plan.digest(report.plan):
             raise ValueError("the digest is not that of the plan")
-        draw = _auto_page if _is_automatic(report.plan) else _review_page
-        return _whole(draw(report, report.plan, digest, note))
+        if _is_automatic(report.plan):
+            return _whole(_auto_page(report, report.plan, digest, note))
+        decide = _issue_section() if in_issue else _decide_section(report.plan, digest)
+        return _whole(_review_page(report, report.plan, digest, note, decide))
     if digest is not None:
         raise ValueError("a digest without a plan")
     if report.duplicate_of is not None:
         return _whole(_duplicate_page(report, report.duplicate_of, server_url))
     return _whole(_closed_page(report, note))
+
+
+def render_issue(
+    report: Report, *, digest: str, approvers: Sequence[str], origin: str, run_url: str
+) -> Tuple[str, str]:
+    """Return title and text of the issue in which an approver decides, in GitHub's Markdown.
+
+    The same arguments give the same issue, so that whoever reads it later can tell whether somebody changed it.
+
+    Arguments:
+        digest: digest of the report's plan.
+        approvers: logins that are called, checked already.
+        origin: the line that says where the report lies, in Markdown.
+        run_url: address of the run.
+
+    Raises:
+        BadInput: there is no plan (RPT006), or the text is larger than GitHub takes (RPT002).
+        ValueError: `digest` is not that of the report's plan.
+    """
+    sealed = report.plan
+    if sealed is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, "the report's status is {}".format(report.status))
+    if digest != plan.digest(sealed):
+        raise ValueError("the digest is not that of the plan")
+    decide = _comment_section(sealed, digest, approvers)
+    blocks = [*_review_page(report, sealed, digest, "", decide), "## Where this comes from", origin, run_url]
+    # GitHub might take empty lines at the end away, and the text must stay what it is.
+    text = page(blocks).rstrip("\n")
+    if len(text) > MAX_ISSUE_CHARACTERS:
+        raise codes.BadInput(
+            codes.REPORT_TOO_LARGE,
+            "the issue for the approvers has {} characters, GitHub takes {}".format(len(text), MAX_ISSUE_CHARACTERS),
+        )
+    title = "Approve {} on {}? (plan {})".format(
+        visible(sealed.action, _TITLE_PART), visible(sealed.resource, _TITLE_PART), digest[: plan.SHORT_DIGEST_LENGTH]
+    )
+    return title, text
+
+
+def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> List[str]:
+    initiators = (sealed.run.actor.casefold(), sealed.run.triggering_actor.casefold())
+    called = ["@" + login for login in approvers if login.casefold() not in initiators]
+    return [
+        "## How to decide",
+        "{}, please decide.".format(", ".join(called)) if called else "",
+        _FIRST_QUESTION,
+        "2. To approve, write a comment whose first line is this (the first {} digits are enough):".format(
+            plan.SHORT_DIGEST_LENGTH
+        ),
+        markdown_block("/approve " + digest),
+        "3. To reject, write a comment whose first line is {} and the reason. One rejection is enough.".format(
+            markdown_inline("/reject")
+        ),
+        "A comment by {} does not approve, nor does one that was edited. After an approval the workflow checks "
+        "everything again (this issue, the plan, its run, the time, the policy, who commented, the preconditions) and "
+        "runs exactly this plan, once. After a rejection, or without an answer, nothing is run.".format(
+            _initiators(sealed)
+        ),
+    ]
+
+
+def render_answer(sentence: str, problem: str, run_url: str) -> str:
+    """Return the comment that tells on an issue how its plan ended, or why a comment did not count.
+
+    Arguments:
+        sentence: what happened, in the runtime's own words.
+        problem: code, reason and way out in one line; may quote what others wrote; empty for none.
+        run_url: address of the run.
+    """
+    return page(["**{}**".format(sentence), markdown_inline(problem) if problem else "", run_url]).rstrip("\n")
 
 
 def render_refusal(problem: codes.AgentError) -> str:
@@ -110,6 +206,7 @@ def _auto_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str
         "The policy lets the agent run {} on {} without asking a human, until **{}**. Nothing was changed so far: the "
         "job `act-auto` checks everything again and then runs exactly this plan, once. To stop it, cancel this run, or "
         "set the variable `AGENT_DISABLED`.".format(action, resource, _time(sealed.expires_at)),
+        _DRY_RUN if sealed.dry_run else "",
         note,
         table(_FACTS, _review_facts(report, sealed, digest)),
         *_agent_section(report, sealed),
@@ -119,18 +216,19 @@ def _auto_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str
     ]
 
 
-def _review_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str]:
+def _review_page(report: Report, sealed: Plan, digest: str, note: str, decide: Sequence[str]) -> List[str]:
     action, resource = markdown_inline(sealed.action), markdown_inline(sealed.resource)
     return [
         "# Approve {} on {}?".format(action, resource),
         "The agent asks to run {} on {}. Nothing was changed so far, and nothing will be unless a reviewer approves "
         "before **{}**.".format(action, resource, _time(sealed.expires_at)),
+        _DRY_RUN if sealed.dry_run else "",
         note,
         table(_FACTS, _review_facts(report, sealed, digest)),
         *_agent_section(report, sealed),
         *_plan_section(sealed, digest),
         *_policy_section(report.policy_reasons, sealed),
-        *_decide_section(sealed, digest),
+        *decide,
         *_analysis_section(report),
     ]
 
@@ -266,28 +364,37 @@ def _reasons(reasons: Sequence[str]) -> str:
 
 
 def _decide_section(sealed: Plan, digest: str) -> List[str]:
-    who = [sealed.run.actor]
-    if sealed.run.triggering_actor.casefold() != sealed.run.actor.casefold():
-        who.append(sealed.run.triggering_actor)
     return [
         "## How to decide",
         "\n".join(
             [
-                "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't "
-                "tell: reject.",
+                _FIRST_QUESTION,
                 "2. The job that waits must be named **Approve {} on {} (plan {})**.".format(
                     markdown_inline(sealed.action), markdown_inline(sealed.resource), _short(digest)
                 ),
                 "3. On this page choose **Review deployments**, tick {}, then **Approve and deploy** or **Reject**. An "
-                "approval by {} does not count.".format(
-                    markdown_inline(names.GATE_ENVIRONMENT), " or ".join(markdown_inline(login) for login in who)
-                ),
+                "approval by {} does not count.".format(markdown_inline(names.GATE_ENVIRONMENT), _initiators(sealed)),
             ]
         ),
         "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, both "
         "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
         "without an answer, nothing is run.",
     ]
+
+
+def _issue_section() -> List[str]:
+    return [
+        "## How to decide",
+        "The job `ask` opens an issue with the label {} that shows this plan. The approvers answer there, with a "
+        "comment; nothing waits here.".format(markdown_inline(names.GATE_LABEL)),
+    ]
+
+
+def _initiators(sealed: Plan) -> str:
+    who = [sealed.run.actor]
+    if sealed.run.triggering_actor.casefold() != sealed.run.actor.casefold():
+        who.append(sealed.run.triggering_actor)
+    return " or ".join(markdown_inline(login) for login in who)
 
 
 def _analysis_section(report: Report) -> List[str]:
@@ -390,6 +497,7 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
         "anything else is started.**",
     ),
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing was executed.**"),
+    ActionStatus.REHEARSED: ("Rehearsed", "Every check passed, and this was a dry run: **nothing was executed.**"),
 }
 
 
@@ -405,7 +513,7 @@ def render_result(result: ActionReport) -> str:
     )
     sentence = sentence.format("approved plan" if result.approver else "plan")
     blocks = ["# {}: {}".format(word, what), sentence, *_problem(result), table(_FACTS, _result_facts(result))]
-    if result.status is not ActionStatus.REFUSED:
+    if result.status not in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
         blocks += _result_details(result)
     return _whole(blocks)
 
@@ -435,7 +543,7 @@ def _result_facts(result: ActionReport) -> _Rows:
         facts.append(("Approved by", markdown_table_cell(result.approver.login)))
     elif result.status is not ActionStatus.REFUSED:
         facts.append(_UNASKED_FACT)
-    if result.status is not ActionStatus.REFUSED:
+    if result.status not in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
         facts.append(("Took", "{:.1f} s".format(result.latency_ms / 1000)))
     return facts
 
@@ -464,6 +572,7 @@ def _pairs(values: Mapping[str, Any]) -> _Rows:
 
 _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
+    "rehearsed": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
     "outcome_unknown": "The plan was started and nobody knows how far it came. **Somebody must look at the resource.**",
     "refused": "A check before acting failed. Nothing was executed.",
@@ -475,12 +584,18 @@ _OUTCOMES: Dict[str, str] = {
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
+    "waiting": "The plan waits for an approver's comment in an issue. Nothing was executed so far.",
 }
 _UNASKED_OUTCOMES: Dict[str, str] = {
     "acted": "The plan was executed. The policy let it happen without asking.",
     "action_failed": "The plan was executed without asking, and did not succeed. Look at the resource.",
     "expired": "The plan was too old when its job began. Nothing was executed.",
 }
+
+
+def sentence(outcome: str) -> str:
+    """Return what an outcome means, in words; empty for one that is not known."""
+    return _OUTCOMES.get(outcome, "").replace("*", "")
 
 
 def render_record(
@@ -492,6 +607,7 @@ def render_record(
     rejected_by: Optional[str],
     problems: Sequence[str],
     bundle_digest: str,
+    issue: Optional[str] = None,
     automatic: bool = False,
 ) -> str:
     """Return the page for the end of a run.
@@ -500,6 +616,7 @@ def render_record(
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
+        issue: address of the issue that is the gate, where one is.
         automatic: whether the policy decided alone.
 
     Raises:
@@ -509,6 +626,8 @@ def render_record(
     for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if issue:
+        facts.append(("Issue", issue))
     if automatic:
         facts.append(_UNASKED_FACT)
     trail = "**not whole**" if problems else "whole"

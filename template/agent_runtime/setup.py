@@ -1,4 +1,4 @@
-"""`setup`: creates both environments of the gate on GitHub, or mends them, and looks whether they are a gate now.
+"""`setup`: creates what the gate needs on GitHub (environments, or a label), and looks whether it is a gate now.
 
 It sends what `settings.planning` planned, in that order; a second run finds nothing to change.
 """
@@ -57,7 +57,8 @@ def run(
     with desk.asking():
         seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
-    plan = planning.plan(answers, seen)
+    by_issue = settings.approval_gate == config.ISSUE_GATE
+    plan = planning.plan_issue_gate(answers, seen) if by_issue else planning.plan(answers, seen)
     for remark in plan.remarks:
         out.write("note: {}\n".format(terminal(remark)))
     if dry_run:
@@ -69,7 +70,7 @@ def run(
             else "nothing to change\n"
         )
         return codes.EXIT_OK
-    if plan.calls and seen.repository.administrator is False:
+    if plan.calls and seen.repository.administrator is False and not by_issue:
         raise codes.GateRefused(
             codes.RIGHTS_MISSING, "this token's user is no administrator of {}".format(seen.repository.full_name)
         )
@@ -78,7 +79,9 @@ def run(
         out.write("{}: done\n".format(terminal(call.reason)))
     with desk.asking():
         after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
-    problems = planning.still_open(after)
+    problems = planning.issue_gate_open(after) if by_issue else planning.still_open(after)
+    if by_issue and not after.has_label:
+        problems += ("GitHub did not keep the label",)
     if problems:
         raise codes.GateRefused(codes.GATE_STILL_OPEN, "; ".join(problems))
     out.write(

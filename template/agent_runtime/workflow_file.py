@@ -12,11 +12,19 @@ from typing import Dict, Iterator, List, Optional, Tuple, Type
 
 import yaml
 
+from agent_runtime import names
+
 MAX_BYTES = 512 * 1024
-REPORT_FILE = "agent-report.yml"
 
 # The kinds of file.
 AGENT, OTHER, ACTION = "agent workflow", "other workflow", "composite action"
+
+# The gates that a repository can choose in .github/agent-config.yml.
+ENVIRONMENT_GATE, ISSUE_GATE = "environment", "issue"
+
+# The shapes of an agent workflow: one run behind environments; where an issue is the gate, one that asks in it and one
+# that a comment starts.
+WHOLE, ASKING, ACTING = "environment gate", "issue gate (asks)", "issue gate (acts)"
 
 
 class Unreadable(Exception):
@@ -110,17 +118,18 @@ def _root(text: str) -> Value:
         raise Unreadable(1, "not YAML: {}".format(type(error).__name__)) from error
 
 
-def read(text: str, path: str) -> File:
+def read(text: str, path: str, gate: str = ENVIRONMENT_GATE) -> File:
     """Read a file.
 
     Arguments:
         path: its name; a base name that starts with `agent-` makes it an agent workflow.
+        gate: which one its repository has chosen.
 
     Raises:
         Unreadable: it is no YAML, or not YAML of this kind.
     """
     root = _root(text)
-    return File(path, _kind(root, path), root)
+    return File(path, _kind(root, path), root, gate)
 
 
 @dataclass(frozen=True)
@@ -139,11 +148,12 @@ class Job:
 
 @dataclass(frozen=True)
 class File:
-    """A parsed file and its kind."""
+    """A parsed file, its kind, and the gate that its repository has chosen."""
 
     path: str
     kind: str
     root: Value
+    gate: str = ENVIRONMENT_GATE
 
     def jobs(self) -> List[Job]:
         """The jobs in the order of the file."""
@@ -153,6 +163,21 @@ class File:
     def job(self, id: str) -> Optional[Job]:
         """The job `id`, or None."""
         return next((job for job in self.jobs() if job.id == id), None)
+
+    @property
+    def triggers(self) -> Tuple[str, ...]:
+        """The events that start the workflow."""
+        on = self.root.get("on")
+        if not on:
+            return ()
+        return tuple(on.fields) if on.fields is not None else tuple(on.texts())
+
+    @property
+    def shape(self) -> str:
+        """Which part of which gate the workflow's text claims to be; whether it may is for its repository to say."""
+        if "issue_comment" in self.triggers:
+            return ACTING
+        return ASKING if self.job("ask") else WHOLE
 
     def steps(self) -> List[Value]:
         """Every step of every job, or of the composite action."""
@@ -185,7 +210,7 @@ def _kind(root: Value, path: str) -> str:
 def is_agent_file(path: str) -> bool:
     """Whether a file's name is that of an agent workflow; the report beside it reads and holds nothing."""
     name = PurePath(path).name
-    return name.startswith("agent-") and name != REPORT_FILE
+    return name.startswith("agent-") and name != names.REPORT_FILE
 
 
 def condition(value: Optional[Value]) -> str:

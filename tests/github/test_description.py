@@ -169,6 +169,34 @@ def test_what_the_bridge_of_alertmanager_sends_is_as_described(desk: Desk) -> No
         github.dispatch({f"key{number}": 1 for number in range(11)}, time.monotonic())
 
 
+def test_what_the_issue_gate_asks_and_writes_is_as_described(desk: Desk) -> None:
+    file = "agent-investigate-act.yml"
+    desk.github.add_run("7", title="x", event="schedule", actor="alice", file=file, created=shapes.CREATED)
+    desk.github.note_attempt("7", 2, branch="main", sha="a" * 40, triggering_actor="bob")
+    desk.github.keep_archive(17, "7", "investigation-report", b"zip")
+    api = GitHubApi(desk.url, TOKEN, pause=lambda seconds: None)
+
+    run = api.workflow_run(REPOSITORY, "7")
+    assert (run["run_attempt"], run["head_branch"], run["triggering_actor"]["login"]) == (2, "main", "bob")
+    assert api.workflow_run(REPOSITORY, "8") == {}
+    artifact = api.artifact(REPOSITORY, 17)
+    assert (artifact["workflow_run"]["id"], artifact["digest"][:7]) == (7, "sha256:")
+    assert [api.permission(REPOSITORY, login) for login in ("bob", "mallory", "nobody")] == ["write", "read", "none"]
+
+    issue = api.open_issue(REPOSITORY, "Approve?", "text", "agent-approval")
+    assert (issue["number"], issue["user"]["type"], issue["labels"][0]["name"]) == (1, "Bot", "agent-approval")
+    for number in range(130):
+        desk.github.comment(1, "bob", str(number))
+    api.answer(REPOSITORY, 1, "told")
+    assert [comment["body"] for comment in api.comments(REPOSITORY, 1)] == [*map(str, range(130)), "told"]
+    api.close_issue(REPOSITORY, 1, completed=False)
+    assert (api.issue(REPOSITORY, 1)["state"], api.issue(REPOSITORY, 1)["state_reason"]) == ("closed", "not_planned")
+    assert api.issue(REPOSITORY, 2) == {}
+
+    assert api.claim(REPOSITORY, "refs/agent-claims/" + "0" * 64, "a" * 40)
+    assert not api.claim(REPOSITORY, "refs/agent-claims/" + "0" * 64, "b" * 40)
+
+
 @pytest.mark.parametrize("refusal", ["a foreign token", "no rights", "no such repository"])
 def test_refusals_are_as_described(desk: Desk, refusal: str) -> None:
     if refusal == "a foreign token":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -272,3 +273,59 @@ def test_the_token_is_the_jobs_own_even_with_a_netrc_file(tmp_path: Path, monkey
     with scripted((200, {}, b"[]")) as (url, seen):
         api(url).approvals(REPOSITORY, "1")
     assert seen[0]["Authorization"] == f"Bearer {TOKEN}"
+
+
+def test_an_archive_comes_from_a_storage_that_sees_no_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login mallory password stolen\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with (
+        scripted((200, {}, b"zip")) as (storage, stored),
+        scripted((302, {"Location": storage + "/a?sig=secret"}, b"")) as (url, seen),
+    ):
+        assert api(url).download_artifact(REPOSITORY, 17, 3) == b"zip"
+    assert seen[0]["Authorization"] == f"Bearer {TOKEN}"
+    assert len(stored) == 1 and "Authorization" not in stored[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "limit"),
+    [
+        ((200, {}, b"zip!"), 3),
+        ((404, {}, b"zip"), 3),
+        ((302, {"Location": "http://127.0.0.1:1/"}, b""), 3),
+    ],
+    ids=["too large", "gone", "somewhere else again"],
+)
+def test_what_the_storage_refuses_or_overdoes_is_a_refusal_without_its_address(
+    answer: tuple[int, dict[str, str], bytes], limit: int
+) -> None:
+    with (
+        scripted(answer) as (storage, _),
+        scripted((302, {"Location": storage + "/a?sig=secret"}, b"")) as (url, _),
+        pytest.raises(NotAnswered) as refused,
+    ):
+        api(url).download_artifact(REPOSITORY, 17, limit)
+    assert "artifacts/17/zip" in refused.value.message
+    assert "secret" not in refused.value.message and storage not in refused.value.message
+
+
+@pytest.mark.parametrize("status", [200, 404, 410])
+def test_an_archive_without_a_redirection_is_a_refusal(status: int) -> None:
+    with scripted((status, {}, b"{}")) as (url, _), pytest.raises(NotAnswered):
+        api(url).download_artifact(REPOSITORY, 17, 3)
+
+
+def test_of_many_who_claim_a_plan_one_gets_it() -> None:
+    with LoopbackGitHub(REPOSITORY) as github, ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda _: api(github.url).claim(REPOSITORY, "refs/agent-claims/x", "a" * 40), range(16)))
+    assert won.count(True) == 1
+
+
+@pytest.mark.parametrize("status", [404, 409, 422, 500])
+def test_a_claim_that_github_does_not_decide_is_a_refusal(status: int) -> None:
+    with scripted((status, {}, b'{"message": "Object does not exist"}')) as (url, _), pytest.raises(NotAnswered):
+        api(url).claim(REPOSITORY, "refs/agent-claims/x", "a" * 40)

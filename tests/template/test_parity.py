@@ -48,6 +48,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "approvers": ["octo-cat", "Acme/SRE_team", "jane_acme"],
         "approval_ttl_minutes": 43200,
         "repository_plan": "public",
+        "approval_gate": "environment",
         "auto_approval": False,
     }
     assert engines.run_check(project).returncode == 0

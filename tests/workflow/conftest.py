@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,9 @@ services:
 """
 
 
-@pytest.fixture
-def world(service: ActionsService, project: Path, locked_python: Path, tmp_path: Path) -> Iterator[World]:
-    """A closed gate with the reviewer bob, and the example service, 31 % of whose requests fail."""
-    origin = tmp_path / "origin"
+@contextmanager
+def failing_service(project: Path, origin: Path) -> Iterator[tuple[str, str]]:
+    """Copy a project to `origin` with a service to watch over, 31 % of whose requests fail; yield its URL and token."""
     shutil.copytree(project, origin)
     token = secrets.token_hex(16)
     example = [sys.executable, str(origin / "tests" / "example_service.py"), "serve"]
@@ -200,14 +200,21 @@ def world(service: ActionsService, project: Path, locked_python: Path, tmp_path:
         url = json.loads(process.stdout.readline())["url"]
         (origin / "services.yml").write_text(SERVICES.format(url=url), encoding="utf-8")
         commit_all(origin)
-        with LoopbackGitHub(NAME) as github:
-            github.protect("agent-approval", reviewers=("alice", "bob"))
-            github.protect("agent-act")
-            repository = Repository(origin, NAME, github, environment_secrets={"agent-act": {"AGENT_ACT_TOKEN": token}})
-            actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
-            yield World(origin, github, repository, actions, url, token)
+        yield url, token
     finally:
         process.terminate()
         process.wait(10)
         if process.stdout:
             process.stdout.close()
+
+
+@pytest.fixture
+def world(service: ActionsService, project: Path, locked_python: Path, tmp_path: Path) -> Iterator[World]:
+    """A closed gate with the reviewer bob, and the example service, 31 % of whose requests fail."""
+    origin = tmp_path / "origin"
+    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+        github.protect("agent-approval", reviewers=("alice", "bob"))
+        github.protect("agent-act")
+        repository = Repository(origin, NAME, github, environment_secrets={"agent-act": {"AGENT_ACT_TOKEN": token}})
+        actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
+        yield World(origin, github, repository, actions, url, token)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jinja2
 
 from conftest import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template" / ".github" / "workflows" / "agent-investigate-act.yml.jinja"
+APPROVAL_TEMPLATE = TEMPLATE.with_name("agent-act-on-approval.yml.jinja")
 SETUP_ACTION = REPOSITORY / "template" / ".github" / "actions" / "setup-agent" / "action.yml"
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
@@ -19,8 +22,9 @@ def render_workflow(
     schedule_cron: str = "17 */6 * * *",
     auto_approval: str = "no",
     repository_plan: str = "public",
+    template: Path = TEMPLATE,
 ) -> str:
-    """Render the workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
+    """Render a workflow for these answers, as Copier and Cookiecutter do (undefined names are errors)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     answers = {
         "triggers": triggers,
@@ -29,4 +33,13 @@ def render_workflow(
         "auto_approval": auto_approval,
         "repository_plan": repository_plan,
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(cookiecutter=answers)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter=answers)
+
+
+def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
+    """Render both workflows of a repository whose gate is an issue: the one that asks, and the one that acts."""
+    asking, acting = (
+        render_workflow(triggers, act_permissions, repository_plan="private-other", template=template)
+        for template in (TEMPLATE, APPROVAL_TEMPLATE)
+    )
+    return asking, acting

@@ -11,9 +11,10 @@ from agent_runtime import contract
 from conftest import REPOSITORY, require_tool
 from template.engines import clone_template, combinations, run_copier
 from workflow.harness.node import ActionsService
-from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_workflow
+from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_issue_gate, render_workflow
 
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
 COMBINATIONS = combinations()
 
 
@@ -54,18 +55,23 @@ def test_every_combination_of_answers_is_clean(
 
     assert complaints(service, project) == []
     assert zizmor(project) == ""
+    plan, permissions = answers["repository_plan"], answers["act_permissions"]
     assert (project / WORKFLOW).read_text(encoding="utf-8") == render_workflow(
-        answers["triggers"],
-        answers["act_permissions"],
-        auto_approval=answers["auto_approval"],
-        repository_plan=answers["repository_plan"],
+        answers["triggers"], permissions, auto_approval=answers["auto_approval"], repository_plan=plan
     )
+    approval = project / APPROVAL_WORKFLOW
+    assert approval.exists() == (plan == "private-other")
+    if approval.exists():
+        assert approval.read_text(encoding="utf-8") == render_issue_gate(act_permissions=permissions)[1]
 
 
-def write_project(folder: Path, workflow: str) -> Path:
-    """A project with the agent workflow and its composite action alone."""
-    for path, text in ((WORKFLOW, workflow), (".github/actions/setup-agent/action.yml", SETUP_ACTION.read_text())):
-        (folder / path).parent.mkdir(parents=True)
+def write_project(folder: Path, workflow: str, approval_workflow: str = "") -> Path:
+    """A project with the agent workflows and their composite action alone."""
+    files = {WORKFLOW: workflow, ".github/actions/setup-agent/action.yml": SETUP_ACTION.read_text()}
+    if approval_workflow:
+        files |= {APPROVAL_WORKFLOW: approval_workflow, ".github/agent-config.yml": "approval_gate: issue\n"}
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     return folder
 
@@ -77,6 +83,8 @@ def test_every_trigger_with_every_permission_is_clean(service: ActionsService, t
             text = render_workflow(triggers, permissions, auto_approval=auto)
             project = write_project(tmp_path / f"{triggers}-{number}", text)
             assert complaints(service, project) == []
+            gate = write_project(tmp_path / f"{triggers}-{number}-issue", *render_issue_gate(triggers, permissions))
+            assert complaints(service, gate) == []
     assert zizmor(tmp_path) == ""
 
 
@@ -125,6 +133,7 @@ def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers:
         "action_context",
         "trigger_source",
         "trace_id",
+        "dry_run",
     ]
     if "alert" in triggers:
         assert tree["on"]["repository_dispatch"] == {"types": ["alert-triggered"]}
@@ -161,11 +170,45 @@ def test_what_runs_without_asking_never_gets_more_than_reading(service: ActionsS
     }
 
 
+@pytest.mark.parametrize("permissions", ACT_PERMISSIONS)
+def test_where_an_issue_is_the_gate_only_act_and_what_writes_issues_may_write(
+    service: ActionsService, permissions: str
+) -> None:
+    asking, acting = (
+        service.parse_workflow(WORKFLOW, text)["tree"]["jobs"]
+        for text in render_issue_gate(act_permissions=permissions)
+    )
+
+    reads = {"contents": "read", "actions": "read"}
+    granted = {scope.strip(): "write" for scope in permissions.split(",") if scope}
+    assert {name: job["permissions"] for name, job in asking.items()} == {
+        "investigate": reads,
+        "ask": {"contents": "read", "issues": "write"},
+        "record": reads,
+    }
+    assert {name: job["permissions"] for name, job in acting.items()} == {
+        "approve": {**reads, "issues": "read"},
+        "act": {**reads, "issues": "read", **granted, "contents": "write"},
+        "record": {"contents": "read", "issues": "write"},
+    }
+    assert not [name for job in (asking, acting) for name in job if "environment" in job[name]]
+
+
+def suppressions(workflow: str) -> list[tuple[str, str]]:
+    """What zizmor is told to pass over: the value, and the rule."""
+    lines = [line.split(" # zizmor: ") for line in workflow.splitlines()]
+    return sorted((line[0].strip(), line[1].split("]")[0] + "]") for line in lines if len(line) > 1)
+
+
 def test_suppressions_name_one_rule_and_one_value_each() -> None:
-    lines = [line.split(" # zizmor: ") for line in render_workflow("manual+alert+schedule", "issues").splitlines()]
-    suppressed = [(line[0].strip(), line[1].split("]")[0] + "]") for line in lines if len(line) > 1]
-    assert sorted(suppressed) == [
+    assert suppressions(render_workflow("manual+alert+schedule", "issues")) == [
         ("AIMGENTIX_API_KEY: ${{ secrets.AIMGENTIX_API_KEY }}", "ignore[secrets-outside-env]"),
         *[("uses: ./.github/actions/setup-agent", "ignore[self-repository]")] * 4,
     ]
+    asking, acting = render_issue_gate("manual+alert+schedule", "issues")
+    setup, audit = ("uses: ./.github/actions/setup-agent", "ignore[self-repository]"), "ignore[secrets-outside-env]"
+    key = ("AIMGENTIX_API_KEY: ${{ secrets.AIMGENTIX_API_KEY }}", audit)
+    assert suppressions(asking) == [key, *[setup] * 3]
+    token = ("AGENT_ACT_TOKEN: ${{ secrets.AGENT_ACT_TOKEN }}", audit)
+    assert suppressions(acting) == [token, key, key, ("issue_comment:", "ignore[dangerous-triggers]"), *[setup] * 3]
     assert "zizmor" not in SETUP_ACTION.read_text(encoding="utf-8")

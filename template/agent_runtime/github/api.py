@@ -1,4 +1,4 @@
-"""GitHub's REST API, as far as the gate asks it: settings of environments, and who approved a run.
+"""GitHub's REST API, as far as the gate asks it: settings of environments, who approved a run, issues that ask.
 
 Every answer that the gate depends on is either there or an error: nothing is guessed, nothing is cached.
 """
@@ -12,6 +12,7 @@ from urllib.parse import quote
 from agent_runtime.github.transport import (
     DEFAULT_API_URL,
     HTTP_NOT_FOUND,
+    HTTP_UNPROCESSABLE,
     NotAnswered,
     Transport,
     field,
@@ -131,6 +132,62 @@ class GitHubApi:
         Source: https://docs.github.com/en/rest/actions/artifacts#download-an-artifact
         """
         return self._http.download("/repos/{}/actions/artifacts/{}/zip".format(repository, artifact_id), limit)
+
+    def permission(self, repository: str, login: str) -> str:
+        """Return what a person may do here: `none`, `read`, `write` or `admin`; `none` for who is nobody to GitHub.
+
+        Source: https://docs.github.com/en/rest/collaborators/collaborators#get-repository-permissions-for-a-user
+        """
+        path = "/repos/{}/collaborators/{}/permission".format(repository, quote(login, safe=""))
+        answer = self._http.get_or_none(path)
+        return "none" if answer is None else str(field(answer, "permission", str, path))
+
+    def workflow_run(self, repository: str, run_id: str) -> Mapping[str, Any]:
+        """Return GitHub's JSON of a run; an empty object when there is none."""
+        path = "/repos/{}/actions/runs/{}".format(repository, quote(run_id, safe=""))
+        return mapping(self._http.get_or_none(path) or {}, path)
+
+    def artifact(self, repository: str, number: int) -> Mapping[str, Any]:
+        """Return GitHub's JSON of an artifact; an empty object when there is none."""
+        path = "/repos/{}/actions/artifacts/{}".format(repository, number)
+        return mapping(self._http.get_or_none(path) or {}, path)
+
+    def issue(self, repository: str, number: int) -> Mapping[str, Any]:
+        """Return GitHub's JSON of an issue; an empty object when there is none."""
+        path = "/repos/{}/issues/{}".format(repository, number)
+        return mapping(self._http.get_or_none(path) or {}, path)
+
+    def comments(self, repository: str, number: int) -> List[Mapping[str, Any]]:
+        """Return all comments of an issue, oldest first."""
+        return self._http.pages("/repos/{}/issues/{}/comments".format(repository, number), None)
+
+    def open_issue(self, repository: str, title: str, body: str, label: str) -> Mapping[str, Any]:
+        """Open an issue and return it as GitHub has it now."""
+        path = "/repos/{}/issues".format(repository)
+        return mapping(self._http.send("POST", path, {"title": title, "body": body, "labels": [label]}), path)
+
+    def answer(self, repository: str, number: int, body: str) -> None:
+        """Comment on an issue."""
+        self._http.send("POST", "/repos/{}/issues/{}/comments".format(repository, number), {"body": body})
+
+    def close_issue(self, repository: str, number: int, *, completed: bool) -> None:
+        """Close an issue, as completed or as not planned."""
+        reason = "completed" if completed else "not_planned"
+        path = "/repos/{}/issues/{}".format(repository, number)
+        self._http.send("PATCH", path, {"state": "closed", "state_reason": reason})
+
+    def claim(self, repository: str, reference: str, sha: str) -> bool:
+        """Create a git reference; return whether it is new.  Of several who try, one succeeds.
+
+        Source: https://docs.github.com/en/rest/git/refs#create-a-reference
+        """
+        try:
+            self._http.send("POST", "/repos/{}/git/refs".format(repository), {"ref": reference, "sha": sha})
+        except NotAnswered as problem:
+            if problem.status == HTTP_UNPROCESSABLE and "already exists" in problem.said:
+                return False
+            raise
+        return True
 
     def _list_of_run(self, repository: str, run_id: str, name: str) -> List[Mapping[str, Any]]:
         path = "/repos/{}/actions/runs/{}/{}".format(repository, quote(run_id, safe=""), name)

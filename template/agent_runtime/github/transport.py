@@ -139,6 +139,8 @@ class Transport:
         import requests  # noqa: PLC0415
 
         address = self._exchange("GET", path, None, redirected=True).headers.get("Location", "")
+        if not address.startswith("https://") and not self._base.startswith("http://"):
+            raise malformed(path)
         try:
             # A callable, because otherwise a .netrc file's credentials would go along.
             with requests.get(
@@ -156,7 +158,7 @@ class Transport:
             raise NotAnswered("{}: the storage gave no answer ({})".format(path, type(error).__name__)) from None
 
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
-        """Send a PUT, POST or DELETE and return the answer's JSON, or None when it has no body.
+        """Send a PUT, PATCH, POST or DELETE and return the answer's JSON, or None when it has no body.
 
         A POST that got no answer, or a server error, may have been carried out: it is not sent again.
         """

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional, Tuple, TypeVar
 
-from agent_runtime import codes, documents, gate, names, redaction, report
+from agent_runtime import codes, config, documents, gate, names, redaction, report
 from agent_runtime.agent import AgentRunner
 from agent_runtime.documents import ActionReport, Approver, Plan, Report
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper, team
+from agent_runtime.phases import comment, gatekeeper, team
 from agent_runtime.phases.approve import approver_of
 from agent_runtime.phases.desk import Desk, load_policy, now, write_whole
 from agent_runtime.phases.trail import Trail
@@ -26,6 +26,7 @@ _EVENT_STATUS = {
     ActionStatus.FAILED: EventStatus.ERROR,
     ActionStatus.UNKNOWN: EventStatus.ERROR,
     ActionStatus.REFUSED: EventStatus.DENIED,
+    ActionStatus.REHEARSED: EventStatus.SUCCESS,
 }
 
 _Value = TypeVar("_Value")
@@ -96,9 +97,9 @@ def run_phase(
     Arguments:
         automatic: whether this is the job that acts without asking, for plans that the policy sealed with `auto`.
         resource: for the trail only; what is acted on comes from the sealed plan.
-        report_path: the downloaded report.
+        report_path: the downloaded report; not read where an issue is the gate, as `report_sha256`.
         report_sha256: digest of the report's bytes, from the investigate job's outputs.
-        approved_digest: plan digest, from the investigate job's outputs.
+        approved_digest: plan digest, from the outputs of the investigate or the approve job.
     """
     with Trail(desk, resource) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING)
@@ -125,7 +126,11 @@ def run_phase(
             )
             result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
             _declare_intent(journal, sealed, approved_digest, approver)
-            result = _execute(agent, journal, sealed, result)
+            # A dry run has come as far as any other: only the effect is left out.
+            if sealed.dry_run:
+                result = replace(result, status=ActionStatus.REHEARSED)
+            else:
+                result = _execute(agent, journal, sealed, result)
         except codes.AgentError as error:
             problem = error
             result = replace(result, status=ActionStatus.REFUSED, code=error.code, details={"refused": error.message})
@@ -162,6 +167,8 @@ def _verify(
     """
     check = _Checks(journal)
     api = GitHubApi.from_environment(desk.environ)
+    if desk.config.approval_gate == config.ISSUE_GATE:
+        return _verify_comment(agent, desk, journal, check, api=api, approved_digest=approved_digest)
     data = read_report(report_path)
     check(codes.GATE_ARTIFACT, lambda: gate.check_artifact(data, report_sha256))
     found, sealed = check(codes.GATE_DIGEST, lambda: _approved_plan(data, approved_digest))
@@ -187,6 +194,33 @@ def _verify(
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     return sealed, approver
+
+
+def _verify_comment(
+    agent: AgentRunner, desk: Desk, journal: Trail, check: _Checks, *, api: GitHubApi, approved_digest: str
+) -> Tuple[Plan, Approver]:
+    """The same where an issue is the gate: everything is fetched and looked at anew, then the plan is claimed.
+
+    The order is that of section "The issue gate".  The claim is the last check, so that a refusal consumes nothing.
+    """
+    examination = comment.Examination(api, desk, comment.posted(desk))
+    examination.run(check)
+    sealed = examination.plan
+    check(codes.GATE_DIGEST, lambda: gate.check_digest(sealed, approved_digest))
+    check(codes.GATE_RATE, lambda: _check_rate_limits(api, sealed, load_policy(desk), desk))
+    check(
+        codes.GATE_PRECONDITION,
+        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+    )
+    check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
+    check(codes.GATE_CLAIMED, lambda: _claim(api, sealed, approved_digest))
+    return sealed, examination.approver
+
+
+def _claim(api: GitHubApi, sealed: Plan, digest: str) -> None:
+    """Take the plan for this run: of all runs that ever try, GitHub lets one create the reference."""
+    if not api.claim(sealed.run.repository, names.CLAIMS + digest, sealed.run.sha):
+        raise codes.GateRefused(codes.GATE_CLAIMED, "the reference {}{} exists already".format(names.CLAIMS, digest))
 
 
 def _approved_plan(data: bytes, approved_digest: str) -> Tuple[Report, Plan]:
@@ -248,6 +282,7 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
             plan_digest=approved_digest,
             approver=documents.plain(approver),
             decision=str(sealed.policy.decision),
+            dry_run=sealed.dry_run,
         )
     except OSError as problem:
         raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None

@@ -1,12 +1,15 @@
-"""Approve: runs after the click, and writes down who clicked from GitHub's own record."""
+"""Approve: runs after the click or the comment, and writes down whose it was from GitHub's own record."""
 
 from __future__ import annotations
 
-from agent_runtime import codes, documents, gate, names
-from agent_runtime.documents import Approver, Receipt
+from dataclasses import replace
+from typing import Optional
+
+from agent_runtime import codes, documents, gate, inputs, names, plan
+from agent_runtime.documents import Approver, IssueComment, Receipt
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper
+from agent_runtime.phases import comment, gatekeeper
 from agent_runtime.phases.desk import Desk, now, write_whole
 from agent_runtime.phases.trail import Trail
 from aimgentix import ActionType, ActorType, EventStatus
@@ -60,6 +63,76 @@ def run_phase(desk: Desk, *, resource: str, plan_digest: str, approvals_before: 
             plan_digest=plan_digest,
         )
         outputs.write_outputs(desk.environ, {"journal_head": journal.head})
+    return receipt
+
+
+def run_comment_phase(desk: Desk) -> Receipt:
+    """Examine the comment that started this run; write the receipt, and the investigation that it approves.
+
+    Raises:
+        GateRefused, BadInput: the comment approves nothing.  Why, and whether its author may be told, is left for the
+            record job: this one can't write to GitHub.
+    """
+    posted = comment.posted(desk)
+    examination = comment.Examination(GitHubApi.from_environment(desk.environ), desk, posted)
+    approval: Optional[IssueComment] = None
+    problem: Optional[codes.AgentError] = None
+    try:
+        approval = examination.run(comment.plainly)
+    except codes.AgentError as error:
+        problem = error
+    told = {"answer": "yes" if examination.answerable else "no", "code": problem.code if problem else ""}
+    resource = "unknown"
+    if examination.report is not None:
+        resource = inputs.resource(examination.report.resource)
+        desk = replace(desk, trace_id=inputs.trace_id(examination.report.trace_id, desk.trace_id))
+        told.update(
+            action=inputs.action(examination.plan.action),
+            resource=resource,
+            trace_id=desk.trace_id,
+            plan_digest=examination.digest,
+        )
+        told.update(plan_digest_short=examination.digest[: plan.SHORT_DIGEST_LENGTH])
+        for name, data in examination.files.items():
+            write_whole(desk.out / names.INVESTIGATION_FOLDER / name, data)
+    with Trail(desk, resource) as journal:
+        if approval is None or problem is not None:
+            refused = problem or codes.GateRefused(codes.COMMENT_UNUSABLE, "nothing was approved")
+            journal.event(
+                names.STEP_ERROR,
+                EventStatus.DENIED,
+                action_type=ActionType.POLICY_CHECK,
+                durable=True,
+                code=refused.code,
+                message=refused.message,
+                rejected_by=examination.rejected_by,
+                issue=posted.issue,
+                comment=posted.id,
+            )
+            outputs.write_outputs(desk.environ, {**told, "journal_head": journal.head})
+            raise refused
+        receipt = Receipt(
+            schema_version=documents.SCHEMA_VERSION,
+            trace_id=desk.trace_id,
+            run=desk.run,
+            plan_digest=examination.digest,
+            approver=examination.approver,
+            comment=posted.text,
+            observed_at=documents.format_time(now()),
+            issue_comment=approval,
+        )
+        write_whole(desk.out / names.RECEIPT_NAME, documents.encode(receipt))
+        journal.event(
+            names.STEP_APPROVED,
+            EventStatus.SUCCESS,
+            action_type=ActionType.POLICY_CHECK,
+            actor=ActorType.HUMAN,
+            durable=True,
+            approver=documents.plain(receipt.approver),
+            plan_digest=receipt.plan_digest,
+            issue_comment=documents.plain(approval),
+        )
+        outputs.write_outputs(desk.environ, {**told, "journal_head": journal.head})
     return receipt
 
 

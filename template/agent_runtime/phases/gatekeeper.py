@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from agent_runtime import codes, gate, names, policy
+from agent_runtime import codes, config, gate, issue_gate, names, policy
 from agent_runtime.documents import Run
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field, malformed
+from agent_runtime.phases.desk import Desk
 from agent_runtime.policy import Happened, Policy
 
 # The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
 _WHAT = re.compile(
-    r"(?:Approve|{}:) ([a-z][a-z0-9_.:-]{{0,63}}) on ([A-Za-z0-9][^\s()]{{0,255}}) \(plan [0-9a-f]{{12}}\)".format(
-        names.AUTO_JOB_NAME
+    r"(?:Approve|{}:|{}:) ([a-z][a-z0-9_.:-]{{0,63}}) on ([A-Za-z0-9][^\s()]{{0,255}}) \(plan [0-9a-f]{{12}}\)".format(
+        names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME
     )
 )
 _NOT_BEGUN = frozenset({"queued", "waiting", "requested", "pending"})
+
+
+def check_gate(api: GitHubApi, desk: Desk) -> str:
+    """Refuse unless the gate of this repository can be closed; return the code of the check that was made.
+
+    Raises:
+        GateRefused: a setting of an environment is missing (GATE06); nobody else could approve in an issue (IGATE01),
+            or none would be looked at (IGATE04); or GitHub did not answer (GATE12).
+    """
+    if desk.config.approval_gate != config.ISSUE_GATE:
+        check_environments(api, desk.run, automatic=desk.config.auto_approval)
+        return codes.GATE_ENVIRONMENT
+    branch = api.default_branch(desk.run.repository)
+    if desk.run.ref != "refs/heads/" + branch:
+        raise codes.GateRefused(codes.ISSUE_RUN, "this run is on {}, not on the default branch".format(desk.run.ref))
+    issue_gate.check_possible(permissions(api, desk.run.repository, desk.config.approvers), desk.run)
+    return codes.ISSUE_GATE_IMPOSSIBLE
+
+
+def permissions(api: GitHubApi, repository: str, approvers: Sequence[str]) -> Dict[str, str]:
+    """Return what each approver may do in the repository; a team may do nothing, because it can't comment."""
+    return {name: "none" if "/" in name else api.permission(repository, name) for name in approvers}
 
 
 def check_environments(api: GitHubApi, run: Run, *, automatic: bool = False) -> None:
@@ -112,7 +135,7 @@ def _begun(api: GitHubApi, repository: str, run_id: str) -> List[Happened]:
         found = _WHAT.fullmatch(name)
         if found:
             told.add((found.group(1), found.group(2)))
-        acts = name == names.ACT_JOB_NAME or name.startswith(names.AUTO_JOB_NAME)
+        acts = name == names.ACT_JOB_NAME or name.startswith((names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME))
         if acts and field(job, "status", str, path) not in _NOT_BEGUN and job.get("conclusion") != "skipped":
             moments.append(_moment(job, "started_at", path))
     what: Tuple[Optional[str], Optional[str]] = told.pop() if len(told) == 1 else (None, None)

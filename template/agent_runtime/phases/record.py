@@ -6,20 +6,40 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from agent_runtime import bundle, codes, documents, names, report
 from agent_runtime.bundle import Parts, Problem, RunOutcome
 from agent_runtime.documents import Decision, ReportStatus
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper
+from agent_runtime.phases import comment, gatekeeper
 from agent_runtime.phases.desk import Desk, write_whole
 from agent_runtime.phases.trail import Trail
 from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
-_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE)
+_GOOD_ENDS = (
+    RunOutcome.ACTED,
+    RunOutcome.REHEARSED,
+    RunOutcome.NOTHING_TO_DO,
+    RunOutcome.DUPLICATE,
+    RunOutcome.WAITING,
+)
+
+# The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
+_RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", "act"})
+# After these nobody can approve the issue's plan any more; after a refusal somebody still can.
+_FINAL = frozenset(
+    {
+        RunOutcome.ACTED,
+        RunOutcome.REHEARSED,
+        RunOutcome.ACTION_FAILED,
+        RunOutcome.OUTCOME_UNKNOWN,
+        RunOutcome.REJECTED,
+        RunOutcome.EXPIRED,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -54,12 +74,13 @@ def parse_needs(text: str) -> Dict[str, Job]:
     """
     try:
         value = documents.strict_json(text.encode("utf-8"))
-        jobs = ("investigate", "approve", "act", *([names.AUTO_JOB] if names.AUTO_JOB in value else []))
+        jobs = next(jobs for jobs in _RUNS if jobs <= set(value))
         return {
             name: Job(str(value[name]["result"]), {key: str(item) for key, item in value[name]["outputs"].items()})
-            for name in jobs
+            for name in (*bundle.JOBS, names.AUTO_JOB)
+            if name in jobs or (name == names.AUTO_JOB and name in value)
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as problem:
         raise codes.BadInput(
             codes.RUN_CONTEXT_MISSING, "NEEDS is not the needs context: {!r}".format(str(problem)[:80])
         ) from None
@@ -73,19 +94,29 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         needs: how the other jobs ended.
     """
     folder = desk.out / names.BUNDLE_FOLDER
-    _collect(inputs_folder, folder)
+    commented = "investigate" not in needs
+    _collect(inputs_folder, folder, needs)
     parts = bundle.load(folder)
-    told = needs["investigate"].outputs
+    told = needs["approve" if commented else "investigate"].outputs
     resource = told.get("resource") or "unknown"
     digest = told.get("plan_digest") or None
-    rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
-    outcome = decide(parts, needs, rejected=rejected_by is not None)
-    acted = _acting(needs).result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
-    heads = {
-        name: job.outputs.get("journal_head", "")
-        for name, job in {**needs, "act": _acting(needs)}.items()
-        if name != names.AUTO_JOB
-    }
+    issue = _issue(desk, needs)
+    if commented:
+        rejected_by = _refusal(parts).get("rejected_by")
+        outcome = decide_comment(parts, needs)
+    else:
+        rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
+        outcome = decide(parts, needs, rejected=rejected_by is not None)
+    acting = _acting(needs)
+    acted = acting.result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
+    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items() if name != names.AUTO_JOB}
+    if "act" in needs:
+        heads["act"] = acting.outputs.get("journal_head", "")
+    if commented:
+        # What was refused before its report was found has none to show.
+        acted = acted and (parts.report is not None or outcome is not RunOutcome.REFUSED)
+        # That run's outputs are not told here; its journal came out of an archive with a known digest.
+        heads["investigate"] = (parts.heads.get("investigate") or ("",))[-1]
     problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(desk, resource) as journal:
@@ -112,6 +143,7 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
             "plan_digest": digest,
             "approver": approver,
             "rejected_by": rejected_by,
+            "issue": issue,
             "journal_heads": heads,
             "problems": [problem.line() for problem in problems],
             "files": bundle.file_digests(folder),
@@ -127,16 +159,19 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         rejected_by=rejected_by,
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
-        automatic=needs["investigate"].outputs.get("decision") == Decision.AUTO.value,
+        issue=_issue_url(desk, issue) if issue else None,
+        automatic=told.get("decision") == Decision.AUTO.value,
     )
     outputs.write_summary(desk.environ, markdown)
     outputs.write_outputs(desk.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    if commented and issue:
+        _tell(desk, issue, outcome, parts, needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
 
 
 def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutcome:
     """Say in one word how a run ended.  Pure."""
-    investigate, approve, act = needs["investigate"], needs["approve"], _acting(needs)
+    investigate, act = needs["investigate"], _acting(needs)
     if investigate.result == "cancelled":
         return RunOutcome.CANCELLED
     if investigate.result != "success":
@@ -147,6 +182,10 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     if decision not in (Decision.REVIEW.value, Decision.AUTO.value):
         folded = parts.report is not None and parts.report.status is ReportStatus.DUPLICATE
         return RunOutcome.DUPLICATE if folded else RunOutcome.NOTHING_TO_DO
+    if "ask" in needs:
+        ends = {"success": RunOutcome.WAITING, "cancelled": RunOutcome.CANCELLED}
+        return ends.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
+    approve = needs["approve"]
     if rejected:
         return RunOutcome.REJECTED
     if act.result == "skipped":
@@ -155,10 +194,65 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     return _decide_action(parts, act)
 
 
+def decide_comment(parts: Parts, needs: Mapping[str, Job]) -> RunOutcome:
+    """Say in one word how a run ended that a comment started.  Pure."""
+    approve, act = needs["approve"], needs["act"]
+    if act.result != "skipped":
+        return _decide_action(parts, act)
+    if approve.result in ("success", "cancelled"):
+        return RunOutcome.CANCELLED
+    ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
+    return ends.get(str(_refusal(parts).get("code")), RunOutcome.APPROVAL_FAILED)
+
+
+def _refusal(parts: Parts) -> Mapping[str, Any]:
+    """What the job that examined the comment wrote down about why it approves nothing."""
+    found = [entry for entry in parts.steps("approve") if entry.get("step") == names.STEP_ERROR]
+    return found[-1] if found else {}
+
+
+def _issue(desk: Desk, needs: Mapping[str, Job]) -> Optional[int]:
+    """Number of the issue that is this run's gate, or None."""
+    if "investigate" not in needs:
+        return comment.posted(desk).issue
+    number = needs["ask"].outputs.get("issue", "") if "ask" in needs else ""
+    return int(number) if number.isdigit() else None
+
+
+def _issue_url(desk: Desk, number: int) -> str:
+    server = desk.environ.get("GITHUB_SERVER_URL") or "https://github.com"
+    return "{}/{}/issues/{}".format(server, desk.run.repository, number)
+
+
+def _tell(desk: Desk, issue: int, outcome: RunOutcome, parts: Parts, needs: Mapping[str, Job]) -> None:
+    """Answer on the issue, and close it when its plan is over; a stranger's comment gets no answer.
+
+    Raises:
+        NotAnswered: GitHub did not take it; the trail is written all the same.
+    """
+    if needs["approve"].result != "success" and needs["approve"].outputs.get("answer") != "yes":
+        return
+    api = GitHubApi.from_environment(desk.environ)
+    refusal = _refusal(parts)
+    problem = (str(refusal.get("code") or ""), str(refusal.get("message") or ""))
+    if parts.result is not None and parts.result.code:
+        problem = (parts.result.code, str(parts.result.details.get("refused") or parts.result.details.get("problem")))
+    line = codes.AgentError(*problem).line() if problem[0] in codes.registered() else ""
+    api.answer(
+        desk.run.repository,
+        issue,
+        report.render_answer(report.sentence(outcome.value), line, comment.run_url(desk, desk.run.run_id)),
+    )
+    if outcome in _FINAL:
+        api.close_issue(desk.run.repository, issue, completed=outcome is RunOutcome.ACTED)
+
+
 def _acting(needs: Mapping[str, Job]) -> Job:
     """The job that may have acted: `act-auto` where it was not skipped, whose parts then stand for those of `act`."""
     automatic = needs.get(names.AUTO_JOB)
-    return needs["act"] if automatic is None or automatic.result in ("skipped", "") else automatic
+    if automatic is None or automatic.result in ("skipped", ""):
+        return needs.get("act", Job("skipped", {}))
+    return automatic
 
 
 def _decide_action(parts: Parts, act: Job) -> RunOutcome:
@@ -172,6 +266,7 @@ def _decide_action(parts: Parts, act: Job) -> RunOutcome:
     return {
         ActionStatus.SUCCESS: RunOutcome.ACTED,
         ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
+        ActionStatus.REHEARSED: RunOutcome.REHEARSED,
         ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
     }[parts.result.status]
@@ -179,6 +274,8 @@ def _decide_action(parts: Parts, act: Job) -> RunOutcome:
 
 def _was_stopped_at_gate(needs: Mapping[str, Job]) -> bool:
     decision = needs["investigate"].outputs.get("decision")
+    if "approve" not in needs:
+        return False
     return decision == Decision.REVIEW.value and needs["approve"].result not in ("success", "cancelled")
 
 
@@ -200,9 +297,12 @@ def _rejection(desk: Desk, parts: Parts) -> Optional[str]:
     return " or ".join(sorted(logins)) or None
 
 
-def _collect(source: Path, target: Path) -> None:
-    for job in ("investigate", "approve", "act"):
+def _collect(source: Path, target: Path, needs: Mapping[str, Job]) -> None:
+    for job in needs:
         if (source / job).is_dir():
             shutil.copytree(str(source / job), str(target / job))
         else:
             (target / job).mkdir(parents=True)
+    found = target / "approve" / names.INVESTIGATION_FOLDER
+    if "investigate" not in needs and found.is_dir():
+        found.rename(target / "investigate")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
 
-from agent_runtime import codes, gate, names
+from agent_runtime import codes, gate, issue_gate, names
+from agent_runtime.config import ISSUE_GATE
 from agent_runtime.escape import visible
 from agent_runtime.settings import codeowners, plans
 from agent_runtime.settings.model import Environment, Local, Observed, Unreadable
@@ -105,7 +106,8 @@ def _repository(seen: Observed, local: Local) -> _Findings:
             ".github/agent-config.yml says {}, this is {}".format(_show(local.repository), _show(found.full_name)),
             "copier update --data github_repository=" + shlex.quote(_show(found.full_name)),
         )
-    if plans.protection(found, local.plan_answer) in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
+    protection = plans.protection(found, local.plan_answer)
+    if local.gate != ISSUE_GATE and protection in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
         yield Finding(
             "a {} has no required reviewers".format(plans.describe(found)),
             plans.choices(found) + "; see " + _GUIDE.format(1),
@@ -121,6 +123,8 @@ def _repository(seen: Observed, local: Local) -> _Findings:
 
 
 def _gate_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
     environment = seen.gate.environments[names.GATE_ENVIRONMENT]
     yield from _environment_findings(seen, names.GATE_ENVIRONMENT, reviewers_required=True)
     known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
@@ -153,7 +157,9 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _Findings:
+def _act_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
     for name in seen.gate.environments:
         if name == names.GATE_ENVIRONMENT:
             continue
@@ -176,6 +182,24 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
     ):
         exact = " --exact" if extra and problem.startswith("it may be used from") else ""
         yield Finding("environment {}: {}".format(name, problem), _SETUP + exact)
+
+
+def _issue_gate(seen: Observed, local: Local) -> _Findings:
+    if local.gate != ISSUE_GATE:
+        return
+    mend = "copier update --data approvers=LOGIN,LOGIN"
+    if not seen.gate.repository.has_issues:
+        yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
+    if not seen.gate.has_label:
+        yield Finding("there is no label {}".format(names.GATE_LABEL), _SETUP)
+    permissions = {approver.name: approver.permission or "not told" for approver in seen.gate.approvers}
+    problems = issue_gate.gate_problems(permissions, ())
+    for problem in problems:
+        yield Finding(problem, mend)
+    for name, permission in permissions.items():
+        if not problems and issue_gate.gate_problems({name: permission}, ()):
+            yield Finding("{} can't approve without write access".format(_show(name)), mend, State.NOTE)
+    yield from _state_of(names.APPROVAL_WORKFLOW_FILE, seen.approval_workflow_state)
 
 
 def _rules_of(environment: Environment, kind: str) -> List[Mapping[str, Any]]:
@@ -222,10 +246,17 @@ def _own_secret(seen: Observed, name: str, secret: str) -> _Findings:
         )
 
 
-def _secrets(seen: Observed, _local: Local) -> _Findings:
+def _secrets(seen: Observed, local: Local) -> _Findings:
     for name, secret in ((names.ACT_ENVIRONMENT, ACT_SECRET), (names.AUTO_ENVIRONMENT, AUTO_SECRET)):
-        if name in seen.gate.environments:
+        if name in seen.gate.environments and local.gate != ISSUE_GATE:
             yield from _own_secret(seen, name, secret)
+    if local.gate == ISSUE_GATE and not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
+        # No environment keeps it here, and the repository's secrets are where it has to be.
+        yield Finding(
+            "the repository holds no {}: act() has the job's own token only".format(ACT_SECRET),
+            "gh secret set {}, if act() needs more".format(ACT_SECRET),
+            State.NOTE,
+        )
     places = (
         ("the repository's secrets", seen.secrets, ""),
         (
@@ -239,7 +270,7 @@ def _secrets(seen: Observed, _local: Local) -> _Findings:
             yield _unreadable("the names of {}".format(place), found)
             continue
         for secret, home in ((ACT_SECRET, names.ACT_ENVIRONMENT), (AUTO_SECRET, names.AUTO_ENVIRONMENT)):
-            if secret in found:
+            if secret in found and local.gate != ISSUE_GATE:
                 yield Finding(
                     "{} lies in {}, where every job reads it before the approval".format(secret, place),
                     "gh secret set {0} --env {1}; then gh secret delete {0}{2}".format(secret, home, option),
@@ -294,16 +325,20 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
-    state = seen.workflow_state
+    yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
+
+
+def _report(seen: Observed, _local: Local) -> _Findings:
+    yield from _state_of(names.REPORT_FILE, seen.report_state)
+
+
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
     if isinstance(state, Unreadable):
-        yield _unreadable("the state of the workflow", state)
+        yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
-        yield Finding("GitHub knows no workflow agent-investigate-act.yml", "push it to the default branch")
+        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
     elif state != "active":
-        yield Finding(
-            "the workflow agent-investigate-act.yml is {}".format(_show(state)),
-            "gh workflow enable agent-investigate-act.yml",
-        )
+        yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
 
 
 def _branch(seen: Observed, _local: Local) -> _Findings:
@@ -458,10 +493,12 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
     "act-environment": ("environment agent-act, and agent-auto where it is used", _act_environment),
+    "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
     "secrets": ("where secrets lie", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),
     "policy": ("breadth of the policy", _policy),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, FrozenSet, List, Mapping, Optional, Tuple, Union
 
+from agent_runtime.config import ENVIRONMENT_GATE
 from agent_runtime.policy import Policy
 
 
@@ -31,6 +32,7 @@ class Repository:
         owner_type: `User` or `Organization`.
         plan: GitHub's name of the owner's plan (`free`, `pro`, `team`, `enterprise`, …), or None where it is not told.
         administrator: whether the token's user may change settings, or None where it is not told.
+        has_issues: whether issues can be opened.
     """
 
     full_name: str
@@ -39,6 +41,7 @@ class Repository:
     owner_type: str
     plan: Optional[str]
     administrator: Optional[bool]
+    has_issues: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,21 +83,24 @@ class Approver:
         kind: `User` or `Team`.
         id: GitHub's number; None when there is nobody of this name.
         problem: why this approver can't review, in one line; empty when nothing stands against it.
+        permission: on the repository, as GitHub names it; empty where it is not told.
     """
 
     name: str
     kind: str
     id: Optional[int]
     problem: str = ""
+    permission: str = ""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What `setup` needs to know: the repository, its environments (the gate first) and the approvers."""
+    """What `setup` needs to know: the repository, its environments (the gate first), the approvers, and the label."""
 
     repository: Repository
     environments: Mapping[str, Environment]
     approvers: Tuple[Approver, ...]
+    has_label: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ class Observed:
         bypass: for each ruleset behind those rules, how many may go around it; None where GitHub does not show it.
         protection: classic branch protection of the default branch, or None when there is none.
         codeowners_errors: GitHub's list, or None when it finds no CODEOWNERS file.
-        workflow_state: of the agent's workflow; None when GitHub does not know the file.
+        workflow_state, report_state: of the agent's workflow and of the weekly report; None when GitHub does not know
+            the file.
+        approval_workflow_state: the same of the one that a comment starts.
     """
 
     gate: Gate
@@ -124,6 +132,8 @@ class Observed:
     protection: Union[Mapping[str, Any], Unreadable, None]
     codeowners_errors: Union[List[Mapping[str, Any]], Unreadable, None]
     workflow_state: Union[str, Unreadable, None]
+    report_state: Union[str, Unreadable, None]
+    approval_workflow_state: Union[str, Unreadable, None] = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,7 @@ class Local:
         policy: or None when it can't be read; `problems` then says why.
         codeowners: text of .github/CODEOWNERS, or None.
         checklist: text of PRODUCTION_CHECKLIST.md, or None.
+        gate: `approval_gate` of the configuration.
     """
 
     repository: str
@@ -149,3 +160,4 @@ class Local:
     policy: Optional[Policy]
     codeowners: Optional[str]
     checklist: Optional[str]
+    gate: str = ENVIRONMENT_GATE

@@ -26,7 +26,6 @@ from agent_runtime.settings.model import (
     Unreadable,
 )
 
-WORKFLOW_FILE = "agent-investigate-act.yml"
 ENVIRONMENTS = (names.GATE_ENVIRONMENT, names.ACT_ENVIRONMENT)
 
 # Lists of variables have smaller pages than everything else.
@@ -63,7 +62,9 @@ def observe(http: Transport, repository: str, approvers: Sequence[str], *, autom
         bypass=rules if isinstance(rules, Unreadable) else _told(lambda: _bypass(http, base, rules)),
         protection=_told(lambda: http.get_or_none("{}/branches/{}/protection".format(base, branch))),
         codeowners_errors=_told(lambda: _codeowners_errors(http, base)),
-        workflow_state=_told(lambda: _workflow_state(http, base)),
+        workflow_state=_told(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
+        report_state=_told(lambda: _workflow_state(http, base, names.REPORT_FILE)),
+        approval_workflow_state=_told(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
     )
 
 
@@ -84,6 +85,7 @@ def observe_gate(
         repository=found,
         environments={name: _environment(http, repository, name, contents) for name in wanted},
         approvers=tuple(_approver(http, found, name) for name in approvers),
+        has_label=http.get_or_none("/repos/{}/labels/{}".format(repository, names.GATE_LABEL)) is not None,
     )
 
 
@@ -125,6 +127,7 @@ def _repository(http: Transport, repository: str) -> Repository:
         owner_type=owner_type,
         plan=_plan(http, str(field(owner, "login", str, path)), owner_type),
         administrator=permissions.get("admin") if isinstance(permissions, dict) else None,
+        has_issues=answer.get("has_issues") is not False,
     )
 
 
@@ -203,8 +206,8 @@ def _codeowners_errors(http: Transport, base: str) -> Optional[List[Mapping[str,
     return [entry for entry in field(answer, "errors", list, path) if isinstance(entry, dict)]
 
 
-def _workflow_state(http: Transport, base: str) -> Optional[str]:
-    path = "{}/actions/workflows/{}".format(base, WORKFLOW_FILE)
+def _workflow_state(http: Transport, base: str, file: str) -> Optional[str]:
+    path = "{}/actions/workflows/{}".format(base, file)
     answer = http.get_or_none(path)
     return None if answer is None else str(field(answer, "state", str, path))
 
@@ -226,9 +229,10 @@ def _approver(http: Transport, repository: Repository, name: str) -> Approver:
         )
     )
     # Only a token with write access may ask; without an answer GitHub itself decides when the reviewers are set.
-    if not isinstance(access, Unreadable) and access.get("permission") == "none":
-        return Approver(name, "User", number, "may not read the repository, and reviewers must")
-    return Approver(name, "User", number)
+    permission = "" if isinstance(access, Unreadable) else str(access.get("permission") or "")
+    if permission == "none":
+        return Approver(name, "User", number, "may not read the repository, and reviewers must", permission)
+    return Approver(name, "User", number, permission=permission)
 
 
 def _team(http: Transport, repository: Repository, name: str, organization: str, slug: str) -> Approver:

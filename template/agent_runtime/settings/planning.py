@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from agent_runtime import codes, gate, names
+from agent_runtime import codes, gate, issue_gate, names
 from agent_runtime.github.api import environment_path
 from agent_runtime.settings import plans
 from agent_runtime.settings.model import Approver, BranchPolicy, Environment, Gate
@@ -88,6 +88,37 @@ def plan(answers: Answers, seen: Gate) -> Plan:
             )
         )
     return Plan(tuple(calls), tuple(remarks))
+
+
+def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
+    """Return the requests after which an issue can be the gate: its label.
+
+    Raises:
+        BadInput: nobody of the approvers could approve in an issue (SET003), or a wait timer is asked for (INP006).
+        GateRefused: the repository has no issues (SET007).
+    """
+    if answers.wait_minutes is not None:
+        raise codes.BadInput(codes.USAGE, "a wait timer belongs to an environment, and the gate here is an issue")
+    problems = issue_gate_open(seen)
+    if problems:
+        raise codes.BadInput(codes.APPROVER_UNUSABLE, "; ".join(problems))
+    if not seen.repository.has_issues:
+        raise codes.GateRefused(
+            codes.GATE_STILL_OPEN,
+            "issues are off in {}: gh repo edit --enable-issues".format(seen.repository.full_name),
+        )
+    label = {"name": names.GATE_LABEL, "color": "d4c5f9", "description": "An agent asks here for an approval"}
+    path = "/repos/{}/labels".format(seen.repository.full_name)
+    calls = () if seen.has_label else (Call("POST", path, label, "create the label " + names.GATE_LABEL),)
+    remarks = ["secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 1"]
+    if len(seen.approvers) == 1:
+        remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
+    return Plan(calls, tuple(remarks))
+
+
+def issue_gate_open(seen: Gate) -> Tuple[str, ...]:
+    """Return what keeps an issue from being a gate, one line each, by the check that investigate makes."""
+    return issue_gate.gate_problems({each.name: each.permission or "not told" for each in seen.approvers}, ())
 
 
 def plan_refusal(seen: Gate) -> codes.GateRefused:

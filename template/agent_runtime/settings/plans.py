@@ -71,4 +71,7 @@ def choices(repository: Repository) -> str:
         move = "move the organisation to GitHub Enterprise"
     else:
         move = "move the repository to an organisation on GitHub Enterprise"
-    return "make the repository public (required reviewers are there on every plan), or " + move
+    return (
+        "let an issue be the gate (copier update --data repository_plan={}), make the repository public (required "
+        "reviewers are there on every plan), or {}".format(OTHER_ANSWER, move)
+    )

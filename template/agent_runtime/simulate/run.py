@@ -42,6 +42,7 @@ class Request:
     context_text: str
     trigger: str
     trace_id: str
+    dry_run: bool
     scenario: Optional[Scenario]
 
 
@@ -124,6 +125,8 @@ class SimulatedRun:
         if self._request.scenario is Scenario.EXPIRE:
             late = config.load(self._root).approval_ttl_minutes + 1
             arguments += ["--sealed-minutes-ago", str(late)]
+        if self._request.dry_run:
+            arguments.append("--dry-run")
         variables = {"ACTION_CONTEXT": self._request.context_text}
         if self._request.trigger == "alert":
             variables = {"GITHUB_EVENT_PATH": str(self._write_event())}
@@ -238,9 +241,9 @@ class SimulatedRun:
         shutil.copyfile(str(source), str(target))
         return target
 
-    def _collect(self) -> Path:
+    def _collect(self, name: str = "artifacts") -> Path:
         """Put what the jobs uploaded where the record job downloads it."""
-        target = self._request.folder / "artifacts"
+        target = self._request.folder / name
         target.mkdir()
         for job in self._needs:
             source = self._request.folder / job / names.DEFAULT_OUT

@@ -5,6 +5,7 @@ The shapes are in `shapes`; the state's attributes are for callers to set, befor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from datetime import datetime, timedelta, timezone
@@ -22,7 +23,9 @@ _MAX_REVIEWERS = 6
 _MAX_PAYLOAD_KEYS = 10
 _MAX_PAYLOAD_BYTES = 64 * 1024
 _MAX_WAIT_MINUTES = 43_200
+_MAX_ISSUE_CHARACTERS = 65_536
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
+_NOT_GRANTED = {"message": "Resource not accessible by integration", "documentation_url": "", "status": "403"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
 
 _Answer = Tuple[int, Any]
@@ -45,6 +48,10 @@ class LoopbackGitHub:
         visibility, owner_type, plan: of the repository and its owner; a plan of None is not told.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
+        grants: what the tokens of jobs may do with issues, contents and actions, by token; others may do everything.
+        issues, comments: GitHub's JSON, by number of the issue.
+        archives: zip files of artifacts with the id of their run and their name, by id of the artifact.
+        references: commits by full name of the git reference, besides those of branches and tags.
         runs, jobs: GitHub's JSON, newest run first; jobs by the run's id.
         dispatches: bodies of the events that came from outside.
         requests: method and path of everything that was asked, in order.
@@ -90,6 +97,13 @@ class LoopbackGitHub:
         self.branch_protection: Optional[Dict[str, Any]] = None
         self.codeowners_errors: Optional[List[Dict[str, Any]]] = None
         self.workflows: Dict[str, str] = {}
+        self.grants: Dict[str, Mapping[str, str]] = {}
+        self.issues: Dict[int, Dict[str, Any]] = {}
+        self.comments: Dict[int, List[Dict[str, Any]]] = {}
+        self.labels: List[str] = []
+        self.has_issues = True
+        self.archives: Dict[int, Tuple[str, str, bytes]] = {}
+        self.references: Dict[str, str] = {}
         self.requests: List[Tuple[str, str]] = []
         self._archives: Dict[int, bytes] = {}
         self._lock = threading.Lock()
@@ -183,6 +197,46 @@ class LoopbackGitHub:
                 job["started_at"] = now
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
 
+    def run(self, run_id: str) -> Optional[Dict[str, Any]]:
+        """GitHub's JSON of a run, for callers to change; None where there is none."""
+        return next((run for run in self.runs if str(run["id"]) == run_id), None)
+
+    def note_attempt(self, run_id: str, attempt: int, *, branch: str, sha: str, triggering_actor: str) -> None:
+        """Note what the newest attempt of a run that was added is made of."""
+        with self._lock:
+            run = self.run(run_id)
+            if run is not None:
+                run.update(run_attempt=attempt, head_branch=branch, head_sha=sha)
+                run["triggering_actor"] = user(triggering_actor)
+
+    def keep_archive(self, number: int, run_id: str, name: str, archive: bytes) -> None:
+        """Note the archive of an artifact."""
+        with self._lock:
+            self.archives[number] = (run_id, name, archive)
+
+    def open_issue(self, login: str, title: str, body: str, labels: List[str], kind: str = "User") -> Dict[str, Any]:
+        """Open an issue as somebody, and return it."""
+        with self._lock:
+            return self._open_issue(user(login, kind), title, body, labels)
+
+    def comment(self, number: int, login: str, body: str, kind: str = "User") -> Dict[str, Any]:
+        """Comment on an issue as somebody, and return the comment."""
+        with self._lock:
+            return self._comment(number, user(login, kind), body)
+
+    def _open_issue(self, author: Dict[str, Any], title: str, body: str, labels: List[str]) -> Dict[str, Any]:
+        number = len(self.issues) + 1
+        self.issues[number] = shapes.issue(self.repository, number, (title, body), author, labels)
+        self.comments[number] = []
+        self.labels += [label for label in labels if label not in self.labels]
+        return self.issues[number]
+
+    def _comment(self, number: int, author: Dict[str, Any], body: str) -> Dict[str, Any]:
+        id = 10_000 + sum(len(found) for found in self.comments.values())
+        comment = shapes.issue_comment(self.repository, number, id, body, author)
+        self.comments[number].append(comment)
+        return comment
+
     def answer(
         self, method: str, path: str, query: _Query, body: Any = None, authorization: Optional[str] = None
     ) -> _Answer:
@@ -194,11 +248,23 @@ class LoopbackGitHub:
                 return 200, self._archives[int(parts[1])]  # elsewhere, and without the token
             if self.token is not None and authorization != "Bearer " + self.token:
                 return 401, _BAD_CREDENTIALS
+            if not self._granted(method, path, authorization):
+                return 403, _NOT_GRANTED
             if parts[0] == "repos" and "/".join(parts[1:3]).lower() == self.repository.lower():
                 if method == "GET":
                     return self._of_repository(parts[3:], query)
                 return self._change(method, parts[3:], body)
             return self._of_accounts(parts) if method == "GET" else (404, NOT_FOUND)
+
+    def _granted(self, method: str, path: str, authorization: Optional[str]) -> bool:
+        """Whether the permissions of a job's token cover a request about issues, git references, runs or artifacts."""
+        granted = self.grants.get((authorization or "").partition(" ")[2])
+        parts = path.strip("/").split("/")[3:]
+        scopes = {"issues": "issues", "labels": "issues", "git": "contents", "actions": "actions"}
+        scope = scopes.get(parts[0]) if parts else None
+        if granted is None or scope is None:
+            return True
+        return granted.get(scope) in (("read", "write") if method == "GET" else ("write",))
 
     @property
     def _owner(self) -> str:
@@ -226,25 +292,31 @@ class LoopbackGitHub:
                 return 204, None
         return 404, NOT_FOUND
 
+    def _repository(self) -> Dict[str, Any]:
+        answer = shapes.repository(
+            self.told_name,
+            self.default_branch,
+            self.visibility,
+            self.owner_type,
+            administrator=self.administrator,
+        )
+        return dict(answer, has_issues=self.has_issues)
+
     def _of_repository(self, rest: List[str], query: _Query) -> _Answer:
         if not rest:
-            return 200, shapes.repository(
-                self.told_name,
-                self.default_branch,
-                self.visibility,
-                self.owner_type,
-                administrator=self.administrator,
-            )
+            return 200, self._repository()
         if rest[0] == "environments" and len(rest) >= 2:
             return self._of_environment(rest[1].lower(), rest[2:], query)
         if rest[0] == "actions":
             return self._of_actions(rest[1:], query)
         if rest[0] == "collaborators" and rest[2:] == ["permission"]:
-            permission = self.people.get(rest[1])
+            permission = {login.lower(): found for login, found in self.people.items()}.get(rest[1].lower())
             if permission is None:
                 return 404, NOT_FOUND
             person = dict(user(rest[1]), role_name=permission)
             return 200, {"permission": permission, "role_name": permission, "user": person}
+        if rest[0] in ("issues", "labels") and len(rest) >= 2:
+            return self._of_issues(rest, query)
         if rest == ["rules", "branches", self.default_branch]:
             return 200, _page(self.rules, query)
         if rest[0] == "rulesets" and any(rule.get("ruleset_id") == int(rest[1]) for rule in self.rules):
@@ -267,9 +339,23 @@ class LoopbackGitHub:
             return 200, {"errors": self.codeowners_errors}
         return 404, NOT_FOUND
 
+    def _of_issues(self, rest: List[str], query: _Query) -> _Answer:
+        if rest[0] == "labels":
+            return (200, shapes.label(self.repository, rest[1])) if rest[1] in self.labels else (404, NOT_FOUND)
+        number = int(rest[1]) if rest[1].isdigit() else 0
+        if number in self.issues and len(rest) == 2:
+            return 200, self.issues[number]
+        if number in self.issues and rest[2:] == ["comments"]:
+            return 200, _page(self.comments[number], query)
+        return 404, NOT_FOUND
+
     def _of_actions(self, rest: List[str], query: _Query) -> _Answer:
         if rest[0] == "runs" and len(rest) == 3:
             return self._of_run(rest[1], rest[2], query)
+        if rest[0] == "runs" and len(rest) == 2 and self.run(rest[1]) is not None:
+            return 200, self.run(rest[1])
+        if rest[0] == "artifacts" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.archives:
+            return self._of_archive(int(rest[1]), rest[2:])
         if rest == ["artifacts"]:
             return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
         if rest[0] == "artifacts" and rest[2:] == ["zip"] and int(rest[1]) in self._archives:
@@ -358,7 +444,44 @@ class LoopbackGitHub:
             return 200, _list("variables", [shapes.variable(*pair) for pair in pairs], query)
         return 404, NOT_FOUND
 
+    def _of_archive(self, number: int, rest: List[str]) -> _Answer:
+        run_id, name, archive = self.archives[number]
+        if rest == ["zip"]:
+            self._archives[number] = archive
+            return 302, "{}/storage/{}".format(self.url, number)
+        answer = shapes.artifact(self.repository, name, run_id, datetime.now(timezone.utc), self.retention)
+        return 200, dict(answer, id=number, digest="sha256:" + hashlib.sha256(archive).hexdigest())
+
+    def _change_issues(self, method: str, rest: List[str], body: Any) -> Optional[_Answer]:
+        """Carry out what jobs do: their token writes as github-actions[bot].  None for anything else."""
+        author = user("github-actions[bot]", "Bot")
+        if (method, rest) == ("POST", ["issues"]):
+            if len(body["body"]) > _MAX_ISSUE_CHARACTERS:
+                return _invalid("body is too long (maximum is 65536 characters)")
+            return 201, self._open_issue(author, body["title"], body["body"], body.get("labels", []))
+        if (method, rest) == ("POST", ["labels"]):
+            if body["name"] in self.labels:
+                return _invalid("already_exists")
+            self.labels.append(body["name"])
+            return 201, shapes.label(self.repository, body["name"])
+        if (method, rest) == ("POST", ["git", "refs"]):
+            if body["ref"] in self.references:
+                return 422, {"message": "Reference already exists", "documentation_url": "", "status": "422"}
+            self.references[body["ref"]] = body["sha"]
+            return 201, shapes.git_reference(self.repository, body["ref"], body["sha"])
+        if rest[0] == "issues" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.issues:
+            if method == "POST" and rest[2:] == ["comments"]:
+                return 201, self._comment(int(rest[1]), author, body["body"])
+            if method == "PATCH" and len(rest) == 2:
+                issue = self.issues[int(rest[1])]
+                issue.update({key: body[key] for key in ("title", "body", "state", "state_reason") if key in body})
+                return 200, issue
+        return None
+
     def _change(self, method: str, rest: List[str], body: Any) -> _Answer:
+        done = self._change_issues(method, rest, body) if rest else None
+        if done is not None:
+            return done
         if method == "POST" and rest == ["dispatches"]:
             return self._dispatch(body)
         if len(rest) < 2 or rest[0] != "environments":
@@ -491,7 +614,7 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
                 )
             )
 
-        do_PUT = do_POST = do_DELETE = do_GET
+        do_PUT = do_POST = do_PATCH = do_DELETE = do_GET
 
         def _send(self, status: int, body: Any) -> None:
             data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode("utf-8")

@@ -6,7 +6,8 @@ Tests hold these shapes to the description itself.
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
+from urllib.parse import quote
 
 CREATED = "2026-01-01T00:00:00Z"
 API = "https://api.github.com"
@@ -76,15 +77,16 @@ def number(text: str) -> int:
 
 def user(login: str, kind: str = "User") -> Dict[str, Any]:
     """Return a user as GitHub describes one; the id follows from the login."""
-    url = API + "/users/" + login
+    escaped = quote(login, safe="")
+    url = API + "/users/" + escaped
     return {
         "login": login,
         "id": number(login),
         "node_id": "U_" + login,
-        "avatar_url": "https://avatars.githubusercontent.com/" + login,
+        "avatar_url": "https://avatars.githubusercontent.com/" + escaped,
         "gravatar_id": "",
         "url": url,
-        "html_url": "https://github.com/" + login,
+        "html_url": "https://github.com/" + escaped,
         "followers_url": url + "/followers",
         "following_url": url + "/following{/other_user}",
         "gists_url": url + "/gists{/gist_id}",
@@ -422,6 +424,81 @@ def job(repository_name: str, run_id: int, name: str, status: str, created: str)
         "runner_group_name": None,
         "workflow_name": "Agent Runtime - Investigate & Act",
         "head_branch": "main",
+    }
+
+
+def label(repository_name: str, name: str) -> Dict[str, Any]:
+    """Return a label."""
+    return {
+        "id": number(name),
+        "node_id": "LA_" + name,
+        "url": "{}/repos/{}/labels/{}".format(API, repository_name, name),
+        "name": name,
+        "description": "",
+        "color": "d4c5f9",
+        "default": False,
+    }
+
+
+def issue(
+    repository_name: str, position: int, text: Tuple[str, str], author: Dict[str, Any], labels: List[str]
+) -> Dict[str, Any]:
+    """Return an issue that is open; `text` is its title and its body."""
+    title, body = text
+    url = "{}/repos/{}/issues/{}".format(API, repository_name, position)
+    return {
+        "id": 1000 + position,
+        "node_id": "I_{}".format(position),
+        "url": url,
+        "repository_url": "{}/repos/{}".format(API, repository_name),
+        "labels_url": url + "/labels{/name}",
+        "comments_url": url + "/comments",
+        "events_url": url + "/events",
+        "html_url": "https://github.com/{}/issues/{}".format(repository_name, position),
+        "number": position,
+        "state": "open",
+        "state_reason": None,
+        "title": title,
+        "body": body,
+        "user": author,
+        "labels": [label(repository_name, name) for name in labels],
+        "assignee": None,
+        "assignees": [],
+        "milestone": None,
+        "locked": False,
+        "comments": 0,
+        "closed_at": None,
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "author_association": "NONE",
+    }
+
+
+def issue_comment(repository_name: str, position: int, id: int, body: str, author: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a comment on an issue."""
+    base = "{}/repos/{}/issues".format(API, repository_name)
+    return {
+        "id": id,
+        "node_id": "IC_{}".format(id),
+        "url": "{}/comments/{}".format(base, id),
+        "html_url": "https://github.com/{}/issues/{}#issuecomment-{}".format(repository_name, position, id),
+        "issue_url": "{}/{}".format(base, position),
+        "body": body,
+        "user": author,
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        "author_association": "NONE",
+    }
+
+
+def git_reference(repository_name: str, reference: str, sha: str) -> Dict[str, Any]:
+    """Return a git reference to a commit."""
+    url = "{}/repos/{}/git".format(API, repository_name)
+    return {
+        "ref": reference,
+        "node_id": "REF_" + reference,
+        "url": "{}/{}".format(url, reference),
+        "object": {"type": "commit", "sha": sha, "url": "{}/commits/{}".format(url, sha)},
     }
 
 

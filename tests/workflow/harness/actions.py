@@ -26,7 +26,7 @@ class ActionFailure(Exception):
 class Uploaded(Protocol):
     """Is told of every artifact, so that the API can list it."""
 
-    def __call__(self, name: str) -> None: ...
+    def __call__(self, artifact: Artifact) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Services:
         origin: the repository that checkout clones.
         python: a virtual environment with the locked packages, that setup-python offers.
         artifacts: the run's artifacts.
-        uploaded: is called with the name of each upload.
+        uploaded: is called with each upload.
     """
 
     origin: Path
@@ -128,7 +128,7 @@ def upload_artifact(call: Call) -> str:
     github = call.scope.contexts["github"]
     url = f"{github['server_url']}/{github['repository']}/actions/runs/{github['run_id']}/artifacts/{artifact.id}"
     call.outputs.update({"artifact-id": str(artifact.id), "artifact-digest": artifact.digest, "artifact-url": url})
-    call.services.uploaded(artifact.name)
+    call.services.uploaded(artifact)
     return f"Artifact {artifact.name} has been successfully uploaded! Artifact ID is {artifact.id}\n"
 
 

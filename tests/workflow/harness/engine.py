@@ -19,7 +19,7 @@ from typing import Any
 
 from agent_runtime.simulate.server import LoopbackGitHub
 from workflow.harness import actions
-from workflow.harness.artifacts import ArtifactStore
+from workflow.harness.artifacts import Artifact, ArtifactStore
 from workflow.harness.expressions import Scope, Status
 from workflow.harness.model import Job, Workflow, load_workflow
 from workflow.harness.node import ActionsService
@@ -230,10 +230,45 @@ class ActionsHost:
         run.github |= {"run_attempt": str(run.attempt), "triggering_actor": triggering_actor}
         run.reviewer = how.get("reviewer", run.reviewer)
         run.hooks = how.get("hooks", {})
+        self._note_attempt(run)
         for each in run.workflow.in_order():
             if each.id in again:
                 self._run_job(run, each)
         return run
+
+    def issue_comment(self, path: str, issue: Mapping[str, Any], comment: Mapping[str, Any], **how: Any) -> Run:
+        """Start a workflow by a new comment; it runs on the default branch.
+
+        Arguments:
+            issue, comment: GitHub's JSON at the moment when the comment was posted.
+
+        Raises:
+            Refused: the workflow does not listen to new comments.
+        """
+        ref = self._repository.github.default_branch
+        sha = self._repository.commit(ref)
+        workflow = self._load(path, sha)
+        types = (self._trigger(workflow, "issue_comment") or {}).get("types")
+        if types is not None and "created" not in types:
+            raise Refused("no workflow listens to new comments")
+        event = {"action": "created", "issue": dict(issue), "comment": dict(comment)}
+        return self._start(workflow, "issue_comment", event, comment["user"]["login"], ref, sha, {}, how)
+
+    def _note_artifact(self, run: Run, artifact: Artifact) -> None:
+        github = self._repository.github
+        github.add_artifact(run.id, artifact.name, archive=artifact.archive)
+        github.keep_archive(artifact.id, run.id, artifact.name, artifact.archive)
+
+    def _note_attempt(self, run: Run) -> None:
+        """Let the API tell of the run's newest attempt."""
+        github = run.github
+        self._repository.github.note_attempt(
+            run.id,
+            run.attempt,
+            branch=github["ref_name"],
+            sha=github["sha"],
+            triggering_actor=github["triggering_actor"],
+        )
 
     def _load(self, path: str, sha: str) -> Workflow:
         return load_workflow(self._service, path, self._repository.read(sha, path))
@@ -295,6 +330,7 @@ class ActionsHost:
         known = self._repository.github.add_run(
             id, title=title, event=event_name, actor=actor, file=Path(workflow.path).name, created=now()
         )
+        self._note_attempt(run)
         for job in workflow.in_order():
             self._run_job(run, job)
         known.update(status="completed", conclusion=run.result, updated_at=now())
@@ -381,14 +417,13 @@ class ActionsHost:
         values = {**self._repository.secrets, **in_environment, "GITHUB_TOKEN": token}
         contexts["secrets"] = values
         contexts["github"]["token"] = token
+        self._repository.github.grants[token] = job.permissions
         services = actions.Services(
             origin=self._repository.origin,
             python=self._python,
             artifacts=run.artifacts,
             attempt=run.attempt,
-            uploaded=lambda name: self._repository.github.add_artifact(
-                run.id, name, archive=run.artifacts.named(name).archive
-            ),
+            uploaded=lambda artifact: self._note_artifact(run, artifact),
         )
         folder = run.folder / f"attempt-{run.attempt}" / job.id
         machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])

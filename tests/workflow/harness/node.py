@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -79,6 +80,7 @@ class ActionsService:
     """The process; a context manager.  Every method asks it one question and waits for the answer."""
 
     def __init__(self, tools: NodeTools) -> None:
+        self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [tools.node, str(tools.bundle)],
             stdin=subprocess.PIPE,
@@ -118,9 +120,10 @@ class ActionsService:
         return [f"{name}:{each['line']}: {each['message']} [{each['kind']}]" for each in findings]
 
     def _ask(self, **request: Any) -> dict[str, Any]:
-        _pipe(self._process.stdin).write(json.dumps(request) + "\n")
-        _pipe(self._process.stdin).flush()
-        line = _pipe(self._process.stdout).readline()
+        with self._lock:
+            _pipe(self._process.stdin).write(json.dumps(request) + "\n")
+            _pipe(self._process.stdin).flush()
+            line = _pipe(self._process.stdout).readline()
         if not line:
             raise RuntimeError(f"the Node.js service ended with exit code {self._process.wait()}")
         answer = json.loads(line)

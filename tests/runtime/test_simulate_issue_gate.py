@@ -1,0 +1,76 @@
+"""Whole runs at a desk where an issue is the gate, through real processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import codes
+from runtime.test_simulate import CONFIG, Desk, desk, outcome_of
+
+__all__ = ["desk"]
+
+
+@pytest.fixture(autouse=True)
+def issue_gate(desk: Desk) -> None:
+    """The repository is a private one of GitHub Free."""
+    text = CONFIG.replace("public", "private-other").replace("[bob]", "[carol, bob]") + "approval_gate: issue\n"
+    (desk.root / ".github" / "agent-config.yml").write_text(text)
+
+
+def told(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "bundle.json").read_text()))
+
+
+def test_a_comment_that_approves_executes_the_plan(desk: Desk) -> None:
+    code, said, folder = desk.simulate("--approve")
+    assert code == 0, said
+    assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
+    assert outcome_of(folder) == "acted"
+    approver = told(folder)["approver"]
+    assert isinstance(approver, dict) and approver["login"] == "carol"
+    asking = desk.root / "out" / "record-of-asking" / "agent-run" / "audit-bundle"
+    assert outcome_of(asking) == "waiting"
+    assert told(asking)["trace_id"] == told(folder)["trace_id"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "refusals", "outcome"),
+    [
+        ("--reject", [codes.PLAN_REJECTED], "rejected"),
+        ("--expire", [codes.GATE_EXPIRED] * 2, "expired"),
+        ("--tamper", [codes.ISSUE_EDITED] * 2, "refused"),
+        ("--swap", [codes.GATE_ARTIFACT] * 2, "refused"),
+        ("--other-run", [codes.GATE_ARTIFACT] * 2, "refused"),
+        ("--self-approve", [codes.COMMENT_AUTHOR] * 2, "refused"),
+        ("--bypass", [codes.COMMENT_AUTHOR] * 2, "refused"),
+        ("--open-gate", [codes.ISSUE_GATE_IMPOSSIBLE], "investigation_failed"),
+    ],
+)
+def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_act(
+    desk: Desk, scenario: str, refusals: list[str], outcome: str
+) -> None:
+    code, said, folder = desk.simulate(scenario)
+    assert code == (codes.EXIT_OK if scenario == "--reject" else codes.EXIT_REFUSED), said
+    found = [line.split("error: ")[1].split(":")[0] for line in said.splitlines() if "| error: " in line]
+    assert found == refusals, said
+    assert "Traceback" not in said
+    assert desk.world["count"] == 0
+    assert told(folder)["outcome"] == outcome
+
+
+def test_a_second_execution_is_refused(desk: Desk) -> None:
+    code, said, _ = desk.simulate("--execute-twice")
+    assert code == codes.EXIT_REFUSED and codes.GATE_CLAIMED in said
+    assert desk.world["count"] == 2
+
+
+def test_a_team_can_not_approve_in_an_issue(desk: Desk) -> None:
+    config = desk.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("[carol, bob]", "[acme/sre, bob]"))
+    code, said, folder = desk.simulate("--approve")
+    assert code == codes.EXIT_REFUSED
+    assert f"{codes.ISSUE_GATE_IMPOSSIBLE}: acme/sre is no single person" in said
+    assert outcome_of(folder) == "investigation_failed"

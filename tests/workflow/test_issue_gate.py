@@ -1,0 +1,446 @@
+"""The gate of a private repository without protected environments, run for real: an issue asks, a comment approves.
+
+A plan is made once and its state on GitHub copied for each test; what is approved restarts a real service.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime.bundle import load, verify
+from agent_runtime.simulate.server import LoopbackGitHub
+from template.engines import run_copier
+from workflow.conftest import NAME, WORKFLOW, World, failing_service
+from workflow.harness.engine import ActionsHost, Repository, Run
+from workflow.harness.node import ActionsService
+from workflow.test_gated_runs import bundle, document, results
+
+ACTING = ".github/workflows/agent-act-on-approval.yml"
+
+
+@pytest.fixture(scope="module")
+def issue_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository generated for a private repository on GitHub Free; tests don't change it."""
+    answers = {
+        "agent_name": "Checkout Restart",
+        "github_repository": NAME,
+        "approvers": "bob,Carol",
+        "repository_plan": "private-other",
+    }
+    return run_copier(template, tmp_path_factory.mktemp("project") / "checkout-restart", answers)
+
+
+@dataclasses.dataclass
+class Asked(World):
+    """A world in which the run `asking` asks, in the issue `number`."""
+
+    asking: Run
+    number: int
+
+    @property
+    def issue(self) -> dict[str, Any]:
+        """The issue as GitHub has it."""
+        return self.github.issues[self.number]
+
+    @property
+    def digest(self) -> str:
+        """Of the plan that the issue shows."""
+        return self.asking.jobs["investigate"].outputs["plan_digest"]
+
+    @property
+    def answers(self) -> list[str]:
+        """What jobs wrote on the issue."""
+        found = self.github.comments[self.number]
+        return [each["body"] for each in found if each["user"]["login"] == "github-actions[bot]"]
+
+    def say(self, login: str, text: str, kind: str = "User") -> dict[str, Any]:
+        """Comment on the issue."""
+        return self.github.comment(self.number, login, text, kind)
+
+    def answer(self, login: str, text: str, kind: str = "User", **how: Any) -> Run:
+        """Comment on the issue, and let the comment start its run."""
+        return self.deliver(self.say(login, text, kind), **how)
+
+    def deliver(self, comment: dict[str, Any], **how: Any) -> Run:
+        """Start the run of a comment as it is now."""
+        return self.actions.issue_comment(ACTING, copy.deepcopy(self.issue), copy.deepcopy(comment), **how)
+
+
+def private(github: LoopbackGitHub) -> LoopbackGitHub:
+    """GitHub Free: no environments, and three people who may write."""
+    github.visibility, github.plan = "private", "free"
+    github.people = {"alice": "write", "bob": "write", "carol": "admin", "dave": "write", "mallory": "read"}
+    return github
+
+
+@contextmanager
+def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder: Path) -> Iterator[Asked]:
+    """A run that asks, in a world with a service of its own."""
+    origin = folder / "origin"
+    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+        repository = Repository(origin, NAME, private(github), secrets={"AGENT_ACT_TOKEN": token})
+        actions = ActionsHost(service, repository, python, folder / "runs")
+        world = World(origin, github, repository, actions, url, token)
+        run = world.start()
+        assert results(run) == dict.fromkeys(("investigate", "ask", "record"), "success"), run.log
+        yield Asked(**vars(world), asking=run, number=int(run.jobs["ask"].outputs["issue"]))
+
+
+@pytest.fixture(scope="module")
+def asked_once(
+    service: ActionsService, issue_project: Path, locked_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Asked]:
+    """A plan that waits for an approval in an issue; tests copy it."""
+    with a_waiting_plan(service, issue_project, locked_python, tmp_path_factory.mktemp("asked")) as waiting:
+        yield waiting
+
+
+@pytest.fixture
+def own(service: ActionsService, issue_project: Path, locked_python: Path, tmp_path: Path) -> Iterator[Asked]:
+    """The same for one test alone, which may execute it."""
+    with a_waiting_plan(service, issue_project, locked_python, tmp_path) as waiting:
+        yield waiting
+
+
+@pytest.fixture
+def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_path: Path) -> Iterator[Asked]:
+    """A copy of the state on GitHub; repository and service are shared, so that nothing may be executed."""
+    before = asked_once.instance()
+    with LoopbackGitHub(NAME) as github:
+        for name, value in vars(asked_once.github).items():
+            if not name.startswith("_"):
+                setattr(github, name, copy.deepcopy(value))
+        repository = dataclasses.replace(asked_once.repository, github=github, variables={})
+        actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
+        yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions)
+    assert asked_once.instance() == before, "something was executed"
+
+
+# --------------------------------------------------------------------------------------------------------- the asking
+
+
+def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> None:
+    run, issue = asked_once.asking, asked_once.issue
+
+    assert issue["user"]["login"] == "github-actions[bot]"
+    assert [label["name"] for label in issue["labels"]] == ["agent-approval"]
+    assert issue["title"] == f"Approve restart_service on example? (plan {asked_once.digest[:12]})"
+    assert f"/approve {asked_once.digest}" in issue["body"] and "@bob, @Carol, please decide." in issue["body"]
+    assert run.clicks == [] and asked_once.github.environments == {}, "no environment opens or is created"
+    assert (bundle(run)["outcome"], bundle(run)["issue"], bundle(run)["problems"]) == ("waiting", issue["number"], [])
+    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "approval-request", "audit-bundle"]
+    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+
+
+# ----------------------------------------------------------------------------------------------------- honest answers
+
+
+def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path: Path) -> None:
+    before = own.instance()
+
+    run = own.answer("bob", f"/approve {own.digest[:12]}\r\nlooks right")
+
+    assert results(run) == dict.fromkeys(("approve", "act", "record"), "success"), run.log
+    assert own.instance() != before, "the service was restarted"
+    assert run.jobs["act"].name == f"Act on approval: restart_service on example (plan {own.digest[:12]})"
+    assert own.github.references == {f"refs/agent-claims/{own.digest}": run.github["sha"]}
+    receipt = document(run, "approval-receipt", "approval-receipt.json")
+    comment = own.github.comments[own.number][0]
+    assert (receipt["approver"]["login"], receipt["plan_digest"]) == ("bob", own.digest)
+    assert (receipt["issue_comment"]["id"], receipt["issue_comment"]["url"]) == (comment["id"], comment["html_url"])
+    assert document(run, "action-result", "action-result.json")["approver"]["login"] == "bob"
+    assert (own.issue["state"], own.issue["state_reason"]) == ("closed", "completed")
+    assert [text.splitlines()[0] for text in own.answers] == ["**The plan was approved and executed.**"]
+
+    # The bundle holds both runs' parts, and stands without any network.
+    assert (bundle(run)["outcome"], bundle(run)["approver"]["login"], bundle(run)["problems"]) == ("acted", "bob", [])
+    for name, data in run.artifacts.named("audit-bundle").files().items():
+        (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "bundle" / name).write_bytes(data)
+    found, problems = verify(tmp_path / "bundle")
+    assert (found["plan_digest"], problems) == (own.digest, [])
+    report = json.loads((tmp_path / "bundle/investigate/investigation-report.json").read_bytes())
+    assert report["run"]["run_id"] == own.asking.id and found["run"]["run_id"] == run.id
+    assert {event["trace_id"] for event in load(tmp_path / "bundle").events["act"]} == {report["trace_id"]}
+    assert (
+        own.token not in run.log
+        and [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    )
+
+    # Whatever comes later finds a closed issue, an old approval and a claimed plan.
+    after = own.instance()
+    late = own.answer("carol", f"/approve {own.digest}")
+    assert results(late) == dict.fromkeys(("approve", "act", "record"), "skipped")
+    own.issue["state"] = "open"
+    own.github.references.clear()  # as anybody with write access could
+    own.actions.rerun(run, "act", triggering_actor="bob")
+    assert results(run)["act"] == "failure" and "GATE03" in run.jobs["act"].log
+    own.actions.rerun(run, "approve", triggering_actor="bob")
+    assert results(run)["act"] == "skipped" and "GATE03" in run.jobs["approve"].log
+    assert own.instance() == after
+
+
+def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both jobs pass every check and reach the claim together; GitHub lets one create the reference."""
+    before = own.instance()
+    together = threading.Barrier(2)
+    answer = own.github.answer
+
+    def wait_for_each_other(method: str, path: str, *rest: Any) -> Any:
+        if path.endswith("/git/refs"):
+            together.wait(60)
+        return answer(method, path, *rest)
+
+    monkeypatch.setattr(own.github, "answer", wait_for_each_other)
+    comments = [own.say(login, f"/approve {own.digest}") for login in ("bob", "carol")]
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(own.deliver, comments))
+
+    assert sorted(results(run)["act"] for run in runs) == ["failure", "success"], runs[0].log + runs[1].log
+    refused = next(run for run in runs if results(run)["act"] == "failure")
+    assert "GATE09" in refused.jobs["act"].log
+    assert document(refused, "action-result", "action-result.json")["status"] == "refused"
+    assert bundle(refused)["outcome"] == "refused" and bundle(refused)["problems"] == []
+    assert own.instance() != before and len(own.github.references) == 1
+
+
+def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) -> None:
+    approved = asked.say("bob", f"/approve {asked.digest}")
+    for number in range(120):
+        asked.say("dave", f"what about {number}?")
+
+    run = asked.answer("carol", "/reject not during the sale\n\nask again tomorrow")
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert "IGATE07" in run.jobs["approve"].log
+    assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
+    assert (asked.issue["state"], asked.issue["state_reason"]) == ("closed", "not_planned")
+    (told,) = asked.answers
+    assert told.startswith("**A reviewer rejected the plan. Nothing was executed.**") and "not during the sale" in told
+
+    asked.issue["state"] = "open"
+    assert "IGATE07" in asked.deliver(approved).jobs["approve"].log
+
+
+def test_an_approval_on_the_second_page_reaches_the_last_check_before_the_claim(asked: Asked) -> None:
+    for number in range(120):
+        asked.say("dave", f"what about {number}?")
+    asked.repository.variables["AGENT_DISABLED"] = "true"
+
+    run = asked.answer("carol", f"/approve {asked.digest}")
+
+    assert results(run) == {"approve": "success", "act": "failure", "record": "success"}
+    assert "GATE10" in run.jobs["act"].log and asked.github.references == {}
+    assert (bundle(run)["outcome"], asked.issue["state"]) == ("refused", "open"), "it can be approved again"
+    assert "GATE10" in asked.answers[0]
+
+
+# ------------------------------------------------------------------------------------------------------------- attacks
+
+Attack = Callable[[Asked], "dict[str, Any]"]
+
+
+def wrong_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", "/approve " + "0" * 12)
+
+
+def short_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", f"/approve {asked.digest[:11]}")
+
+
+def no_digest(asked: Asked) -> dict[str, Any]:
+    return asked.say("bob", "/approve ::set-output name=code::x `whoami` @everyone\n" + asked.digest)
+
+
+def edited_later(asked: Asked) -> dict[str, Any]:
+    comment = asked.say("bob", f"/approve {asked.digest}")
+    comment["updated_at"] = "2026-01-01T00:00:09Z"
+    return comment
+
+
+def edited_within_the_second(asked: Asked) -> dict[str, Any]:
+    """Somebody who may write turns an approver's harmless comment into an approval, before GitHub's clock ticks."""
+    comment = asked.say("bob", "/approve? I would rather not")
+    posted = copy.deepcopy(comment)
+    comment["body"] = f"/approve {asked.digest}"
+    return posted
+
+
+def deleted(asked: Asked) -> dict[str, Any]:
+    return asked.github.comments[asked.number].pop() if asked.say("bob", f"/approve {asked.digest}") else {}
+
+
+def by_the_initiator(asked: Asked) -> dict[str, Any]:
+    """alice is none of the approvers; see the next test for one who is."""
+    return asked.say("alice", f"/approve {asked.digest}")
+
+
+def by_a_reader(asked: Asked) -> dict[str, Any]:
+    return asked.say("mallory", f"/approve {asked.digest}")
+
+
+def by_somebody_who_lost_access(asked: Asked) -> dict[str, Any]:
+    asked.github.people["bob"] = "read"
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def edited_issue(asked: Asked) -> dict[str, Any]:
+    asked.issue["body"] = asked.issue["body"].replace("error_rate", "error_Rate")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def forged_issue(asked: Asked) -> dict[str, Any]:
+    """Somebody opens an issue that reads the same."""
+    forged = asked.github.open_issue("mallory", asked.issue["title"], asked.issue["body"], ["agent-approval"])
+    asked.number = forged["number"]
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
+    number, (_, name, archive) = next(iter(asked.github.archives.items()))
+    asked.github.keep_archive(number + 50, "4711", name, archive)
+    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{number}`", f"artifact `{number + 50}`")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def run_of_another_workflow(asked: Asked) -> dict[str, Any]:
+    told = asked.github.run(asked.asking.id)
+    assert told is not None
+    told["path"] = ".github/workflows/mine.yml"
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def investigated_again(asked: Asked) -> dict[str, Any]:
+    asked.github.note_attempt(
+        asked.asking.id, 2, branch="main", sha=asked.asking.github["sha"], triggering_actor="alice"
+    )
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+def swapped_archive(asked: Asked) -> dict[str, Any]:
+    number, (run, name, archive) = next(iter(asked.github.archives.items()))
+    asked.github.keep_archive(number, run, name, archive + b"x")
+    return asked.say("bob", f"/approve {asked.digest}")
+
+
+@pytest.mark.parametrize(
+    ("attack", "code", "answered"),
+    [
+        (wrong_digest, "GATE02", True),
+        (short_digest, "IGATE05", True),
+        (no_digest, "IGATE05", True),
+        (edited_later, "IGATE05", True),
+        (edited_within_the_second, "IGATE05", True),
+        (deleted, "IGATE05", False),
+        (by_the_initiator, "IGATE06", True),
+        (by_a_reader, "IGATE06", False),
+        (by_somebody_who_lost_access, "IGATE06", True),
+        (edited_issue, "IGATE03", True),
+        (forged_issue, "IGATE02", True),
+        (artifact_of_another_run, "GATE01", True),
+        (run_of_another_workflow, "IGATE04", True),
+        (investigated_again, "IGATE04", True),
+        (swapped_archive, "GATE01", True),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
+    asked: Asked, attack: Attack, code: str, answered: bool
+) -> None:
+    run = asked.deliver(attack(asked))
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}, run.log
+    assert f"error: {code}: " in run.jobs["approve"].log
+    assert bundle(run)["outcome"] == "approval_failed" and asked.github.references == {}
+    assert asked.issue["state"] == "open", "another comment may still approve"
+    assert [code in text and "@" not in re.sub("`[^`]*`", "", text) for text in asked.answers] == [True] * answered
+    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+
+
+@pytest.fixture
+def loosened(asked: Asked, service: ActionsService, locked_python: Path, tmp_path: Path) -> Asked:
+    """The same with a repository that the test may change."""
+    origin = tmp_path / "origin"
+    shutil.copytree(asked.origin, origin)
+    repository = dataclasses.replace(asked.repository, origin=origin)
+    actions = ActionsHost(service, repository, locked_python, tmp_path / "changed")
+    return dataclasses.replace(asked, origin=origin, repository=repository, actions=actions)
+
+
+def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> None:
+    (loosened.origin / "README.md").write_text("moved")
+    loosened.commit()
+
+    run = loosened.answer("bob", f"/approve {loosened.digest}")
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert "error: GATE03: the repository moved on" in run.jobs["approve"].log
+    assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
+
+
+def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
+    workflow = loosened.origin / WORKFLOW
+    command = "run: python agent_runner.py investigate"
+    workflow.write_text(workflow.read_text().replace(command, command + " --sealed-minutes-ago 61"))
+    loosened.commit()
+    asking = loosened.start()
+    late = dataclasses.replace(loosened, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+
+    run = late.answer("bob", f"/approve {late.digest}")
+
+    assert "error: GATE04: " in run.jobs["approve"].log
+    assert bundle(run)["outcome"] == "expired"
+    assert (late.issue["state"], late.issue["state_reason"]) == ("closed", "not_planned")
+
+
+def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None:
+    """bob is an approver and pressed the button; where nobody else could approve, there is no plan at all."""
+    asking = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
+    mine = dataclasses.replace(asked, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+    assert "@Carol, please decide." in mine.issue["body"] and "@bob" not in mine.issue["body"]
+
+    run = mine.answer("bob", f"/approve {mine.digest}")
+    assert f"error: IGATE06: bob started run {asking.id}" in run.jobs["approve"].log
+    assert results(run)["act"] == "skipped" and len(mine.answers) == 1
+
+    asked.github.people["carol"] = "read"
+    alone = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
+    assert results(alone) == {"investigate": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE01: Carol has no write access" in alone.jobs["investigate"].log
+
+
+@pytest.mark.parametrize("event", ["a bot", "a pull request", "no label", "another comment", "a closed issue"])
+def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
+    text = "please /approve this" if event == "another comment" else f"/approve {asked.digest}"
+    comment = asked.say("bob", text, "Bot" if event == "a bot" else "User")
+    changes: dict[str, dict[str, Any]] = {
+        "a pull request": {"pull_request": {"url": "https://api.github.com/x"}},
+        "no label": {"labels": []},
+        "a closed issue": {"state": "closed"},
+    }
+    asked.issue.update(changes.get(event, {}))
+
+    run = asked.deliver(comment)
+
+    assert results(run) == dict.fromkeys(("approve", "act", "record"), "skipped")
+
+
+def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None:
+    subprocess.run(["git", "-C", str(loosened.origin), "branch", "feature"], check=True)
+    run = loosened.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature")
+    assert results(run) == {"investigate": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["investigate"].log
+    assert len(loosened.github.issues) == 1
