@@ -35,6 +35,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cd": (),
     "curl": (),
     "docker": (),
+    "openssl": (),
     "export": (),
     "pipx": (),
     "prometheus": (),
@@ -257,7 +258,13 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
     yield from (f"no option {word}" for word in words if word.startswith("--") and word.split("=")[0] not in known)
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
     given = [after for word, after in pairwise(words) if word == "--data"]
-    yield from (f"no question {pair}" for pair in given if pair.partition("=")[0] not in questions)
+    for name, _, value in (pair.partition("=") for pair in given):
+        if name not in questions:
+            yield f"no question {name}"
+            continue
+        choices = questions[name].get("choices")
+        if choices and value not in (choices.values() if isinstance(choices, dict) else choices):
+            yield f"no such answer to {name}: {value}"
 
 
 def _of_dispatch(words: list[str], place: Place) -> Iterator[str]:
