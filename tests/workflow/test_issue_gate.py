@@ -132,6 +132,7 @@ def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_p
 # --------------------------------------------------------------------------------------------------------- the asking
 
 
+@pytest.mark.threat("T13", "T14")
 def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> None:
     run, issue = asked_once.asking, asked_once.issue
 
@@ -148,6 +149,7 @@ def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> Non
 # ----------------------------------------------------------------------------------------------------- honest answers
 
 
+@pytest.mark.threat("T19", "T38")
 def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path: Path) -> None:
     before = own.instance()
 
@@ -357,6 +359,7 @@ def swapped_archive(asked: Asked) -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.threat("T3", "T7", "T8", "T15", "T32")
 def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
     asked: Asked, attack: Attack, code: str, answered: bool
 ) -> None:
@@ -380,6 +383,7 @@ def loosened(asked: Asked, service: ActionsService, locked_python: Path, tmp_pat
     return dataclasses.replace(asked, origin=origin, repository=repository, actions=actions)
 
 
+@pytest.mark.threat("T10")
 def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> None:
     (loosened.origin / "README.md").write_text("moved")
     loosened.commit()
@@ -391,6 +395,7 @@ def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> N
     assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
 
 
+@pytest.mark.threat("T20")
 def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
     workflow = loosened.origin / WORKFLOW
     command = "run: python agent_runner.py investigate"
@@ -406,6 +411,7 @@ def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
     assert (late.issue["state"], late.issue["state_reason"]) == ("closed", "not_planned")
 
 
+@pytest.mark.threat("T15")
 def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None:
     """bob is an approver and pressed the button; where nobody else could approve, there is no plan at all."""
     asking = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
@@ -438,6 +444,7 @@ def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
     assert results(run) == dict.fromkeys(("approve", "act", "record"), "skipped")
 
 
+@pytest.mark.threat("T21")
 def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None:
     subprocess.run(["git", "-C", str(loosened.origin), "branch", "feature"], check=True)
     run = loosened.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature")
