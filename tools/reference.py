@@ -331,14 +331,14 @@ def _described(known: dict[str, str], key: str) -> str:
 
 STEPS = {
     "started": ("investigate, act", "the phase began"),
-    "folded": ("investigate", "an earlier run asks about the same alert already, with `duplicate_of`"),
     "gate_check": ("investigate, act", "one check of the gate, with its code as `check`"),
     "investigated": ("investigate", "`investigate()` returned"),
     "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
     "plan_sealed": ("investigate", "a plan waits for its approval, with `plan_digest`"),
+    "folded": ("investigate", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
+    "approval_asked": ("ask", "the issue is open, with `issue` and `plan_digest`"),
     "finished": ("investigate", "the report is written, with its status and SHA-256"),
-    "approval_asked": ("ask", "an issue shows the plan and waits for a comment"),
-    "approved": ("approve", "GitHub's record names an approver, with `approver` and `plan_digest`"),
+    "approved": ("approve", "GitHub's record names an approver, with `approver`, `plan_digest` and `issue_comment`"),
     "intent": ("act", "everything was verified, and the effect comes next"),
     "outcome": ("act", "how the action ended, or why it was refused"),
     "error": ("any", "something failed, with `code` and `message`"),

@@ -50,11 +50,16 @@ class Trail:
         outcome: a word of RunOutcome.
         codes: of everything that was refused or failed.
         problems: what `verify` found wrong with it, a line each.
+        automatic: whether the policy decided alone, and nobody was asked.
+        initiator, approver: logins of who started the run that made the plan, and of who approved it; or empty.
     """
 
     outcome: str
     codes: Tuple[str, ...] = ()
     problems: Tuple[str, ...] = ()
+    automatic: bool = False
+    initiator: str = ""
+    approver: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,7 @@ def _approvers(runs: Sequence[Activity]) -> Dict[str, Tuple[int, int]]:
 def render(summary: Summary) -> str:
     """Return the page for the step summary, in GitHub's Markdown."""
     last = "{:%Y-%m-%d} to {:%Y-%m-%d}".format(summary.now - timedelta(days=summary.days), summary.now)
+    automatic = sum(run.trail is not None and run.trail.automatic for run in summary.runs)
     word = "**{}**".format(len(summary.concerns)) if summary.concerns else "Nothing"
     return page(
         [
@@ -217,11 +223,12 @@ def render(summary: Summary) -> str:
                     for login, (count, quick) in _approvers(summary.runs).items()
                 ],
             ),
+            "Without asking, because the policy's `auto_approve` says so: {}.".format(automatic) if automatic else "",
             "\n".join("- Hint: {}".format(markdown_inline(hint)) for hint in summary.hints),
             "## What was refused or failed",
             table(("Code", "Runs", "Meaning"), _codes(summary.runs)) or "Nothing was.",
             "## The gate",
-            "**It is open**, see above." if summary.gate_problems else "Both environments are protected now.",
+            "**It is open**, see above." if summary.gate_problems else "It is closed now.",
         ]
     )
 

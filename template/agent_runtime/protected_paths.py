@@ -7,8 +7,8 @@ a key of its own is contents and no path.  What such a text means to a file syst
 so it is read in every way that is usual: percent-encoded, with backslashes, in another case, with `.` and `..`,
 absolute, as a pattern, as a list, with characters that file systems ignore.
 
-What stays with the team: a path under another name (`target`), a link that leads there, a folder that holds the
-repository, and what `act()` touches without being told to.  Pure.
+What stays with the team: a path under another name (`target`, or the resource itself), a link that leads there, a
+folder that holds the repository, and what `act()` touches without being told to.  Pure.
 """
 
 from __future__ import annotations

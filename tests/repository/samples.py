@@ -35,6 +35,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "cd": (),
     "curl": (),
     "docker": (),
+    "openssl": (),
     "export": (),
     "pipx": (),
     "prometheus": (),
@@ -42,6 +43,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sha256sum": (),
     "gh": (
         ("api",),
+        ("auth", "token"),
         ("repo", "create"),
         ("run", "download"),
         ("run", "watch"),
@@ -124,12 +126,7 @@ def faults(text: str, place: Place) -> Iterator[str]:
     for info, content in blocks(text):
         if info in SHELLS:
             for line in command_lines(content):
-                try:
-                    words = shlex.split(line, comments=True)
-                except ValueError as problem:
-                    yield f"{line}: {problem}"
-                    continue
-                yield from (f"{line}: {fault}" for fault in _of_command(words, place) if fault)
+                yield from (f"{line}: {fault}" for fault in _of_line(line, place) if fault)
         elif info in READERS:
             try:
                 READERS[info](content)
@@ -140,6 +137,21 @@ def faults(text: str, place: Place) -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------ commands
+
+
+def _of_line(line: str, place: Place) -> Iterator[str]:
+    """What is wrong with a command, and with those whose output it takes."""
+    for inner in _SUBSTITUTION.findall(line):
+        yield from _of_line(inner, place)
+    try:
+        words = shlex.split(_SUBSTITUTION.sub("VALUE", line), comments=True)
+    except ValueError as problem:
+        yield str(problem)
+        return
+    yield from _of_command(words, place)
+
+
+_SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
 
 
 def _of_command(words: list[str], place: Place) -> Iterator[str]:
@@ -246,7 +258,13 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
     yield from (f"no option {word}" for word in words if word.startswith("--") and word.split("=")[0] not in known)
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
     given = [after for word, after in pairwise(words) if word == "--data"]
-    yield from (f"no question {pair}" for pair in given if pair.partition("=")[0] not in questions)
+    for name, _, value in (pair.partition("=") for pair in given):
+        if name not in questions:
+            yield f"no question {name}"
+            continue
+        choices = questions[name].get("choices")
+        if choices and value not in (choices.values() if isinstance(choices, dict) else choices):
+            yield f"no such answer to {name}: {value}"
 
 
 def _of_dispatch(words: list[str], place: Place) -> Iterator[str]:

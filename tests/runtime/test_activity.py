@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from agent_runtime import names
 from agent_runtime.activity import Activity, Job, Summary, Trail, render, summarise
+from agent_runtime.config import Config
+from agent_runtime.github.api import GitHubApi
 from agent_runtime.markdown import as_terminal
-from agent_runtime.phases.activity import _unpack
+from agent_runtime.phases.activity import _unpack, read
+from agent_runtime.simulate.server import LoopbackGitHub
 
 NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)
 BEGUN = NOW - timedelta(hours=5)
@@ -113,6 +117,37 @@ def test_an_open_gate_concerns_somebody_without_any_run() -> None:
     opened = summary(gate_problems=("the environment agent-approval is no gate now: it has no required reviewers",))
     assert len(opened.concerns) == 1
     assert "**It is open**" in render(opened) and "There was no run." in render(opened)
+
+
+def test_what_was_done_without_asking_is_counted() -> None:
+    alone = decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("acted", automatic=True))
+    told_so = summary(alone, alone, decided(300))
+    assert told_so.concerns == ()
+    assert "Without asking, because the policy's `auto_approve` says so: 2." in render(told_so)
+    assert "auto_approve" not in render(summary(decided(300)))
+
+
+def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
+    with LoopbackGitHub("acme/checkout-restart") as github:
+        for name, reviewers in (("agent-approval", ("bob",)), ("agent-act", ())):
+            github.protect(name, reviewers)
+        for number in ("1", "2"):
+            github.add_run(
+                number,
+                title="x [-]",
+                event="schedule",
+                actor="bob",
+                file=names.WORKFLOW_FILE,
+                created="2026-11-22T00:00:00Z",
+            )["status"] = "completed"
+        github.add_artifact("1", "audit-bundle", archive=b"no archive")
+        settings = Config("x", "X", "acme/checkout-restart", ("bob",), 60, "public")
+        found = read(GitHubApi(github.url, None), settings, days=7, now=NOW)
+    assert [(run.id, line) for run, line in found.concerns if run] == [
+        (2, "it is over and left no audit-bundle"),
+        (1, "it could not be read: BadZipFile"),
+    ]
+    assert len(found.concerns) == 2, "the gate is closed"
 
 
 def test_quick_late_and_unread_are_hints() -> None:

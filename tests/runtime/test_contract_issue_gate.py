@@ -159,6 +159,7 @@ def codes_of(folder: Path, *paths: str) -> list[str]:
     return [violation.code for violation in contract.lint_paths(wanted)]
 
 
+@pytest.mark.threat("T13")
 def test_the_repository_says_which_gate_it_has(folder: Path) -> None:
     assert codes_of(folder) == codes_of(folder, ASKING_NAME, ACTING_NAME) == []
     config = folder / ".github" / "agent-config.yml"

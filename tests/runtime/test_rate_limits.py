@@ -176,6 +176,15 @@ def test_an_action_counts_from_the_moment_its_job_began(status: str, conclusion:
         assert len(history(github)) == counted
 
 
+def test_an_action_that_a_comment_approved_counts() -> None:
+    """Where an issue is the gate, another workflow acts, in a run of its own."""
+    with LoopbackGitHub(REPOSITORY) as github:
+        github.add_artifact("1", "approval-receipt")
+        github.add_job("1", "Approve by comment")
+        github.add_job("1", f"Act on approval: restart_service on cart-api {PLAN}", "in_progress", None)
+        assert told(history(github)) == [("restart_service", "cart-api")]
+
+
 def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
@@ -230,6 +239,22 @@ def test_a_github_that_does_not_answer_refuses() -> None:
         with pytest.raises(codes.GateRefused) as refused:
             history(github)
     assert refused.value.code == codes.GATE_API
+
+
+def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
+    whole = LoopbackGitHub._artifacts
+    fork = {"id": 1, "repository_id": 5, "head_repository_id": 6, "head_branch": "main", "head_sha": "0" * 40}
+    with LoopbackGitHub(REPOSITORY) as github:
+        acted(github, "1")
+        assert len(history(github)) == 1
+        monkeypatch.setattr(
+            LoopbackGitHub,
+            "_artifacts",
+            lambda self, runs, query: [{**each, "workflow_run": fork} for each in whole(self, runs, query)],
+        )
+        github.retention = timedelta(hours=1)
+        assert history(github) == []
 
 
 @pytest.mark.parametrize("broken", ["no run", "no time", "a time without a zone", "no name", "no status"])

@@ -30,13 +30,15 @@ def test_a_quiet_week_is_told_and_ends_well(world: World) -> None:
     assert "| acted | 1 |" in summary
     assert "| Decisions | " in summary and "| `bob` | 1 | 1 |" in summary
     assert "Hint: `bob approved 1 of 1 plans in less than 60 s: was each read?`" in summary
-    assert "Both environments are protected now." in summary
+    assert "It is closed now." in summary
 
 
 def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: World) -> None:
     world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
     failed = world.start(reviewer=approve_as("bob"))
     alone = world.start(reviewer=approve_as("bob"), inputs={"resource": "a b"})
+    world.repository.variables["AGENT_DISABLED"] = "true"
+    world.start()
     world.github.artifacts[alone.id].clear()
     world.github.approvals[failed.id].clear()
     world.github.environments["agent-approval"]["can_admins_bypass"] = True
@@ -50,10 +52,12 @@ def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: W
         "the job act ran, and GitHub has no record of an approval",
         "the action failed: look at the resource",
         "it is over and left no audit-bundle",
+        "the investigation failed: read its log",
     ):
         assert concern in summary and concern in log
-    assert "**4** needs a human's look." in summary
+    assert "**5** needs a human's look." in summary
     assert f"[run {failed.id}](https://github.com/acme/checkout-restart/actions/runs/{failed.id})" in summary
+    assert "| `GATE10` | 1 | `the kill switch is on` |" in summary
     assert "Traceback" not in run.log
 
 

@@ -132,6 +132,7 @@ def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_p
 # --------------------------------------------------------------------------------------------------------- the asking
 
 
+@pytest.mark.threat("T13", "T14")
 def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> None:
     run, issue = asked_once.asking, asked_once.issue
 
@@ -148,6 +149,7 @@ def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> Non
 # ----------------------------------------------------------------------------------------------------- honest answers
 
 
+@pytest.mark.threat("T19", "T38")
 def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path: Path) -> None:
     before = own.instance()
 
@@ -193,6 +195,7 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     assert own.instance() == after
 
 
+@pytest.mark.threat("T17b", "T39")
 def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both jobs pass every check and reach the claim together; GitHub lets one create the reference."""
     before = own.instance()
@@ -217,6 +220,7 @@ def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest
     assert own.instance() != before and len(own.github.references) == 1
 
 
+@pytest.mark.threat("T18")
 def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) -> None:
     approved = asked.say("bob", f"/approve {asked.digest}")
     for number in range(120):
@@ -336,6 +340,7 @@ def swapped_archive(asked: Asked) -> dict[str, Any]:
     return asked.say("bob", f"/approve {asked.digest}")
 
 
+@pytest.mark.threat("T3", "T7", "T8", "T15", "T19", "T32")
 @pytest.mark.parametrize(
     ("attack", "code", "answered"),
     [
@@ -357,6 +362,7 @@ def swapped_archive(asked: Asked) -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.threat("T3", "T7", "T8", "T15", "T32")
 def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
     asked: Asked, attack: Attack, code: str, answered: bool
 ) -> None:
@@ -380,6 +386,7 @@ def loosened(asked: Asked, service: ActionsService, locked_python: Path, tmp_pat
     return dataclasses.replace(asked, origin=origin, repository=repository, actions=actions)
 
 
+@pytest.mark.threat("T10")
 def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> None:
     (loosened.origin / "README.md").write_text("moved")
     loosened.commit()
@@ -391,6 +398,7 @@ def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> N
     assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
 
 
+@pytest.mark.threat("T20")
 def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
     workflow = loosened.origin / WORKFLOW
     command = "run: python agent_runner.py investigate"
@@ -406,6 +414,7 @@ def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
     assert (late.issue["state"], late.issue["state_reason"]) == ("closed", "not_planned")
 
 
+@pytest.mark.threat("T13", "T15")
 def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None:
     """bob is an approver and pressed the button; where nobody else could approve, there is no plan at all."""
     asking = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
@@ -422,6 +431,7 @@ def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None
     assert "error: IGATE01: Carol has no write access" in alone.jobs["investigate"].log
 
 
+@pytest.mark.threat("T29")
 @pytest.mark.parametrize("event", ["a bot", "a pull request", "no label", "another comment", "a closed issue"])
 def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
     text = "please /approve this" if event == "another comment" else f"/approve {asked.digest}"
@@ -438,9 +448,31 @@ def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
     assert results(run) == dict.fromkeys(("approve", "act", "record"), "skipped")
 
 
+@pytest.mark.threat("T21")
 def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None:
     subprocess.run(["git", "-C", str(loosened.origin), "branch", "feature"], check=True)
     run = loosened.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature")
     assert results(run) == {"investigate": "failure", "ask": "skipped", "record": "success"}
     assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["investigate"].log
     assert len(loosened.github.issues) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ weekly report
+
+
+def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
+    own.answer("mallory", "what is this?")
+    own.answer("bob", f"/approve {own.digest}")
+
+    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+
+    assert run.result == "success", run.log
+    summary = run.jobs["report"].summary
+    assert "Nothing needs a human's look." in summary and "It is closed now." in summary
+    assert "| acted | 1 |" in summary and "| waiting | 1 |" in summary
+    assert "| `bob` | 1 | 0 |" in summary
+
+    own.github.people.update(bob="read", carol="read")
+    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    assert run.result == "failure"
+    assert "an issue is no gate now: " in run.jobs["report"].summary

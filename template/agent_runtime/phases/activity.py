@@ -9,11 +9,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, List, Mapping, Optional, Tuple
 
-from agent_runtime import bundle, codes, config, gate, names
+from agent_runtime import bundle, codes, config, gate, issue_gate, names
 from agent_runtime.activity import Activity, Job, Summary, Trail, summarise
-from agent_runtime.documents import format_time
+from agent_runtime.documents import Decision, format_time
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field
+from agent_runtime.phases import gatekeeper
 
 # Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
 MAX_RUNS = 200
@@ -33,20 +34,35 @@ def read(api: GitHubApi, settings: config.Config, *, days: int, now: datetime) -
     """
     since = format_time(now - timedelta(days=days))
     runs = api.runs(settings.repository, names.WORKFLOW_FILE, since=since)
+    if settings.approval_gate == config.ISSUE_GATE:
+        answers = api.runs(settings.repository, names.APPROVAL_WORKFLOW_FILE, since=since)
+        # A comment that is no answer starts a run in which every job is skipped.
+        runs += [run for run in answers if run.get("conclusion") != "skipped"]
+        runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
     return summarise(
         [_activity(api, settings.repository, run) for run in runs[:MAX_RUNS]],
         days=days,
         now=now,
         ttl_minutes=settings.approval_ttl_minutes,
-        gate_problems=_gate_problems(api, settings.repository),
+        gate_problems=_gate_problems(api, settings),
         left_out=max(0, len(runs) - MAX_RUNS),
     )
 
 
-def _gate_problems(api: GitHubApi, repository: str) -> List[str]:
+def _gate_problems(api: GitHubApi, settings: config.Config) -> List[str]:
+    if settings.approval_gate == config.ISSUE_GATE:
+        people = gatekeeper.permissions(api, settings.repository, settings.approvers)
+        return ["an issue is no gate now: {}".format(problem) for problem in issue_gate.gate_problems(people, ())]
+    return _environment_problems(api, settings.repository, automatic=settings.auto_approval)
+
+
+def _environment_problems(api: GitHubApi, repository: str, *, automatic: bool) -> List[str]:
     branch = api.default_branch(repository)
     found: List[str] = []
-    for name, reviewers_required in ((names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)):
+    wanted = [(names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)]
+    if automatic:
+        wanted.append((names.AUTO_ENVIRONMENT, False))
+    for name, reviewers_required in wanted:
         settings = api.environment(repository, name)
         problems = gate.environment_problems(
             settings,
@@ -79,14 +95,23 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
     except (codes.AgentError, zipfile.BadZipFile, OSError, ValueError) as problem:
         why = problem.message if isinstance(problem, codes.AgentError) else type(problem).__name__
         return Activity(**known, unreadable=why)
+    approvals = _records_of_the_gate(records)
+    if run.get("event") == "issue_comment" and trail is not None:
+        # Whoever commented is the actor of such a run; who asked, and who approved, the bundle tells.
+        known["actor"] = trail.initiator
+        approvals = [(trail.approver, "approved")] if trail.approver else []
     return Activity(
         **known,
         investigate=jobs.get(names.INVESTIGATE_JOB),
         approve=next((job for name, job in jobs.items() if name.startswith(names.APPROVE_JOB)), None),
-        act=jobs.get(names.ACT_JOB_NAME),
-        approvals=tuple(_records_of_the_gate(records)),
+        act=next((job for name, job in jobs.items() if _is_act(name)), None),
+        approvals=tuple(approvals),
         trail=trail,
     )
+
+
+def _is_act(name: str) -> bool:
+    return name == names.ACT_JOB_NAME or name.startswith(names.APPROVED_JOB_NAME)
 
 
 def _records_of_the_gate(records: List[Mapping[str, Any]]) -> List[Tuple[str, str]]:
@@ -133,10 +158,15 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     with tempfile.TemporaryDirectory() as folder:
         _unpack(data, Path(folder))
         manifest, problems = bundle.verify(Path(folder))
+        parts = bundle.load(Path(folder))
+        sealed = parts.report.plan if parts.report else None
         return Trail(
             outcome=str(manifest["outcome"]),
-            codes=tuple(sorted(_codes(bundle.load(Path(folder))))),
+            codes=tuple(_codes(parts)),
             problems=tuple(problem.line() for problem in problems),
+            initiator=sealed.run.actor if sealed else "",
+            approver=parts.receipt.approver.login if parts.receipt else "",
+            automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
         )
 
 

@@ -106,11 +106,15 @@ def history(
 
 
 def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta) -> Optional[str]:
-    """The run that uploaded an artifact, or None where that was longer ago than `span`."""
+    """The run that uploaded an artifact, or None where that was longer ago than `span`, or in a fork."""
     path = "actions/artifacts?name={}".format(name)
     created = _moment(entry, "created_at", path)
     if created <= now - span:
         return None
+    uploader = field(entry, "workflow_run", dict, path)
+    here, there = uploader.get("repository_id"), uploader.get("head_repository_id")
+    if isinstance(here, int) and isinstance(there, int) and here != there:
+        return None  # a pull request from a fork names jobs and keeps artifacts as it likes, and can't act
     if entry.get("expires_at") is not None:
         kept = _moment(entry, "expires_at", path) - created
         if kept < span:
@@ -119,7 +123,7 @@ def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta)
                 "GitHub keeps artifacts of this repository for {} days, and a limit looks back {}: what happened can't "
                 "be counted".format(kept.days, _days(span)),
             )
-    return str(field(field(entry, "workflow_run", dict, path), "id", int, path))
+    return str(field(uploader, "id", int, path))
 
 
 def _days(span: timedelta) -> str:

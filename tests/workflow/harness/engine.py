@@ -23,7 +23,7 @@ from workflow.harness.artifacts import Artifact, ArtifactStore
 from workflow.harness.expressions import Scope, Status
 from workflow.harness.model import Job, Workflow, load_workflow
 from workflow.harness.node import ActionsService
-from workflow.harness.results import CANCELLED, FAILURE, SUCCESS, JobResult
+from workflow.harness.results import CANCELLED, FAILURE, SKIPPED, SUCCESS, JobResult
 from workflow.harness.runner import Machine
 
 # https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
@@ -333,7 +333,8 @@ class ActionsHost:
         self._note_attempt(run)
         for job in workflow.in_order():
             self._run_job(run, job)
-        known.update(status="completed", conclusion=run.result, updated_at=now())
+        skipped = {each.result for each in run.jobs.values()} == {SKIPPED}
+        known.update(status="completed", conclusion=SKIPPED if skipped else run.result, updated_at=now())
         return run
 
     def _variables(self) -> dict[str, str]:
