@@ -18,16 +18,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 
 # What is said to this make must not reach the makes of generated repositories.
-ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE
+ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests lint format docs pictures bench bench-audit lock manifest clean
+.PHONY: help demo test tests lint format docs pictures fuzz bench bench-audit lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask)
-	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),--approve)
+demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask; USE_CASE=name)
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),--approve) $(if $(USE_CASE),--use-case=$(USE_CASE))
 
 test: lint tests ## Lint, then run every test
 
@@ -52,6 +52,9 @@ docs: $(VENV)/docs.stamp ## Build the documentation site into build/site; a warn
 
 pictures: $(VENV)/node.stamp $(VENV)/docs.stamp ## Make the picture of a run in docs/images anew (needs chromium)
 	@$(ALONE) $(BIN)/python tools/pictures.py $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## Run the property tests with many more examples, and count them (ARGS="--examples 10000")
+	@$(BIN)/python tools/fuzz.py $(ARGS)
 
 bench: $(VENV)/dev.stamp ## Measure copy and start-up times side by side with their references
 	@$(BIN)/python benchmarks/run.py

@@ -5,19 +5,18 @@ local: the service is a process of its own that truly restarts, the agent reposi
 this checkout, its phases run as separate processes, and the demo measures the error rate itself, from outside, before
 and after.
 
-    python tools/demo.py [--approve] [--out FOLDER]
+    python tools/demo.py [--use-case NAME] [--approve] [--out FOLDER]
 
-On a terminal you are the reviewer.  Exit code 0 means: the error rate really fell, and the trail was verified.  Nothing
-is left running, whatever happens; the files stay in the folder, build/demo by default.
+Each use case has a world of its own (tools/demo_cases.py).  On a terminal you are the reviewer.  Exit code 0 means:
+what was wrong is wrong no more, measured from outside, and the trail was verified.  Nothing is left running, whatever
+happens; the files stay in the folder, build/demo by default.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -31,42 +30,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICE = ROOT / "examples" / "example_service.py"
+sys.path.insert(0, str(ROOT))  # so that it runs as a file too
+
+from tools.demo_cases import (  # noqa: E402  the path above comes first
+    CASES,
+    HEALTHY_SHARE,
+    REQUEST_TIMEOUT_SECONDS,
+    START_TIMEOUT_SECONDS,
+    Case,
+    DemoFailed,
+    World,
+    clean_environment,
+    deadline,
+    process,
+)
+
 DEFAULT_OUT = ROOT / "build" / "demo"
-AGENT = {"agent_name": "Example Restart", "description": "Restarts the example service when too many requests fail"}
-SLUG = "example-restart"
-RESOURCE = "example"
+DEFAULT_CASE = "service-restart"
 RUN_FOLDER = Path("agent-run") / "demo"
-
-FAILING_SHARE = 0.3
-HEALTHY_SHARE = 0.05
-REQUESTS = 200
-REQUEST_TIMEOUT_SECONDS = 5
-START_TIMEOUT_SECONDS = 20
-STOP_TIMEOUT_SECONDS = 15
-
-# What a caller's shell may hold that would make this run another one than the demo's.
-_FOREIGN = ("GITHUB_", "RUNNER_", "GIT_", "AIMGENTIX_")
-_FOREIGN_NAMES = ("TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "AGENT_INSTANCE_ID", "PYTHONPATH")
-
-CATALOGUE = """\
-services:
-  {resource}:
-    metrics:
-      url: {url}/metrics
-      window_seconds: 2
-      fresh_seconds: 2
-    health: {url}/healthz
-    restart: {url}/-/restart
-"""
-
-
-class DemoFailed(Exception):
-    """The demo did not show what it promises; the message says what happened instead."""
 
 
 class Screen:
@@ -97,74 +82,6 @@ class Screen:
         return f"\033[{code}m{text}\033[0m" if self._colour else text
 
 
-@dataclass(frozen=True)
-class Service:
-    """The running example service."""
-
-    url: str
-    pid: int
-    token: str
-
-    def instance(self) -> str:
-        """Return the id of the process that answers now; a restart gives a new one."""
-        return str(self._request("GET", "/healthz")[1]["instance"])
-
-    def fail(self, share: float) -> None:
-        """From now on let this share of requests fail."""
-        status, _ = self._request("POST", "/chaos", {"error_rate": share})
-        if status != http.client.OK:
-            raise DemoFailed(f"the example service refused to fail (HTTP {status})")
-
-    def error_rate(self) -> float:
-        """Send requests as a user would, and return the share that fails."""
-        failed = sum(self._request("GET", "/")[0] >= http.client.INTERNAL_SERVER_ERROR for _ in range(REQUESTS))
-        return failed / REQUESTS
-
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        address = urlsplit(self.url)
-        connection = http.client.HTTPConnection(address.netloc, timeout=REQUEST_TIMEOUT_SECONDS)
-        try:
-            headers = {"Authorization": f"Bearer {self.token}"}
-            connection.request(method, path, body=json.dumps(body) if body else None, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        except (OSError, http.client.HTTPException, ValueError) as problem:
-            raise DemoFailed(f"the example service at {self.url} does not answer: {problem}") from None
-        finally:
-            connection.close()
-
-
-@contextmanager
-def process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run a program for the time of a block; afterwards it has ended, whatever happened in the block."""
-    started = subprocess.Popen(command, text=True, **options)
-    try:
-        yield started
-    finally:
-        if started.poll() is None:
-            # As Ctrl-C would: programs that have children of their own end them then.
-            started.send_signal(signal.SIGINT)
-            try:
-                started.wait(STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
-
-
-@contextmanager
-def example_service() -> Iterator[Service]:
-    """Run the example service for the time of a block."""
-    token = secrets.token_urlsafe(24)
-    command = [sys.executable, str(SERVICE), "serve", f"--token={token}"]
-    with process(command, stdout=subprocess.PIPE, env=clean_environment()) as started:
-        with _deadline(START_TIMEOUT_SECONDS, "the example service did not start in time"):
-            announced = started.stdout.readline() if started.stdout else ""
-        if not announced:
-            raise DemoFailed("the example service did not start")
-        address = json.loads(announced)
-        yield Service(url=str(address["url"]), pid=int(address["pid"]), token=token)
-
-
 @contextmanager
 def audit_backend(folder: Path) -> Iterator[str]:
     """Run the audit backend on SQLite for the time of a block; yield its address."""
@@ -181,7 +98,7 @@ def audit_backend(folder: Path) -> Iterator[str]:
         (folder / "audit-backend.log").open("wb") as log,
         process(command, cwd=ROOT / "backend", env=environment, stdout=log, stderr=log) as started,
     ):
-        with _deadline(START_TIMEOUT_SECONDS, f"the audit backend did not start in time: {log.name}"):
+        with deadline(START_TIMEOUT_SECONDS, f"the audit backend did not start in time: {log.name}"):
             while not answers(address):
                 if started.poll() is not None:
                     raise DemoFailed(f"the audit backend ended: {log.name}")
@@ -225,41 +142,25 @@ def show_timeline(screen: Screen, events: list[dict[str, Any]]) -> None:
         screen.line(f"   {str(event['timestamp'])[11:23]}  {job:<11}  {what:<40}  {event['status']}")
 
 
-@contextmanager
-def _deadline(seconds: int, message: str) -> Iterator[None]:
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise DemoFailed(message)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def clean_environment() -> dict[str, str]:
-    """Return the environment without what belongs to another run, repository or interpreter."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_FOREIGN) and name not in _FOREIGN_NAMES
-    }
-
-
-def generate(folder: Path) -> Path:
-    """Generate the agent repository below `folder`, from this checkout as it is, and make its first commit."""
+def generate(folder: Path, case: Case) -> Path:
+    """Generate the case's agent repository below `folder`, from this checkout as it is, and make its first commit."""
     import copier  # noqa: PLC0415  the longest import, not needed to say what is missing
     from copier.errors import DirtyLocalWarning  # noqa: PLC0415
 
-    repository = folder / SLUG
+    repository = folder / case.slug
     make_room(repository)
     with warnings.catch_warnings():
         # Uncommitted work in this checkout is part of what is shown.
         warnings.simplefilter("ignore", DirtyLocalWarning)
         copier.run_copy(
-            str(ROOT), repository, data=AGENT, defaults=True, vcs_ref="HEAD", quiet=True, overwrite=True, unsafe=False
+            str(ROOT),
+            repository,
+            data=case.agent,
+            defaults=True,
+            vcs_ref="HEAD",
+            quiet=True,
+            overwrite=True,
+            unsafe=False,
         )
     git(repository, "init", "--quiet", "--initial-branch=main")
     git(repository, "add", "--all")
@@ -309,24 +210,20 @@ def read_bundle(bundle: Path, simulated: int) -> dict[str, Any]:
     return manifest
 
 
-def percent(share: float) -> str:
-    """Tell a measured error rate."""
-    return f"{share:.1%} of {REQUESTS} requests failed"
-
-
 @dataclass(frozen=True)
 class Shown:
     """What the demo saw happen.
 
     Arguments:
-        before: share of requests that failed before the run, measured by the demo.
+        before: share that was wrong before the run, measured by the demo.
         after: the same after the run.
-        restarted: whether another process answers now.
+        restarted: whether what the action changes is another one now: another process answers, say.
         simulated: exit code of the run.
         verified: whether the trail of the run was verified.
         manifest: what the run's bundle says of itself.
         told: number of events that the audit backend told of the run.
         kept: number of events in the run's bundle.
+        healthy_share: at most this share may still be wrong.
     """
 
     repository: Path
@@ -339,38 +236,41 @@ class Shown:
     manifest: dict[str, Any]
     told: int
     kept: int
+    healthy_share: float = HEALTHY_SHARE
 
     @property
     def good(self) -> bool:
         """Whether the promise was kept, by what was measured and not by what the run says."""
-        fell = self.restarted and self.after < self.before and self.after <= HEALTHY_SHARE
+        fell = self.restarted and self.after < self.before and self.after <= self.healthy_share
         trail = self.verified and self.told == self.kept > 0
         return fell and trail and self.simulated == 0 and self.manifest["outcome"] == "acted"
 
 
-def play(screen: Screen, folder: Path, approve: bool) -> Shown:
-    """Play the demo with its files in `folder` and return what happened."""
+def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
+    """Play the case with its files in `folder` and return what happened."""
     folder.mkdir(parents=True, exist_ok=True)
-    screen.heading("A service runs, and an audit backend")
-    with example_service() as service, audit_backend(folder) as audit:
-        screen.fact("service", f"{service.url} (process {service.pid})")
+    screen.heading(case.runs)
+    place = folder / "world"
+    shutil.rmtree(place, ignore_errors=True)
+    with case.start(place) as world, audit_backend(folder) as audit:
+        screen.fact("service", f"{world.url} (process {world.pid})")
         screen.fact("audit", f"{audit} (SQLite)")
-        screen.fact("measured", percent(service.error_rate()))
+        screen.fact("measured", case.tell(world.wrong()))
 
-        screen.heading("It begins to fail")
-        service.fail(FAILING_SHARE)
-        before, instance = service.error_rate(), service.instance()
-        screen.fact("measured", percent(before))
+        screen.heading(case.breaks)
+        world.spoil()
+        before, state = world.wrong(), world.state()
+        screen.fact("measured", case.tell(before))
 
         screen.heading("An agent repository, from the template")
-        repository = generate(folder)
+        repository = generate(folder, case)
         screen.fact("generated", shown_path(repository))
 
         screen.heading("The agent investigates, you review, it acts, the trail is recorded")
         if approve:
             screen.fact("reviewer", "nobody is asked (a terminal without APPROVE=1 or --approve asks you)")
         screen.line("")
-        simulated = simulate(repository, service, audit, approve)
+        simulated = simulate(repository, world, audit, approve, case)
 
         screen.heading("The trail is verified, offline")
         screen.line("")
@@ -384,20 +284,32 @@ def play(screen: Screen, folder: Path, approve: bool) -> Shown:
         show_timeline(screen, events)
         kept = sum(path.read_bytes().count(b"\n") for path in bundle.glob("*/journal/*.jsonl"))
 
-        screen.heading("The service, measured again")
-        after, restarted = service.error_rate(), service.instance() != instance
-        screen.fact("measured", percent(after))
-        screen.fact("process", "a new one: it was restarted" if restarted else "the same one: it was not restarted")
-    return Shown(repository, bundle, before, after, restarted, simulated, verified, manifest, len(events), kept)
+        screen.heading(case.again)
+        after, changed = world.wrong(), world.state() != state
+        screen.fact("measured", case.tell(after))
+        screen.fact(case.label, case.changed if changed else case.unchanged)
+    return Shown(
+        repository=repository,
+        bundle=bundle,
+        before=before,
+        after=after,
+        restarted=changed,
+        simulated=simulated,
+        verified=verified,
+        manifest=manifest,
+        told=len(events),
+        kept=kept,
+        healthy_share=case.healthy_share,
+    )
 
 
-def simulate(repository: Path, service: Service, audit: str, approve: bool) -> int:
-    """Let the agent look after the service, with this terminal as the reviewer, and return the exit code."""
+def simulate(repository: Path, world: World, audit: str, approve: bool, case: Case) -> int:
+    """Let the agent look after the world, with this terminal as the reviewer, and return the exit code."""
     catalogue = repository.parent / "services.yml"
-    catalogue.write_text(CATALOGUE.format(resource=RESOURCE, url=service.url), encoding="utf-8")
-    arguments = ["simulate", "--resource", RESOURCE, "--out", str(RUN_FOLDER)]
+    catalogue.write_text(world.catalogue(), encoding="utf-8")
+    arguments = ["simulate", "--resource", case.resource, "--out", str(RUN_FOLDER)]
     # The token reaches the act job only, as a secret of the environment agent-act would.
-    environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": service.token, "AIMGENTIX_API_URL": audit}
+    environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": world.token_text, "AIMGENTIX_API_URL": audit}
     if not approve:
         return run_agent(repository, arguments, environment)
     command = [sys.executable, "agent_runner.py", *arguments, "--approve"]
@@ -422,16 +334,16 @@ def reviewers_page(repository: Path, page: Path) -> str:
     return as_terminal(page.read_text(encoding="utf-8"))
 
 
-def summarise(screen: Screen, shown: Shown) -> None:
+def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     """Tell what just happened, where the files lie, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
     approver = shown.manifest.get("approver") or {}
     screen.title("What just happened" if shown.good else "This is not what the demo promises", shown.good)
-    screen.fact("before", percent(shown.before))
+    screen.fact("before", case.tell(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
     screen.fact("approved by", str(approver.get("login") or "nobody: nothing was executed"))
     screen.fact("outcome", outcome)
-    screen.fact("after", percent(shown.after))
+    screen.fact("after", case.tell(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")
     screen.fact("audit", f"{shown.told} of {shown.kept} events at the backend")
     screen.line("\nWhere the files lie")
@@ -467,6 +379,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="Show the whole path: a failing service, an agent, your approval, the verified trail."
     )
+    parser.add_argument(
+        "--use-case", choices=CASES, default=DEFAULT_CASE, help=f"what to show (default: {DEFAULT_CASE})"
+    )
     parser.add_argument("--approve", action="store_true", help="approve without asking")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder for the files (default: build/demo)")
     options = parser.parse_args()
@@ -478,8 +393,9 @@ def main() -> int:
         lacking = missing()
         if lacking:
             raise DemoFailed(lacking)
-        shown = play(screen, options.out.resolve(), approve)
-        summarise(screen, shown)
+        case = CASES[options.use_case]
+        shown = play(screen, options.out.resolve(), approve, case)
+        summarise(screen, shown, case)
         return 0 if shown.good else 1
     except DemoFailed as problem:
         print(f"\ndemo: {problem}", file=sys.stderr)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools import demo  # noqa: E402
+from tools.demo_cases import CASES, DemoFailed  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 STYLE = ROOT / "tools" / "pictures" / "node_modules" / "github-markdown-css" / "github-markdown-light.css"
@@ -53,14 +54,15 @@ class PictureFailed(Exception):
 
 def summary(folder: Path) -> str:
     """Play a run in a repository that is generated below `folder`, and return the page of its reviewer."""
-    with demo.example_service() as service:
-        service.fail(demo.FAILING_SHARE)
-        service.error_rate()
-        repository = demo.generate(folder)
+    case = CASES[demo.DEFAULT_CASE]
+    with case.start(folder / "world") as world:
+        world.spoil()
+        world.wrong()
+        repository = demo.generate(folder, case)
         catalogue = folder / "services.yml"
-        catalogue.write_text(demo.CATALOGUE.format(resource=demo.RESOURCE, url=service.url), encoding="utf-8")
-        environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": service.token}
-        arguments = ["simulate", "--resource", demo.RESOURCE, "--approve", "--out", str(demo.RUN_FOLDER)]
+        catalogue.write_text(world.catalogue(), encoding="utf-8")
+        environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": world.token_text}
+        arguments = ["simulate", "--resource", case.resource, "--approve", "--out", str(demo.RUN_FOLDER)]
         if demo.run_agent(repository, arguments, environment) != 0:
             raise PictureFailed("the run did not end well")
     return (repository / demo.RUN_FOLDER / "investigate" / "github-step-summary").read_text(encoding="utf-8")
@@ -135,7 +137,7 @@ def main() -> int:
                 second = photograph(page, picture)
                 shrink(picture, options.out / "review-summary.png", second)
                 shrink(picture, options.out / "review-summary-whole.png")
-    except (PictureFailed, demo.DemoFailed) as problem:
+    except (PictureFailed, DemoFailed) as problem:
         print(f"pictures: {problem}", file=sys.stderr)
         return 1
     print(f"look at what is in {os.path.relpath(options.out)}")

@@ -25,6 +25,8 @@ class AgentRunner:
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
         """Do exactly what was approved.  Runs behind the gate, with the secrets of the environment `agent-act`.
 
+        What the policy's `auto_approve` names runs with those of `agent-auto`, under the same names.
+
         Arguments:
             resource: the approved resource.
             action: the approved action type.

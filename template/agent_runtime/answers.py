@@ -31,7 +31,7 @@ PERMISSIONS = codes.register(
     "ANS010", "a permission is not one that a workflow can have", "Write permission scopes, separated by commas"
 )
 
-USE_CASES = ("service-restart", "blank")
+USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "blank")
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
 AUTO_APPROVAL = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-other")

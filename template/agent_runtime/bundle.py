@@ -54,6 +54,7 @@ class RunOutcome(_Word):
     """How a whole run ended: the terminal event's word."""
 
     ACTED = "acted"
+    REHEARSED = "rehearsed"
     ACTION_FAILED = "action_failed"
     OUTCOME_UNKNOWN = "outcome_unknown"
     REFUSED = "refused"
@@ -223,6 +224,14 @@ def _check_action(parts: Parts) -> List[Problem]:
             digest = entry.get("plan_digest")
             if digest and parts.plan_digest and digest != parts.plan_digest:
                 found.append(Problem(codes.TRAIL_MISMATCH, "{}: an event is of plan {}".format(job, str(digest)[:12])))
+    return found + _check_agreement(parts)
+
+
+def _check_agreement(parts: Parts) -> List[Problem]:
+    found: List[Problem] = []
+    rehearsed = parts.result is not None and parts.result.status is ActionStatus.REHEARSED
+    if parts.report and parts.report.plan and parts.report.plan.dry_run is not rehearsed:
+        found.append(Problem(codes.TRAIL_MISMATCH, "what was executed is not what a dry run is, or the other way"))
     if parts.receipt and parts.result and parts.receipt.approver != parts.result.approver:
         found.append(Problem(codes.TRAIL_MISMATCH, "receipt and result name different approvers"))
     return found
@@ -289,7 +298,12 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
         elif listed[name] != present[name]:
             found.append(Problem(codes.TRAIL_MISMATCH, "{} was changed".format(name)))
     parts = load(folder)
-    acted = outcome in (RunOutcome.ACTED, RunOutcome.ACTION_FAILED, RunOutcome.OUTCOME_UNKNOWN)
+    acted = outcome in (
+        RunOutcome.ACTED,
+        RunOutcome.REHEARSED,
+        RunOutcome.ACTION_FAILED,
+        RunOutcome.OUTCOME_UNKNOWN,
+    )
     found += check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
     ends = [entry for entry in parts.steps("record") if entry.get("step") == names.STEP_TERMINAL]
     if len(ends) != 1 or ends[0].get("outcome") != outcome.value:

@@ -155,6 +155,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         added.add_argument("--trace-id", help="ties this run to an alert or ticket (TRACE_ID)")
         added.add_argument("--trigger", help="manual, alert or schedule (TRIGGER_SOURCE)")
 
+    def add_dry_run(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "--dry-run", action="store_true", help="rehearse: ask and check everything, execute nothing (DRY_RUN)"
+        )
+
     investigate = add(
         "investigate",
         _investigate,
@@ -163,6 +168,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add_target(investigate)
     add_out(investigate)
+    add_dry_run(investigate)
     investigate.add_argument(
         "--sealed-minutes-ago",
         type=_minutes,
@@ -233,6 +239,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "you are asked.",
     )
     add_target(simulate)
+    add_dry_run(simulate)
     simulate.add_argument("--out", type=Path, help="folder for the run's files; must not exist (agent-run/simulated-…)")
     answers = simulate.add_mutually_exclusive_group()
     for scenario in Scenario:
@@ -356,6 +363,7 @@ def _investigate(call: _Call) -> int:
             resource = inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE"))
             trigger = inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE"))
             trace_id, folds = call.options.trace_id, False  # a person or a schedule that asks is answered
+        dry_run = call.options.dry_run or inputs.switch("DRY_RUN", call.environ.get("DRY_RUN"))
         desk = call.desk("investigate", trace_id)
     outcome = investigate.run_phase(
         call.agent_class(),
@@ -364,6 +372,7 @@ def _investigate(call: _Call) -> int:
         context=details,
         trigger=trigger,
         folds=folds,
+        dry_run=dry_run,
         sealed_minutes_ago=call.options.sealed_minutes_ago,
     )
     if not desk.in_workflow:
@@ -510,6 +519,7 @@ def _simulate(call: _Call) -> int:
         resource=inputs.resource(call.options.resource or call.environ.get("TARGET_RESOURCE")),
         context_text=context_text,
         trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
+        dry_run=call.options.dry_run,
         trace_id=inputs.trace_id(call.options.trace_id or call.environ.get("TRACE_ID"), ""),
         scenario=call.options.scenario,
     )

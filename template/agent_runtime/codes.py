@@ -142,6 +142,7 @@ ALERT_INVALID = register(
     "Mend the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
     "docs/SETUP_GUIDE.md, section Alerts, has an example",
 )
+SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
 
 # Start: what a phase needs before it can begin.
 AGENT_MISSING = register(

@@ -123,6 +123,7 @@ class Plan:
         preconditions: what `observe()` returned when the plan was sealed; must still hold when acting.
         issued_at, expires_at: RFC 3339 times in UTC.
         approvals_before: number of approval records that the run had when the plan was sealed.
+        dry_run: everything is checked and asked, and nothing is executed.
     """
 
     __pydantic_config__ = _STRICT
@@ -141,6 +142,7 @@ class Plan:
     issued_at: str
     expires_at: str
     approvals_before: int
+    dry_run: bool
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, "plan.schema_version is not {}".format(SCHEMA_VERSION))

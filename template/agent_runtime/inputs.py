@@ -195,3 +195,15 @@ def trigger(text: Optional[str]) -> str:
     if text not in TRIGGERS:
         raise codes.BadInput(codes.TRIGGER_INVALID, "the trigger source {} is not known".format(_shown(text)))
     return text
+
+
+def switch(name: str, text: Optional[str]) -> bool:
+    """Return whether a switch is on: `true`, or `false` as when it is empty or absent.
+
+    Raises:
+        BadInput: it is anything else, because a guess could change production (INP011).
+    """
+    word = (text or "false").strip().lower()
+    if word not in ("true", "false"):
+        raise codes.BadInput(codes.SWITCH_INVALID, "{} is {}".format(name, _shown(word)))
+    return word == "true"

@@ -17,14 +17,6 @@ MANIFEST_NAME = "bundle.json"
 # The artifact that tells that a plan was executed, or refused, in this attempt.
 RESULT_ARTIFACT = "action-result"
 REPORT_ARTIFACT = "investigation-report"
-
-# The workflow that makes plans, and the one that a comment starts where an issue is the gate.
-INVESTIGATE_WORKFLOW = ".github/workflows/agent-investigate-act.yml"
-APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
-# Marks the issues that ask for an approval.
-GATE_LABEL = "agent-approval"
-# A plan is executed by whoever creates the git reference with its digest below this.
-CLAIMS = "refs/agent-claims/"
 # The same of an action that nobody was asked about, and what its job uploads before it begins.
 AUTO_RESULT_ARTIFACT = "action-result-auto"
 AUTO_CLAIM_ARTIFACT = "auto-claim"
@@ -39,6 +31,10 @@ AUTO_JOB_NAME = "Act without asking"
 APPROVED_JOB_NAME = "Act on approval"
 BUNDLE_ARTIFACT = "audit-bundle"
 
+# Where an issue is the gate: what marks it.  Whoever creates the git reference of a plan's digest may execute the plan.
+GATE_LABEL = "agent-approval"
+CLAIMS = "refs/agent-claims/"
+
 # Environments of the gate.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
 ACT_ENVIRONMENT = "agent-act"
@@ -46,6 +42,11 @@ AUTO_ENVIRONMENT = "agent-auto"
 
 # The workflow, and its jobs as GitHub shows them; the name of approve goes on with action, resource and plan.
 WORKFLOW_FILE = "agent-investigate-act.yml"
+REPORT_FILE = "agent-report.yml"
+# The one that a comment starts, where an issue is the gate.
+APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
+INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE
+APPROVAL_WORKFLOW = ".github/workflows/" + APPROVAL_WORKFLOW_FILE
 INVESTIGATE_JOB = "Investigate"
 APPROVE_JOB = "Approve "
 

@@ -46,6 +46,7 @@ def seal(
     issued_at: datetime,
     ttl_minutes: int,
     approvals_before: int,
+    dry_run: bool = False,
 ) -> Plan:
     """Bind a proposed action to its run, its policy decision, the state of the world and an expiry.
 
@@ -54,6 +55,7 @@ def seal(
         issued_at: aware datetime.
         ttl_minutes: minutes until the approval expires, at least 1.
         approvals_before: number of approval records that GitHub has for this run now.
+        dry_run: whether the plan is only rehearsed.
 
     Raises:
         BadInput: a value of the action has no canonical form (RPT007).
@@ -73,6 +75,7 @@ def seal(
         issued_at=format_time(issued_at),
         expires_at=format_time(issued_at + timedelta(minutes=ttl_minutes)),
         approvals_before=approvals_before,
+        dry_run=dry_run,
     )
     canonical(plan)
     return plan

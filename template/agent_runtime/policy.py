@@ -34,6 +34,7 @@ BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
 OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+AUTO_IS_ELSEWHERE = "a human is asked: nothing is done without asking outside of a workflow run"
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM

@@ -58,6 +58,11 @@ _AGENT_WROTE = (
     "Written by the agent, shown as it came. It may be wrong, or repeat what somebody put into a log or an alert."
 )
 
+_DRY_RUN = (
+    "> **Dry run:** everything is asked and checked as for an action, and then nothing is executed. The plan says "
+    "`dry_run: true`; without it, it would be another plan."
+)
+
 _Rows = List[Tuple[str, str]]
 
 
@@ -201,6 +206,7 @@ def _auto_page(report: Report, sealed: Plan, digest: str, note: str) -> List[str
         "The policy lets the agent run {} on {} without asking a human, until **{}**. Nothing was changed so far: the "
         "job `act-auto` checks everything again and then runs exactly this plan, once. To stop it, cancel this run, or "
         "set the variable `AGENT_DISABLED`.".format(action, resource, _time(sealed.expires_at)),
+        _DRY_RUN if sealed.dry_run else "",
         note,
         table(_FACTS, _review_facts(report, sealed, digest)),
         *_agent_section(report, sealed),
@@ -216,6 +222,7 @@ def _review_page(report: Report, sealed: Plan, digest: str, note: str, decide: S
         "# Approve {} on {}?".format(action, resource),
         "The agent asks to run {} on {}. Nothing was changed so far, and nothing will be unless a reviewer approves "
         "before **{}**.".format(action, resource, _time(sealed.expires_at)),
+        _DRY_RUN if sealed.dry_run else "",
         note,
         table(_FACTS, _review_facts(report, sealed, digest)),
         *_agent_section(report, sealed),
@@ -490,6 +497,7 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
         "anything else is started.**",
     ),
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing was executed.**"),
+    ActionStatus.REHEARSED: ("Rehearsed", "Every check passed, and this was a dry run: **nothing was executed.**"),
 }
 
 
@@ -505,7 +513,7 @@ def render_result(result: ActionReport) -> str:
     )
     sentence = sentence.format("approved plan" if result.approver else "plan")
     blocks = ["# {}: {}".format(word, what), sentence, *_problem(result), table(_FACTS, _result_facts(result))]
-    if result.status is not ActionStatus.REFUSED:
+    if result.status not in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
         blocks += _result_details(result)
     return _whole(blocks)
 
@@ -535,7 +543,7 @@ def _result_facts(result: ActionReport) -> _Rows:
         facts.append(("Approved by", markdown_table_cell(result.approver.login)))
     elif result.status is not ActionStatus.REFUSED:
         facts.append(_UNASKED_FACT)
-    if result.status is not ActionStatus.REFUSED:
+    if result.status not in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
         facts.append(("Took", "{:.1f} s".format(result.latency_ms / 1000)))
     return facts
 
@@ -564,6 +572,7 @@ def _pairs(values: Mapping[str, Any]) -> _Rows:
 
 _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
+    "rehearsed": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
     "outcome_unknown": "The plan was started and nobody knows how far it came. **Somebody must look at the resource.**",
     "refused": "A check before acting failed. Nothing was executed.",

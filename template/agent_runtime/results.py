@@ -44,8 +44,8 @@ class Severity(_Word):
 class ActionStatus(_Word):
     """How an action ended.
 
-    `unknown` means that the effect may or may not have happened: a human must look.  `refused` is written by the
-    runtime when a gate check failed, never by a team's `act()`.
+    `unknown` means that the effect may or may not have happened: a human must look.  `refused` and `rehearsed` are
+    written by the runtime, when a gate check failed and for a dry run, never by a team's `act()`.
     """
 
     SUCCESS = "success"
@@ -53,6 +53,7 @@ class ActionStatus(_Word):
     UNKNOWN = "unknown"
     ALREADY_DONE = "already_done"
     REFUSED = "refused"
+    REHEARSED = "rehearsed"
 
 
 @dataclass(frozen=True)

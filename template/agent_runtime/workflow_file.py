@@ -12,8 +12,9 @@ from typing import Dict, Iterator, List, Optional, Tuple, Type
 
 import yaml
 
+from agent_runtime import names
+
 MAX_BYTES = 512 * 1024
-REPORT_FILE = "agent-report.yml"
 
 # The kinds of file.
 AGENT, OTHER, ACTION = "agent workflow", "other workflow", "composite action"
@@ -209,7 +210,7 @@ def _kind(root: Value, path: str) -> str:
 def is_agent_file(path: str) -> bool:
     """Whether a file's name is that of an agent workflow; the report beside it reads and holds nothing."""
     name = PurePath(path).name
-    return name.startswith("agent-") and name != REPORT_FILE
+    return name.startswith("agent-") and name != names.REPORT_FILE
 
 
 def condition(value: Optional[Value]) -> str:

@@ -91,7 +91,26 @@ def command_lines(content: str) -> list[str]:
     """Return the commands of a shell block; where prompts stand, the other lines are what programs answer."""
     lines = re.sub(r"\\\n\s*", " ", content).splitlines()
     prompted = [line[2:] for line in lines if line.startswith("$ ")]
-    return [line for line in prompted or lines if line.strip() and not line.lstrip().startswith("#")]
+    return whole_commands([line for line in prompted or lines if line.strip() and not line.lstrip().startswith("#")])
+
+
+def whole_commands(lines: list[str]) -> list[str]:
+    """Put lines together again where a quotation goes over several."""
+    found: list[str] = []
+    for line in lines:
+        if found and not _is_whole(found[-1]):
+            found[-1] += "\n" + line
+        else:
+            found.append(line)
+    return found
+
+
+def _is_whole(command: str) -> bool:
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:
+        return False
+    return True
 
 
 def commands(text: str) -> list[list[str]]:
@@ -141,12 +160,23 @@ def _of_command(words: list[str], place: Place) -> Iterator[str]:
         yield from (f"no file {word}" for word in words if word.endswith((".txt", ".lock")) and not place.has(word))
     elif program == "uvicorn":
         yield "" if place.has(words[1].partition(":")[0].replace(".", "/") + ".py") else f"no module {words[1]}"
+    elif program == "curl":
+        bodies = [after for word, after in pairwise(words) if word in ("-d", "--data") and after.startswith("{")]
+        yield from (f"no JSON: {body}" for body in bodies if not _is_json(body))
     elif program == "uv":
         yield from (f"no file {word}" for word in words if word.endswith(".in") and not place.has(word))
     elif program not in OTHERS:
         yield "nobody knows how to check this program"
     elif OTHERS[program] and not any(tuple(words[1 : 1 + len(after)]) == after for after in OTHERS[program]):
         yield f"nobody knows {program} {' '.join(words[1:3])}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _of_python(words: list[str], place: Place) -> Iterator[str]:

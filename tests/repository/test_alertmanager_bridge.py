@@ -280,7 +280,7 @@ def test_a_wait_that_is_too_long_is_left_to_alertmanager(answer: tuple[int, dict
 
 
 def test_a_redirect_does_not_get_the_token(github: LoopbackGitHub) -> None:
-    with scripted((307, {"Location": github.url}, b"")) as (url, _), serving(url) as desk:
+    with scripted((302, {"Location": github.url}, b"")) as (url, _), serving(url) as desk:
         assert desk.post(webhook(alert()))[0] == 503
     assert github.requests == []
 

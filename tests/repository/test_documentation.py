@@ -152,6 +152,8 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\ncookiecutter TEMPLATE --chekout v1\n```", "no option"),
         ("```sh\ngh workflow run agent-investigate-act.yml -f ressource=x\n```", "no input"),
         ("```sh\ngh secrets set X\n```", "nobody knows"),
+        ("```sh\ncurl -d '{\"a\":\n1}' http://127.0.0.1\n```", ""),
+        ("```sh\ncurl -d '{a: 1}' http://127.0.0.1\n```", "no JSON"),
         ("```console\n$ make demo\nanything at all\n```", ""),
         ("```python\nfrom agent_runtime import AgentRuner\n```", "AgentRuner"),
         ("```python\nif x:\n    return 1\n```", ""),
@@ -211,8 +213,9 @@ def test_files_that_are_named_exist(path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- reference, site
 
 
-@pytest.mark.parametrize("path", reference.render(), ids=lambda path: path.name)
-def test_a_reference_page_is_up_to_date(path: Path) -> None:
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_reference_page_is_up_to_date(name: str) -> None:
+    path = reference.FOLDER / name
     assert read(path) == reference.render()[path], "run python tools/reference.py --write"
 
 

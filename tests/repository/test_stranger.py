@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from repository.samples import blocks, command_lines
 from template import engines
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
+AUDITOR = REPOSITORY / "docs" / "auditor.md"
 # Part 5 needs an account on GitHub and a second person.
 AT_A_DESK = ("1", "2", "3", "4")
 REFUSED = 3
@@ -35,7 +37,7 @@ class Stranger:
     """Somebody with a shell, who types one line after the other and changes folders as they go."""
 
     def __init__(self, folder: Path, template: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._template = template
         programs = folder / "programs"
         programs.mkdir()
@@ -51,15 +53,15 @@ class Stranger:
 
     def types(self, line: str, expected: int = 0) -> str:
         """Type a line; return what it says."""
-        words = shlex.split(line)
+        words = [str(self._template) if word == "TEMPLATE" else word for word in shlex.split(line)]
         if words[0] == "cd":
-            self._folder /= words[1]
+            self.folder /= words[1]
             return ""
-        words = [str(self._template) if word == "TEMPLATE" else word for word in words]
+        given = dict([words.pop(0).split("=", 1)]) if re.match(r"[A-Z]+=", words[0]) else {}
         done = subprocess.run(
             words,
-            cwd=self._folder,
-            env=self._environment,
+            cwd=self.folder,
+            env={**self._environment, **given},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -70,7 +72,7 @@ class Stranger:
 
     def edits(self, name: str, change: re.Pattern[str], lines: str) -> None:
         """Put lines behind the one place in a file that a pattern finds."""
-        path = self._folder / name
+        path = self.folder / name
         changed, places = change.subn(lambda found: found.group(0) + lines, path.read_text(encoding="utf-8"))
         assert places == 1, name
         path.write_text(changed, encoding="utf-8")
@@ -112,6 +114,25 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     assert [re.search(r"GATE\d\d", text)[0] for text in said["3"]] == ["GATE02", "GATE04", "GATE07"]  # type: ignore[index]
     assert "outcome: nothing to do" in said["4"][-1]
     assert took < MINUTES * 60
+    audit(stranger, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
+
+
+def audit(stranger: Stranger, bundle: Path) -> None:
+    """Do with the bundle of the first run what the auditor's page says."""
+    shutil.copytree(bundle, stranger.folder / "audit-bundle")
+    digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
+    said = []
+    for info, content in blocks(AUDITOR.read_text(encoding="utf-8")):
+        if info == "python":
+            said.append(stranger.types(shlex.join([".venv/bin/python", "-c", content])))
+        elif info == "sh":
+            said += [stranger.types(line.replace("DIGEST", digest)) for line in command_lines(content)]
+    verified, plan, summed, whole, events = said
+    assert "every digest and hash chain holds" in verified
+    assert re.search(r"^plan: +(\w+)$", verified, flags=re.MULTILINE)[1] == plan.strip()  # type: ignore[index]
+    assert summed.startswith(digest)
+    assert ": whole" in whole
+    assert '"step": "intent"' in events
 
 
 def expected(part: str, line: str) -> int:

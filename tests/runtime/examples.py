@@ -52,6 +52,7 @@ def sealed(**changes: Any) -> Plan:
         "issued_at": ISSUED,
         "ttl_minutes": 60,
         "approvals_before": 0,
+        "dry_run": False,
     }
     return plan.seal(proposed(), **{**values, **changes})
 

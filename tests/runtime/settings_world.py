@@ -92,7 +92,7 @@ def fresh() -> LoopbackGitHub:
     github.token = TOKEN
     github.people = {"bob": "write", "alice": "admin", "mallory": "read"}
     github.teams = {"sre": True}
-    github.workflows = {WORKFLOW: "active"}
+    github.workflows = {WORKFLOW: "active", "agent-report.yml": "active"}
     github.codeowners_errors = []
     return github
 

@@ -40,6 +40,7 @@ def test_what_is_agreed_is_taken_by_both(case: dict[str, Any]) -> None:
     assert is_taken(case["payload"])
 
 
+@pytest.mark.threat("T1")
 @pytest.mark.parametrize("case", VECTORS["invalid"], ids=lambda case: str(case["name"]))
 def test_what_is_not_agreed_is_refused_by_both_and_the_place_is_named(case: dict[str, Any]) -> None:
     assert not VALIDATOR.is_valid(case["payload"])

@@ -135,6 +135,7 @@ def test_t23_no_widening_of_what_runs_without_asking_passes(case: str) -> None:
     assert found(inside(AUTO, "act-auto", old, new)) >= codes_found
 
 
+@pytest.mark.threat("T23")
 @pytest.mark.parametrize(
     ("code", "edit"),
     [
@@ -148,6 +149,7 @@ def test_t23_the_other_jobs_know_their_place_beside_it(code: str, edit: tuple[st
     assert code in found(edited(AUTO, edit))
 
 
+@pytest.mark.threat("T23")
 def test_t23_no_other_workflow_uses_its_environment() -> None:
     assert found(edited(CI, ("    runs-on:", "    environment: agent-auto\n    runs-on:")), "ci.yml") == {"CON05"}
 

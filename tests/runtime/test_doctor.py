@@ -219,6 +219,11 @@ LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
         "workflow",
         "disabled_inactivity",
     ),
+    "a sleeping report": (
+        lambda g: g.workflows.update({"agent-report.yml": "disabled_inactivity"}),
+        "weekly-report",
+        "the workflow agent-report.yml is disabled_inactivity",
+    ),
     "no workflow": (lambda g: g.workflows.clear(), "workflow", "GitHub knows no workflow"),
     "pushes": (lambda g: _without(g, "pull_request"), "default-branch", "without a pull request"),
     "no code owners' review": (

@@ -344,6 +344,7 @@ def test_t23_what_the_policy_does_not_decide_alone_any_more_is_refused(changes: 
     refusal(codes.GATE_POLICY, gate.check_policy, automatic(**changes), rules, automatic=True)
 
 
+@pytest.mark.threat("T23")
 def test_t23_a_policy_that_asks_again_refuses_what_was_sealed_without_asking() -> None:
     for old, new in (
         (b"requires_approval: false", b"requires_approval: true"),

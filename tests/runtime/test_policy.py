@@ -185,6 +185,7 @@ def decide_auto(data: bytes = AUTO, **changes: Any) -> Verdict:
     return evaluate(parse_policy(data, SOURCE), **{**ask, **changes})
 
 
+@pytest.mark.threat("T23")
 def test_t23_what_the_policy_names_is_done_without_asking() -> None:
     verdict = decide_auto()
     assert (verdict.decision, verdict.matched_rules) == (policy.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
@@ -218,6 +219,7 @@ def test_t23_whatever_is_unclear_is_asked(changes: dict[str, Any], decision: str
     assert any(reason in line for line in verdict.reasons), verdict.reasons
 
 
+@pytest.mark.threat("T23")
 def test_t23_more_risk_than_a_reserved_rule_allows_is_no_way_around_asking() -> None:
     """allowed_actions[1] stops at low; at medium it does not match, and still keeps its approval."""
     forced = {**STAGING, "force": True}
@@ -336,12 +338,14 @@ def rank(found: Policy, ask: dict[str, Any]) -> int:
     return RANK[evaluate(found, **ask).decision]
 
 
+@pytest.mark.threat("T23")
 @given(policies, rules, asked)
 def test_another_denying_rule_never_yields_more(found: Policy, rule: Rule, ask: dict[str, Any]) -> None:
     stricter = dataclasses.replace(found, denied_actions=(*found.denied_actions, rule))
     assert rank(stricter, ask) <= rank(found, ask)
 
 
+@pytest.mark.threat("T23")
 @given(policies, asked)
 def test_t23_a_denying_rule_about_everything_denies_whatever_else_the_policy_says(
     found: Policy, ask: dict[str, Any]
@@ -350,6 +354,7 @@ def test_t23_a_denying_rule_about_everything_denies_whatever_else_the_policy_say
     assert evaluate(closed, **ask).decision == policy.DENIED
 
 
+@pytest.mark.threat("T23")
 @given(policies, asked)
 def test_t23_without_rules_for_it_nothing_is_done_without_asking(found: Policy, ask: dict[str, Any]) -> None:
     assert rank(dataclasses.replace(found, auto_approve=()), ask) < RANK[policy.AUTO]
@@ -373,6 +378,7 @@ def test_a_gate_at_which_somebody_is_asked_changes_nothing_else(found: Policy, a
     )
 
 
+@pytest.mark.threat("T23")
 @given(policies, asked, st.data())
 def test_leaving_parameters_out_never_yields_more(found: Policy, ask: dict[str, Any], data: st.DataObject) -> None:
     kept = {name: value for name, value in ask["parameters"].items() if data.draw(st.booleans())}

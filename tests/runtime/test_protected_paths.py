@@ -80,6 +80,7 @@ def test_t22_what_holds_the_protected_paths_is_denied(path: str) -> None:
     assert decision({"path": path}) == policy.DENIED
 
 
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize("path", ["GITHUB~1/workflows/x.yml", "agent_~2.py"])
 def test_t22_short_names_are_denied(path: str) -> None:
     assert decision({"path": path}) == policy.DENIED
@@ -149,6 +150,7 @@ def test_what_names_no_path_is_left_alone(parameters: dict[str, Any]) -> None:
     assert decision(parameters) == policy.AUTO
 
 
+@pytest.mark.threat("T22")
 @given(hostile_text, st.sampled_from(["path", "files", "x"]), json_objects)
 def test_t22_no_text_crashes_it(text: str, name: str, others: dict[str, Any]) -> None:
     found = protected_paths.problem({name: text, "change": others})

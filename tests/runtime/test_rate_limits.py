@@ -128,6 +128,7 @@ def told(found: list[Happened]) -> list[tuple[str | None, str | None]]:
     return sorted((each.action, each.resource) for each in found)
 
 
+@pytest.mark.threat("T25")
 def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         acted(github, "1")

@@ -54,6 +54,7 @@ def hostile_report(text: str, evidence: dict[str, Any], **changes: Any) -> Repor
         issued_at=examples.ISSUED,
         ttl_minutes=60,
         approvals_before=0,
+        dry_run=False,
     )
     values: dict[str, Any] = {
         "plan": sealed,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import bundle, codes
+from agent_runtime import bundle, codes, documents, plan
 from agent_runtime.documents import Decision
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
@@ -154,6 +154,33 @@ def test_an_approved_plan_is_executed_once_and_the_trail_tells_who_approved(desk
     assert outcome_of(folder) == "acted"
     assert json.loads((folder / "bundle.json").read_text())["approver"]["login"] == "reviewer"
     assert "✅ AIMgentix audit client initialized" in said
+
+
+def test_a_dry_run_checks_everything_and_executes_nothing(desk: Desk) -> None:
+    code, said, folder = desk.simulate("--approve", "--dry-run")
+    assert code == 0, said
+    assert desk.world == {"count": 0, "generation": 1}
+    assert outcome_of(folder) == "rehearsed"
+    checks = [event for event in bundle.load(folder).steps("act") if event.get("step") == "gate_check"]
+    assert len(checks) == 11 and all(event["status"] == "success" for event in checks)
+
+
+@pytest.mark.threat("T8")
+def test_a_rehearsed_plan_can_not_be_executed(desk: Desk) -> None:
+    """Whoever takes the word `dry_run` out of an approved rehearsal has another plan."""
+    desk.simulate("--approve", "--dry-run")
+    report = next((desk.root / "out").glob("download/investigation-report.json"))
+    document = json.loads(report.read_text())
+    rehearsal = plan.digest(documents.decode_report(report.read_bytes(), "report").plan)
+    document["plan"]["dry_run"] = False
+    executed = plan.digest(documents.decode_report(json.dumps(document).encode(), "report").plan)
+    assert rehearsal != executed
+
+
+@pytest.mark.parametrize("word", ["yes", "1", "maybe", "true false"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused(desk: Desk, word: str) -> None:
+    done = desk.call("investigate", "--resource", "checkout", DRY_RUN=word)
+    assert (done.returncode, "INP011: DRY_RUN is " in done.stderr) == (2, True), done.stderr
 
 
 def test_a_rejected_plan_is_not_executed(desk: Desk) -> None:
@@ -497,3 +524,17 @@ class TestBundle:
         with pytest.raises(codes.BadInput) as refused:
             bundle.verify(tmp_path)
         assert refused.value.code == codes.TRAIL_MISMATCH
+
+
+def test_an_alert_is_played_as_github_sends_it(desk: Desk) -> None:
+    alert = ("--trigger", "alert", "--trace-id", "alert-9")
+    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": "critical"}')
+    assert code == 0, said
+    assert outcome_of(folder) == "acted"
+    assert json.loads((folder / "bundle.json").read_text())["trace_id"] == "alert-9"
+
+    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": 5}')
+    assert code == codes.EXIT_BAD_INPUT
+    assert "INP010: client_payload.alert_severity is a number, not a text" in said
+    assert outcome_of(folder) == "investigation_failed"
+    assert desk.world["count"] == 2

@@ -105,7 +105,11 @@ def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.Compl
     "word, line",
     [
         ("colour=red", "ANS001: colour: no question has this name"),
-        ("use_case=fly", "ANS007: use_case: choose one of: service-restart, blank"),
+        (
+            "use_case=fly",
+            "ANS007: use_case: choose one of: service-restart, config-rollback, scale-resources, security-response, "
+            "blank",
+        ),
         ("agent_slug=../elsewhere", "ANS004: agent_slug: "),
         ("description={{ broken", "ANS003: description: "),
     ],

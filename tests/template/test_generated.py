@@ -21,7 +21,15 @@ def _make(project: Path, python: str, target: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "use_case, age", [("service-restart", "oldest"), ("service-restart", "newest"), ("blank", "newest")]
+    "use_case, age",
+    [
+        ("service-restart", "oldest"),
+        ("service-restart", "newest"),
+        ("config-rollback", "oldest"),
+        ("scale-resources", "newest"),
+        ("security-response", "oldest"),
+        ("blank", "newest"),
+    ],
 )
 def test_its_commands_pass(use_case: str, age: str, render: Render, tmp_path: Path) -> None:
     """`make test` and `make simulate` are what the README starts with; CI runs `make check lint` besides."""

@@ -85,13 +85,18 @@ def example() -> Iterator[Callable[..., Example]]:
         one.stop()
 
 
-@pytest.fixture
-def restart_agent() -> ModuleType:
-    """The module of the use case service-restart, loaded anew, so that a test may shorten its deadlines."""
-    path = USE_CASES / "service-restart" / "agent_runner.py"
-    spec = importlib.util.spec_from_file_location("service_restart_agent", path)
+def load_agent(use_case: str) -> ModuleType:
+    """The module of a use case, loaded anew, so that a test may shorten its deadlines."""
+    path = USE_CASES / use_case / "agent_runner.py"
+    spec = importlib.util.spec_from_file_location(use_case.replace("-", "_") + "_agent", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def restart_agent() -> ModuleType:
+    """The module of the use case service-restart."""
+    return load_agent("service-restart")

@@ -8,12 +8,15 @@ import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_runtime.policy import parse_policy
 from agent_runtime.toolkit import services
+from use_cases.conftest import load_agent
 
 USE_CASES = Path(__file__).resolve().parent.parent.parent / "template" / "use_cases"
 FOLDERS = sorted(path for path in USE_CASES.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -50,22 +53,42 @@ def test_a_policy_allows_narrowly(seed: Path) -> None:
         assert rule.conditions
 
 
+def catalogue(use_case: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """The entries of a catalogue as the agent of a use case reads them."""
+    file = folder / "services.yml"
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("SERVICES_FILE", str(file))
+    agent = load_agent(use_case)
+    read = agent.catalogue() if hasattr(agent, "catalogue") else services.load(agent.SERVICES)
+    found: Mapping[str, Any] = read.services
+    return found
+
+
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed.name == "services.yml"], ids=named)
-def test_a_catalogue_can_be_read_with_its_commented_entries(seed: Path) -> None:
+def test_a_catalogue_can_be_read_with_its_commented_entries(
+    seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = seed.read_text(encoding="utf-8")
-    assert "example" in services.parse(text.encode(), seed.name).services
+    assert "example" in catalogue(seed.parent.name, text, tmp_path, monkeypatch)
     head, commented = text.split("  # One of yours might look like this:\n  #\n")
-    entries = services.parse((head + commented.replace("  # ", "  ")).encode(), seed.name).services
-    assert len(entries) == 2
+    whole = head + re.sub(r"^  # ?", "  ", commented, flags=re.MULTILINE)
+    assert (
+        len(catalogue(seed.parent.name, whole, tmp_path, monkeypatch))
+        == len(re.findall(r"^  [a-z]", whole, re.MULTILINE))
+        > 1
+    )
 
 
-def test_the_entries_in_the_guides_can_be_read() -> None:
-    guides = [USE_CASES / "service-restart" / "RUNBOOK.md", USE_CASES.parent.parent / "examples" / "README.md"]
+@pytest.mark.parametrize("use_case", [folder.name for folder in FOLDERS if folder.name != "blank"])
+def test_the_entries_in_the_guides_can_be_read(use_case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guides = [USE_CASES / use_case / "RUNBOOK.md"]
+    if use_case == "service-restart":
+        guides.append(USE_CASES.parent.parent / "examples" / "README.md")
     for guide in guides:
         (block,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
         entry = textwrap.dedent(block)
         text = entry if entry.startswith("services:") else "services:\n" + textwrap.indent(entry, "  ")
-        assert services.parse(text.encode(), guide.name).services
+        assert catalogue(use_case, text, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("seed", [seed for seed in SEEDS if seed.name == "agent_runner.py"], ids=named)

@@ -47,6 +47,7 @@ def automatic(world: World) -> World:
     return world
 
 
+@pytest.mark.threat("T23")
 def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World) -> None:
     world, before = automatic, automatic.instance()
 
@@ -80,6 +81,7 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
     assert "1 of 1 in the last 24h, next possible at " in reasons[-1]
 
 
+@pytest.mark.threat("T23")
 def test_t23_a_plan_for_a_review_never_runs_without_one(automatic: World) -> None:
     """Somebody forges the decision of investigate: the sealed plan still says review."""
     world, before = automatic, automatic.instance()
@@ -101,6 +103,7 @@ def test_t23_a_plan_for_a_review_never_runs_without_one(automatic: World) -> Non
     assert document(run, "audit-bundle", "bundle.json")["outcome"] == "refused"
 
 
+@pytest.mark.threat("T23")
 def test_t23_a_plan_without_asking_never_runs_behind_the_gate(automatic: World) -> None:
     """The other way round: an approval that was collected for it gives it neither permissions nor secrets of act."""
     world, before = automatic, automatic.instance()
@@ -118,6 +121,7 @@ def test_t23_a_plan_without_asking_never_runs_behind_the_gate(automatic: World) 
     assert "this job executes review only" in result["details"]["refused"]
 
 
+@pytest.mark.threat("T13")
 def test_t13_its_environment_is_checked_like_the_others(automatic: World) -> None:
     """Before the agent is asked, and again by the job itself when it changed in between."""
     world, before = automatic, automatic.instance()
@@ -130,6 +134,7 @@ def test_t13_its_environment_is_checked_like_the_others(automatic: World) -> Non
     assert world.instance() == before
 
 
+@pytest.mark.threat("T25")
 def test_a_limit_that_is_reached_while_a_plan_waits_refuses_it(automatic: World) -> None:
     world, before = automatic, automatic.instance()
 

@@ -24,6 +24,7 @@ def alert(world: World, payload: Any = None, **how: Any) -> Run:
 # ------------------------------------------------------------------------------------------------- what they may send
 
 
+@pytest.mark.threat("T1")
 @pytest.mark.parametrize(
     ("payload", "code", "where"),
     [
@@ -63,6 +64,7 @@ def test_what_an_alert_sends_reaches_the_agent_whole(world: World) -> None:
 # ------------------------------------------------------------------------------------------------------------- storms
 
 
+@pytest.mark.threat("T25")
 def test_five_alerts_about_the_same_ask_once(world: World) -> None:
     later: list[Run] = []
 

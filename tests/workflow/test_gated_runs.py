@@ -61,6 +61,20 @@ TRACES = {"manual": "ticket-7", "alert": "alert-9"}
 # -------------------------------------------------------------------------------------------------------- honest runs
 
 
+def test_a_dry_run_goes_all_the_way_and_executes_nothing(world: World) -> None:
+    before = world.instance()
+
+    run = world.start(inputs={"dry_run": "true"}, reviewer=APPROVE)
+
+    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert world.instance() == before, "the service was not restarted"
+    assert document(run, "investigation-report", "investigation-report.json")["plan"]["dry_run"] is True
+    assert "**Dry run:**" in run.jobs["investigate"].summary
+    result = document(run, "action-result", "action-result.json")
+    assert (result["status"], result["approver"]["login"], result["changes"]) == ("rehearsed", "bob", [])
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("rehearsed", [])
+
+
 @pytest.mark.threat("T14", "T28", "T38")
 @pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
 def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:

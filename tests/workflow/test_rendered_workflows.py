@@ -133,6 +133,7 @@ def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers:
         "action_context",
         "trigger_source",
         "trace_id",
+        "dry_run",
     ]
     if "alert" in triggers:
         assert tree["on"]["repository_dispatch"] == {"types": ["alert-triggered"]}

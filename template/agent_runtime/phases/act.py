@@ -26,6 +26,7 @@ _EVENT_STATUS = {
     ActionStatus.FAILED: EventStatus.ERROR,
     ActionStatus.UNKNOWN: EventStatus.ERROR,
     ActionStatus.REFUSED: EventStatus.DENIED,
+    ActionStatus.REHEARSED: EventStatus.SUCCESS,
 }
 
 _Value = TypeVar("_Value")
@@ -125,7 +126,11 @@ def run_phase(
             )
             result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
             _declare_intent(journal, sealed, approved_digest, approver)
-            result = _execute(agent, journal, sealed, result)
+            # A dry run has come as far as any other: only the effect is left out.
+            if sealed.dry_run:
+                result = replace(result, status=ActionStatus.REHEARSED)
+            else:
+                result = _execute(agent, journal, sealed, result)
         except codes.AgentError as error:
             problem = error
             result = replace(result, status=ActionStatus.REFUSED, code=error.code, details={"refused": error.message})
@@ -277,6 +282,7 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
             plan_digest=approved_digest,
             approver=documents.plain(approver),
             decision=str(sealed.policy.decision),
+            dry_run=sealed.dry_run,
         )
     except OSError as problem:
         raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None

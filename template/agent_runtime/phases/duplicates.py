@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, Callable, List, Mapping, Optional
+from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 from agent_runtime import codes, names
 from agent_runtime.documents import format_time
@@ -27,7 +27,7 @@ def run_title(resource: str, trace_id: str) -> str:
     return "{} [{}]".format(resource, trace_id)
 
 
-def earlier_runs(runs: List[Mapping[str, Any]], *, title: str, before: int) -> List[int]:
+def earlier_runs(runs: Sequence[Mapping[str, Any]], *, title: str, before: int) -> List[int]:
     """The ids of the runs with this title that came first and are not over, the first of them first.  Pure.
 
     Arguments:
@@ -46,7 +46,7 @@ def earlier_runs(runs: List[Mapping[str, Any]], *, title: str, before: int) -> L
     return [id for _, id in sorted(found)]
 
 
-def is_decision_open(jobs: List[Mapping[str, Any]]) -> bool:
+def is_decision_open(jobs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a run still investigates, or its reviewer has not answered yet.  Pure."""
     for job in jobs:
         name, status = str(job.get("name")), job.get("status")

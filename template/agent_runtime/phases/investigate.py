@@ -52,6 +52,7 @@ def run_phase(
     context: Dict[str, Any],
     trigger: str,
     folds: bool = False,
+    dry_run: bool = False,
     sealed_minutes_ago: int = 0,
 ) -> Outcome:
     """Run the investigation and write report, journal, outputs and summary, whatever it comes to.
@@ -61,6 +62,7 @@ def run_phase(
         context: what the trigger says, checked already, and untrusted.
         trigger: manual, alert or schedule.
         folds: whether an earlier run that waits for a decision about the same trace makes this one needless.
+        dry_run: whether the plan is only rehearsed: everything is asked and checked, and nothing is executed.
         sealed_minutes_ago: dates the plan back, so that it expires earlier; never forward.
 
     Raises:
@@ -79,6 +81,7 @@ def run_phase(
                 context=context,
                 trigger=trigger,
                 folds=folds,
+                dry_run=dry_run,
                 issued_at=now() - timedelta(minutes=sealed_minutes_ago),
             )
         except codes.AgentError as error:
@@ -117,6 +120,7 @@ def _investigate(
     context: Dict[str, Any],
     trigger: str,
     folds: bool,
+    dry_run: bool,
     issued_at: datetime,
 ) -> Report:
     gate.check_enabled(desk.environ.get("AGENT_DISABLED"))
@@ -173,6 +177,7 @@ def _investigate(
         issued_at=issued_at,
         ttl_minutes=desk.config.approval_ttl_minutes,
         approvals_before=baseline,
+        dry_run=dry_run,
     )
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.action, plan_digest=plan.digest(sealed)
@@ -192,6 +197,8 @@ def _judge(desk: Desk, api: GitHubApi, rules: policy.Policy, resource: str, prop
     )
     if not desk.config.auto_approval:
         verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    elif not desk.in_workflow:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_ELSEWHERE)
     if verdict.decision == policy.DENIED or not policy.limits_of(rules, proposed.action, resource):
         return verdict
     if not desk.in_workflow:

@@ -19,7 +19,13 @@ from agent_runtime.phases.trail import Trail
 from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
-_GOOD_ENDS = (RunOutcome.ACTED, RunOutcome.NOTHING_TO_DO, RunOutcome.DUPLICATE, RunOutcome.WAITING)
+_GOOD_ENDS = (
+    RunOutcome.ACTED,
+    RunOutcome.REHEARSED,
+    RunOutcome.NOTHING_TO_DO,
+    RunOutcome.DUPLICATE,
+    RunOutcome.WAITING,
+)
 
 # The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
 _RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", "act"})
@@ -27,6 +33,7 @@ _RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", 
 _FINAL = frozenset(
     {
         RunOutcome.ACTED,
+        RunOutcome.REHEARSED,
         RunOutcome.ACTION_FAILED,
         RunOutcome.OUTCOME_UNKNOWN,
         RunOutcome.REJECTED,
@@ -259,6 +266,7 @@ def _decide_action(parts: Parts, act: Job) -> RunOutcome:
     return {
         ActionStatus.SUCCESS: RunOutcome.ACTED,
         ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
+        ActionStatus.REHEARSED: RunOutcome.REHEARSED,
         ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
     }[parts.result.status]

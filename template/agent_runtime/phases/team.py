@@ -8,7 +8,7 @@ from typing import Any, Dict, Tuple
 
 from agent_runtime import codes, escape, inputs
 from agent_runtime.agent import AgentRunner
-from agent_runtime.results import ActionResult, InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
 from aimgentix import Redactor
 
 
@@ -66,6 +66,8 @@ def act(
         return None, _describe("act()", error, redactor)
     if not isinstance(answer, ActionResult):
         return None, "act() returned {}, not ActionResult".format(type(answer).__name__)
+    if answer.status in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
+        return None, "act() says {}, which only the runtime can say".format(answer.status)
     return answer, ""
 
 

@@ -199,7 +199,7 @@ def _issue_gate(seen: Observed, local: Local) -> _Findings:
     for name, permission in permissions.items():
         if not problems and issue_gate.gate_problems({name: permission}, ()):
             yield Finding("{} can't approve without write access".format(_show(name)), mend, State.NOTE)
-    yield from _workflow_findings(seen.approval_workflow_state, "agent-act-on-approval.yml")
+    yield from _state_of(names.APPROVAL_WORKFLOW_FILE, seen.approval_workflow_state)
 
 
 def _rules_of(environment: Environment, kind: str) -> List[Mapping[str, Any]]:
@@ -325,14 +325,18 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
-    yield from _workflow_findings(seen.workflow_state, "agent-investigate-act.yml")
+    yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
-def _workflow_findings(state: Union[str, Unreadable, None], file: str) -> _Findings:
+def _report(seen: Observed, _local: Local) -> _Findings:
+    yield from _state_of(names.REPORT_FILE, seen.report_state)
+
+
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
     if isinstance(state, Unreadable):
         yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
-        yield Finding("GitHub knows no workflow {}".format(file), "push it to the default branch")
+        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
     elif state != "active":
         yield Finding("the workflow {} is {}".format(file, _show(state)), "gh workflow enable " + file)
 
@@ -494,6 +498,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),
     "policy": ("breadth of the policy", _policy),

@@ -116,7 +116,8 @@ class Observed:
         bypass: for each ruleset behind those rules, how many may go around it; None where GitHub does not show it.
         protection: classic branch protection of the default branch, or None when there is none.
         codeowners_errors: GitHub's list, or None when it finds no CODEOWNERS file.
-        workflow_state: of the agent's workflow; None when GitHub does not know the file.
+        workflow_state, report_state: of the agent's workflow and of the weekly report; None when GitHub does not know
+            the file.
         approval_workflow_state: the same of the one that a comment starts.
     """
 
@@ -131,6 +132,7 @@ class Observed:
     protection: Union[Mapping[str, Any], Unreadable, None]
     codeowners_errors: Union[List[Mapping[str, Any]], Unreadable, None]
     workflow_state: Union[str, Unreadable, None]
+    report_state: Union[str, Unreadable, None]
     approval_workflow_state: Union[str, Unreadable, None] = None
 
 

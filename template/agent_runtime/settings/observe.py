@@ -26,8 +26,6 @@ from agent_runtime.settings.model import (
     Unreadable,
 )
 
-WORKFLOW_FILE = "agent-investigate-act.yml"
-APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 ENVIRONMENTS = (names.GATE_ENVIRONMENT, names.ACT_ENVIRONMENT)
 
 # Lists of variables have smaller pages than everything else.
@@ -64,8 +62,9 @@ def observe(http: Transport, repository: str, approvers: Sequence[str], *, autom
         bypass=rules if isinstance(rules, Unreadable) else _told(lambda: _bypass(http, base, rules)),
         protection=_told(lambda: http.get_or_none("{}/branches/{}/protection".format(base, branch))),
         codeowners_errors=_told(lambda: _codeowners_errors(http, base)),
-        workflow_state=_told(lambda: _workflow_state(http, base, WORKFLOW_FILE)),
-        approval_workflow_state=_told(lambda: _workflow_state(http, base, APPROVAL_WORKFLOW_FILE)),
+        workflow_state=_told(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
+        report_state=_told(lambda: _workflow_state(http, base, names.REPORT_FILE)),
+        approval_workflow_state=_told(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
     )
 
 

@@ -42,6 +42,7 @@ class Request:
     context_text: str
     trigger: str
     trace_id: str
+    dry_run: bool
     scenario: Optional[Scenario]
 
 
@@ -124,6 +125,8 @@ class SimulatedRun:
         if self._request.scenario is Scenario.EXPIRE:
             late = config.load(self._root).approval_ttl_minutes + 1
             arguments += ["--sealed-minutes-ago", str(late)]
+        if self._request.dry_run:
+            arguments.append("--dry-run")
         variables = {"ACTION_CONTEXT": self._request.context_text}
         if self._request.trigger == "alert":
             variables = {"GITHUB_EVENT_PATH": str(self._write_event())}

@@ -40,6 +40,36 @@ TOKEN_REFUSED = register(
     "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act; see "
     "docs/TROUBLESHOOTING.md, Permission denied in act",
 )
+GIT_FAILED = register(
+    "TOOL08",
+    "git could not do what it was asked",
+    "See whether the repository of the catalogue can be reached from the runner, and whether the token may write to it",
+)
+GIT_CONFLICT = register(
+    "TOOL09",
+    "a commit can't be undone by itself",
+    "Later commits changed the same lines: undo it by hand; nothing was pushed",
+)
+GIT_NAME = register(
+    "TOOL10",
+    "git can't be given this name",
+    "Write an https address, a plain branch, and a path inside the repository without . and ..",
+)
+FILE_UNUSABLE = register(
+    "TOOL11",
+    "a file of the configuration can't be used",
+    "Compare the key of the catalogue with what the file holds",
+)
+LOG_UNUSABLE = register(
+    "TOOL12",
+    "the application log can't be used",
+    "Let the address answer with one JSON object a line, each with time and level",
+)
+NOT_DONE = register(
+    "TOOL13",
+    "an action stopped before it was complete",
+    "The message says why, and the changes in the result say how far it came",
+)
 
 
 class ToolError(AgentError):

@@ -1,15 +1,16 @@
 """Single HTTP requests with a bound on everything: time, size, redirects.
 
-`get()` reads, `post_once()` changes something.  The difference that matters: when a `post_once()` fails, it says
-whether the request may have taken effect.
+`get()` reads, `send_once()` and `post_once()` change something.  The difference that matters: when one of those fails,
+it says whether the request may have taken effect.  `token()` finds what they present.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
-from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Tuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from agent_runtime.toolkit.errors import (
@@ -41,7 +42,7 @@ class Response:
 
     url: str
     status: int
-    body: bytes
+    body: bytes = field(repr=False)  # it may hold a secret
 
     @property
     def ok(self) -> bool:
@@ -73,10 +74,39 @@ class Response:
             raise ToolError(NO_ANSWER, "{}: the answer is not JSON: {}".format(self.url, problem)) from None
 
 
+def token(name: str) -> Optional[str]:
+    """Return the token for one of the systems that `act()` changes, or None where there is none.
+
+    The secret AGENT_ACT_TOKEN holds either the one token for all of them, or a JSON object with one for each, such as
+    `{"git": "...", "restart": "..."}`, so that no system sees what belongs to another.
+
+    Arguments:
+        name: of the system, as docs/RUNBOOK.md names it.
+
+    Raises:
+        ToolError: it looks like an object and is none of texts (TOOL06).  The message never holds the value.
+    """
+    secret = os.environ.get("AGENT_ACT_TOKEN", "").strip()
+    if not secret.startswith("{"):
+        return secret or None
+    from agent_runtime.documents import strict_json  # noqa: PLC0415  imported when used
+
+    try:
+        tokens = strict_json(secret.encode())
+    except ValueError:
+        tokens = None
+    if not isinstance(tokens, dict) or not all(isinstance(value, str) for value in tokens.values()):
+        raise ToolError(
+            TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
+        )
+    return tokens.get(name) or None
+
+
 def get(
     url: str,
     *,
     params: Optional[Mapping[str, str]] = None,
+    token: Optional[str] = None,
     timeout_seconds: float = 10.0,
     max_bytes: int = MAX_BODY_BYTES,
 ) -> Response:
@@ -84,6 +114,7 @@ def get(
 
     Arguments:
         params: the query.
+        token: sent as `Authorization: Bearer`; None or empty sends none.
         timeout_seconds: for the whole request, name resolution and body included.
         max_bytes: of the body.
 
@@ -91,8 +122,10 @@ def get(
         ToolError: no answer in time, an answer that is too large, or a redirect that leads elsewhere.
     """
 
+    check_token(token)
+
     def read() -> Response:
-        return _read(url, params, timeout_seconds, max_bytes)
+        return _read(url, params, token, timeout_seconds, max_bytes)
 
     try:
         return _within(timeout_seconds, read)
@@ -111,29 +144,76 @@ def post_once(url: str, *, token: Optional[str] = None, timeout_seconds: float =
         OutcomeUnknown: the request was or may have been sent, and no answer or a server error (5xx) came back.
         ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.
     """
-    if token and not _TOKEN.fullmatch(token):
-        raise ToolError(TOKEN_INVALID, "the token holds spaces, line ends or characters that are not ASCII")
+    return send_once("POST", url, token=token, timeout_seconds=timeout_seconds, max_bytes=0)
+
+
+def send_once(
+    method: str,
+    url: str,
+    *,
+    value: Any = None,
+    content_type: str = "application/json",
+    token: Optional[str] = None,
+    timeout_seconds: float = 30.0,
+    max_bytes: int = MAX_BODY_BYTES,
+) -> Response:
+    """Send a POST, PUT or PATCH once, and never again.
+
+    Arguments:
+        value: sent as JSON; None sends no body.
+        content_type: of the body.
+        token: sent as `Authorization: Bearer`; None or empty sends none.
+        timeout_seconds: for the whole request.
+        max_bytes: of the answer's body; 0 does not read it.
+
+    Raises:
+        OutcomeUnknown: the request was or may have been sent, and no whole answer or a server error (5xx) came back.
+        ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.
+    """
+    check_token(token)
+
+    def send() -> Response:
+        return _send(
+            method,
+            url,
+            value=value,
+            content_type=content_type,
+            token=token,
+            timeout_seconds=timeout_seconds,
+            max_bytes=max_bytes,
+        )
+
     try:
-        response = _within(timeout_seconds, lambda: _send(url, token, timeout_seconds))
+        response = _within(timeout_seconds, send)
     except _DeadlinePassed:
-        raise _unknown(url, "no answer within {:g} s".format(timeout_seconds)) from None
+        raise _unknown(method, url, "no answer within {:g} s".format(timeout_seconds)) from None
     if response.status >= 500:
-        raise _unknown(url, "HTTP {}".format(response.status))
+        raise _unknown(method, url, "HTTP {}".format(response.status))
     if response.status in (401, 403):
         sent = "with the token of AGENT_ACT_TOKEN" if token else "without a token: AGENT_ACT_TOKEN is empty"
-        raise ToolError(TOKEN_REFUSED, "POST {}: refused with HTTP {} {}".format(_shown(url), response.status, sent))
+        raise ToolError(
+            TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, sent)
+        )
     if not response.ok:
-        raise _no_answer("POST", url, "refused with HTTP {}".format(response.status))
+        raise _no_answer(method, url, "refused with HTTP {}".format(response.status))
     return response
 
 
-def _read(url: str, params: Optional[Mapping[str, str]], timeout_seconds: float, max_bytes: int) -> Response:
+def check_token(token: Optional[str]) -> None:
+    """Refuse a token that no header can hold (TOOL06)."""
+    if token and not _TOKEN.fullmatch(token):
+        raise ToolError(TOKEN_INVALID, "the token holds spaces, line ends or characters that are not ASCII")
+
+
+def _read(
+    url: str, params: Optional[Mapping[str, str]], token: Optional[str], timeout_seconds: float, max_bytes: int
+) -> Response:
     import requests  # noqa: PLC0415  imported when used
 
     shown = _shown(url)
     try:
         with requests.Session() as session:
-            session.auth = _Authorization(None)
+            session.auth = _Authorization(token)
             for _ in range(MAX_REDIRECTS + 1):
                 # "identity": a small compressed answer can't unpack into a huge one.
                 with session.get(
@@ -155,28 +235,51 @@ def _read(url: str, params: Optional[Mapping[str, str]], timeout_seconds: float,
     raise _no_answer("GET", url, "more than {} redirects".format(MAX_REDIRECTS))
 
 
-def _send(url: str, token: Optional[str], timeout_seconds: float) -> Response:
+def _send(
+    method: str,
+    url: str,
+    *,
+    value: Any,
+    content_type: str,
+    token: Optional[str],
+    timeout_seconds: float,
+    max_bytes: int,
+) -> Response:
+    import json  # noqa: PLC0415  imported when used
+
     import requests  # noqa: PLC0415  imported when used
 
+    headers: Dict[str, str] = {"Accept-Encoding": "identity"}
+    data = None
+    if value is not None:
+        data = json.dumps(value, allow_nan=False).encode()
+        headers["Content-Type"] = content_type
     try:
         with requests.Session() as session:
             session.auth = _Authorization(token)
-            with session.post(url, timeout=timeout_seconds, stream=True, allow_redirects=False) as answer:
-                return Response(_shown(url), answer.status_code, b"")
+            with session.request(
+                method, url, data=data, headers=headers, timeout=timeout_seconds, stream=True, allow_redirects=False
+            ) as answer:
+                wanted = max_bytes and 200 <= answer.status_code < 300
+                body = _body(answer, _shown(url), max_bytes, method) if wanted else b""
+                return Response(_shown(url), answer.status_code, body)
+    except ToolError as problem:
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it has taken effect".format(problem.message)) from None
     except (requests.RequestException, OSError, ValueError) as problem:
         if _never_sent(problem):
-            raise _no_answer("POST", url, _cause(problem)) from None
-        raise _unknown(url, _cause(problem)) from None
+            raise _no_answer(method, url, _cause(problem)) from None
+        raise _unknown(method, url, _cause(problem)) from None
 
 
-def _body(answer: Any, shown: str, max_bytes: int) -> bytes:
+def _body(answer: Any, shown: str, max_bytes: int, method: str = "GET") -> bytes:
+    shown = "{} {}".format(method, shown)
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise ToolError(NO_ANSWER, "GET {}: the answer is compressed although nobody asked for it".format(shown))
+        raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
     body = bytearray()
     for chunk in answer.iter_content(_CHUNK_BYTES):
         body += chunk
         if len(body) > max_bytes:
-            raise ToolError(NO_ANSWER, "GET {}: the answer has more than {} bytes".format(shown, max_bytes))
+            raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, max_bytes))
     return bytes(body)
 
 
@@ -261,8 +364,8 @@ def _no_answer(method: str, url: str, why: str) -> ToolError:
     return ToolError(NO_ANSWER, "{} {}: {}".format(method, _shown(url), why))
 
 
-def _unknown(url: str, why: str) -> OutcomeUnknown:
-    return OutcomeUnknown(OUTCOME_UNKNOWN, "POST {}: {}; it may have taken effect".format(_shown(url), why))
+def _unknown(method: str, url: str, why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(OUTCOME_UNKNOWN, "{} {}: {}; it may have taken effect".format(method, _shown(url), why))
 
 
 def _shown(url: str) -> str:

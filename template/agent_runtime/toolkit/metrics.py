@@ -1,23 +1,32 @@
-"""Error rates from Prometheus metrics: the service's own text endpoint, or a Prometheus server.
+"""What is measured: error rates from Prometheus metrics or an application log, and values with their trend.
 
 A `Source` answers three questions: how many requests failed lately (`recent`), how many of those that come from now on
 fail (`fresh`), and since when the processes run (`started`).  Requests are counted by a counter with the label `code`,
-`status` or `status_code`; codes that start with 5 are errors.
+`status` or `status_code`; codes that start with 5 are errors.  It is a service's own text endpoint or a Prometheus
+server.
+
+`read_log()` counts the errors of an application log.  `value()` and `history()` ask a Prometheus server for any number;
+`trend()` puts a straight line through the history.
 """
 
 from __future__ import annotations
 
 import abc
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from agent_runtime.toolkit import http, waiting
-from agent_runtime.toolkit.errors import METRICS_UNUSABLE, ToolError
+from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, ToolError
 
 CODE_LABELS = ("code", "status", "status_code")
 MAX_SERIES = 20_000
 MAX_LINE = 4096
+ERROR_LEVELS = ("error", "critical", "fatal", "alert", "emergency")
+SHOWN_MESSAGES = 3
+
+_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})")
 
 Labels = Tuple[Tuple[str, str], ...]
 
@@ -197,11 +206,200 @@ class PrometheusServer(Source):
         return Traffic(requests, errors, window, self.url)
 
     def _query(self, query: str) -> List[Sample]:
-        response = http.get(self.url.rstrip("/") + "/api/v1/query", params={"query": query})
-        samples = parse_query_answer(response, self.url)
-        if not samples:
-            raise _unusable(self.url, "has no data for {}".format(query))
-        return samples
+        return _ask(self.url, query)
+
+
+@dataclass(frozen=True)
+class LogLines:
+    """Lines of an application log, counted over a time.
+
+    Arguments:
+        lines: how many.
+        errors: how many of them tell of an error.
+        since: from when on, in seconds since 1970.
+        messages: of the newest errors, each once, newest first.
+    """
+
+    lines: int
+    errors: int
+    since: float
+    source: str
+    messages: Tuple[str, ...] = ()
+
+    @property
+    def error_rate(self) -> Optional[float]:
+        """Errors per line, 0 to 1, rounded to six places; None without lines."""
+        return round(self.errors / self.lines, 6) if self.lines else None
+
+    def evidence(self) -> Dict[str, Any]:
+        """The same as JSON values by name, for a finding."""
+        return {
+            "error_rate": self.error_rate,
+            "lines": self.lines,
+            "errors": self.errors,
+            "since": _shown_time(self.since),
+            "messages": list(self.messages),
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A straight line through a history by least squares: the simplest forecast there is, with its error.
+
+    Arguments:
+        per_hour: how much the value grows in an hour, as the line has it.
+        now: value of the line at the newest point.
+        error: residual standard error, in the unit of the value: how far the points lie from the line.
+        points: how many there are.
+    """
+
+    per_hour: float
+    now: float
+    error: float
+    points: int
+
+    def after(self, hours: float) -> float:
+        """The value that the line reaches `hours` after the newest point."""
+        return self.now + self.per_hour * hours
+
+
+def trend(history: Sequence[Tuple[float, float]], source: str) -> Trend:
+    """Put a line through (time in seconds, value) by ordinary least squares.
+
+    The residual standard error divides by n - 2, the degrees of freedom that are left.
+
+    Raises:
+        ToolError: there are less than three points, or all are of one time.
+    """
+    number = len(history)
+    middle = sum(time for time, _ in history) / number if number else 0.0
+    spread = sum((time - middle) ** 2 for time, _ in history)
+    if number < 3 or spread <= 0:
+        raise _unusable(source, "{} points are too few for a trend".format(number))
+    mean = sum(value for _, value in history) / number
+    slope = sum((time - middle) * (value - mean) for time, value in history) / spread
+    residuals = sum((value - mean - slope * (time - middle)) ** 2 for time, value in history)
+    newest = max(time for time, _ in history)
+    return Trend(
+        per_hour=round(slope * 3600, 6),
+        now=round(mean + slope * (newest - middle), 6),
+        error=round(math.sqrt(residuals / (number - 2)), 6),
+        points=number,
+    )
+
+
+def value(url: str, query: str) -> float:
+    """Ask a Prometheus server for one number.
+
+    Arguments:
+        query: PromQL that gives a scalar or exactly one series.
+
+    Raises:
+        ToolError: no answer, one that can't be used, or more than one series.
+    """
+    samples = _ask(url, query)
+    if len(samples) != 1 or not math.isfinite(samples[0].value):
+        raise _unusable(url, "{} gives {} series, not one number".format(query, len(samples)))
+    return samples[0].value
+
+
+def history(url: str, query: str, *, until: float, seconds: float, points: int = 60) -> List[Tuple[float, float]]:
+    """Ask a Prometheus server how one number developed; return (time, value) pairs, oldest first.
+
+    Arguments:
+        query: PromQL that gives a scalar or exactly one series.
+        until: the newest time, in seconds since 1970.
+        seconds: from the oldest to the newest.
+        points: how many to ask for; there are fewer where nothing was measured.
+
+    Raises:
+        ToolError: no answer, one that can't be used, or more than one series.
+    """
+    span = {"start": until - seconds, "end": until, "step": seconds / (points - 1)}
+    params = dict({name: "{:.3f}".format(moment) for name, moment in span.items()}, query=query)
+    data = _answer_data(http.get(url.rstrip("/") + "/api/v1/query_range", params=params), url)
+    result = data.get("result")
+    if data.get("resultType") != "matrix" or not isinstance(result, list) or len(result) != 1:
+        found = len(result) if isinstance(result, list) else "no"
+        raise _unusable(url, "{} gives {} series over time, not one".format(query, found))
+    pairs = result[0].get("values") if isinstance(result[0], dict) else None
+    if not isinstance(pairs, list):
+        raise _unusable(url, "a series of the answer has no values")
+    return [
+        (_number(pair[0], str(pair), url), _value_of(pair, url)) for pair in pairs if isinstance(pair, list) and pair
+    ]
+
+
+def read_log(url: str, since: float) -> LogLines:
+    """Count the lines of an application log, and those that tell of errors, from `since` on.
+
+    The address answers with one JSON object a line: `time` (RFC 3339, or seconds since 1970), `level`, and `message` if
+    it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is not counted.
+
+    Raises:
+        ToolError: no answer, or a line that has not this form (TOOL12).
+    """
+    response = http.get(url, params={"since": _shown_time(since)})
+    if not response.ok:
+        raise ToolError(LOG_UNUSABLE, "{}: HTTP {}".format(response.url, response.status))
+    return parse_log(response.text(), since, response.url)
+
+
+def parse_log(text: str, since: float, source: str) -> LogLines:
+    """Count the lines of a log's text; see `read_log()`."""
+    from agent_runtime.documents import strict_json  # noqa: PLC0415  imported when used
+
+    lines = errors = 0
+    messages: List[str] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = strict_json(line.encode())
+            when, level = moment(entry["time"]), str(entry["level"]).lower()
+        except (ValueError, LookupError, TypeError):
+            raise ToolError(LOG_UNUSABLE, "{}: line {} has no time and level".format(source, number)) from None
+        if when < since:
+            continue
+        lines += 1
+        if level in ERROR_LEVELS:
+            errors += 1
+            messages.append(_one_line(entry.get("message", "")))
+    newest = tuple(dict.fromkeys(reversed(messages)))
+    return LogLines(lines, errors, since, source, newest[:SHOWN_MESSAGES])
+
+
+def moment(value: Any) -> float:
+    """Return the seconds since 1970 of a time as programs write it: RFC 3339, or already such a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from datetime import datetime  # noqa: PLC0415  imported when used
+
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    found = _TIME.fullmatch(str(value))
+    if not found:
+        raise ValueError("no time")
+    day, clock, fraction, zone = found.groups()
+    whole = datetime.fromisoformat("{}T{}{}".format(day, clock, "+00:00" if zone == "Z" else zone))
+    return whole.timestamp() + float("0." + (fraction or "0"))
+
+
+def _shown_time(moment: float) -> str:
+    from datetime import datetime, timezone  # noqa: PLC0415  imported when used
+
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ask(url: str, query: str) -> List[Sample]:
+    response = http.get(url.rstrip("/") + "/api/v1/query", params={"query": query})
+    samples = parse_query_answer(response, url)
+    if not samples:
+        raise _unusable(url, "has no data for {}".format(query))
+    return samples
 
 
 def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
@@ -240,6 +438,19 @@ def parse_query_answer(response: http.Response, source: str) -> List[Sample]:
     Raises:
         ToolError: the server reports an error, or the answer does not have the documented form.
     """
+    data = _answer_data(response, source)
+    kind, result = data.get("resultType"), data.get("result")
+    if kind == "scalar":
+        return [Sample("", (), _value_of(result, source))]
+    if kind != "vector":
+        raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
+    if not isinstance(result, list) or len(result) > MAX_SERIES:
+        raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
+    return [_vector_sample(entry, source) for entry in result]
+
+
+def _answer_data(response: http.Response, source: str) -> Dict[str, Any]:
+    """What an answer of Prometheus holds."""
     try:
         answer = response.json()
     except ToolError:
@@ -254,14 +465,7 @@ def parse_query_answer(response: http.Response, source: str) -> List[Sample]:
     data = answer.get("data")
     if not isinstance(data, dict):
         raise _unusable(source, "the answer has no data")
-    kind, result = data.get("resultType"), data.get("result")
-    if kind == "scalar":
-        return [Sample("", (), _value_of(result, source))]
-    if kind != "vector":
-        raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
-    if not isinstance(result, list) or len(result) > MAX_SERIES:
-        raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
-    return [_vector_sample(entry, source) for entry in result]
+    return data
 
 
 def count_requests(samples: Iterable[Sample], source: str) -> Tuple[float, float]:
@@ -338,7 +542,7 @@ def _value_of(pair: Any, source: str) -> float:
 def _number(value: Any, shown: str, source: str) -> float:
     try:
         number = float(value)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):
         raise _unusable(source, "{} holds no number".format(ascii(shown[:80]))) from None
     if math.isnan(number):
         raise _unusable(source, "{} holds NaN".format(ascii(shown[:80])))

@@ -1,6 +1,8 @@
 """The team's catalogue of services: what the agent can touch, and where.
 
-Addresses come from this file only, never from a trigger: a resource that is not listed can't be touched.
+Addresses come from this file only, never from a trigger: a resource that is not listed can't be touched.  `load()`
+reads the catalogue of services that can be restarted; `read()` one whose entries have another form, which a team's file
+states with `form()`, `text`, `url`, `repository`, `number()` and `measured`.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Generic, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from agent_runtime.codes import BadInput
 from agent_runtime.toolkit import metrics
-from agent_runtime.toolkit.errors import CATALOGUE_INVALID, NOT_IN_CATALOGUE, ToolError
+from agent_runtime.toolkit.errors import CATALOGUE_INVALID, FILE_UNUSABLE, NOT_IN_CATALOGUE, ToolError
 
 MAX_BYTES = 256 * 1024
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
@@ -42,14 +44,17 @@ class Service:
     dependencies: Mapping[str, str] = field(default_factory=dict)
 
 
+Entry = TypeVar("Entry")
+
+
 @dataclass(frozen=True)
-class Catalogue:
+class Catalogue(Generic[Entry]):
     """All services that the agent may touch, by name; `source` names the file in messages."""
 
     source: str
-    services: Mapping[str, Service]
+    services: Mapping[str, Entry]
 
-    def get(self, name: str) -> Service:
+    def get(self, name: str) -> Entry:
         """Return the service called `name`.
 
         Raises:
@@ -61,41 +66,106 @@ class Catalogue:
         return self.services[name]
 
 
-def load(path: Path) -> Catalogue:
+def load(path: Path) -> Catalogue[Service]:
     """Read the catalogue.  The environment variable `SERVICES_FILE` names another file, for tests and demonstrations.
 
     Raises:
         ToolError: it can't be read, or does not have the documented form (TOOL03): file, key, and what is expected.
     """
-    path = Path(os.environ.get("SERVICES_FILE") or path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as problem:
-        raise ToolError(CATALOGUE_INVALID, "{}: {}".format(path.name, problem.strerror)) from None
-    return parse(data, path.name)
+    return parse(*_file(path))
 
 
-def parse(data: bytes, source: str) -> Catalogue:
+def parse(data: bytes, source: str) -> Catalogue[Service]:
     """Read a catalogue from the bytes of a YAML file; `source` names it in messages.
 
     Raises:
         ToolError: it does not have the documented form (TOOL03).
     """
-    if len(data) > MAX_BYTES:
-        raise ToolError(CATALOGUE_INVALID, "{} has more than {} bytes".format(source, MAX_BYTES))
-    root = _Node(_yaml(data, source), source, "").mapping(("services",))
-    services = root["services"].mapping(None)
-    return Catalogue(source, {name: _service(name, node) for name, node in services.items()})
+    return Catalogue(source, {name: _service(name, node) for name, node in _entries(data, source).items()})
 
 
-def _service(name: str, node: _Node) -> Service:
+def read(path: Path, entry: Callable[[Node], Entry]) -> Catalogue[Entry]:
+    """Read a catalogue whose entries have another form; otherwise as `load()`.
+
+    Arguments:
+        entry: reads one entry; `form()` makes such a reader.
+    """
+    data, source = _file(path)
+    return Catalogue(source, {name: entry(node) for name, node in _entries(data, source).items()})
+
+
+def _file(path: Path) -> Tuple[bytes, str]:
+    path = Path(os.environ.get("SERVICES_FILE") or path)
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1), path.name
+    except OSError as problem:
+        raise ToolError(CATALOGUE_INVALID, "{}: {}".format(path.name, problem.strerror)) from None
+
+
+def _entries(data: bytes, source: str) -> Dict[str, Node]:
+    """What stands below `services`, by names that a resource can have."""
     from agent_runtime import inputs  # noqa: PLC0415  imported when used
 
-    try:
-        inputs.resource(name)
-    except BadInput as problem:
-        raise node.wrong(problem.message) from None
+    if len(data) > MAX_BYTES:
+        raise ToolError(CATALOGUE_INVALID, "{} has more than {} bytes".format(source, MAX_BYTES))
+    entries = Node(_yaml(data, source), source, "").mapping(("services",))["services"].mapping(None)
+    for name, node in entries.items():
+        try:
+            inputs.resource(name)
+        except BadInput as problem:
+            raise node.wrong(problem.message) from None
+    return entries
+
+
+Reader = Callable[["Node"], Any]
+
+
+def form(required: Mapping[str, Reader], optional: Optional[Mapping[str, Reader]] = None) -> Reader:
+    """Return a reader of mappings with these keys, each read by its reader; an optional key may be left out."""
+    readers = dict(required, **dict(optional or {}))
+
+    def one(node: Node) -> Dict[str, Any]:
+        keys = node.mapping(tuple(required), tuple(optional or ()))
+        return {key: readers[key](value) for key, value in keys.items()}
+
+    return one
+
+
+def text(node: Node) -> str:
+    """Read a text."""
+    return node.text()
+
+
+def url(node: Node) -> str:
+    """Read an address that starts with http:// or https:// and holds no user, password or # part."""
+    return node.url()
+
+
+def repository(node: Node) -> str:
+    """Read the address of a git repository: as `url`, or file:/// and a path."""
+    return node.text() if str(node.value).startswith("file:///") else node.url()
+
+
+def number(least: float, most: float) -> Reader:
+    """Return a reader of numbers in a range; it gives whole numbers where both ends are whole."""
+
+    def one(node: Node) -> float:
+        value, kinds = node.value, int if isinstance(least, int) and isinstance(most, int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+            kind = "a whole number" if kinds is int else "a number"
+            raise node.wrong("must be {} from {} to {}".format(kind, least, most))
+        return value
+
+    return one
+
+
+def measured(node: Node) -> metrics.Source:
+    """Read the section `metrics`."""
+    return _source(node)
+
+
+def _service(name: str, node: Node) -> Service:
     keys = node.mapping(("metrics", "health", "restart"), ("dependencies",))
     dependencies = keys["dependencies"].mapping(None) if "dependencies" in keys else {}
     return Service(
@@ -107,7 +177,7 @@ def _service(name: str, node: _Node) -> Service:
     )
 
 
-def _source(node: _Node) -> metrics.Source:
+def _source(node: Node) -> metrics.Source:
     windows = ("window_seconds", "fresh_seconds")
     if isinstance(node.value, dict) and "prometheus" in node.value:
         keys = node.mapping(("prometheus", "requests", "started"), windows)
@@ -131,7 +201,7 @@ def _source(node: _Node) -> metrics.Source:
     )
 
 
-def _seconds(node: Optional[_Node], default: float, *, least: float) -> float:
+def _seconds(node: Optional[Node], default: float, *, least: float) -> float:
     if node is None:
         return default
     value = node.value
@@ -142,7 +212,7 @@ def _seconds(node: Optional[_Node], default: float, *, least: float) -> float:
     return float(value)
 
 
-def _metric_name(node: Optional[_Node], default: str) -> str:
+def _metric_name(node: Optional[Node], default: str) -> str:
     if node is None:
         return default
     if not _METRIC.fullmatch(node.text()):
@@ -151,7 +221,7 @@ def _metric_name(node: Optional[_Node], default: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
     """A value of the file with the way to it, so that messages can name the key."""
 
     value: Any
@@ -161,7 +231,7 @@ class _Node:
     def wrong(self, what: str) -> ToolError:
         return ToolError(CATALOGUE_INVALID, "{}: {}{}".format(self.source, self.path and self.path + " ", what))
 
-    def mapping(self, required: Optional[Tuple[str, ...]], optional: Tuple[str, ...] = ()) -> Dict[str, _Node]:
+    def mapping(self, required: Optional[Tuple[str, ...]], optional: Tuple[str, ...] = ()) -> Dict[str, Node]:
         """The entries of a mapping with these keys; any keys where `required` is None."""
         if not isinstance(self.value, dict) or not all(isinstance(key, str) for key in self.value):
             raise self.wrong("must be a mapping of names to values")
@@ -174,7 +244,7 @@ class _Node:
                     known = ", ".join(required + optional)
                     raise self.wrong("has an unknown key {}; known are {}".format(ascii(key), known))
         prefix = self.path + "." if self.path else ""
-        return {key: _Node(value, self.source, prefix + _shown(key)) for key, value in self.value.items()}
+        return {key: Node(value, self.source, prefix + _shown(key)) for key, value in self.value.items()}
 
     def text(self) -> str:
         if not isinstance(self.value, str) or not self.value.strip():
@@ -199,6 +269,21 @@ class _Node:
 
 def _shown(key: str) -> str:
     return ascii(key)[1:-1][:80]
+
+
+def mapping_of(data: bytes, source: str) -> Dict[str, Any]:
+    """Read a YAML or JSON file that holds a mapping of names to values.
+
+    Raises:
+        ToolError: it holds something else (TOOL11).
+    """
+    try:
+        found = _yaml(data, source)
+    except ToolError as problem:
+        raise ToolError(FILE_UNUSABLE, problem.message) from None
+    if not isinstance(found, dict):
+        raise ToolError(FILE_UNUSABLE, "{} is no mapping of names to values".format(source))
+    return found
 
 
 def _yaml(data: bytes, source: str) -> Any:

@@ -325,10 +325,11 @@ def utc_now() -> str:
     return _stamp()[1]
 
 
-# The last millisecond and upper half of the counter, and how texts of then begin: a time, and a UUID up to its variant.
+# The last millisecond and upper part of the counter, and how texts of then begin: a time, and a UUID up to its variant.
 _clock: Tuple[Tuple[int, int], str, str] = ((-1, 0), "", "")
 _second = (-1, "")  # the last second, and the text of a time up to its seconds
 _counter = count()
+_THREE_DIGITS = [f"{number:03d}" for number in range(1000)]  # looking one up is faster than formatting it
 _node = os.urandom(6).hex()
 
 
@@ -344,18 +345,17 @@ if hasattr(os, "register_at_fork"):
 def _stamp() -> Tuple[str, str]:
     """Return a new UUID version 7 and the present time of the same clock reading.
 
-    The 74 bits after the UUID's milliseconds are a counter of 24 bits and a random number of 48 bits for each process
-    (RFC 9562, section 6.2): ids of one process ascend, and those of two processes do not meet.
+    The 74 bits after the UUID's milliseconds are a counter, whose last three digits are decimal, and a random number of
+    48 bits for each process (RFC 9562, section 6.2): ids of one process ascend, and those of two do not meet.
     """
     global _clock  # noqa: PLW0603
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    number = next(_counter)
-    place = milliseconds, number >> 12 & 0xFFF
+    milliseconds, rest = divmod(time.time_ns() // 1000, 1000)
+    high, low = divmod(next(_counter), 1000)
     known, text, prefix = _clock
-    if known != place:
-        text, prefix = _texts(*place)
-        _clock = (place, text, prefix)
-    return f"{prefix}{number & 0xFFF:03x}-{_node}", f"{text}{rest // 1000:03d}Z"
+    if known != (milliseconds, high):
+        text, prefix = _texts(milliseconds, high & 0xFFF)
+        _clock = ((milliseconds, high), text, prefix)
+    return f"{prefix}{_THREE_DIGITS[low]}-{_node}", f"{text}{_THREE_DIGITS[rest]}Z"
 
 
 def _texts(milliseconds: int, high: int) -> Tuple[str, str]:

@@ -387,7 +387,7 @@ def main(arguments: List[str]) -> int:
         mode.add_argument(
             "--error-rate",
             type=rate_option,
-            default=0.31 if name == "with" else 0.0,
+            default=0.3 if name == "with" else 0.0,
             help="share of requests that fail, 0 to 1 (default: %(default)s)",
         )
         mode.add_argument("--sticky-failure", action="store_true", help="a restart does not mend the failure")

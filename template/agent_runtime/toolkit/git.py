@@ -1,0 +1,443 @@
+"""Git as a tool: a clone of one branch in a folder that vanishes, and what a change of a configuration needs of it.
+
+Git runs without a shell, never asks anybody anything, reads no configuration of a user or a machine, runs no hooks and
+speaks only https, http and file.  Names from outside are checked before it sees them.  A token reaches it through its
+environment, for the one address it is meant for.  Nothing is ever forced: what somebody else pushed meanwhile makes a
+push fail.
+
+    with git.clone(address, "main", token=http.token("git")) as clone:
+        newest, before = clone.changes("services/shop.json", 2)
+        clone.push(clone.revert(newest), "main")
+
+Needs git 2.31 or newer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from agent_runtime.toolkit import http
+from agent_runtime.toolkit.errors import (
+    GIT_CONFLICT,
+    GIT_FAILED,
+    GIT_NAME,
+    NO_ANSWER,
+    OUTCOME_UNKNOWN,
+    OutcomeUnknown,
+    ToolError,
+)
+
+TIMEOUT_SECONDS = 120.0
+MAX_FILE_BYTES = 1024 * 1024
+MAX_LINES = 20  # of a difference, in a report
+AUTHOR = ("Agent", "agent@example.invalid")
+
+_ADDRESS = re.compile(r"(?:https?://[\x21-\x7e]+|file:///[\x20-\x7e]+)")
+_BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|\Z)|[./]\Z))[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
+_PATH = re.compile(r"[^\x00-\x1f\x7f:\\-][^\x00-\x1f\x7f\\]{0,999}")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+# What of the environment git needs: programs, proxies, certificates, a place for temporary files.
+_KEPT = re.compile(r"PATH|TMPDIR|TEMP|SYSTEMROOT|SSL_CERT_(?:FILE|DIR)|GIT_SSL_CAINFO|(?:https?|all|no)_proxy", re.I)
+_SETTINGS = (
+    "core.askPass=",
+    "core.attributesFile=" + os.devnull,
+    "core.autocrlf=false",
+    "core.excludesFile=" + os.devnull,
+    "core.fsmonitor=false",
+    "core.hooksPath=" + os.devnull,
+    "core.symlinks=false",  # a link in the repository must not lead a written file out of the clone
+    "commit.gpgSign=false",
+    "credential.helper=",
+    "gc.auto=0",
+    "http.followRedirects=false",  # the token is for this address, not for where it points
+    "maintenance.auto=false",
+    "submodule.recurse=false",
+)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of the branch.
+
+    Arguments:
+        parents: none for the first commit, more than one for a merge.
+        time: when it was made, in seconds since 1970, as whoever made it says.
+        author, subject: as whoever made it says; untrusted text.
+    """
+
+    sha: str
+    parents: Tuple[str, ...]
+    time: int
+    author: str
+    subject: str
+
+    @property
+    def short(self) -> str:
+        """The first twelve digits, for people."""
+        return self.sha[:12]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs between two commits in a path.
+
+    Arguments:
+        files: name, lines added, lines removed; both numbers are None for a file that is no text.
+        lines: the first lines that were added (+) or removed (-).
+    """
+
+    files: Tuple[Tuple[str, Optional[int], Optional[int]], ...]
+    lines: Tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line: `2 files, +3 -1`."""
+        added = sum(plus or 0 for _, plus, _ in self.files)
+        removed = sum(minus or 0 for _, _, minus in self.files)
+        return "{} file{}, +{} -{}".format(len(self.files), "" if len(self.files) == 1 else "s", added, removed)
+
+
+class Clone:
+    """A clone of one branch; `head` is its newest commit.  Made by `clone()`."""
+
+    def __init__(self, address: str, branch: str, runner: _Git) -> None:
+        self.address = address
+        self.branch = branch
+        self._git = runner
+        self.head = runner.text("rev-parse", "--verify", "refs/remotes/origin/" + branch)
+
+    def changes(self, path: str, limit: int) -> List[Commit]:
+        """Return the newest commits of the branch that changed `path`, newest first.
+
+        Along the branch itself: a merge counts as one change.
+
+        Raises:
+            ToolError: the path is none (TOOL10), or git fails (TOOL08).
+        """
+        form = "--format=%H%x1f%P%x1f%ct%x1f%an%x1f%s"
+        options = ["--first-parent", "--no-show-signature", "-z", "-n", str(limit), form]
+        listed = self._git.text("log", *options, self.head, "--", _path(path))
+        return [_commit(entry) for entry in listed.split("\0") if entry]
+
+    def read(self, commit: str, path: str) -> Optional[bytes]:
+        """Return the content of a file at a commit, or None where there is none.
+
+        Raises:
+            ToolError: it is no file, or larger than 1 MiB (TOOL08).
+        """
+        entry = self._entry(commit, path)
+        if entry is None:
+            return None
+        size = int(self._git.text("cat-file", "-s", entry[1]))
+        if size > MAX_FILE_BYTES:
+            raise ToolError(GIT_FAILED, "{} has more than {} bytes".format(ascii(path), MAX_FILE_BYTES))
+        return self._git.run("cat-file", "blob", entry[1])
+
+    def compare(self, old: str, new: str, path: str) -> Difference:
+        """Return what changed in `path` from commit `old` to commit `new`."""
+        options = ["--no-renames", "--no-ext-diff", "--no-textconv", "--no-color"]
+        commits = [_sha(old), _sha(new), "--", _path(path)]
+        numbers = self._git.text("diff", "--numstat", "-z", *options, *commits)
+        files = [tuple(entry.split("\t", 2)) for entry in numbers.split("\0") if entry]
+        shown = self._git.text("diff", "--unified=0", *options, *commits).splitlines()
+        lines = [line[:200] for line in shown if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ")]
+        return Difference(
+            files=tuple((name, _count(plus), _count(minus)) for plus, minus, name in files),
+            lines=tuple(lines[:MAX_LINES]),
+        )
+
+    def same(self, one: str, other: str, path: str) -> bool:
+        """Whether `path` has the same content at two commits."""
+        return not self.compare(one, other, path).files
+
+    def revert(self, commit: Commit) -> str:
+        """Make a commit that undoes `commit` on top of the branch, as `git revert` does, and return its id.
+
+        Nothing outside the clone changes; `push()` does that.
+
+        Raises:
+            ToolError: later commits changed the same lines (TOOL09, with the files), or git fails (TOOL08).
+        """
+        mainline = ["--mainline", "1"] if len(commit.parents) > 1 else []
+        self._git.run("checkout", "--quiet", "--force", "--detach", self.head)
+        try:
+            self._git.run("revert", "--no-edit", *mainline, _sha(commit.sha))
+        except ToolError:
+            unmerged = self._git.text("diff", "--name-only", "--diff-filter=U", "-z").split("\0")[:-1]
+            if not unmerged:
+                raise
+            names = ", ".join(ascii(name) for name in unmerged[:5])
+            raise ToolError(
+                GIT_CONFLICT,
+                "undoing {} on top of {} is in conflict in {}".format(commit.short, self.head[:12], names),
+            ) from None
+        return self._git.text("rev-parse", "--verify", "HEAD")
+
+    def write(self, path: str, content: bytes, message: str) -> str:
+        """Make a commit on top of the branch in which the file at `path` has this content, and return its id.
+
+        Nothing outside the clone changes; `push()` does that.
+
+        Raises:
+            ToolError: there is no such file on the branch (TOOL08).
+        """
+        entry = self._entry(self.head, path)
+        if entry is None:
+            raise ToolError(GIT_FAILED, "{} is not on the branch {}".format(ascii(path), self.branch))
+        blob = self._git.text("hash-object", "-w", "--stdin", data=content)
+        self._git.run("read-tree", self.head)
+        self._git.run("update-index", "--cacheinfo", "{},{},{}".format(entry[0], blob, path))
+        tree = self._git.text("write-tree")
+        return self._git.text("commit-tree", tree, "-p", self.head, "-F", "-", data=message.encode())
+
+    def push(self, commit: str, branch: str) -> None:
+        """Let `branch` on the server be `commit`, if that adds to what is there.  Never forces.
+
+        Raises:
+            OutcomeUnknown: the push or its answer was lost, and the server can't be asked what became of it.
+            ToolError: the server did not take it; nothing was changed (TOOL08).
+        """
+        target = "{}:refs/heads/{}".format(_sha(commit), _branch(branch))
+        try:
+            self._git.run("push", "--quiet", "--no-verify", "origin", target)
+            return
+        except ToolError as problem:
+            refused = problem
+        try:
+            there = self.remote_head(branch)
+        except ToolError:
+            why = "{}; nobody knows whether {} is at {} now".format(refused.message, branch, commit[:12])
+            raise OutcomeUnknown(OUTCOME_UNKNOWN, why) from None
+        if there == commit:
+            return
+        if isinstance(refused, _TimedOut):
+            raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it may still take effect".format(refused.message))
+        raise refused
+
+    def remote_head(self, branch: str) -> Optional[str]:
+        """Return the commit that `branch` is at on the server now, or None where it has no such branch."""
+        listed = self._git.text("ls-remote", "--heads", "origin", "refs/heads/" + _branch(branch))
+        return listed.split("\t")[0] or None
+
+    def _entry(self, commit: str, path: str) -> Optional[Tuple[str, str]]:
+        """Mode and id of a plain file, or None where nothing has that name."""
+        listed = self._git.text("ls-tree", "-z", _sha(commit), "--", _path(path))
+        if not listed:
+            return None
+        mode, kind, sha = listed.split("\t")[0].split(" ")
+        if kind != "blob" or not mode.startswith("100"):
+            raise ToolError(GIT_FAILED, "{} is not a plain file at {}".format(ascii(path), commit[:12]))
+        return mode, sha
+
+
+@contextmanager
+def clone(
+    address: str, branch: str, *, token: Optional[str] = None, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[Clone]:
+    """Clone one branch for the time of a block; afterwards the clone is gone.
+
+    Arguments:
+        address: https://, http:// or file:///.
+        branch: its plain name, such as `main`.
+        token: presented to a server over https or http; where there is none, GITHUB_TOKEN serves for this very
+            repository on GitHub, and no other.
+        timeout_seconds: for each call of git.
+
+    Raises:
+        ToolError: the address or branch is none (TOOL10), or it can't be cloned (TOOL08).
+    """
+    import tempfile  # noqa: PLC0415  imported when used
+
+    if not _ADDRESS.fullmatch(address):
+        raise ToolError(GIT_NAME, "{} is no address of a repository".format(ascii(address)[:200]))
+    _branch(branch)
+    with tempfile.TemporaryDirectory(prefix="agent-git-") as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        runner = _Git(Path(folder), _environment(home, address, token or _own_token(address)), timeout_seconds)
+        options = ["--quiet", "--no-checkout", "--no-tags", "--single-branch", "--branch", branch]
+        runner.run("clone", *options, "--", address, str(Path(folder) / "clone"))
+        runner.folder = Path(folder) / "clone"
+        yield Clone(address, branch, runner)
+
+
+def open_pull_request(
+    api: str, repository: str, *, branch: str, base: str, title: str, body: str, token: Optional[str]
+) -> int:
+    """Ask on GitHub to take `branch` into `base`, and return the number of the pull request.
+
+    Source: https://docs.github.com/en/rest/pulls/pulls#create-a-pull-request
+
+    Arguments:
+        api: such as https://api.github.com.
+        repository: owner/name.
+
+    Raises:
+        OutcomeUnknown: it may have been opened.
+        ToolError: it was not.
+    """
+    address = "{}/repos/{}/pulls".format(api.rstrip("/"), repository)
+    asked = {"title": title[:200], "head": branch, "base": base, "body": body}
+    answer = http.send_once("POST", address, value=asked, token=token)
+    return int(_field(answer, "number", int))
+
+
+def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -> bool:
+    """Whether a pull request on GitHub was merged.
+
+    Raises:
+        ToolError: GitHub does not say.
+    """
+    answer = http.get("{}/repos/{}/pulls/{}".format(api.rstrip("/"), repository, number), token=token)
+    return bool(_field(answer, "merged", bool))
+
+
+def _field(answer: http.Response, name: str, kind: type) -> Any:
+    found = answer.json() if answer.ok else None
+    if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+        raise ToolError(NO_ANSWER, "{}: HTTP {} without {}".format(answer.url, answer.status, name))
+    return found[name]
+
+
+class _TimedOut(ToolError):
+    """Git did not end in time and was ended."""
+
+
+class _Git:
+    """Runs git in `folder`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], timeout_seconds: float) -> None:
+        self.folder = folder
+        self._environment = environment
+        self._timeout_seconds = timeout_seconds
+
+    def text(self, *arguments: str, data: Optional[bytes] = None) -> str:
+        """What git prints, without the last line end; bytes that are no UTF-8 are escaped."""
+        return self.run(*arguments, data=data).decode("utf-8", "backslashreplace").rstrip("\n")
+
+    def run(self, *arguments: str, data: Optional[bytes] = None) -> bytes:
+        """What git prints.
+
+        Raises:
+            ToolError: it is not there, fails, or does not end in time (TOOL08).
+        """
+        import subprocess  # noqa: PLC0415  imported when used
+
+        settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+        try:
+            process = subprocess.Popen(  # noqa: S603  an argument list without a shell; names are checked
+                ["git", "--no-pager", "--literal-pathspecs", *settings, *arguments],  # noqa: S607  the runner's git
+                cwd=str(self.folder),
+                env=dict(self._environment),
+                stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as problem:
+            raise ToolError(GIT_FAILED, "git can't be started: {}".format(problem.strerror)) from None
+        try:
+            printed, complaint = process.communicate(data, timeout=self._timeout_seconds)
+        except subprocess.TimeoutExpired:
+            why = "git {}: not done within {:g} s".format(arguments[0], self._timeout_seconds)
+            raise _TimedOut(GIT_FAILED, why) from None
+        finally:
+            if process.poll() is None:
+                _end(process)
+        if process.returncode != 0:
+            raise ToolError(GIT_FAILED, "git {}: {}".format(arguments[0], _complaint(complaint)))
+        return printed
+
+
+def _end(process: Any) -> None:
+    """End git and the helpers that it started."""
+    import signal  # noqa: PLC0415  imported when used
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _complaint(said: bytes) -> str:
+    """The line in which git says what is wrong."""
+    lines = [" ".join(line.split()) for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"(?:remote: )?(?:fatal|error|ERROR| !)|! ", line)] or lines[-1:]
+    return ascii("; ".join(telling[:2]) or "failed without a word")[1:-1][:300]
+
+
+def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, str]:
+    """The whole environment of git: nothing of the user's or the machine's configuration gets through."""
+    environment = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    environment.update(
+        HOME=str(home),
+        XDG_CONFIG_HOME=str(home),
+        LC_ALL="C",
+        GIT_ALLOW_PROTOCOL="https:http:file",
+        GIT_ASKPASS="",
+        GIT_ATTR_NOSYSTEM="1",
+        GIT_CONFIG_GLOBAL=os.devnull,
+        GIT_CONFIG_NOSYSTEM="1",
+        GIT_CONFIG_SYSTEM=os.devnull,
+        GIT_EDITOR=":",
+        GIT_NO_REPLACE_OBJECTS="1",
+        GIT_SEQUENCE_EDITOR=":",
+        GIT_TERMINAL_PROMPT="0",
+        GIT_AUTHOR_NAME=AUTHOR[0],
+        GIT_AUTHOR_EMAIL=AUTHOR[1],
+        GIT_COMMITTER_NAME=AUTHOR[0],
+        GIT_COMMITTER_EMAIL=AUTHOR[1],
+        TZ="UTC",
+    )
+    if token and not address.startswith("file:"):
+        from base64 import b64encode  # noqa: PLC0415  imported when used
+
+        http.check_token(token)
+        # Not on the command line, where every process of the machine could read it.
+        basic = b64encode(("x-access-token:" + token).encode()).decode()
+        environment.update(
+            GIT_CONFIG_COUNT="1",
+            GIT_CONFIG_KEY_0="http.{}.extraHeader".format(address),
+            GIT_CONFIG_VALUE_0="Authorization: Basic " + basic,
+        )
+    return environment
+
+
+def _own_token(address: str) -> Optional[str]:
+    """The job's own token, for the repository that it belongs to."""
+    server, repository = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
+    own = "{}/{}".format(server, repository)
+    if server and repository and address in (own, own + ".git"):
+        return os.environ.get("GITHUB_TOKEN") or None
+    return None
+
+
+def _commit(entry: str) -> Commit:
+    sha, parents, moment, author, subject = entry.split("\x1f", 4)
+    return Commit(_sha(sha), tuple(parents.split()), int(moment), author, subject)
+
+
+def _count(text: str) -> Optional[int]:
+    return int(text) if text.isdecimal() else None
+
+
+def _branch(name: str) -> str:
+    if not _BRANCH.fullmatch(name):
+        raise ToolError(GIT_NAME, "{} is no plain name of a branch".format(ascii(name)[:200]))
+    return name
+
+
+def _path(path: str) -> str:
+    parts = path.split("/")
+    if not _PATH.fullmatch(path) or not {"", ".", "..", ".git"}.isdisjoint(part.lower() for part in parts):
+        raise ToolError(GIT_NAME, "{} is no path inside a repository".format(ascii(path)[:200]))
+    return path
+
+
+def _sha(text: str) -> str:
+    if not _COMMIT.fullmatch(text):
+        raise ToolError(GIT_NAME, "{} is no commit".format(ascii(text)[:80]))
+    return text

@@ -1,0 +1,254 @@
+"""Looks at a service after a change of its configuration, and proposes to undo the change when it did harm.
+
+Over 5 % of the log's lines since the change are errors: roll back to the version before.  Otherwise: nothing to do.
+Which services there are, and where their configuration lies in git, stands in services.yml; how git, log and service
+are spoken to, in agent_runtime/toolkit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from agent_runtime import (
+    ActionResult,
+    ActionStatus,
+    AgentRunner,
+    Finding,
+    InvestigationResult,
+    ProposedAction,
+    RiskLevel,
+    Severity,
+)
+from agent_runtime.toolkit import git, health, http, metrics, services, waiting
+from agent_runtime.toolkit.errors import NOT_DONE, OutcomeUnknown, ToolError
+
+ACTION = "rollback_config"
+
+ERRORS_ABOVE = 0.05  # share of the log's lines that are errors
+MIN_LINES = 20  # fewer say nothing about a share
+
+MERGE_SECONDS = 600.0  # for somebody to merge the pull request, where the branch is protected
+CALL_SECONDS = 30.0  # for the restart call to be answered
+RESTART_SECONDS = 60.0  # for the service to be another process, and then to be healthy
+TRAFFIC_SECONDS = 120.0  # for enough lines to judge the restarted service by
+
+SERVICES = Path(__file__).with_name("services.yml")
+
+
+class ConfigRollbackAgent(AgentRunner):
+    """Proposes to undo the newest change of a configuration, undoes it once approved, and checks that it helped."""
+
+    def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
+        """Compare the two newest versions, count errors since the change, look at the feature flags, decide."""
+        service = catalogue().get(resource)
+        with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
+            versions = clone.changes(service["path"], 2)
+            if len(versions) < 2:
+                only = Finding("The configuration has no version to go back to", Severity.LOW, {"at": clone.head})
+                return InvestigationResult((only,), "nothing to do: no previous version", confidence=0.2)
+            current, previous = versions
+            difference = clone.compare(previous.sha, current.sha, service["path"])
+            flags = look_at_flags(clone, service.get("flags"), current)
+        log = metrics.read_log(service["log"], current.time)
+        rate = log.error_rate
+
+        change = {
+            "commit": current.sha,
+            "previous": previous.sha,
+            "difference": difference.summary(),
+            "subject": current.subject,
+            "author": current.author,
+        }
+        others = [
+            Finding("The newest change of the configuration", Severity.INFO, dict(change, lines=difference.lines))
+        ]
+        others += flags
+        if not health.check(service["health"]).healthy:
+            others.append(Finding("The service is not healthy", Severity.HIGH))
+        if context:
+            others.append(Finding("What the trigger said, not verified", Severity.INFO, context))
+
+        if rate is None or log.lines < MIN_LINES:
+            few = Finding(f"Only {log.lines} lines since the change: too few to judge by", Severity.LOW, log.evidence())
+            return InvestigationResult((few, *others), "nothing to do: too few lines", confidence=0.2)
+
+        if rate <= ERRORS_ABOVE:
+            fine = Finding(f"{rate:.2%} of the lines since the change are errors", Severity.INFO, log.evidence())
+            return InvestigationResult((fine, *others), "nothing to do", confidence=0.9)
+
+        suspects = [flag for flag in flags if flag.severity is Severity.HIGH]
+        failing = Finding(
+            f"{rate:.2%} of the lines since the change are errors, more than {ERRORS_ABOVE:.0%}",
+            Severity.HIGH,
+            log.evidence(),
+        )
+        return InvestigationResult(
+            findings=(failing, *others),
+            recommendation="roll back",
+            risk_level=RiskLevel.HIGH,
+            confidence=0.4 if suspects else 0.8,
+            analysis="The feature flags changed after the configuration: they may be the cause." if suspects else "",
+            safe_to_proceed=not suspects,
+            proposed_action=ProposedAction(
+                action=ACTION,
+                parameters=dict(
+                    change,
+                    error_rate=rate,
+                    lines=log.lines,
+                    errors_above=ERRORS_ABOVE,
+                    way="pull request" if "pull_request" in service else "push",
+                ),
+                reason=f"{rate:.2%} of the log's lines of {resource} since {current.short} are errors; "
+                f"undoing it restores the version of {previous.short} ({difference.summary()}).",
+                risk_level=RiskLevel.MEDIUM,
+                reversible=True,
+                rollback="Revert the commit that the rollback makes, and restart the service.",
+            ),
+        )
+
+    def observe(self, resource: str) -> Dict[str, Any]:
+        """What must not change between plan and action: the newest change of the configuration, and where it lies."""
+        service = catalogue().get(resource)
+        with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
+            newest = clone.changes(service["path"], 1)
+        return {
+            "repository": service["repository"],
+            "branch": service["branch"],
+            "path": service["path"],
+            "configuration": newest[0].sha if newest else None,
+        }
+
+    def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
+        """Undo the approved commit by a new one, restart, wait for health, count errors again, and say what is."""
+        approved = context or {}
+        changes: List[str] = []
+        seen: Dict[str, Any] = {"error_rate_before": approved.get("error_rate")}
+
+        def ended(status: ActionStatus, why: str, undo: Optional[str] = None) -> ActionResult:
+            return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
+
+        if action != ACTION:
+            return ended(ActionStatus.FAILED, f"nothing was done: {action} is not known")
+        try:
+            service = catalogue().get(resource)
+            before = service["metrics"].started()
+            restored = roll_back(service, resource, approved, changes)
+            seen["restored_by"] = restored
+            http.post_once(service["restart"], token=http.token("restart"), timeout_seconds=CALL_SECONDS)
+        except OutcomeUnknown as problem:
+            return ended(ActionStatus.UNKNOWN, problem.line())
+        except ToolError as problem:
+            return ended(ActionStatus.FAILED, problem.line())
+        undo = f"Revert {restored} in {service['repository']}, and restart {resource}."
+        changes.append(f"asked {resource} to restart")
+
+        def restarted() -> Optional[Dict[str, float]]:
+            now: Dict[str, float] = service["metrics"].started()
+            return None if now.items() & before.items() else now
+
+        started = waiting.until(restarted, seconds=RESTART_SECONDS)
+        if started is None:
+            return ended(ActionStatus.FAILED, f"rolled back; not restarted within {RESTART_SECONDS:g} s", undo)
+        changes[-1] = f"restarted {resource}"
+        seen["healthy"] = bool(waiting.until(lambda: health.check(service["health"]).healthy, seconds=RESTART_SECONDS))
+        if not seen["healthy"]:
+            return ended(ActionStatus.FAILED, f"rolled back; not healthy within {RESTART_SECONDS:g} s", undo)
+
+        def enough() -> Optional[metrics.LogLines]:
+            found = metrics.read_log(service["log"], max(started.values()))
+            return found if found.lines >= MIN_LINES else None
+
+        log = waiting.until(enough, seconds=TRAFFIC_SECONDS)
+        if log is None:
+            return ended(ActionStatus.FAILED, "rolled back and healthy; too few lines to show that it helped", undo)
+        rate, limit = log.error_rate or 0.0, approved.get("errors_above", ERRORS_ABOVE)
+        seen.update(error_rate_after=rate, after=log.evidence())
+        if rate > limit:
+            why = (
+                f"rolled back and healthy; still {rate:.2%} of the lines are errors: the configuration is not the cause"
+            )
+            return ended(ActionStatus.FAILED, why, undo)
+        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
+
+
+def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], changes: List[str]) -> str:
+    """Undo the approved commit on the server, note in `changes` what was changed there, and return the new commit."""
+    token = http.token("git")
+    with git.clone(service["repository"], service["branch"], token=token) as clone:
+        newest = clone.changes(service["path"], 1)
+        if not newest or newest[0].sha != approved["commit"]:
+            raise ToolError(NOT_DONE, "nothing was done: the configuration changed after the approval")
+        commit = clone.revert(newest[0])
+        if not clone.same(commit, approved["previous"], service["path"]):
+            raise ToolError(NOT_DONE, "nothing was done: undoing the commit does not give the previous version")
+        if "pull_request" not in service:
+            clone.push(commit, service["branch"])
+            changes.append(f"restored the version of {approved['previous']} by the commit {commit}")
+            return commit
+        branch = f"rollback/{newest[0].short}"
+        clone.push(commit, branch)
+        changes.append(f"pushed the commit {commit} to the branch {branch}")
+
+    where = service["pull_request"]
+    number = git.open_pull_request(
+        where["api"],
+        where["repository"],
+        branch=branch,
+        base=service["branch"],
+        title=f"Roll back {service['path']} to {approved['previous'][:12]}",
+        body=f"Undoes {approved['commit']}: {approved['error_rate']:.2%} of the log's lines of {resource} were errors.",
+        token=token,
+    )
+    changes.append(f"opened the pull request {number} in {where['repository']}")
+
+    def merged() -> bool:
+        return git.is_merged(where["api"], where["repository"], number, token=token)
+
+    if not waiting.until(merged, seconds=MERGE_SECONDS, interval_seconds=5):
+        raise ToolError(
+            NOT_DONE,
+            f"nothing is rolled back yet: the pull request {number} was not merged within {MERGE_SECONDS:g} s; "
+            "merge it and restart the service, or close it",
+        )
+    changes.append(f"the pull request {number} was merged")
+    return commit
+
+
+def look_at_flags(clone: git.Clone, path: Optional[str], current: git.Commit) -> List[Finding]:
+    """Return which feature flags are on, and whether they changed after the configuration did."""
+    if path is None:
+        return []
+    content = clone.read(clone.head, path)
+    flags = services.mapping_of(content, path) if content else {}
+    on = sorted(name for name, value in flags.items() if value is True)
+    findings = [Finding(f"{len(on)} of {len(flags)} feature flags are on", Severity.INFO, {"on": on[:50]})]
+    newest = clone.changes(path, 1)
+    if newest and newest[0].time > current.time and not clone.same(current.sha, clone.head, path):
+        changed = {"commit": newest[0].sha, "lines": clone.compare(current.sha, clone.head, path).lines}
+        findings.append(Finding("The feature flags changed after the configuration", Severity.HIGH, changed))
+    return findings
+
+
+def catalogue() -> services.Catalogue[Dict[str, Any]]:
+    """Read services.yml."""
+    github = services.form({"api": services.url, "repository": services.text})
+    return services.read(
+        SERVICES,
+        services.form(
+            {
+                "repository": services.repository,
+                "branch": services.text,
+                "path": services.text,
+                "log": services.url,
+                "metrics": services.measured,
+                "health": services.url,
+                "restart": services.url,
+            },
+            {"flags": services.text, "pull_request": github},
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(ConfigRollbackAgent.main())

@@ -1,0 +1,317 @@
+"""The agent against the example service and a real git repository: rolled back, refused, in conflict, and lied to.
+
+Thresholds are tested at, below and above.  The example service spreads its failures evenly, so that shares are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import pytest
+
+import agent_runner
+from agent_runner import ConfigRollbackAgent
+from agent_runtime import ActionStatus, ProposedAction
+from agent_runtime.policy import evaluate, parse_policy
+from agent_runtime.toolkit.errors import ToolError
+
+EXAMPLE = Path(__file__).with_name("example_service.py")
+POLICIES = Path(agent_runner.__file__).resolve().parent / ".github" / "agent-policies"
+TOKEN = "token-for-tests"
+
+
+class Example:
+    """A running example service with its repository, and a catalogue with both, in which tests can change addresses."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        command = [sys.executable, str(EXAMPLE), "serve", f"--folder={folder / 'example'}", f"--token={TOKEN}"]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        started = json.loads(self.process.stdout.readline())
+        self.url: str = started["url"]
+        self.repository = folder / "example" / "configuration.git"
+        self.folder = folder
+        self.entry: Dict[str, Any] = {
+            "repository": started["repository"],
+            "branch": "main",
+            "path": "service.json",
+            "flags": "flags.json",
+            "log": self.url + "/log",
+            "metrics": {"url": self.url + "/metrics"},
+            "health": self.url + "/healthz",
+            "restart": self.url + "/-/restart",
+        }
+        self.write()
+
+    def write(self) -> None:
+        """Write the catalogue; JSON is YAML too."""
+        (self.folder / "services.yml").write_text(json.dumps({"services": {"example": self.entry}}), encoding="utf-8")
+
+    def ask(self, path: str, value: Optional[Any] = None) -> Any:
+        """GET, or POST with the token where there is a value, and return the answer's JSON."""
+        data = None if value is None else json.dumps(value).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers), timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def deploy(self, connections: int, requests: int = 0) -> None:
+        """Change the configuration, as a deployment would, and make so many requests afterwards."""
+        before = self.ask("/healthz")["started"]
+        self.ask("/deploy", {"connections": connections})
+        while self.ask("/healthz")["started"] == before:
+            time.sleep(0.02)
+        for _ in range(requests):
+            try:
+                urllib.request.urlopen(self.url + "/", timeout=10).close()
+            except urllib.error.HTTPError as answer:
+                answer.close()
+
+    def git(self, *arguments: str, data: Optional[str] = None) -> str:
+        """Run git in the service's repository and return what it prints."""
+        who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+        command = ["git", f"--git-dir={self.repository}", *who, *arguments]
+        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True, text=True)
+        return done.stdout.strip()
+
+    def commit(self, files: Dict[str, str], message: str) -> str:
+        """Commit these files on top of main, without a deployment, and return the commit."""
+        present = self.git("ls-tree", "main").splitlines()
+        kept = [line for line in present if line.split("\t")[1] not in files]
+        made = [f"100644 blob {self.git('hash-object', '-w', '--stdin', data=files[name])}\t{name}" for name in files]
+        tree = self.git("mktree", data="\n".join([*kept, *made]) + "\n")
+        commit = self.git("commit-tree", tree, "-p", "main", "-m", message)
+        self.git("update-ref", "refs/heads/main", commit)
+        return commit
+
+    def connections(self) -> int:
+        """What the configuration on main says now."""
+        found = json.loads(self.git("show", "main:service.json"))["connections"]
+        assert isinstance(found, int)
+        return found
+
+    def stop(self) -> None:
+        """End the process and wait for it."""
+        self.process.terminate()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Example]]:
+    """Start the example service with command line options; the agent finds it, and short deadlines."""
+    running: List[Example] = []
+    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 10.0)
+    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 10.0)
+    monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
+
+    def started(*options: str) -> Example:
+        running.append(Example(tmp_path, *options))
+        return running[-1]
+
+    yield started
+    for example in running:
+        example.stop()
+
+
+def proposal() -> ProposedAction:
+    """What the agent proposes when it looks now."""
+    proposed = ConfigRollbackAgent().investigate("example").proposed_action
+    assert proposed is not None
+    return proposed
+
+
+@pytest.mark.parametrize(
+    ("limit", "requests", "recommendation"),
+    [
+        (0.4, 50, "nothing to do"),  # 40 % are errors: as many as the limit
+        (0.41, 50, "nothing to do"),
+        (0.39, 50, "roll back"),
+        (0.05, agent_runner.MIN_LINES, "roll back"),
+        (0.05, agent_runner.MIN_LINES - 1, "nothing to do: too few lines"),
+        (0.05, 0, "nothing to do: too few lines"),
+    ],
+)
+def test_thresholds(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch, limit: float, requests: int, recommendation: str
+) -> None:
+    monkeypatch.setattr(agent_runner, "ERRORS_ABOVE", limit)
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=requests)
+    result = ConfigRollbackAgent().investigate("example")
+    assert result.recommendation == recommendation
+    assert (result.proposed_action is not None) == (recommendation == "roll back")
+
+
+def test_a_change_that_does_no_harm_is_left_alone(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=12, requests=agent_runner.MIN_LINES)
+    result = ConfigRollbackAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do", None)
+
+
+def test_the_first_version_has_nothing_to_go_back_to(start: Callable[..., Example]) -> None:
+    start()
+    assert ConfigRollbackAgent().investigate("example").recommendation == "nothing to do: no previous version"
+
+
+def test_both_versions_and_what_differs_are_named(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    good = example.git("rev-parse", "main")
+    example.deploy(connections=6, requests=50)
+    result = ConfigRollbackAgent().investigate("example")
+    assert result.proposed_action is not None
+    parameters = result.proposed_action.parameters
+    assert (parameters["commit"], parameters["previous"]) == (example.git("rev-parse", "main"), good)
+    assert parameters["difference"] == "1 file, +1 -1"
+    change = result.findings[1].evidence
+    assert [line.strip() for line in change["lines"]] == ['-  "connections": 10,', '+  "connections": 6,']
+    assert result.findings[0].evidence["messages"] == ["no connection left in the pool"]
+
+
+def test_a_rollback_that_helps_is_a_success(start: Callable[..., Example]) -> None:
+    example = start("--traffic=100")
+    example.deploy(connections=6, requests=50)
+    bad = example.git("rev-parse", "main")
+    before = ConfigRollbackAgent().observe("example")
+    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
+    assert result.status is ActionStatus.SUCCESS, result
+    assert result.verification["error_rate_before"] == pytest.approx(0.4, abs=0.05)
+    assert result.verification["error_rate_after"] == 0
+    assert example.connections() == 10
+    assert example.git("rev-parse", "main^") == bad, "history is added to, never overwritten"
+    assert example.ask("/healthz")["configuration"] == result.verification["restored_by"]
+    assert ConfigRollbackAgent().observe("example") != before, "the gate must see that the configuration is another one"
+
+
+def test_a_rollback_that_does_not_help_is_a_failure(start: Callable[..., Example]) -> None:
+    example = start("--traffic=100", "--sticky-failure")
+    example.deploy(connections=6, requests=50)
+    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
+    assert result.status is ActionStatus.FAILED
+    assert result.verification["healthy"] is True
+    assert "the configuration is not the cause" in result.details["error"]
+    assert result.rollback
+
+
+def test_a_restart_that_is_refused_is_told_with_what_was_done_before(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    parameters = proposal().parameters
+    monkeypatch.setenv("AGENT_ACT_TOKEN", '{"restart": "another-token"}')
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "HTTP 401" in result.details["error"]
+    assert len(result.changes) == 1
+    assert "restored the version" in result.changes[0]
+    assert example.connections() == 10
+
+
+def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 0.5)
+    example = start("--deaf", "--traffic=0")
+    example.commit({"service.json": '{"connections": 6}\n'}, "Change without a deployment")
+    parameters = {"commit": example.git("rev-parse", "main"), "previous": example.git("rev-parse", "main^")}
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "not restarted" in result.details["error"]
+
+
+def test_a_conflict_is_told_and_changes_nothing(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.commit({"service.json": '{"connections": 6}\n', "other.json": '{"a": 1}\n'}, "Change two files")
+    example.commit({"other.json": '{"a": 2}\n'}, "Change one of them again")
+    head = example.git("rev-parse", "main")
+    parameters = {"commit": example.git("rev-parse", "main^"), "previous": example.git("rev-parse", "main~2")}
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "in conflict in 'other.json'" in result.details["error"]
+    assert (result.changes, example.git("rev-parse", "main")) == ((), head)
+
+
+def test_another_change_after_the_approval_is_never_undone(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    parameters = proposal().parameters
+    head = example.commit({"service.json": '{"connections": 8}\n'}, "Somebody mends it")
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+    assert example.git("rev-parse", "main") == head
+
+
+def test_what_is_down_is_an_error_and_not_nothing_to_do(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    parameters = proposal().parameters
+    example.stop()
+    with pytest.raises(ToolError, match="connection refused"):
+        ConfigRollbackAgent().investigate("example")
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+    example.entry["repository"] = f"file://{example.folder}/gone.git"
+    example.write()
+    with pytest.raises(ToolError, match="git clone: "):
+        ConfigRollbackAgent().investigate("example")
+
+
+def test_feature_flags_that_changed_since_are_named_and_advised_against(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    assert ConfigRollbackAgent().investigate("example").safe_to_proceed is True
+    time.sleep(1.1)  # times of commits are whole seconds
+    example.commit({"flags.json": '{"new-checkout": true}\n'}, "Switch it on")
+    result = ConfigRollbackAgent().investigate("example")
+    assert result.safe_to_proceed is False
+    assert {"on": ["new-checkout"]} in [finding.evidence for finding in result.findings]
+
+
+def test_only_services_of_the_catalogue_and_known_actions(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    head = example.git("rev-parse", "main")
+    with pytest.raises(ToolError, match=r"not in services\.yml"):
+        ConfigRollbackAgent().investigate("payments")
+    assert ConfigRollbackAgent().act("payments", "rollback_config", {}).status is ActionStatus.FAILED
+    assert ConfigRollbackAgent().act("example", "delete_config", {}).status is ActionStatus.FAILED
+    assert example.git("rev-parse", "main") == head
+
+
+def test_the_policy_lets_a_reviewer_decide_on_what_the_agent_proposes(start: Callable[..., Example]) -> None:
+    (file,) = POLICIES.glob("*.yml")
+    policy = parse_policy(file.read_bytes(), file.name)
+    example = start("--traffic=0")
+    example.deploy(connections=9, requests=50)
+    proposed = proposal()
+
+    def decision(resource: str, **changed: Any) -> str:
+        parameters = dict(proposed.parameters, **changed)
+        verdict = evaluate(
+            policy,
+            action=proposed.action,
+            resource=resource,
+            parameters=parameters,
+            risk_level=proposed.risk_level,
+        )
+        return verdict.decision
+
+    assert decision("example") == "review"
+    assert decision("example", error_rate=0.05) == "denied"
+    assert decision("example", lines=agent_runner.MIN_LINES - 1) == "denied"
+    assert decision("example", commit="main") == "denied"
+    assert decision("firewall") == "denied"
+
+
+def test_the_catalogue_can_be_read() -> None:
+    assert agent_runner.catalogue().services

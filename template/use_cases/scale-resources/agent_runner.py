@@ -1,0 +1,211 @@
+"""Watches over the load of services and proposes to give them more or less capacity.
+
+CPU, memory or latency over 80 % of its limit: more.  CPU and memory under 20 %: less.  Otherwise, at a limit, or soon
+after the last change: nothing to do.  Which services there are, what limits them, and where their capacity is set,
+stands in services.yml; how load is measured and capacity set, in agent_runtime/toolkit.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from agent_runtime import (
+    ActionResult,
+    ActionStatus,
+    AgentRunner,
+    Finding,
+    InvestigationResult,
+    ProposedAction,
+    RiskLevel,
+    Severity,
+)
+from agent_runtime.toolkit import http, metrics, scaling, services, waiting
+from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
+
+UP, DOWN = "scale_up", "scale_down"
+
+UP_ABOVE = 0.80  # share of a limit
+DOWN_BELOW = 0.20
+FORECAST_HOURS = 6.0  # until the schedule looks again
+
+CALL_SECONDS = 30.0  # for the trigger to be answered
+SCALE_SECONDS = 300.0  # for the new capacity to be online
+
+SERVICES = Path(__file__).with_name("services.yml")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much of a limit is used now, and the line through its history; all shares of the limit, 1 for all of it."""
+
+    name: str
+    now: float
+    trend: metrics.Trend
+
+    @property
+    def forecast(self) -> float:
+        """Where the line is when the schedule looks again; a load is never negative."""
+        return max(0.0, round(self.trend.after(FORECAST_HOURS), 4))
+
+    def finding(self) -> Finding:
+        """The same for the reviewer, with the error of the forecast."""
+        return Finding(
+            f"{self.name} is at {self.now:.1%} of its limit; a straight line through {self.trend.points} points leads "
+            f"to {self.forecast:.1%} in {FORECAST_HOURS:g} h, and the points lie {self.trend.error:.1%} from it",
+            Severity.HIGH if self.now > UP_ABOVE else Severity.INFO,
+            {
+                "now": round(self.now, 4),
+                "per_hour": self.trend.per_hour,
+                "forecast": self.forecast,
+                "residual_error": self.trend.error,
+                "points": self.trend.points,
+            },
+        )
+
+
+class ScaleResourcesAgent(AgentRunner):
+    """Proposes another capacity, sets it once approved, and checks that it is online."""
+
+    def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
+        """Measure load and trend, look at what is set and online, decide."""
+        service = catalogue().get(resource)
+        loads = measure(service)
+        setting, online = service["target"].look(), capacity(service)
+        limits = {name: service[name] for name in ("minimum", "maximum", "step", "cooldown_seconds")}
+        found = Finding(f"{setting.instances} instances are set, {online} are online", Severity.INFO, limits)
+        findings = [*sorted((load.finding() for load in loads), key=lambda one: one.severity is Severity.INFO), found]
+        if context:
+            findings.append(Finding("What the trigger said, not verified", Severity.INFO, context))
+
+        def nothing(why: str, confidence: float = 0.9) -> InvestigationResult:
+            return InvestigationResult(tuple(findings), "nothing to do" + why, confidence=confidence)
+
+        cpu, memory, *_ = loads
+        busiest = max(loads, key=lambda load: load.now)
+        rising = [load.name for load in loads if load.forecast + load.trend.error > UP_ABOVE]
+        if busiest.now > UP_ABOVE:
+            action, wanted = UP, min(setting.instances + service["step"], service["maximum"])
+        elif max(cpu.now, memory.now) < DOWN_BELOW:
+            action, wanted = DOWN, max(setting.instances - service["step"], service["minimum"])
+            if rising:
+                return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
+        else:
+            return nothing("")
+
+        if online != setting.instances:
+            return nothing(": the last change is not online yet", confidence=0.5)
+        if setting.changed_at is not None and time.time() < setting.changed_at + service["cooldown_seconds"]:
+            return nothing(": the last change is too recent", confidence=0.5)
+        if (wanted <= setting.instances) if action == UP else (wanted >= setting.instances):
+            return nothing(f": the {'maximum' if action == UP else 'minimum'} is reached", confidence=0.5)
+
+        limit = f"more than {UP_ABOVE:.0%}" if action == UP else f"less than {DOWN_BELOW:.0%}"
+        return InvestigationResult(
+            findings=tuple(findings),
+            recommendation="scale up" if action == UP else "scale down",
+            risk_level=RiskLevel.MEDIUM,
+            confidence=0.8,
+            proposed_action=ProposedAction(
+                action=action,
+                parameters={
+                    "from": setting.instances,
+                    "to": wanted,
+                    "load": round(busiest.now, 4),
+                    "busiest": busiest.name,
+                    **{load.name: round(load.now, 4) for load in loads},
+                },
+                reason=f"{busiest.name}, the busiest, is at {busiest.now:.1%} of its limit, {limit}; "
+                f"{setting.instances} instances become {wanted}.",
+                risk_level=RiskLevel.LOW if action == UP else RiskLevel.MEDIUM,
+                reversible=True,
+                rollback=f"Set {setting.instances} instances again.",
+            ),
+        )
+
+    def observe(self, resource: str) -> Dict[str, Any]:
+        """What must not change between plan and action: what is set, and where."""
+        setting: scaling.Setting = catalogue().get(resource)["target"].look()
+        return setting.version
+
+    def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
+        """Set the approved number, trigger, wait until that many instances are online, and say what is."""
+        approved = context or {}
+        changes: List[str] = []
+        seen: Dict[str, Any] = {"load_before": approved.get("load")}
+
+        def ended(status: ActionStatus, why: str) -> ActionResult:
+            undo = f"Set {approved['from']} instances again." if changes else None
+            return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
+
+        if action not in (UP, DOWN):
+            return ended(ActionStatus.FAILED, f"nothing was done: {action} is not known")
+        before, wanted = approved["from"], approved["to"]
+        try:
+            service = catalogue().get(resource)
+            seen["online_before"] = capacity(service)
+            why = f"Scale {resource} from {before} to {wanted} instances\n\nIts load was {approved['load']:.1%}."
+            changes.append(service["target"].set(wanted, instead_of=before, why=why))
+            if "trigger" in service:
+                http.post_once(service["trigger"], token=http.token("trigger"), timeout_seconds=CALL_SECONDS)
+        except OutcomeUnknown as problem:
+            return ended(ActionStatus.UNKNOWN, problem.line())
+        except ToolError as problem:
+            return ended(ActionStatus.FAILED, problem.line())
+
+        def as_wanted() -> bool:
+            seen["online_after"] = capacity(service)
+            return bool(seen["online_after"] == wanted)
+
+        if not waiting.until(as_wanted, seconds=SCALE_SECONDS):
+            online = seen.get("online_after", "an unknown number of")
+            return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {SCALE_SECONDS:g} s")
+        changes.append(f"{wanted} instances of {resource} are online")
+        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, f"Set {before} instances again.")
+
+
+def measure(service: Dict[str, Any]) -> List[Load]:
+    """Return the load of CPU, memory and latency, in this order."""
+    server, seconds, now = service["prometheus"], service["window_seconds"], time.time()
+    loads = []
+    for name in ("cpu", "memory", "latency"):
+        limit = service["latency_limit_seconds"] if name == "latency" else 1.0
+        query = f"({service[name]}) / {limit:g}"
+        history = metrics.history(server, query, until=now, seconds=seconds)
+        loads.append(Load(name, metrics.value(server, query), metrics.trend(history, server)))
+    return loads
+
+
+def capacity(service: Dict[str, Any]) -> int:
+    """Return how many instances are online."""
+    return round(metrics.value(service["prometheus"], service["online"]))
+
+
+def catalogue() -> services.Catalogue[Dict[str, Any]]:
+    """Read services.yml."""
+    return services.read(
+        SERVICES,
+        services.form(
+            {
+                "prometheus": services.url,
+                "cpu": services.text,
+                "memory": services.text,
+                "latency": services.text,
+                "latency_limit_seconds": services.number(0.001, 3600),
+                "online": services.text,
+                "window_seconds": services.number(1, 30 * 24 * 3600),
+                "minimum": services.number(1, 10_000),
+                "maximum": services.number(1, 10_000),
+                "step": services.number(1, 1_000),
+                "cooldown_seconds": services.number(0, 30 * 24 * 3600),
+                "target": scaling.target,
+            },
+            {"trigger": services.url},
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(ScaleResourcesAgent.main())

@@ -1,0 +1,83 @@
+"""Which run gives way to which: only to an earlier one that asks about the same alert, and one of them always asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_runtime import inputs
+from agent_runtime.phases.duplicates import earlier_runs, is_decision_open, run_title
+
+TITLE = run_title("checkout", "alert-9")
+
+
+def run(number: int, **changes: Any) -> dict[str, Any]:
+    values = {
+        "id": 7000 + number,
+        "run_number": number,
+        "display_title": TITLE,
+        "event": "repository_dispatch",
+        "status": "waiting",
+    }
+    return {**values, **changes}
+
+
+def test_the_first_of_the_earlier_runs_comes_first() -> None:
+    assert earlier_runs([run(3), run(1), run(2), run(4), run(5)], title=TITLE, before=4) == [7001, 7002, 7003]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"display_title": run_title("checkout", "alert-10")},
+        {"display_title": run_title("cart", "alert-9")},
+        {"display_title": None},
+        {"event": "workflow_dispatch"},
+        {"event": "schedule"},
+        {"status": "completed"},
+        {"run_number": "1"},
+        {"id": None},
+    ],
+)
+def test_another_run_is_passed_over(changes: dict[str, Any]) -> None:
+    assert earlier_runs([run(1, **changes)], title=TITLE, before=2) == []
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, unique=True))
+def test_one_run_of_a_storm_always_asks(numbers: list[int]) -> None:
+    runs = [run(number) for number in numbers]
+    asking = [number for number in numbers if not earlier_runs(runs, title=TITLE, before=number)]
+    assert asking == [min(numbers)]
+
+
+IDENTIFIERS = st.text("ab.:-", max_size=4).map("a".__add__)
+ANYTHING = st.text("ab.:- []", max_size=8)
+
+
+@given(IDENTIFIERS, IDENTIFIERS, ANYTHING, ANYTHING)
+def test_no_other_values_give_the_same_title(resource: str, trace: str, other: str, another: str) -> None:
+    """Anybody may name a run anything; the values that are looked for are plain identifiers."""
+    assert inputs.resource(resource) and inputs.trace_id(trace, "")
+    assert (run_title(other, another) == run_title(resource, trace)) == ((other, another) == (resource, trace))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "expected"),
+    [
+        ([("Investigate", "queued")], True),
+        ([("Investigate", "in_progress")], True),
+        ([("Investigate", "completed")], False),
+        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "waiting")], True),
+        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "pending")], True),
+        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "queued")], False),
+        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "in_progress")], False),
+        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "completed")], False),
+        ([("Act", "in_progress"), ("Record", "queued")], False),
+        ([], False),
+    ],
+)
+def test_a_decision_is_open_until_somebody_clicks(jobs: list[tuple[str, str]], expected: bool) -> None:
+    assert is_decision_open([{"name": name, "status": status} for name, status in jobs]) is expected

@@ -1,0 +1,472 @@
+"""Capacity in files and in Kubernetes, trends, and the use case scale-resources on a real Prometheus server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_runtime import ActionStatus
+from agent_runtime.toolkit import metrics, scaling, waiting
+from agent_runtime.toolkit.errors import FILE_UNUSABLE, METRICS_UNUSABLE, OutcomeUnknown, ToolError
+from conftest import require_tool
+from use_cases import gitserver
+from use_cases.conftest import USE_CASES, load_agent
+
+TOKEN = "token-for-tests"
+
+# A number in a file
+
+
+MANIFEST = """\
+# Capacity of the shop.\r
+apiVersion: autoscaling/v2
+spec:
+    minReplicas:   3   # never 1
+    "maxReplicas": 10
+    behaviour: {scaleDown: {seconds: 60}, größe: ü}
+---x: kept
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        ("spec.minReplicas", "minReplicas:   3 ", "minReplicas:   12 "),
+        ("spec.maxReplicas", '"maxReplicas": 10', '"maxReplicas": 12'),
+        ("spec.behaviour.scaleDown.seconds", "{seconds: 60}", "{seconds: 12}"),
+    ],
+)
+def test_only_the_number_changes(key: str, old: str, new: str) -> None:
+    changed = scaling.replace_number(MANIFEST.encode(), key, 12, "x.yml")
+    assert changed.decode() == MANIFEST.replace(old, new)
+    assert scaling.read_number(changed, key, "x.yml") == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "spec:\n",
+        "spec: 3\n",
+        "spec: {n: '3'}\n",
+        "spec: {n: 3.5}\n",
+        "spec: {n: -3}\n",
+        "spec: {n: 0x3}\n",
+        "spec: {n: [3]}\n",
+        "spec: {n: 3, n: 4}\n",
+        "a: &x 3\nspec: {n: *x}\n",
+        "a: &x {n: 3}\nspec: *x\n",
+        "spec: {n: 3}\n---\nspec: {n: 3}\n",
+        "spec: {n: 3\n",
+        "spec: {n: 3}\n\x00",
+        "[" * 2000,
+    ],
+)
+def test_what_is_no_plain_number_is_refused(text: str) -> None:
+    for use in (scaling.read_number, lambda *given: scaling.replace_number(given[0], given[1], 4, given[2])):
+        with pytest.raises(ToolError) as caught:
+            use(text.encode(), "spec.n", "x.yml")
+        assert caught.value.code == FILE_UNUSABLE
+        assert "\n" not in caught.value.line()
+
+
+names = st.text("abcdefgh", min_size=1, max_size=4)
+
+
+@given(
+    st.recursive(
+        st.integers(0, 999_999),
+        lambda inner: st.dictionaries(names, inner, min_size=1, max_size=4),
+        max_leaves=12,
+    ).filter(lambda found: isinstance(found, dict)),
+    st.integers(0, 999_999),
+    st.booleans(),
+)
+def test_every_number_of_a_file_can_be_changed_alone(found: dict[str, Any], number: int, flow: bool) -> None:
+    text = yaml.safe_dump(found, default_flow_style=flow)
+    key: list[str] = []
+    place: Any = found
+    while isinstance(place, dict):
+        holder, name = place, next(reversed(place))
+        key.append(name)
+        place = place[name]
+    holder[name] = number
+    assert yaml.safe_load(scaling.replace_number(text.encode(), ".".join(key), number, "x")) == found
+
+
+def test_a_file_in_git_is_changed_by_a_commit_that_says_why(tmp_path: Path) -> None:
+    origin = gitserver.create(tmp_path)
+    origin.commit({"scale.yml": "spec:\n  n: 2 # two\n"})
+    target = scaling.GitFile(origin.address, "main", "scale.yml", "spec.n")
+    before = target.look()
+    assert (before.instances, before.version["commit"]) == (2, origin.head())
+    assert "from 2 to 4" in target.set(4, instead_of=2, why="More\n\nBecause.")
+    assert origin.show("scale.yml") == "spec:\n  n: 4 # two"
+    assert gitserver.git(origin.bare, "log", "-1", "--format=%s", "main") == "More"
+    assert target.look().version != before.version
+    head = origin.head()
+    with pytest.raises(ToolError, match="nothing was done: 4 instances are set, no longer 2"):
+        target.set(6, instead_of=2, why="More")
+    assert origin.head() == head
+
+
+# A trend
+
+
+def test_a_line_through_points_and_how_far_they_lie_from_it() -> None:
+    found = metrics.trend([(0, 1), (3600, 2), (7200, 2)], "x")
+    assert (found.per_hour, found.points) == (0.5, 3)
+    assert found.now == pytest.approx(13 / 6, abs=1e-6)
+    assert found.error == pytest.approx((1 / 6) ** 0.5, abs=1e-6)
+    assert found.after(2) == pytest.approx(13 / 6 + 1, abs=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=30), st.floats(-0.5, 0.5))
+def test_the_line_is_the_one_of_the_standard_library(noise: list[float], slope: float) -> None:
+    history = [(1.7e9 + 60 * number, slope * number / 60 + value) for number, value in enumerate(noise)]
+    hours = [number / 60 for number in range(len(noise))]
+    expected, intercept = statistics.linear_regression(hours, [value for _, value in history])
+    found = metrics.trend(history, "x")
+    assert found.per_hour == pytest.approx(expected, abs=1e-4)
+    assert found.now == pytest.approx(intercept + expected * hours[-1], abs=1e-4)
+
+
+@pytest.mark.parametrize("history", [[], [(1, 1)], [(1, 1), (2, 2)], [(1, 1), (1, 2), (1, 3)]])
+def test_too_few_points_are_no_trend(history: list[tuple[float, float]]) -> None:
+    with pytest.raises(ToolError, match="too few") as caught:
+        metrics.trend(history, "x")
+    assert caught.value.code == METRICS_UNUSABLE
+
+
+# Kubernetes
+
+
+def official(autoscaler: Any) -> Any:
+    """An autoscaler as Kubernetes' own client understands it: what it does not know, or converts, differs."""
+    from kubernetes import client
+
+    api = client.ApiClient()
+    try:
+        model = api.deserialize(json.dumps(autoscaler), "V2HorizontalPodAutoscaler", "application/json")
+    except ValueError:
+        return None
+    return api.sanitize_for_serialization(model)
+
+
+class Cluster:
+    """The part of an API server that holds one autoscaler, and the metrics of what it scales.
+
+    Arguments:
+        stuck: whether the instances stay as many as they are.
+        fails: HTTP status of the next change, for one that is refused.
+    """
+
+    def __init__(self) -> None:
+        self.stuck = False
+        self.fails = 0
+        self.cpu = 0.9
+        self.requests: list[tuple[str, str]] = []
+        self.autoscaler: dict[str, Any] = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "checkout", "namespace": "shop", "uid": "4f1c", "resourceVersion": "1"},
+            "spec": {
+                "minReplicas": 2,
+                "maxReplicas": 4,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+                "metrics": [
+                    {
+                        "type": "Resource",
+                        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}},
+                    }
+                ],
+            },
+            "status": {
+                "currentReplicas": 4,
+                "desiredReplicas": 4,
+                "lastScaleTime": "2026-11-24T02:00:00+00:00",
+                "conditions": [{"type": "AbleToScale", "status": "True"}],
+            },
+        }
+        assert official(self.autoscaler) == self.autoscaler
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def patch(self, kind: str | None, body: bytes) -> tuple[int, Any]:
+        """Change the autoscaler as an API server does: merge, check against the schema, compare the version."""
+        if kind != "application/merge-patch+json":
+            return 415, {}
+        if self.fails:
+            return self.fails, {}
+        patch = json.loads(body)
+        merged = merge(self.autoscaler, patch)
+        if merged["metadata"]["resourceVersion"] != self.autoscaler["metadata"]["resourceVersion"]:
+            return 409, {}
+        if official(merged) != merged or merged["spec"]["minReplicas"] > merged["spec"]["maxReplicas"]:
+            return 422, {}
+        merged["metadata"]["resourceVersion"] = str(int(merged["metadata"]["resourceVersion"]) + 1)
+        if not self.stuck:
+            low = merged["spec"]["minReplicas"]
+            now = low if self.cpu < 0.2 else max(low, merged["status"]["currentReplicas"])
+            merged["status"] |= {"currentReplicas": now, "desiredReplicas": now}
+        self.autoscaler = merged
+        return 200, merged
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        cluster = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.split("?")[0]
+                replicas = cluster.autoscaler["status"]["currentReplicas"]
+                value = str(replicas) if "online" in self.path else str(cluster.cpu)
+                if path == "/api/v1/query":
+                    found: Any = [{"metric": {}, "value": [0, value]}]
+                    self._answer(200, {"status": "success", "data": {"resultType": "vector", "result": found}})
+                elif path == "/api/v1/query_range":
+                    found = [{"metric": {}, "values": [[60 * number, value] for number in range(10)]}]
+                    self._answer(200, {"status": "success", "data": {"resultType": "matrix", "result": found}})
+                else:
+                    self._api("GET", b"")
+
+            def do_PATCH(self) -> None:
+                self._api("PATCH", self.rfile.read(int(self.headers["Content-Length"])))
+
+            def _api(self, method: str, body: bytes) -> None:
+                cluster.requests.append((method, self.path))
+                if self.path != "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/checkout":
+                    self._answer(404, {})
+                elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                    self._answer(401, {})
+                elif method == "GET":
+                    self._answer(200, cluster.autoscaler)
+                else:
+                    self._answer(*cluster.patch(self.headers.get("Content-Type"), body))
+
+            def _answer(self, status: int, value: Any) -> None:
+                data = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        return Handler
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return merged
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """An API server, and a catalogue by which the agent finds it."""
+    running = Cluster()
+    entry = {
+        "prometheus": running.url,
+        "cpu": "cpu",
+        "memory": "memory",
+        "latency": "latency",
+        "latency_limit_seconds": 2,
+        "online": "online",
+        "window_seconds": 600,
+        "minimum": 2,
+        "maximum": 10,
+        "step": 2,
+        "cooldown_seconds": 60,
+        "target": {"kubernetes": {"api": running.url, "namespace": "shop", "name": "checkout"}},
+    }
+    (tmp_path / "services.yml").write_text(json.dumps({"services": {"example": entry}}), encoding="utf-8")
+    monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
+    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"kubernetes": TOKEN}))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of the use case, with a short deadline."""
+    module = load_agent("scale-resources")
+    monkeypatch.setattr(module, "SCALE_SECONDS", 0.5)
+    return module
+
+
+def approved(agent: ModuleType) -> Any:
+    proposed = agent.ScaleResourcesAgent().investigate("example").proposed_action
+    assert proposed is not None
+    return proposed
+
+
+@pytest.mark.parametrize(("cpu", "low", "high", "now"), [(0.9, 6, 6, 6), (0.1, 2, 4, 2)])
+def test_an_autoscaler_is_changed_and_what_it_scales_comes_online(
+    cluster: Cluster, agent: ModuleType, cpu: float, low: int, high: int, now: int
+) -> None:
+    cluster.cpu = cpu
+    untouched = {name: cluster.autoscaler["spec"][name] for name in ("scaleTargetRef", "metrics")}
+    before = agent.ScaleResourcesAgent().observe("example")
+    proposed = approved(agent)
+    result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert result.status is ActionStatus.SUCCESS, result
+    assert cluster.autoscaler["spec"] == {"minReplicas": low, "maxReplicas": high, **untouched}
+    assert result.verification["online_after"] == now
+    assert agent.ScaleResourcesAgent().observe("example") != before
+
+
+def test_the_same_address_and_body_as_the_official_client(cluster: Cluster) -> None:
+    from kubernetes import client
+
+    target = scaling.Autoscaler(cluster.url, "shop", "checkout")
+    target.set(6, instead_of=4, why="More")
+    ours, cluster.requests = cluster.requests, []
+    settings = client.Configuration(host=cluster.url, api_key={"authorization": f"Bearer {TOKEN}"})
+    theirs = client.AutoscalingV2Api(client.ApiClient(settings))
+    found = theirs.read_namespaced_horizontal_pod_autoscaler("checkout", "shop")
+    assert (found.spec.min_replicas, found.spec.max_replicas, found.status.current_replicas) == (6, 6, 6)
+    theirs.patch_namespaced_horizontal_pod_autoscaler(
+        "checkout", "shop", {"spec": {"maxReplicas": 8}}, _content_type="application/merge-patch+json"
+    )
+    assert ours == cluster.requests
+
+
+def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
+    for spec in ({"minReplica": 3}, {"minReplicas": "three"}):
+        assert cluster.patch(scaling.MERGE_PATCH, json.dumps({"spec": spec}).encode())[0] == 422
+
+
+@pytest.mark.parametrize(
+    ("break_it", "ended", "said"),
+    [
+        (lambda cluster: setattr(cluster, "stuck", True), ActionStatus.FAILED, "6 are set; 4 are online"),
+        (lambda cluster: setattr(cluster, "fails", 403), ActionStatus.FAILED, "HTTP 403"),
+        (lambda cluster: setattr(cluster, "fails", 409), ActionStatus.FAILED, "HTTP 409"),
+        (lambda cluster: setattr(cluster, "fails", 500), ActionStatus.UNKNOWN, "may have taken effect"),
+        (
+            lambda cluster: cluster.autoscaler["status"].update(currentReplicas=5),
+            ActionStatus.FAILED,
+            "5 instances are set, no longer 4",
+        ),
+    ],
+    ids=["stuck", "forbidden", "conflict", "lost", "changed"],
+)
+def test_what_did_not_happen_is_no_success(
+    cluster: Cluster, agent: ModuleType, break_it: Callable[[Cluster], None], ended: ActionStatus, said: str
+) -> None:
+    proposed = approved(agent)
+    break_it(cluster)
+    result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert result.status is ended
+    assert said in result.details["error"]
+
+
+def test_a_change_in_between_is_refused_by_its_version(cluster: Cluster) -> None:
+    old = json.dumps({"metadata": {"resourceVersion": "1"}, "spec": {"minReplicas": 3}}).encode()
+    assert cluster.patch(scaling.MERGE_PATCH, old)[0] == 200
+    assert cluster.patch(scaling.MERGE_PATCH, old)[0] == 409
+    scaling.Autoscaler(cluster.url, "shop", "checkout").set(6, instead_of=4, why="More")
+    assert cluster.autoscaler["metadata"]["resourceVersion"] == "3"
+
+
+def test_an_answer_that_is_no_autoscaler_is_one_clear_error(cluster: Cluster) -> None:
+    target = scaling.Autoscaler(cluster.url, "shop", "gone")
+    with pytest.raises(ToolError, match="HTTP 404 without an autoscaler") as caught:
+        target.look()
+    assert not isinstance(caught.value, OutcomeUnknown)
+
+
+# Prometheus
+
+
+@pytest.fixture
+def scraped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The example service under load, a Prometheus server that scrapes it, and a catalogue by which the agent works."""
+    program = require_tool("prometheus")
+    example = USE_CASES / "scale-resources" / "example_service.py"
+    command = [sys.executable, str(example), "serve", f"--folder={tmp_path / 'x'}", f"--token={TOKEN}", "--demand=1.9"]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as service, (tmp_path / "log").open("wb") as log:
+        assert service.stdout is not None
+        started = json.loads(service.stdout.readline())
+        settings = {
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+            "scrape_configs": [{"job_name": "x", "static_configs": [{"targets": [started["url"][len("http://") :]]}]}],
+        }
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        options = [f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}"]
+        options += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
+        prometheus = subprocess.Popen([program, *options], stderr=log)
+        file = {"repository": started["repository"], "branch": "main", "path": "autoscaling.yml"}
+        entry = {
+            "prometheus": server,
+            "cpu": "max(example_cpu_share)",
+            "memory": "max(example_memory_share)",
+            "latency": "max(example_latency_seconds)",
+            "latency_limit_seconds": 0.5,
+            "online": "max(example_instances)",
+            "window_seconds": 2,
+            "minimum": 2,
+            "maximum": 8,
+            "step": 2,
+            "cooldown_seconds": 0,
+            "target": {"git": {**file, "key": "spec.instances"}},
+            "trigger": started["url"] + "/-/apply",
+        }
+        (tmp_path / "services.yml").write_text(json.dumps({"services": {"example": entry}}), encoding="utf-8")
+        monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
+        monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
+        try:
+            yield server
+        finally:
+            prometheus.terminate()
+            prometheus.wait(10)
+            service.terminate()
+
+
+def test_the_agent_decides_and_acts_by_what_prometheus_saw(
+    scraped: str, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SCALE_SECONDS", 20.0)
+    runner = agent.ScaleResourcesAgent()
+    result = waiting.until(lambda: runner.investigate("example"), seconds=30, interval_seconds=0.2)
+    assert result is not None
+    assert (result.recommendation, result.proposed_action.parameters["cpu"]) == ("scale up", 0.95)
+    done = runner.act("example", result.proposed_action.action, result.proposed_action.parameters)
+    assert done.status is ActionStatus.SUCCESS, done
+    assert metrics.value(scraped, "max(example_instances)") == 4
+    assert runner.investigate("example").recommendation == "nothing to do"
+    with pytest.raises(ToolError, match="has no data for no_such_metric"):
+        metrics.value(scraped, "no_such_metric")
+    with pytest.raises(ToolError, match=r"gives \d+ series"):
+        metrics.value(scraped, '{__name__=~"example_.*"}')
