@@ -183,18 +183,18 @@ def held(database_url: str) -> Iterator[None]:
 
 
 def test_a_store_that_does_not_answer(start: Any, database_url: str) -> None:
-    backend = start(database_url, AIMGENTIX_STORE_TIMEOUT_SECONDS="1", AIMGENTIX_MAX_QUEUED_EVENTS="10")
+    backend = start(database_url, AIMGENTIX_STORE_TIMEOUT_SECONDS="3", AIMGENTIX_MAX_QUEUED_EVENTS="10")
     client = Client(backend.port)
     sent = [line("held", seq, trace_id="held") for seq in range(1, 31)]
     with held(database_url):
         started = time.monotonic()
         answer = client.post_lines(sent[:8])
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
-        assert 0.9 < time.monotonic() - started < 5
+        assert 2.9 < time.monotonic() - started < 20
         started = time.monotonic()
         answer = client.post_lines(sent[8:16])  # no room for these behind the first
         assert (answer.status, "waiting" in answer.json["detail"]) == (503, True)
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 2.9
         assert client.get("/v1/events").status == 200  # reading goes on
     deadline = time.monotonic() + 20
     while (answer := client.post_lines(sent)).status == 503 and time.monotonic() < deadline:
