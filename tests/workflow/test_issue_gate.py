@@ -132,6 +132,7 @@ def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_p
 # --------------------------------------------------------------------------------------------------------- the asking
 
 
+@pytest.mark.threat("T13", "T14")
 def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> None:
     run, issue = asked_once.asking, asked_once.issue
 
@@ -148,6 +149,7 @@ def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> Non
 # ----------------------------------------------------------------------------------------------------- honest answers
 
 
+@pytest.mark.threat("T19", "T38")
 def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path: Path) -> None:
     before = own.instance()
 
