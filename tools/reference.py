@@ -331,11 +331,11 @@ def _described(known: dict[str, str], key: str) -> str:
 
 STEPS = {
     "started": ("investigate, act", "the phase began"),
-    "folded": ("investigate", "an earlier run asks about the same alert already, with `duplicate_of`"),
     "gate_check": ("investigate, act", "one check of the gate, with its code as `check`"),
     "investigated": ("investigate", "`investigate()` returned"),
     "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
     "plan_sealed": ("investigate", "a plan waits for its approval, with `plan_digest`"),
+    "folded": ("investigate", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
     "approval_asked": ("ask", "the issue is open, with `issue` and `plan_digest`"),
     "finished": ("investigate", "the report is written, with its status and SHA-256"),
     "approved": ("approve", "GitHub's record names an approver, with `approver`, `plan_digest` and `issue_comment`"),

@@ -271,3 +271,48 @@ def test_health_is_what_the_endpoint_says(serve: Callable[..., Server]) -> None:
     gone = health.check(closed_port())
     assert not gone.healthy
     assert "connection refused" in gone.detail
+
+
+# Tokens, and changes with a body
+
+
+@pytest.mark.parametrize(
+    ("secret", "git", "restart"),
+    [
+        ("", None, None),
+        (" one-for-all \n", "one-for-all", "one-for-all"),
+        ('{"git": "g", "restart": "r"}', "g", "r"),
+        ('{"git": "g", "restart": ""}', "g", None),
+    ],
+)
+def test_each_system_gets_its_own_token(
+    secret: str, git: str | None, restart: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
+    assert (http.token("git"), http.token("restart")) == (git, restart)
+
+
+@pytest.mark.parametrize("secret", ['{"git": "s3cret"', '{"git": 7}', '{"git": {"s3cret": "x"}}'])
+def test_a_broken_object_of_tokens_is_refused_without_showing_it(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
+    with pytest.raises(ToolError, match="AGENT_ACT_TOKEN") as caught:
+        http.token("git")
+    assert "s3cret" not in caught.value.line()
+
+
+def test_a_change_sends_its_body_once_and_gives_the_answer(serve: Callable[..., Server]) -> None:
+    server = serve(answers(status("201 Created", body=b'{"number": 7}')))
+    answer = http.send_once("PATCH", server.url + "/x", value={"a": 1}, content_type="application/x+json", token="tok")
+    assert (answer.status, answer.json()) == (201, {"number": 7})
+    (asked,) = server.requests
+    assert asked.startswith(b"PATCH /x HTTP/1.1\r\n")
+    assert b"Content-Type: application/x+json\r\n" in asked
+    assert b"Authorization: Bearer tok\r\n" in asked
+    assert "number" not in repr(answer), "an answer may hold a secret"
+
+
+def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[..., Server]) -> None:
+    server = serve(answers(status("200 OK", body=b"x" * 101)))
+    with pytest.raises(OutcomeUnknown, match="more than 100 bytes; it has taken effect"):
+        http.send_once("POST", server.url, max_bytes=100)
+    assert len(server.requests) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from agent_runtime.toolkit import http, metrics
-from agent_runtime.toolkit.errors import METRICS_UNUSABLE, NO_ANSWER, ToolError
+from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NO_ANSWER, ToolError
 from agent_runtime.toolkit.metrics import Sample, Traffic
 
 NAME = "http_requests_total"
@@ -275,3 +275,61 @@ def test_two_start_times_of_one_instance_are_refused() -> None:
     labels = (("instance", "a:1"), ("job", "x")), (("instance", "a:1"), ("job", "y"))
     with pytest.raises(ToolError, match="two start times"):
         metrics.start_times([Sample("", one, 1.5) for one in labels], "x")
+
+
+# Application logs
+
+
+def entry(time: Any, level: str = "info", **more: Any) -> str:
+    return json.dumps({"time": time, "level": level, **more})
+
+
+def test_errors_are_counted_from_a_moment_on_whatever_form_the_time_has() -> None:
+    lines = [
+        entry("2026-11-24T01:59:59.999Z", "error", message="from before"),
+        entry("2026-11-24T02:00:00Z", "ERROR", message="one"),
+        entry("2026-11-24T04:30:00.123456789+02:00", "fatal", message="two\nlines"),
+        entry("2026-11-24 02:00:01Z", "warning"),
+        entry(1795485700, "critical", message="one"),
+        "",
+    ]
+    found = metrics.parse_log("\n".join(lines), 1795485600, "x")  # 02:00:00
+    assert (found.lines, found.errors, found.error_rate) == (4, 3, 0.75)
+    assert found.messages == ("one", "two lines"), "newest first, each once"
+    assert found.evidence()["since"] == "2026-11-24T02:00:00Z"
+    assert metrics.parse_log("", 0, "x").error_rate is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "text",
+        "[]",
+        '"x"',
+        "{}",
+        '{"time": "2026-11-24T02:00:00Z"}',
+        entry("yesterday"),
+        entry("2026-13-24T02:00:00Z"),
+        entry("2026-11-24T02:00:00"),  # without a zone it is any time of a day
+        entry(True),
+        entry(None),
+        '{"time": ' + "9" * 400 + ', "level": "info"}',
+    ],
+)
+def test_a_line_that_is_no_entry_is_one_clear_error(line: str) -> None:
+    with pytest.raises(ToolError, match="line 2 has no time and level") as caught:
+        metrics.parse_log(entry(0) + "\n" + line + "\n", 0, "x")
+    assert caught.value.code == LOG_UNUSABLE
+
+
+@given(
+    st.text()
+    | st.lists(st.dictionaries(st.sampled_from(["time", "level", "message"]), st.none() | st.text())).map(
+        lambda found: "\n".join(map(json.dumps, found))
+    )
+)
+def test_no_log_makes_the_reader_crash(text: str) -> None:
+    try:
+        metrics.parse_log(text, 0, "x")
+    except ToolError as problem:
+        assert "\n" not in problem.line()

@@ -358,7 +358,7 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
         try:
             entry = strict_json(line.encode())
             when, level = moment(entry["time"]), str(entry["level"]).lower()
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, OverflowError):
             raise ToolError(LOG_UNUSABLE, "{}: line {} has no time and level".format(source, number)) from None
         if when < since:
             continue

@@ -249,6 +249,7 @@ def test_another_change_after_the_approval_is_never_undone(start: Callable[..., 
     head = example.commit({"service.json": '{"connections": 8}\n'}, "Somebody mends it")
     result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+    assert "the configuration changed after the approval" in result.details["error"]
     assert example.git("rev-parse", "main") == head
 
 
