@@ -73,7 +73,8 @@ def load(root: Path) -> Config:
     """Read the configuration of the agent repository at `root`.
 
     Raises:
-        BadInput: the file is missing, or a key is missing, unknown or of the wrong type (INP007).
+        BadInput: the file is missing, or a key is missing, unknown or of the wrong type, or two exclude each other
+            (INP007).
     """
     import yaml  # noqa: PLC0415  imported when needed, to keep the command line's start-up short
 
@@ -103,6 +104,8 @@ def load(root: Path) -> Config:
         raise refuse("schema_version is not 1")
     if value["approval_gate"] not in (ENVIRONMENT_GATE, ISSUE_GATE):
         raise refuse("approval_gate is neither {} nor {}".format(ENVIRONMENT_GATE, ISSUE_GATE))
+    if value["auto_approval"] and value["approval_gate"] == ISSUE_GATE:
+        raise refuse("auto_approval needs an environment of its own, and approval_gate is {}".format(ISSUE_GATE))
     return Config(
         agent=value["agent"],
         name=value["name"],

@@ -55,7 +55,8 @@ _FIRST_QUESTION = (
     "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't tell: reject."
 )
 _AGENT_WROTE = (
-    "Written by the agent; only secrets were taken out. It may be wrong, or repeat what somebody put into a log or an alert."
+    "Written by the agent; only secrets were taken out. "
+    "It may be wrong, or repeat what somebody put into a log or an alert."
 )
 
 _DRY_RUN = (

@@ -140,7 +140,7 @@ def faults(text: str, place: Place) -> Iterator[str]:
 
 
 def _of_line(line: str, place: Place) -> Iterator[str]:
-    """What is wrong with a command, and with those whose output it takes."""
+    """What is wrong with the commands of a line, and with those whose output they take."""
     for inner in _SUBSTITUTION.findall(line):
         yield from _of_line(inner, place)
     try:
@@ -148,6 +148,10 @@ def _of_line(line: str, place: Place) -> Iterator[str]:
     except ValueError as problem:
         yield str(problem)
         return
+    while "&&" in words:
+        at = words.index("&&")
+        yield from _of_command(words[:at], place)
+        words = words[at + 1 :]
     yield from _of_command(words, place)
 
 
@@ -168,6 +172,8 @@ def _of_command(words: list[str], place: Place) -> Iterator[str]:
         yield from _of_engine(program, words[1:])
     elif program == "gh" and words[1:3] == ["workflow", "run"]:
         yield from _of_dispatch(words[3:], place)
+    elif program == "gh" and words[1:3] in (["workflow", "disable"], ["workflow", "enable"]):
+        yield from (f"no workflow {word}" for word in words[3:] if not _workflow(word, place).is_file())
     elif program == "pip":
         yield from (f"no file {word}" for word in words if word.endswith((".txt", ".lock")) and not place.has(word))
     elif program == "uvicorn":
@@ -267,8 +273,12 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
             yield f"no such answer to {name}: {value}"
 
 
+def _workflow(name: str, place: Place) -> Path:
+    return place.rendered / ".github" / "workflows" / name
+
+
 def _of_dispatch(words: list[str], place: Place) -> Iterator[str]:
-    path = place.rendered / ".github" / "workflows" / words[0]
+    path = _workflow(words[0], place)
     if not path.is_file():
         yield f"no workflow {words[0]}"
         return

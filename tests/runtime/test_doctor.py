@@ -129,6 +129,17 @@ def test_a_policy_that_asks_nobody_is_looked_at(own: Desk) -> None:
     ]
 
 
+def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(own: Desk) -> None:
+    policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + "auto_approve:\n  - {type: restart_service}\n")
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("approval_gate: environment", "approval_gate: issue"))
+    checks = json.loads(own.command("doctor", "--json").stdout)["checks"]
+    (found,) = [check["findings"] for check in checks if check["name"] == "policy"]
+    assert [(each["state"], "where an issue is the gate" in each["problem"]) for each in found] == [("note", True)]
+    assert "auto_approval=yes" not in found[0]["mend"]
+
+
 def test_it_only_reads(desk: Desk) -> None:
     desk.doctor()
     assert {method for method, _ in desk.github.requests} == {"GET"}

@@ -55,6 +55,10 @@ FOUND = {
     "answer-bad": (_write(ANSWERS, _replaced("license: MIT", "license: GPL")), f"ANS007: {ANSWERS}: license: choose"),
     "answer-missing": (_write(ANSWERS, _replaced("use_case:", "_x:")), f"ANS002: {ANSWERS}: use_case: the answer is"),
     "config-key": (_write(CONFIG, lambda text: text + "x: 1\n"), f"INP007: {CONFIG}: unknown key"),
+    "config-without-asking": (
+        _write(CONFIG, lambda text: text.replace("gate: environment", "gate: issue").replace("l: false", "l: true")),
+        f"INP007: {CONFIG}: auto_approval needs an environment of its own",
+    ),
     "config-differs": (
         _write(CONFIG, _replaced("minutes: 60", "minutes: 61")),
         f"CHK008: {CONFIG}: approval_ttl_minutes",

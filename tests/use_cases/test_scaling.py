@@ -356,6 +356,7 @@ def test_the_same_address_and_body_as_the_official_client(cluster: Cluster) -> N
     settings = client.Configuration(host=cluster.url, api_key={"authorization": f"Bearer {TOKEN}"})
     theirs = client.AutoscalingV2Api(client.ApiClient(settings))
     found = theirs.read_namespaced_horizontal_pod_autoscaler("checkout", "shop")
+    assert found.status is not None
     assert (found.spec.min_replicas, found.spec.max_replicas, found.status.current_replicas) == (6, 6, 6)
     theirs.patch_namespaced_horizontal_pod_autoscaler(
         "checkout", "shop", {"spec": {"maxReplicas": 8}}, _content_type="application/merge-patch+json"

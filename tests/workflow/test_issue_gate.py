@@ -362,7 +362,6 @@ def swapped_archive(asked: Asked) -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-@pytest.mark.threat("T3", "T7", "T8", "T15", "T32")
 def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
     asked: Asked, attack: Attack, code: str, answered: bool
 ) -> None:
@@ -396,6 +395,32 @@ def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> N
     assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
     assert "error: GATE03: the repository moved on" in run.jobs["approve"].log
     assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
+
+
+@pytest.mark.threat("T25")
+def test_what_comments_approved_uses_up_the_rate_limits(loosened: Asked) -> None:
+    """There is room when the issue is opened, and none when it is approved; and nothing acts without asking."""
+    policy = next((loosened.origin / ".github/agent-policies").glob("*.yml"))
+    text = policy.read_text().replace("max_risk: medium\n", "max_risk: medium\n    requires_approval: false\n")
+    text += "auto_approve:\n  - {type: restart_service, resources: [example], max_risk: medium}\n"
+    policy.write_text(text + "rate_limits:\n  - {type: restart_service, max: 1, per: 24h}\n")
+    agent = loosened.origin / "agent_runner.py"
+    agent.write_text(agent.read_text().replace("reversible=False", "reversible=True"))
+    loosened.commit()
+    asking = loosened.start()
+    mine = dataclasses.replace(loosened, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+    assert "auto_approval is false" in mine.issue["body"]
+    mine.github.add_artifact("7", "approval-receipt")
+    mine.github.add_job("7", "Approve by comment")
+    mine.github.add_job("7", f"Act on approval: restart_service on example (plan {mine.digest[:12]})")
+
+    run = mine.answer("bob", f"/approve {mine.digest}")
+
+    assert results(run) == {"approve": "success", "act": "failure", "record": "success"}, run.log
+    assert "error: GATE13: " in run.jobs["act"].log and mine.github.references == {}
+    again = mine.start()
+    assert results(again)["ask"] == "skipped", "a reached limit denies; nobody is asked"
+    assert again.jobs["investigate"].outputs["decision"] == "denied"
 
 
 @pytest.mark.threat("T20")

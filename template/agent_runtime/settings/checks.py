@@ -440,7 +440,13 @@ def _policy(seen: Observed, local: Local) -> _Findings:
                     "{}[{}] of the policy {} every action on every resource".format(key, number, verb),
                     "name actions and resources in .github/agent-policies/",
                 )
-    if local.policy.auto_approve and names.AUTO_ENVIRONMENT not in seen.gate.environments:
+    if local.policy.auto_approve and local.gate == ISSUE_GATE:
+        yield Finding(
+            "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
+            "remove the rules, or let them wait for a repository whose environments GitHub protects",
+            State.NOTE,
+        )
+    elif local.policy.auto_approve and names.AUTO_ENVIRONMENT not in seen.gate.environments:
         yield Finding(
             "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
             "asked about everything",
