@@ -34,7 +34,7 @@ test: lint tests ## Lint, then run every test
 tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
 	@$(ALONE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-lint: $(VENV)/dev.stamp ## Check format, style and types
+lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy $(wildcard $(STRICT))
