@@ -20,6 +20,7 @@ import pytest
 from backend.bench.servers import Backend
 from workflow.conftest import World
 from workflow.harness.engine import Run, approve_as
+from workflow.test_audit_delivery import EVENTS
 
 CARELESS = '''\
 """An agent that tells everything it knows."""
@@ -190,9 +191,9 @@ def test_what_a_careless_agent_returns(careless: tuple[World, Backend, Wire]) ->
     result = json.loads(found["artifact action-result/action-result.json"])
     assert (result["status"], result["verification"]["client_secret"]) == ("success", "[REDACTED]")
     assert b"[REDACTED]" in found["summary of investigate"]
-    assert sum(body.count(b'"event_id"') for body in wire.bodies) >= 21
+    assert sum(body.count(b'"event_id"') for body in wire.bodies) >= EVENTS
     with sqlite3.connect(backend.log.parent / "audit.db") as file:
-        assert file.execute("SELECT count(*) FROM events").fetchone() == (21,)
+        assert file.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)
 
 
 @pytest.mark.threat("T33")
