@@ -42,7 +42,7 @@ WRITTEN: dict[str, Any] = {
     "with empty components": lambda path: path.replace("/", "//").replace("//", "/.//", 1),
     "with backslashes": lambda path: path.replace("/", "\\"),
     "in capitals": lambda path: path.upper(),
-    "absolute": lambda path: "/home/runner/work/agent/agent/" + path,
+    "absolute": lambda path: "/srv/checkout/agent/" + path,
     "of a drive": lambda path: "C:\\work\\" + path.replace("/", "\\"),
     "from a home": lambda path: "~/agent/" + path,
     "from a variable": lambda path: "$GITHUB_WORKSPACE/" + path,

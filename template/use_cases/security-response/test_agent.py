@@ -218,7 +218,7 @@ def test_what_is_down_is_an_error_and_not_nothing_to_do(start: Callable[..., Exa
 
 @pytest.mark.parametrize(
     "resource",
-    ["example", "example/key/", "example/key/k-1/disable", "example/key/..", "example/root/k-1", "shop/key/k-1"],
+    ["example", "example/key/", "example/key/k-1/disable", "example/key/..", "example/admin/k-1", "shop/key/k-1"],
 )
 def test_only_keys_and_users_of_the_catalogue(start: Callable[..., Example], resource: str) -> None:
     start()
