@@ -528,9 +528,11 @@ def _approvecondition(file: File) -> Iterator[Finding]:
 
 @_rule(
     "CON21",
-    "one action at a time on a resource, and nothing interrupts it",
-    "Two actions on one resource undo each other's preconditions; a cancelled one may have happened by half (T24).",
-    "Give act a concurrency group with the resource in it and cancel-in-progress: false; cancel no run elsewhere",
+    "one action at a time on a resource, nothing interrupts it, and none is dropped while it waits",
+    "Two actions on one resource undo each other's preconditions; a cancelled one may have happened by half (T24). "
+    "Unless the group says queue: max, GitHub keeps one waiting job and cancels the others, though each was approved.",
+    "Give act a concurrency group with the resource in it, cancel-in-progress: false and queue: max; cancel no run "
+    "elsewhere",
 )
 def _concurrency(file: File) -> Iterator[Finding]:
     act = file.job("act")
@@ -542,6 +544,11 @@ def _concurrency(file: File) -> Iterator[Finding]:
     resource = "needs.{}.outputs.resource".format("approve" if file.shape == ACTING else "investigate")
     if act and (not group or resource not in (group.text or "")):
         yield act.line, "the job act has no concurrency group per resource"
+    for job in (act, automatic):
+        queue = job.value.get("concurrency", "queue") if job else None
+        if job and (not queue or queue.text != "max"):
+            line = queue.line if queue else job.line
+            yield line, "the concurrency of the job {} must say: queue: max".format(job.id)
     for holder in [file.root] + [job.value for job in file.jobs()]:
         concurrency = holder.get("concurrency")
         cancel = concurrency.get("cancel-in-progress") if concurrency else None

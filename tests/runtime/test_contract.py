@@ -114,6 +114,7 @@ WIDENED = {
     ),
     "it has a lock of its own": ({"CON21"}, ("      group: agent-act-", "      group: agent-auto-")),
     "it is interrupted": ({"CON21"}, ("cancel-in-progress: false", "cancel-in-progress: true")),
+    "it may be dropped while it waits": ({"CON21"}, ("      queue: max\n", "")),
     "it runs many times": ({"CON22"}, ("    runs-on:", "    strategy: {matrix: {x: [1, 2]}}\n    runs-on:")),
     "it goes on after a failure": ({"CON19"}, ("        id: act\n", "        id: act\n        if: always()\n")),
     "it calls another workflow": (
@@ -331,6 +332,8 @@ BROKEN = {
         "CON21",
         inside(WORKFLOW, "act", "cancel-in-progress: false", "cancel-in-progress: true"),
     ),
+    "an approved action is dropped while it waits": ("CON21", inside(WORKFLOW, "act", "      queue: max\n", "")),
+    "the newest waiting action drops the others": ("CON21", inside(WORKFLOW, "act", "queue: max", "queue: single")),
     "two actions at a time": (
         "CON21",
         edited(WORKFLOW, ("group: agent-act-${{ needs.investigate.outputs.resource }}", "group: ${{ github.run_id }}")),

@@ -23,8 +23,8 @@ COUNT = 100
 # The client gives a dead backend one second.  The rest is for a machine that other processes share; benchmarks/audit
 # measures the second itself.
 EXIT_SECONDS = 6.0
-# A backend that answers at once, however it answers, gets all the time it needs: there is one attempt, and how fast a busy
-# machine connects is not what is tried here.
+# A backend that answers at once, however it answers, gets all the time it needs: there is one attempt, and how fast a
+# busy machine connects is not what is tried here.
 PATIENT = {"AIMGENTIX_EXIT_TIMEOUT": "20"}
 
 SCRIPT = """

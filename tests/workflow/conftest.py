@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,20 @@ from workflow.harness.node import BUILD, ActionsService, node_tools
 
 NAME = "acme/checkout-restart"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+
+
+# Generous: a loaded machine starts programs slowly.
+DEADLINE_SECONDS = 90
+
+
+def wait_for(what: str, condition: Callable[[], object]) -> None:
+    """Wait until the condition holds; after a while say what did not happen."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < until:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not happen within {DEADLINE_SECONDS} s")
 
 
 @pytest.fixture(scope="session")

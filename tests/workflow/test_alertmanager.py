@@ -7,9 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,29 +18,18 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY, require_tool
-from workflow.conftest import NAME, WORKFLOW, World
+from workflow.conftest import NAME, WORKFLOW, World, wait_for
 from workflow.harness.engine import approve_as
 from workflow.test_gated_runs import bundle
 
 SECRET = "bridge-secret-of-the-test"
 TOKEN = "ghp_" + "t0ken" * 7
-# Generous: a loaded machine starts programs slowly.
-DEADLINE_SECONDS = 90
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def wait_for(what: str, condition: Callable[[], object]) -> None:
-    until = time.monotonic() + DEADLINE_SECONDS
-    while time.monotonic() < until:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {DEADLINE_SECONDS} s")
 
 
 @contextmanager

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from workflow.conftest import WORKFLOW, World
+from workflow.conftest import WORKFLOW, World, wait_for
 from workflow.harness.engine import Answer, Click, Run, approve_as
 from workflow.test_gated_runs import bundle, results
 
@@ -83,6 +84,26 @@ def test_five_alerts_about_the_same_ask_once(world: World) -> None:
         assert f"run {first.id} asks already" in summary.splitlines()[0]
         assert f"(https://github.com/acme/checkout-restart/actions/runs/{first.id})" in summary
     assert len(later) == 4
+
+
+@pytest.mark.threat("T24")
+def test_actions_on_one_resource_queue_and_none_is_dropped(world: World) -> None:
+    """Another action runs on the resource while three alerts are approved: each gets its turn, and one still fits."""
+    before = world.instance()
+    with ThreadPoolExecutor(3) as pool:
+        with world.actions.groups.turn("agent-act-example", {}):
+            payloads = [{**ALERT, "trace_id": f"alert-{number}"} for number in range(3)]
+            started = [pool.submit(alert, world, payload, reviewer=APPROVE) for payload in payloads]
+            wait_for("the approvals", lambda: world.actions.groups.arrived("agent-act-example") == 4)
+            assert world.instance() == before
+        runs = [run.result(60) for run in started]
+
+    assert sorted(results(run)["act"] for run in runs) == ["failure", "failure", "success"], [run.log for run in runs]
+    assert sorted(bundle(run)["outcome"] for run in runs) == ["acted", "refused", "refused"]
+    assert [bundle(run)["problems"] for run in runs] == [[], [], []]
+    for run in runs:
+        assert bundle(run)["outcome"] == "acted" or "GATE08" in run.jobs["act"].log
+    assert world.instance() != before
 
 
 def during(world: World, payload: Any = None, change: Any = None, **how: Any) -> tuple[Run, Run]:

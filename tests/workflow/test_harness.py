@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent_runtime.github.outputs import format_outputs
 from agent_runtime.simulate.server import LoopbackGitHub
+from workflow.conftest import wait_for
 from workflow.harness.commands import CommandFileError, LogReader, parse_pairs
 from workflow.harness.engine import ActionsHost, Bypass, Cancel, Click, Refused, Run, approve_as
 from workflow.harness.model import Unsupported, load_workflow
@@ -483,6 +485,45 @@ def test_concurrency_groups_are_evaluated(host: Host) -> None:
         inputs={"resource": "db"},
     )
     assert done.jobs["one"].concurrency == "lock-db"
+
+
+LOCKED = """
+one:
+  runs-on: ubuntu-latest
+  concurrency: {group: Lock, cancel-in-progress: false%s}
+  steps: [{run: "true"}]
+two:
+  needs: one
+  if: always()
+  runs-on: ubuntu-latest
+  steps: [{run: "true"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("queue", "expected"),
+    [
+        ("", [("cancelled", "success"), ("cancelled", "success"), ("success", "success")]),
+        (", queue: single", [("cancelled", "success"), ("cancelled", "success"), ("success", "success")]),
+        (", queue: max", [("success", "success")] * 3),
+    ],
+)
+def test_a_busy_group_keeps_one_waiting_job_or_all_of_them(host: Host, queue: str, expected: list[Any]) -> None:
+    repository = host(workflow(LOCKED % queue))
+    with ThreadPoolExecutor(3) as pool:
+        with repository.groups.turn("lock", {}):
+            started = []
+            for number in range(1, 4):
+                started.append(pool.submit(repository.dispatch, PATH, {}, actor="alice"))
+                wait_for("its arrival", lambda: repository.groups.arrived("LOCK") == 1 + number)  # noqa: B023
+        runs = [run.result(60) for run in started]
+
+    assert [tuple(job.result for job in run.jobs.values()) for run in runs] == expected
+
+
+def test_a_job_that_would_cancel_another_is_refused(host: Host) -> None:
+    with pytest.raises(Unsupported, match="cancel-in-progress"):
+        run(host, LOCKED.replace("false%s", "true"))
 
 
 # ------------------------------------------------------------------------------------------------------------ triggers

@@ -11,6 +11,7 @@ import itertools
 import secrets as random_secrets
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ from typing import Any
 from agent_runtime.simulate.server import LoopbackGitHub
 from workflow.harness import actions
 from workflow.harness.artifacts import Artifact, ArtifactStore
+from workflow.harness.concurrency import ConcurrencyGroups
 from workflow.harness.expressions import Scope, Status
 from workflow.harness.model import Job, Workflow, load_workflow
 from workflow.harness.node import ActionsService
@@ -167,6 +169,9 @@ class ActionsHost:
     Arguments:
         python: a virtual environment with the locked packages, for setup-python.
         folder: everything of the runs lies below it.
+
+    Attributes:
+        groups: the repository's concurrency groups; runs in several threads wait for each other there.
     """
 
     def __init__(self, service: ActionsService, repository: Repository, python: Path, folder: Path) -> None:
@@ -174,6 +179,7 @@ class ActionsHost:
         self._repository = repository
         self._python = python
         self._folder = folder
+        self.groups = ConcurrencyGroups()
 
     def dispatch(self, path: str, inputs: Mapping[str, str], *, actor: str, ref: str = "main", **how: Any) -> Run:
         """Start a workflow by hand, as the button or the API does.
@@ -358,12 +364,19 @@ class ActionsHost:
             return
         if job.concurrency:
             result.concurrency = scope.text(job.concurrency["group"])
-        if job.environment and not self._pass_gate(run, job.environment, result):
-            self._tell(run, result, "completed", result.result)
-            return
-        self._tell(run, result, "in_progress")
-        self._run_steps(run, job, contexts, result)
+        if not job.environment or self._pass_gate(run, job.environment, result):
+            self._take_turn(run, job, contexts, result)
         self._tell(run, result, "completed", result.result)
+
+    def _take_turn(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
+        """Run the job's steps when no other job of its concurrency group runs."""
+        turn = self.groups.turn(result.concurrency, job.concurrency or {}) if result.concurrency else nullcontext(True)
+        with turn as held:
+            if not held:
+                result.result, result.note = CANCELLED, "another job of the concurrency group took its place"
+                return
+            self._tell(run, result, "in_progress")
+            self._run_steps(run, job, contexts, result)
 
     def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
         """Let the API know where a job stands."""

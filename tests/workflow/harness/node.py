@@ -114,10 +114,10 @@ class ActionsService:
             workspace=str(workspace or ""),
         )
 
-    def actionlint(self, name: str, content: str) -> list[str]:
-        """What actionlint says, one line for each finding."""
-        findings = self._ask(operation="lint", name=name, content=content)["findings"]
-        return [f"{name}:{each['line']}: {each['message']} [{each['kind']}]" for each in findings]
+    def actionlint(self, name: str, content: str) -> list[dict[str, Any]]:
+        """What actionlint says: `message`, `line` and `kind` of each finding."""
+        findings: list[dict[str, Any]] = self._ask(operation="lint", name=name, content=content)["findings"]
+        return findings
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         with self._lock:
