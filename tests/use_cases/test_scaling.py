@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -128,11 +131,16 @@ def test_a_file_in_git_is_changed_by_a_commit_that_says_why(tmp_path: Path) -> N
 
 
 def test_a_line_through_points_and_how_far_they_lie_from_it() -> None:
-    found = metrics.trend([(0, 1), (3600, 2), (7200, 2)], "x")
+    points = [(0.0, 1.0), (3600.0, 2.0), (7200.0, 2.0)]
+    found = metrics.trend(points)
+    assert found is not None
     assert (found.per_hour, found.points) == (0.5, 3)
     assert found.now == pytest.approx(13 / 6, abs=1e-6)
     assert found.error == pytest.approx((1 / 6) ** 0.5, abs=1e-6)
     assert found.after(2) == pytest.approx(13 / 6 + 1, abs=1e-6)
+    later = metrics.trend(points, at=10800)
+    assert later is not None
+    assert later.now == pytest.approx(13 / 6 + 0.5, abs=1e-6), "where the newest points are missing"
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=30), st.floats(-0.5, 0.5))
@@ -140,16 +148,82 @@ def test_the_line_is_the_one_of_the_standard_library(noise: list[float], slope: 
     history = [(1.7e9 + 60 * number, slope * number / 60 + value) for number, value in enumerate(noise)]
     hours = [number / 60 for number in range(len(noise))]
     expected, intercept = statistics.linear_regression(hours, [value for _, value in history])
-    found = metrics.trend(history, "x")
+    found = metrics.trend(history)
+    assert found is not None
     assert found.per_hour == pytest.approx(expected, abs=1e-4)
     assert found.now == pytest.approx(intercept + expected * hours[-1], abs=1e-4)
 
 
 @pytest.mark.parametrize("history", [[], [(1, 1)], [(1, 1), (2, 2)], [(1, 1), (1, 2), (1, 3)]])
 def test_too_few_points_are_no_trend(history: list[tuple[float, float]]) -> None:
-    with pytest.raises(ToolError, match="too few") as caught:
-        metrics.trend(history, "x")
+    assert metrics.trend(history) is None
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.tuples(finite, finite), max_size=6))
+def test_a_trend_is_finite_or_none(history: list[tuple[float, float]]) -> None:
+    found = metrics.trend(history)
+    assert found is None or all(map(math.isfinite, (found.per_hour, found.now, found.error)))
+
+
+# What Prometheus answers where there is nothing to compute from
+
+
+@pytest.mark.parametrize("past", ["NaN", "0.1"], ids=["never used", "used by day"])
+def test_nobody_asks_at_night_and_the_service_is_made_smaller(cluster: Cluster, agent: ModuleType, past: str) -> None:
+    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.cpu = 0.1
+    cluster.values["latency"] = "NaN"
+    cluster.histories["latency"] = [past] * 10
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action.parameters["latency"]) == ("scale down", 0.0)
+    (told,) = [finding for finding in result.findings if "latency" in finding.message]
+    assert "nobody asks for anything now" in told.message
+    assert told.evidence["now"] is None
+
+
+@pytest.mark.parametrize("name", ["cpu", "memory", "online"])
+@pytest.mark.parametrize("value", ["NaN", "+Inf"])
+def test_what_must_have_a_value_and_has_none_is_an_error_with_the_query(
+    cluster: Cluster, agent: ModuleType, name: str, value: str
+) -> None:
+    cluster.values[name] = value
+    with pytest.raises(
+        ToolError, match=rf"{name}.* gives {float(value)}, not one number".replace("nan", "NaN")
+    ) as caught:
+        agent.ScaleResourcesAgent().investigate("example")
     assert caught.value.code == METRICS_UNUSABLE
+
+
+@pytest.mark.parametrize("hole", ["NaN", "+Inf", "-Inf"])
+@pytest.mark.parametrize(("cpu", "recommendation"), [(0.95, "scale up"), (0.1, "scale down")])
+def test_a_hole_in_a_history_keeps_nobody_from_deciding(
+    cluster: Cluster, agent: ModuleType, hole: str, cpu: float, recommendation: str
+) -> None:
+    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.cpu = cpu
+    for name in ("cpu", "memory", "latency"):
+        cluster.histories[name] = [*["0.1"] * 5, hole, *["0.1"] * 4]
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.recommendation == recommendation
+    found = [finding.evidence for finding in result.findings if "points" in finding.evidence]
+    assert [evidence["points"] for evidence in found] == [9, 9, 9]
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("points", [0, 2])
+def test_without_a_trend_capacity_is_added_and_never_taken(cluster: Cluster, agent: ModuleType, points: int) -> None:
+    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.histories["cpu"] = ["0.1"] * points
+    cluster.cpu = 0.95
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.recommendation == "scale up"
+    assert "too few points" in next(finding.message for finding in result.findings if finding.message.startswith("cpu"))
+    cluster.cpu = 0.1
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.recommendation == "nothing to do: too few points for a forecast of cpu"
 
 
 # Kubernetes
@@ -174,6 +248,7 @@ class Cluster:
         stuck: whether the instances stay as many as they are.
         fails: HTTP status of the next change, for one that is refused.
         raced: whether somebody else is faster with a change.
+        values, histories: what Prometheus answers, by the name of the query.
     """
 
     def __init__(self) -> None:
@@ -181,6 +256,8 @@ class Cluster:
         self.fails = 0
         self.raced = False
         self.cpu = 0.9
+        self.values: dict[str, str] = {}
+        self.histories: dict[str, list[str]] = {}
         self.requests: list[tuple[str, str]] = []
         self.autoscaler: dict[str, Any] = {
             "apiVersion": "autoscaling/v2",
@@ -242,12 +319,15 @@ class Cluster:
             def do_GET(self) -> None:
                 path = self.path.split("?")[0]
                 replicas = cluster.autoscaler["status"]["currentReplicas"]
-                value = str(replicas) if "online" in self.path else str(cluster.cpu)
+                asked = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
+                name = next((name for name in ("online", "cpu", "memory", "latency") if name in asked), "")
+                value = str(replicas) if name == "online" else str(cluster.cpu)
                 if path == "/api/v1/query":
-                    found: Any = [{"metric": {}, "value": [0, value]}]
+                    found: Any = [{"metric": {}, "value": [0, cluster.values.get(name, value)]}]
                     self._answer(200, {"status": "success", "data": {"resultType": "vector", "result": found}})
                 elif path == "/api/v1/query_range":
-                    found = [{"metric": {}, "values": [[60 * number, value] for number in range(10)]}]
+                    past = list(enumerate(cluster.histories.get(name, [value] * 10)))
+                    found = [{"metric": {}, "values": [[60 * number, one] for number, one in past]}] if past else []
                     self._answer(200, {"status": "success", "data": {"resultType": "matrix", "result": found}})
                 else:
                     self._api("GET", b"")
@@ -463,6 +543,18 @@ def test_the_agent_decides_and_acts_by_what_prometheus_saw(
     assert done.status is ActionStatus.SUCCESS, done
     assert metrics.value(scraped, "max(example_instances)") == 4
     assert runner.investigate("example").recommendation == "nothing to do"
+    # Real gaps: half of the time this divides by 0.
+    cpu = "max(example_cpu_share) / (vector(time()) % 2 > bool 1)"
+    holes = metrics.history(scraped, cpu, until=time.time(), seconds=2)
+    assert 0 < len(holes) < 60
+    assert all(math.isfinite(value) for _, value in holes)
+    nothing = "0 * max(example_latency_seconds) / 0"
+    assert metrics.value_or_none(scraped, nothing) is None
+    assert metrics.value_or_none(scraped, "(no_such_metric or vector(NaN)) / 0.5") is None
+    assert metrics.history(scraped, nothing, until=time.time(), seconds=2) == []
+    assert metrics.history(scraped, "no_such_metric", until=time.time(), seconds=2) == []
+    with pytest.raises(ToolError, match=r"0 \* max\(example_latency_seconds\) / 0 gives NaN"):
+        metrics.value(scraped, nothing)
     with pytest.raises(ToolError, match="has no data for no_such_metric"):
         metrics.value(scraped, "no_such_metric")
     with pytest.raises(ToolError, match=r"gives \d+ series"):

@@ -8,7 +8,6 @@ stands in services.yml; how load is measured and capacity set, in agent_runtime/
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -22,7 +21,7 @@ from agent_runtime import (
     RiskLevel,
     Severity,
 )
-from agent_runtime.toolkit import http, metrics, scaling, services, waiting
+from agent_runtime.toolkit import http, metrics, scaling, services, usage, waiting
 from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
 
 UP, DOWN = "scale_up", "scale_down"
@@ -37,35 +36,6 @@ SCALE_SECONDS = 300.0  # for the new capacity to be online
 SERVICES = Path(__file__).with_name("services.yml")
 
 
-@dataclass(frozen=True)
-class Load:
-    """How much of a limit is used now, and the line through its history; all shares of the limit, 1 for all of it."""
-
-    name: str
-    now: float
-    trend: metrics.Trend
-
-    @property
-    def forecast(self) -> float:
-        """Where the line is when the schedule looks again; a load is never negative."""
-        return max(0.0, round(self.trend.after(FORECAST_HOURS), 4))
-
-    def finding(self) -> Finding:
-        """The same for the reviewer, with the error of the forecast."""
-        return Finding(
-            f"{self.name} is at {self.now:.1%} of its limit; a straight line through {self.trend.points} points leads "
-            f"to {self.forecast:.1%} in {FORECAST_HOURS:g} h, and the points lie {self.trend.error:.1%} from it",
-            Severity.HIGH if self.now > UP_ABOVE else Severity.INFO,
-            {
-                "now": round(self.now, 4),
-                "per_hour": self.trend.per_hour,
-                "forecast": self.forecast,
-                "residual_error": self.trend.error,
-                "points": self.trend.points,
-            },
-        )
-
-
 class ScaleResourcesAgent(AgentRunner):
     """Proposes another capacity, sets it once approved, and checks that it is online."""
 
@@ -76,7 +46,8 @@ class ScaleResourcesAgent(AgentRunner):
         setting, online = service["target"].look(), capacity(service)
         limits = {name: service[name] for name in ("minimum", "maximum", "step", "cooldown_seconds")}
         found = Finding(f"{setting.instances} instances are set, {online} are online", Severity.INFO, limits)
-        findings = [*sorted((load.finding() for load in loads), key=lambda one: one.severity is Severity.INFO), found]
+        told = [load.finding(hours=FORECAST_HOURS, high=UP_ABOVE) for load in loads]
+        findings = [*sorted(told, key=lambda one: one.severity is Severity.INFO), found]
         if context:
             findings.append(Finding("What the trigger said, not verified", Severity.INFO, context))
 
@@ -85,13 +56,16 @@ class ScaleResourcesAgent(AgentRunner):
 
         cpu, memory, *_ = loads
         busiest = max(loads, key=lambda load: load.now)
-        rising = [load.name for load in loads if load.forecast + load.trend.error > UP_ABOVE]
+        rising = [load.name for load in loads if load.at_most(FORECAST_HOURS) > UP_ABOVE]
+        unforeseen = [load.name for load in loads if load.unforeseen]
         if busiest.now > UP_ABOVE:
             action, wanted = UP, min(setting.instances + service["step"], service["maximum"])
         elif max(cpu.now, memory.now) < DOWN_BELOW:
             action, wanted = DOWN, max(setting.instances - service["step"], service["minimum"])
             if rising:
                 return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
+            if unforeseen:
+                return nothing(f": too few points for a forecast of {', '.join(unforeseen)}", confidence=0.5)
         else:
             return nothing("")
 
@@ -166,16 +140,15 @@ class ScaleResourcesAgent(AgentRunner):
         return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, f"Set {before} instances again.")
 
 
-def measure(service: Dict[str, Any]) -> List[Load]:
+def measure(service: Dict[str, Any]) -> List[usage.Load]:
     """Return the load of CPU, memory and latency, in this order."""
-    server, seconds, now = service["prometheus"], service["window_seconds"], time.time()
-    loads = []
-    for name in ("cpu", "memory", "latency"):
-        limit = service["latency_limit_seconds"] if name == "latency" else 1.0
-        query = f"({service[name]}) / {limit:g}"
-        history = metrics.history(server, query, until=now, seconds=seconds)
-        loads.append(Load(name, metrics.value(server, query), metrics.trend(history, server)))
-    return loads
+    server, seconds, limit = service["prometheus"], service["window_seconds"], service["latency_limit_seconds"]
+    return [
+        usage.measure("cpu", server, service["cpu"], window_seconds=seconds),
+        usage.measure("memory", server, service["memory"], window_seconds=seconds),
+        # Without requests there is no latency: Prometheus answers NaN, and that is no load.
+        usage.measure("latency", server, service["latency"], window_seconds=seconds, limit=limit, may_be_idle=True),
+    ]
 
 
 def capacity(service: Dict[str, Any]) -> int:
