@@ -24,7 +24,14 @@ from hypothesis import strategies as st
 
 from agent_runtime import ActionStatus
 from agent_runtime.toolkit import metrics, scaling, waiting
-from agent_runtime.toolkit.errors import FILE_UNUSABLE, METRICS_UNUSABLE, OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import (
+    FILE_UNUSABLE,
+    METRICS_UNUSABLE,
+    READ_REFUSED,
+    TOKEN_REFUSED,
+    OutcomeUnknown,
+    ToolError,
+)
 from conftest import require_tool
 from use_cases import gitserver
 from use_cases.conftest import USE_CASES, load_agent
@@ -117,7 +124,9 @@ def test_a_file_in_git_is_changed_by_a_commit_that_says_why(tmp_path: Path) -> N
     target = scaling.GitFile(origin.address, "main", "scale.yml", "spec.n")
     before = target.look()
     assert (before.instances, before.version["commit"]) == (2, origin.head())
-    assert "from 2 to 4" in target.set(4, instead_of=2, why="More\n\nBecause.")
+    change = target.set(4, instead_of=2, why="More\n\nBecause.")
+    assert "from 2 to 4" in change.done
+    assert change.undo == before.undo == "Set spec.n in scale.yml on main to 2 again."
     assert origin.show("scale.yml") == "spec:\n  n: 4 # two"
     assert gitserver.git(origin.bare, "log", "-1", "--format=%s", "main") == "More"
     assert target.look().version != before.version
@@ -173,7 +182,7 @@ def test_a_trend_is_finite_or_none(history: list[tuple[float, float]]) -> None:
 
 @pytest.mark.parametrize("past", ["NaN", "0.1"], ids=["never used", "used by day"])
 def test_nobody_asks_at_night_and_the_service_is_made_smaller(cluster: Cluster, agent: ModuleType, past: str) -> None:
-    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.bounds = (4, 4)
     cluster.cpu = 0.1
     cluster.values["latency"] = "NaN"
     cluster.histories["latency"] = [past] * 10
@@ -202,7 +211,7 @@ def test_what_must_have_a_value_and_has_none_is_an_error_with_the_query(
 def test_a_hole_in_a_history_keeps_nobody_from_deciding(
     cluster: Cluster, agent: ModuleType, hole: str, cpu: float, recommendation: str
 ) -> None:
-    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.bounds = (4, 4)
     cluster.cpu = cpu
     for name in ("cpu", "memory", "latency"):
         cluster.histories[name] = [*["0.1"] * 5, hole, *["0.1"] * 4]
@@ -215,7 +224,7 @@ def test_a_hole_in_a_history_keeps_nobody_from_deciding(
 
 @pytest.mark.parametrize("points", [0, 2])
 def test_without_a_trend_capacity_is_added_and_never_taken(cluster: Cluster, agent: ModuleType, points: int) -> None:
-    cluster.autoscaler["spec"]["minReplicas"] = 4
+    cluster.bounds = (4, 4)
     cluster.histories["cpu"] = ["0.1"] * points
     cluster.cpu = 0.95
     result = agent.ScaleResourcesAgent().investigate("example")
@@ -247,6 +256,8 @@ class Cluster:
     Arguments:
         stuck: whether the instances stay as many as they are.
         fails: HTTP status of the next change, for one that is refused.
+        further: how many instances there are after the next change, instead of as many as it asks for.
+        delay_seconds: until they are.
         raced: whether somebody else is faster with a change.
         values, histories: what Prometheus answers, by the name of the query.
     """
@@ -256,6 +267,10 @@ class Cluster:
         self.fails = 0
         self.raced = False
         self.cpu = 0.9
+        self.further: int | None = None
+        self.delay_seconds = 0.0
+        self._next: int | None = None
+        self._changes_at = 0.0
         self.values: dict[str, str] = {}
         self.histories: dict[str, list[str]] = {}
         self.requests: list[tuple[str, str]] = []
@@ -290,6 +305,30 @@ class Cluster:
         self._server.shutdown()
         self._server.server_close()
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """`minReplicas` and `maxReplicas`."""
+        return self.autoscaler["spec"]["minReplicas"], self.autoscaler["spec"]["maxReplicas"]
+
+    @bounds.setter
+    def bounds(self, bounds: tuple[int, int]) -> None:
+        self.autoscaler["spec"] |= {"minReplicas": bounds[0], "maxReplicas": bounds[1]}
+
+    @property
+    def replicas(self) -> int:
+        """How many instances there are."""
+        number: int = self.autoscaler["status"]["currentReplicas"]
+        return number
+
+    @replicas.setter
+    def replicas(self, number: int) -> None:
+        self.autoscaler["status"] |= {"currentReplicas": number, "desiredReplicas": number}
+
+    def settle(self) -> None:
+        """Let the instances come or go, if it is time."""
+        if self._next is not None and time.monotonic() >= self._changes_at:
+            self.replicas, self._next = self._next, None
+
     def patch(self, kind: str | None, body: bytes) -> tuple[int, Any]:
         """Change the autoscaler as an API server does: merge, check against the schema, compare the version."""
         if kind != "application/merge-patch+json":
@@ -308,9 +347,11 @@ class Cluster:
         if not self.stuck:
             low = merged["spec"]["minReplicas"]
             now = low if self.cpu < 0.2 else max(low, merged["status"]["currentReplicas"])
-            merged["status"] |= {"currentReplicas": now, "desiredReplicas": now}
+            self._next = now if self.further is None else self.further
+            self._changes_at = time.monotonic() + self.delay_seconds
         self.autoscaler = merged
-        return 200, merged
+        self.settle()
+        return 200, self.autoscaler
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         cluster = self
@@ -318,10 +359,10 @@ class Cluster:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path = self.path.split("?")[0]
-                replicas = cluster.autoscaler["status"]["currentReplicas"]
+                cluster.settle()
                 asked = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
                 name = next((name for name in ("online", "cpu", "memory", "latency") if name in asked), "")
-                value = str(replicas) if name == "online" else str(cluster.cpu)
+                value = str(cluster.replicas) if name == "online" else str(cluster.cpu)
                 if path == "/api/v1/query":
                     found: Any = [{"metric": {}, "value": [0, cluster.values.get(name, value)]}]
                     self._answer(200, {"status": "success", "data": {"resultType": "vector", "result": found}})
@@ -403,6 +444,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of the use case, with a short deadline."""
     module = load_agent("scale-resources")
     monkeypatch.setattr(module, "SCALE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "SHRINK_SECONDS", 0.5)
     return module
 
 
@@ -412,19 +454,101 @@ def approved(agent: ModuleType) -> Any:
     return proposed
 
 
-@pytest.mark.parametrize(("cpu", "low", "high", "now"), [(0.9, 6, 6, 6), (0.1, 2, 4, 2)])
+@pytest.mark.parametrize(
+    ("cpu", "before", "after", "online", "undo"),
+    [
+        (0.9, (2, 4), (6, 6), 6, "Set minReplicas 2 and maxReplicas 4 of shop/checkout again."),
+        (0.9, (2, 9), (6, 9), 6, "Set minReplicas 2 and maxReplicas 9 of shop/checkout again."),
+        (0.1, (4, 9), (2, 9), 2, "Set minReplicas 4 and maxReplicas 9 of shop/checkout again."),
+    ],
+    ids=["up, over the maximum", "up", "down"],
+)
 def test_an_autoscaler_is_changed_and_what_it_scales_comes_online(
-    cluster: Cluster, agent: ModuleType, cpu: float, low: int, high: int, now: int
+    cluster: Cluster,
+    agent: ModuleType,
+    cpu: float,
+    before: tuple[int, int],
+    after: tuple[int, int],
+    online: int,
+    undo: str,
 ) -> None:
     cluster.cpu = cpu
+    cluster.bounds = before
     untouched = {name: cluster.autoscaler["spec"][name] for name in ("scaleTargetRef", "metrics")}
-    before = agent.ScaleResourcesAgent().observe("example")
+    observed = agent.ScaleResourcesAgent().observe("example")
     proposed = approved(agent)
     result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
     assert result.status is ActionStatus.SUCCESS, result
-    assert cluster.autoscaler["spec"] == {"minReplicas": low, "maxReplicas": high, **untouched}
-    assert result.verification["online_after"] == now
-    assert agent.ScaleResourcesAgent().observe("example") != before
+    assert cluster.autoscaler["spec"] == {"minReplicas": after[0], "maxReplicas": after[1], **untouched}
+    assert result.verification["online_after"] == online
+    assert agent.ScaleResourcesAgent().observe("example") != observed
+    told = f"set minReplicas of shop/checkout from {before[0]} to {after[0]}"
+    if after[1] != before[1]:
+        told += f", and maxReplicas from {before[1]} to {after[1]}"
+    assert result.changes[0] == told
+    assert result.rollback == proposed.rollback == undo
+    cluster.bounds = before  # by hand, as the result says
+    assert agent.ScaleResourcesAgent().observe("example")["minReplicas"] == before[0]
+
+
+def test_on_the_way_down_the_minimum_is_never_raised(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.cpu = 0.1
+    cluster.bounds = (2, 10)
+    cluster.replicas = 6
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.recommendation == "nothing to do: the autoscaler may go down to 2 by itself"
+    parameters = {"from": 6, "to": 4, "load": 0.1}
+    acted = agent.ScaleResourcesAgent().act("example", "scale_down", parameters)
+    assert (acted.status, acted.changes, acted.rollback) == (ActionStatus.FAILED, (), None)
+    assert "minReplicas of shop/checkout is 2, so Kubernetes may go down to 4 by itself" in acted.details["error"]
+    assert cluster.bounds == (2, 10)
+
+
+def test_a_minimum_that_is_not_reached_yet_is_what_is_set(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.bounds = (6, 10)
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.recommendation == "nothing to do: the last change is not online yet"
+
+
+@pytest.mark.parametrize(("cpu", "further"), [(0.9, 7), (0.1, 3)], ids=["up", "down"])
+def test_an_autoscaler_that_goes_further_by_itself_is_a_success(
+    cluster: Cluster, agent: ModuleType, cpu: float, further: int
+) -> None:
+    cluster.cpu = cpu
+    cluster.bounds, cluster.replicas = (6, 9), 6
+    if cpu > 0.5:
+        cluster.bounds, cluster.replicas = (2, 9), 4
+    proposed = approved(agent)
+    cluster.further = further
+    result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert result.status is ActionStatus.SUCCESS, result
+    assert result.changes[1] == f"{further} instances of example are online"
+
+
+def test_fewer_than_the_minimum_is_no_success_on_the_way_down(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.cpu = 0.1
+    cluster.bounds, cluster.replicas = (6, 9), 6
+    proposed = approved(agent)
+    cluster.further = 0
+    result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "4 are set; 0 are online" in result.details["error"]
+
+
+def test_there_is_more_time_on_the_way_down(
+    cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = load_agent("scale-resources")
+    # Kubernetes looks back over 300 s before it takes instances away, and the job `act` ends after 30 minutes.
+    assert 2 * 300 <= fresh.SHRINK_SECONDS <= 20 * 60
+    cluster.cpu = 0.1
+    cluster.bounds = (4, 9)
+    monkeypatch.setattr(agent, "SCALE_SECONDS", 0.0)
+    monkeypatch.setattr(agent, "SHRINK_SECONDS", 10.0)
+    proposed = approved(agent)
+    cluster.delay_seconds = 1.5
+    result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert result.status is ActionStatus.SUCCESS, result
 
 
 def test_the_same_address_and_body_as_the_official_client(cluster: Cluster) -> None:
@@ -454,7 +578,12 @@ def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
     [
         (lambda cluster: setattr(cluster, "stuck", True), ActionStatus.FAILED, "6 are set; 4 are online"),
         (lambda cluster: setattr(cluster, "fails", 403), ActionStatus.FAILED, "HTTP 403"),
-        (lambda cluster: setattr(cluster, "raced", True), ActionStatus.FAILED, "HTTP 409"),
+        (
+            lambda cluster: setattr(cluster, "raced", True),
+            ActionStatus.FAILED,
+            "TOOL13: nothing was done: somebody else changed the autoscaler shop/checkout meanwhile (HTTP 409); start",
+        ),
+        (lambda cluster: setattr(cluster, "fails", 422), ActionStatus.FAILED, "TOOL01: PATCH"),
         (lambda cluster: setattr(cluster, "fails", 500), ActionStatus.UNKNOWN, "may have taken effect"),
         (
             lambda cluster: cluster.autoscaler["status"].update(currentReplicas=5),
@@ -462,7 +591,7 @@ def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
             "5 instances are set, no longer 4",
         ),
     ],
-    ids=["stuck", "forbidden", "conflict", "lost", "changed"],
+    ids=["stuck", "forbidden", "conflict", "invalid", "lost", "changed"],
 )
 def test_what_did_not_happen_is_no_success(
     cluster: Cluster, agent: ModuleType, break_it: Callable[[Cluster], None], ended: ActionStatus, said: str
@@ -472,6 +601,26 @@ def test_what_did_not_happen_is_no_success(
     result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
     assert result.status is ended
     assert said in result.details["error"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "said"),
+    [
+        ("", READ_REFUSED, "HTTP 401 without a token: it wants one with the verb get on horizontalpodautoscalers in"),
+        (
+            "another",
+            TOKEN_REFUSED,
+            "it needs the verbs get and patch on horizontalpodautoscalers in the namespace shop",
+        ),
+    ],
+)
+def test_who_may_not_read_an_autoscaler_is_told_what_it_takes(
+    cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch, secret: str, code: str, said: str
+) -> None:
+    monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
+    with pytest.raises(ToolError, match=said) as caught:
+        agent.ScaleResourcesAgent().investigate("example")
+    assert caught.value.code == code
 
 
 def test_an_answer_that_is_no_autoscaler_is_one_clear_error(cluster: Cluster) -> None:

@@ -31,7 +31,8 @@ DOWN_BELOW = 0.20
 FORECAST_HOURS = 6.0  # until the schedule looks again
 
 CALL_SECONDS = 30.0  # for the trigger to be answered
-SCALE_SECONDS = 300.0  # for the new capacity to be online
+SCALE_SECONDS = 300.0  # for more capacity to be online
+SHRINK_SECONDS = 900.0  # for less: Kubernetes looks back over 300 s, by default, before it takes instances away
 
 SERVICES = Path(__file__).with_name("services.yml")
 
@@ -76,6 +77,9 @@ class ScaleResourcesAgent(AgentRunner):
         if (wanted <= setting.instances) if action == UP else (wanted >= setting.instances):
             return nothing(f": the {'maximum' if action == UP else 'minimum'} is reached", confidence=0.5)
 
+        if action == DOWN and setting.lowest < setting.instances:
+            return nothing(f": the autoscaler may go down to {setting.lowest} by itself", confidence=0.5)
+
         limit = f"more than {UP_ABOVE:.0%}" if action == UP else f"less than {DOWN_BELOW:.0%}"
         return InvestigationResult(
             findings=tuple(findings),
@@ -95,7 +99,7 @@ class ScaleResourcesAgent(AgentRunner):
                 f"{setting.instances} instances become {wanted}.",
                 risk_level=RiskLevel.LOW if action == UP else RiskLevel.MEDIUM,
                 reversible=True,
-                rollback=f"Set {setting.instances} instances again.",
+                rollback=setting.undo,
             ),
         )
 
@@ -109,9 +113,9 @@ class ScaleResourcesAgent(AgentRunner):
         approved = context or {}
         changes: List[str] = []
         seen: Dict[str, Any] = {"load_before": approved.get("load")}
+        undo: Optional[str] = None
 
         def ended(status: ActionStatus, why: str) -> ActionResult:
-            undo = f"Set {approved['from']} instances again." if changes else None
             return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
 
         if action not in (UP, DOWN):
@@ -121,7 +125,8 @@ class ScaleResourcesAgent(AgentRunner):
             service = catalogue().get(resource)
             seen["online_before"] = capacity(service)
             why = f"Scale {resource} from {before} to {wanted} instances\n\nIts load was {approved['load']:.1%}."
-            changes.append(service["target"].set(wanted, instead_of=before, why=why))
+            done, undo = service["target"].set(wanted, instead_of=before, why=why)
+            changes.append(done)
             if "trigger" in service:
                 http.post_once(service["trigger"], token=http.token("trigger"), timeout_seconds=CALL_SECONDS)
         except OutcomeUnknown as problem:
@@ -130,14 +135,16 @@ class ScaleResourcesAgent(AgentRunner):
             return ended(ActionStatus.FAILED, problem.line())
 
         def as_wanted() -> bool:
-            seen["online_after"] = capacity(service)
-            return bool(seen["online_after"] == wanted)
+            online = seen["online_after"] = capacity(service)
+            # An autoscaler may go further by itself, but what is below the minimum is not smaller: it is broken.
+            return bool(online >= wanted if action == UP else min(service["minimum"], wanted) <= online <= wanted)
 
-        if not waiting.until(as_wanted, seconds=SCALE_SECONDS):
+        seconds = SCALE_SECONDS if action == UP else SHRINK_SECONDS
+        if not waiting.until(as_wanted, seconds=seconds):
             online = seen.get("online_after", "an unknown number of")
-            return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {SCALE_SECONDS:g} s")
-        changes.append(f"{wanted} instances of {resource} are online")
-        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, f"Set {before} instances again.")
+            return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {seconds:g} s")
+        changes.append(f"{seen['online_after']} instances of {resource} are online")
+        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
 
 
 def measure(service: Dict[str, Any]) -> List[usage.Load]:
