@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from agent_runtime import ActionStatus
 from agent_runtime.toolkit import metrics, scaling, waiting
 from agent_runtime.toolkit.errors import (
+    CATALOGUE_INVALID,
     FILE_UNUSABLE,
     METRICS_UNUSABLE,
     READ_REFUSED,
@@ -263,6 +264,8 @@ class Cluster:
     """
 
     def __init__(self) -> None:
+        self.catalogue = Path()
+        self.entry: dict[str, Any] = {}
         self.stuck = False
         self.fails = 0
         self.raced = False
@@ -300,6 +303,11 @@ class Cluster:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def describe(self, **changed: Any) -> None:
+        """Write the catalogue, with some values changed."""
+        self.entry.update(changed)
+        self.catalogue.write_text(json.dumps({"services": {"example": self.entry}}), encoding="utf-8")
 
     def close(self) -> None:
         self._server.shutdown()
@@ -418,7 +426,8 @@ def merge(target: Any, patch: Any) -> Any:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """An API server, and a catalogue by which the agent finds it."""
     running = Cluster()
-    entry = {
+    running.catalogue = tmp_path / "services.yml"
+    running.entry = {
         "prometheus": running.url,
         "cpu": "cpu",
         "memory": "memory",
@@ -432,7 +441,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         "cooldown_seconds": 60,
         "target": {"kubernetes": {"api": running.url, "namespace": "shop", "name": "checkout"}},
     }
-    (tmp_path / "services.yml").write_text(json.dumps({"services": {"example": entry}}), encoding="utf-8")
+    running.describe()
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
     monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"kubernetes": TOKEN}))
     yield running
@@ -502,6 +511,39 @@ def test_on_the_way_down_the_minimum_is_never_raised(cluster: Cluster, agent: Mo
     assert (acted.status, acted.changes, acted.rollback) == (ActionStatus.FAILED, (), None)
     assert "minReplicas of shop/checkout is 2, so Kubernetes may go down to 4 by itself" in acted.details["error"]
     assert cluster.bounds == (2, 10)
+
+
+def test_the_reason_is_what_was_decided_by(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.bounds = (4, 9)
+    cluster.cpu = 0.1
+    cluster.values.update(cpu="0.05", memory="0.1", latency="0.6")
+    down = approved(agent)
+    assert down.reason == "cpu is at 5.0% and memory at 10.0% of its limit, both less than 20%; 4 instances become 2."
+    assert (down.parameters["busiest"], down.parameters["load"], down.parameters["latency"]) == ("memory", 0.1, 0.6)
+    cluster.values.update(latency="0.9")
+    up = approved(agent)
+    assert up.reason == "latency, the busiest, is at 90.0% of its limit, more than 80%; 4 instances become 6."
+    assert (up.parameters["busiest"], up.parameters["load"]) == ("latency", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("instances", "minimum", "maximum", "to"), [(1, 5, 10, 5), (1, 2, 10, 3), (4, 5, 10, 6), (1, 5, 5, 5)]
+)
+def test_whatever_is_below_the_minimum_goes_there_at_once(
+    cluster: Cluster, agent: ModuleType, instances: int, minimum: int, maximum: int, to: int
+) -> None:
+    cluster.describe(minimum=minimum, maximum=maximum)
+    cluster.bounds, cluster.replicas = (1, 10), instances
+    assert approved(agent).parameters["to"] == to
+
+
+def test_a_minimum_over_the_maximum_is_refused(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.describe(minimum=8, maximum=2)
+    with pytest.raises(
+        ToolError, match=r"services\.example\.minimum must be at most maximum: 8 is more than 2"
+    ) as caught:
+        agent.ScaleResourcesAgent().investigate("example")
+    assert caught.value.code == CATALOGUE_INVALID
 
 
 def test_a_minimum_that_is_not_reached_yet_is_what_is_set(cluster: Cluster, agent: ModuleType) -> None:

@@ -71,7 +71,7 @@ NOT_DONE = register(
     "The message says why, and the changes in the result say how far it came",
 )
 READ_REFUSED = register(
-    "TOOL14",
+    "TOOL15",
     "a service can't be read without a token",
     "The job that investigates has no secrets: name an address in the catalogue that can be read without one; see "
     "docs/RUNBOOK.md, Tokens",

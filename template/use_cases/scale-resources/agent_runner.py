@@ -56,13 +56,19 @@ class ScaleResourcesAgent(AgentRunner):
             return InvestigationResult(tuple(findings), "nothing to do" + why, confidence=confidence)
 
         cpu, memory, *_ = loads
-        busiest = max(loads, key=lambda load: load.now)
+        busiest, fuller = max(loads, key=lambda load: load.now), max(cpu, memory, key=lambda load: load.now)
         rising = [load.name for load in loads if load.at_most(FORECAST_HOURS) > UP_ABOVE]
         unforeseen = [load.name for load in loads if load.unforeseen]
         if busiest.now > UP_ABOVE:
-            action, wanted = UP, min(setting.instances + service["step"], service["maximum"])
-        elif max(cpu.now, memory.now) < DOWN_BELOW:
-            action, wanted = DOWN, max(setting.instances - service["step"], service["minimum"])
+            action, decisive = UP, busiest
+            wanted = min(max(setting.instances + service["step"], service["minimum"]), service["maximum"])
+            why = f"{busiest.name}, the busiest, is at {busiest.now:.1%} of its limit, more than {UP_ABOVE:.0%}"
+        elif fuller.now < DOWN_BELOW:
+            action, decisive = DOWN, fuller
+            wanted = max(setting.instances - service["step"], service["minimum"])
+            why = (
+                f"cpu is at {cpu.now:.1%} and memory at {memory.now:.1%} of its limit, both less than {DOWN_BELOW:.0%}"
+            )
             if rising:
                 return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
             if unforeseen:
@@ -76,11 +82,9 @@ class ScaleResourcesAgent(AgentRunner):
             return nothing(": the last change is too recent", confidence=0.5)
         if (wanted <= setting.instances) if action == UP else (wanted >= setting.instances):
             return nothing(f": the {'maximum' if action == UP else 'minimum'} is reached", confidence=0.5)
-
         if action == DOWN and setting.lowest < setting.instances:
             return nothing(f": the autoscaler may go down to {setting.lowest} by itself", confidence=0.5)
 
-        limit = f"more than {UP_ABOVE:.0%}" if action == UP else f"less than {DOWN_BELOW:.0%}"
         return InvestigationResult(
             findings=tuple(findings),
             recommendation="scale up" if action == UP else "scale down",
@@ -91,12 +95,11 @@ class ScaleResourcesAgent(AgentRunner):
                 parameters={
                     "from": setting.instances,
                     "to": wanted,
-                    "load": round(busiest.now, 4),
-                    "busiest": busiest.name,
+                    "load": round(decisive.now, 4),
+                    "busiest": decisive.name,
                     **{load.name: round(load.now, 4) for load in loads},
                 },
-                reason=f"{busiest.name}, the busiest, is at {busiest.now:.1%} of its limit, {limit}; "
-                f"{setting.instances} instances become {wanted}.",
+                reason=f"{why}; {setting.instances} instances become {wanted}.",
                 risk_level=RiskLevel.LOW if action == UP else RiskLevel.MEDIUM,
                 reversible=True,
                 rollback=setting.undo,
@@ -183,6 +186,7 @@ def catalogue() -> services.Catalogue[Dict[str, Any]]:
                 "target": scaling.target,
             },
             {"trigger": services.url},
+            ascending=("minimum", "maximum"),
         ),
     )
 

@@ -118,6 +118,7 @@ def proposal() -> ProposedAction:
         (1.62, 8, 1, "scale up", 4),
         (3.0, 3, 1, "scale up", 3),  # never over the maximum
         (3.0, 2, 1, "nothing to do: the maximum is reached", None),
+        (1.62, 8, 5, "scale up", 5),  # at once to the minimum
         (0.4, 8, 1, "nothing to do", None),  # 20 %: as little as the limit
         (0.38, 8, 1, "scale down", 1),  # never under the minimum
         (0.38, 8, 2, "nothing to do: the minimum is reached", None),
