@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import certifi
 import pytest
 import yaml
 from hypothesis import given
@@ -308,6 +310,14 @@ class Cluster:
         """Write the catalogue, with some values changed."""
         self.entry.update(changed)
         self.catalogue.write_text(json.dumps({"services": {"example": self.entry}}), encoding="utf-8")
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak HTTPS from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        # The handshake belongs to the connection's thread: one that fails must not end the server's loop.
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = self.url.replace("http:", "https:")
 
     def close(self) -> None:
         self._server.shutdown()
@@ -608,6 +618,38 @@ def test_the_same_address_and_body_as_the_official_client(cluster: Cluster) -> N
         "checkout", "shop", {"spec": {"maxReplicas": 8}}, _content_type="application/merge-patch+json"
     )
     assert ours == cluster.requests
+
+
+def test_a_private_authority_is_trusted_where_the_runner_names_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def openssl(*arguments: object) -> None:
+        subprocess.run([require_tool("openssl"), *map(str, arguments)], check=True, capture_output=True)
+
+    authority, key, request, signed = (tmp_path / name for name in ("ca.pem", "ca.key", "k8s.csr", "k8s.pem"))
+    extensions = tmp_path / "extensions"
+    extensions.write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n", encoding="utf-8")
+    new = ("-newkey", "rsa:2048", "-nodes")
+    openssl("req", "-x509", *new, "-subj", "/CN=cluster", "-keyout", key, "-out", authority)
+    openssl("req", *new, "-subj", "/CN=api", "-keyout", tmp_path / "k8s.key", "-out", request)
+    openssl(
+        *("x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-CAcreateserial"),
+        *("-extfile", extensions, "-out", signed),
+    )
+    cluster.encrypt(signed, tmp_path / "k8s.key")
+    target = scaling.Autoscaler(cluster.url, "shop", "checkout")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for use in (target.look, lambda: target.set(6, instead_of=4, why="More")):
+        with pytest.raises(ToolError, match="certificate verify failed") as caught:
+            use()
+        assert not isinstance(caught.value, OutcomeUnknown)
+    assert cluster.requests == []
+    both = tmp_path / "authorities.pem"
+    both.write_bytes(Path(certifi.where()).read_bytes() + authority.read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(both))
+    assert target.look().instances == 4
+    target.set(6, instead_of=4, why="More")
+    assert cluster.bounds == (6, 6)
 
 
 def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
