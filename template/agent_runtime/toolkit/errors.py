@@ -75,10 +75,28 @@ GIT_OVERTAKEN = register(
     "somebody else pushed meanwhile",
     "Nothing was changed on that branch. Start a new run: it looks at what is there now",
 )
+READ_REFUSED = register(
+    "TOOL15",
+    "a service can't be read without a token",
+    "The job that investigates has no secrets: name an address in the catalogue that can be read without one; see "
+    "docs/RUNBOOK.md, Tokens",
+)
 
 
 class ToolError(AgentError):
     """A tool can't do what it was asked to do; nothing was changed."""
+
+
+class Refused(ToolError):
+    """A service understood a request and refused it; nothing was changed.
+
+    Arguments:
+        status: HTTP status code of the refusal.
+    """
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
 
 
 class OutcomeUnknown(ToolError):
