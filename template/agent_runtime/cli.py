@@ -480,13 +480,17 @@ def _record(call: _Call) -> int:
 
 
 def _deliver(call: _Call) -> int:
+    from agent_runtime.github import context  # noqa: PLC0415
     from agent_runtime.phases import deliver  # noqa: PLC0415
 
     delivery = deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout)
     print(delivery.line())
     if delivery.problem:
-        # Told, and no failure: a backend that is slow or gone must not stop a run.
+        # Told, and no failure of a run: its trail is whole without the backend.  Who types this wants to know, though,
+        # when there is no address to deliver to.
         _complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem))
+        if not delivery.addressed and not context.in_workflow(call.environ):
+            return codes.EXIT_BAD_INPUT
     return codes.EXIT_OK
 
 

@@ -144,6 +144,12 @@ ALERT_INVALID = register(
 )
 SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
 
+AUDIT_SETTING = register(
+    "INP012",
+    "a setting of the audit journal can't be used",
+    "Mend it in the environment (AGENT_INSTANCE_ID, AIMGENTIX_...), or unset it; sdk/README.md says what each takes",
+)
+
 # Start: what a phase needs before it can begin.
 AGENT_MISSING = register(
     "RUN001",
