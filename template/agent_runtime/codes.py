@@ -172,6 +172,12 @@ PACKAGE_MISSING = register(
     "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
 )
 
+FILE_UNUSABLE = register(
+    "RUN005",
+    "a file or folder can't be used",
+    "Make room or mend the permissions where the message says, then run it again",
+)
+
 # Report: what the act and record jobs read from the investigate job.
 REPORT_MISSING = register("RPT001", "the report is missing", "Look at the investigate job of this run")
 REPORT_TOO_LARGE = register("RPT002", "the report is too large", "Keep findings and evidence below 1 MiB in all")

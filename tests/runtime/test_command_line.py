@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 
 import pytest
 
 from agent_runtime import codes
-from runtime.test_simulate import Desk, desk, outcome_of
+from runtime.test_simulate import TEMPLATE, Desk, desk, outcome_of
 
 __all__ = ["desk"]
 
@@ -90,3 +93,80 @@ def test_a_folder_without_a_bundle_is_named(desk: Desk, command: str) -> None:
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
         assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
+
+
+# ------------------------------------------------------------------------------------------- files, folders and pipes
+
+
+@pytest.mark.parametrize(
+    "arguments", [INVESTIGATE, ("simulate", "--approve", "--resource", "checkout")], ids=lambda each: each[0]
+)
+@pytest.mark.parametrize("place", ["agent_runner.py", "agent_runner.py/out", "/proc/nowhere/out", "x" * 300])
+def test_a_folder_that_can_not_be_used_is_bad_input_before_anything_happens(
+    desk: Desk, arguments: tuple[str, ...], place: str
+) -> None:
+    done = desk.call(*arguments, "--out", place)
+    assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+    (line,) = complaints(done)
+    assert line.startswith("error: INP006: --out ") and place in line and "folder" in line
+
+
+def test_a_phase_that_can_not_leave_its_trail_says_so(desk: Desk) -> None:
+    (desk.root / "agent-run").mkdir()
+    (desk.root / "agent-run" / "journal").write_text("a file")
+    done = desk.call(*INVESTIGATE)
+    assert done.returncode == codes.EXIT_TRAIL_INCOMPLETE
+    (line,) = complaints(done)
+    assert line.startswith("error: TRAIL05: ")
+
+
+def test_a_file_that_is_no_part_of_a_trail_is_told_as_what_it_is(desk: Desk) -> None:
+    _, _, folder = desk.simulate("--approve")
+    (folder / "act" / "journal").rename(folder / "act" / "moved")
+    (folder / "act" / "journal").symlink_to(folder / "act" / "journal")
+    done = desk.call("deliver", str(folder))
+    assert done.returncode == codes.EXIT_INTERNAL
+    (line,) = complaints(done)
+    assert line.startswith("error: RUN005: ")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(INVESTIGATE, 0), (("investigate", "--resource", "a b"), 2), (("--help",), 0)],
+    ids=["a report", "an error", "help"],
+)
+def test_a_pipe_that_closes_ends_it_quietly(
+    desk: Desk, arguments: tuple[str, ...], expected: int, unbuffered: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "agent_runner.py", *arguments],
+            cwd=desk.root,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == expected or (unbuffered and done.returncode == 141), done.stderr
+    assert len(complaints(done)) == (1 if expected == 2 else 0)
+
+
+# ------------------------------------------------------------------------------------------------------ missing parts
+
+
+def test_a_simulation_without_the_sdk_names_no_bundle(desk: Desk) -> None:
+    runtime = desk.root / "agent_runtime"
+    shutil.copytree(TEMPLATE / "agent_runtime", runtime, ignore=shutil.ignore_patterns("__pycache__"))
+    agent = desk.root / "agent_runner.py"
+    agent.write_text(agent.read_text().replace(repr(str(TEMPLATE)), repr(str(desk.root))))
+    code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
+    assert code == codes.EXIT_BAD_INPUT
+    assert "error: RUN003: " in said and "Traceback" not in said
+    assert "there is no trail" in said.splitlines()[-1]
+    assert "bundle:" not in said and "deliver |" not in said and not folder.exists()
