@@ -209,6 +209,11 @@ LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
         "secrets",
         "no secret AIMGENTIX_API_KEY",
     ),
+    "a backend without an address": (
+        lambda g: g.variables.update(AIMGENTIX_API_URL="audit.example.com"),
+        "secrets",
+        "AIMGENTIX_API_URL is audit.example.com, which is no address",
+    ),
     "writing tokens": (
         lambda g: g.token_permissions.update(default_workflow_permissions="write"),
         "token-permissions",

@@ -162,10 +162,27 @@ def test_a_backend_that_takes_nothing_is_named_and_the_events_are_in_the_bundle(
     run = world.start(reviewer=lambda waiting: Click("bob", "rejected"))
 
     assert results(run)["record"] == "success", "the run does not fail by it"
-    for line in lines("Audit events not captured"):
+    for line in lines("Audit events not captured")[:2]:
         assert is_printed(line, run.jobs["record"].log), (line, run.log)
     assert "deliver audit-bundle" in run.jobs["record"].summary
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("rejected", [])
+    assert_no_riddles(run.log)
+
+
+def test_an_address_that_is_none_is_told_in_one_line_and_the_agent_acts(world: World) -> None:
+    world.repository.variables["AIMGENTIX_API_URL"] = "audit.example.com"
+    before = world.instance()
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert world.instance() != before
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
+    line = lines("Audit events not captured")[2]
+    for job in ("act", "record"):
+        told = [each for each in run.jobs[job].log.splitlines() if "error: " in each]
+        assert [is_printed(line, each) for each in told] == [True], run.log
+    assert "delivered 0" in run.jobs["record"].log
     assert_no_riddles(run.log)
 
 

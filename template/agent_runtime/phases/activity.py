@@ -100,6 +100,11 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
         # Whoever commented is the actor of such a run; who asked, and who approved, the bundle tells.
         known["actor"] = trail.initiator
         approvals = [(trail.approver, "approved")] if trail.approver else []
+        known.update(asked=trail.sealed, answered=trail.commented)
+        if trail.rejecter and not trail.approver:
+            # Its bundle does not keep the comment's time; GitHub made this run from the comment at once.
+            approvals = [(trail.rejecter, "rejected")]
+            known["answered"] = known["created"]
     return Activity(
         **known,
         investigate=jobs.get(names.INVESTIGATE_JOB),
@@ -160,12 +165,17 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
         manifest, problems = bundle.verify(Path(folder))
         parts = bundle.load(Path(folder))
         sealed = parts.report.plan if parts.report else None
+        comment = parts.receipt.issue_comment if parts.receipt else None
         return Trail(
             outcome=str(manifest["outcome"]),
             codes=tuple(_codes(parts)),
             problems=tuple(problem.line() for problem in problems),
             initiator=sealed.run.actor if sealed else "",
             approver=parts.receipt.approver.login if parts.receipt else "",
+            rejecter=str(manifest.get("rejected_by") or ""),
+            plan_digest=parts.plan_digest or "",
+            sealed=_time(sealed.issued_at) if sealed else None,
+            commented=_time(comment.created_at) if comment else None,
             automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
         )
 

@@ -284,6 +284,13 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
             "{} is a variable, which everybody who reads the repository's settings or logs can see".format(name),
             "gh variable delete {}, make a new one where it came from, and store that as a secret".format(name),
         )
+    if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
+        yield Finding(
+            "{} is {}, which is no address: the audit backend will get nothing".format(
+                AUDIT_URL, _show(variables[AUDIT_URL])
+            ),
+            "gh variable set {} --body https://audit.example.com, with your backend's address".format(AUDIT_URL),
+        )
     if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
         shared = seen.organization_secrets
         if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
@@ -293,6 +300,17 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
                 ),
                 "gh secret set " + AUDIT_SECRET,
             )
+
+
+def _is_address(text: str) -> bool:
+    """Whether the SDK would send to it."""
+    from aimgentix.settings import SettingError  # noqa: PLC0415  nothing else here needs the SDK
+    from aimgentix.transport import check_url  # noqa: PLC0415
+
+    try:
+        return bool(check_url(text))
+    except SettingError:
+        return False
 
 
 def _token(seen: Observed, _local: Local) -> _Findings:
