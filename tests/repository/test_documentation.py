@@ -255,8 +255,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
     assert built.returncode == 0, built.stderr
-    page = (tmp_path / "docs" / "reviewer.html").read_text(encoding="utf-8")
-    assert "review-summary.png" in page and (tmp_path / "index.html").is_file()
+    assert all((tmp_path / "template" / "docs" / f"{name}.html").is_file() for name in ("REVIEWER", "AUDITOR"))
+    page = (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+    assert "review-summary-whole.png" in page and (tmp_path / "index.html").is_file()
     assert not list(tmp_path.rglob("*.jinja*"))
 
 
@@ -270,8 +271,15 @@ def test_the_first_commands_of_the_readme_are_the_two() -> None:
 def test_the_readme_shows_a_run_and_leads_to_each_reader() -> None:
     found = links(REPOSITORY / "README.md")
 
-    pages = {f"docs/{name}.md" for name in ("tutorial", "reviewer", "auditor", "maintainer")}
+    pages = {"docs/tutorial.md", "template/docs/REVIEWER.md", "template/docs/AUDITOR.md", "docs/maintainer.md"}
     assert {"docs/images/review-summary.png", *pages} <= set(found)
+
+
+def test_a_generated_repository_leads_each_reader_to_their_page(rendered: dict[str, Path]) -> None:
+    for project in rendered.values():
+        pages = {f"docs/{name}.md" for name in ("SETUP_GUIDE", "REVIEWER", "AUDITOR", "RUNBOOK", "TROUBLESHOOTING")}
+        assert pages <= set(links(project / "README.md"))
+        assert {"docs/REVIEWER.md", "docs/AUDITOR.md"} <= set(links(project / "PRODUCTION_CHECKLIST.md"))
 
 
 def test_pictures_are_small() -> None:
