@@ -17,12 +17,14 @@ import pytest
 
 from conftest import REPOSITORY, require_tool
 from repository.samples import blocks, command_lines
+from runtime import settings_world
 from template import engines
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 AUDITOR = REPOSITORY / "template" / "docs" / "AUDITOR.md"
-# Part 5 needs an account on GitHub and a second person.
 AT_A_DESK = ("1", "2", "3", "4")
+# Part 5 needs an account on GitHub and a second person; until its first run, a GitHub on the loopback interface serves.
+ON_GITHUB = "5"
 REFUSED = 3
 MINUTES = 15
 
@@ -44,7 +46,7 @@ class Stranger:
         for name in ("copier", "git", "make"):
             (programs / name).symlink_to(require_tool(name))
         (programs / "python3").symlink_to(sys.executable)
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "MAKE"))},
             **{f"GIT_{role}_{key}": f"stranger{at}" for role in ("AUTHOR", "COMMITTER") for key, at in WHO},
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -53,15 +55,23 @@ class Stranger:
 
     def types(self, line: str, expected: int = 0) -> str:
         """Type a line; return what it says."""
-        words = [str(self._template) if word == "TEMPLATE" else word for word in shlex.split(line)]
+        spaced = line.replace("$(gh auth token)", "'$(gh auth token)'")
+        words = [str(self._template) if word == "TEMPLATE" else word for word in shlex.split(spaced)]
         if words[0] == "cd":
             self.folder /= words[1]
+            return ""
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.environment[name] = {"$(gh auth token)": settings_world.TOKEN}[value]
+            return ""
+        if words[:3] == ["gh", "repo", "create"]:
+            assert self.types("git status --porcelain") == "", "what is not committed is not pushed"
             return ""
         given = dict([words.pop(0).split("=", 1)]) if re.match(r"[A-Z]+=", words[0]) else {}
         done = subprocess.run(
             words,
             cwd=self.folder,
-            env={**self._environment, **given},
+            env={**self.environment, **given},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -114,7 +124,23 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     assert [re.search(r"GATE\d\d", text)[0] for text in said["3"]] == ["GATE02", "GATE04", "GATE07"]  # type: ignore[index]
     assert "outcome: nothing to do" in said["4"][-1]
     assert took < MINUTES * 60
+    go_to_github(stranger)
     audit(stranger, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
+
+
+def go_to_github(stranger: Stranger) -> None:
+    """Do what part 5 says until the gate is closed."""
+    lines = [line for info, content in blocks(parts()[ON_GITHUB]) if info == "sh" for line in command_lines(content)]
+    last = next(at for at, line in enumerate(lines) if line.endswith("doctor"))
+    with settings_world.fresh() as github:
+        github.people["octocat"] = "write"
+        stranger.environment["GITHUB_API_URL"] = github.url
+        said = [stranger.types(line, REFUSED if line.endswith("doctor") else 0) for line in lines[: last + 1]]
+        assert "nothing was changed" in said[-3] and "the gate is closed" in said[-2]
+        opened = re.findall(r"^(\S+) +open ", said[-1], flags=re.MULTILINE)
+        assert opened == ["token-permissions", "pinned-actions", "default-branch"], said[-1]
+        settings_world.close_by_hand(github)
+        assert "0 of" in stranger.types(lines[last])
 
 
 def audit(stranger: Stranger, bundle: Path) -> None:
