@@ -623,9 +623,10 @@ def _report(call: _Call) -> int:
     from agent_runtime.settings import desk  # noqa: PLC0415
 
     settings = config.load(call.script.parent)
+    repository = desk.repository(call.environ.get("GITHUB_REPOSITORY") or settings.repository)
     api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
     with desk.asking():
-        summary = reading.read(api, settings, days=call.options.days, now=now())
+        summary = reading.read(api, settings, days=call.options.days, now=now(), repository=repository)
     markdown = activity.render(summary)
     outputs.write_summary(call.environ, markdown)
     print(report.as_terminal(markdown))
