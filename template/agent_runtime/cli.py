@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,7 +254,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "Recomputes every digest and hash chain of an audit bundle and says what does not hold. Needs no network.",
     )
     verify.add_argument("bundle", type=Path, help="folder with bundle.json")
-    verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
+    verify.add_argument("--digest", type=_digest, help="SHA-256 of bundle.json, as the run's summary told it")
 
     _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
@@ -329,6 +330,12 @@ def _minutes(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
     return int(text)
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise argparse.ArgumentTypeError("not 64 hexadecimal digits: {!r}".format(text[:80]))
+    return text.lower()
 
 
 def _days(text: str) -> int:
@@ -539,7 +546,7 @@ def _verify(call: _Call) -> int:
 
     manifest, problems = bundle.verify(call.options.bundle)
     digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
-    if call.options.digest and call.options.digest.lower() != digest:
+    if call.options.digest and call.options.digest != digest:
         problems.insert(0, bundle.Problem(codes.TRAIL_MISMATCH, "bundle.json is not the one with this digest"))
     for problem in problems:
         _complain(codes.TrailIncomplete(problem.code, problem.message))

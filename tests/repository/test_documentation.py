@@ -142,6 +142,7 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\nX=1 make test ARGS=1\n```", ""),
         ("```sh\npython agent_runner.py simulate --resource x --aprove\n```", "--aprove"),
         ("```sh\n.venv/bin/python agent_runner.py verify\n```", "bundle"),
+        ("```sh\n.venv/bin/python agent_runner.py verify x --digest DIGESTS\n```", "64"),
         ("```sh\npython -m agent_runtime.contract --explian CON01\n```", "--explian"),
         ("```sh\npython tools/codes.py --wirte\n```", "no option"),
         ("```sh\npython tools/code.py\n```", "no file"),
