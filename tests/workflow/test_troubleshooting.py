@@ -44,9 +44,9 @@ def test_the_page_has_the_failures() -> None:
         "agent_runner.py not found",
         "SDK not found",
         "Gate not working",
-        "Where an issue is the gate",
         "Permission denied in act",
         "Audit events not captured",
+        "Where an issue is the gate",
     ]
 
 
