@@ -22,6 +22,7 @@ from template import engines
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 AUDITOR = REPOSITORY / "template" / "docs" / "AUDITOR.md"
+MAINTAINER = REPOSITORY / "docs" / "maintainer.md"
 AT_A_DESK = ("1", "2", "3", "4")
 # Part 5 needs an account on GitHub and a second person; until its first run, a GitHub on the loopback interface serves.
 ON_GITHUB = "5"
@@ -170,6 +171,25 @@ def expected(part: str, line: str) -> int:
         return REFUSED
     asks = "simulate" in line and "make" not in line and "--approve" not in line
     return 2 if asks else 0
+
+
+def test_the_rehearsal_of_a_release_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    template = engines.clone_template(tmp_path / "gated-agents")
+    (template / "template" / "docs" / "SETUP_GUIDE.md").write_text("# A better guide\n", encoding="utf-8")
+    engines.release(template, "not-a-version")
+    stranger = Stranger(tmp_path, template)
+    before_the_tag = MAINTAINER.read_text(encoding="utf-8").partition("\n## Tag\n")[0]
+    _release, generate, update = [content for info, content in blocks(before_the_tag) if info == "sh"]
+
+    for line in command_lines(generate):
+        stranger.types(line.replace("vX.Y.Z", "v1.0.0"))
+    for name, ours in (("agent_runner.py", "\n# Ours.\n"), ("README.md", "\nOurs.\n")):
+        stranger.edits(name, END, ours)
+    *_, changed, _whole = [stranger.types(line) for line in command_lines(update)]
+
+    assert "+# A better guide" in changed and "Ours" not in changed
+    assert stranger.types("git log -1 --format=%s") == "Make it ours\n"
+    assert (stranger.folder / "README.md").read_text(encoding="utf-8").endswith("\nOurs.\n")
 
 
 def test_the_readme_starts_a_repository_as_the_tutorial_does() -> None:
