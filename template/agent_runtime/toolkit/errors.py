@@ -71,6 +71,11 @@ NOT_DONE = register(
     "an action stopped before it was complete",
     "The message says why, and the changes in the result say how far it came",
 )
+GIT_OVERTAKEN = register(
+    "TOOL14",
+    "somebody else pushed meanwhile",
+    "Nothing was changed on that branch. Start a new run: it looks at what is there now",
+)
 
 
 class ToolError(AgentError):

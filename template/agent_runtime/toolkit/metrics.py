@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from agent_runtime.toolkit import http, waiting
-from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, ToolError
+from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NOT_DONE, ToolError
 
 CODE_LABELS = ("code", "status", "status_code")
 MAX_SERIES = 20_000
@@ -104,6 +104,25 @@ class Source(abc.ABC):
         Raises:
             ToolError: no answer, or one that can't be used.
         """
+
+    def restarted_since(self, before: Mapping[str, float]) -> Dict[str, float]:
+        """Return what `started()` says now, once every process is another one and as many are there as before.
+
+        Arguments:
+            before: what `started()` said before the restart.
+
+        Raises:
+            ToolError: what is missing yet (TOOL13); or as for `started()`.
+        """
+        now = self.started()
+        still = sorted(name for name, _ in now.items() & before.items())
+        missing = ["still the process from before: {}".format(_names(still))] if still else []
+        if len(now) < len(before):
+            gone = sorted(before.keys() - now.keys())
+            missing.append("{} of {} instances are there, without {}".format(len(now), len(before), _names(gone)))
+        if missing:
+            raise ToolError(NOT_DONE, "; ".join(missing))
+        return now
 
     @abc.abstractmethod
     def _count_from_now(self) -> Callable[[], Traffic]:
@@ -237,7 +256,7 @@ class LogLines:
             "error_rate": self.error_rate,
             "lines": self.lines,
             "errors": self.errors,
-            "since": _shown_time(self.since),
+            "since": shown_time(self.since),
             "messages": list(self.messages),
             "source": self.source,
         }
@@ -340,7 +359,7 @@ def read_log(url: str, since: float) -> LogLines:
     Raises:
         ToolError: no answer, or a line that has not this form (TOOL12).
     """
-    response = http.get(url, params={"since": _shown_time(since)})
+    response = http.get(url, params={"since": shown_time(since)})
     if not response.ok:
         raise ToolError(LOG_UNUSABLE, "{}: HTTP {}".format(response.url, response.status))
     return parse_log(response.text(), since, response.url)
@@ -388,7 +407,8 @@ def moment(value: Any) -> float:
     return whole.timestamp() + float("0." + (fraction or "0"))
 
 
-def _shown_time(moment: float) -> str:
+def shown_time(moment: float) -> str:
+    """Return a time in seconds since 1970 as RFC 3339 in whole seconds, for people and as a query."""
     from datetime import datetime, timezone  # noqa: PLC0415  imported when used
 
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -547,6 +567,11 @@ def _number(value: Any, shown: str, source: str) -> float:
     if math.isnan(number):
         raise _unusable(source, "{} holds NaN".format(ascii(shown[:80])))
     return number
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first few names, as a message shows them."""
+    return ", ".join(ascii(name)[1:-1][:80] for name in names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _one_line(problem: object) -> str:
