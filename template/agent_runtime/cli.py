@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,7 +313,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "Recomputes every digest and hash chain of an audit bundle and says what does not hold. Needs no network.",
     )
     verify.add_argument("bundle", type=Path, help="folder with bundle.json")
-    verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
+    verify.add_argument("--digest", type=_digest, help="SHA-256 of bundle.json, as the run's summary told it")
 
     _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
@@ -388,6 +389,12 @@ def _minutes(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
     return int(text)
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise argparse.ArgumentTypeError("not 64 hexadecimal digits: {!r}".format(text[:80]))
+    return text.lower()
 
 
 def _days(text: str) -> int:
@@ -604,7 +611,7 @@ def _verify(call: _Call) -> int:
 
     manifest, problems = bundle.verify(call.options.bundle)
     digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
-    if call.options.digest and call.options.digest.lower() != digest:
+    if call.options.digest and call.options.digest != digest:
         problems.insert(0, bundle.Problem(codes.TRAIL_MISMATCH, "bundle.json is not the one with this digest"))
     for problem in problems:
         _complain(codes.TrailIncomplete(problem.code, problem.message))
@@ -688,9 +695,10 @@ def _report(call: _Call) -> int:
     from agent_runtime.settings import desk  # noqa: PLC0415
 
     settings = config.load(call.script.parent)
+    repository = desk.repository(call.environ.get("GITHUB_REPOSITORY") or settings.repository)
     api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
     with desk.asking():
-        summary = reading.read(api, settings, days=call.options.days, now=now())
+        summary = reading.read(api, settings, days=call.options.days, now=now(), repository=repository)
     markdown = activity.render(summary)
     outputs.write_summary(call.environ, markdown)
     print(report.as_terminal(markdown))

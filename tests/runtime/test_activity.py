@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import names
+from agent_runtime import codes, names
 from agent_runtime.activity import Activity, Job, Summary, Trail, render, summarise
 from agent_runtime.config import Config
 from agent_runtime.github.api import GitHubApi
@@ -197,6 +197,17 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
         (1, "it could not be read: BadZipFile"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
+
+
+def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_says() -> None:
+    stale = Config("x", "X", "your-org/checkout-restart", ("bob",), 60, "public")
+    with LoopbackGitHub("acme/checkout-restart") as github:
+        api = GitHubApi(github.url, None)
+        found = read(api, stale, days=7, now=NOW, repository="acme/checkout-restart")
+        assert found.runs == () and found.gate_problems
+        with pytest.raises(codes.BadInput, match="GitHub knows no your-org/checkout-restart") as problem:
+            read(api, stale, days=7, now=NOW)
+    assert problem.value.code == codes.REPOSITORY_UNKNOWN
 
 
 def test_quick_late_and_unread_are_hints() -> None:

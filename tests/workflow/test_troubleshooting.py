@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from agent_runtime import codes, issue_gate
 from conftest import REPOSITORY
+from runtime import examples
 from workflow.conftest import World
 from workflow.harness.engine import Click, approve_as
 from workflow.test_gated_runs import bundle, results
@@ -37,13 +39,14 @@ def is_printed(line: str, log: str) -> bool:
     return any(re.fullmatch(pattern, each) for each in log.splitlines())
 
 
-def test_the_page_has_the_five_failures() -> None:
+def test_the_page_has_the_failures() -> None:
     assert list(SECTIONS) == [
         "agent_runner.py not found",
         "SDK not found",
         "Gate not working",
         "Permission denied in act",
         "Audit events not captured",
+        "Where an issue is the gate",
     ]
 
 
@@ -110,6 +113,22 @@ def test_permission_denied_in_act_names_the_secret(world: World) -> None:
     assert is_printed(lines("Permission denied in act")[0], run.jobs["act"].log), run.log
     assert "TOOL07" in run.jobs["act"].summary
     assert_no_riddles(run.log)
+
+
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [
+        (0, lambda: issue_gate.check_possible({"bob": "read"}, examples.run())),
+        (1, lambda: issue_gate.check_comment({"created_at": "1", "updated_at": "2"}, "/approve", "0" * 64)),
+        (2, lambda: issue_gate.check_author({"user": {"login": "eve", "id": 6, "type": "User"}}, ("bob",), "read")),
+    ],
+)
+def test_what_an_issue_as_the_gate_refuses_is_on_the_page(number: int, refused: Callable[[], None]) -> None:
+    """`tests/workflow/test_issue_gate.py` plays each of these in a whole run."""
+    with pytest.raises(codes.GateRefused) as problem:
+        refused()
+
+    assert is_printed(lines("Where an issue is the gate")[number], f"error: {problem.value.line()}")
 
 
 LEAKY = """

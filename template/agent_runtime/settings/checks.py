@@ -35,6 +35,8 @@ GUARDED_PATHS = (
     "agent_runtime/gate.py",
     "requirements.lock",
 )
+# Where there is one: it names the addresses to which act() sends its token.
+CATALOGUE = "services.yml"
 
 _SETUP = "python agent_runner.py setup"
 _GUIDE = "docs/SETUP_GUIDE.md, step {}"
@@ -424,7 +426,8 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
     if local.codeowners is None:
         yield Finding(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
         return
-    uncovered = [path for path in GUARDED_PATHS if not codeowners.owners(local.codeowners, path)]
+    guarded = GUARDED_PATHS + ((CATALOGUE,) if local.catalogue else ())
+    uncovered = [path for path in guarded if not codeowners.owners(local.codeowners, path)]
     if uncovered:
         yield Finding(
             ".github/CODEOWNERS gives no owner to {}".format(", ".join(uncovered)),
