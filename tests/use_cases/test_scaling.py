@@ -528,7 +528,7 @@ def test_the_reason_is_what_was_decided_by(cluster: Cluster, agent: ModuleType) 
     cluster.cpu = 0.1
     cluster.values.update(cpu="0.05", memory="0.1", latency="0.6")
     down = approved(agent)
-    assert down.reason == "cpu is at 5.0% and memory at 10.0% of its limit, both less than 20%; 4 instances become 2."
+    assert down.reason == "cpu is at 5.0%, memory at 10.0% of its limit, both less than 20%; 4 instances become 2."
     assert (down.parameters["busiest"], down.parameters["load"], down.parameters["latency"]) == ("memory", 0.1, 0.6)
     cluster.values.update(latency="0.9")
     up = approved(agent)

@@ -66,9 +66,7 @@ class ScaleResourcesAgent(AgentRunner):
         elif fuller.now < DOWN_BELOW:
             action, decisive = DOWN, fuller
             wanted = max(setting.instances - service["step"], service["minimum"])
-            why = (
-                f"cpu is at {cpu.now:.1%} and memory at {memory.now:.1%} of its limit, both less than {DOWN_BELOW:.0%}"
-            )
+            why = f"cpu is at {cpu.now:.1%}, memory at {memory.now:.1%} of its limit, both less than {DOWN_BELOW:.0%}"
             if rising:
                 return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
             if unforeseen:
