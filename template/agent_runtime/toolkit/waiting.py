@@ -17,6 +17,10 @@ class Clock:
         """Seconds that only ever increase."""
         return time.monotonic()
 
+    def wall(self) -> float:
+        """Seconds since 1970, to compare with times that services tell."""
+        return time.time()
+
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
         time.sleep(seconds)
