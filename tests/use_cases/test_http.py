@@ -142,6 +142,29 @@ def test_what_is_no_usable_answer_is_one_clear_error(serve: Callable[..., Server
     assert "\n" not in caught.value.line()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        status("200 OK", body=b'{"val": "s3cret"}'),
+        status("200 OK", body=b'{"value": ["s3cret"]}'),
+        status("200 OK", body=b'"s3cret"'),
+        status("200 OK", body=b"s3cret"),
+        status("200 OK", body=b'{"s3cret": 1, "s3cret": 2}'),
+        status("404 Gone", body=b'{"value": "s3cret"}'),
+    ],
+)
+def test_fields_that_are_not_there_are_named_without_what_is(serve: Callable[..., Server], data: bytes) -> None:
+    response = http.get(serve(answers(data)).url)
+    with pytest.raises(ToolError, match=f"HTTP {response.status} without value") as caught:
+        response.fields(value=str)
+    assert "s3cret" not in caught.value.line()
+
+
+def test_fields_are_given_with_what_else_there_is(serve: Callable[..., Server]) -> None:
+    response = http.get(serve(answers(status("200 OK", body=b'{"id": "k-1", "more": 1}'))).url)
+    assert response.fields(id=str) == {"id": "k-1", "more": 1}
+
+
 def test_a_redirect_on_the_same_host_is_followed(serve: Callable[..., Server]) -> None:
     def behave(connection: socket.socket, asked: bytes) -> None:
         connection.sendall(OK if asked.startswith(b"GET /new ") else status("301 Moved", "Location: /new"))

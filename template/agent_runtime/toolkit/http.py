@@ -73,6 +73,21 @@ class Response:
         except ValueError as problem:
             raise ToolError(NO_ANSWER, "{}: the answer is not JSON: {}".format(self.url, problem)) from None
 
+    def fields(self, **kinds: type) -> Dict[str, Any]:
+        """The body as a JSON object that has these fields, each of its kind, such as `fields(id=str)`.
+
+        Raises:
+            ToolError: the status is none of success, or the body is no such object.  The message holds nothing of the
+                body, which may be a secret.
+        """
+        try:
+            found = self.json() if self.ok else None
+        except ToolError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+            raise ToolError(NO_ANSWER, "{}: HTTP {} without {}".format(self.url, self.status, ", ".join(kinds)))
+        return found
+
 
 class NoToken(str):
     """An empty text in the place of a token, so that nothing is sent; a refusal then says whose token is missing.
