@@ -6,13 +6,16 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 
@@ -94,6 +97,41 @@ def load_agent(use_case: str) -> ModuleType:
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+Answers = Callable[[str, str, str], tuple[int, Any]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answers], str]]:
+    """Serve what a function of method, address and bearer token answers (status, and text or JSON); return where."""
+    running: list[ThreadingHTTPServer] = []
+
+    def start(answers: Answers) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                bearer = self.headers.get("Authorization", "").partition("Bearer ")[2]
+                status, value = answers(f"{self.command} {body}".strip(), unquote_plus(self.path), bearer)
+                data = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = answer
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        running.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=running[-1].serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

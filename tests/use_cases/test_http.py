@@ -142,6 +142,29 @@ def test_what_is_no_usable_answer_is_one_clear_error(serve: Callable[..., Server
     assert "\n" not in caught.value.line()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        status("200 OK", body=b'{"val": "s3cret"}'),
+        status("200 OK", body=b'{"value": ["s3cret"]}'),
+        status("200 OK", body=b'"s3cret"'),
+        status("200 OK", body=b"s3cret"),
+        status("200 OK", body=b'{"s3cret": 1, "s3cret": 2}'),
+        status("404 Gone", body=b'{"value": "s3cret"}'),
+    ],
+)
+def test_fields_that_are_not_there_are_named_without_what_is(serve: Callable[..., Server], data: bytes) -> None:
+    response = http.get(serve(answers(data)).url)
+    with pytest.raises(ToolError, match=f"HTTP {response.status} without value") as caught:
+        response.fields(value=str)
+    assert "s3cret" not in caught.value.line()
+
+
+def test_fields_are_given_with_what_else_there_is(serve: Callable[..., Server]) -> None:
+    response = http.get(serve(answers(status("200 OK", body=b'{"id": "k-1", "more": 1}'))).url)
+    assert response.fields(id=str) == {"id": "k-1", "more": 1}
+
+
 def test_a_redirect_on_the_same_host_is_followed(serve: Callable[..., Server]) -> None:
     def behave(connection: socket.socket, asked: bytes) -> None:
         connection.sendall(OK if asked.startswith(b"GET /new ") else status("301 Moved", "Location: /new"))
@@ -282,7 +305,8 @@ def test_health_is_what_the_endpoint_says(serve: Callable[..., Server]) -> None:
         ("", None, None),
         (" one-for-all \n", "one-for-all", "one-for-all"),
         ('{"git": "g", "restart": "r"}', "g", "r"),
-        ('{"git": "g", "restart": ""}', "g", None),
+        ('{"git": "g", "restart": ""}', "g", ""),
+        ('{"git": "g"}', "g", ""),
     ],
 )
 def test_each_system_gets_its_own_token(
@@ -298,6 +322,37 @@ def test_a_broken_object_of_tokens_is_refused_without_showing_it(secret: str, mo
     with pytest.raises(ToolError, match="AGENT_ACT_TOKEN") as caught:
         http.token("git")
     assert "s3cret" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"),
+    [
+        ("", "without a token: AGENT_ACT_TOKEN is empty"),
+        ("s3cret", "with the token of AGENT_ACT_TOKEN"),
+        ('{"git": "s3cret"}', "without a token: AGENT_ACT_TOKEN has no token for restart"),
+        ('{"git": "s3cret", "restart": ""}', "without a token: AGENT_ACT_TOKEN has no token for restart"),
+    ],
+)
+def test_a_refusal_says_which_token_was_missing(
+    serve: Callable[..., Server], secret: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
+    server = serve(answers(status("401 Who")))
+    with pytest.raises(ToolError) as caught:
+        http.post_once(server.url, token=http.token("restart"))
+    assert caught.value.message.endswith(f"refused with HTTP 401 {why}")
+    (asked,) = server.requests
+    assert (b"authorization" in asked.lower()) == (secret == "s3cret")
+
+
+@pytest.mark.parametrize("secret", ['{"git":"s3cret"}', ' {"git": "s3cret"}'])
+def test_an_object_of_tokens_is_no_token(serve: Callable[..., Server], secret: str) -> None:
+    server = serve(answers(OK))
+    for ask in (http.get, http.post_once):
+        with pytest.raises(ToolError, match=r"http\.token") as caught:
+            ask(server.url, token=secret)
+        assert "s3cret" not in caught.value.line()
+    assert server.requests == [], "no system sees what belongs to another"
 
 
 def test_a_change_sends_its_body_once_and_gives_the_answer(serve: Callable[..., Server]) -> None:

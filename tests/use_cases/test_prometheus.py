@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -155,6 +155,18 @@ def test_a_service_that_lies_about_its_health_is_found_out(world: World, restart
     assert done.status is ActionStatus.FAILED
     assert done.verification["healthy"] is True
     assert done.verification["error_rate_after"] == pytest.approx(0.4, abs=0.05)
+
+
+def test_what_failed_before_a_restart_is_not_counted(world: World) -> None:
+    world.fail("example", 0.5)
+    source = replace(world.source("example"), window_seconds=3600)
+    assert source.recent().errors > 0
+    before = source.started()
+    world.services["example"].post("/-/restart")
+    assert waiting.until(lambda: source.restarted_since(before), seconds=5)
+    traffic = source.recent()
+    assert (traffic.errors, traffic.since_restart) == (0, world.services["example"].identity()["started"])
+    assert traffic.requests > 50, "about 100 a second, since two seconds at least"
 
 
 def test_both_sources_measure_the_same(world: World) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from agent_runtime.toolkit import waiting
 from agent_runtime.toolkit.errors import NO_ANSWER, ToolError
 
@@ -68,3 +72,25 @@ def test_why_not_is_what_the_last_call_says() -> None:
     assert call(None, problem) == (None, "HTTP 500")
     assert call(problem, None) == (None, "")
     assert call(problem, "there") == ("there", "")
+
+
+@pytest.mark.parametrize(("last", "told"), [(True, True), (False, False), (None, None), ("gone", None)])
+def test_an_answer_that_is_not_wanted_is_told_from_none(last: Any, told: Any) -> None:
+    clock = StillClock()
+    answers = iter([False, True])
+
+    def check() -> Any:
+        answer = next(answers, last)
+        if answer == "gone":
+            raise ToolError(NO_ANSWER, "not yet")
+        return answer
+
+    assert waiting.until_answer(check, wanted="yes", seconds=5, clock=clock) is told
+    assert clock.time == 105
+
+
+def test_the_wanted_answer_ends_the_waiting_even_where_it_is_no() -> None:
+    clock = StillClock()
+    answers = iter([True, None, False, True])
+    assert waiting.until_answer(lambda: next(answers), wanted=False, seconds=60, clock=clock) is False
+    assert clock.time == 102

@@ -74,9 +74,39 @@ class Response:
         except ValueError as problem:
             raise ToolError(NO_ANSWER, "{}: the answer is not JSON: {}".format(self.url, problem)) from None
 
+    def fields(self, **kinds: type) -> Dict[str, Any]:
+        """The body as a JSON object that has these fields, each of its kind, such as `fields(id=str)`.
+
+        Raises:
+            ToolError: the status is none of success, or the body is no such object.  The message holds nothing of the
+                body, which may be a secret.
+        """
+        try:
+            found = self.json() if self.ok else None
+        except ToolError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
+            raise ToolError(NO_ANSWER, "{}: HTTP {} without {}".format(self.url, self.status, ", ".join(kinds)))
+        return found
+
+
+class NoToken(str):
+    """An empty text in the place of a token, so that nothing is sent; a refusal then says whose token is missing.
+
+    Arguments:
+        name: what `token()` was asked for.
+    """
+
+    name: str
+
+    def __new__(cls, name: str) -> NoToken:
+        empty = super().__new__(cls)
+        empty.name = name
+        return empty
+
 
 def token(name: str) -> Optional[str]:
-    """Return the token for one of the systems that `act()` changes, or None where there is none.
+    """Return the token for one of the systems that `act()` changes; None or an empty text where there is none.
 
     The secret AGENT_ACT_TOKEN holds either the one token for all of them, or a JSON object with one for each, such as
     `{"git": "...", "restart": "..."}`, so that no system sees what belongs to another.
@@ -100,7 +130,7 @@ def token(name: str) -> Optional[str]:
         raise ToolError(
             TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
         )
-    return tokens.get(name) or None
+    return tokens.get(name) or NoToken(name)
 
 
 def get(
@@ -192,9 +222,8 @@ def send_once(
     if response.status >= 500:
         raise _unknown(method, url, "HTTP {}".format(response.status))
     if response.status in (401, 403):
-        sent = "with the token of AGENT_ACT_TOKEN" if token else "without a token: AGENT_ACT_TOKEN is empty"
         raise ToolError(
-            TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, sent)
+            TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, _sent(token))
         )
     if not response.ok:
         why = "{} {}: refused with HTTP {}".format(method, _shown(url), response.status)
@@ -203,9 +232,22 @@ def send_once(
 
 
 def check_token(token: Optional[str]) -> None:
-    """Refuse a token that no header can hold (TOOL06)."""
+    """Refuse a token that no header can hold, and an object of tokens: each system gets its own only (TOOL06)."""
+    if token and token.lstrip().startswith("{"):
+        raise ToolError(
+            TOKEN_INVALID, "the token is a JSON object, as AGENT_ACT_TOKEN may be: take one out of it with http.token()"
+        )
     if token and not _TOKEN.fullmatch(token):
         raise ToolError(TOKEN_INVALID, "the token holds spaces, line ends or characters that are not ASCII")
+
+
+def _sent(token: Optional[str]) -> str:
+    """Which token was presented, in words."""
+    if token:
+        return "with the token of AGENT_ACT_TOKEN"
+    if isinstance(token, NoToken):
+        return "without a token: AGENT_ACT_TOKEN has no token for {}".format(token.name)
+    return "without a token: AGENT_ACT_TOKEN is empty"
 
 
 def _read(

@@ -26,6 +26,7 @@ MAX_SERIES = 20_000
 MAX_LINE = 4096
 ERROR_LEVELS = ("error", "critical", "fatal", "alert", "emergency")
 SHOWN_MESSAGES = 3
+MAX_SKEW_SECONDS = 300.0  # the clocks of runner and services may differ
 
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})")
 
@@ -49,12 +50,14 @@ class Traffic:
         errors: how many of them failed.
         window_seconds: over how long; None for "since the service started".
         source: where the numbers come from.
+        since_restart: when the newest process started, in seconds since 1970, where that cut the time short.
     """
 
     requests: float
     errors: float
     window_seconds: Optional[float]
     source: str
+    since_restart: Optional[float] = None
 
     @property
     def error_rate(self) -> Optional[float]:
@@ -70,6 +73,7 @@ class Traffic:
             "requests": round(self.requests, 1),
             "errors": round(self.errors, 1),
             "window_seconds": None if self.window_seconds is None else round(self.window_seconds, 1),
+            "since_restart": None if self.since_restart is None else shown_time(self.since_restart),
             "source": self.source,
         }
 
@@ -92,7 +96,10 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def recent(self) -> Traffic:
-        """Requests of the last `window_seconds`.
+        """Requests of the last `window_seconds`, or since the newest process started when that is later.
+
+        What processes from before a restart did says nothing about those that run: counted on, it would ask for one
+        restart after the other until the window holds nothing of it any more.
 
         Raises:
             ToolError: no answer, or one that can't be used.
@@ -125,6 +132,14 @@ class Source(abc.ABC):
             raise ToolError(NOT_DONE, "; ".join(missing))
         return now
 
+    def _age(self, started: float) -> float:
+        """For how many seconds a process has run."""
+        age = self.clock.wall() - started
+        if age < -MAX_SKEW_SECONDS:
+            why = "a process started {:.0f} s after now: start times are seconds since 1970".format(-age)
+            raise _unusable(self.url, why)
+        return max(0.0, age)
+
     @abc.abstractmethod
     def _count_from_now(self) -> Callable[[], Traffic]:
         """Return a function that counts the requests made since this call."""
@@ -153,7 +168,8 @@ class Source(abc.ABC):
 class TextEndpoint(Source):
     """A service's own endpoint in the Prometheus text format, usually `/metrics`.
 
-    `recent()` reads it twice, `window_seconds` apart; with a window of 0 it reads once and counts since the start.
+    `recent()` reads it twice, `window_seconds` apart; with a window of 0 it reads once and counts since the start.  It
+    belongs to one process: after a restart between the two, what the new one counted is what counts.
 
     Arguments:
         counter: name of the counter of requests.
@@ -167,9 +183,15 @@ class TextEndpoint(Source):
         if not self.window_seconds:
             requests, errors = count_requests(self._read(self.counter), self.url)
             return Traffic(requests, errors, None, self.url)
+        begin = self.clock.wall()
         count = self._count_from_now()
         self.clock.sleep(self.window_seconds)
-        return count()
+        started = min(self.started().values())
+        age = self._age(started)
+        if started <= begin:
+            return count()
+        requests, errors = count_requests(self._read(self.counter), self.url)
+        return Traffic(requests, errors, age, self.url, started)
 
     def started(self) -> Dict[str, float]:
         return start_times(self._read(self.started_metric), self.url)
@@ -211,10 +233,25 @@ class PrometheusServer(Source):
     started_query: str = ""
 
     def recent(self) -> Traffic:
-        return self._count(self.window_seconds)
+        newest = max(self.started().values())
+        # Over less than `fresh_seconds` the server may have too few scrapes to tell an increase.
+        missing = min(self.fresh_seconds, self.window_seconds) - self._age(newest)
+        if missing > 0:
+            self.clock.sleep(missing)
+        age = self._age(newest)
+        if age >= self.window_seconds:
+            return self._count(self.window_seconds)
+        window = max(1, math.floor(age))
+        samples = _samples(self.url, self._requests_over(window))
+        if not samples:
+            # Many programs export a counter from its first request on: no data since a restart is no request.  Where
+            # there is none over the whole time either, it is a mistake in the query, and an error.
+            self._count(self.window_seconds)
+        requests, errors = count_requests(samples, self.url)
+        return Traffic(requests, errors, window, self.url, newest)
 
     def started(self) -> Dict[str, float]:
-        return start_times(self._query(self.started_query), self.url)
+        return start_times(_ask(self.url, self.started_query), self.url)
 
     def _count_from_now(self) -> Callable[[], Traffic]:
         begin = self.clock.now()
@@ -222,11 +259,11 @@ class PrometheusServer(Source):
 
     def _count(self, window_seconds: float) -> Traffic:
         window = max(1, round(window_seconds))
-        requests, errors = count_requests(self._query(self.requests.replace("$window", "{}s".format(window))), self.url)
+        requests, errors = count_requests(_ask(self.url, self._requests_over(window)), self.url)
         return Traffic(requests, errors, window, self.url)
 
-    def _query(self, query: str) -> List[Sample]:
-        return _ask(self.url, query)
+    def _requests_over(self, seconds: int) -> str:
+        return self.requests.replace("$window", "{}s".format(seconds))
 
 
 @dataclass(frozen=True)
@@ -450,9 +487,13 @@ def shown_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _ask(url: str, query: str, *, nan: bool = False) -> List[Sample]:
+def _samples(url: str, query: str, *, nan: bool = False) -> List[Sample]:
     response = http.get(url.rstrip("/") + "/api/v1/query", params={"query": query})
-    samples = parse_query_answer(response, _asked(url, query), nan=nan)
+    return parse_query_answer(response, _asked(url, query), nan=nan)
+
+
+def _ask(url: str, query: str, *, nan: bool = False) -> List[Sample]:
+    samples = _samples(url, query, nan=nan)
     if not samples:
         raise _unusable(url, "has no data for {}".format(_one_line(query)))
     return samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Optional, Tuple, TypeVar
+from typing import Callable, List, Optional, Tuple, TypeVar
 
 from agent_runtime.toolkit.errors import ToolError
 
@@ -16,6 +16,10 @@ class Clock:
     def now(self) -> float:
         """Seconds that only ever increase."""
         return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970, to compare with times that services tell."""
+        return time.time()
 
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
@@ -57,3 +61,32 @@ def until_or_why(
         if left <= 0:
             return None, why
         clock.sleep(min(interval_seconds, left))
+
+
+def until_answer(
+    check: Callable[[], Optional[Value]],
+    *,
+    wanted: Value,
+    seconds: float,
+    interval_seconds: float = 1.0,
+    clock: Clock = SYSTEM,
+) -> Optional[Value]:
+    """Call `check` until it returns `wanted`, and return what it returned last; None where it raised a `ToolError`.
+
+    Unlike `until()`, it tells "no" from "nobody knows": what could not be checked is None, and never the opposite of
+    what was wanted.
+
+    Arguments:
+        wanted: what ends the waiting.
+        seconds: from now to the deadline.
+        interval_seconds: between two calls.
+    """
+    last: List[Optional[Value]] = [None]
+
+    def answered() -> bool:
+        last[0] = None
+        last[0] = check()
+        return last[0] == wanted
+
+    until(answered, seconds=seconds, interval_seconds=interval_seconds, clock=clock)
+    return last[0]

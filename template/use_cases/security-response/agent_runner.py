@@ -23,8 +23,8 @@ from agent_runtime import (
     RiskLevel,
     Severity,
 )
-from agent_runtime.toolkit import http, metrics, services, waiting
-from agent_runtime.toolkit.errors import NO_ANSWER, NOT_DONE, NOT_IN_CATALOGUE, OutcomeUnknown, ToolError
+from agent_runtime.toolkit import keys, services, waiting
+from agent_runtime.toolkit.errors import NOT_DONE, NOT_IN_CATALOGUE, OutcomeUnknown, ToolError
 
 ACTION = "disable_and_rotate"
 
@@ -39,7 +39,6 @@ SERVICES = Path(__file__).with_name("services.yml")
 
 # <system>/key/<id> or <system>/user/<name>
 RESOURCE = re.compile(r"([A-Za-z0-9_-]{1,64})/(key|user)/([A-Za-z0-9_-]{1,64})")
-PLACE = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,4}")  # a name in the secret store
 
 
 class SecurityResponseAgent(AgentRunner):
@@ -47,25 +46,28 @@ class SecurityResponseAgent(AgentRunner):
 
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
         """Gather evidence on each key: who owns it, how old it is, and who uses it from where; decide."""
-        system, keys = look_up(resource)
+        system, found_keys = look_up(resource)
         findings: List[Finding] = []
         suspects: List[str] = []
         signs = 0
-        for key in keys:
-            if key["status"] != "active":
-                findings.append(Finding(f"{key['id']} is {key['status']} already", Severity.INFO))
+        for key in found_keys:
+            if key.status != keys.ACTIVE:
+                findings.append(Finding(f"{key.id} is {key.status} already", Severity.INFO))
                 continue
-            found = signs_of_misuse(system, key)
-            findings += found or [Finding(f"{key['id']} shows no sign of misuse", Severity.INFO)]
-            findings += look_at_age(key)
-            signs += len(found)
-            suspects += [key["id"]] if found else []
+            found = look_at_owner(system, key) + look_at_uses(key.id, system.uses(key.id)) + look_at_age(key)
+            against = sum(finding.severity is Severity.HIGH for finding in found)
+            findings += found if against else [*found, Finding(f"{key.id} shows no sign of misuse", Severity.INFO)]
+            signs += against
+            suspects += [key.id] if against else []
+        if not found_keys:
+            findings.append(Finding(f"{resource} has no keys", Severity.INFO))
         findings.sort(key=lambda finding: finding.severity is not Severity.HIGH)
         if context:
             findings.append(Finding("What the trigger said, not verified", Severity.INFO, context))
 
         if not suspects:
-            return InvestigationResult(tuple(findings), "nothing to do: no sign of misuse", confidence=0.6)
+            why = "no sign of misuse" if found_keys else "the user has no keys"
+            return InvestigationResult(tuple(findings), f"nothing to do: {why}", confidence=0.6)
         names = ", ".join(suspects)
         return InvestigationResult(
             findings=tuple(findings),
@@ -85,8 +87,10 @@ class SecurityResponseAgent(AgentRunner):
 
     def observe(self, resource: str) -> Dict[str, Any]:
         """What must not change between plan and action: which keys there are, whose, and whether they are active."""
-        _, keys = look_up(resource)
-        return {key["id"]: {name: key[name] for name in ("owner", "status", "created", "stored_as")} for key in keys}
+        return {
+            key.id: {"owner": key.owner, "status": key.status, "created": key.created, "stored_as": key.stored_as}
+            for key in look_up(resource)[1]
+        }
 
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
         """For each approved key: disable it, see that it is refused, make a new one and store it, see that it works."""
@@ -99,8 +103,8 @@ class SecurityResponseAgent(AgentRunner):
         if action != ACTION:
             return ended(ActionStatus.FAILED, f"nothing was done: {action} is not known")
         try:
-            system, keys = look_up(resource)
-            known = {key["id"]: key for key in keys}
+            system, found_keys = look_up(resource)
+            known = {key.id: key for key in found_keys}
             approved = list((context or {}).get("keys", []))
             if not approved or not known.keys() >= set(approved):
                 return ended(ActionStatus.FAILED, "nothing was done: the approved keys are not the resource's")
@@ -113,97 +117,94 @@ class SecurityResponseAgent(AgentRunner):
         return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen)
 
 
-def signs_of_misuse(system: Dict[str, Any], key: Dict[str, Any]) -> List[Finding]:
-    """Return what speaks for misuse of one key, with the evidence."""
-    signs = []
-    owner = http.get(f"{system['identity']}/users/{key['owner']}")
-    if owner.status == 404 or not fields(owner, active=bool)["active"]:
-        signs.append(Finding(f"The owner of {key['id']} is not known or not active", Severity.HIGH))
-
-    uses = fields(http.get(f"{system['identity']}/keys/{key['id']}/uses"), uses=list)["uses"]
-    return signs + look_at_uses(key["id"], uses)
+def look_at_owner(system: keys.System, key: keys.Key) -> List[Finding]:
+    """Return a sign of misuse when nobody answers for a key.  What is a sign has the severity high."""
+    if system.is_active(key.owner):
+        return []
+    return [Finding(f"The owner of {key.id} is not known or not active", Severity.HIGH)]
 
 
-def look_at_uses(key: str, uses: List[Dict[str, Any]]) -> List[Finding]:
-    """Return what speaks for misuse in the uses of a key: new addresses, and refusals."""
-    signs = []
-    recent: List[Dict[str, Any]] = []
-    usual = set()
-    for use in uses:
-        if not isinstance(use, dict) or not {"time", "address", "status"} <= set(use):
-            raise ToolError(NO_ANSWER, f"a use of {key} has no time, address and status")
-        if moment(use["time"], key) >= time.time() - RECENT_HOURS * 3600:
-            recent.append(use)
-        else:
-            usual.add(str(use["address"]))
-    new = sorted({str(use["address"]) for use in recent} - usual)
-    if new:
-        count = sum(str(use["address"]) in new for use in recent)
+def look_at_uses(key: str, uses: List[keys.Use]) -> List[Finding]:
+    """Return what the uses of a key say: new addresses and many refusals are signs of misuse, no history is none."""
+    findings = []
+    since = time.time() - RECENT_HOURS * 3600
+    recent = [use for use in uses if use.time >= since]
+    usual = {use.address for use in uses if use.time < since}
+    new = sorted({use.address for use in recent} - usual)
+    if new and not usual:
+        what = f"{key} was not used before the last {RECENT_HOURS:g} hours: nothing tells which addresses are usual"
+        findings.append(Finding(what, Severity.LOW, {"addresses": new[:20], "uses": len(recent)}))
+    elif new:
+        count = sum(use.address in new for use in recent)
         what = f"{key} was used {count} times from addresses that never used it before"
-        signs.append(Finding(what, Severity.HIGH, {"new": new[:20], "usual": sorted(usual)[:20], "uses": count}))
-    refused = sum(use["status"] in (401, 403) for use in recent)
+        findings.append(Finding(what, Severity.HIGH, {"new": new[:20], "usual": sorted(usual)[:20], "uses": count}))
+    refused = sum(use.status in (401, 403) for use in recent)
     if len(recent) >= MIN_USES and refused > REFUSED_ABOVE * len(recent):
         what = f"{refused} of {len(recent)} recent uses of {key} were refused"
-        signs.append(Finding(what, Severity.HIGH, {"refused": refused, "uses": len(recent)}))
-    return signs
+        findings.append(Finding(what, Severity.HIGH, {"refused": refused, "uses": len(recent)}))
+    return findings
 
 
-def look_at_age(key: Dict[str, Any]) -> List[Finding]:
+def look_at_age(key: keys.Key) -> List[Finding]:
     """Return a finding about a key that is too old; age alone is no sign of misuse."""
-    days = (time.time() - moment(key["created"], key["id"])) / 86400
-    old = Finding(f"{key['id']} is {days:.0f} days old", Severity.LOW, {"days": round(days)})
+    days = (time.time() - keys.moment(key.created, key.id)) / 86400
+    old = Finding(f"{key.id} is {days:.0f} days old", Severity.LOW, {"days": round(days)})
     return [old] if days > OLD_DAYS else []
 
 
-def moment(value: Any, key: str) -> float:
-    """Return a time that the identity service told of a key, in seconds since 1970."""
-    try:
-        return metrics.moment(value)
-    except ValueError:
-        raise ToolError(NO_ANSWER, f"a time of {key} is none") from None
-
-
-def replace(system: Dict[str, Any], key: Dict[str, Any], changes: List[str], seen: Dict[str, Any]) -> None:
+def replace(system: keys.System, key: keys.Key, changes: List[str], seen: Dict[str, Any]) -> None:
     """Disable one key and store another in its place; note what was done in `changes`, and what was seen in `seen`.
 
     Raises:
-        OutcomeUnknown: nobody knows whether a step took effect.
-        ToolError: a step failed; `changes` has the ones before.
+        OutcomeUnknown: nobody knows whether a step took effect, or what came of it.
+        ToolError: a step failed, or nobody could check it; `changes` has the ones before.
     """
-    identity, store = system["identity"], f"{system['secrets']}/{key['stored_as']}"
-    old = stored(store)
-    http.send_once("POST", f"{identity}/keys/{key['id']}/disable", token=http.token("identity"))
-    changes.append(f"disabled {key['id']}")
-    refused = waiting.until(lambda: accepts(system, old) is False, seconds=REFUSE_SECONDS)
-    seen[key["id"]] = {"old_refused": bool(refused)}
-    if not refused:
+    old = system.stored(key.stored_as)
+    doubt = system.doubt(old, key.id)  # only a key that was accepted before shows by being refused that it is disabled
+
+    system.disable(key.id)
+    changes.append(f"asked to disable {key.id}")
+    active = waiting.until_answer(
+        lambda: system.key(key.id).status == keys.ACTIVE, wanted=False, seconds=REFUSE_SECONDS
+    )
+    if active is False:
+        changes[-1] = f"disabled {key.id}"
+    accepted = None
+    if not doubt:
+        accepted = waiting.until_answer(lambda: system.ask(old).accepted, wanted=False, seconds=REFUSE_SECONDS)
+        doubt = "the identity service does not say whether it still accepts it"
+    seen[key.id] = {"disabled": opposite(active), "old_refused": opposite(accepted)}
+    if accepted:
+        raise ToolError(NOT_DONE, f"{key.id} is disabled by the service's word, and still accepted: treat it as open")
+    if active:
         raise ToolError(
-            NOT_DONE, f"{key['id']} is disabled by the service's word, and still accepted: treat it as open"
+            NOT_DONE, f"the service was asked to disable {key.id}, and says that it is active: treat it as open"
         )
+    if accepted is None:
+        done = "disabled" if active is False else "asked to be disabled"
+        raise ToolError(NOT_DONE, f"{key.id} is {done}; nobody could check that it is refused: {doubt}")
 
-    made = http.send_once("POST", f"{identity}/keys/{key['id']}/rotate", token=http.token("identity"))
-    new = fields(made, id=str, value=str)
-    changes.append(f"made {new['id']} in place of {key['id']}")
-    http.send_once("PUT", store, value={"value": new["value"]}, token=http.token("secrets"))
-    changes.append(f"stored {new['id']} as {key['stored_as']}")
-    works = waiting.until(lambda: accepts(system, stored(store)), seconds=REFUSE_SECONDS)
-    seen[key["id"]].update(replaced_by=new["id"], new_accepted=bool(works))
+    answer = system.rotate(key.id)
+    changes.append(f"asked for a new key in place of {key.id}")
+    new = keys.made(answer)
+    changes[-1] = f"made {new.id} in place of {key.id}"
+    system.store(key.stored_as, new.value)
+    changes.append(f"stored {new.id} as {key.stored_as}")
+    works = waiting.until_answer(
+        lambda: system.ask(system.stored(key.stored_as)).accepted, wanted=True, seconds=REFUSE_SECONDS
+    )
+    seen[key.id].update(replaced_by=new.id, new_accepted=works)
     if not works:
-        raise ToolError(NOT_DONE, f"{new['id']}, stored in place of {key['id']}, is not accepted: nobody has access")
+        why = "nobody could check that it is accepted" if works is None else "it is not accepted: nobody has access"
+        raise ToolError(NOT_DONE, f"{new.id} is stored in place of {key.id}; {why}")
 
 
-def accepts(system: Dict[str, Any], value: str) -> Optional[bool]:
-    """Whether the identity service accepts a key; None where it says neither."""
-    status = http.get(f"{system['identity']}/whoami", token=value).status
-    return {200: True, 401: False, 403: False}.get(status)
+def opposite(answer: Optional[bool]) -> Optional[bool]:
+    """Turn a yes into a no and a no into a yes; what nobody knows stays so."""
+    return None if answer is None else not answer
 
 
-def stored(store: str) -> str:
-    """Return the value that the secret store has; never to be shown."""
-    return str(fields(http.get(store, token=http.token("secrets")), value=str)["value"])
-
-
-def look_up(resource: str) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:
+def look_up(resource: str) -> Tuple[keys.System, List[keys.Key]]:
     """Return the system that a resource belongs to, and its key or its user's keys, as the identity service has them.
 
     Raises:
@@ -213,33 +214,13 @@ def look_up(resource: str) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:
     if not parts:
         raise ToolError(NOT_IN_CATALOGUE, f"{resource!a} is not of the form SYSTEM/key/ID or SYSTEM/user/NAME")
     system = catalogue().get(parts[1])
-    ids = [parts[3]]
-    if parts[2] == "user":
-        ids = fields(http.get(f"{system['identity']}/users/{parts[3]}"), keys=list)["keys"]
-    keys = []
-    for name in ids:
-        if not RESOURCE.fullmatch(f"{parts[1]}/key/{name}"):
-            raise ToolError(NO_ANSWER, f"{name!a} is no id of a key")
-        answer = http.get(f"{system['identity']}/keys/{name}")
-        key = fields(answer, id=str, owner=str, status=str, created=str, stored_as=str)
-        named = all(RESOURCE.fullmatch(f"{parts[1]}/user/{key[part]}") for part in ("id", "owner"))
-        if not named or key["id"] != name or not PLACE.fullmatch(key["stored_as"]):
-            raise ToolError(NO_ANSWER, f"{answer.url}: id, owner or stored_as is no plain name")
-        keys.append(key)
-    return system, keys
+    names = system.keys_of(parts[3]) if parts[2] == "user" else [parts[3]]
+    return system, [system.key(name) for name in names]
 
 
-def fields(answer: http.Response, **kinds: type) -> Dict[str, Any]:
-    """Return an answer's JSON object if it has these fields, each of its kind.  The message never holds a value."""
-    found = answer.json() if answer.ok else None
-    if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
-        raise ToolError(NO_ANSWER, f"{answer.url}: HTTP {answer.status} without {', '.join(kinds)}")
-    return found
-
-
-def catalogue() -> services.Catalogue[Dict[str, Any]]:
+def catalogue() -> services.Catalogue[keys.System]:
     """Read services.yml."""
-    return services.read(SERVICES, services.form({"identity": services.url, "secrets": services.url}))
+    return services.read(SERVICES, keys.system)
 
 
 if __name__ == "__main__":

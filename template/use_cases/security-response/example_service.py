@@ -5,12 +5,13 @@
     python example_service.py with -- COMMAND [ARG...]  run it with a stolen key, around a command
 
 alice owns the keys k-1 and k-2, which she uses from 198.51.100.7.  Their values are in the secret store as shop/k-1 and
-shop/k-2.  k-3 belongs to somebody who is not known any more.
+shop/k-2.  k-3 belongs to somebody who is not known any more.  dave has no keys.
 
     GET  /identity/keys/ID          id, owner, status, created, stored_as
     GET  /identity/keys/ID/uses     uses: [{time, address, status}]
     GET  /identity/users/NAME       active, keys
-    GET  /identity/whoami           200 with `Authorization: Bearer KEY` for an active key, else 401; a use either way
+    GET  /identity/whoami           200 and key with `Authorization: Bearer KEY` for an active key, else 401; a use
+                                    either way
     POST /identity/keys/ID/disable  the key is refused from now on
     POST /identity/keys/ID/rotate   id and value of a new key for the same owner
     GET, PUT /secrets/NAME          value
@@ -84,7 +85,7 @@ class Service:
 
     def __init__(self, lying: bool) -> None:
         self.lying = lying
-        self.users = {"alice": True}
+        self.users = {"alice": True, "dave": True}
         made = [Key("k-1", "alice", "shop/k-1", ago(30)), Key("k-2", "alice", "shop/k-2", ago(200))]
         made.append(Key("k-3", "carol", "shop/k-3", ago(30)))
         self.keys = {key.id: key for key in made}
@@ -130,7 +131,7 @@ class Service:
             if hmac.compare_digest(key.value.encode(), bearer.encode()):
                 status = 200 if key.status == "active" or self.lying else 401
                 key.used(address, status)
-                return status, {"owner": key.owner} if status == 200 else {"error": "disabled"}
+                return status, {"key": key.id, "owner": key.owner} if status == 200 else {"error": "disabled"}
         return 401, {"error": "not known"}
 
 

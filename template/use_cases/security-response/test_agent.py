@@ -15,9 +15,10 @@ import pytest
 
 import agent_runner
 from agent_runner import SecurityResponseAgent
-from agent_runtime import ActionStatus, ProposedAction, RiskLevel
+from agent_runtime import ActionStatus, ProposedAction, RiskLevel, Severity
 from agent_runtime.policy import evaluate, parse_policy
 from agent_runtime.toolkit.errors import ToolError
+from agent_runtime.toolkit.keys import Use
 
 EXAMPLE = Path(__file__).with_name("example_service.py")
 POLICIES = Path(agent_runner.__file__).resolve().parent / ".github" / "agent-policies"
@@ -51,6 +52,13 @@ class Example:
     def value(self, name: str = "shop/k-1") -> str:
         """What the secret store has."""
         return str(self.ask(f"/secrets/{name}")[1]["value"])
+
+    def put(self, value: str, name: str = "shop/k-1") -> None:
+        """Let the secret store have another value."""
+        body = json.dumps({"value": value}).encode()
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        request = urllib.request.Request(f"{self.url}/secrets/{name}", data=body, headers=headers, method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
 
     def use(self, value: str, address: str, times: int = 1) -> int:
         """Use a key, and return the status of the last answer."""
@@ -122,8 +130,8 @@ def test_use_from_a_new_address_is_a_sign_with_its_evidence(start: Callable[...,
 )
 def test_many_refused_uses_are_a_sign(accepted: int, refused: int, sign: bool) -> None:
     statuses = [200] * accepted + [401] * refused
-    uses = [{"time": time.time() - 60, "address": USUAL, "status": status} for status in statuses]
-    findings = agent_runner.look_at_uses("k-1", [*uses, {"time": 0, "address": USUAL, "status": 401}])
+    uses = [Use(time.time() - 60, USUAL, status) for status in statuses]
+    findings = agent_runner.look_at_uses("k-1", [*uses, Use(0, USUAL, 401)])
     assert [finding.evidence for finding in findings] == [{"refused": refused, "uses": accepted + refused}] * sign
 
 
@@ -139,6 +147,23 @@ def test_age_is_told_and_is_no_sign(start: Callable[..., Example]) -> None:
     result = SecurityResponseAgent().investigate("example/key/k-2")
     assert result.proposed_action is None
     assert {"days": 200} in [finding.evidence for finding in result.findings]
+
+
+def test_a_new_key_that_is_used_is_told_and_is_no_sign(start: Callable[..., Example]) -> None:
+    example = start()
+    assert act().status is ActionStatus.SUCCESS
+    example.use(example.value(), THIEF)
+    result = SecurityResponseAgent().investigate("example/key/k-4")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do: no sign of misuse", None)
+    assert "k-4 was not used before the last 24 hours" in result.findings[0].message
+    assert (result.findings[0].severity, THIEF in result.findings[0].evidence["addresses"]) == (Severity.LOW, True)
+
+
+def test_a_user_without_keys_is_told(start: Callable[..., Example]) -> None:
+    start()
+    result = SecurityResponseAgent().investigate("example/user/dave")
+    assert result.recommendation == "nothing to do: the user has no keys"
+    assert [finding.message for finding in result.findings] == ["example/user/dave has no keys"]
 
 
 def test_of_a_user_only_the_keys_with_signs_are_proposed(start: Callable[..., Example]) -> None:
@@ -161,7 +186,9 @@ def test_the_old_key_is_refused_and_the_new_one_is_in_the_store(
     assert new != old
     assert (example.use(old, THIEF), example.use(new, USUAL)) == (401, 200)
     assert result.changes == ("disabled k-1", "made k-4 in place of k-1", "stored k-4 as shop/k-1")
-    assert result.verification == {"k-1": {"old_refused": True, "replaced_by": "k-4", "new_accepted": True}}
+    assert result.verification == {
+        "k-1": {"disabled": True, "old_refused": True, "replaced_by": "k-4", "new_accepted": True}
+    }
     assert SecurityResponseAgent().observe(KEY) != before, "the gate must see that the key is disabled"
     assert SecurityResponseAgent().investigate(KEY).proposed_action is None
     said = repr(result) + "".join(capfd.readouterr())
@@ -176,6 +203,29 @@ def test_a_service_that_goes_on_to_accept_the_key_is_found_out(start: Callable[.
     assert "still accepted: treat it as open" in result.details["error"]
     assert result.changes == ("disabled k-1",)
     assert example.value() == old, "nothing was put in the place of a key that still works"
+
+
+@pytest.mark.parametrize("lying", [[], ["--lying"]], ids=["honest", "lying"])
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [
+        ("something-else", "was refused before"),
+        ("", "was refused before"),
+        ("no header holds this", "does not say"),
+        ("k-2's", "another key's"),
+    ],
+)
+def test_a_stored_value_that_is_not_the_key_proves_nothing(
+    start: Callable[..., Example], lying: List[str], held: str, why: str
+) -> None:
+    example = start(*lying)
+    example.put(example.value("shop/k-2") if held == "k-2's" else held)
+    result = act()
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ("disabled k-1",))
+    assert result.verification == {"k-1": {"disabled": True, "old_refused": None}}
+    assert "k-1 is disabled; nobody could check that it is refused" in result.details["error"]
+    assert why in result.details["error"]
+    assert (example.status("k-1"), example.status("k-2")) == ("disabled", "active")
 
 
 @pytest.mark.parametrize(

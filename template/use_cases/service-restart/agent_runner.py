@@ -6,7 +6,6 @@ services there are, and where, stands in services.yml; how they are measured, in
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -30,7 +29,7 @@ INVESTIGATE_ABOVE = 0.10  # above this a restart may only hide the cause: somebo
 MIN_REQUESTS = 20  # fewer say nothing about a rate
 
 CALL_SECONDS = 30.0  # for the restart call to be answered
-RESTART_SECONDS = 60.0  # for the service to be another process, and then to be healthy
+RESTART_SECONDS = 60.0  # for all processes to be other ones, and then to be healthy
 TRAFFIC_SECONDS = 120.0  # for enough requests to judge the restarted service by
 
 SERVICES = Path(__file__).with_name("services.yml")
@@ -95,7 +94,7 @@ class ServiceRestartAgent(AgentRunner):
         try:
             service = services.load(SERVICES).get(resource)
             before = service.metrics.started()
-            http.post_once(service.restart, token=os.environ.get("AGENT_ACT_TOKEN"), timeout_seconds=CALL_SECONDS)
+            http.post_once(service.restart, token=http.token("restart"), timeout_seconds=CALL_SECONDS)
         except OutcomeUnknown as problem:
             return ActionResult(ActionStatus.UNKNOWN, details={"error": problem.line()})
         except ToolError as problem:
@@ -107,13 +106,10 @@ class ServiceRestartAgent(AgentRunner):
         def failed(why: str) -> ActionResult:
             return ActionResult(ActionStatus.FAILED, changes, seen, details={"error": why})
 
-        def restarted() -> Optional[Dict[str, float]]:
-            now = service.metrics.started()
-            return None if now.items() & before.items() else now
-
-        seen["started_after"] = waiting.until(restarted, seconds=RESTART_SECONDS)
-        if seen["started_after"] is None:
-            return failed(f"after {RESTART_SECONDS:g} s the processes are still the ones from before, or none answers")
+        started, why = waiting.until_or_why(lambda: service.metrics.restarted_since(before), seconds=RESTART_SECONDS)
+        seen["started_after"] = started
+        if started is None:
+            return failed(f"after {RESTART_SECONDS:g} s not every process is a new one, or none answers: {why}")
         changes = (f"restarted {resource}",)
 
         seen["healthy"] = bool(waiting.until(lambda: health.check(service.health).healthy, seconds=RESTART_SECONDS))

@@ -196,7 +196,7 @@ def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(start: Call
     example.write()
     result = ServiceRestartAgent().act("example", "restart_service", {})
     assert result.status is ActionStatus.FAILED
-    assert "still the ones from before" in result.details["error"]
+    assert "still the process from before" in result.details["error"]
 
 
 def test_a_service_that_is_down_is_an_error_and_not_nothing_to_do(start: Callable[..., Example]) -> None:

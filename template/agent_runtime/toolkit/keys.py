@@ -1,0 +1,228 @@
+"""Keys of people and programs: an identity service that issues and judges them, and a secret store that holds them.
+
+    system = keys.System("https://identity.example.com/v1", "https://secrets.example.com/v1")
+    system.disable("k-1")
+    new = system.rotate("k-1")
+    system.store("shop/k-1", new.value)
+
+What the two must answer stands in services.yml.  No value of a key reaches a message: it goes from one to the other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import List, NamedTuple, Optional
+
+from agent_runtime.toolkit import http, metrics, services
+from agent_runtime.toolkit.errors import NO_ANSWER, OUTCOME_UNKNOWN, OutcomeUnknown, ToolError
+
+ACTIVE = "active"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a key or of who owns it
+_PLACE = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,4}")  # a name in the secret store
+
+
+class Key(NamedTuple):
+    """One key, as the identity service has it.
+
+    Arguments:
+        id: its name.
+        owner: whose it is.
+        status: `active`, or whatever else the service says.
+        created: when, as the service writes it; `moment()` reads it.
+        stored_as: the name of its value in the secret store.
+    """
+
+    id: str
+    owner: str
+    status: str
+    created: str
+    stored_as: str
+
+
+class Use(NamedTuple):
+    """One use of a key: when (seconds since 1970), from which address, and with which HTTP status it was answered."""
+
+    time: float
+    address: str
+    status: int
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made.  Its value is a secret, and no `repr()` has it."""
+
+    id: str
+    value: str = field(repr=False)
+
+
+class Word(NamedTuple):
+    """What the identity service says of a value: whether it accepts it, and whose it is; None where it does not say."""
+
+    accepted: Optional[bool]
+    key: Optional[str]
+
+
+@dataclass(frozen=True)
+class System:
+    """An identity service and the secret store that goes with it.  `http.token()` has what they want to see.
+
+    Arguments:
+        identity: address of the identity service.
+        secrets: address of the secret store.
+    """
+
+    identity: str
+    secrets: str
+
+    def key(self, name: str) -> Key:
+        """Return one key.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+        answer = http.get(self._key(name))
+        found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
+        plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
+        if found["id"] != name or not plain:
+            raise ToolError(NO_ANSWER, "{}: id, owner or stored_as is no plain name".format(answer.url))
+        return Key(name, found["owner"], found["status"], found["created"], found["stored_as"])
+
+    def keys_of(self, user: str) -> List[str]:
+        """Return the names of a user's keys.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+        names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
+        for name in names:
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise ToolError(NO_ANSWER, "{} is no name of a key".format(ascii(name)[:80]))
+        return names
+
+    def is_active(self, user: str) -> bool:
+        """Whether a user is known and active.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+        answer = http.get(self._user(user))
+        return answer.status != 404 and bool(answer.fields(active=bool)["active"])
+
+    def uses(self, name: str) -> List[Use]:
+        """Return the uses of a key.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+        found = []
+        for use in http.get(self._key(name) + "/uses").fields(uses=list)["uses"]:
+            if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
+                raise ToolError(NO_ANSWER, "a use of {} has no time, address and status".format(name))
+            found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))
+        return found
+
+    def ask(self, value: str) -> Word:
+        """Ask whether a value is accepted, by presenting it.  No answer is an answer too: nothing is raised."""
+        if not value:
+            return Word(False, None)
+        try:
+            answer = http.get(self.identity + "/whoami", token=value)
+        except ToolError:  # or it holds what can't be presented
+            return Word(None, None)
+        accepted = {200: True, 401: False, 403: False}.get(answer.status)
+        try:
+            return Word(accepted, str(answer.fields(key=str)["key"]))
+        except ToolError:  # it need not say whose it is
+            return Word(accepted, None)
+
+    def doubt(self, value: str, name: str) -> str:
+        """Return why a value can't show whether a key is refused; an empty text when it can.
+
+        A value that was never accepted, or is another key's, is refused whatever becomes of this key.
+        """
+        word = self.ask(value)
+        if word.accepted is None:
+            return "the identity service does not say whether it accepts the stored value"
+        if not word.accepted:
+            return "the stored value was refused before already"
+        return "" if word.key in (None, name) else "the stored value is another key's"
+
+    def disable(self, name: str) -> None:
+        """Have a key disabled.
+
+        Raises:
+            OutcomeUnknown: nobody knows whether it took effect.
+            ToolError: it was refused.
+        """
+        http.send_once("POST", self._key(name) + "/disable", token=http.token("identity"))
+
+    def rotate(self, name: str) -> http.Response:
+        """Have a key made in the place of another.  `made()` reads it from the answer.
+
+        Raises:
+            OutcomeUnknown: nobody knows whether it took effect.
+            ToolError: it was refused.
+        """
+        return http.send_once("POST", self._key(name) + "/rotate", token=http.token("identity"))
+
+    def stored(self, place: str) -> str:
+        """Return the value that the secret store has under a name; never to be shown.
+
+        Raises:
+            ToolError: no answer, or one that can't be used.
+        """
+        return str(http.get(self._place(place), token=http.token("secrets")).fields(value=str)["value"])
+
+    def store(self, place: str, value: str) -> None:
+        """Put a value into the secret store.
+
+        Raises:
+            OutcomeUnknown: nobody knows whether it took effect.
+            ToolError: it was refused.
+        """
+        http.send_once("PUT", self._place(place), value={"value": value}, token=http.token("secrets"))
+
+    def _key(self, name: str) -> str:
+        return "{}/keys/{}".format(self.identity, name)
+
+    def _user(self, name: str) -> str:
+        return "{}/users/{}".format(self.identity, name)
+
+    def _place(self, place: str) -> str:
+        return "{}/{}".format(self.secrets, place)
+
+
+def made(answer: http.Response) -> NewKey:
+    """Return the key that an answer of `System.rotate()` tells of.
+
+    Raises:
+        OutcomeUnknown: it does not tell, so that a key may be valid whose value nobody knows.
+    """
+    try:
+        found = answer.fields(id=str, value=str)
+    except ToolError:
+        found = {"id": "", "value": ""}
+    if not _NAME.fullmatch(found["id"]) or not found["value"]:
+        why = "{}: HTTP {} without id and value: there may be a new, valid key that nobody knows"
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, why.format(answer.url, answer.status))
+    return NewKey(found["id"], found["value"])
+
+
+def system(node: services.Node) -> System:
+    """Read an entry of the catalogue: the addresses `identity` and `secrets`."""
+    found = services.form({"identity": services.url, "secrets": services.url})(node)
+    return System(found["identity"], found["secrets"])
+
+
+def moment(value: object, key: str) -> float:
+    """Return a time that the identity service told of a key, in seconds since 1970.
+
+    Raises:
+        ToolError: it is none.
+    """
+    try:
+        return metrics.moment(value)
+    except (ValueError, OverflowError):
+        raise ToolError(NO_ANSWER, "a time of {} is none".format(key)) from None
