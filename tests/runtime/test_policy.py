@@ -465,7 +465,12 @@ def test_a_disguised_value_is_denied_as_the_value_that_is_named(operator: str, n
         given_value = ["other", given_value]
     rule = Rule("*", conditions=(Condition("p", operator, value),))
     found = Policy("p", 1, (Rule("*"),), (rule,), "")
-    ask = {"action": "a", "resource": "r", "parameters": {"p": given_value}, "risk_level": RiskLevel.LOW}
+    ask: dict[str, Any] = {
+        "action": "a",
+        "resource": "r",
+        "parameters": {"p": given_value},
+        "risk_level": RiskLevel.LOW,
+    }
     assert evaluate(found, **ask).decision == policy.DENIED
 
 
@@ -503,8 +508,7 @@ def test_t23_a_disguise_is_no_way_around_asking(changes: dict[str, Any]) -> None
     data = data.replace(
         b"  - type: restart\n    conditions", b"  - type: restart\n    resources: [payments-api]\n    conditions", 1
     )
-    plain = {"parameters": {**STAGING, "mode": "calm"}}
-    assert decide_auto(data, **plain).decision == policy.AUTO
+    assert decide_auto(data, parameters={**STAGING, "mode": "calm"}).decision == policy.AUTO
     assert decide_auto(data, **{"parameters": {**STAGING, "mode": "forced"}, **changes}).decision == policy.REVIEW
 
 
