@@ -92,7 +92,7 @@ def audit_backend(folder: Path) -> Iterator[str]:
     for old in folder.glob("audit.db*"):
         old.unlink()
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**clean_environment(), "DATABASE_URL": f"sqlite:///{store.resolve()}"}
+    environment = {**clean_environment(), "DATABASE_URL": f"sqlite:///{store.resolve()}", "AIMGENTIX_AUTH": "local"}
     address = f"http://127.0.0.1:{port}"
     with (
         (folder / "audit-backend.log").open("wb") as log,

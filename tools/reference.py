@@ -305,7 +305,9 @@ def policy() -> str:
         parts.append(table(("key", "means"), [(f"`{key}`", _described(POLICY_KEYS, key)) for key in keys]) + "\n")
     parts.append("## Operators\n")
     parts.append(
-        "A condition whose parameter is missing, or of another kind than its value, counts against the action.\n"
+        "A condition whose parameter is missing, or of another kind than its value, counts against the action. So\n"
+        "does one of which only case, blanks around the text or compatibility characters decide (`Prod` where the\n"
+        "rule says `prod`): a rule that denies then applies, and one that allows does not match.\n"
     )
     rows = [(f"`{name}`", _described(OPERATORS, name)) for name in words.OPERATORS]
     parts.append(table(("operator", "holds for"), rows) + "\n")

@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     migrate_on_start: bool = True
     """Bring the store's schema up to date when starting; else refuse to start on an old one."""
 
-    auth: Literal["auto", "required", "off"] = "auto"
-    """`auto`: callers need a key, but while no key exists callers on this machine are served without one."""
+    auth: Literal["required", "local", "off"] = "required"
+    """`required`: callers need a key; `local`: while none exists, callers on this machine are served without one."""
 
     retention_days: int | None = Field(default=None, ge=1, le=36500)
     """Delete events this many days after they were received; unset: keep everything."""

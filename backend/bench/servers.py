@@ -43,7 +43,7 @@ class Backend:
     Args:
         folder: where its SQLite file and its log go.
         database_url: where it stores; default a SQLite file in `folder`.
-        settings: further environment variables.
+        settings: further environment variables; an empty one is not set. Without others callers here need no key.
         options: further options for uvicorn.
     """
 
@@ -58,7 +58,8 @@ class Backend:
         self.url = f"http://{HOST}:{self.port}"
         self.log = folder / "backend.log"
         self.database_url = database_url or f"sqlite:///{folder / 'audit.db'}"
-        self._environment = {**os.environ, "DATABASE_URL": self.database_url, **(settings or {})}
+        wanted = {"DATABASE_URL": self.database_url, "AIMGENTIX_AUTH": "local", **(settings or {})}
+        self._environment = {name: value for name, value in {**os.environ, **wanted}.items() if value}
         self._command = [
             *tied("KILL"),
             sys.executable,

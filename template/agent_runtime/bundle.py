@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes, documents, names, plan
 from agent_runtime.documents import ActionReport, Decision, Receipt, Report
 from agent_runtime.results import ActionStatus, _Word
+from aimgentix.redact import REDACTED, TRUNCATED
 from aimgentix.verify import read_events, verify_directory
 
 JOBS = ("investigate", "ask", "approve", "act", "record")
@@ -67,6 +69,20 @@ class RunOutcome(_Word):
     INVESTIGATION_FAILED = "investigation_failed"
     APPROVAL_FAILED = "approval_failed"
     WAITING = "waiting"
+
+
+# What a result says of the run, and which runs must have one that says that something was tried.
+_OUTCOMES = {
+    ActionStatus.SUCCESS: RunOutcome.ACTED,
+    ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
+    ActionStatus.REHEARSED: RunOutcome.REHEARSED,
+    ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
+    ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
+}
+_ACTED = frozenset(_OUTCOMES.values())
+
+# What stays the same of a run when one of its jobs is started again.
+_OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
 
 
 @dataclass(frozen=True)
@@ -229,12 +245,79 @@ def _check_action(parts: Parts) -> List[Problem]:
 
 def _check_agreement(parts: Parts) -> List[Problem]:
     found: List[Problem] = []
-    rehearsed = parts.result is not None and parts.result.status is ActionStatus.REHEARSED
-    if parts.report and parts.report.plan and parts.report.plan.dry_run is not rehearsed:
-        found.append(Problem(codes.TRAIL_MISMATCH, "what was executed is not what a dry run is, or the other way"))
-    if parts.receipt and parts.result and parts.receipt.approver != parts.result.approver:
-        found.append(Problem(codes.TRAIL_MISMATCH, "receipt and result name different approvers"))
-    return found
+    sealed = parts.report.plan if parts.report else None
+    result, receipt = parts.result, parts.receipt
+    rehearsed = result is not None and result.status is ActionStatus.REHEARSED
+    if sealed and sealed.dry_run is not rehearsed:
+        found.append(_contradiction("what was executed is not what a dry run is, or the other way"))
+    if receipt and result and receipt.approver != result.approver:
+        found.append(_contradiction("receipt and result name different approvers"))
+    if sealed and result:
+        for name, told, planned in (
+            ("action", result.action, sealed.action),
+            ("resource", result.resource, sealed.resource),
+        ):
+            if told != planned:
+                found.append(_contradiction("the result's {} is {}, the plan's {}".format(name, told, planned)))
+    facts: Dict[str, Dict[str, Any]] = {}
+    if sealed:
+        facts[names.STEP_INTENT] = {"action": sealed.action, "dry_run": sealed.dry_run}
+    if result:
+        facts.setdefault(names.STEP_INTENT, {})["approver"] = documents.plain(result.approver)
+        facts[names.STEP_OUTCOME] = {"outcome": result.status.value, "code": result.code}
+    for step, known in facts.items():
+        found += _compare_events(parts, "act", step, known)
+    if receipt:
+        found += _compare_events(parts, "approve", names.STEP_APPROVED, {"approver": documents.plain(receipt.approver)})
+    return found + _check_time(parts)
+
+
+def _check_time(parts: Parts) -> List[Problem]:
+    """An action that began after its plan had expired was not the one that was approved."""
+    sealed = parts.report.plan if parts.report else None
+    if sealed is None:
+        return []
+    expires = documents.parse_time(sealed.expires_at)
+    return [
+        _contradiction("the intent is of {}, and the plan expired at {}".format(event["timestamp"], sealed.expires_at))
+        for event in parts.events.get("act", [])
+        if event["metadata"].get("step") == names.STEP_INTENT and _moment(event["timestamp"]) > expires
+    ]
+
+
+def _moment(timestamp: str) -> datetime:
+    """The moment of an event, to the second."""
+    zone = timedelta()
+    if timestamp[-6:-5] in ("+", "-"):
+        zone = timedelta(hours=int(timestamp[-5:-3]), minutes=int(timestamp[-2:]))
+        zone = -zone if timestamp[-6] == "-" else zone
+    moment = datetime.strptime(timestamp[:19].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return moment - zone
+
+
+def _compare_events(parts: Parts, job: str, step: str, known: Mapping[str, Any]) -> List[Problem]:
+    """What the events of one step say against what is known."""
+    return [
+        _contradiction("{}: the event {} says {} {}".format(job, step, name, _said(entry.get(name))))
+        for entry in parts.steps(job)
+        if entry.get("step") == step
+        for name, value in known.items()
+        if _contradicts(entry.get(name), value)
+    ]
+
+
+def _contradicts(told: Any, known: Any) -> bool:
+    """Whether an event says something else; what was blacked out or cut in it says nothing."""
+    return bool(told != known) and not any(mark in str(told) for mark in (REDACTED, TRUNCATED))
+
+
+def _contradiction(message: str) -> Problem:
+    return Problem(codes.TRAIL_MISMATCH, message)
+
+
+def _said(value: Any) -> str:
+    login = value.get("login") if isinstance(value, dict) else None
+    return str(value if login is None else login)
 
 
 def _check_decision(parts: Parts, *, automatic: bool) -> List[Problem]:
@@ -266,7 +349,7 @@ def file_digests(folder: Path) -> Dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != names.MANIFEST_NAME
+        if path.is_file() and path != folder / names.MANIFEST_NAME
     }
 
 
@@ -284,6 +367,10 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
         outcome = RunOutcome(manifest["outcome"])
         digest = manifest["plan_digest"]
         told = [str(line) for line in manifest["problems"]]
+        if manifest["schema_version"] != documents.SCHEMA_VERSION:
+            raise ValueError("its schema_version is not {}".format(documents.SCHEMA_VERSION))
+        if digest is not None and not documents.is_hex64(digest):
+            raise ValueError("its plan_digest is not a SHA-256")
     except OSError as problem:
         raise codes.BadInput(codes.TRAIL_MISMATCH, "{}: {}".format(path, problem.strerror)) from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
@@ -298,14 +385,127 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
         elif listed[name] != present[name]:
             found.append(Problem(codes.TRAIL_MISMATCH, "{} was changed".format(name)))
     parts = load(folder)
-    acted = outcome in (
-        RunOutcome.ACTED,
-        RunOutcome.REHEARSED,
-        RunOutcome.ACTION_FAILED,
-        RunOutcome.OUTCOME_UNKNOWN,
-    )
-    found += check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
-    ends = [entry for entry in parts.steps("record") if entry.get("step") == names.STEP_TERMINAL]
-    if len(ends) != 1 or ends[0].get("outcome") != outcome.value:
-        found.append(Problem(codes.TRAIL_MISMATCH, "the record journal does not end with {}".format(outcome)))
+    found += check(parts, acted=outcome in _ACTED, expected_heads=heads, expected_digest=digest)
+    found += _check_manifest(manifest, heads, outcome, parts)
     return manifest, found
+
+
+def _check_manifest(
+    manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts
+) -> List[Problem]:
+    """What the manifest says of the run, against the documents and journals that it lists."""
+    found = _check_outcome(outcome, parts)
+    for job in parts.heads:
+        if job not in heads:
+            found.append(_contradiction("bundle.json tells no end of the journal of {}".format(job)))
+    if not heads.get("record"):
+        found.append(_contradiction("bundle.json tells no end of the journal of record"))
+    if outcome in _ACTED and manifest["plan_digest"] is None:
+        found.append(_contradiction("bundle.json names no plan, and one was executed"))
+    known = _facts(manifest, heads, parts)
+    for name, value in known.items():
+        if manifest.get(name) != value:
+            found.append(
+                _contradiction(
+                    "bundle.json says {} {}, its parts say {}".format(name, _said(manifest.get(name)), _said(value))
+                )
+            )
+    found += _check_run(manifest.get("run"), parts)
+    if parts.by_comment and parts.receipt and parts.receipt.issue_comment is None:
+        found.append(_contradiction("the receipt names no comment, and a comment started the run"))
+    return found + _check_end(manifest, outcome, parts)
+
+
+def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) -> Dict[str, Any]:
+    """What the documents know of the run, by the manifest's names."""
+    run = manifest.get("run")
+    commented = isinstance(run, dict) and run.get("event") == "issue_comment"
+    known: Dict[str, Any] = {"approver": documents.plain(parts.receipt.approver) if parts.receipt else None}
+    if not heads.get("approve" if commented else "investigate"):
+        # The job that tells all of it ended before it could.
+        known.update(resource="unknown", plan_digest=None)
+    elif parts.report:
+        known.update(resource=parts.report.resource, plan_digest=parts.plan_digest, trace_id=parts.report.trace_id)
+    told = [entry.get("issue") for job in ("ask", "approve") for entry in parts.steps(job)]
+    issues = {issue for issue in told if isinstance(issue, int)}
+    if parts.receipt and parts.receipt.issue_comment:
+        issues.add(parts.receipt.issue_comment.issue)
+    if len(issues) == 1 and (commented or heads.get("ask")):
+        known["issue"] = issues.pop()
+    elif issues or not commented:
+        known["issue"] = None
+    return known
+
+
+def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
+    """The outcome against the result, or against an intent without one."""
+    result = parts.result
+    if result is None:
+        if outcome is RunOutcome.REFUSED:
+            return [_contradiction("the outcome is refused, and no result says by which check")]
+        if parts.has_step("act", names.STEP_INTENT) and outcome is not RunOutcome.OUTCOME_UNKNOWN:
+            return [_contradiction("the outcome is {}, and act told that it was about to act".format(outcome))]
+        return []
+    refused = RunOutcome.EXPIRED if result.code == codes.GATE_EXPIRED else RunOutcome.REFUSED
+    expected = _OUTCOMES.get(result.status, refused)
+    if expected is not outcome:
+        return [_contradiction("the outcome is {}, and the result says {}".format(outcome, result.status))]
+    if outcome not in _ACTED and result.code != codes.GATE_INTENT and parts.has_step("act", names.STEP_INTENT):
+        return [_contradiction("the result says refused, and act told that it was about to act")]
+    return []
+
+
+def _check_run(run: Any, parts: Parts) -> List[Problem]:
+    """The manifest's run against the documents and the journals: an attempt may have been started after theirs."""
+    if not isinstance(run, dict) or not isinstance(run.get("run_attempt"), int):
+        return [_contradiction("bundle.json names no run")]
+    found: List[Problem] = []
+    for name, part in (("report", parts.report), ("receipt", parts.receipt), ("result", parts.result)):
+        if part is None:
+            continue
+        told = documents.plain(part.run)
+        fields: Iterable[str] = told if told["run_attempt"] == run["run_attempt"] else _OF_EVERY_ATTEMPT
+        if part is parts.report and run.get("event") == "issue_comment":
+            fields = ("repository",)  # it is of the run that asked
+        elif told["run_attempt"] > run["run_attempt"]:
+            found.append(_contradiction("the {} is of a later attempt than bundle.json".format(name)))
+        found += [
+            _contradiction(
+                "the {} of the run is {} in bundle.json and {} in the {}".format(
+                    field, run.get(field), told[field], name
+                )
+            )
+            for field in fields
+            if run.get(field) != told[field]
+        ]
+    if parts.report and parts.result and parts.report.trace_id != parts.result.trace_id:
+        found.append(_contradiction("report and result have different trace ids"))
+    if parts.report and parts.receipt and parts.report.trace_id != parts.receipt.trace_id:
+        found.append(_contradiction("report and receipt have different trace ids"))
+    return found
+
+
+def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[Problem]:
+    """The record journal's last word against the manifest."""
+    ends = [event for event in parts.events.get("record", []) if event["metadata"].get("step") == names.STEP_TERMINAL]
+    if len(ends) != 1 or ends[0]["metadata"].get("outcome") != outcome.value:
+        return [_contradiction("the record journal does not end with {}".format(outcome))]
+    (end,) = ends
+    told = end["metadata"]
+    facts = [
+        (name, told.get(name), manifest.get(name)) for name in ("plan_digest", "approver", "rejected_by", "problems")
+    ]
+    facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
+    jobs = told.get("jobs")
+    for job, result in jobs.items() if isinstance(jobs, dict) else ():
+        journal = "act" if job == names.AUTO_JOB else job
+        if result == "success" and not manifest["journal_heads"].get(journal):
+            return [_contradiction("bundle.json tells no end of the journal of {}, and it succeeded".format(job))]
+    run, gha = manifest.get("run"), told.get("gha")
+    if isinstance(run, dict) and isinstance(gha, dict):
+        facts += [(name, gha.get(name), run.get(name)) for name in sorted(set(run) & set(gha))]
+    return [
+        _contradiction("bundle.json says {} {}, the record journal {}".format(name, _said(wanted), _said(said)))
+        for name, said, wanted in facts
+        if _contradicts(said, wanted)
+    ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Tuple
 
@@ -27,7 +28,8 @@ _MAY_WRITE = ("write", "admin")
 _TRIGGERS = ("workflow_dispatch", "repository_dispatch", "schedule")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:_[A-Za-z0-9]+)?")
 _APPROVE = re.compile(r"/approve ([0-9a-f]{{{},64}})".format(SHORT_DIGEST_LENGTH))
-_REJECT = re.compile(r"/reject(?:[ \t]+(.*))?", re.IGNORECASE)
+# Whatever begins so rejects; what stands between this and the reason is left out of the reason.
+_REJECT = re.compile(r"/reject\w*[\s:,.;\u2013\u2014-]*(.*)", re.IGNORECASE)
 _ORIGIN = re.compile(
     r"Run `([1-9][0-9]{0,18})`, artifact `([1-9][0-9]{0,18})` with SHA-256 `([0-9a-f]{64})`, report with SHA-256 "
     r"`([0-9a-f]{64})`"
@@ -315,14 +317,26 @@ def find_comment(comments: Sequence[Mapping[str, Any]], number: int) -> Mapping[
 def rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -> Optional[Tuple[str, str]]:
     """Return login and reason of the first approver who rejected, or None.
 
-    An edited rejection counts too: who can edit the comments of others must not be able to take one back.
+    An approval is read strictly and a rejection generously, because overlooking a rejection executes what somebody
+    refused: `/Reject: why`, `/rejected` and ` /reject` reject too, and so they do after invisible characters and in
+    compatibility forms.  An edited rejection counts as well: who can edit the comments of others must not be able to
+    take one back.
     """
     for comment in comments:
-        found = _REJECT.fullmatch(_first_line(comment))
+        found = _REJECT.match(_first_words(comment))
         login = _field(comment, "user", "login")
         if found and any(_same_login(login, approver) for approver in approvers):
-            return str(login), found.group(1) or ""
+            return str(login), found.group(1).rstrip()
     return None
+
+
+def _first_words(comment: Mapping[str, Any]) -> str:
+    """A comment's first line that is not empty, from its first visible character, in compatible form (NFKC)."""
+    text = str(comment.get("body") or "")
+    # Categories Z and C: blanks and line breaks of every kind, and what has no glyph, such as a zero-width space.
+    start = next((at for at, sign in enumerate(text) if unicodedata.category(sign)[0] not in "ZC"), len(text))
+    lines = text[start:].splitlines()
+    return unicodedata.normalize("NFKC", lines[0]) if lines else ""
 
 
 def check_no_rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -> None:

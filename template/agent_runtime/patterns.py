@@ -9,6 +9,7 @@ states x characters steps.  What needs backtracking (references, look-around) do
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 MAX_PATTERN_LENGTH = 200
@@ -20,6 +21,21 @@ _CLASSES = {"d": "0-9", "w": "a-zA-Z0-9_", "s": " "}
 _PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 _QUANTIFIERS = frozenset("*+?{")
 _COUNT = re.compile(r"\{([0-9]{1,4})(,([0-9]{1,4})?)?\}")
+
+
+def compatible(text: str) -> str:
+    """Return `text` in Unicode's form NFKC, blanks around it left out and those inside it single."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def folded(text: str) -> str:
+    """Return what many systems take for the same: `compatible()`, without regard to case."""
+    return compatible(compatible(text).casefold())
+
+
+def glob_nearly_matches(pattern: str, text: str) -> bool:
+    """Whether `text` matches `pattern` but for case, blanks around it or compatibility characters."""
+    return glob_matches(pattern, text) or glob_matches(folded(pattern), folded(text))
 
 
 def glob_matches(pattern: str, text: str) -> bool:
@@ -58,6 +74,10 @@ class _State(NamedTuple):
         inside = any(low <= character <= high for low, high in self.ranges)
         return inside != self.inverted
 
+    def accepts_any(self, characters: Tuple[str, ...]) -> bool:
+        """Whether it accepts one of these."""
+        return any(self.accepts(character) for character in characters)
+
 
 class Expression:
     """A regular expression that a whole value must match.
@@ -76,13 +96,17 @@ class Expression:
         if len(pattern) > MAX_PATTERN_LENGTH:
             raise ValueError("longer than {} characters".format(MAX_PATTERN_LENGTH))
         parser = _Parser(pattern)
+        self._pattern = pattern
         self._consuming = parser.consuming
         self._branches = parser.branches
         self._start = parser.start
         self._end = parser.end
 
-    def matches(self, value: str) -> bool:
+    def matches(self, value: str, *, any_case: bool = False) -> bool:
         """Whether the whole of `value` matches.
+
+        Arguments:
+            any_case: whether each character may stand for its capital or small form, too.
 
         Raises:
             ValueError: the value is longer than 1024 characters.
@@ -91,13 +115,31 @@ class Expression:
             raise ValueError("longer than {} characters".format(MAX_VALUE_LENGTH))
         current = self._closure([self._start])
         for character in value:
+            characters = _cases(character) if any_case else (character,)
             reached = []
             for number in current:
                 state = self._consuming.get(number)
-                if state is not None and state.accepts(character):
+                if state is not None and state.accepts_any(characters):
                     reached.append(state.next)
             current = self._closure(reached)
         return self._end in current
+
+    def nearly_matches(self, value: str) -> bool:
+        """Whether the whole of `value` matches but for case, blanks around it or compatibility characters.
+
+        Raises:
+            ValueError: the value, or its compatible form, is longer than 1024 characters.
+        """
+        forms = dict.fromkeys((value, compatible(value), folded(value)))
+        if any(self.matches(form, any_case=True) for form in forms):
+            return True
+        other = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", self._pattern).casefold())
+        if other == self._pattern.lower():
+            return False
+        try:
+            return any(Expression(other).matches(form, any_case=True) for form in forms)
+        except ValueError:
+            return True  # nobody can tell what such a pattern means in compatible form
 
     def _closure(self, numbers: List[int]) -> FrozenSet[int]:
         seen: Set[int] = set()
@@ -108,6 +150,11 @@ class Expression:
                 seen.add(number)
                 waiting.extend(self._branches.get(number, ()))
         return frozenset(seen)
+
+
+def _cases(character: str) -> Tuple[str, ...]:
+    forms = (character, character.lower(), character.upper())
+    return tuple(dict.fromkeys(form for form in forms if len(form) == 1))
 
 
 # What a piece of a pattern is until it becomes states: ("set", ranges, inverted), ("then", pieces), ("or", pieces),

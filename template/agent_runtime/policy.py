@@ -15,7 +15,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from agent_runtime import protected_paths
 from agent_runtime.escape import is_visible, visible
-from agent_runtime.patterns import Expression, glob_matches
+from agent_runtime.patterns import Expression, folded, glob_matches, glob_nearly_matches
 from agent_runtime.results import RiskLevel
 
 AUTO = "auto"
@@ -35,6 +35,9 @@ OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
 AUTO_IS_ELSEWHERE = "a human is asked: nothing is done without asking outside of a workflow run"
+
+# What stands before the question that can't be judged.
+_ONLY = "only case, blanks or compatibility characters decide whether"
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
@@ -88,8 +91,10 @@ class RateLimit:
     reason: Optional[str] = None
 
     def is_about(self, action: str, resource: str) -> bool:
-        """Whether an action counts for this limit."""
-        return glob_matches(self.type, action) and any(glob_matches(glob, resource) for glob in self.resources)
+        """Whether an action counts for this limit; another case or blanks of its names don't get around it."""
+        return glob_nearly_matches(self.type, action) and any(
+            glob_nearly_matches(glob, resource) for glob in self.resources
+        )
 
 
 @dataclass(frozen=True)
@@ -159,8 +164,10 @@ def evaluate(
 
     `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
     condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is no
-    number), or is a text that holds invisible characters or is not in Unicode's normal form C: then an allowing rule
-    does not match and a denying rule does.  A parameter that names a protected path denies (threat T22).
+    number), is a text that holds invisible characters or is not in Unicode's normal form C, or is a text of which only
+    case, blanks around it or compatibility characters decide (`Prod` where the rule says `prod`): then an allowing rule
+    does not match and a denying rule does.  In the same way a denying rule is about actions and resources whose names
+    come that close.  A parameter that names a protected path denies (threat T22).
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
@@ -178,18 +185,18 @@ def evaluate(
         reasons.append("protected_paths: {}, so {} is denied".format(guarded, asked))
     for number, rule in enumerate(policy.denied_actions):
         name = "denied_actions[{}]".format(number)
-        obstacle = _off_target(rule, action, resource) or _false_condition(rule, parameters)
+        obstacle = _far_off(rule, action, resource) or _false_condition(rule, parameters)
         if obstacle is None:
             denying.append(name)
-        reasons.append(
-            _reason(name, rule, obstacle or "applies{}, so {} is denied".format(_doubts(rule, parameters), asked))
-        )
+            doubts = _doubts(rule, action, resource, parameters)
+            obstacle = "applies{}, so {} is denied".format(doubts, asked)
+        reasons.append(_reason(name, rule, obstacle))
     for number, rule in enumerate(policy.allowed_actions):
         name = "allowed_actions[{}]".format(number)
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
-        if rule.requires_approval and not (_off_target(rule, action, resource) or _false_condition(rule, parameters)):
+        if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
         reasons.append(_reason(name, rule, obstacle or "matches, up to risk {}".format(rule.max_risk)))
     for number, rule in enumerate(policy.auto_approve):
@@ -320,6 +327,15 @@ def _off_target(rule: Rule, action: str, resource: str) -> Optional[str]:
     return None
 
 
+def _far_off(rule: Rule, action: str, resource: str) -> Optional[str]:
+    """As `_off_target()`, for a rule that holds something back: it is about what comes close, too."""
+    if not glob_nearly_matches(rule.type, action):
+        return "is about another action than {}".format(visible(action))
+    if not any(glob_nearly_matches(glob, resource) for glob in rule.resources):
+        return "is about another resource than {}".format(visible(resource))
+    return None
+
+
 def _false_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
     for condition in rule.conditions:
         if _holds(condition, parameters) is False:
@@ -343,9 +359,11 @@ def _too_risky(rule: Rule, risk_level: RiskLevel) -> Optional[str]:
     return None
 
 
-def _doubts(rule: Rule, parameters: Mapping[str, Any]) -> str:
-    """Why a denying rule applies although not every condition could be judged, or nothing."""
+def _doubts(rule: Rule, action: str, resource: str, parameters: Mapping[str, Any]) -> str:
+    """Why a denying rule applies although not everything could be judged, or nothing."""
     doubts = [_doubt(condition, parameters) for condition in rule.conditions if _holds(condition, parameters) is None]
+    if _off_target(rule, action, resource):
+        doubts.insert(0, "{} it is about {} on {}".format(_ONLY, visible(action), visible(resource)))
     return " because {}".format(" and ".join(doubts)) if doubts else ""
 
 
@@ -356,6 +374,8 @@ def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
         return "the parameter {} is no list of one kind, or not all of it is alike to: {}".format(
             visible(condition.parameter), _describe(condition)
         )
+    if _is_near(condition, parameters[condition.parameter]):
+        return "{} {}".format(_ONLY, _describe(condition))
     return "the parameter {} can't be compared with {}".format(
         visible(condition.parameter), show_value(condition.value)
     )
@@ -382,20 +402,50 @@ def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool
     expected = condition.value
     if condition.operator in BATCH:
         return _holds_for_each(condition, actual)
-    sample = expected[0] if isinstance(expected, tuple) else expected
-    kind = kind_of(actual)
-    if kind is None or kind != kind_of(sample):
+    if not _comparable(condition, actual):
         return None
-    if condition.operator in EQUALITY:
-        return bool(actual == expected) == (condition.operator == "equals")
-    if condition.operator in MEMBERSHIP:
-        return (actual in expected) == (condition.operator == "in")
     if condition.operator in ORDER:
         return _compare(condition.operator, actual, expected)
     try:
-        return Expression(expected).matches(actual)
+        if condition.operator == MATCHES:
+            met = Expression(expected).matches(actual)
+        else:
+            met = actual in expected if condition.operator in MEMBERSHIP else bool(actual == expected)
+        if not met and _nearly(condition, actual):
+            return None
     except ValueError:
         return None
+    return met == (condition.operator not in ("not_equals", "not_in"))
+
+
+def _comparable(condition: Condition, actual: Any) -> bool:
+    expected = condition.value
+    kind = kind_of(actual)
+    return kind is not None and kind == kind_of(expected[0] if isinstance(expected, tuple) else expected)
+
+
+def _is_near(condition: Condition, actual: Any) -> bool:
+    """As `_nearly()`, of a value that may be of another kind or too long."""
+    try:
+        return _comparable(condition, actual) and _nearly(condition, actual)
+    except ValueError:
+        return False
+
+
+def _nearly(condition: Condition, actual: Any) -> bool:
+    """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
+
+    Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
+
+    Raises:
+        ValueError: the text is too long for the condition's expression.
+    """
+    if not isinstance(actual, str):
+        return False
+    if condition.operator == MATCHES:
+        return Expression(condition.value).nearly_matches(actual)
+    named = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    return folded(actual) in [folded(text) for text in named]
 
 
 def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:

@@ -6,6 +6,7 @@ behind, because artifacts and summaries are read by many and kept for months (th
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any, Mapping, Tuple
 
@@ -14,6 +15,8 @@ from agent_runtime.documents import ActionReport, Report
 from agent_runtime.results import ProposedAction
 from aimgentix import Redactor
 from aimgentix.redact import REDACTED
+
+_ENDS_IN_ID = re.compile(r"(?:^|[^A-Za-z])(?:id|Id|ID)$|[a-z0-9]I[dD]$")
 
 
 def of_report(redactor: Redactor, found: Report) -> Report:
@@ -54,20 +57,32 @@ def of_result(redactor: Redactor, found: ActionReport) -> ActionReport:
     )
 
 
-def of_json(redactor: Redactor, value: Any) -> Any:
-    """Return a JSON value with every secret in it replaced: texts that look like one, and texts under such a key."""
+def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:
+    """Return a JSON value with every secret in it replaced: texts that look like one, and whatever is under such a key.
+
+    Arguments:
+        secret: whether it stands under such a key itself: then every text and number in it is replaced.
+    """
     if isinstance(value, str):
-        return redactor.text(value)
+        return REDACTED if secret and value else redactor.text(value)
     if isinstance(value, (list, tuple)):
-        return [of_json(redactor, item) for item in value]
+        return [of_json(redactor, item, secret=secret) for item in value]
     if isinstance(value, Mapping):
         return {
-            redactor.text(key): REDACTED
-            if isinstance(item, str) and item and redactor.is_secret_key(key)
-            else of_json(redactor, item)
+            redactor.text(key): of_json(redactor, item, secret=secret or _hides(redactor, key, item))
             for key, item in value.items()
         }
-    return value
+    return REDACTED if secret and _is_number(value) else value
+
+
+def _hides(redactor: Redactor, key: str, item: Any) -> bool:
+    """Whether what stands under a key is secret; a number under `tokens` or `pass` counts tokens or tests."""
+    counts = _is_number(item) and ("token" in key.lower() or key.lower() == "pass")
+    return redactor.is_secret_key(key) and not counts
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> None:
@@ -77,13 +92,16 @@ def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> N
         BadInput: one looks like a secret (AGT004); the message names where it stands, never the value.
     """
     for path, text in _texts(value, what):
-        secret_key = redactor.is_secret_key(path[-1]) and not path[-1].lower().endswith("id")
+        # An id names a secret and is none; `valid` and `paid` are other words.
+        secret_key = redactor.is_secret_key(path[-1]) and not _ENDS_IN_ID.search(path[-1])
         if secret_key or redactor.text(text) != text:
             raise codes.BadInput(codes.SECRET_IN_PLAN, "{} looks like a secret".format(redactor.text(".".join(path))))
 
 
 def _texts(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], str], ...]:
-    """Every text in a JSON value, keys included, with the names that lead to it."""
+    """Every text and number in a JSON value, keys included, with the names that lead to it."""
+    if _is_number(value):
+        return ((path, str(value)),)
     if isinstance(value, str):
         return ((path, value),)
     if isinstance(value, Mapping):

@@ -6,6 +6,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -67,8 +72,44 @@ def test_a_revoked_key_opens_nothing(start: Any, database_url: str) -> None:
     assert Client(client.port).post(event()).status == 401
 
 
-def test_without_any_key_this_machine_only(start: Any) -> None:
-    backend = start()
+@contextmanager
+def hidden_proxy(port: int) -> Iterator[int]:
+    """A proxy as nginx is unless told otherwise: it rewrites Host, closes connections, and adds nothing."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            upstream = HTTPConnection("127.0.0.1", port)
+            upstream.request("GET", self.path, headers={"Connection": "close"})
+            answer = upstream.getresponse()
+            body = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.threat("T35")
+def test_without_any_key_nobody_is_served_unless_asked_for(start: Any) -> None:
+    """Neither a program on this machine nor, through a proxy that shows nothing of itself, somebody elsewhere."""
+    backend = start(AIMGENTIX_AUTH="")
+    refused = Client(backend.port).post(event())
+    assert refused.status == 401 and "there is none yet" in refused.json["detail"]
+    with hidden_proxy(backend.port) as port:
+        assert Client(port).get("/v1/export").status == 401
+    assert "there is none yet; create one with" in backend.output()
+    assert "or start with AIMGENTIX_AUTH=local" in backend.output()
+
+
+def test_for_a_trial_this_machine_only(start: Any) -> None:
+    backend = start(AIMGENTIX_AUTH="local")
     client = Client(backend.port)
     assert client.post(event()).status == 201
     for header in ("x_forwarded_for", "forwarded", "via", "x_real_ip"):

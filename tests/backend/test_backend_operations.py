@@ -110,6 +110,7 @@ def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url
     [
         ({"AIMGENTIX_RETENTION_DAYS": "soon"}, "AIMGENTIX_RETENTION_DAYS"),
         ({"AIMGENTIX_AUTH": "maybe"}, "AIMGENTIX_AUTH"),
+        ({"AIMGENTIX_AUTH": "auto"}, "AIMGENTIX_AUTH"),
         ({"DATABASE_URL": "mysql://root:hunter2@h/x"}, "unknown scheme 'mysql'"),
         ({"DATABASE_URL": "sqlite:////proc/audit.db"}, "can't be opened for writing"),
         ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "can't use PostgreSQL database x at 127.0.0.1:1"),

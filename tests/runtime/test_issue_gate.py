@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import string
 from collections.abc import Callable
 from typing import Any
 
@@ -384,8 +385,23 @@ def test_a_comment_that_is_gone_approves_nothing() -> None:
         ("/Reject\ttoo risky\r\nreally", "too risky"),
         ("/reject  \n", ""),
         ("/reject \u202eevil", "\u202eevil"),
+        ("/reject: wrong host", "wrong host"),
+        ("/reject, wrong host", "wrong host"),
+        ("/reject- no", "no"),
+        ("/reject\u00a0no", "no"),
+        ("/reject \u2014 no", "no"),
+        ("/reject. Wrong host", "Wrong host"),
+        ("/rejected", ""),
+        ("/rejected: wrong host", "wrong host"),
+        (" /reject no", "no"),
+        ("\t/REJECT", ""),
+        ("\r\n\n/reject no", "no"),
+        ("\ufeff\u200b/reject no", "no"),
+        ("\uff0freject", ""),
+        ("/reject\u2028/approve " + DIGEST, ""),
     ],
 )
+@pytest.mark.threat("T18")
 def test_any_approvers_rejection_wins(body: str, reason: str) -> None:
     said = [
         comment(APPROVAL),
@@ -398,6 +414,19 @@ def test_any_approvers_rejection_wins(body: str, reason: str) -> None:
 
 
 def test_what_is_no_rejection_rejects_nothing() -> None:
-    said = [comment(body) for body in ("", "/rejected", "no /reject", "> /reject", APPROVAL)]
+    said = [comment(body) for body in ("", " \n", "no /reject", "> /reject", "/rejec", "/ reject", APPROVAL)]
+    said += [comment(APPROVAL + "\n/reject"), comment("I would not /reject it")]
     said += [comment("/reject", "mallory"), comment("/reject", user=None)]
     issue_gate.check_no_rejection(said, APPROVERS)
+
+
+@pytest.mark.threat("T18")
+@given(
+    before=st.text("".join(("\u00a0\u200b\ufeff\u2060", string.whitespace))),
+    word=st.lists(st.booleans(), min_size=6, max_size=6),
+    after=st.text(),
+)
+def test_whatever_begins_with_reject_rejects_and_approves_nothing(before: str, word: list[bool], after: str) -> None:
+    body = before + "/" + "".join(sign.upper() if up else sign for sign, up in zip("reject", word, strict=True)) + after
+    assert issue_gate.rejection([comment(APPROVAL, "bob"), comment(body, "carol")], APPROVERS) is not None
+    refusal(codes.COMMENT_UNUSABLE, issue_gate.check_comment, comment(body), body, DIGEST)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes, policy
@@ -276,23 +276,51 @@ def test_a_policy_without_rules_denies() -> None:
 
 
 HOLDS = [
-    ("equals", "prod", ["prod"], ["Prod", "", "prod "], [1, True, None, [], "pr\u200bod"]),
+    (
+        "equals",
+        "prod",
+        ["prod"],
+        ["", "pro", "prods", "p rod"],
+        [1, True, None, [], "pr\u200bod", "Prod", "prod ", " prod", "\uff50rod", "\u3000prod"],
+    ),
     ("equals", 1, [1, 1.0], [2, 0.5], ["1", True, None]),
     ("equals", True, [True], [False], [1, "true", None]),
     ("equals", "é", ["é"], ["e"], ["e\u0301"]),
-    ("not_equals", "prod", ["dev"], ["prod"], [1, None, True, {}]),
-    ("in", ("a", "b"), ["a", "b"], ["c"], [1, None, True]),
+    ("not_equals", "prod", ["dev"], ["prod"], [1, None, True, {}, "PROD", "prod "]),
+    ("in", ("a", "b"), ["a", "b"], ["c"], [1, None, True, "A", "b ", "\uff41"]),
+    ("in", ("Stra\u00dfe", "b"), ["Stra\u00dfe"], ["Strase"], ["strasse", "STRASSE"]),
     ("in", (1, 2), [1, 2.0], [3], ["1", True]),
-    ("not_in", ("a", "b"), ["c"], ["a"], [1, None]),
-    ("matches", "[a-z]+-[0-9]{1,2}", ["db-1", "db-22"], ["db-", "xdb-1!", "db-123"], [1, None, "db-1\n", "a" * 1025]),
+    ("not_in", ("a", "b"), ["c"], ["a"], [1, None, "A", " b"]),
+    (
+        "matches",
+        "[a-z]+-[0-9]{1,2}",
+        ["db-1", "db-22"],
+        ["db-", "xdb-1!", "db-123"],
+        [1, None, "db-1\n", "a" * 1025, "DB-1", " db-1"],
+    ),
+    ("matches", "(Prod|LIVE)-[0-9A-F]", ["Prod-1"], ["prods-1", "-1"], ["prod-1", "live-a", "\uff30rod-1", "LIVE-1 "]),
+    ("matches", "Stra\u00dfe", ["Stra\u00dfe"], ["Strase"], ["strasse", "STRASSE"]),
+    ("matches", "\uff50rod", ["\uff50rod"], ["dev"], ["prod", "PROD"]),
     ("greater_than", 5, [6, 5.5, 10**400], [5, 4], ["6", True, float("inf"), float("nan")]),
     ("at_least", 5, [5, 6], [4.9], ["5", None]),
     ("less_than", 5, [4, -1, -(10**400)], [5], ["4", float("-inf")]),
     ("at_most", 5.5, [5.5, 5], [6], ["5", True]),
     ("max_items", 2, [["a"], ["a", "b"], [1, 2.5]], [["a", "b", "c"]], [[], "ab", 1, ["a", 1], [["a"]], [None], {}]),
-    ("each_in", ("a", "b"), [["a"], ["b", "a", "a"]], [["c"], ["c", "d"]], ["a", [], ["a", "c"], ["a", 1], [None], {}]),
+    (
+        "each_in",
+        ("a", "b"),
+        [["a"], ["b", "a", "a"]],
+        [["c"], ["c", "d"]],
+        ["a", [], ["a", "c"], ["A"], ["c", "A"], ["a", 1], [None], {}],
+    ),
     ("each_in", (1, 2), [[1], [2, 1.0]], [[3]], [1, [], [1, 3], [1, True], ["1"]]),
-    ("each_matches", "[a-z]{1,3}", [["ab"], ["a", "b"]], [["1"], ["1", "abcd"]], ["ab", [], ["a", "1"], ["a\n"], [1]]),
+    (
+        "each_matches",
+        "[a-z]{1,3}",
+        [["ab"], ["a", "b"]],
+        [["1"], ["1", "abcd"]],
+        ["ab", [], ["a", "1"], ["A"], ["a\n"], [1]],
+    ),
 ]
 
 
@@ -383,6 +411,111 @@ def test_a_gate_at_which_somebody_is_asked_changes_nothing_else(found: Policy, a
 def test_leaving_parameters_out_never_yields_more(found: Policy, ask: dict[str, Any], data: st.DataObject) -> None:
     kept = {name: value for name, value in ask["parameters"].items() if data.draw(st.booleans())}
     assert rank(found, {**ask, "parameters": kept}) <= rank(found, ask)
+
+
+def disguised(data: st.DataObject, text: str) -> str:
+    """The text as somebody writes it who wants to get past a rule: what gets it may read it as the same."""
+    wide = {chr(number): chr(number + 0xFEE0) for number in range(0x21, 0x7F)}
+    signs = []
+    for sign in text:
+        forms = [sign, sign.upper(), sign.lower(), wide.get(sign, sign), wide.get(sign.upper(), sign)]
+        signs.append(data.draw(st.sampled_from([form for form in forms if len(form) == 1])))
+    blanks = st.text(" \u00a0\u2003\u3000", max_size=2)
+    return data.draw(blanks) + "".join(signs) + data.draw(blanks)
+
+
+def names_exactly(value: Any, rule: Rule) -> bool:
+    """Whether a rule excepts exactly this text."""
+    excepted = [condition.value for condition in rule.conditions if condition.operator in ("not_equals", "not_in")]
+    return any(value == one or (isinstance(one, tuple) and value in one) for one in excepted)
+
+
+@pytest.mark.threat("T3")
+@given(rules, asked, st.data())
+def test_a_disguise_gets_nothing_past_a_denying_rule(rule: Rule, ask: dict[str, Any], data: st.DataObject) -> None:
+    found = Policy("p", 1, (Rule("*"),), (rule,), "")
+
+    def disguise(value: Any) -> Any:
+        if isinstance(value, list):
+            return [disguise(item) for item in value]
+        return disguised(data, value) if isinstance(value, str) else value
+
+    values = {name: disguise(value) for name, value in ask["parameters"].items()}
+    assume(not any(names_exactly(value, rule) for value in values.values() if isinstance(value, str)))
+    hidden = {
+        **ask,
+        "action": disguised(data, ask["action"]),
+        "resource": disguised(data, ask["resource"]),
+        "parameters": values,
+    }
+    assert rank(found, hidden) <= rank(found, ask)
+
+
+@pytest.mark.threat("T3")
+@given(
+    st.sampled_from(["equals", "in", "matches", "each_in", "each_matches"]),
+    st.from_regex(r"[a-z]{1,8}-[0-9]"),
+    st.data(),
+)
+def test_a_disguised_value_is_denied_as_the_value_that_is_named(operator: str, named: str, data: st.DataObject) -> None:
+    named = named.strip()
+    value = (named,) if operator in ("in", "each_in") else named
+    given_value: Any = disguised(data, named)
+    if operator.startswith("each_"):
+        given_value = ["other", given_value]
+    rule = Rule("*", conditions=(Condition("p", operator, value),))
+    found = Policy("p", 1, (Rule("*"),), (rule,), "")
+    ask: dict[str, Any] = {
+        "action": "a",
+        "resource": "r",
+        "parameters": {"p": given_value},
+        "risk_level": RiskLevel.LOW,
+    }
+    assert evaluate(found, **ask).decision == policy.DENIED
+
+
+@pytest.mark.threat("T3")
+def test_a_denying_rule_says_that_only_the_writing_differs() -> None:
+    data = b"""\
+name: p
+version: 1
+allowed_actions: [{type: "*"}]
+denied_actions:
+  - {type: "*", conditions: [{parameter: target, operator: in, value: [prod, live]}]}
+  - {type: "*", resources: ["*-db"]}
+"""
+    reasons = decide(data, target="Prod").reasons
+    assert reasons[0] == (
+        "denied_actions[0] (* on *): applies because only case, blanks or compatibility characters decide whether "
+        "target in [prod, live], so restart on payments-api is denied"
+    )
+    verdict = decide(data, resource="payments-DB", target="dev")
+    assert (verdict.decision, verdict.matched_rules) == (policy.DENIED, ("denied_actions[1]",))
+    assert verdict.reasons[1] == (
+        "denied_actions[1] (* on *-db): applies because only case, blanks or compatibility characters decide whether "
+        "it is about restart on payments-DB, so restart on payments-DB is denied"
+    )
+    assert decide(data, target="dev").decision == policy.REVIEW
+
+
+@pytest.mark.threat("T23")
+@pytest.mark.parametrize("changes", [{"parameters": {**STAGING, "mode": "Forced "}}, {"resource": "payments-API"}])
+def test_t23_a_disguise_is_no_way_around_asking(changes: dict[str, Any]) -> None:
+    """Where a rule that keeps its approval may be meant, somebody is asked."""
+    data = AUTO.replace(
+        b"parameter: force, operator: equals, value: true", b"parameter: mode, operator: in, value: [forced]"
+    )
+    data = data.replace(
+        b"  - type: restart\n    conditions", b"  - type: restart\n    resources: [payments-api]\n    conditions", 1
+    )
+    assert decide_auto(data, parameters={**STAGING, "mode": "calm"}).decision == policy.AUTO
+    assert decide_auto(data, **{"parameters": {**STAGING, "mode": "forced"}, **changes}).decision == policy.REVIEW
+
+
+@pytest.mark.threat("T25")
+def test_a_disguised_name_counts_for_its_rate_limit() -> None:
+    limit = RateLimit("restart", ("checkout",), 1, timedelta(hours=1), "1h")
+    assert limit.is_about("restart", "Checkout ") and not limit.is_about("restart", "checkout-2")
 
 
 @given(policies, asked, st.randoms())

@@ -129,7 +129,11 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     """A fresh agent repository."""
-    root = tmp_path / "repository"
+    return make(tmp_path / "repository")
+
+
+def make(root: Path) -> Desk:
+    """Write the repository."""
     policies = root / ".github" / "agent-policies"
     policies.mkdir(parents=True)
     (policies / "bumper.yml").write_text(POLICY)

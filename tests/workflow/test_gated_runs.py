@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from agent_runtime.bundle import verify
 from conftest import require_tool
 from workflow.conftest import NAME, WORKFLOW, World
 from workflow.harness.engine import ActionsHost, Answer, Bypass, Cancel, Click, Run, approve_as, nobody
@@ -41,7 +43,15 @@ def document(run: Run, artifact: str, path: str) -> Any:
 
 
 def bundle(run: Run) -> Any:
-    return document(run, "audit-bundle", "bundle.json")
+    """The manifest of the run's bundle, after looking that `verify` takes it for whole exactly when the run did."""
+    manifest = document(run, "audit-bundle", "bundle.json")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in run.artifacts.named("audit-bundle").files().items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_bytes(data)
+        problems = verify(Path(folder))[1]
+    assert bool(problems) == bool(manifest["problems"]), problems
+    return manifest
 
 
 def start(world: World, trigger: str, **how: Any) -> Run:

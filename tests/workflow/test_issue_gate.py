@@ -241,6 +241,18 @@ def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) 
     assert "IGATE07" in asked.deliver(approved).jobs["approve"].log
 
 
+@pytest.mark.threat("T18")
+def test_a_rejection_that_starts_no_run_stops_the_next_approval(asked: Asked) -> None:
+    unheard = asked.answer("carol", " /Reject: wrong host")
+    assert set(results(unheard).values()) == {"skipped"}
+
+    run = asked.answer("bob", f"/approve {asked.digest}")
+
+    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
+    assert "wrong host" in asked.answers[0] and asked.issue["state"] == "closed"
+
+
 def test_an_approval_on_the_second_page_reaches_the_last_check_before_the_claim(asked: Asked) -> None:
     for number in range(120):
         asked.say("dave", f"what about {number}?")

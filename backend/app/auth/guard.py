@@ -15,12 +15,14 @@ from app.problems import Problem
 from app.store.keys import any_key, find_key
 from app.store.store import Store
 
-Mode = Literal["auto", "required", "off"]
+Mode = Literal["required", "local", "off"]
 
 CACHE_SECONDS = 5.0
 """How long a key that was revoked may still be taken, and how long a first key may go unnoticed."""
 
 _MOST_CACHED = 1024
+_NEEDED = "an API key is needed: send `Authorization: Bearer aim_…`"
+_TRIAL = "or start with AIMGENTIX_AUTH=local to try it on this machine without one"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
@@ -34,8 +36,9 @@ class _Cached:
 class Guard:
     """Knows who may do what.
 
-    In the mode `auto` every caller needs a key, but as long as no key was ever made, callers on this machine are served
-    without one: a first try needs no set-up, and nothing is open to the network.
+    Every caller needs a key. In the mode `local`, for a trial on one machine, callers on this machine are served
+    without one as long as no key was ever made. That is never the default: a proxy on this machine that adds no header
+    of its own and rewrites Host, as nginx does unless told otherwise, can't be told from a program on this machine.
     """
 
     def __init__(self, store: Store, mode: Mode) -> None:
@@ -53,8 +56,11 @@ class Guard:
             return "protected: callers need an API key"
         create = "create one with `python -m app keys create --name NAME --scope write`"
         if self._mode == "required":
-            return f"protected: callers need an API key, but there is none yet; {create}"
-        return f"callers on this machine need no API key, all others are refused as long as there is none; {create}"
+            return f"protected: callers need an API key, but there is none yet; {create}, {_TRIAL}"
+        return (
+            "for a trial, not behind a proxy: callers on this machine need no API key as long as there is none, all "
+            f"others are refused (AIMGENTIX_AUTH=local); {create}"
+        )
 
     async def require(self, request: Request, scope: Scope) -> None:
         """Do nothing if the caller may use what needs `scope`.
@@ -66,9 +72,11 @@ class Guard:
             return
         authorization = request.headers.get("authorization")
         if authorization is None:
-            if self._mode == "auto" and _is_local(request) and not await self._any_key():
+            if await self._any_key():
+                raise _unauthorized(_NEEDED)
+            if self._mode == "local" and _is_local(request):
                 return
-            raise _unauthorized("an API key is needed: send `Authorization: Bearer aim_…`")
+            raise _unauthorized(f"{_NEEDED}; there is none yet, see the log of the backend's start")
         scheme, _, credentials = authorization.partition(" ")
         credentials = credentials.strip()
         if scheme.lower() != "bearer" or not is_wellformed(credentials):

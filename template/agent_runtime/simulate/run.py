@@ -74,6 +74,7 @@ class SimulatedRun:
         self._ask = ask
         self._root = request.script.resolve().parent
         self._run_id = str(time.time_ns() // 1_000_000)
+        self._trace_id = request.trace_id
         settings = config.load(self._root)
         self._repository = settings.repository
         self._automatic = settings.auto_approval
@@ -130,7 +131,10 @@ class SimulatedRun:
         variables = {"ACTION_CONTEXT": self._request.context_text}
         if self._request.trigger == "alert":
             variables = {"GITHUB_EVENT_PATH": str(self._write_event())}
-        return self._job(github, "investigate", arguments, variables)
+        investigated = self._job(github, "investigate", arguments, variables)
+        # As in the workflow: the later jobs take it from here, because an alert may bring its own.
+        self._trace_id = investigated.outputs.get("trace_id", self._trace_id)
+        return investigated
 
     def _write_event(self) -> Path:
         """The file in which the runner keeps what an alert sent."""
@@ -232,7 +236,7 @@ class SimulatedRun:
             "GITHUB_EVENT_NAME": _EVENTS[self._request.trigger],
             "GITHUB_TOKEN": "",
             "TARGET_RESOURCE": self._request.resource,
-            "TRACE_ID": self._request.trace_id,
+            "TRACE_ID": self._trace_id,
         }
 
     def _download(self, source: Path) -> Path:

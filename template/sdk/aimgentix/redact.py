@@ -17,7 +17,7 @@ from .events import MAX_ID, MAX_RESOURCE, AuditEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Pattern, Tuple
+    from typing import Any, Dict, Iterable, List, Pattern, Set, Tuple
 
 REDACTED = "[REDACTED]"
 TRUNCATED = "[TRUNCATED]"
@@ -34,15 +34,19 @@ MIN_SECRET = 6  # shorter environment values would black out ordinary text
 # A key is secret when one of its words is (words: split at punctuation and camelCase humps), or two of them together.
 _SECRET_WORDS = frozenset(
     """
-    apikey auth authorization bearer cookie cookies credential credentials creds csrf jwt otp passcode passphrase passwd
-    password passwords pat pgpassword private pwd secret secrets token tokens xsrf
+    apikey auth authorization bearer cookie cookies credential credentials creds csrf jwt otp passcode passphrase
+    passwd password passwords pat pgpassword private pwd secret secrets sshpass token tokens xsrf
     """.split()
 )
 _KINDS_OF_KEYS = frozenset("access account api client deploy encryption master private shared signing ssh".split())
 _SECRET_PARTS = ("password", "passwd", "secret", "apikey", "accesskey", "privatekey", "authtoken", "accesstoken")
 _SECRET_VARIABLES = frozenset(
-    "APIKEY CREDENTIAL CREDENTIALS KEY PASSPHRASE PASSWD PASSWORD PAT PGPASSWORD SECRET SECRETS TOKEN".split()
+    """
+    APIKEY BEARER COOKIE CREDENTIAL CREDENTIALS CREDS JWT KEY PASS PASSCODE PASSPHRASE PASSWD PASSWORD PAT PGPASSWORD
+    SECRET SECRETS SSHPASS TOKEN TOKENS
+    """.split()
 )
+_SECRET_ENDS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY", "_PWD", "_PW")  # PWD itself is the current folder
 # These make it a description, or a count of language model tokens: secret_name, auth_type, prompt_tokens.
 _DESCRIBES = frozenset(
     "at count expired expires expiry length method mode name policy scheme status ttl type url".split()
@@ -119,6 +123,7 @@ _SHAPES = (
 _STEMS = ("pass", "pwd", "secret", "token", "key", "credential")
 _NAMED = (
     ("=", r"(?P<keep>" + _NAMES + r"[\w-]{0,40}[\"']?\s{0,9}=\s{0,9}[\"']?)(?!\[REDACTED)[^\s\"'&;,]+"),
+    ("pass", r"(?P<keep>(?:[a-z0-9]_|ssh)pass[\"']?\s{0,9}=\s{0,9}[\"']?)(?!\[REDACTED)[^\s\"'&;,]+"),
     (":", r"(?P<keep>" + _NAMES + r"[\w-]{0,40}\\?[\"']?\s{0,9}:\s{0,9}\\?[\"']?)(?!\[REDACTED)[^\s\"'&;,\\{}\[]+"),
     ("--", r"(?P<keep>--[a-z-]{0,40}" + _NAMES + r"[a-z-]{0,40}\s{1,9}[\"']?)(?!\[REDACTED)[^\s\"'-][^\s\"']*"),
 )
@@ -144,22 +149,27 @@ class Redactor:
         self._shapes = [(hint, re.compile(pattern, re.IGNORECASE)) for hint, pattern in _SHAPES]
         self._named = [(hint, re.compile(pattern, re.IGNORECASE)) for hint, pattern in _NAMED]
         self._custom = [_custom(pattern) for pattern in patterns]
-        self._secrets: Tuple[str, ...] = ()
+        self._secrets: Tuple[str, ...] = ()  # in all their forms, the longest first
+        self._signs: Tuple[str, ...] = ()  # a text without any of these has none of those; the shortest first
         self._clean_texts: Dict[str, None] = {}
         self._clean_keys: Dict[str, None] = {}
         for secret in secrets:
             self.add_secret(secret)
 
     def add_secret(self, value: str) -> None:
-        """Replace `value` from now on, also in base64 and percent encoding. Shorter than 6 characters: ignored."""
+        """Replace `value` from now on, in whatever form it stands: see `_forms`. Shorter than 6 characters: ignored."""
         if len(value.strip()) < MIN_SECRET:
             return
-        from base64 import b64encode
-        from urllib.parse import quote
-
-        forms = {value, value.strip(), quote(value, safe=""), b64encode(value.encode("utf-8", "replace")).decode()}
+        forms = _forms(value) | _forms(value.strip())
         forms.update(line.strip() for line in value.splitlines() if len(line.strip()) >= MIN_SECRET)
         self._secrets = tuple(sorted(forms.union(self._secrets), key=len, reverse=True))
+        # Escaping and percent-encoding leave runs of letters and digits alone: one sign for many forms.
+        run = max(re.findall("[A-Za-z0-9]+", value) or [""], key=len)
+        signs: List[str] = []
+        for form in sorted({*self._signs, *forms, *([run] if len(run) >= MIN_SECRET else ())}, key=len):
+            if not any(sign in form for sign in signs):
+                signs.append(form)
+        self._signs = tuple(signs)
         self._clean_texts = {}
         self._clean_keys = {}
 
@@ -227,6 +237,7 @@ class Redactor:
         squashed = "".join(words)
         return (
             not _SECRET_WORDS.isdisjoint(words)
+            or words[-1] == "pass"
             or any(part in squashed for part in _SECRET_PARTS)
             or any(a in _KINDS_OF_KEYS and b in ("key", "keys") for a, b in zip(words, words[1:]))
         )
@@ -239,14 +250,21 @@ class Redactor:
             return False
         if not text.isascii():
             text.encode()  # lone surrogates raise
-        for secret in self._secrets:
-            if secret in text:
-                return False
-        if (self._custom or self._may_hold_secret(text)) and self.text(text) != text:
+        if (self._custom or self._may_hold_secret(text) or self._has_sign(text)) and self.text(text) != text:
             return False
         if len(text) <= MAX_ID:
             _remember(known, text)
         return True
+
+    def _has_sign(self, text: str) -> bool:
+        """Return whether one of the known secrets may be in a text."""
+        size = len(text)
+        for sign in self._signs:
+            if len(sign) > size:
+                break
+            if sign in text:
+                return True
+        return False
 
     def _may_hold_secret(self, text: str) -> bool:
         """Return whether a pattern may match: every match has one of these, and most text has none."""
@@ -382,7 +400,34 @@ class _Walk:
 
 
 def _is_count(name: str, value: Any) -> bool:
-    return type(value) in (int, float) and "token" in name.lower()
+    return type(value) in (int, float) and ("token" in name.lower() or name.lower() == "pass")
+
+
+def _forms(secret: str) -> Set[str]:
+    """Return a secret as programs write it: as it is, escaped, percent-encoded, in hex, and in base64 at any offset."""
+    from base64 import b64encode
+    from json import dumps
+    from urllib.parse import quote, quote_plus
+
+    data = secret.encode("utf-8", "replace")
+    quoted = secret.replace('"', "&quot;")
+    markup = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    forms = {secret, quoted, markup, markup.replace('"', "&quot;"), data.hex(), data.hex().upper()}
+    forms.update(text.replace("'", one) for text in list(forms) for one in ("&#x27;", "&#39;", "&#039;", "&apos;"))
+    for text in (dumps(secret), dumps(secret, ensure_ascii=False), repr(secret), ascii(secret), repr(data)[1:]):
+        forms.update((text[1:-1], text[1:-1].replace("/", "\\/")))
+    for one in ("'", '"'):
+        forms.add(secret.replace("\\", "\\\\").replace(one, "\\" + one))
+    for text in (quote(data, safe=""), quote(data), quote_plus(data), quote_plus(data, safe="/")):
+        forms.update((text, re.sub("%..", lambda found: found.group().lower(), text)))
+    for before in range(3):
+        # Of the first and the last character of base64 other bytes may hold a part, so the whole ones count.
+        first, last = -(-8 * before // 6), 8 * (before + len(data)) // 6
+        text = b64encode(b"\0" * before + data).decode()
+        whole = {text[first:last]} if before else {text, text.rstrip("="), text[:last]}
+        forms.update(form.replace("+", "-").replace("/", "_") for form in list(whole))
+        forms.update(whole)
+    return {form for form in forms if len(form) >= MIN_SECRET}
 
 
 def _size(text: str) -> int:
@@ -400,10 +445,12 @@ def environment_secrets(environment: Mapping[str, str], names: Iterable[str] = (
         value
         for name, value in environment.items()
         if name in wanted
-        or not (
-            _SECRET_VARIABLES.isdisjoint(name.upper().split("_")) or (value.startswith("/") and os.path.exists(value))
-        )
+        or (_is_secret_variable(name.upper()) and not (value.startswith("/") and os.path.exists(value)))
     ]
+
+
+def _is_secret_variable(name: str) -> bool:
+    return name.endswith(_SECRET_ENDS) or not _SECRET_VARIABLES.isdisjoint(name.split("_"))
 
 
 def _custom(pattern: str) -> Pattern[str]:
