@@ -511,6 +511,68 @@ def test_a_second_attempt_of_act_executes_nothing(world: World) -> None:
     assert world.instance() == after
 
 
+@pytest.mark.threat("T8", "T14", "T17b", "T19")
+def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world: World) -> None:
+    """GitHub's approval names a run: while the reviewer reads, the initiator cancels and runs all jobs again."""
+    before = world.instance()
+    run = world.start(reviewer=lambda waiting: Cancel())
+    read = run.jobs["investigate"].outputs["plan_digest"]
+    run.cancelled = False
+    world.fail(0.9)
+    asked = []
+
+    def bob(waiting: Any) -> Answer:
+        asked.append(waiting)
+        return Click("bob", comment=f"I approve plan {read[:12]}")
+
+    world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=bob)
+
+    assert asked == [] and world.instance() == before
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert f"error: GATE03: this is attempt 2 of run {run.id}" in run.jobs["investigate"].log
+    assert "start a new run instead of re-running" in run.jobs["investigate"].summary
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
+
+
+def test_record_alone_may_be_run_again(world: World) -> None:
+    run = world.start(reviewer=APPROVE)
+
+    world.actions.rerun(run, "record", triggering_actor="alice")
+
+    assert (run.attempt, results(run)["record"]) == (2, "success"), run.log
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
+
+
+@pytest.mark.threat("T8", "T14")
+def test_a_click_whose_comment_names_another_plan_executes_nothing(world: World) -> None:
+    before = world.instance()
+
+    run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0" * 12))
+
+    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert "error: GATE07: bob approved with a comment that names the plan 000000000000" in run.jobs["approve"].log
+    assert (bundle(run)["outcome"], world.instance()) == ("approval_failed", before)
+
+
+@pytest.mark.threat("T19", "T25")
+def test_no_second_attempt_escapes_a_rate_limit(world: World) -> None:
+    """What a run's own first attempt did is not counted for it; so no second one may do anything."""
+    policy = next((world.origin / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + "\nrate_limits:\n  - {type: restart_service, max: 1, per: 24h}\n")
+    world.commit()
+    run = world.start(reviewer=APPROVE)
+    after = world.instance()
+    assert bundle(run)["outcome"] == "acted"
+    # The runner died before its upload, or somebody deleted the artifact.
+    world.github.artifacts[run.id] = [each for each in world.github.artifacts[run.id] if each[0] != "action-result"]
+    world.fail(0.5)
+
+    world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)
+
+    assert "error: GATE03: this is attempt 2" in run.jobs["investigate"].log and results(run)["act"] == "skipped"
+    assert world.instance() == after
+
+
 @pytest.mark.threat("T19", "T39")
 def test_a_second_execution_is_refused_even_where_the_attempt_is_forged(world: World) -> None:
     """The first execution failed, so the approval, the plan and the world all still fit; only the claim is spent."""
@@ -530,12 +592,8 @@ def test_a_second_execution_is_refused_even_where_the_attempt_is_forged(world: W
 
 
 @pytest.mark.threat("T17b", "T19")
-@pytest.mark.parametrize(
-    ("first", "refused_in", "code"),
-    [(reject, "approve", "GATE07"), (nobody, "act", "GATE03")],
-    ids=["rejected", "nobody"],
-)
-def test_running_approve_again_revives_no_plan(world: World, first: Any, refused_in: str, code: str) -> None:
+@pytest.mark.parametrize(("first", "outcome"), [(reject, "rejected"), (nobody, "approval_failed")])
+def test_running_approve_again_revives_no_plan(world: World, first: Any, outcome: str) -> None:
     """A rejection stays one, and a plan that nobody approved belongs to its first attempt."""
     before = world.instance()
     run = world.start(reviewer=first)
@@ -543,8 +601,9 @@ def test_running_approve_again_revives_no_plan(world: World, first: Any, refused
 
     world.actions.rerun(run, "approve", triggering_actor="alice", reviewer=APPROVE)
 
-    assert results(run)[refused_in] == "failure" and code in run.jobs[refused_in].log
-    assert results(run)["act"] != "success" and world.instance() == before
+    assert results(run)["approve"] == "failure" and "GATE03" in run.jobs["approve"].log
+    assert results(run)["act"] == "skipped" and world.instance() == before
+    assert bundle(run)["outcome"] == outcome
 
 
 # ------------------------------------------------------------------------------------------------- untrusted triggers

@@ -184,7 +184,9 @@ def _verify(
     if not automatic:
         record = check(
             codes.GATE_APPROVAL,
-            lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
+            lambda: gate.check_approval(
+                gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run, approved_digest
+            ),
         )
         approver = approver_of(record)
     check(

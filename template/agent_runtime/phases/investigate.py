@@ -127,6 +127,7 @@ def _investigate(
     baseline = 0
     api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
+        gate.check_first_attempt(desk.run)
         checked = gatekeeper.check_gate(api, desk)
         journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
         baseline = len(gatekeeper.approvals(api, desk.run))
