@@ -117,16 +117,45 @@ def test_t37_an_action_without_its_whole_trail_fails_the_record(hijacked: Desk) 
         assert record_again(hijacked, played, lossy, silent) == codes.EXIT_TRAIL_INCOMPLETE, lose.__name__
 
 
-def record_again(hijacked: Desk, played: Played, artifacts: Path, silent: str = "") -> int:
+@pytest.mark.threat("T37", "T39")
+def test_t37_a_cancelled_act_of_which_nothing_is_known_may_have_acted(hijacked: Desk) -> None:
+    """The runner died with the effect, somebody cancelled the run, and GitHub does not answer."""
+    played = hijacked.simulate("--approve", {"parameters": {"die": True}})
+    assert len(hijacked.done) == 1, "the effect happened"
+    artifacts = played.folder / "artifacts"
+    shutil.rmtree(artifacts / "act")
+
+    assert record_again(hijacked, played, artifacts, "act", "cancelled") == codes.EXIT_TRAIL_INCOMPLETE
+
+    told = json.loads((played.folder / "artifacts-recorded" / "audit-bundle" / "bundle.json").read_text())
+    assert told["outcome"] == "outcome_unknown"
+    assert any("GitHub does not tell whether it began" in problem for problem in told["problems"])
+
+
+def test_a_cancelled_act_whose_journal_has_no_intent_did_nothing(hijacked: Desk) -> None:
+    played = hijacked.simulate("--expire", {})
+    assert hijacked.done == [] and "intent" not in played.steps("act")
+    artifacts = played.folder / "artifacts"
+    (artifacts / "act" / "action-result.json").unlink()
+
+    assert record_again(hijacked, played, artifacts, "act", "cancelled") == codes.EXIT_OK
+
+    told = json.loads((played.folder / "artifacts-recorded" / "audit-bundle" / "bundle.json").read_text())
+    assert (told["outcome"], told["problems"]) == ("cancelled", [])
+
+
+def record_again(hijacked: Desk, played: Played, artifacts: Path, silent: str = "", ended: str = "success") -> int:
     """Run the record phase on what the jobs of a run uploaded, and return its exit code.
 
     Arguments:
-        silent: a job whose runner died before it could tell any output.
+        silent: a job whose runner died before it could tell any output; `ended` is how GitHub says that it ended.
     """
     needs = {}
     for job in ("investigate", "approve", "act"):
         outputs = parse_outputs((played.folder / job / "github-output").read_text())
-        needs[job] = {"result": "success", "outputs": {} if job == silent else outputs}
+        needs[job] = {"result": "success", "outputs": outputs}
+        if job == silent:
+            needs[job] = {"result": ended, "outputs": {}}
     run = played.document("investigate", "investigation-report.json")["run"]
     variables = {**desk.RUNNER, "GITHUB_RUN_ID": run["run_id"], "GITHUB_SHA": run["sha"], "NEEDS": json.dumps(needs)}
     arguments = ["--inputs", str(artifacts), "--out", str(artifacts) + "-recorded"]

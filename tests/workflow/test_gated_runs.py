@@ -191,6 +191,39 @@ def test_a_run_that_is_cancelled_while_it_waits_is_recorded(world: World) -> Non
     assert world.instance() == before
 
 
+@pytest.mark.threat("T34", "T37", "T39")
+def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcome(world: World) -> None:
+    """Nothing of act is left, the run hangs, and somebody cancels it; `needs` says what it says of a queued job."""
+    before = world.instance()
+
+    run = world.start(reviewer=APPROVE, cancels={"act": "act"})
+
+    assert world.instance() != before, "the effect happened"
+    assert results(run) == {"investigate": "success", "approve": "success", "act": "cancelled", "record": "failure"}
+    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "approval-receipt", "audit-bundle"]
+    assert bundle(run)["outcome"] == "outcome_unknown"
+    began = "act was cancelled and left nothing, and it began on the runner 'GitHub Actions 21'"
+    assert any(problem.startswith("TRAIL02") and began in problem for problem in bundle(run)["problems"])
+    assert "Nothing was executed" not in run.jobs["record"].summary and began in run.jobs["record"].log
+
+
+def forget_jobs(world: World) -> Callable[[Run], None]:
+    return lambda run: world.github.jobs[run.id].clear()
+
+
+@pytest.mark.threat("T37")
+@pytest.mark.parametrize("told", [True, False])
+def test_an_act_that_is_cancelled_in_the_queue_did_nothing_if_github_says_so(world: World, told: bool) -> None:
+    before = world.instance()
+
+    hooks = {} if told else {"record": forget_jobs(world)}
+    run = world.start(reviewer=APPROVE, cancels={"act": ""}, hooks=hooks)
+
+    assert (results(run)["act"], results(run)["record"]) == ("cancelled", "success" if told else "failure")
+    assert bundle(run)["outcome"] == ("cancelled" if told else "outcome_unknown")
+    assert bool(bundle(run)["problems"]) is not told and world.instance() == before
+
+
 def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> None:
     """The service refuses the token: the whole path works, and the failure is told as one."""
     before = world.instance()
