@@ -130,7 +130,7 @@ def run_phase(
             if sealed.dry_run:
                 result = replace(result, status=ActionStatus.REHEARSED)
             else:
-                result = _execute(agent, journal, sealed, result)
+                result = _execute(agent, desk, journal, sealed, result)
         except codes.AgentError as error:
             problem = error
             result = replace(result, status=ActionStatus.REFUSED, code=error.code, details={"refused": error.message})
@@ -191,7 +191,9 @@ def _verify(
         approver = approver_of(record)
     check(
         codes.GATE_PRECONDITION,
-        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+        lambda: gate.check_preconditions(
+            sealed, team.observe(agent, sealed.resource, journal.redactor, environ=desk.environ)
+        ),
     )
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
@@ -212,7 +214,9 @@ def _verify_comment(
     check(codes.GATE_RATE, lambda: _check_rate_limits(api, sealed, load_policy(desk), desk))
     check(
         codes.GATE_PRECONDITION,
-        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+        lambda: gate.check_preconditions(
+            sealed, team.observe(agent, sealed.resource, journal.redactor, environ=desk.environ)
+        ),
     )
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     check(codes.GATE_CLAIMED, lambda: _claim(api, sealed, approved_digest))
@@ -290,9 +294,11 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
         raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None
 
 
-def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
+def _execute(agent: AgentRunner, desk: Desk, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
     started = time.monotonic()
-    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor)
+    answer, problem = team.act(
+        agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor, environ=desk.environ
+    )
     latency_ms = round((time.monotonic() - started) * 1000, 3)
     if problem:
         journal.event(
