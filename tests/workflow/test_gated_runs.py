@@ -457,6 +457,54 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
 
 
+SLOW = """
+    def observe(self, resource):
+        import os
+        from pathlib import Path
+
+        if os.environ.get("AGENT_ACT_TOKEN"):
+            Path({clock!r}).write_text("+2h")
+        return {{}}
+
+    def observed(self, resource"""
+
+
+@pytest.mark.threat("T9", "T20")
+def test_a_plan_that_expires_while_it_is_checked_is_not_executed(
+    world: World, service: ActionsService, locked_python: Path, tmp_path: Path
+) -> None:
+    """GitHub answers slowly, or observe() takes its time: two hours pass between the first check and the last."""
+    clock, program = tmp_path / "clock", tmp_path / "slow" / "bin" / "python"
+    clock.write_text("+0")
+    told = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
+    (library,) = [line for line in told.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
+    program.parent.mkdir(parents=True)
+    python = locked_python / "bin" / "python"
+    # In act only: what sleeps does not get on with a clock that jumps.
+    program.write_text(
+        f"""#!/bin/sh
+test -n "$AGENT_ACT_TOKEN" || exec {python} "$@"
+export '{library}' FAKETIME_TIMESTAMP_FILE={clock} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
+exec {python} "$@"
+"""
+    )
+    program.chmod(0o755)
+    agent = world.origin / "agent_runner.py"
+    text = agent.read_text().replace("\n    def observe(self, resource", SLOW.format(clock=str(clock)), 1)
+    assert "def observed(" in text
+    agent.write_text(text)
+    world.commit()
+    before = world.instance()
+    host = ActionsHost(service, world.repository, program.parent.parent, tmp_path / "slow-runs")
+
+    run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert "error: GATE04: the plan expired at" in run.jobs["act"].log, run.log
+    assert world.instance() == before
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
+
+
 # ------------------------------------------------------------------------------------------------ attacks on the gate
 
 

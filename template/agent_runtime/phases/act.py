@@ -115,9 +115,11 @@ def run_phase(
         )
         problem: Optional[codes.AgentError] = None
         try:
+            check = _Checks(journal)
             sealed, approver = _verify(
                 agent,
                 desk,
+                check,
                 journal,
                 report_path=report_path,
                 report_sha256=report_sha256,
@@ -125,6 +127,8 @@ def run_phase(
                 automatic=automatic,
             )
             result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
+            # The checks may have taken long: GitHub is asked with patience, and observe() looks around.
+            check(codes.GATE_EXPIRED, lambda: gate.check_not_expired(sealed, now()))
             _declare_intent(journal, sealed, approved_digest, approver)
             # A dry run has come as far as any other: only the effect is left out.
             if sealed.dry_run:
@@ -154,6 +158,7 @@ def run_phase(
 def _verify(
     agent: AgentRunner,
     desk: Desk,
+    check: _Checks,
     journal: Trail,
     *,
     report_path: Path,
@@ -165,10 +170,9 @@ def _verify(
 
     Nobody approved what the policy decided alone: there the check of the approval is left out, and nothing else.
     """
-    check = _Checks(journal)
     api = GitHubApi.from_environment(desk.environ)
     if desk.config.approval_gate == config.ISSUE_GATE:
-        return _verify_comment(agent, desk, journal, check, api=api, approved_digest=approved_digest)
+        return _verify_comment(agent, desk, check, journal, api=api, approved_digest=approved_digest)
     data = read_report(report_path)
     check(codes.GATE_ARTIFACT, lambda: gate.check_artifact(data, report_sha256))
     found, sealed = check(codes.GATE_DIGEST, lambda: _approved_plan(data, approved_digest))
@@ -201,7 +205,7 @@ def _verify(
 
 
 def _verify_comment(
-    agent: AgentRunner, desk: Desk, journal: Trail, check: _Checks, *, api: GitHubApi, approved_digest: str
+    agent: AgentRunner, desk: Desk, check: _Checks, journal: Trail, *, api: GitHubApi, approved_digest: str
 ) -> Tuple[Plan, Approver]:
     """The same where an issue is the gate: everything is fetched and looked at anew, then the plan is claimed.
 
