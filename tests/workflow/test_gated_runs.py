@@ -716,7 +716,11 @@ def test_a_program_of_the_agent_can_not_write_on_the_reviewers_page(world: World
     world.commit()
     seen = []
 
-    run = world.start(reviewer=lambda waiting: (seen.append(waiting.summary), reject(waiting))[1])
+    def bob(waiting: Any) -> Answer:
+        seen.append(waiting.summary)
+        return reject(waiting)
+
+    run = world.start(reviewer=bob)
 
     assert results(run)["investigate"] == "success" and len(seen) == 1, run.log
     assert seen[0].startswith("# Approve") and "\n<!--" not in seen[0]
