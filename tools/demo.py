@@ -253,7 +253,7 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
     place = folder / "world"
     shutil.rmtree(place, ignore_errors=True)
     with case.start(place) as world, audit_backend(folder) as audit:
-        screen.fact("service", f"{world.url} (process {world.pid})")
+        screen.fact("world", world.place)
         screen.fact("audit", f"{audit} (SQLite)")
         screen.fact("measured", case.tell(world.wrong()))
 
@@ -305,11 +305,8 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
 
 def simulate(repository: Path, world: World, audit: str, approve: bool, case: Case) -> int:
     """Let the agent look after the world, with this terminal as the reviewer, and return the exit code."""
-    catalogue = repository.parent / "services.yml"
-    catalogue.write_text(world.catalogue(), encoding="utf-8")
     arguments = ["simulate", "--resource", case.resource, "--out", str(RUN_FOLDER)]
-    # The token reaches the act job only, as a secret of the environment agent-act would.
-    environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": world.token_text, "AIMGENTIX_API_URL": audit}
+    environment = {**world.settings(repository.parent), "AIMGENTIX_API_URL": audit}
     if not approve:
         return run_agent(repository, arguments, environment)
     command = [sys.executable, "agent_runner.py", *arguments, "--approve"]

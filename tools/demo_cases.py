@@ -1,6 +1,6 @@
 """What differs from one use case to the next in `make demo`: the world that an agent looks after, and how it is seen.
 
-A case starts real programs, makes something go wrong, and measures from outside what share of it is wrong, before and
+A case starts a real program, makes something go wrong, and measures from outside what share of it is wrong, before and
 after.  It knows nothing of the agent; the demo plays all cases alike.
 """
 
@@ -46,29 +46,16 @@ class DemoFailed(Exception):
 
 
 class World(ABC):
-    """A running world with something in it that can go wrong.
-
-    Arguments:
-        started: what its program said when it was ready: at least its address and process.
-        token: what its program wants from whoever changes something.
-        folder: where its files lie.
-    """
-
-    def __init__(self, started: dict[str, Any], token: str, folder: Path) -> None:
-        self.url = str(started["url"])
-        self.pid = int(started["pid"])
-        self.token = token
-        self.started = started
-        self.folder = folder
+    """A world with something in it that can go wrong."""
 
     @property
-    def token_text(self) -> str:
-        """The secret AGENT_ACT_TOKEN."""
-        return self.token
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is, for people."""
 
     @abstractmethod
-    def catalogue(self) -> str:
-        """Return the services.yml by which the agent finds this world."""
+    def settings(self, folder: Path) -> dict[str, str]:
+        """Return the variables by which the agent finds this world; what they name is written to `folder`."""
 
     @abstractmethod
     def spoil(self) -> None:
@@ -81,6 +68,40 @@ class World(ABC):
     @abstractmethod
     def state(self) -> str:
         """Return what the agent's action changes: it differs before and after."""
+
+
+class ServiceWorld(World):
+    """A world that is a running program.
+
+    Arguments:
+        started: what its program said when it was ready: at least its address and process.
+        token: what its program wants from whoever changes something.
+    """
+
+    def __init__(self, started: dict[str, Any], token: str) -> None:
+        self.url = str(started["url"])
+        self.pid = int(started["pid"])
+        self.token = token
+        self.started = started
+
+    @property
+    def place(self) -> str:
+        return f"{self.url} (process {self.pid})"
+
+    @property
+    def token_text(self) -> str:
+        """The secret AGENT_ACT_TOKEN."""
+        return self.token
+
+    @abstractmethod
+    def catalogue(self) -> str:
+        """Return the services.yml by which the agent finds this world."""
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        catalogue = folder / "services.yml"
+        catalogue.write_text(self.catalogue(), encoding="utf-8")
+        # The token reaches the act job only, as a secret of the environment agent-act would.
+        return {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": self.token_text}
 
     def request(
         self,
@@ -117,7 +138,7 @@ class World(ABC):
         return failed / REQUESTS
 
 
-class RestartWorld(World):
+class RestartWorld(ServiceWorld):
     """A service that fails until it is restarted."""
 
     def catalogue(self) -> str:
@@ -142,7 +163,7 @@ services:
         return str(self.request("GET", "/healthz")[1]["instance"])
 
 
-class RollbackWorld(World):
+class RollbackWorld(ServiceWorld):
     """A service that reads its configuration from git, and fails when that lacks connections."""
 
     def catalogue(self) -> str:
@@ -174,7 +195,7 @@ services:
         return str(self.request("GET", "/healthz")[1]["configuration"])
 
 
-class ScaleWorld(World):
+class ScaleWorld(ServiceWorld):
     """A service whose capacity is a number of processes, told by a file in git; two of them are nearly busy."""
 
     DEMAND = 1.9
@@ -222,14 +243,14 @@ services:
         return dict(line.split(" ", 1) for line in lines if not line.startswith("#"))
 
 
-class SecurityWorld(World):
+class SecurityWorld(ServiceWorld):
     """An identity service and a secret store; somebody steals a key out of the store and uses it from elsewhere."""
 
     ATTEMPTS = 20
     THIEF = "203.0.113.9"
 
-    def __init__(self, started: dict[str, Any], token: str, folder: Path) -> None:
-        super().__init__(started, token, folder)
+    def __init__(self, started: dict[str, Any], token: str) -> None:
+        super().__init__(started, token)
         self._stolen = "a-guess"
 
     @property
@@ -258,6 +279,35 @@ services:
         return str(self.request("GET", "/secrets/shop/k-1")[1]["value"])
 
 
+class NotesWorld(World):
+    """A file of notes in which one is missing.  No program runs here."""
+
+    def __init__(self, folder: Path) -> None:
+        self.notes = folder / "notes.txt"
+        self._line = f"looked at {RESOURCE}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.notes.write_text(f"{self._line}\n", encoding="utf-8")
+
+    @property
+    def place(self) -> str:
+        return str(self.notes)
+
+    def settings(self, folder: Path) -> dict[str, str]:  # noqa: ARG002  the file is there already
+        return {"NOTES_FILE": str(self.notes)}
+
+    def spoil(self) -> None:
+        self.notes.write_text("", encoding="utf-8")
+
+    def wrong(self) -> float:
+        return float(self._line not in self._lines())
+
+    def state(self) -> str:
+        return str(self._lines())
+
+    def _lines(self) -> list[str]:
+        return self.notes.read_text(encoding="utf-8").splitlines()
+
+
 @dataclass(frozen=True)
 class Case:
     """One use case as the demo plays it.
@@ -265,8 +315,8 @@ class Case:
     Arguments:
         agent: answers to the template's questions.
         slug: the name that follows from them.
-        world: what its programs are.
-        options: for its program.
+        world: what its program is, or None where none runs.
+        options: for the program.
         runs, breaks, again: headings of three steps.
         tell: says a measured share in words.
         label, changed, unchanged: how the demo says whether the state is another one.
@@ -276,7 +326,7 @@ class Case:
 
     agent: dict[str, str]
     slug: str
-    world: type[World]
+    world: type[ServiceWorld] | None
     options: tuple[str, ...]
     runs: str
     breaks: str
@@ -290,7 +340,10 @@ class Case:
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[World]:
-        """Run the case's program for the time of a block; its files lie in `folder`."""
+        """Run the case's program, if it has one, for the time of a block; its files lie in `folder`."""
+        if self.world is None:
+            yield NotesWorld(folder)
+            return
         token = secrets.token_urlsafe(24)
         options = [option.format(folder=folder) for option in self.options]
         program = USE_CASES / self.agent["use_case"] / "example_service.py"
@@ -300,7 +353,7 @@ class Case:
                 announced = started.stdout.readline() if started.stdout else ""
             if not announced:
                 raise DemoFailed("the example service did not start")
-            yield self.world(json.loads(announced), token, folder)
+            yield self.world(json.loads(announced), token)
 
 
 def busy(share: float) -> str:
@@ -311,6 +364,11 @@ def busy(share: float) -> str:
 def let_in(share: float) -> str:
     """Tell how often a thief comes in."""
     return f"{share:.1%} of the thief's attempts came in"
+
+
+def unnoted(share: float) -> str:
+    """Tell how much lacks a note."""
+    return f"{share:.1%} of the resources lack a note"
 
 
 def failed_requests(share: float) -> str:
@@ -389,6 +447,24 @@ CASES = {
         unchanged="the same one is in the secret store",
         healthy_share=0.0,
         resource=f"{RESOURCE}/key/k-1",
+    ),
+    "blank": Case(
+        agent={
+            "agent_name": "Example Notes",
+            "description": "Sees to it that there is a note about the example",
+            "use_case": "blank",
+        },
+        slug="example-notes",
+        world=None,
+        options=(),
+        runs="There is a file with a note, and an audit backend runs",
+        breaks="The note disappears",
+        again="The notes, read again",
+        tell=unnoted,
+        label="notes",
+        changed="others: the note was written",
+        unchanged="the same: no note was written",
+        healthy_share=0.0,
     ),
 }
 

@@ -18,7 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Folders in which every file is the template's, and single files beside a team's. What is neither here nor rendered,
 # such as pyproject.toml, belongs to both: a team may change it.
 FOLDERS = (".github/actions/*", "agent_runtime", "sdk", "specs")
-FILES = (".github/workflows/*.yml", "docs/SETUP_GUIDE.md", "docs/TROUBLESHOOTING.md", "tests/*")
+GUIDES = tuple(f"docs/{name}.md" for name in ("AUDITOR", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING"))
+FILES = (".github/workflows/*.yml", *GUIDES, "tests/*")
 SEEDS = "use_cases/"
 
 

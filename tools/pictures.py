@@ -59,11 +59,8 @@ def summary(folder: Path) -> str:
         world.spoil()
         world.wrong()
         repository = demo.generate(folder, case)
-        catalogue = folder / "services.yml"
-        catalogue.write_text(world.catalogue(), encoding="utf-8")
-        environment = {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": world.token_text}
         arguments = ["simulate", "--resource", case.resource, "--approve", "--out", str(demo.RUN_FOLDER)]
-        if demo.run_agent(repository, arguments, environment) != 0:
+        if demo.run_agent(repository, arguments, world.settings(folder)) != 0:
             raise PictureFailed("the run did not end well")
     return (repository / demo.RUN_FOLDER / "investigate" / "github-step-summary").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names
 from agent_runtime.bundle import RunOutcome
@@ -28,6 +28,23 @@ _NEED_A_HUMAN = {
     RunOutcome.APPROVAL_FAILED.value: "the plan got no valid approval: find out who tried what",
     RunOutcome.INVESTIGATION_FAILED.value: "the investigation failed: read its log",
 }
+
+_FORGOTTEN = (
+    "its issue still asks, and an approval would not count any more: answer it with /reject, and start a new run if it "
+    "is still needed"
+)
+# After these the issue of a plan is closed; after any other its next comment may still be an answer.
+_ANSWERED = frozenset(
+    outcome.value
+    for outcome in (
+        RunOutcome.ACTED,
+        RunOutcome.REHEARSED,
+        RunOutcome.ACTION_FAILED,
+        RunOutcome.OUTCOME_UNKNOWN,
+        RunOutcome.REJECTED,
+        RunOutcome.EXPIRED,
+    )
+)
 
 _STATES = {"waiting": "waits for a decision", "completed": "without a trail"}
 
@@ -52,6 +69,10 @@ class Trail:
         problems: what `verify` found wrong with it, a line each.
         automatic: whether the policy decided alone, and nobody was asked.
         initiator, approver: logins of who started the run that made the plan, and of who approved it; or empty.
+        rejecter: login of who rejected it, or empty.
+        plan_digest: of the plan, or empty.
+        sealed: when the plan was.
+        commented: when the comment was written that approved, where an issue is the gate.
     """
 
     outcome: str
@@ -60,6 +81,10 @@ class Trail:
     automatic: bool = False
     initiator: str = ""
     approver: str = ""
+    rejecter: str = ""
+    plan_digest: str = ""
+    sealed: Optional[datetime] = None
+    commented: Optional[datetime] = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,7 @@ class Activity:
         investigate, approve, act: jobs that GitHub tells of.
         approvals: login and state (`approved`, `rejected`) of each record of the gate.
         trail: None where the run left none.
+        asked, answered: when an issue asked, and when a comment answered, in a run that such a comment started.
         unreadable: why the run could not be read, in one line; empty when it could.
     """
 
@@ -86,6 +112,8 @@ class Activity:
     act: Optional[Job] = None
     approvals: Tuple[Tuple[str, str], ...] = ()
     trail: Optional[Trail] = None
+    asked: Optional[datetime] = None
+    answered: Optional[datetime] = None
     unreadable: str = ""
 
     @property
@@ -99,12 +127,17 @@ class Activity:
 
     @property
     def decision_seconds(self) -> Optional[float]:
-        """From the end of the investigation to the reviewer's answer (with the wait for a runner); None without one."""
-        if not self.approvals or self.investigate is None or self.approve is None:
+        """From the end of the investigation to the reviewer's answer (with the wait for a runner); None without one.
+
+        Where an issue is the gate: from the plan to the comment.
+        """
+        begun, answered = self.asked, self.answered
+        if not self.approvals:
             return None
-        begun = self.investigate.completed
-        approved = self.approvals[-1][1] == "approved"
-        answered = self.approve.started if approved else self.approve.completed
+        if self.investigate is not None and self.approve is not None:
+            begun = self.investigate.completed
+            approved = self.approvals[-1][1] == "approved"
+            answered = self.approve.started if approved else self.approve.completed
         return (answered - begun).total_seconds() if begun and answered and answered >= begun else None
 
 
@@ -149,8 +182,12 @@ def summarise(
         ttl_minutes: how long an approval counts.
     """
     concerns: List[Tuple[Optional[Activity], str]] = [(None, problem) for problem in gate_problems]
+    ttl = timedelta(minutes=ttl_minutes)
+    answered = {run.trail.plan_digest for run in runs if run.trail and run.trail.outcome in _ANSWERED} - {""}
     for run in runs:
-        concerns += [(run, line) for line in _concerns(run, now, timedelta(minutes=ttl_minutes))]
+        concerns += [(run, line) for line in _concerns(run, now, ttl)]
+        if _is_forgotten(run, answered, now, ttl):
+            concerns.append((run, _FORGOTTEN))
     hints = [
         "{} approved {} of {} plans in less than {} s: was each read?".format(login, quick, whole, QUICK_SECONDS)
         for login, (whole, quick) in _approvers(runs).items()
@@ -162,6 +199,13 @@ def summarise(
     if left_out:
         hints.append("{} older runs of these days were too many to be read".format(left_out))
     return Summary(days, now, tuple(runs), tuple(gate_problems), left_out, tuple(concerns), tuple(hints))
+
+
+def _is_forgotten(run: Activity, answered: Collection[str], now: datetime, ttl: timedelta) -> bool:
+    """Whether it asked in an issue, and nobody answered there while an answer counted, or since."""
+    if run.trail is None or run.trail.outcome != RunOutcome.WAITING.value:
+        return False
+    return now - (run.trail.sealed or run.created) > ttl and run.trail.plan_digest not in answered
 
 
 def _concerns(run: Activity, now: datetime, ttl: timedelta) -> List[str]:
@@ -204,6 +248,7 @@ def render(summary: Summary) -> str:
     """Return the page for the step summary, in GitHub's Markdown."""
     last = "{:%Y-%m-%d} to {:%Y-%m-%d}".format(summary.now - timedelta(days=summary.days), summary.now)
     automatic = sum(run.trail is not None and run.trail.automatic for run in summary.runs)
+    answers = any(run.approvals for run in summary.runs)
     word = "**{}**".format(len(summary.concerns)) if summary.concerns else "Nothing"
     return page(
         [
@@ -215,7 +260,7 @@ def render(summary: Summary) -> str:
             or "There was no run.",
             "## Decisions",
             table(("Time to the reviewer's answer", "Value"), _times(summary.decision_times))
-            or "Nobody was asked, or nobody answered.",
+            or ("No times are known." if answers else "Nobody was asked, or nobody answered."),
             table(
                 ("Who approved", "Approvals", "In less than {} s".format(QUICK_SECONDS)),
                 [

@@ -13,7 +13,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from agent_runtime import codes
 
 UNKNOWN = codes.register(
-    "ANS001", "no question has this name", "Look for a typing error; the questions are listed in the template's README"
+    "ANS001",
+    "no question has this name",
+    "Look for a typing error; the template's docs/reference/questions.md lists the questions",
 )
 MISSING = codes.register("ANS002", "a question has no answer", "Answer it")
 TEXT = codes.register(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +59,9 @@ class _Call:
         """The surroundings of the phase that this call runs."""
         from agent_runtime.phases.desk import set_up  # noqa: PLC0415
 
-        return set_up(self.script.parent, self.options.out, job, self.environ, trace_id)
+        made = set_up(self.script.parent, self.options.out, job, self.environ, trace_id)
+        _make_out(self.options.out)
+        return made
 
     def required(self, variable: str) -> str:
         """The value of a variable that the workflow always sets."""
@@ -80,6 +84,7 @@ def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) 
         arguments: the command line, by default the process's own.
     """
     script = Path(sys.modules[agent_class.__module__].__file__ or "agent_runner.py").resolve()
+    options: Any = None
     try:
         options = _parser(script.name).parse_args(arguments)
         command: Callable[[_Call], int] = options.command
@@ -93,12 +98,66 @@ def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) 
             raise
         _complain(missing)
         return missing.exit_code
+    except BrokenPipeError:
+        return _NOBODY_READS
     except OSError as problem:
-        _complain(codes.TrailIncomplete(codes.TRAIL_UNWRITABLE, str(problem)))
-        return codes.EXIT_TRAIL_INCOMPLETE
+        told = _unwritable(problem, options)
+        _complain(told)
+        return told.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        _flush()
+
+
+# As a shell tells of a program that stopped because nobody reads its output any more (SIGPIPE).
+_NOBODY_READS = 141
+
+
+def _flush() -> None:
+    """Write what is left; where nobody reads it, as behind `| head`, it goes nowhere, and in silence."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _unwritable(problem: OSError, options: Any) -> codes.AgentError:
+    """Say what a file's trouble means: for a phase, that its trail is not whole."""
+    if getattr(options, "leaves_trail", False):
+        return codes.TrailIncomplete(codes.TRAIL_UNWRITABLE, str(problem))
+    return _AgentProblem(codes.FILE_UNUSABLE, str(problem), codes.EXIT_INTERNAL)
+
+
+def _make_out(out: Path, *, new: bool = False) -> None:
+    """Make the folder that --out names, before anything else happens.
+
+    Arguments:
+        new: whether it must not exist yet.
+
+    Raises:
+        BadInput: it can't be made, or not written to (INP006).
+        OSError: the disk is full, which is not a matter of the command line.
+    """
+    import tempfile  # noqa: PLC0415
+
+    try:
+        if new and out.exists():
+            raise codes.BadInput(codes.USAGE, "--out {} exists already; name a new folder".format(out))
+        if out.exists() and not out.is_dir():
+            raise codes.BadInput(codes.USAGE, "--out {} is a file; name a folder".format(out))
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=str(out)):
+            pass
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            raise
+        why = problem.strerror or type(problem).__name__
+        raise codes.BadInput(
+            codes.USAGE, "--out {} can't be used ({}); name a folder that can be written".format(out, why)
+        ) from None
 
 
 # Packages of requirements.in; what they import in turn comes with them.
@@ -148,6 +207,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         added.add_argument(
             "--out", type=Path, default=Path(names.DEFAULT_OUT), help="folder for what the phase writes (%(default)s)"
         )
+        added.set_defaults(leaves_trail=True)
 
     def add_target(added: argparse.ArgumentParser) -> None:
         added.add_argument("--resource", help="what to look at, for example a service's name (TARGET_RESOURCE)")
@@ -253,7 +313,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "Recomputes every digest and hash chain of an audit bundle and says what does not hold. Needs no network.",
     )
     verify.add_argument("bundle", type=Path, help="folder with bundle.json")
-    verify.add_argument("--digest", help="SHA-256 of bundle.json, as the run's summary told it")
+    verify.add_argument("--digest", type=_digest, help="SHA-256 of bundle.json, as the run's summary told it")
 
     _add_policy_questions(add("policy", _policy_check, "Looks at the policy of this agent."))
     add("check", _check, "Checks that this repository is whole: answers, configuration, policy, workflows, runtime.")
@@ -329,6 +389,12 @@ def _minutes(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
     return int(text)
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise argparse.ArgumentTypeError("not 64 hexadecimal digits: {!r}".format(text[:80]))
+    return text.lower()
 
 
 def _days(text: str) -> int:
@@ -480,13 +546,17 @@ def _record(call: _Call) -> int:
 
 
 def _deliver(call: _Call) -> int:
+    from agent_runtime.github import context  # noqa: PLC0415
     from agent_runtime.phases import deliver  # noqa: PLC0415
 
     delivery = deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout)
     print(delivery.line())
     if delivery.problem:
-        # Told, and no failure: a backend that is slow or gone must not stop a run.
+        # Told, and no failure of a run: its trail is whole without the backend.  Who types this wants to know, though,
+        # when there is no address to deliver to.
         _complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem))
+        if not delivery.addressed and not context.in_workflow(call.environ):
+            return codes.EXIT_BAD_INPUT
     return codes.EXIT_OK
 
 
@@ -498,8 +568,6 @@ def _simulate(call: _Call) -> int:
     if call.options.scenario is None and not run.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
     folder = call.options.out or Path(names.DEFAULT_OUT) / "simulated-{:%Y%m%dT%H%M%S.%fZ}".format(now())
-    if folder.exists():
-        raise codes.BadInput(codes.USAGE, "{} exists already".format(folder))
     context_text = call.options.context or call.environ.get("ACTION_CONTEXT") or ""
     inputs.context(context_text)
 
@@ -526,7 +594,11 @@ def _simulate(call: _Call) -> int:
     play = run.SimulatedRun
     if config.load(call.script.parent).approval_gate == config.ISSUE_GATE:
         play = issue_run.SimulatedIssueRun
+    _make_out(folder, new=True)
     ended = play(request, show, ask).play()
+    if not (ended.bundle / names.MANIFEST_NAME).is_file():
+        print("outcome: unknown; there is no trail, and the first error above says why")
+        return ended.exit_code or codes.EXIT_TRAIL_INCOMPLETE
     print("outcome: {}".format(ended.outcome.replace("_", " ")))
     print("bundle:  {}".format(ended.bundle))
     return ended.exit_code
@@ -539,7 +611,7 @@ def _verify(call: _Call) -> int:
 
     manifest, problems = bundle.verify(call.options.bundle)
     digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
-    if call.options.digest and call.options.digest.lower() != digest:
+    if call.options.digest and call.options.digest != digest:
         problems.insert(0, bundle.Problem(codes.TRAIL_MISMATCH, "bundle.json is not the one with this digest"))
     for problem in problems:
         _complain(codes.TrailIncomplete(problem.code, problem.message))
@@ -623,9 +695,10 @@ def _report(call: _Call) -> int:
     from agent_runtime.settings import desk  # noqa: PLC0415
 
     settings = config.load(call.script.parent)
+    repository = desk.repository(call.environ.get("GITHUB_REPOSITORY") or settings.repository)
     api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
     with desk.asking():
-        summary = reading.read(api, settings, days=call.options.days, now=now())
+        summary = reading.read(api, settings, days=call.options.days, now=now(), repository=repository)
     markdown = activity.render(summary)
     outputs.write_summary(call.environ, markdown)
     print(report.as_terminal(markdown))

@@ -144,6 +144,12 @@ ALERT_INVALID = register(
 )
 SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
 
+AUDIT_SETTING = register(
+    "INP012",
+    "a setting of the audit journal can't be used",
+    "Mend it in the environment (AGENT_INSTANCE_ID, AIMGENTIX_...), or unset it; sdk/README.md says what each takes",
+)
+
 # Start: what a phase needs before it can begin.
 AGENT_MISSING = register(
     "RUN001",
@@ -164,6 +170,12 @@ PACKAGE_MISSING = register(
     "RUN004",
     "a package of requirements.lock is not installed",
     "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
+)
+
+FILE_UNUSABLE = register(
+    "RUN005",
+    "a file or folder can't be used",
+    "Make room or mend the permissions where the message says, then run it again",
 )
 
 # Report: what the act and record jobs read from the investigate job.

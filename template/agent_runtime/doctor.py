@@ -67,6 +67,7 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
+        catalogue=(root / checks.CATALOGUE).exists(),
     )
 
 

@@ -55,6 +55,8 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "git": (("init",), ("add",), ("commit",), ("tag",), ("push",), ("diff",), ("status",), ("switch",), ("checkout",)),
 }
 ENGINES = ("copier", "cookiecutter")
+# What a reader puts their own value in the place of, where a program would refuse the word itself.
+PLACEHOLDERS = {"DIGEST": "0" * 64}
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ def _refusal(called: str, words: list[str]) -> Iterator[str]:
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            _parsers()[called].parse_args(words)
+            _parsers()[called].parse_args([PLACEHOLDERS.get(word, word) for word in words])
     except codes.AgentError as problem:
         yield problem.message
     except SystemExit:

@@ -32,6 +32,7 @@ DOCUMENTS = sorted(
         *(REPOSITORY / "template" / "specs").glob("*.md"),
     ]
 )
+GUIDES = REPOSITORY / "docs" / "how-to"
 TARGETS = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
@@ -142,6 +143,7 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\nX=1 make test ARGS=1\n```", ""),
         ("```sh\npython agent_runner.py simulate --resource x --aprove\n```", "--aprove"),
         ("```sh\n.venv/bin/python agent_runner.py verify\n```", "bundle"),
+        ("```sh\n.venv/bin/python agent_runner.py verify x --digest DIGESTS\n```", "64"),
         ("```sh\npython -m agent_runtime.contract --explian CON01\n```", "--explian"),
         ("```sh\npython tools/codes.py --wirte\n```", "no option"),
         ("```sh\npython tools/code.py\n```", "no file"),
@@ -255,8 +257,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     built = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
     assert built.returncode == 0, built.stderr
-    page = (tmp_path / "docs" / "reviewer.html").read_text(encoding="utf-8")
-    assert "review-summary.png" in page and (tmp_path / "index.html").is_file()
+    assert all((tmp_path / "template" / "docs" / f"{name}.html").is_file() for name in ("REVIEWER", "AUDITOR"))
+    page = (tmp_path / "docs" / "index.html").read_text(encoding="utf-8")
+    assert "review-summary-whole.png" in page and (tmp_path / "index.html").is_file()
     assert not list(tmp_path.rglob("*.jinja*"))
 
 
@@ -270,8 +273,15 @@ def test_the_first_commands_of_the_readme_are_the_two() -> None:
 def test_the_readme_shows_a_run_and_leads_to_each_reader() -> None:
     found = links(REPOSITORY / "README.md")
 
-    pages = {f"docs/{name}.md" for name in ("tutorial", "reviewer", "auditor", "maintainer")}
+    pages = {"docs/tutorial.md", "template/docs/REVIEWER.md", "template/docs/AUDITOR.md", "docs/maintainer.md"}
     assert {"docs/images/review-summary.png", *pages} <= set(found)
+
+
+def test_a_generated_repository_leads_each_reader_to_their_page(rendered: dict[str, Path]) -> None:
+    for project in rendered.values():
+        pages = {f"docs/{name}.md" for name in ("SETUP_GUIDE", "REVIEWER", "AUDITOR", "RUNBOOK", "TROUBLESHOOTING")}
+        assert pages <= set(links(project / "README.md"))
+        assert {"docs/REVIEWER.md", "docs/AUDITOR.md"} <= set(links(project / "PRODUCTION_CHECKLIST.md"))
 
 
 def test_pictures_are_small() -> None:
@@ -282,11 +292,12 @@ def test_pictures_are_small() -> None:
 
 
 def test_every_use_case_has_its_guide() -> None:
-    guides = {path.stem for path in (REPOSITORY / "docs" / "how-to").glob("*.md")}
+    guides = {path.stem for path in GUIDES.glob("*.md")}
 
     assert guides == set(answers.USE_CASES)
     index = links(REPOSITORY / "docs" / "index.md")
     assert {f"how-to/{name}.md" for name in guides} <= set(index)
+    assert [name for name in sorted(guides) if f"`make demo USE_CASE={name}`" not in read(GUIDES / f"{name}.md")] == []
 
 
 def test_make_alone_lists_every_target() -> None:

@@ -17,12 +17,15 @@ import pytest
 
 from conftest import REPOSITORY, require_tool
 from repository.samples import blocks, command_lines
+from runtime import settings_world
 from template import engines
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
-AUDITOR = REPOSITORY / "docs" / "auditor.md"
-# Part 5 needs an account on GitHub and a second person.
+AUDITOR = REPOSITORY / "template" / "docs" / "AUDITOR.md"
+MAINTAINER = REPOSITORY / "docs" / "maintainer.md"
 AT_A_DESK = ("1", "2", "3", "4")
+# Part 5 needs an account on GitHub and a second person; until its first run, a GitHub on the loopback interface serves.
+ON_GITHUB = "5"
 REFUSED = 3
 MINUTES = 15
 
@@ -44,7 +47,7 @@ class Stranger:
         for name in ("copier", "git", "make"):
             (programs / name).symlink_to(require_tool(name))
         (programs / "python3").symlink_to(sys.executable)
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "MAKE"))},
             **{f"GIT_{role}_{key}": f"stranger{at}" for role in ("AUTHOR", "COMMITTER") for key, at in WHO},
             "GIT_CONFIG_GLOBAL": os.devnull,
@@ -53,15 +56,23 @@ class Stranger:
 
     def types(self, line: str, expected: int = 0) -> str:
         """Type a line; return what it says."""
-        words = [str(self._template) if word == "TEMPLATE" else word for word in shlex.split(line)]
+        spaced = line.replace("$(gh auth token)", "'$(gh auth token)'")
+        words = [str(self._template) if word == "TEMPLATE" else word for word in shlex.split(spaced)]
         if words[0] == "cd":
             self.folder /= words[1]
+            return ""
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.environment[name] = {"$(gh auth token)": settings_world.TOKEN}[value]
+            return ""
+        if words[:3] == ["gh", "repo", "create"]:
+            assert self.types("git status --porcelain") == "", "what is not committed is not pushed"
             return ""
         given = dict([words.pop(0).split("=", 1)]) if re.match(r"[A-Z]+=", words[0]) else {}
         done = subprocess.run(
             words,
             cwd=self.folder,
-            env={**self._environment, **given},
+            env={**self.environment, **given},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -114,20 +125,39 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     assert [re.search(r"GATE\d\d", text)[0] for text in said["3"]] == ["GATE02", "GATE04", "GATE07"]  # type: ignore[index]
     assert "outcome: nothing to do" in said["4"][-1]
     assert took < MINUTES * 60
+    go_to_github(stranger)
     audit(stranger, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
 
 
+def go_to_github(stranger: Stranger) -> None:
+    """Do what part 5 says until the gate is closed."""
+    lines = [line for info, content in blocks(parts()[ON_GITHUB]) if info == "sh" for line in command_lines(content)]
+    last = next(at for at, line in enumerate(lines) if line.endswith("doctor"))
+    with settings_world.fresh() as github:
+        github.people["octocat"] = "write"
+        stranger.environment["GITHUB_API_URL"] = github.url
+        said = [stranger.types(line, REFUSED if line.endswith("doctor") else 0) for line in lines[: last + 1]]
+        assert "nothing was changed" in said[-3] and "the gate is closed" in said[-2]
+        opened = re.findall(r"^(\S+) +open ", said[-1], flags=re.MULTILINE)
+        assert opened == ["token-permissions", "pinned-actions", "default-branch"], said[-1]
+        settings_world.close_by_hand(github)
+        assert "0 of" in stranger.types(lines[last])
+
+
 def audit(stranger: Stranger, bundle: Path) -> None:
-    """Do with the bundle of the first run what the auditor's page says."""
-    shutil.copytree(bundle, stranger.folder / "audit-bundle")
+    """Do with the bundle of the first run what the auditor's page says, in a repository that is the auditor's own."""
+    stranger.folder = stranger.folder.parent
     digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
-    said = []
+    said: list[str] = []
     for info, content in blocks(AUDITOR.read_text(encoding="utf-8")):
         if info == "python":
             said.append(stranger.types(shlex.join([".venv/bin/python", "-c", content])))
         elif info == "sh":
             said += [stranger.types(line.replace("DIGEST", digest)) for line in command_lines(content)]
-    verified, plan, summed, whole, events = said
+            if "copier copy" in content:
+                shutil.copytree(bundle, stranger.folder / "audit-bundle")
+    verified, plan, summed, whole, events = said[3:]
+    assert stranger.folder.name == "audit"
     assert "every digest and hash chain holds" in verified
     assert re.search(r"^plan: +(\w+)$", verified, flags=re.MULTILINE)[1] == plan.strip()  # type: ignore[index]
     assert summed.startswith(digest)
@@ -141,6 +171,25 @@ def expected(part: str, line: str) -> int:
         return REFUSED
     asks = "simulate" in line and "make" not in line and "--approve" not in line
     return 2 if asks else 0
+
+
+def test_the_rehearsal_of_a_release_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+    template = engines.clone_template(tmp_path / "gated-agents")
+    (template / "template" / "docs" / "SETUP_GUIDE.md").write_text("# A better guide\n", encoding="utf-8")
+    engines.release(template, "not-a-version")
+    stranger = Stranger(tmp_path, template)
+    before_the_tag = MAINTAINER.read_text(encoding="utf-8").partition("\n## Tag\n")[0]
+    _release, generate, update = [content for info, content in blocks(before_the_tag) if info == "sh"]
+
+    for line in command_lines(generate):
+        stranger.types(line.replace("vX.Y.Z", "v1.0.0"))
+    for name, ours in (("agent_runner.py", "\n# Ours.\n"), ("README.md", "\nOurs.\n")):
+        stranger.edits(name, END, ours)
+    *_, changed, _whole = [stranger.types(line) for line in command_lines(update)]
+
+    assert "+# A better guide" in changed and "Ours" not in changed
+    assert stranger.types("git log -1 --format=%s") == "Make it ours\n"
+    assert (stranger.folder / "README.md").read_text(encoding="utf-8").endswith("\nOurs.\n")
 
 
 def test_the_readme_starts_a_repository_as_the_tutorial_does() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import names
+from agent_runtime import codes, names
 from agent_runtime.activity import Activity, Job, Summary, Trail, render, summarise
 from agent_runtime.config import Config
 from agent_runtime.github.api import GitHubApi
@@ -113,6 +113,55 @@ def test_what_is_under_way_concerns_nobody() -> None:
     assert told(decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("nothing_to_do"))) == []
 
 
+def asking(**changes: Any) -> Activity:
+    """A run that asked in an issue, 61 minutes ago."""
+    sealed = NOW - timedelta(minutes=61)
+    trail = Trail("waiting", plan_digest="ab" * 32, sealed=sealed)
+    values: dict[str, Any] = {"approvals": (), "approve": None, "act": None, "trail": trail, "created": sealed}
+    return decided(0, **{**values, **changes})
+
+
+def answering(outcome: str, seconds: float = 90, **changes: Any) -> Activity:
+    """The run of a comment, so long after the plan was sealed."""
+    trail = Trail(outcome, plan_digest="ab" * 32, initiator="alice", approver="bob")
+    times = {"asked": BEGUN, "answered": BEGUN + timedelta(seconds=seconds)}
+    return decided(0, **{"investigate": None, "trail": trail, **times, **changes})
+
+
+def test_an_issue_that_nobody_answered_is_not_forgotten() -> None:
+    (line,) = told(asking())
+    assert "its issue still asks, and an approval would not count any more" in line
+    other = Trail("acted", plan_digest="cd" * 32)
+    for answer in (answering("denied"), answering("acted", trail=other)):
+        assert len(told(answer, asking())) == 1, "that is no answer to this plan"
+
+
+def test_an_issue_that_was_answered_or_can_be_concerns_nobody() -> None:
+    for outcome in ("acted", "rehearsed", "rejected", "expired"):
+        assert told(answering(outcome), asking()) == []
+    fresh = Trail("waiting", plan_digest="ab" * 32, sealed=NOW - timedelta(minutes=59))
+    assert told(asking(trail=fresh)) == []
+    unsealed = Trail("waiting")
+    assert len(told(asking(trail=unsealed))) == 1, "a bundle without its report is as old as its run"
+    assert told(asking(trail=unsealed, created=NOW)) == []
+    assert len(told(answering("acted", trail=Trail("acted")), asking(trail=unsealed))) == 1, "no digest is no match"
+
+
+def test_a_comment_decides_from_the_plan_to_the_comment() -> None:
+    assert summary(answering("acted")).decision_times == [90]
+    assert summary(answering("acted", answered=BEGUN - timedelta(seconds=1))).decision_times == []
+    assert summary(answering("acted", seconds=5)).hints == (
+        "bob approved 1 of 1 plans in less than 60 s: was each read?",
+    )
+
+
+def test_approvals_without_times_are_no_silence() -> None:
+    timeless = answering("acted", answered=None)
+    known, silent = "No times are known.", "Nobody was asked, or nobody answered."
+    assert known in render(summary(timeless)) and silent not in render(summary(timeless))
+    assert silent in render(summary(asking())) and known not in render(summary(asking()))
+
+
 def test_an_open_gate_concerns_somebody_without_any_run() -> None:
     opened = summary(gate_problems=("the environment agent-approval is no gate now: it has no required reviewers",))
     assert len(opened.concerns) == 1
@@ -148,6 +197,17 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
         (1, "it could not be read: BadZipFile"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
+
+
+def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_says() -> None:
+    stale = Config("x", "X", "your-org/checkout-restart", ("bob",), 60, "public")
+    with LoopbackGitHub("acme/checkout-restart") as github:
+        api = GitHubApi(github.url, None)
+        found = read(api, stale, days=7, now=NOW, repository="acme/checkout-restart")
+        assert found.runs == () and found.gate_problems
+        with pytest.raises(codes.BadInput, match="GitHub knows no your-org/checkout-restart") as problem:
+            read(api, stale, days=7, now=NOW)
+    assert problem.value.code == codes.REPOSITORY_UNKNOWN
 
 
 def test_quick_late_and_unread_are_hints() -> None:

@@ -209,6 +209,11 @@ LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
         "secrets",
         "no secret AIMGENTIX_API_KEY",
     ),
+    "a backend without an address": (
+        lambda g: g.variables.update(AIMGENTIX_API_URL="audit.example.com"),
+        "secrets",
+        "AIMGENTIX_API_URL is audit.example.com, which is no address",
+    ),
     "writing tokens": (
         lambda g: g.token_permissions.update(default_workflow_permissions="write"),
         "token-permissions",
@@ -371,6 +376,9 @@ def test_the_files_of_the_repository_are_looked_at(own: Desk) -> None:
     assert any("CHK004" in problem and "gate.py" in problem for problem in found["repository-check"])
     assert "allowed_actions[0] of the policy allows every action on every resource" in found["policy"]
     assert ".github/CODEOWNERS gives no owner to agent_runtime/gate.py" in found["codeowners"]
+    assert "services.yml" not in str(found["codeowners"])
+    (own.root / "services.yml").write_text("services: {}\n")
+    assert any("services.yml" in problem for problem in own.doctor()["codeowners"]), "its addresses get the token"
     policy.write_text("nonsense: 1\n")
     owners.unlink()
     found = own.doctor()

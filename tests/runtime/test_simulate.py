@@ -470,6 +470,11 @@ class TestBundle:
         assert again.returncode == codes.EXIT_TRAIL_INCOMPLETE
         assert codes.TRAIL_MISMATCH in again.stderr
 
+    @pytest.mark.parametrize("digest", ["", "9a40", "0" * 63, "0" * 65, "g" * 64, "DIGEST"])
+    def test_what_is_no_digest_is_refused_instead_of_compared(self, desk: Desk, folder: Path, digest: str) -> None:
+        done = desk.call("verify", str(folder), "--digest", digest)
+        assert (done.returncode, codes.USAGE in done.stderr) == (codes.EXIT_BAD_INPUT, True)
+
     @pytest.mark.parametrize(
         "name",
         [

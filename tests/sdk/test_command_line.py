@@ -80,11 +80,19 @@ def test_status(journal):
 
 
 def test_status_of_nothing(tmp_path):
-    done = run("journal", "status", "--dir", tmp_path / "none")
+    done = run("journal", "status", AIMGENTIX_JOURNAL_DIR=str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (
         0,
         f"{tmp_path / 'none'}: captured 0, delivered 0, waiting 0, rejected 0\n",
     )
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "show"])
+def test_a_folder_that_is_not_there_is_named(tmp_path, journal, command):
+    for wrong in (tmp_path / "nope", segment(journal)):
+        done = run("journal", command, "--dir", wrong)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"aimgentix: there is no folder {wrong}: name the journal's folder with --dir\n"
 
 
 def test_show(journal):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_runtime import codes
 from conftest import newest_python, require_python, require_tool
 from template import engines
 from template.conftest import Render
@@ -71,3 +72,35 @@ def test_an_old_python_is_refused_in_one_line(render: Render, tmp_path: Path) ->
     assert done.returncode != 0
     assert "Python 3.8 or newer is needed" in done.stderr
     assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("gone", "target", "code"),
+    [
+        ("agent_runtime", "check", codes.RUNTIME_MISSING),
+        ("agent_runtime", "test", codes.RUNTIME_MISSING),
+        ("agent_runtime", "simulate", codes.RUNTIME_MISSING),
+        ("sdk", "test", codes.SDK_MISSING),
+        ("sdk", "simulate", codes.SDK_MISSING),
+    ],
+)
+def test_a_missing_part_is_named_before_python_stumbles(
+    gone: str, target: str, code: str, render: Render, tmp_path: Path
+) -> None:
+    """`check` can do without the SDK, and names each of its files."""
+    project = Path(shutil.copytree(render(), tmp_path / "project"))
+    shutil.rmtree(project / gone)
+
+    done = engines.run([require_tool("make"), target, f"PYTHON={sys.executable}"], cwd=project)
+
+    told = codes.describe(code)
+    assert done.returncode != 0
+    assert done.stdout == "" and "Traceback" not in done.stderr
+    line, way_out = done.stderr.splitlines()[:2]
+    assert line == f"error: {told.id}: {told.title}. {told.mend}"
+    assert not (project / ".venv").exists()
+    shutil.copytree(render() / gone, project / gone)
+    engines.commit_all(project, "Start")
+    shutil.rmtree(project / gone)
+    engines.git(project, *way_out.partition(": git ")[2].split())
+    assert (project / gone / ("aimgentix" if gone == "sdk" else ".") / "__init__.py").exists()

@@ -142,7 +142,9 @@ def test_code_owners_are_the_approvers(render: Render) -> None:
 
     assert rules
     assert all(rule.endswith(" @octocat @acme/sre") for rule in rules)
-    assert {"/.github/", "/agent_runner.py", "/agent_runtime/"} <= {rule.split()[0] for rule in rules}
+    assert {"/.github/", "/agent_runner.py", "/agent_runtime/", "/services.yml"} <= {rule.split()[0] for rule in rules}
+    blank = (render(approvers="octocat", use_case="blank") / ".github/CODEOWNERS").read_text(encoding="utf-8")
+    assert "services.yml" not in blank, "it has none"
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])

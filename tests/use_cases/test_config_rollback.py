@@ -31,15 +31,20 @@ class World:
     """The example service with a bad configuration on a protected branch, and the part of GitHub that takes it.
 
     Arguments:
-        merges: whether somebody merges as soon as somebody looks.
-        status: what a new pull request is answered with.
+        catalogue: the file services.yml, and its entry for this service.
+        way: how somebody merges as soon as somebody looks: "rebased", "squashed", "edited" (squashed, with another
+            content) or not at all.
+        status: what a new pull request is answered with, and what looking at it is answered with.
     """
 
     origin: Origin
     service: str
     agent: ModuleType
-    merges: bool = True
+    catalogue: Path
+    entry: dict[str, Any] = field(default_factory=dict)
+    way: str | None = "rebased"
     status: int = 201
+    seen_status: int = 200
     opened: list[dict[str, Any]] = field(default_factory=list)
     tokens: set[str | None] = field(default_factory=set)
 
@@ -54,10 +59,10 @@ class World:
                 self._answer(world.status, {"number": 7})
 
             def do_GET(self) -> None:
-                if world.merges:
-                    merged = world.origin.head(world.opened[0]["head"])
-                    gitserver.git(world.origin.bare, "update-ref", "refs/heads/main", merged)
-                self._answer(200, {"number": 7, "merged": world.merges})
+                world.tokens.add(self.headers.get("Authorization"))
+                if world.way:
+                    world.merge(world.opened[-1]["head"])
+                self._answer(world.seen_status, {"number": 7, "merged": bool(world.way)})
 
             def _answer(self, status: int, value: Any) -> None:
                 data = json.dumps(value).encode()
@@ -70,6 +75,23 @@ class World:
                 """Say nothing."""
 
         return Handler
+
+    def merge(self, branch: str) -> None:
+        """Merge a branch as somebody may do it."""
+        bare = self.origin.bare
+        merged = self.origin.head(branch)
+        if self.way != "rebased":
+            tree = gitserver.git(bare, "rev-parse", f"{merged}^{{tree}}")
+            if self.way == "edited":
+                blob = gitserver.git(bare, "hash-object", "-w", "--stdin", data='{"connections": 7}\n')
+                tree = gitserver.git(bare, "mktree", data=f"100644 blob {blob}\tservice.json\n")
+            merged = gitserver.git(bare, "commit-tree", tree, "-p", "main", "-m", "Squashed (#7)")
+        gitserver.git(bare, "update-ref", "refs/heads/main", merged)
+
+    def write(self, **changed: Any) -> None:
+        """Write the catalogue with these keys changed; None takes one away."""
+        self.entry = {key: value for key, value in {**self.entry, **changed}.items() if value is not None}
+        self.catalogue.write_text(json.dumps({"services": {"example": self.entry}}), encoding="utf-8")
 
     def started(self) -> float:
         """When the process of the service that answers now was started."""
@@ -87,7 +109,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         url = json.loads(process.stdout.readline())["url"]
         origin = Origin(folder / "configuration.git", tmp_path / "work")
         agent = load_agent("config-rollback")
-        found = World(origin, url, agent)
+        found = World(origin, url, agent, tmp_path / "services.yml")
         before = found.started()
         headers = {"Authorization": f"Bearer {PASSWORD}"}
         urllib.request.urlopen(urllib.request.Request(url + "/deploy", b'{"connections": 5}', headers)).close()
@@ -98,22 +120,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         github = ThreadingHTTPServer(("127.0.0.1", 0), found.handler())
         threading.Thread(target=github.serve_forever, args=(0.05,), daemon=True).start()
         with gitserver.serve(origin, PASSWORD) as server:
-            entry = {
-                "repository": server.url,
-                "branch": "main",
-                "path": "service.json",
-                "pull_request": {
-                    "api": f"http://127.0.0.1:{github.server_port}",
-                    "repository": "acme/configuration",
-                },
-                "log": url + "/log",
-                "metrics": {"url": url + "/metrics"},
-                "health": url + "/healthz",
-                "restart": url + "/-/restart",
-            }
-            catalogue = tmp_path / "services.yml"
-            catalogue.write_text(json.dumps({"services": {"example": entry}}), encoding="utf-8")
-            monkeypatch.setenv("SERVICES_FILE", str(catalogue))
+            found.write(
+                repository=server.url,
+                branch="main",
+                path="service.json",
+                pull_request={"api": f"http://127.0.0.1:{github.server_port}", "repository": "acme/configuration"},
+                log=url + "/log",
+                metrics={"url": url + "/metrics"},
+                health=url + "/healthz",
+                restart=url + "/-/restart",
+            )
+            monkeypatch.setenv("SERVICES_FILE", str(found.catalogue))
             monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"git": PASSWORD, "restart": PASSWORD}))
             monkeypatch.setattr(agent, "MERGE_SECONDS", 0.1)
             yield found
@@ -138,22 +155,135 @@ def test_where_the_branch_is_protected_a_pull_request_is_opened_and_its_merge_ta
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert result.status is ActionStatus.SUCCESS, result
     (opened,) = world.opened
-    assert (opened["base"], opened["head"]) == ("main", f"rollback/{parameters['commit'][:12]}")
+    pushed = world.origin.head(opened["head"])
+    assert (opened["base"], opened["head"]) == ("main", f"rollback/{parameters['commit'][:12]}-{pushed[:12]}")
     assert parameters["commit"] in opened["body"]
+    assert f"Restores-version-of: {parameters['previous']}" in opened["body"].splitlines(), (
+        "a squash may keep only this"
+    )
     assert world.tokens == {f"Bearer {PASSWORD}"}
     assert json.loads(world.origin.show("service.json"))["connections"] == 10
     assert [change.split(" ")[0] for change in result.changes] == ["pushed", "opened", "the", "restarted"]
 
 
 def test_a_pull_request_that_nobody_merges_is_no_success(world: World) -> None:
-    world.merges = False
+    world.way = None
     before = world.started()
-    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+    parameters = approved(world)
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert result.status is ActionStatus.FAILED
-    assert "nothing is rolled back yet" in result.details["error"]
+    assert "was not merged within 0.1 s, so nothing is changed on its branch yet" in result.details["error"]
     assert result.changes[-1] == "opened the pull request 7 in acme/configuration"
     assert json.loads(world.origin.show("service.json"))["connections"] == 5
     assert world.started() == before
+
+    world.way = "rebased"  # the branch of the first run is still there
+    time.sleep(1.1)  # times of commits are whole seconds
+    again = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert again.status is ActionStatus.SUCCESS, again
+    assert len({opened["head"] for opened in world.opened}) == 2
+
+
+def test_a_pull_request_that_github_does_not_tell_of_is_unknown(world: World) -> None:
+    world.way, world.seen_status = None, 503
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+    assert result.status is ActionStatus.UNKNOWN
+    assert "nobody knows whether the pull request 7 was merged" in result.details["error"]
+    assert "HTTP 503" in result.details["error"]
+
+
+def test_after_a_squash_the_commit_that_is_on_the_branch_is_named(world: World) -> None:
+    world.way = "squashed"
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+    assert result.status is ActionStatus.SUCCESS, result
+    assert result.verification["restored_by"] == world.origin.head()
+    assert world.origin.head() in (result.rollback or "")
+
+
+def test_a_pull_request_that_was_merged_with_another_content_is_no_success(world: World) -> None:
+    world.way = "edited"
+    before = world.started()
+    parameters = approved(world)
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert f"does not hold the version of {parameters['previous']}" in result.details["error"]
+    assert world.origin.head() in result.details["error"]
+    assert result.changes[-1] == "the pull request 7 was merged"
+    assert world.started() == before, "what nobody approved is not put into production"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "status"),
+    [({}, ActionStatus.SUCCESS), ({"api": "/elsewhere"}, None), ({"repository": "another"}, None)],
+)
+def test_in_the_own_repository_the_own_token_serves_for_git_and_pull_requests(
+    world: World, monkeypatch: pytest.MonkeyPatch, foreign: dict[str, str], status: ActionStatus | None
+) -> None:
+    parameters = approved(world)
+    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"restart": PASSWORD}))
+    monkeypatch.setenv("GITHUB_TOKEN", PASSWORD)
+    monkeypatch.setenv("GITHUB_SERVER_URL", world.entry["repository"].rsplit("/", 1)[0])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "configuration")
+    api = world.entry["pull_request"]["api"]
+    monkeypatch.setenv("GITHUB_API_URL", api)
+    where = {"api": api + foreign.get("api", "/"), "repository": foreign.get("repository", "configuration")}
+    world.write(pull_request=where)
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    if status:
+        assert result.status is status, result
+    assert world.tokens == {None if foreign else f"Bearer {PASSWORD}"}
+
+
+def test_a_job_whose_own_token_may_open_no_pull_request_is_told_what_to_allow(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = approved(world)
+    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"restart": PASSWORD}))
+    monkeypatch.setenv("GITHUB_TOKEN", PASSWORD)
+    monkeypatch.setenv("GITHUB_SERVER_URL", world.entry["repository"].rsplit("/", 1)[0])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "configuration")
+    monkeypatch.setenv("GITHUB_API_URL", world.entry["pull_request"]["api"])
+    world.write(pull_request={**world.entry["pull_request"], "repository": "configuration"})
+    world.status = 403
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "allow GitHub Actions to create pull requests" in result.details["error"]
+
+
+def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two instances before the restart, one after it: the example service behind the endpoint of another one."""
+    monkeypatch.setattr(world.agent, "RESTART_SECONDS", 0.5)
+    now = world.started()
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            lines = [f'process_start_time_seconds{{instance="{name}"}} {started!r}\n' for name, started in told.items()]
+            data = "".join(lines).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_POST(self) -> None:
+            told.pop("b")
+            told["a"] = time.time()
+            self.send_response(202)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    told = {"a": now, "b": now + 0.5}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        world.write(metrics={"url": address + "/metrics"}, restart=address + "/restart")
+        result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+        server.shutdown()
+    assert result.status is ActionStatus.FAILED
+    assert result.details["error"] == "rolled back; not restarted within 0.5 s: 1 of 2 instances are there, without b"
+    assert result.rollback
 
 
 @pytest.mark.parametrize(("status", "ended"), [(422, ActionStatus.FAILED), (502, ActionStatus.UNKNOWN)])
@@ -166,14 +296,12 @@ def test_a_pull_request_that_github_does_not_take_is_told_with_the_branch_that_w
     assert result.status is ended
     assert f"HTTP {status}" in result.details["error"]
     assert len(result.changes) == 1
-    assert world.origin.head(f"rollback/{parameters['commit'][:12]}") in result.changes[0]
+    assert world.origin.head(world.opened[0]["head"]) in result.changes[0]
 
 
-def test_without_a_pull_request_a_protected_branch_refuses(world: World, tmp_path: Path) -> None:
+def test_without_a_pull_request_a_protected_branch_refuses(world: World) -> None:
     parameters = approved(world)
-    text = json.loads((tmp_path / "services.yml").read_text(encoding="utf-8"))
-    del text["services"]["example"]["pull_request"]
-    (tmp_path / "services.yml").write_text(json.dumps(text), encoding="utf-8")
+    world.write(pull_request=None)
     head = world.origin.head()
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert (result.status, result.changes) == (ActionStatus.FAILED, ())

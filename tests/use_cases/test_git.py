@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.toolkit import git
-from agent_runtime.toolkit.errors import GIT_CONFLICT, GIT_FAILED, GIT_NAME, OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import (
+    GIT_CONFLICT,
+    GIT_FAILED,
+    GIT_NAME,
+    GIT_OVERTAKEN,
+    NOT_DONE,
+    OutcomeUnknown,
+    ToolError,
+)
 from use_cases import gitserver
 from use_cases.gitserver import Origin
 
@@ -129,11 +137,126 @@ def test_what_somebody_pushed_meanwhile_is_never_overwritten(origin: Origin) -> 
     with git.clone(origin.address, "main") as clone:
         made = clone.revert(clone.changes("app.json", 1)[0])
         theirs = origin.commit({"app.json": "mended\n"}, "Somebody else")
-        with pytest.raises(ToolError, match="rejected") as caught:
+        with pytest.raises(ToolError, match="somebody pushed meanwhile") as caught:
             clone.push(made, "main")
-    assert caught.value.code == GIT_FAILED
+    assert caught.value.code == GIT_OVERTAKEN
+    assert "token" not in caught.value.line(), "access is not what is wrong"
     assert not isinstance(caught.value, OutcomeUnknown)
     assert origin.head() == theirs
+
+
+def test_what_somebody_pushed_in_the_last_moment_is_never_overwritten_either(origin: Origin) -> None:
+    """Git compares before it pushes; the server compares again when it takes the commit."""
+    hook = origin.bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    with git.clone(origin.address, "main") as clone:
+        made = clone.revert(clone.changes("app.json", 1)[0])
+        theirs = gitserver.git(origin.bare, "commit-tree", "main^{tree}", "-p", "main", "-m", "Somebody else")
+        hook.write_text(
+            f"#!/bin/sh\nunset GIT_QUARANTINE_PATH\nprintf %s {theirs} >refs/heads/main\n", encoding="utf-8"
+        )
+        hook.chmod(0o755)
+        with pytest.raises(ToolError) as caught:
+            clone.push(made, "main")
+    assert caught.value.code == GIT_OVERTAKEN
+    assert origin.head() == theirs
+
+
+def test_a_branch_that_can_not_be_made_is_another_problem(origin: Origin) -> None:
+    gitserver.git(origin.bare, "update-ref", "refs/heads/rollback", "main")
+    with git.clone(origin.address, "main") as clone, pytest.raises(ToolError) as caught:
+        clone.push(clone.head, "rollback/x")
+    assert caught.value.code == GIT_FAILED
+
+
+def test_every_file_that_a_commit_would_change_is_named(origin: Origin) -> None:
+    origin.commit({"app.json": "x\n", "other/ödd name": "x\n", "flags.yml": None}, "Change, add and remove")
+    with git.clone(origin.address, "main") as clone:
+        made = clone.revert(clone.changes("app.json", 1)[0])
+        assert clone.touched(made) == ["app.json", "flags.yml", "other/ödd name"]
+        assert clone.touched(clone.head) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "inside"),
+    [("a", "a", True), ("a/b", "a", True), ("a/b/c", "a/b", True), ("ab", "a", False), ("b/a", "a", False)],
+)
+def test_a_file_is_inside_a_path(name: str, path: str, inside: bool) -> None:
+    assert git.is_inside(name, path) is inside
+
+
+# Rollbacks are known again
+
+
+def rolled_back(origin: Origin) -> str:
+    """Roll app.json back on a branch of its own, and return the commit."""
+    with git.clone(origin.address, "main") as clone:
+        newest, before = clone.changes("app.json", 2)
+        made = clone.revert(newest, restores=before.sha)
+        clone.push(made, "rollback")
+    return made
+
+
+def merge(origin: Origin, *parents: str, tree: str = "rollback", message: str) -> None:
+    """Let main be a new commit with these parents and the content of another branch."""
+    options = [word for parent in parents for word in ("-p", parent)]
+    made = gitserver.git(origin.bare, "commit-tree", tree + "^{tree}", *options, "-m", message)
+    gitserver.git(origin.bare, "update-ref", "refs/heads/main", made)
+
+
+def is_rollback(origin: Origin) -> bool:
+    """Whether the newest change of app.json is a rollback."""
+    with git.clone(origin.address, "main") as clone:
+        return clone.restores(clone.changes("app.json", 1)[0], "app.json")
+
+
+@pytest.mark.parametrize("way", ["pushed", "merged", "squashed", "rebased"])
+def test_a_rollback_is_known_again_however_it_was_merged(origin: Origin, way: str) -> None:
+    assert not is_rollback(origin)
+    made = rolled_back(origin)
+    message = gitserver.git(origin.bare, "log", "-1", "--format=%B", made)
+    assert message.splitlines()[0] == 'Revert "Second"', "as git itself names it"
+    if way == "pushed":
+        gitserver.git(origin.bare, "update-ref", "refs/heads/main", made)
+    elif way == "merged":
+        merge(origin, "main", "rollback", message="Merge pull request #7")
+    elif way == "squashed":
+        merge(origin, "main", message=f"Roll back (#7)\n\n* {message}\n\nCo-authored-by: Agent <agent@example.invalid>")
+    else:
+        gitserver.git(origin.work, "pull", "--quiet", "--ff-only", origin.address, "main")
+        origin.commit({"other.json": "x\n"}, "Something else")
+        merge(origin, "main", message=message)
+    assert origin.show("app.json") == "1\n2\n3"
+    assert is_rollback(origin)
+
+
+def test_what_brings_a_rolled_back_change_again_is_no_rollback(origin: Origin) -> None:
+    made = rolled_back(origin)
+    gitserver.git(origin.bare, "update-ref", "refs/heads/main", made)
+    gitserver.git(origin.work, "pull", "--quiet", "--ff-only", origin.address, "main")
+    gitserver.git(origin.work, "revert", "--no-edit", made)
+    origin.push()
+    assert origin.show("app.json") == "1\n2!\n3"
+    assert not is_rollback(origin)
+
+
+def test_a_message_alone_makes_no_rollback(origin: Origin) -> None:
+    first = gitserver.git(origin.bare, "rev-parse", "main^")
+    origin.commit({"app.json": "bad\n"}, f"Third\n\n{git.RESTORES}{first}")
+    assert not is_rollback(origin)
+    origin.commit({"app.json": "worse\n"}, f"Fourth\n\n{git.RESTORES}{'0' * 40}\n{git.RESTORES}nothing")
+    assert not is_rollback(origin)
+
+
+def test_what_a_branch_holds_after_a_merge_is_looked_at_anew(origin: Origin) -> None:
+    first = gitserver.git(origin.bare, "rev-parse", "main^")
+    with pytest.raises(ToolError, match="does not hold the version of") as caught:
+        git.restored_by(origin.address, "main", "app.json", first)
+    assert caught.value.code == NOT_DONE
+    assert origin.head() in caught.value.message
+    third = origin.commit({"app.json": "1\n2\n3\n"}, "The content of the first")
+    origin.commit({"other.json": "x\n"}, "Something else")
+    assert git.restored_by(origin.address, "main", "app.json", first) == third
 
 
 # Over HTTP

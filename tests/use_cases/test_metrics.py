@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from agent_runtime.toolkit import http, metrics
-from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NO_ANSWER, ToolError
+from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NO_ANSWER, NOT_DONE, ToolError
 from agent_runtime.toolkit.metrics import Sample, Traffic
 
 NAME = "http_requests_total"
@@ -333,3 +334,44 @@ def test_no_log_makes_the_reader_crash(text: str) -> None:
         metrics.parse_log(text, 0, "x")
     except ToolError as problem:
         assert "\n" not in problem.line()
+
+
+# Restarts
+
+
+class Started(metrics.Source):
+    """A source that tells start times, and counts nothing."""
+
+    def __init__(self, **times: float) -> None:
+        super().__init__("x", 0, 0)
+        object.__setattr__(self, "times", times)
+
+    def started(self) -> dict[str, float]:
+        return dict(vars(self)["times"])
+
+    def recent(self) -> Traffic:
+        raise NotImplementedError
+
+    def _count_from_now(self) -> Callable[[], Traffic]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("now", [{"a": 3.0, "b": 4.0}, {"c": 3.0, "d": 3.0}, {"a": 3.0, "b": 3.0, "c": 3.0}])
+def test_a_restart_is_complete_when_every_process_is_another_one(now: dict[str, float]) -> None:
+    assert Started(**now).restarted_since({"a": 1.0, "b": 2.0}) == now
+
+
+@pytest.mark.parametrize(
+    ("now", "missing"),
+    [
+        ({"a": 1.0, "b": 2.0}, "still the process from before: a, b"),
+        ({"a": 3.0, "b": 2.0}, "still the process from before: b"),
+        ({"a": 3.0}, "1 of 2 instances are there, without b"),
+        ({"c": 3.0}, "1 of 2 instances are there, without a, b"),
+        ({"b": 2.0}, "still the process from before: b; 1 of 2 instances are there, without a"),
+    ],
+)
+def test_what_is_missing_of_a_restart_is_named(now: dict[str, float], missing: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        Started(**now).restarted_since({"a": 1.0, "b": 2.0})
+    assert (caught.value.code, caught.value.message) == (NOT_DONE, missing)

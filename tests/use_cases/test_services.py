@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -91,6 +92,64 @@ def test_every_mistake_is_named(old: str, new: str, message: str | None) -> None
     assert caught.value.code == CATALOGUE_INVALID
     assert caught.value.message.startswith("services.yml")
     assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "window_seconds: 0",
+            "window_seconds: -1",
+            "services.yml: line 4: services.shop.metrics.window_seconds must be",
+        ),
+        (
+            "    health: http://shop",
+            "\n    helth: http://shop",
+            "services.yml: line 3: services.shop has no key health",
+        ),
+        (
+            "http://search/restart",
+            "search/restart",
+            "services.yml: line 14: services.search/eu.restart must be an address",
+        ),
+        ("services:", "services: {}\nservice:", "services.yml: has an unknown key 'service'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(old: str, new: str, told: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        services.parse(GOOD.replace(old, new, 1).encode(), "services.yml")
+    assert caught.value.message.startswith(told)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.dictionaries(st.text(max_size=8), st.integers() | st.booleans(), max_size=3)
+    )
+)
+def test_a_file_is_read_as_any_yaml_reader_does(found: dict[str, Any]) -> None:
+    for flow in (True, False):
+        text = yaml.safe_dump(found, allow_unicode=True, default_flow_style=flow)
+        assert services.mapping_of(text.encode(), "x.yml") == yaml.safe_load(text)
+
+
+def test_what_must_ascend_and_does_not_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
+    number = services.number(1, 100)
+    entry = services.form({"least": number, "usual": number, "most": number}, ascending=("least", "usual", "most"))
+    for least, usual, most, told in (
+        (1, 2, 3, None),
+        (2, 2, 2, None),
+        (3, 2, 4, "line 3: services.x.least must be at most usual: 3 is more than 2"),
+        (1, 5, 4, "line 4: services.x.usual must be at most most: 5 is more than 4"),
+    ):
+        text = f"services:\n  x:\n    least: {least}\n    usual: {usual}\n    most: {most}\n"
+        (tmp_path / "services.yml").write_text(text, encoding="utf-8")
+        if told is None:
+            services.read(tmp_path, entry)
+            continue
+        with pytest.raises(ToolError) as caught:
+            services.read(tmp_path, entry)
+        assert caught.value.line().startswith(f"TOOL03: services.yml: {told}. Mend the named key")
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,21 @@ def test_no_answer_is_not_yet() -> None:
         return answer
 
     assert waiting.until(ask, seconds=5, clock=StillClock()) == "there"
+
+
+def test_why_not_is_what_the_last_call_says() -> None:
+    def call(*answers: object) -> tuple[object, str]:
+        given = iter(answers)
+
+        def ask() -> object:
+            answer = next(given)
+            if isinstance(answer, ToolError):
+                raise answer
+            return answer
+
+        return waiting.until_or_why(ask, seconds=1, clock=StillClock())
+
+    problem = ToolError(NO_ANSWER, "HTTP 500")
+    assert call(None, problem) == (None, "HTTP 500")
+    assert call(problem, None) == (None, "")
+    assert call(problem, "there") == ("there", "")

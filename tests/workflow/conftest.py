@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +99,27 @@ def host(service: ActionsService, github: LoopbackGitHub, tmp_path: Path) -> Cal
 
 
 @pytest.fixture(scope="session")
-def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository generated for the use case service-restart; tests don't change it."""
-    answers = {
-        "agent_name": "Checkout Restart",
-        "github_repository": NAME,
-        "approvers": "bob",
-        "use_case": "service-restart",
-        "triggers": "manual+alert+schedule",
-    }
-    return run_copier(template, tmp_path_factory.mktemp("project") / "checkout-restart", answers)
+def generated(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A repository generated for a use case, with every trigger; tests don't change it."""
+
+    @cache
+    def generate(use_case: str) -> Path:
+        answers = {
+            "agent_name": "Checkout Restart",
+            "github_repository": NAME,
+            "approvers": "bob",
+            "use_case": use_case,
+            "triggers": "manual+alert+schedule",
+        }
+        return run_copier(template, tmp_path_factory.mktemp(use_case) / "checkout-restart", answers)
+
+    return generate
+
+
+@pytest.fixture(scope="session")
+def project(generated: Callable[[str], Path]) -> Path:
+    """The one of the use case service-restart."""
+    return generated("service-restart")
 
 
 # Stands in for pip once everything is installed: a real one in each job would take most of a run's time.

@@ -143,11 +143,10 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
 
 
-@pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
-def test_a_rejected_plan_is_not_executed(world: World, trigger: str) -> None:
+def test_a_rejected_plan_is_not_executed(world: World) -> None:
     before = world.instance()
 
-    run = start(world, trigger, reviewer=reject)
+    run = world.start(reviewer=reject)
 
     assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
     assert world.instance() == before
@@ -156,12 +155,11 @@ def test_a_rejected_plan_is_not_executed(world: World, trigger: str) -> None:
 
 
 @pytest.mark.threat("T25")
-@pytest.mark.parametrize("trigger", ["manual", "alert", "schedule"])
-def test_nothing_to_do_asks_nobody(world: World, trigger: str) -> None:
+def test_nothing_to_do_asks_nobody(world: World) -> None:
     world.fail(0)
     before = world.instance()
 
-    run = start(world, trigger, reviewer=APPROVE)
+    run = world.start(reviewer=APPROVE)
 
     assert results(run) == {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
     assert run.clicks == [] and world.instance() == before

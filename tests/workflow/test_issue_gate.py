@@ -517,9 +517,37 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     summary = run.jobs["report"].summary
     assert "Nothing needs a human's look." in summary and "It is closed now." in summary
     assert "| acted | 1 |" in summary and "| waiting | 1 |" in summary
-    assert "| `bob` | 1 | 0 |" in summary
+    assert "| `bob` | 1 | 1 |" in summary, "answered within seconds, from the plan to the comment"
+    assert "| Decisions | 1 |" in summary and "Nobody was asked" not in summary
 
     own.github.people.update(bob="read", carol="read")
     run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
     assert run.result == "failure"
     assert "an issue is no gate now: " in run.jobs["report"].summary
+
+
+def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: Asked) -> None:
+    """The plan that the fixture made is young; the other was sealed an hour and a minute ago."""
+    workflow = own.origin / WORKFLOW
+    command = "run: python agent_runner.py investigate"
+    workflow.write_text(workflow.read_text().replace(command, command + " --sealed-minutes-ago 61"))
+    own.commit()
+    asking = own.start()
+    late = dataclasses.replace(own, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
+
+    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+
+    assert run.result == "failure", "so that GitHub tells the team"
+    summary = run.jobs["report"].summary
+    assert "Nobody was asked, or nobody answered." in summary, summary
+    assert "**1** needs a human's look." in summary, summary
+    (line,) = [each for each in summary.splitlines() if "its issue still asks" in each]
+    assert line.startswith(f"- [run {asking.id}](")
+
+    late.answer("carol", "/reject")
+    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+
+    assert run.result == "success", run.log
+    summary = run.jobs["report"].summary
+    assert "Nothing needs a human's look." in summary
+    assert "| rejected | 1 |" in summary and "| Decisions | 1 |" in summary

@@ -7,13 +7,15 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from agent_runtime import codes, issue_gate
 from conftest import REPOSITORY
+from runtime import examples
 from workflow.conftest import World
 from workflow.harness.engine import Click, approve_as
 from workflow.test_gated_runs import bundle, results
@@ -37,13 +39,14 @@ def is_printed(line: str, log: str) -> bool:
     return any(re.fullmatch(pattern, each) for each in log.splitlines())
 
 
-def test_the_page_has_the_five_failures() -> None:
+def test_the_page_has_the_failures() -> None:
     assert list(SECTIONS) == [
         "agent_runner.py not found",
         "SDK not found",
         "Gate not working",
         "Permission denied in act",
         "Audit events not captured",
+        "Where an issue is the gate",
     ]
 
 
@@ -122,6 +125,22 @@ def test_permission_denied_in_act_names_the_secret(world: World) -> None:
     assert_no_riddles(run.log)
 
 
+@pytest.mark.parametrize(
+    ("number", "refused"),
+    [
+        (0, lambda: issue_gate.check_possible({"bob": "read"}, examples.run())),
+        (1, lambda: issue_gate.check_comment({"created_at": "1", "updated_at": "2"}, "/approve", "0" * 64)),
+        (2, lambda: issue_gate.check_author({"user": {"login": "eve", "id": 6, "type": "User"}}, ("bob",), "read")),
+    ],
+)
+def test_what_an_issue_as_the_gate_refuses_is_on_the_page(number: int, refused: Callable[[], None]) -> None:
+    """`tests/workflow/test_issue_gate.py` plays each of these in a whole run."""
+    with pytest.raises(codes.GateRefused) as problem:
+        refused()
+
+    assert is_printed(lines("Where an issue is the gate")[number], f"error: {problem.value.line()}")
+
+
 LEAKY = """
 def refused(self, resource, action, context=None):
     raise PermissionError(13, "Permission denied", "/var/lib/checkout")
@@ -172,10 +191,27 @@ def test_a_backend_that_takes_nothing_is_named_and_the_events_are_in_the_bundle(
     run = world.start(reviewer=lambda waiting: Click("bob", "rejected"))
 
     assert results(run)["record"] == "success", "the run does not fail by it"
-    for line in lines("Audit events not captured"):
+    for line in lines("Audit events not captured")[:2]:
         assert is_printed(line, run.jobs["record"].log), (line, run.log)
     assert "deliver audit-bundle" in run.jobs["record"].summary
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("rejected", [])
+    assert_no_riddles(run.log)
+
+
+def test_an_address_that_is_none_is_told_in_one_line_and_the_agent_acts(world: World) -> None:
+    world.repository.variables["AIMGENTIX_API_URL"] = "audit.example.com"
+    before = world.instance()
+
+    run = world.start(reviewer=APPROVE)
+
+    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert world.instance() != before
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
+    line = lines("Audit events not captured")[2]
+    for job in ("act", "record"):
+        told = [each for each in run.jobs[job].log.splitlines() if "error: " in each]
+        assert [is_printed(line, each) for each in told] == [True], run.log
+    assert "delivered 0" in run.jobs["record"].log
     assert_no_riddles(run.log)
 
 

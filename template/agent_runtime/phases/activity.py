@@ -13,7 +13,7 @@ from agent_runtime import bundle, codes, config, gate, issue_gate, names
 from agent_runtime.activity import Activity, Job, Summary, Trail, summarise
 from agent_runtime.documents import Decision, format_time
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.github.transport import field
+from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
 from agent_runtime.phases import gatekeeper
 
 # Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
@@ -23,37 +23,54 @@ MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 MAX_UNPACKED_BYTES = 128 * 1024 * 1024
 
 
-def read(api: GitHubApi, settings: config.Config, *, days: int, now: datetime) -> Summary:
+def read(
+    api: GitHubApi, settings: config.Config, *, days: int, now: datetime, repository: Optional[str] = None
+) -> Summary:
     """Read the last days and say what they come to.
 
     Arguments:
         api: asks with a token that may read actions and contents.
+        repository: `owner/name`, as a workflow knows it (GITHUB_REPOSITORY); by default the one of the configuration.
 
     Raises:
+        BadInput: there is no such repository, or the token may not see it (SET002).
         NotAnswered: GitHub does not tell the list of runs or the settings of the gate.
     """
+    repository = repository or settings.repository
     since = format_time(now - timedelta(days=days))
-    runs = api.runs(settings.repository, names.WORKFLOW_FILE, since=since)
+    _check_known(api, repository)
+    runs = api.runs(repository, names.WORKFLOW_FILE, since=since)
     if settings.approval_gate == config.ISSUE_GATE:
-        answers = api.runs(settings.repository, names.APPROVAL_WORKFLOW_FILE, since=since)
+        answers = api.runs(repository, names.APPROVAL_WORKFLOW_FILE, since=since)
         # A comment that is no answer starts a run in which every job is skipped.
         runs += [run for run in answers if run.get("conclusion") != "skipped"]
         runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
     return summarise(
-        [_activity(api, settings.repository, run) for run in runs[:MAX_RUNS]],
+        [_activity(api, repository, run) for run in runs[:MAX_RUNS]],
         days=days,
         now=now,
         ttl_minutes=settings.approval_ttl_minutes,
-        gate_problems=_gate_problems(api, settings),
+        gate_problems=_gate_problems(api, repository, settings),
         left_out=max(0, len(runs) - MAX_RUNS),
     )
 
 
-def _gate_problems(api: GitHubApi, settings: config.Config) -> List[str]:
+def _check_known(api: GitHubApi, repository: str) -> None:
+    try:
+        api.default_branch(repository)
+    except NotAnswered as problem:
+        if problem.status != HTTP_NOT_FOUND:
+            raise
+        raise codes.BadInput(
+            codes.REPOSITORY_UNKNOWN, "GitHub knows no {}, or this token may not see it".format(repository)
+        ) from None
+
+
+def _gate_problems(api: GitHubApi, repository: str, settings: config.Config) -> List[str]:
     if settings.approval_gate == config.ISSUE_GATE:
-        people = gatekeeper.permissions(api, settings.repository, settings.approvers)
+        people = gatekeeper.permissions(api, repository, settings.approvers)
         return ["an issue is no gate now: {}".format(problem) for problem in issue_gate.gate_problems(people, ())]
-    return _environment_problems(api, settings.repository, automatic=settings.auto_approval)
+    return _environment_problems(api, repository, automatic=settings.auto_approval)
 
 
 def _environment_problems(api: GitHubApi, repository: str, *, automatic: bool) -> List[str]:
@@ -100,6 +117,11 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
         # Whoever commented is the actor of such a run; who asked, and who approved, the bundle tells.
         known["actor"] = trail.initiator
         approvals = [(trail.approver, "approved")] if trail.approver else []
+        known.update(asked=trail.sealed, answered=trail.commented)
+        if trail.rejecter and not trail.approver:
+            # Its bundle does not keep the comment's time; GitHub made this run from the comment at once.
+            approvals = [(trail.rejecter, "rejected")]
+            known["answered"] = known["created"]
     return Activity(
         **known,
         investigate=jobs.get(names.INVESTIGATE_JOB),
@@ -160,12 +182,17 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
         manifest, problems = bundle.verify(Path(folder))
         parts = bundle.load(Path(folder))
         sealed = parts.report.plan if parts.report else None
+        comment = parts.receipt.issue_comment if parts.receipt else None
         return Trail(
             outcome=str(manifest["outcome"]),
             codes=tuple(_codes(parts)),
             problems=tuple(problem.line() for problem in problems),
             initiator=sealed.run.actor if sealed else "",
             approver=parts.receipt.approver.login if parts.receipt else "",
+            rejecter=str(manifest.get("rejected_by") or ""),
+            plan_digest=parts.plan_digest or "",
+            sealed=_time(sealed.issued_at) if sealed else None,
+            commented=_time(comment.created_at) if comment else None,
             automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
         )
 

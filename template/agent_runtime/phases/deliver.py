@@ -11,7 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Optional, Tuple
 
 from agent_runtime import bundle, codes, escape, names
 from agent_runtime.github import outputs
@@ -34,6 +34,7 @@ class Delivery:
         spooled: events that wait in the bundle.
         rejected: events that the backend refused; they are in the bundle too.
         problem: why not everything was delivered, or the empty text.
+        addressed: whether AIMGENTIX_API_URL names a place to deliver to at all.
     """
 
     captured: int
@@ -41,6 +42,7 @@ class Delivery:
     spooled: int
     rejected: int
     problem: str
+    addressed: bool
 
     def line(self) -> str:
         """The counts and the problem, for a log."""
@@ -57,37 +59,52 @@ def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> De
         folder: the bundle.
         environ: AIMGENTIX_API_URL and AIMGENTIX_API_KEY; without an address nothing is sent.
         timeout: seconds that delivering may take in all.
+
+    Raises:
+        BadInput: `folder` holds no bundle (TRAIL04).
     """
+    manifest = folder / names.MANIFEST_NAME
+    try:
+        manifest.open("rb").close()
+    except OSError as problem:
+        raise codes.BadInput(codes.TRAIL_MISMATCH, "{}: {}".format(manifest, problem.strerror)) from None
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
         journals = Path(scratch)
         for job in bundle.JOBS:
             for path in segment_paths(str(folder / job / names.JOURNAL_FOLDER)):
                 shutil.copyfile(path, str(journals / Path(path).name))
-        problem = _drain(str(journals), environ, timeout)
+        transport, why = _transport(environ)
+        if transport is not None:
+            why = _drain(str(journals), transport, timeout)
         segments = directory_status(str(journals))
         delivery = Delivery(
             captured=sum(segment.captured for segment in segments),
             delivered=sum(segment.delivered for segment in segments),
             spooled=sum(segment.waiting for segment in segments),
             rejected=sum(segment.rejected for segment in segments),
-            problem=problem,
+            problem=why,
+            addressed=transport is not None,
         )
-    advice = "\n\nWhat to do: {}.".format(codes.describe(codes.TRAIL_UNDELIVERED).mend) if problem else ""
+    advice = "\n\nWhat to do: {}.".format(codes.describe(codes.TRAIL_UNDELIVERED).mend) if why else ""
     outputs.write_summary(environ, "\n{}{}\n".format(escape.markdown_inline(delivery.line()), advice))
     return delivery
 
 
-def _drain(journals: str, environ: Mapping[str, str], timeout: float) -> str:
-    """Deliver until everything is dealt with or the time is over; return why it is not, or the empty text."""
+def _transport(environ: Mapping[str, str]) -> Tuple[Optional[Transport], str]:
+    """The way to the backend, or None and why there is none."""
     address = environ.get("AIMGENTIX_API_URL")
     if not address:
-        return "no backend is configured (AIMGENTIX_API_URL)"
-    deadline = time.monotonic() + timeout
+        return None, "no backend is configured (AIMGENTIX_API_URL)"
     try:
-        transport = Transport(address, environ.get("AIMGENTIX_API_KEY") or None, REQUEST_SECONDS)
+        return Transport(address, environ.get("AIMGENTIX_API_KEY") or None, REQUEST_SECONDS), ""
     except SettingError as problem:
-        return str(problem)
+        return None, str(problem)
+
+
+def _drain(journals: str, transport: Transport, timeout: float) -> str:
+    """Deliver until everything is dealt with or the time is over; return why it is not, or the empty text."""
+    deadline = time.monotonic() + timeout
     courier = Courier(transport, BATCH_EVENTS)
     try:
         reason = drain(courier, journals, deadline)

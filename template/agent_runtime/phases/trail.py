@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any, Optional, Type
 
+from agent_runtime import codes, escape
 from agent_runtime.phases.desk import Desk, gha_metadata
 from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus, Redactor
+from aimgentix.settings import SettingError
 
 
 class Trail:
@@ -17,9 +20,7 @@ class Trail:
         self._resource = resource
         self._gha = gha_metadata(desk)
         self._agent = desk.environ.get("AGENT_INSTANCE_ID") or desk.config.agent
-        self._client = AuditClient(
-            agent_instance_id=self._agent, trace_id=desk.trace_id, journal_dir=str(desk.journal), strict=True
-        )
+        self._client = _client(self._agent, desk)
         print("✅ AIMgentix audit client initialized")
 
     def event(
@@ -79,3 +80,28 @@ class Trail:
         traceback: Optional[TracebackType],
     ) -> None:
         self._client.close()
+
+
+def _client(agent: str, desk: Desk) -> AuditClient:
+    """The client of a phase; a setting of the audit backend that can't be used costs the copy, never the phase.
+
+    Raises:
+        BadInput: what is wrong is about the journal itself (INP012): nothing may go on without one.
+    """
+
+    def make(**settings: Any) -> AuditClient:
+        return AuditClient(
+            agent_instance_id=agent, trace_id=desk.trace_id, journal_dir=str(desk.journal), strict=True, **settings
+        )
+
+    try:
+        try:
+            return make()
+        except SettingError as problem:
+            # Everything about sending is given here, so that what the environment says of it is not even read.
+            client = make(api_url="", exit_timeout=1.0, timeout=10.0, flush_interval=1.0, batch_events=1)
+            told = codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, str(problem))
+            print("error: " + escape.log_line(told.line()), file=sys.stderr)
+            return client
+    except ValueError as problem:  # a setting, an id or a pattern
+        raise codes.BadInput(codes.AUDIT_SETTING, str(problem)) from None

@@ -35,6 +35,8 @@ GUARDED_PATHS = (
     "agent_runtime/gate.py",
     "requirements.lock",
 )
+# Where there is one: it names the addresses to which act() sends its token.
+CATALOGUE = "services.yml"
 
 _SETUP = "python agent_runner.py setup"
 _GUIDE = "docs/SETUP_GUIDE.md, step {}"
@@ -284,6 +286,13 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
             "{} is a variable, which everybody who reads the repository's settings or logs can see".format(name),
             "gh variable delete {}, make a new one where it came from, and store that as a secret".format(name),
         )
+    if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
+        yield Finding(
+            "{} is {}, which is no address: the audit backend will get nothing".format(
+                AUDIT_URL, _show(variables[AUDIT_URL])
+            ),
+            "gh variable set {} --body https://audit.example.com, with your backend's address".format(AUDIT_URL),
+        )
     if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
         shared = seen.organization_secrets
         if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
@@ -293,6 +302,17 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
                 ),
                 "gh secret set " + AUDIT_SECRET,
             )
+
+
+def _is_address(text: str) -> bool:
+    """Whether the SDK would send to it."""
+    from aimgentix.settings import SettingError  # noqa: PLC0415  nothing else here needs the SDK
+    from aimgentix.transport import check_url  # noqa: PLC0415
+
+    try:
+        return bool(check_url(text))
+    except SettingError:
+        return False
 
 
 def _token(seen: Observed, _local: Local) -> _Findings:
@@ -406,7 +426,8 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
     if local.codeowners is None:
         yield Finding(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
         return
-    uncovered = [path for path in GUARDED_PATHS if not codeowners.owners(local.codeowners, path)]
+    guarded = GUARDED_PATHS + ((CATALOGUE,) if local.catalogue else ())
+    uncovered = [path for path in guarded if not codeowners.owners(local.codeowners, path)]
     if uncovered:
         yield Finding(
             ".github/CODEOWNERS gives no owner to {}".format(", ".join(uncovered)),

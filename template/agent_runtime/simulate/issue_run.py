@@ -49,7 +49,7 @@ class SimulatedIssueRun(SimulatedRun):
             if waits:
                 exit_code, recorded = self._answer(github, investigated)
             folder = recorded.folder / names.DEFAULT_OUT / names.BUNDLE_FOLDER
-            if os.environ.get("AIMGENTIX_API_URL"):
+            if os.environ.get("AIMGENTIX_API_URL") and (folder / names.MANIFEST_NAME).is_file():
                 self._job(github, "deliver", [str(folder)], {}, privileged=True)
         return Ended(
             exit_code=exit_code or recorded.exit_code,

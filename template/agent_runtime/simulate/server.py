@@ -236,6 +236,7 @@ class LoopbackGitHub:
     def _comment(self, number: int, author: Dict[str, Any], body: str) -> Dict[str, Any]:
         id = 10_000 + sum(len(found) for found in self.comments.values())
         comment = shapes.issue_comment(self.repository, number, id, body, author)
+        comment["created_at"] = comment["updated_at"] = shapes.when(datetime.now(timezone.utc))
         self.comments[number].append(comment)
         return comment
 

@@ -1,8 +1,9 @@
 """What use cases share, so that a team's file holds decisions only.
 
-`services` reads the team's catalogue, `metrics` measures error rates, load and trends, `health` asks health endpoints,
-`http` makes single bounded requests, `git` changes a configuration by commits, `scaling` reads and sets capacity,
-`waiting` polls until a deadline.  Whatever goes wrong arrives as one exception: `errors.ToolError`.
+`services` reads the team's catalogue, `metrics` measures error rates, values and trends, `usage` how much of its limits
+a service uses, `health` asks health endpoints, `http` makes single bounded requests, `git` changes a configuration by
+commits, `scaling` reads and sets capacity, `waiting` polls until a deadline.  Whatever goes wrong arrives as one
+exception: `errors.ToolError`.
 
 A module loads when something of it is first used, and its libraries when it uses them: a team's file names what it
 needs at its top, and `python agent_runner.py --help` waits for none of it.
@@ -14,7 +15,7 @@ import sys
 from importlib.util import LazyLoader, find_spec, module_from_spec
 from types import ModuleType
 
-_MODULES = ("git", "health", "http", "metrics", "scaling", "services", "waiting")
+_MODULES = ("git", "health", "http", "metrics", "scaling", "services", "usage", "waiting")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -32,13 +32,14 @@ METRICS_UNUSABLE = register(
 TOKEN_INVALID = register(
     "TOOL06",
     "the token can't be sent",
-    "Set the secret AGENT_ACT_TOKEN of the environment agent-act again, without spaces and line ends",
+    "Set the secret AGENT_ACT_TOKEN again, without spaces and line ends, in the environment agent-act or, where an "
+    "issue is the gate, in the repository",
 )
 TOKEN_REFUSED = register(
     "TOOL07",
     "the service refuses the token",
-    "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act; see "
-    "docs/TROUBLESHOOTING.md, Permission denied in act",
+    "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act, or of the repository "
+    "where an issue is the gate; see docs/TROUBLESHOOTING.md, Permission denied in act",
 )
 GIT_FAILED = register(
     "TOOL08",
@@ -70,10 +71,33 @@ NOT_DONE = register(
     "an action stopped before it was complete",
     "The message says why, and the changes in the result say how far it came",
 )
+GIT_OVERTAKEN = register(
+    "TOOL14",
+    "somebody else pushed meanwhile",
+    "Nothing was changed on that branch. Start a new run: it looks at what is there now",
+)
+READ_REFUSED = register(
+    "TOOL15",
+    "a service can't be read without a token",
+    "The job that investigates has no secrets: name an address in the catalogue that can be read without one; see "
+    "docs/RUNBOOK.md, Tokens",
+)
 
 
 class ToolError(AgentError):
     """A tool can't do what it was asked to do; nothing was changed."""
+
+
+class Refused(ToolError):
+    """A service understood a request and refused it; nothing was changed.
+
+    Arguments:
+        status: HTTP status code of the refusal.
+    """
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
 
 
 class OutcomeUnknown(ToolError):

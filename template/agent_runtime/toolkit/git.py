@@ -7,7 +7,7 @@ push fail.
 
     with git.clone(address, "main", token=http.token("git")) as clone:
         newest, before = clone.changes("services/shop.json", 2)
-        clone.push(clone.revert(newest), "main")
+        clone.push(clone.revert(newest, restores=before.sha), "main")
 
 Needs git 2.31 or newer.
 """
@@ -21,13 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from agent_runtime.toolkit import http
+from agent_runtime.toolkit import http, waiting
 from agent_runtime.toolkit.errors import (
     GIT_CONFLICT,
     GIT_FAILED,
     GIT_NAME,
+    GIT_OVERTAKEN,
     NO_ANSWER,
+    NOT_DONE,
     OUTCOME_UNKNOWN,
+    TOKEN_REFUSED,
     OutcomeUnknown,
     ToolError,
 )
@@ -36,11 +39,16 @@ TIMEOUT_SECONDS = 120.0
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LINES = 20  # of a difference, in a report
 AUTHOR = ("Agent", "agent@example.invalid")
+RESTORES = "Restores-version-of: "  # and a commit: by this line of its message a rollback is known again
 
 _ADDRESS = re.compile(r"(?:https?://[\x21-\x7e]+|file:///[\x20-\x7e]+)")
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|\Z)|[./]\Z))[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
 _PATH = re.compile(r"[^\x00-\x1f\x7f:\\-][^\x00-\x1f\x7f\\]{0,999}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_RESTORES = re.compile(r"^" + RESTORES + "(" + _COMMIT.pattern + r")\s*$", re.M)
+
+# What git says of a branch that moved on: it sees that itself, or the server sees it in the last moment.
+_OVERTAKEN = re.compile(r"! \[rejected\]|cannot lock ref .* but expected ")
 
 # What of the environment git needs: programs, proxies, certificates, a place for temporary files.
 _KEPT = re.compile(r"PATH|TMPDIR|TEMP|SYSTEMROOT|SSL_CERT_(?:FILE|DIR)|GIT_SSL_CAINFO|(?:https?|all|no)_proxy", re.I)
@@ -155,10 +163,33 @@ class Clone:
         """Whether `path` has the same content at two commits."""
         return not self.compare(one, other, path).files
 
-    def revert(self, commit: Commit) -> str:
+    def touched(self, commit: str) -> List[str]:
+        """Return the names of all files that `commit`, made on top of the branch, changes there."""
+        options = ["--name-only", "-z", "--no-renames", "--no-ext-diff"]
+        return [name for name in self._git.text("diff", *options, self.head, _sha(commit)).split("\0") if name]
+
+    def restores(self, commit: Commit, path: str) -> bool:
+        """Whether a commit of the branch is a rollback of `path` that an agent made, however it was merged.
+
+        Its message, or one of those that a merge brought, names the version that comes back, and `path` has the content
+        of that version.  Anybody can write such a message; then nothing is rolled back.
+        """
+        span = [commit.sha, *("^" + parent for parent in commit.parents[:1])]
+        said = self._git.text("log", "--no-show-signature", "-n", "50", "--format=%B", *span, "--")
+        for version in _RESTORES.findall(said)[:5]:
+            kind = self._git.text("cat-file", "--batch-check=%(objecttype)", data=version.encode() + b"\n")
+            if kind == "commit" and self.same(version, commit.sha, path):
+                return True
+        return False
+
+    def revert(self, commit: Commit, *, restores: Optional[str] = None) -> str:
         """Make a commit that undoes `commit` on top of the branch, as `git revert` does, and return its id.
 
-        Nothing outside the clone changes; `push()` does that.
+        All of it is undone, whatever files it changed; `touched()` names them.  Nothing outside the clone changes;
+        `push()` does that.
+
+        Arguments:
+            restores: the commit whose version comes back; it is written down, so that `restores()` knows it again.
 
         Raises:
             ToolError: later commits changed the same lines (TOOL09, with the files), or git fails (TOOL08).
@@ -176,7 +207,11 @@ class Clone:
                 GIT_CONFLICT,
                 "undoing {} on top of {} is in conflict in {}".format(commit.short, self.head[:12], names),
             ) from None
-        return self._git.text("rev-parse", "--verify", "HEAD")
+        made = self._git.text("rev-parse", "--verify", "HEAD")
+        if restores is None:
+            return made
+        message = "{}\n\n{}{}\n".format(self._git.text("log", "-1", "--format=%B", made), RESTORES, _sha(restores))
+        return self._git.text("commit-tree", made + "^{tree}", "-p", self.head, "-F", "-", data=message.encode())
 
     def write(self, path: str, content: bytes, message: str) -> str:
         """Make a commit on top of the branch in which the file at `path` has this content, and return its id.
@@ -200,7 +235,7 @@ class Clone:
 
         Raises:
             OutcomeUnknown: the push or its answer was lost, and the server can't be asked what became of it.
-            ToolError: the server did not take it; nothing was changed (TOOL08).
+            ToolError: the server did not take it; nothing was changed (TOOL08; TOOL14 where the branch has moved on).
         """
         target = "{}:refs/heads/{}".format(_sha(commit), _branch(branch))
         try:
@@ -208,6 +243,11 @@ class Clone:
             return
         except ToolError as problem:
             refused = problem
+        if _OVERTAKEN.search(refused.message):
+            why = "git push: {} has commits on the server that the clone has not: somebody pushed meanwhile".format(
+                branch
+            )
+            raise ToolError(GIT_OVERTAKEN, why)
         try:
             there = self.remote_head(branch)
         except ToolError:
@@ -233,6 +273,11 @@ class Clone:
         if kind != "blob" or not mode.startswith("100"):
             raise ToolError(GIT_FAILED, "{} is not a plain file at {}".format(ascii(path), commit[:12]))
         return mode, sha
+
+
+def is_inside(name: str, path: str) -> bool:
+    """Whether a file is `path`, or lies in the folder `path`."""
+    return name == path or name.startswith(path + "/")
 
 
 @contextmanager
@@ -276,6 +321,7 @@ def open_pull_request(
     Arguments:
         api: such as https://api.github.com.
         repository: owner/name.
+        token: presented to GitHub; where there is none, GITHUB_TOKEN serves for the job's own repository, and no other.
 
     Raises:
         OutcomeUnknown: it may have been opened.
@@ -283,18 +329,71 @@ def open_pull_request(
     """
     address = "{}/repos/{}/pulls".format(api.rstrip("/"), repository)
     asked = {"title": title[:200], "head": branch, "base": base, "body": body}
-    answer = http.send_once("POST", address, value=asked, token=token)
+    own = None if token else _own_api_token(api, repository)
+    try:
+        answer = http.send_once("POST", address, value=asked, token=token or own)
+    except ToolError as problem:
+        if own and problem.code == TOKEN_REFUSED:
+            why = "POST {}: refused with the job's own GITHUB_TOKEN: act_permissions must grant pull-requests, and the "
+            why += "repository's settings must allow GitHub Actions to create pull requests"
+            raise ToolError(TOKEN_REFUSED, why.format(address)) from None
+        raise
     return int(_field(answer, "number", int))
 
 
 def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -> bool:
     """Whether a pull request on GitHub was merged.
 
+    Arguments:
+        token: as for `open_pull_request()`.
+
     Raises:
         ToolError: GitHub does not say.
     """
-    answer = http.get("{}/repos/{}/pulls/{}".format(api.rstrip("/"), repository, number), token=token)
+    address = "{}/repos/{}/pulls/{}".format(api.rstrip("/"), repository, number)
+    answer = http.get(address, token=token or _own_api_token(api, repository))
     return bool(_field(answer, "merged", bool))
+
+
+def wait_for_merge(api: str, repository: str, number: int, *, token: Optional[str], seconds: float) -> None:
+    """Wait until somebody merged a pull request on GitHub.
+
+    Arguments:
+        token: as for `open_pull_request()`.
+
+    Raises:
+        OutcomeUnknown: GitHub does not say at the end whether somebody did.
+        ToolError: nobody did in time (TOOL13).
+    """
+    merged, why = waiting.until_or_why(
+        lambda: is_merged(api, repository, number, token=token), seconds=seconds, interval_seconds=5
+    )
+    if why:
+        said = "nobody knows whether the pull request {} was merged within {:g} s: {}".format(number, seconds, why)
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, said)
+    if not merged:
+        late = "the pull request {} was not merged within {:g} s, so nothing is changed on its branch yet: merge it or "
+        raise ToolError(NOT_DONE, (late + "close it, as docs/RUNBOOK.md says").format(number, seconds))
+
+
+def restored_by(address: str, branch: str, path: str, version: str, *, token: Optional[str] = None) -> str:
+    """Look at a branch anew, and return the newest commit that changed `path`, if `version` is what it restores.
+
+    A pull request may be squashed, rebased or edited before it is merged: then the commit that was pushed is not on the
+    branch, or what it holds is not.
+
+    Arguments:
+        version: the commit whose content `path` must have.
+
+    Raises:
+        ToolError: the branch holds something else (TOOL13), or can't be cloned (TOOL08).
+    """
+    with clone(address, branch, token=token) as now:
+        newest = now.changes(path, 1)[0]
+        if not now.same(now.head, version, path):
+            held = "{} does not hold the version of {} in {}, but that of {} by {}: look at what was merged"
+            raise ToolError(NOT_DONE, held.format(branch, version, path, newest.sha, ascii(newest.author)))
+    return newest.sha
 
 
 def _field(answer: http.Response, name: str, kind: type) -> Any:
@@ -411,6 +510,14 @@ def _own_token(address: str) -> Optional[str]:
     server, repository = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
     own = "{}/{}".format(server, repository)
     if server and repository and address in (own, own + ".git"):
+        return os.environ.get("GITHUB_TOKEN") or None
+    return None
+
+
+def _own_api_token(api: str, repository: str) -> Optional[str]:
+    """The job's own token, for GitHub's API about the repository that it belongs to."""
+    own = os.environ.get("GITHUB_API_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
+    if all(own) and (api.rstrip("/"), repository) == (own[0].rstrip("/"), own[1]):
         return os.environ.get("GITHUB_TOKEN") or None
     return None
 

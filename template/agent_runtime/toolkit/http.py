@@ -19,6 +19,7 @@ from agent_runtime.toolkit.errors import (
     TOKEN_INVALID,
     TOKEN_REFUSED,
     OutcomeUnknown,
+    Refused,
     ToolError,
 )
 
@@ -168,7 +169,8 @@ def send_once(
 
     Raises:
         OutcomeUnknown: the request was or may have been sent, and no whole answer or a server error (5xx) came back.
-        ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.
+        ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.  Its subclass
+            Refused tells the status, unless it is about the token (401, 403).
     """
     check_token(token)
 
@@ -195,7 +197,8 @@ def send_once(
             TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, sent)
         )
     if not response.ok:
-        raise _no_answer(method, url, "refused with HTTP {}".format(response.status))
+        why = "{} {}: refused with HTTP {}".format(method, _shown(url), response.status)
+        raise Refused(NO_ANSWER, why, response.status)
     return response
 
 

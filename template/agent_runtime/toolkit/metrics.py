@@ -6,7 +6,8 @@ fail (`fresh`), and since when the processes run (`started`).  Requests are coun
 server.
 
 `read_log()` counts the errors of an application log.  `value()` and `history()` ask a Prometheus server for any number;
-`trend()` puts a straight line through the history.
+`trend()` puts a straight line through the history.  Prometheus answers NaN where there was nothing to compute from, as
+for the latency of no requests: `value_or_none()` tells that apart, and `history()` leaves it out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from agent_runtime.toolkit import http, waiting
-from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, ToolError
+from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NOT_DONE, ToolError
 
 CODE_LABELS = ("code", "status", "status_code")
 MAX_SERIES = 20_000
@@ -104,6 +105,25 @@ class Source(abc.ABC):
         Raises:
             ToolError: no answer, or one that can't be used.
         """
+
+    def restarted_since(self, before: Mapping[str, float]) -> Dict[str, float]:
+        """Return what `started()` says now, once every process is another one and as many are there as before.
+
+        Arguments:
+            before: what `started()` said before the restart.
+
+        Raises:
+            ToolError: what is missing yet (TOOL13); or as for `started()`.
+        """
+        now = self.started()
+        still = sorted(name for name, _ in now.items() & before.items())
+        missing = ["still the process from before: {}".format(_names(still))] if still else []
+        if len(now) < len(before):
+            gone = sorted(before.keys() - now.keys())
+            missing.append("{} of {} instances are there, without {}".format(len(now), len(before), _names(gone)))
+        if missing:
+            raise ToolError(NOT_DONE, "; ".join(missing))
+        return now
 
     @abc.abstractmethod
     def _count_from_now(self) -> Callable[[], Traffic]:
@@ -237,7 +257,7 @@ class LogLines:
             "error_rate": self.error_rate,
             "lines": self.lines,
             "errors": self.errors,
-            "since": _shown_time(self.since),
+            "since": shown_time(self.since),
             "messages": list(self.messages),
             "source": self.source,
         }
@@ -249,7 +269,7 @@ class Trend:
 
     Arguments:
         per_hour: how much the value grows in an hour, as the line has it.
-        now: value of the line at the newest point.
+        now: value of the line at the time that the trend was asked for.
         error: residual standard error, in the unit of the value: how far the points lie from the line.
         points: how many there are.
     """
@@ -260,30 +280,39 @@ class Trend:
     points: int
 
     def after(self, hours: float) -> float:
-        """The value that the line reaches `hours` after the newest point."""
+        """The value that the line reaches `hours` after the time of `now`."""
         return self.now + self.per_hour * hours
 
 
-def trend(history: Sequence[Tuple[float, float]], source: str) -> Trend:
-    """Put a line through (time in seconds, value) by ordinary least squares.
+def trend(history: Sequence[Tuple[float, float]], *, at: Optional[float] = None) -> Optional[Trend]:
+    """Put a line through (time in seconds, value) by ordinary least squares; None where that can't be done.
 
-    The residual standard error divides by n - 2, the degrees of freedom that are left.
+    It takes three points, not all of one time, and numbers that can be squared.  The residual standard error divides by
+    n - 2, the degrees of freedom that are left.
 
-    Raises:
-        ToolError: there are less than three points, or all are of one time.
+    Arguments:
+        at: the time of `Trend.now`, in seconds since 1970; left out, that of the newest point.
     """
+    try:
+        found = _line(history, at)
+    except OverflowError:
+        return None
+    return found if found and all(map(math.isfinite, (found.per_hour, found.now, found.error))) else None
+
+
+def _line(history: Sequence[Tuple[float, float]], at: Optional[float]) -> Optional[Trend]:
     number = len(history)
     middle = sum(time for time, _ in history) / number if number else 0.0
     spread = sum((time - middle) ** 2 for time, _ in history)
     if number < 3 or spread <= 0:
-        raise _unusable(source, "{} points are too few for a trend".format(number))
+        return None
     mean = sum(value for _, value in history) / number
     slope = sum((time - middle) * (value - mean) for time, value in history) / spread
     residuals = sum((value - mean - slope * (time - middle)) ** 2 for time, value in history)
-    newest = max(time for time, _ in history)
+    when = max(time for time, _ in history) if at is None else at
     return Trend(
         per_hour=round(slope * 3600, 6),
-        now=round(mean + slope * (newest - middle), 6),
+        now=round(mean + slope * (when - middle), 6),
         error=round(math.sqrt(residuals / (number - 2)), 6),
         points=number,
     )
@@ -296,39 +325,65 @@ def value(url: str, query: str) -> float:
         query: PromQL that gives a scalar or exactly one series.
 
     Raises:
-        ToolError: no answer, one that can't be used, or more than one series.
+        ToolError: no answer, one that can't be used, more than one series, or no finite number.
     """
-    samples = _ask(url, query)
-    if len(samples) != 1 or not math.isfinite(samples[0].value):
-        raise _unusable(url, "{} gives {} series, not one number".format(query, len(samples)))
-    return samples[0].value
+    found = value_or_none(url, query)
+    if found is None:
+        raise _unusable(url, "{} gives NaN, not one number".format(_one_line(query)))
+    return found
+
+
+def value_or_none(url: str, query: str) -> Optional[float]:
+    """Ask a Prometheus server for one number, or None where the query gives NaN: there was nothing to compute from.
+
+    A query that gives no series at all is an error here too: nobody can tell it from a name that is misspelt.
+
+    Arguments:
+        query: PromQL that gives a scalar or exactly one series.
+
+    Raises:
+        ToolError: no answer, one that can't be used, more than one series, or an infinite number.
+    """
+    samples = _ask(url, query, nan=True)
+    if len(samples) != 1:
+        raise _unusable(url, "{} gives {} series, not one number".format(_one_line(query), len(samples)))
+    found = samples[0].value
+    if math.isinf(found):
+        raise _unusable(url, "{} gives {}, not one number".format(_one_line(query), found))
+    return None if math.isnan(found) else found
 
 
 def history(url: str, query: str, *, until: float, seconds: float, points: int = 60) -> List[Tuple[float, float]]:
     """Ask a Prometheus server how one number developed; return (time, value) pairs, oldest first.
 
     Arguments:
-        query: PromQL that gives a scalar or exactly one series.
+        query: PromQL that gives a scalar or at most one series.
         until: the newest time, in seconds since 1970.
         seconds: from the oldest to the newest.
-        points: how many to ask for; there are fewer where nothing was measured.
+        points: how many to ask for; there are fewer where nothing was measured, or no finite number.
 
     Raises:
         ToolError: no answer, one that can't be used, or more than one series.
     """
     span = {"start": until - seconds, "end": until, "step": seconds / (points - 1)}
     params = dict({name: "{:.3f}".format(moment) for name, moment in span.items()}, query=query)
-    data = _answer_data(http.get(url.rstrip("/") + "/api/v1/query_range", params=params), url)
+    source = _asked(url, query)
+    data = _answer_data(http.get(url.rstrip("/") + "/api/v1/query_range", params=params), source)
     result = data.get("result")
-    if data.get("resultType") != "matrix" or not isinstance(result, list) or len(result) != 1:
+    if data.get("resultType") != "matrix" or not isinstance(result, list) or len(result) > 1:
         found = len(result) if isinstance(result, list) else "no"
-        raise _unusable(url, "{} gives {} series over time, not one".format(query, found))
+        raise _unusable(url, "{} gives {} series over time, not one".format(_one_line(query), found))
+    if not result:
+        return []
     pairs = result[0].get("values") if isinstance(result[0], dict) else None
     if not isinstance(pairs, list):
-        raise _unusable(url, "a series of the answer has no values")
-    return [
-        (_number(pair[0], str(pair), url), _value_of(pair, url)) for pair in pairs if isinstance(pair, list) and pair
+        raise _unusable(source, "a series of the answer has no values")
+    numbers = [
+        (_number(pair[0], str(pair), source), _value_of(pair, source, nan=True))
+        for pair in pairs
+        if isinstance(pair, list) and pair
     ]
+    return [(time, value) for time, value in numbers if math.isfinite(time) and math.isfinite(value)]
 
 
 def read_log(url: str, since: float) -> LogLines:
@@ -340,7 +395,7 @@ def read_log(url: str, since: float) -> LogLines:
     Raises:
         ToolError: no answer, or a line that has not this form (TOOL12).
     """
-    response = http.get(url, params={"since": _shown_time(since)})
+    response = http.get(url, params={"since": shown_time(since)})
     if not response.ok:
         raise ToolError(LOG_UNUSABLE, "{}: HTTP {}".format(response.url, response.status))
     return parse_log(response.text(), since, response.url)
@@ -388,18 +443,24 @@ def moment(value: Any) -> float:
     return whole.timestamp() + float("0." + (fraction or "0"))
 
 
-def _shown_time(moment: float) -> str:
+def shown_time(moment: float) -> str:
+    """Return a time in seconds since 1970 as RFC 3339 in whole seconds, for people and as a query."""
     from datetime import datetime, timezone  # noqa: PLC0415  imported when used
 
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _ask(url: str, query: str) -> List[Sample]:
+def _ask(url: str, query: str, *, nan: bool = False) -> List[Sample]:
     response = http.get(url.rstrip("/") + "/api/v1/query", params={"query": query})
-    samples = parse_query_answer(response, url)
+    samples = parse_query_answer(response, _asked(url, query), nan=nan)
     if not samples:
-        raise _unusable(url, "has no data for {}".format(query))
+        raise _unusable(url, "has no data for {}".format(_one_line(query)))
     return samples
+
+
+def _asked(url: str, query: str) -> str:
+    """Names server and query in messages: a catalogue has many queries, and one of them is to be mended."""
+    return "{}, asked for {}".format(url, _one_line(query))
 
 
 def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
@@ -432,8 +493,11 @@ def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
     return list(samples.values())
 
 
-def parse_query_answer(response: http.Response, source: str) -> List[Sample]:
+def parse_query_answer(response: http.Response, source: str, *, nan: bool = False) -> List[Sample]:
     """Return the samples of an answer of `/api/v1/query`; an instant vector or a scalar.
+
+    Arguments:
+        nan: whether NaN may be a value; otherwise it is an error, because no counter and no time is NaN.
 
     Raises:
         ToolError: the server reports an error, or the answer does not have the documented form.
@@ -441,12 +505,12 @@ def parse_query_answer(response: http.Response, source: str) -> List[Sample]:
     data = _answer_data(response, source)
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
-        return [Sample("", (), _value_of(result, source))]
+        return [Sample("", (), _value_of(result, source, nan=nan))]
     if kind != "vector":
         raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
     if not isinstance(result, list) or len(result) > MAX_SERIES:
         raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
-    return [_vector_sample(entry, source) for entry in result]
+    return [_vector_sample(entry, source, nan) for entry in result]
 
 
 def _answer_data(response: http.Response, source: str) -> Dict[str, Any]:
@@ -522,31 +586,36 @@ def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
     return times
 
 
-def _vector_sample(entry: Any, source: str) -> Sample:
+def _vector_sample(entry: Any, source: str, nan: bool) -> Sample:
     if not isinstance(entry, dict) or not isinstance(entry.get("metric"), dict):
         raise _unusable(source, "a series of the answer has no labels")
     metric: Mapping[Any, Any] = entry["metric"]
     if not all(isinstance(value, str) for value in metric.values()):
         raise _unusable(source, "a label of the answer is no text")
     labels = tuple(sorted((label, value) for label, value in metric.items() if label != "__name__"))
-    return Sample(metric.get("__name__", ""), labels, _value_of(entry.get("value"), source))
+    return Sample(metric.get("__name__", ""), labels, _value_of(entry.get("value"), source, nan=nan))
 
 
-def _value_of(pair: Any, source: str) -> float:
+def _value_of(pair: Any, source: str, *, nan: bool = False) -> float:
     """The value of `[time, "value"]`."""
     if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], str):
         raise _unusable(source, "a value of the answer is not of the form [time, text]")
-    return _number(pair[1], pair[1], source)
+    return _number(pair[1], pair[1], source, nan=nan)
 
 
-def _number(value: Any, shown: str, source: str) -> float:
+def _number(value: Any, shown: str, source: str, *, nan: bool = False) -> float:
     try:
         number = float(value)
     except (ValueError, OverflowError, TypeError):
         raise _unusable(source, "{} holds no number".format(ascii(shown[:80]))) from None
-    if math.isnan(number):
+    if math.isnan(number) and not nan:
         raise _unusable(source, "{} holds NaN".format(ascii(shown[:80])))
     return number
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first few names, as a message shows them."""
+    return ", ".join(ascii(name)[1:-1][:80] for name in names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _one_line(problem: object) -> str:

@@ -1,7 +1,7 @@
 """Capacity as an autoscaler is told it: a number in a YAML file in git, or a HorizontalPodAutoscaler of Kubernetes.
 
 A `Target` says what is set (`look`) and sets another number (`set`).  It changes that number and nothing else: comments
-and form of the file stay, and the autoscaler's other fields are not sent.
+and form of the file stay, and the autoscaler's other fields are not sent.  Both say how a person sets it back.
 """
 
 from __future__ import annotations
@@ -9,10 +9,18 @@ from __future__ import annotations
 import abc
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from agent_runtime.toolkit import git, http, metrics, services
-from agent_runtime.toolkit.errors import FILE_UNUSABLE, NO_ANSWER, NOT_DONE, ToolError
+from agent_runtime.toolkit.errors import (
+    FILE_UNUSABLE,
+    NO_ANSWER,
+    NOT_DONE,
+    READ_REFUSED,
+    TOKEN_REFUSED,
+    Refused,
+    ToolError,
+)
 
 MERGE_PATCH = "application/merge-patch+json"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
@@ -26,13 +34,24 @@ class Setting:
 
     Arguments:
         instances: how many it asks for now.
+        lowest: to how many it goes by itself; the same as `instances` where it does nothing by itself.
         changed_at: when that was last changed, in seconds since 1970; None where nobody knows.
         version: JSON values by name that differ after any change: what `observe()` returns.
+        undo: how a person sets what is set now again, in one sentence.
     """
 
     instances: int
+    lowest: int
     changed_at: Optional[float]
     version: Dict[str, Any]
+    undo: str
+
+
+class Change(NamedTuple):
+    """What was changed, and how a person undoes it, each in one line."""
+
+    done: str
+    undo: str
 
 
 class Target(abc.ABC):
@@ -47,8 +66,8 @@ class Target(abc.ABC):
         """
 
     @abc.abstractmethod
-    def set(self, instances: int, *, instead_of: int, why: str) -> str:
-        """Set another number, and return what was changed in one line.
+    def set(self, instances: int, *, instead_of: int, why: str) -> Change:
+        """Set another number, and return what was changed.
 
         Arguments:
             instead_of: what must be set now.
@@ -79,16 +98,20 @@ class GitFile(Target):
             number = read_number(self._content(clone), self.key, self.path)
             newest = clone.changes(self.path, 1)[0]
         where = {"repository": self.repository, "branch": self.branch, "path": self.path, "commit": newest.sha}
-        return Setting(number, newest.time, dict(where, instances=number))
+        return Setting(number, number, newest.time, dict(where, instances=number), self._undo(number))
 
-    def set(self, instances: int, *, instead_of: int, why: str) -> str:
+    def set(self, instances: int, *, instead_of: int, why: str) -> Change:
         with git.clone(self.repository, self.branch, token=http.token("git")) as clone:
             content = self._content(clone)
             _expect(read_number(content, self.key, self.path), instead_of)
             changed = replace_number(content, self.key, instances, self.path)
             commit = clone.write(self.path, changed, why)
             clone.push(commit, self.branch)
-        return "set {} in {} from {} to {} by the commit {}".format(self.key, self.path, instead_of, instances, commit)
+        done = "set {} in {} from {} to {} by the commit {}".format(self.key, self.path, instead_of, instances, commit)
+        return Change(done, self._undo(instead_of))
+
+    def _undo(self, number: int) -> str:
+        return "Set {} in {} on {} to {} again.".format(self.key, self.path, self.branch, number)
 
     def _content(self, clone: git.Clone) -> bytes:
         content = clone.read(clone.head, self.path)
@@ -101,14 +124,15 @@ class GitFile(Target):
 class Autoscaler(Target):
     """A HorizontalPodAutoscaler, through the REST API of Kubernetes (autoscaling/v2).
 
-    More capacity raises `minReplicas`, and `maxReplicas` where that would be lower; less lowers `minReplicas`, so that
-    Kubernetes may take instances away.  The change counts for the version that was read: if anybody else changed
-    the object in between, Kubernetes refuses (HTTP 409).
+    More capacity raises `minReplicas`, and `maxReplicas` where that would be lower.  Less lowers `minReplicas`, so that
+    Kubernetes may take instances away; where it may do so already, there is nothing to set, and the minimum is never
+    raised on the way down.  The change counts for the version that was read: if anybody else changed the object in
+    between, Kubernetes refuses (HTTP 409).
 
     Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/horizontal-pod-autoscaler-v2/
 
     Arguments:
-        api: address of the API server; REQUESTS_CA_BUNDLE names its certificate where no public authority signed it.
+        api: address of the API server; docs/RUNBOOK.md says how to trust a certificate of no public authority.
     """
 
     api: str
@@ -117,49 +141,98 @@ class Autoscaler(Target):
 
     def look(self) -> Setting:
         found = self._read()
-        spec, status, metadata = found["spec"], found["status"], found["metadata"]
-        try:
-            scaled = metrics.moment(status["lastScaleTime"]) if status.get("lastScaleTime") else None
-        except ValueError:
-            raise ToolError(NO_ANSWER, "{}: lastScaleTime is no time".format(self._address())) from None
         return Setting(
-            instances=_whole(status.get("currentReplicas"), "status.currentReplicas", self._address()),
-            changed_at=scaled,
+            instances=found.instances,
+            lowest=found.lowest,
+            changed_at=found.scaled_at,
             version={
-                "autoscaler": metadata.get("uid"),
-                "minReplicas": spec.get("minReplicas", 1),
-                "maxReplicas": spec.get("maxReplicas"),
-                "instances": status.get("currentReplicas"),
+                "autoscaler": found.uid,
+                "minReplicas": found.lowest,
+                "maxReplicas": found.highest,
+                "instances": found.current,
             },
+            undo=self._undo(found),
         )
 
-    def set(self, instances: int, *, instead_of: int, why: str) -> str:
+    def set(self, instances: int, *, instead_of: int, why: str) -> Change:
         found = self._read()
-        _expect(found["status"].get("currentReplicas"), instead_of)
-        highest = max(instances, _whole(found["spec"].get("maxReplicas"), "spec.maxReplicas", self._address()))
-        patch = {
-            "metadata": {
-                "resourceVersion": found["metadata"].get("resourceVersion"),
-                "annotations": {"kubernetes.io/change-cause": why},
-            },
-            "spec": {"minReplicas": instances, "maxReplicas": highest},
-        }
-        http.send_once("PATCH", self._address(), value=patch, content_type=MERGE_PATCH, token=http.token("kubernetes"))
-        return "set minReplicas of {}/{} to {}, and maxReplicas to {}".format(
-            self.namespace, self.name, instances, highest
-        )
+        _expect(found.instances, instead_of)
+        name = "{}/{}".format(self.namespace, self.name)
+        if found.lowest <= instances < instead_of:
+            told = "nothing was done: minReplicas of {} is {}, so Kubernetes may go down to {} by itself"
+            raise ToolError(NOT_DONE, told.format(name, found.lowest, instances))
+        spec = {"minReplicas": instances}
+        done = "set minReplicas of {} from {} to {}".format(name, found.lowest, instances)
+        if found.highest < instances:
+            spec["maxReplicas"] = instances
+            done += ", and maxReplicas from {} to {}".format(found.highest, instances)
+        metadata = {"resourceVersion": found.version, "annotations": {"kubernetes.io/change-cause": why}}
+        patch, token = {"metadata": metadata, "spec": spec}, http.token("kubernetes")
+        try:
+            http.send_once("PATCH", self._address(), value=patch, content_type=MERGE_PATCH, token=token)
+        except Refused as problem:
+            if problem.status != 409:
+                raise
+            told = "nothing was done: somebody else changed the autoscaler {} meanwhile (HTTP 409); start a new run"
+            raise ToolError(NOT_DONE, told.format(name)) from None
+        return Change(done, self._undo(found))
+
+    def _undo(self, found: _Found) -> str:
+        told = "Set minReplicas {} and maxReplicas {} of {}/{} again."
+        return told.format(found.lowest, found.highest, self.namespace, self.name)
 
     def _address(self) -> str:
         place = "{}/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}"
         return place.format(self.api.rstrip("/"), self.namespace, self.name)
 
-    def _read(self) -> Dict[str, Dict[str, Any]]:
-        answer = http.get(self._address(), token=http.token("kubernetes"))
+    def _read(self) -> _Found:
+        token = http.token("kubernetes")
+        answer = http.get(self._address(), token=token)
+        asked = "GET {}: HTTP {}".format(answer.url, answer.status)
+        if answer.status in (401, 403):
+            rights = "on horizontalpodautoscalers in the namespace {}".format(self.namespace)
+            if token:
+                told = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
+                raise ToolError(TOKEN_REFUSED, told.format(asked, rights))
+            told = "{} without a token: it wants one with the verb get {}"
+            raise ToolError(READ_REFUSED, told.format(asked, rights))
         found = answer.json() if answer.ok else None
-        parts = ("metadata", "spec", "status")
-        if not isinstance(found, dict) or not all(isinstance(found.get(part), dict) for part in parts):
-            raise ToolError(NO_ANSWER, "GET {}: HTTP {} without an autoscaler".format(answer.url, answer.status))
-        return {part: found[part] for part in parts}
+        parts = found if isinstance(found, dict) else {}
+        metadata, spec, status = parts.get("metadata"), parts.get("spec"), parts.get("status")
+        if not (isinstance(metadata, dict) and isinstance(spec, dict) and isinstance(status, dict)):
+            raise ToolError(NO_ANSWER, "{} without an autoscaler".format(asked))
+        return _found(metadata, spec, status, self._address())
+
+
+class _Found(NamedTuple):
+    """What an autoscaler says: its bounds, how many there are, and which version of it that is."""
+
+    uid: Any
+    version: Any
+    lowest: int
+    highest: int
+    current: int
+    scaled_at: Optional[float]
+
+    @property
+    def instances(self) -> int:
+        """How many it asks for: a minimum that was raised just now is set, even before the instances are there."""
+        return max(self.current, self.lowest)
+
+
+def _found(metadata: Dict[str, Any], spec: Dict[str, Any], status: Dict[str, Any], source: str) -> _Found:
+    try:
+        scaled_at = metrics.moment(status["lastScaleTime"]) if status.get("lastScaleTime") else None
+    except ValueError:
+        raise ToolError(NO_ANSWER, "{}: lastScaleTime is no time".format(source)) from None
+    return _Found(
+        uid=metadata.get("uid"),
+        version=metadata.get("resourceVersion"),
+        lowest=_whole(spec.get("minReplicas", 1), "spec.minReplicas", source),
+        highest=_whole(spec.get("maxReplicas"), "spec.maxReplicas", source),
+        current=_whole(status.get("currentReplicas"), "status.currentReplicas", source),
+        scaled_at=scaled_at,
+    )
 
 
 def target(node: services.Node) -> Target:

@@ -12,7 +12,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Generic, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Generator, Generic, Mapping, Optional, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from agent_runtime.codes import BadInput
@@ -121,13 +121,23 @@ def _entries(data: bytes, source: str) -> Dict[str, Node]:
 Reader = Callable[["Node"], Any]
 
 
-def form(required: Mapping[str, Reader], optional: Optional[Mapping[str, Reader]] = None) -> Reader:
-    """Return a reader of mappings with these keys, each read by its reader; an optional key may be left out."""
+def form(
+    required: Mapping[str, Reader], optional: Optional[Mapping[str, Reader]] = None, *, ascending: Tuple[str, ...] = ()
+) -> Reader:
+    """Return a reader of mappings with these keys, each read by its reader; an optional key may be left out.
+
+    Arguments:
+        ascending: required keys whose values must not become smaller, such as a minimum and a maximum.
+    """
     readers = dict(required, **dict(optional or {}))
 
     def one(node: Node) -> Dict[str, Any]:
         keys = node.mapping(tuple(required), tuple(optional or ()))
-        return {key: readers[key](value) for key, value in keys.items()}
+        values = {key: readers[key](value) for key, value in keys.items()}
+        for low, high in zip(ascending, ascending[1:]):
+            if values[low] > values[high]:
+                raise keys[low].wrong("must be at most {}: {} is more than {}".format(high, values[low], values[high]))
+        return values
 
     return one
 
@@ -222,14 +232,16 @@ def _metric_name(node: Optional[Node], default: str) -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """A value of the file with the way to it, so that messages can name the key."""
+    """A value of the file with the way to it and its line, so that messages can name the key."""
 
     value: Any
     source: str
     path: str
+    line: Optional[int] = None
 
     def wrong(self, what: str) -> ToolError:
-        return ToolError(CATALOGUE_INVALID, "{}: {}{}".format(self.source, self.path and self.path + " ", what))
+        line = "line {}: ".format(self.line) if self.line else ""
+        return ToolError(CATALOGUE_INVALID, "{}: {}{}{}".format(self.source, line, self.path and self.path + " ", what))
 
     def mapping(self, required: Optional[Tuple[str, ...]], optional: Tuple[str, ...] = ()) -> Dict[str, Node]:
         """The entries of a mapping with these keys; any keys where `required` is None."""
@@ -244,7 +256,10 @@ class Node:
                     known = ", ".join(required + optional)
                     raise self.wrong("has an unknown key {}; known are {}".format(ascii(key), known))
         prefix = self.path + "." if self.path else ""
-        return {key: Node(value, self.source, prefix + _shown(key)) for key, value in self.value.items()}
+        lines = self.value.lines if isinstance(self.value, _Mapping) else {}
+        return {
+            key: Node(value, self.source, prefix + _shown(key), lines.get(key)) for key, value in self.value.items()
+        }
 
     def text(self) -> str:
         if not isinstance(self.value, str) or not self.value.strip():
@@ -286,6 +301,14 @@ def mapping_of(data: bytes, source: str) -> Dict[str, Any]:
     return found
 
 
+class _Mapping(Dict[str, Any]):
+    """A mapping of the file that knows on which line each of its keys stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: Dict[str, int] = {}
+
+
 def _yaml(data: bytes, source: str) -> Any:
     """Plain YAML, without the parts that make two readers see two files: duplicate keys, anchors, tags."""
     import yaml  # noqa: PLC0415  imported when used
@@ -312,6 +335,13 @@ def _yaml(data: bytes, source: str) -> Any:
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
 
+        def construct_yaml_map(self, node: Any) -> Generator[Dict[Any, Any], None, None]:
+            mapping = _Mapping()
+            yield mapping
+            mapping.update(self.construct_mapping(node))
+            mapping.lines.update((key.value, key.start_mark.line + 1) for key, _ in node.value)
+
+    Loader.add_constructor("tag:yaml.org,2002:map", Loader.construct_yaml_map)
     try:
         return yaml.load(data, Loader)  # noqa: S506  a subclass of SafeLoader
     except yaml.MarkedYAMLError as problem:

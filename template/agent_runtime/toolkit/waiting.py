@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Optional, TypeVar
+from typing import Callable, Optional, Tuple, TypeVar
 
 from agent_runtime.toolkit.errors import ToolError
 
@@ -37,15 +37,23 @@ def until(
         seconds: from now to the deadline.
         interval_seconds: between two calls.
     """
+    return until_or_why(check, seconds=seconds, interval_seconds=interval_seconds, clock=clock)[0]
+
+
+def until_or_why(
+    check: Callable[[], Optional[Value]], *, seconds: float, interval_seconds: float = 1.0, clock: Clock = SYSTEM
+) -> Tuple[Optional[Value], str]:
+    """As `until()`; with None comes why not: what the `ToolError` of the last call says, or an empty text."""
     deadline = clock.now() + seconds
     while True:
+        value, why = None, ""
         try:
             value = check()
-        except ToolError:
-            value = None
+        except ToolError as problem:
+            why = problem.message
         if value:
-            return value
+            return value, ""
         left = deadline - clock.now()
         if left <= 0:
-            return None
+            return None, why
         clock.sleep(min(interval_seconds, left))

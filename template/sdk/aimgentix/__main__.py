@@ -52,7 +52,12 @@ class InputError(Exception):
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
+    named, options.dir = options.dir, options.dir or settings.journal_directory(os.environ)
     try:
+        # Where nothing was captured yet, the default folder is not there and nothing is wrong, and a job's last step
+        # has nothing to deliver.  Who asks what a folder holds wants to know that there is none.
+        if named and options.run is not _drain and not os.path.isdir(named):
+            raise InputError(f"there is no folder {_printable(named)}: name the journal's folder with --dir")
         code: int = options.run(options)
         sys.stdout.flush()
         return code
@@ -72,9 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     journal = groups.add_parser("journal", help="look after the audit journal", description=_DESCRIPTION)
     commands = journal.add_subparsers(metavar="COMMAND", required=True)
     shared = argparse.ArgumentParser(add_help=False)
+    default = settings.journal_directory(os.environ).replace("%", "%%")
     shared.add_argument(
-        "--dir", metavar="DIR", default=settings.journal_directory(os.environ),
-        help="the journal's folder (AIMGENTIX_JOURNAL_DIR; default %(default)s)",
+        "--dir", metavar="DIR",
+        help=f"the journal's folder (AIMGENTIX_JOURNAL_DIR; default {default})",
     )  # fmt: skip
 
     def add(name: str, help: str, description: str) -> argparse.ArgumentParser:

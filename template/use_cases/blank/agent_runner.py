@@ -7,6 +7,7 @@ agent_runtime/toolkit, what the agent may do in .github/agent-policies.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -20,7 +21,8 @@ from agent_runtime import (
     RiskLevel,
 )
 
-NOTES = Path("agent-run") / "notes.txt"
+# The environment variable names another file, for tests and demonstrations.
+NOTES = Path(os.environ.get("NOTES_FILE") or "agent-run/notes.txt")
 
 
 class BlankAgent(AgentRunner):

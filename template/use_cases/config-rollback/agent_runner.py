@@ -1,14 +1,16 @@
 """Looks at a service after a change of its configuration, and proposes to undo the change when it did harm.
 
-Over 5 % of the log's lines since the change are errors: roll back to the version before.  Otherwise: nothing to do.
+Over 5 % of the log's lines since the service was started with the change are errors: roll back to the version before.
+Otherwise, and where the newest change is not deployed yet or is a rollback itself: nothing to do.
 Which services there are, and where their configuration lies in git, stands in services.yml; how git, log and service
 are spoken to, in agent_runtime/toolkit.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from agent_runtime import (
     ActionResult,
@@ -27,6 +29,7 @@ ACTION = "rollback_config"
 
 ERRORS_ABOVE = 0.05  # share of the log's lines that are errors
 MIN_LINES = 20  # fewer say nothing about a share
+MAX_FILES = 50  # that a plan names; undoing a commit with more is nothing that a reviewer can read
 
 MERGE_SECONDS = 600.0  # for somebody to merge the pull request, where the branch is protected
 CALL_SECONDS = 30.0  # for the restart call to be answered
@@ -40,8 +43,11 @@ class ConfigRollbackAgent(AgentRunner):
     """Proposes to undo the newest change of a configuration, undoes it once approved, and checks that it helped."""
 
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
-        """Compare the two newest versions, count errors since the change, look at the feature flags, decide."""
+        """Compare the two newest versions, count errors since the start, look at the feature flags, decide."""
         service = catalogue().get(resource)
+        started = max(service["metrics"].started().values())
+        log = metrics.read_log(service["log"], started)
+        rate = log.error_rate
         with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
             versions = clone.changes(service["path"], 2)
             if len(versions) < 2:
@@ -50,8 +56,9 @@ class ConfigRollbackAgent(AgentRunner):
             current, previous = versions
             difference = clone.compare(previous.sha, current.sha, service["path"])
             flags = look_at_flags(clone, service.get("flags"), current)
-        log = metrics.read_log(service["log"], current.time)
-        rate = log.error_rate
+            obstacle = look_at_deployment(clone, service["path"], current, previous, started)
+            failing = rate is not None and log.lines >= MIN_LINES and rate > ERRORS_ABOVE
+            files = clone.touched(clone.revert(current)) if failing and not obstacle else []
 
         change = {
             "commit": current.sha,
@@ -69,22 +76,36 @@ class ConfigRollbackAgent(AgentRunner):
         if context:
             others.append(Finding("What the trigger said, not verified", Severity.INFO, context))
 
+        if obstacle:
+            why, message = obstacle
+            evidence = dict(log.evidence(), changed=metrics.shown_time(current.time))
+            return InvestigationResult(
+                (Finding(message, Severity.MEDIUM, evidence), *others), f"nothing to do: {why}", confidence=0.5
+            )
+
+        since = f"since {resource} was started with the change"
         if rate is None or log.lines < MIN_LINES:
-            few = Finding(f"Only {log.lines} lines since the change: too few to judge by", Severity.LOW, log.evidence())
+            few = Finding(f"Only {log.lines} lines {since}: too few to judge by", Severity.LOW, log.evidence())
             return InvestigationResult((few, *others), "nothing to do: too few lines", confidence=0.2)
 
         if rate <= ERRORS_ABOVE:
-            fine = Finding(f"{rate:.2%} of the lines since the change are errors", Severity.INFO, log.evidence())
+            fine = Finding(f"{rate:.2%} of the lines {since} are errors", Severity.INFO, log.evidence())
             return InvestigationResult((fine, *others), "nothing to do", confidence=0.9)
 
         suspects = [flag for flag in flags if flag.severity is Severity.HIGH]
-        failing = Finding(
-            f"{rate:.2%} of the lines since the change are errors, more than {ERRORS_ABOVE:.0%}",
-            Severity.HIGH,
-            log.evidence(),
+        what = f"{rate:.2%} of the lines {since} are errors, more than {ERRORS_ABOVE:.0%}"
+        worst = [Finding(what, Severity.HIGH, log.evidence())]
+        reason = (
+            f"{rate:.2%} of the log's lines {since} {current.short} are errors; "
+            f"undoing it restores the version of {previous.short} ({difference.summary()})."
         )
+        outside = [name for name in files if not git.is_inside(name, service["path"])]
+        if outside:
+            what = f"Undoing the commit also changes {len(outside)} file(s) outside {service['path']}"
+            worst.append(Finding(what, Severity.HIGH, {"outside": outside[:MAX_FILES]}))
+            reason += f" {what}: {', '.join(outside[:5])}{', ...' if len(outside) > 5 else '.'}"
         return InvestigationResult(
-            findings=(failing, *others),
+            findings=(*worst, *others),
             recommendation="roll back",
             risk_level=RiskLevel.HIGH,
             confidence=0.4 if suspects else 0.8,
@@ -94,13 +115,15 @@ class ConfigRollbackAgent(AgentRunner):
                 action=ACTION,
                 parameters=dict(
                     change,
+                    files=files[:MAX_FILES],
+                    file_count=len(files),
+                    files_outside=len(outside),
                     error_rate=rate,
                     lines=log.lines,
                     errors_above=ERRORS_ABOVE,
                     way="pull request" if "pull_request" in service else "push",
                 ),
-                reason=f"{rate:.2%} of the log's lines of {resource} since {current.short} are errors; "
-                f"undoing it restores the version of {previous.short} ({difference.summary()}).",
+                reason=reason,
                 risk_level=RiskLevel.MEDIUM,
                 reversible=True,
                 rollback="Revert the commit that the rollback makes, and restart the service.",
@@ -124,51 +147,50 @@ class ConfigRollbackAgent(AgentRunner):
         approved = context or {}
         changes: List[str] = []
         seen: Dict[str, Any] = {"error_rate_before": approved.get("error_rate")}
+        undo: Optional[str] = None
 
-        def ended(status: ActionStatus, why: str, undo: Optional[str] = None) -> ActionResult:
+        def ended(status: ActionStatus, why: str) -> ActionResult:
             return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
 
         if action != ACTION:
             return ended(ActionStatus.FAILED, f"nothing was done: {action} is not known")
         try:
             service = catalogue().get(resource)
-            before = service["metrics"].started()
-            restored = roll_back(service, resource, approved, changes)
-            seen["restored_by"] = restored
+            service["metrics"].started()  # what can't be measured afterwards is not begun
+            seen["restored_by"] = restored = roll_back(service, resource, approved, changes)
+            undo = f"Revert {restored} in {service['repository']}, and restart {resource}."
+            before = service["metrics"].started()  # a merge takes its time: instances come and go meanwhile
             http.post_once(service["restart"], token=http.token("restart"), timeout_seconds=CALL_SECONDS)
         except OutcomeUnknown as problem:
             return ended(ActionStatus.UNKNOWN, problem.line())
         except ToolError as problem:
             return ended(ActionStatus.FAILED, problem.line())
-        undo = f"Revert {restored} in {service['repository']}, and restart {resource}."
         changes.append(f"asked {resource} to restart")
 
-        def restarted() -> Optional[Dict[str, float]]:
-            now: Dict[str, float] = service["metrics"].started()
-            return None if now.items() & before.items() else now
-
-        started = waiting.until(restarted, seconds=RESTART_SECONDS)
+        started, why = waiting.until_or_why(lambda: service["metrics"].restarted_since(before), seconds=RESTART_SECONDS)
         if started is None:
-            return ended(ActionStatus.FAILED, f"rolled back; not restarted within {RESTART_SECONDS:g} s", undo)
+            return ended(ActionStatus.FAILED, f"rolled back; not restarted within {RESTART_SECONDS:g} s: {why}")
         changes[-1] = f"restarted {resource}"
         seen["healthy"] = bool(waiting.until(lambda: health.check(service["health"]).healthy, seconds=RESTART_SECONDS))
         if not seen["healthy"]:
-            return ended(ActionStatus.FAILED, f"rolled back; not healthy within {RESTART_SECONDS:g} s", undo)
+            return ended(ActionStatus.FAILED, f"rolled back; not healthy within {RESTART_SECONDS:g} s")
 
-        def enough() -> Optional[metrics.LogLines]:
+        def enough() -> metrics.LogLines:
             found = metrics.read_log(service["log"], max(started.values()))
-            return found if found.lines >= MIN_LINES else None
+            if found.lines < MIN_LINES:
+                raise ToolError(NOT_DONE, f"{found.lines} lines are too few")
+            return found
 
-        log = waiting.until(enough, seconds=TRAFFIC_SECONDS)
+        log, why = waiting.until_or_why(enough, seconds=TRAFFIC_SECONDS)
         if log is None:
-            return ended(ActionStatus.FAILED, "rolled back and healthy; too few lines to show that it helped", undo)
+            return ended(ActionStatus.FAILED, f"rolled back and healthy; not shown that it helped: {why}")
         rate, limit = log.error_rate or 0.0, approved.get("errors_above", ERRORS_ABOVE)
         seen.update(error_rate_after=rate, after=log.evidence())
         if rate > limit:
             why = (
                 f"rolled back and healthy; still {rate:.2%} of the lines are errors: the configuration is not the cause"
             )
-            return ended(ActionStatus.FAILED, why, undo)
+            return ended(ActionStatus.FAILED, why)
         return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
 
 
@@ -179,14 +201,19 @@ def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], 
         newest = clone.changes(service["path"], 1)
         if not newest or newest[0].sha != approved["commit"]:
             raise ToolError(NOT_DONE, "nothing was done: the configuration changed after the approval")
-        commit = clone.revert(newest[0])
+        commit = clone.revert(newest[0], restores=approved["previous"])
         if not clone.same(commit, approved["previous"], service["path"]):
             raise ToolError(NOT_DONE, "nothing was done: undoing the commit does not give the previous version")
+        differ = sorted(set(clone.touched(commit)).symmetric_difference(approved.get("files", [])))
+        if differ:
+            raise ToolError(
+                NOT_DONE, f"nothing was done: the files to be changed are not the approved ones: {differ[:5]}"
+            )
         if "pull_request" not in service:
             clone.push(commit, service["branch"])
             changes.append(f"restored the version of {approved['previous']} by the commit {commit}")
             return commit
-        branch = f"rollback/{newest[0].short}"
+        branch = f"rollback/{newest[0].short}-{commit[:12]}"  # one of its own for each run
         clone.push(commit, branch)
         changes.append(f"pushed the commit {commit} to the branch {branch}")
 
@@ -197,22 +224,32 @@ def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], 
         branch=branch,
         base=service["branch"],
         title=f"Roll back {service['path']} to {approved['previous'][:12]}",
-        body=f"Undoes {approved['commit']}: {approved['error_rate']:.2%} of the log's lines of {resource} were errors.",
+        body=f"Undoes {approved['commit']}: {approved['error_rate']:.2%} of the log's lines of {resource} were errors."
+        f"\n\n{git.RESTORES}{approved['previous']}",
         token=token,
     )
     changes.append(f"opened the pull request {number} in {where['repository']}")
-
-    def merged() -> bool:
-        return git.is_merged(where["api"], where["repository"], number, token=token)
-
-    if not waiting.until(merged, seconds=MERGE_SECONDS, interval_seconds=5):
-        raise ToolError(
-            NOT_DONE,
-            f"nothing is rolled back yet: the pull request {number} was not merged within {MERGE_SECONDS:g} s; "
-            "merge it and restart the service, or close it",
-        )
+    git.wait_for_merge(where["api"], where["repository"], number, token=token, seconds=MERGE_SECONDS)
     changes.append(f"the pull request {number} was merged")
-    return commit
+    return git.restored_by(service["repository"], service["branch"], service["path"], approved["previous"], token=token)
+
+
+def look_at_deployment(
+    clone: git.Clone, path: str, current: git.Commit, previous: git.Commit, started: float
+) -> Optional[Tuple[str, str]]:
+    """Return why the newest change is not to be undone, in short and in full, or None."""
+    if clone.restores(current, path):
+        do = (
+            "look for another cause"
+            if started >= current.time
+            else "the service was not restarted since: do it by hand"
+        )
+        return "rolled back already", f"The newest change is a rollback of {previous.short}: {do}"
+    if current.time > time.time():
+        return "not known to be deployed", "The newest change is dated in the future: nobody can tell who runs it"
+    if started < current.time:
+        return "not deployed yet", "The service was not started since the newest change: not deployed yet"
+    return None
 
 
 def look_at_flags(clone: git.Clone, path: Optional[str], current: git.Commit) -> List[Finding]:
@@ -220,9 +257,12 @@ def look_at_flags(clone: git.Clone, path: Optional[str], current: git.Commit) ->
     if path is None:
         return []
     content = clone.read(clone.head, path)
-    flags = services.mapping_of(content, path) if content else {}
-    on = sorted(name for name, value in flags.items() if value is True)
-    findings = [Finding(f"{len(on)} of {len(flags)} feature flags are on", Severity.INFO, {"on": on[:50]})]
+    if content is None:
+        findings = [Finding(f"The file of feature flags, {path}, is not on the branch", Severity.MEDIUM)]
+    else:
+        flags = services.mapping_of(content, path) if content else {}
+        on = sorted(name for name, value in flags.items() if value is True)
+        findings = [Finding(f"{len(on)} of {len(flags)} feature flags are on", Severity.INFO, {"on": on[:50]})]
     newest = clone.changes(path, 1)
     if newest and newest[0].time > current.time and not clone.same(current.sha, clone.head, path):
         changed = {"commit": newest[0].sha, "lines": clone.compare(current.sha, clone.head, path).lines}

@@ -67,6 +67,10 @@ class Example:
         self.ask("/deploy", {"connections": connections})
         while self.ask("/healthz")["started"] == before:
             time.sleep(0.02)
+        self.work(requests)
+
+    def work(self, requests: int) -> None:
+        """Make so many requests."""
         for _ in range(requests):
             try:
                 urllib.request.urlopen(self.url + "/", timeout=10).close()
@@ -89,6 +93,13 @@ class Example:
         commit = self.git("commit-tree", tree, "-p", "main", "-m", message)
         self.git("update-ref", "refs/heads/main", commit)
         return commit
+
+    def restart(self) -> None:
+        """Let it read its configuration anew."""
+        before = self.ask("/healthz")["started"]
+        self.ask("/-/restart", {})
+        while self.ask("/healthz")["started"] == before:
+            time.sleep(0.02)
 
     def connections(self) -> int:
         """What the configuration on main says now."""
@@ -128,6 +139,19 @@ def proposal() -> ProposedAction:
     proposed = ConfigRollbackAgent().investigate("example").proposed_action
     assert proposed is not None
     return proposed
+
+
+def decision(proposed: ProposedAction, resource: str = "example", **changed: Any) -> str:
+    """What the policy says to this, with other parameters where they are given."""
+    (file,) = POLICIES.glob("*.yml")
+    verdict = evaluate(
+        parse_policy(file.read_bytes(), file.name),
+        action=proposed.action,
+        resource=resource,
+        parameters=dict(proposed.parameters, **changed),
+        risk_level=proposed.risk_level,
+    )
+    return verdict.decision
 
 
 @pytest.mark.parametrize(
@@ -225,9 +249,153 @@ def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
     example = start("--deaf", "--traffic=0")
     example.commit({"service.json": '{"connections": 6}\n'}, "Change without a deployment")
     parameters = {"commit": example.git("rev-parse", "main"), "previous": example.git("rev-parse", "main^")}
+    result = ConfigRollbackAgent().act("example", "rollback_config", dict(parameters, files=["service.json"]))
+    assert result.status is ActionStatus.FAILED
+    assert "not restarted within 0.5 s: still the process from before: process" in result.details["error"]
+    assert result.rollback
+
+
+def test_the_agent_never_takes_its_own_rollback_back(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = start("--traffic=0", "--sticky-failure")
+    example.deploy(connections=6, requests=50)
+    parameters = proposal().parameters
+    monkeypatch.setenv("AGENT_ACT_TOKEN", '{"restart": "another-token"}')
+    assert ConfigRollbackAgent().act("example", "rollback_config", parameters).status is ActionStatus.FAILED
+    time.sleep(1.1)  # times of commits are whole seconds
+
+    example.work(50)  # still with the bad configuration
+    result = ConfigRollbackAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do: rolled back already", None)
+    assert "the service was not restarted since: do it by hand" in result.findings[0].message
+    assert parameters["commit"][:12] in result.findings[0].message
+
+    example.restart()
+    example.work(50)
+    result = ConfigRollbackAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do: rolled back already", None)
+    assert "look for another cause" in result.findings[0].message
+    assert result.findings[0].evidence["error_rate"] == 0.4
+
+
+def test_what_was_rolled_back_and_is_deployed_again_can_be_rolled_back_again(start: Callable[..., Example]) -> None:
+    example = start("--traffic=100")
+    example.deploy(connections=6, requests=50)
+    assert ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters).status is ActionStatus.SUCCESS
+    example.deploy(connections=6, requests=50)
+    assert proposal().parameters["commit"] == example.git("rev-parse", "main")
+
+
+def test_a_change_that_the_service_does_not_run_yet_is_not_judged(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    time.sleep(1.1)  # times of commits are whole seconds
+    example.commit({"service.json": '{"connections": 12}\n'}, "Mend it")
+    example.work(50)
+    result = ConfigRollbackAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do: not deployed yet", None)
+    example.restart()
+    example.work(50)
+    assert ConfigRollbackAgent().investigate("example").recommendation == "nothing to do"
+
+
+def test_a_change_that_is_dated_in_the_future_is_told(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = start("--traffic=0")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", f"@{int(time.time()) + 3600} +0000")
+    example.commit({"service.json": '{"connections": 6}\n'}, "With a wrong clock")
+    example.restart()
+    example.work(50)
+    result = ConfigRollbackAgent().investigate("example")
+    assert (result.recommendation, result.proposed_action) == ("nothing to do: not known to be deployed", None)
+    assert "dated in the future" in result.findings[0].message
+
+
+def test_errors_are_counted_since_the_deployment_and_not_since_the_commit(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.commit({"service.json": '{"connections": 9}\n'}, "Deployed later")
+    example.work(100)  # without an error, by the version before
+    example.restart()
+    example.work(20)
+    result = ConfigRollbackAgent().investigate("example")
+    assert result.proposed_action is not None, "2 of 20 lines are errors, and 2 of 120 since the commit"
+    assert (result.proposed_action.parameters["lines"], result.proposed_action.parameters["error_rate"]) == (20, 0.1)
+    assert "since example was started with the change" in result.findings[0].message
+
+
+def test_a_commit_with_files_of_others_is_told_denied_and_undone_only_as_approved(
+    start: Callable[..., Example],
+) -> None:
+    example = start("--traffic=0")
+    example.commit({"service.json": '{"connections": 6}\n', "payments.json": "{}\n"}, "Change two things")
+    example.restart()
+    example.work(50)
+    head = example.git("rev-parse", "main")
+    result = ConfigRollbackAgent().investigate("example")
+    proposed = result.proposed_action
+    assert proposed is not None
+    touched = {name: proposed.parameters[name] for name in ("files", "file_count", "files_outside")}
+    assert touched == {"files": ["payments.json", "service.json"], "file_count": 2, "files_outside": 1}
+    assert proposed.reason.endswith("Undoing the commit also changes 1 file(s) outside service.json: payments.json.")
+    assert {"outside": ["payments.json"]} in [finding.evidence for finding in result.findings]
+    assert decision(proposed) == "denied"
+
+    for files in (["service.json"], ["other.json", *touched["files"]]):
+        refused = ConfigRollbackAgent().act("example", "rollback_config", dict(proposed.parameters, files=files))
+        assert (refused.status, refused.changes) == (ActionStatus.FAILED, ())
+        assert "are not the approved ones" in refused.details["error"]
+        assert example.git("rev-parse", "main") == head
+
+
+def test_of_a_merge_all_that_it_brought_is_named(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    good = example.git("rev-parse", "main")
+    example.commit({"service.json": '{"connections": 6}\n'}, "On a branch")
+    example.commit({"payments.json": "{}\n"}, "Something else on it")
+    merge = ["commit-tree", "main^{tree}", "-p", good, "-p", "main", "-m", "Merge it"]
+    example.git("update-ref", "refs/heads/main", example.git(*merge))
+    example.restart()
+    example.work(50)
+    assert proposal().parameters["files"] == ["payments.json", "service.json"]
+    assert decision(proposal()) == "denied"
+
+
+def test_more_files_than_a_plan_names_are_denied_and_never_undone(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_runner, "MAX_FILES", 1)
+    example = start("--traffic=0")
+    example.commit({"service.json": '{"connections": 6}\n', "payments.json": "{}\n"}, "Change two things")
+    example.restart()
+    example.work(50)
+    parameters = proposal().parameters
+    assert (parameters["files"], parameters["file_count"]) == (["payments.json"], 2)
+    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+
+
+def test_a_log_that_fails_after_the_restart_is_told(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    parameters = proposal().parameters
+    example.entry["log"] = example.url + "/gone"
+    example.write()
     result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert result.status is ActionStatus.FAILED
-    assert "not restarted" in result.details["error"]
+    assert f"not shown that it helped: {example.url}/gone: HTTP 404" in result.details["error"]
+
+
+def test_too_few_lines_after_the_restart_are_no_success(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 0.5)
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
+    assert result.status is ActionStatus.FAILED
+    assert "not shown that it helped: 0 lines are too few" in result.details["error"]
 
 
 def test_a_conflict_is_told_and_changes_nothing(start: Callable[..., Example]) -> None:
@@ -262,6 +430,10 @@ def test_what_is_down_is_an_error_and_not_nothing_to_do(start: Callable[..., Exa
         ConfigRollbackAgent().investigate("example")
     result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+
+
+def test_a_repository_that_is_gone_is_an_error(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
     example.entry["repository"] = f"file://{example.folder}/gone.git"
     example.write()
     with pytest.raises(ToolError, match="git clone: "):
@@ -279,6 +451,16 @@ def test_feature_flags_that_changed_since_are_named_and_advised_against(start: C
     assert {"on": ["new-checkout"]} in [finding.evidence for finding in result.findings]
 
 
+def test_a_file_of_feature_flags_that_is_not_there_is_told(start: Callable[..., Example]) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    example.entry["flags"] = "gone.json"
+    example.write()
+    messages = [finding.message for finding in ConfigRollbackAgent().investigate("example").findings]
+    assert "The file of feature flags, gone.json, is not on the branch" in messages
+    assert not [message for message in messages if "flags are on" in message]
+
+
 def test_only_services_of_the_catalogue_and_known_actions(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     head = example.git("rev-parse", "main")
@@ -290,28 +472,18 @@ def test_only_services_of_the_catalogue_and_known_actions(start: Callable[..., E
 
 
 def test_the_policy_lets_a_reviewer_decide_on_what_the_agent_proposes(start: Callable[..., Example]) -> None:
-    (file,) = POLICIES.glob("*.yml")
-    policy = parse_policy(file.read_bytes(), file.name)
     example = start("--traffic=0")
     example.deploy(connections=9, requests=50)
     proposed = proposal()
-
-    def decision(resource: str, **changed: Any) -> str:
-        parameters = dict(proposed.parameters, **changed)
-        verdict = evaluate(
-            policy,
-            action=proposed.action,
-            resource=resource,
-            parameters=parameters,
-            risk_level=proposed.risk_level,
-        )
-        return verdict.decision
-
-    assert decision("example") == "review"
-    assert decision("example", error_rate=0.05) == "denied"
-    assert decision("example", lines=agent_runner.MIN_LINES - 1) == "denied"
-    assert decision("example", commit="main") == "denied"
-    assert decision("firewall") == "denied"
+    assert proposed.parameters["files"] == ["service.json"]
+    assert decision(proposed) == "review"
+    assert decision(proposed, error_rate=0.05) == "denied"
+    assert decision(proposed, lines=agent_runner.MIN_LINES - 1) == "denied"
+    assert decision(proposed, commit="main") == "denied"
+    assert decision(proposed, files_outside=1) == "denied"
+    assert decision(proposed, file_count=agent_runner.MAX_FILES) == "review"
+    assert decision(proposed, file_count=agent_runner.MAX_FILES + 1) == "denied"
+    assert decision(proposed, "firewall") == "denied"
 
 
 def test_the_catalogue_can_be_read() -> None:

@@ -8,7 +8,6 @@ stands in services.yml; how load is measured and capacity set, in agent_runtime/
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -22,7 +21,7 @@ from agent_runtime import (
     RiskLevel,
     Severity,
 )
-from agent_runtime.toolkit import http, metrics, scaling, services, waiting
+from agent_runtime.toolkit import http, metrics, scaling, services, usage, waiting
 from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
 
 UP, DOWN = "scale_up", "scale_down"
@@ -32,38 +31,10 @@ DOWN_BELOW = 0.20
 FORECAST_HOURS = 6.0  # until the schedule looks again
 
 CALL_SECONDS = 30.0  # for the trigger to be answered
-SCALE_SECONDS = 300.0  # for the new capacity to be online
+SCALE_SECONDS = 300.0  # for more capacity to be online
+SHRINK_SECONDS = 900.0  # for less: Kubernetes looks back over 300 s, by default, before it takes instances away
 
 SERVICES = Path(__file__).with_name("services.yml")
-
-
-@dataclass(frozen=True)
-class Load:
-    """How much of a limit is used now, and the line through its history; all shares of the limit, 1 for all of it."""
-
-    name: str
-    now: float
-    trend: metrics.Trend
-
-    @property
-    def forecast(self) -> float:
-        """Where the line is when the schedule looks again; a load is never negative."""
-        return max(0.0, round(self.trend.after(FORECAST_HOURS), 4))
-
-    def finding(self) -> Finding:
-        """The same for the reviewer, with the error of the forecast."""
-        return Finding(
-            f"{self.name} is at {self.now:.1%} of its limit; a straight line through {self.trend.points} points leads "
-            f"to {self.forecast:.1%} in {FORECAST_HOURS:g} h, and the points lie {self.trend.error:.1%} from it",
-            Severity.HIGH if self.now > UP_ABOVE else Severity.INFO,
-            {
-                "now": round(self.now, 4),
-                "per_hour": self.trend.per_hour,
-                "forecast": self.forecast,
-                "residual_error": self.trend.error,
-                "points": self.trend.points,
-            },
-        )
 
 
 class ScaleResourcesAgent(AgentRunner):
@@ -76,7 +47,8 @@ class ScaleResourcesAgent(AgentRunner):
         setting, online = service["target"].look(), capacity(service)
         limits = {name: service[name] for name in ("minimum", "maximum", "step", "cooldown_seconds")}
         found = Finding(f"{setting.instances} instances are set, {online} are online", Severity.INFO, limits)
-        findings = [*sorted((load.finding() for load in loads), key=lambda one: one.severity is Severity.INFO), found]
+        told = [load.finding(hours=FORECAST_HOURS, high=UP_ABOVE) for load in loads]
+        findings = [*sorted(told, key=lambda one: one.severity is Severity.INFO), found]
         if context:
             findings.append(Finding("What the trigger said, not verified", Severity.INFO, context))
 
@@ -84,14 +56,23 @@ class ScaleResourcesAgent(AgentRunner):
             return InvestigationResult(tuple(findings), "nothing to do" + why, confidence=confidence)
 
         cpu, memory, *_ = loads
-        busiest = max(loads, key=lambda load: load.now)
-        rising = [load.name for load in loads if load.forecast + load.trend.error > UP_ABOVE]
+        busiest, fuller = max(loads, key=lambda load: load.now), max(cpu, memory, key=lambda load: load.now)
+        rising = [load.name for load in loads if load.at_most(FORECAST_HOURS) > UP_ABOVE]
+        unforeseen = [load.name for load in loads if load.unforeseen]
         if busiest.now > UP_ABOVE:
-            action, wanted = UP, min(setting.instances + service["step"], service["maximum"])
-        elif max(cpu.now, memory.now) < DOWN_BELOW:
-            action, wanted = DOWN, max(setting.instances - service["step"], service["minimum"])
+            action, decisive = UP, busiest
+            wanted = min(max(setting.instances + service["step"], service["minimum"]), service["maximum"])
+            why = f"{busiest.name}, the busiest, is at {busiest.now:.1%} of its limit, more than {UP_ABOVE:.0%}"
+        elif fuller.now < DOWN_BELOW:
+            action, decisive = DOWN, fuller
+            wanted = max(setting.instances - service["step"], service["minimum"])
+            why = (
+                f"cpu is at {cpu.now:.1%} and memory at {memory.now:.1%} of its limit, both less than {DOWN_BELOW:.0%}"
+            )
             if rising:
                 return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
+            if unforeseen:
+                return nothing(f": too few points for a forecast of {', '.join(unforeseen)}", confidence=0.5)
         else:
             return nothing("")
 
@@ -101,8 +82,9 @@ class ScaleResourcesAgent(AgentRunner):
             return nothing(": the last change is too recent", confidence=0.5)
         if (wanted <= setting.instances) if action == UP else (wanted >= setting.instances):
             return nothing(f": the {'maximum' if action == UP else 'minimum'} is reached", confidence=0.5)
+        if action == DOWN and setting.lowest < setting.instances:
+            return nothing(f": the autoscaler may go down to {setting.lowest} by itself", confidence=0.5)
 
-        limit = f"more than {UP_ABOVE:.0%}" if action == UP else f"less than {DOWN_BELOW:.0%}"
         return InvestigationResult(
             findings=tuple(findings),
             recommendation="scale up" if action == UP else "scale down",
@@ -113,15 +95,14 @@ class ScaleResourcesAgent(AgentRunner):
                 parameters={
                     "from": setting.instances,
                     "to": wanted,
-                    "load": round(busiest.now, 4),
-                    "busiest": busiest.name,
+                    "load": round(decisive.now, 4),
+                    "busiest": decisive.name,
                     **{load.name: round(load.now, 4) for load in loads},
                 },
-                reason=f"{busiest.name}, the busiest, is at {busiest.now:.1%} of its limit, {limit}; "
-                f"{setting.instances} instances become {wanted}.",
+                reason=f"{why}; {setting.instances} instances become {wanted}.",
                 risk_level=RiskLevel.LOW if action == UP else RiskLevel.MEDIUM,
                 reversible=True,
-                rollback=f"Set {setting.instances} instances again.",
+                rollback=setting.undo,
             ),
         )
 
@@ -135,9 +116,9 @@ class ScaleResourcesAgent(AgentRunner):
         approved = context or {}
         changes: List[str] = []
         seen: Dict[str, Any] = {"load_before": approved.get("load")}
+        undo: Optional[str] = None
 
         def ended(status: ActionStatus, why: str) -> ActionResult:
-            undo = f"Set {approved['from']} instances again." if changes else None
             return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
 
         if action not in (UP, DOWN):
@@ -147,7 +128,8 @@ class ScaleResourcesAgent(AgentRunner):
             service = catalogue().get(resource)
             seen["online_before"] = capacity(service)
             why = f"Scale {resource} from {before} to {wanted} instances\n\nIts load was {approved['load']:.1%}."
-            changes.append(service["target"].set(wanted, instead_of=before, why=why))
+            done, undo = service["target"].set(wanted, instead_of=before, why=why)
+            changes.append(done)
             if "trigger" in service:
                 http.post_once(service["trigger"], token=http.token("trigger"), timeout_seconds=CALL_SECONDS)
         except OutcomeUnknown as problem:
@@ -156,26 +138,27 @@ class ScaleResourcesAgent(AgentRunner):
             return ended(ActionStatus.FAILED, problem.line())
 
         def as_wanted() -> bool:
-            seen["online_after"] = capacity(service)
-            return bool(seen["online_after"] == wanted)
+            online = seen["online_after"] = capacity(service)
+            # An autoscaler may go further by itself, but what is below the minimum is not smaller: it is broken.
+            return bool(online >= wanted if action == UP else min(service["minimum"], wanted) <= online <= wanted)
 
-        if not waiting.until(as_wanted, seconds=SCALE_SECONDS):
+        seconds = SCALE_SECONDS if action == UP else SHRINK_SECONDS
+        if not waiting.until(as_wanted, seconds=seconds):
             online = seen.get("online_after", "an unknown number of")
-            return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {SCALE_SECONDS:g} s")
-        changes.append(f"{wanted} instances of {resource} are online")
-        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, f"Set {before} instances again.")
+            return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {seconds:g} s")
+        changes.append(f"{seen['online_after']} instances of {resource} are online")
+        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
 
 
-def measure(service: Dict[str, Any]) -> List[Load]:
+def measure(service: Dict[str, Any]) -> List[usage.Load]:
     """Return the load of CPU, memory and latency, in this order."""
-    server, seconds, now = service["prometheus"], service["window_seconds"], time.time()
-    loads = []
-    for name in ("cpu", "memory", "latency"):
-        limit = service["latency_limit_seconds"] if name == "latency" else 1.0
-        query = f"({service[name]}) / {limit:g}"
-        history = metrics.history(server, query, until=now, seconds=seconds)
-        loads.append(Load(name, metrics.value(server, query), metrics.trend(history, server)))
-    return loads
+    server, seconds, limit = service["prometheus"], service["window_seconds"], service["latency_limit_seconds"]
+    return [
+        usage.measure("cpu", server, service["cpu"], window_seconds=seconds),
+        usage.measure("memory", server, service["memory"], window_seconds=seconds),
+        # Without requests there is no latency: Prometheus answers NaN, and that is no load.
+        usage.measure("latency", server, service["latency"], window_seconds=seconds, limit=limit, may_be_idle=True),
+    ]
 
 
 def capacity(service: Dict[str, Any]) -> int:
@@ -203,6 +186,7 @@ def catalogue() -> services.Catalogue[Dict[str, Any]]:
                 "target": scaling.target,
             },
             {"trigger": services.url},
+            ascending=("minimum", "maximum"),
         ),
     )
 

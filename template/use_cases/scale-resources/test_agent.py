@@ -89,6 +89,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Start the example service with command line options; the agent finds it, and a short deadline."""
     running: List[Example] = []
     monkeypatch.setattr(agent_runner, "SCALE_SECONDS", 5.0)
+    monkeypatch.setattr(agent_runner, "SHRINK_SECONDS", 5.0)
     monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
@@ -117,6 +118,7 @@ def proposal() -> ProposedAction:
         (1.62, 8, 1, "scale up", 4),
         (3.0, 3, 1, "scale up", 3),  # never over the maximum
         (3.0, 2, 1, "nothing to do: the maximum is reached", None),
+        (1.62, 8, 5, "scale up", 5),  # at once to the minimum
         (0.4, 8, 1, "nothing to do", None),  # 20 %: as little as the limit
         (0.38, 8, 1, "scale down", 1),  # never under the minimum
         (0.38, 8, 2, "nothing to do: the minimum is reached", None),
@@ -194,7 +196,7 @@ def test_capacity_that_is_promised_and_does_not_come_is_a_failure(
     result = ScaleResourcesAgent().act("example", "scale_up", proposal().parameters)
     assert result.status is ActionStatus.FAILED
     assert "4 are set; 2 are online" in result.details["error"]
-    assert result.rollback == "Set 2 instances again."
+    assert result.rollback == "Set spec.instances in autoscaling.yml on main to 2 again."
 
 
 def test_a_trigger_that_is_refused_is_told_with_what_was_set_before(

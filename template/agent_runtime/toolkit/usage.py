@@ -1,0 +1,85 @@
+"""How much of its limits a service uses, now and in some hours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Dict, Optional
+
+from agent_runtime.results import Finding, Severity
+from agent_runtime.toolkit import metrics
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much of a limit is used, as a share of it: 1 for all of it.
+
+    Arguments:
+        name: what is measured, such as `cpu`.
+        now: the share that is used now; 0 where `idle`.
+        trend: the line through its history; None where there are too few points for one.
+        idle: whether nobody uses it, so that there is nothing to measure.
+    """
+
+    name: str
+    now: float
+    trend: Optional[metrics.Trend]
+    idle: bool = False
+
+    @property
+    def unforeseen(self) -> bool:
+        """Whether nobody can tell where it goes.  What nobody used in the whole window goes nowhere."""
+        return self.trend is None and not self.idle
+
+    def at_most(self, hours: float) -> float:
+        """How high it may be in some hours: the forecast and its error; 0 without a line."""
+        return 0.0 if self.trend is None else _forecast(self.trend, hours) + self.trend.error
+
+    def finding(self, *, hours: float, high: float) -> Finding:
+        """The same for the reviewer, with the error of the forecast.
+
+        Arguments:
+            hours: how far the forecast looks.
+            high: the share over which the load is something to act upon.
+        """
+        now = "{} is at {:.1%} of its limit".format(self.name, self.now)
+        if self.idle:
+            now = "nobody asks for anything now, so {} can't be measured: it counts as no load".format(self.name)
+        ahead = "its history has too few points for a forecast"
+        evidence: Dict[str, Any] = {"now": None if self.idle else round(self.now, 4)}
+        if self.trend is not None:
+            forecast = _forecast(self.trend, hours)
+            line = "a straight line through {} points leads to {:.1%} in {:g} h, and the points lie {:.1%} from it"
+            ahead = line.format(self.trend.points, forecast, hours, self.trend.error)
+            evidence.update(
+                per_hour=self.trend.per_hour,
+                forecast=forecast,
+                residual_error=self.trend.error,
+                points=self.trend.points,
+            )
+        return Finding("{}; {}".format(now, ahead), Severity.HIGH if self.now > high else Severity.INFO, evidence)
+
+
+def _forecast(trend: metrics.Trend, hours: float) -> float:
+    """Where the line is in some hours; a load is never negative."""
+    return max(0.0, round(trend.after(hours), 4))
+
+
+def measure(
+    name: str, server: str, query: str, *, window_seconds: float, limit: float = 1.0, may_be_idle: bool = False
+) -> Load:
+    """Ask a Prometheus server for one load and its history.
+
+    Arguments:
+        query: PromQL that gives one number.
+        limit: the number that is all of it.
+        window_seconds: how far back the trend looks.
+        may_be_idle: whether NaN means that nobody uses it, as for a latency without requests; otherwise it is an error.
+
+    Raises:
+        ToolError: no answer, or one that can't be used.
+    """
+    share, now = "({}) / {:g}".format(query, limit), time.time()
+    trend = metrics.trend(metrics.history(server, share, until=now, seconds=window_seconds), at=now)
+    used = metrics.value_or_none(server, share) if may_be_idle else metrics.value(server, share)
+    return Load(name, 0.0 if used is None else used, trend, idle=used is None)

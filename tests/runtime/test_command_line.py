@@ -1,0 +1,172 @@
+"""The command line, as somebody meets it who mistyped something: one line with a code, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from agent_runtime import codes
+from runtime.test_simulate import TEMPLATE, Desk, desk, outcome_of
+
+__all__ = ["desk"]
+
+NO_ADDRESS = "audit.example.com"
+TOLD = (
+    "error: TRAIL06: AIMGENTIX_API_URL (or its argument) must be an address such as https://audit.example.com. "
+    + codes.describe(codes.TRAIL_UNDELIVERED).mend
+)
+INVESTIGATE = ("investigate", "--resource", "checkout")
+
+
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines in which something is wrong; there is nothing else on the way of errors."""
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("error: ") for line in lines), done.stderr
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------- the audit backend
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AIMGENTIX_API_URL", NO_ADDRESS), ("AIMGENTIX_EXIT_TIMEOUT", "soon"), ("AIMGENTIX_BATCH_EVENTS", "0")],
+)
+def test_what_is_wrong_about_the_backend_is_told_and_stops_no_investigation(
+    desk: Desk, variable: str, value: str
+) -> None:
+    done = desk.call(*INVESTIGATE, **{variable: value})
+    assert done.returncode == 0, done.stderr
+    (line,) = complaints(done)
+    assert line.startswith("error: TRAIL06: " + variable)
+    (journal,) = (desk.root / "agent-run" / "journal").glob("*.jsonl")
+    assert len(journal.read_bytes().splitlines()) > 3
+
+
+def test_an_address_that_is_none_costs_no_action_and_no_trail(desk: Desk) -> None:
+    code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
+    assert code == 0, said
+    assert desk.world["count"] == 2
+    assert outcome_of(folder) == "acted"
+    told = [line.partition("| ")[::2] for line in said.splitlines() if "error: " in line]
+    assert [(job.strip(), line) for job, line in told] == [("act", TOLD), ("deliver", TOLD)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("AIMGENTIX_REDACT_PATTERNS", "(", "redaction pattern '(' is no regular expression"),
+        ("AIMGENTIX_SEGMENT_BYTES", "much", "AIMGENTIX_SEGMENT_BYTES must be a number"),
+        ("AGENT_INSTANCE_ID", "x" * 256, "agent_instance_id"),
+    ],
+)
+def test_what_is_wrong_about_the_journal_itself_stops_everything(
+    desk: Desk, variable: str, value: str, problem: str
+) -> None:
+    done = desk.call(*INVESTIGATE, **{variable: value})
+    assert done.returncode == codes.EXIT_BAD_INPUT
+    (line,) = complaints(done)
+    assert line.startswith("error: INP012: " + problem)
+
+
+# -------------------------------------------------------------------------------------------------------- delivering
+
+
+@pytest.mark.parametrize(("address", "problem"), [(NO_ADDRESS, "must be an address"), ("", "no backend is configured")])
+def test_delivering_by_hand_to_no_address_is_bad_input(desk: Desk, address: str, problem: str) -> None:
+    _, _, folder = desk.simulate("--approve")
+    done = desk.call("deliver", str(folder), AIMGENTIX_API_URL=address)
+    assert done.returncode == codes.EXIT_BAD_INPUT
+    assert "delivered 0" in done.stdout
+    (line,) = complaints(done)
+    assert line.startswith("error: TRAIL06: ") and problem in line
+
+
+@pytest.mark.parametrize("command", ["deliver", "verify"])
+def test_a_folder_without_a_bundle_is_named(desk: Desk, command: str) -> None:
+    for wrong in (desk.root, desk.root / "nope", desk.root / "agent_runner.py"):
+        done = desk.call(command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
+        assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+        (line,) = complaints(done)
+        assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
+
+
+# ------------------------------------------------------------------------------------------- files, folders and pipes
+
+
+@pytest.mark.parametrize(
+    "arguments", [INVESTIGATE, ("simulate", "--approve", "--resource", "checkout")], ids=lambda each: each[0]
+)
+@pytest.mark.parametrize("place", ["agent_runner.py", "agent_runner.py/out", "/proc/nowhere/out", "x" * 300])
+def test_a_folder_that_can_not_be_used_is_bad_input_before_anything_happens(
+    desk: Desk, arguments: tuple[str, ...], place: str
+) -> None:
+    done = desk.call(*arguments, "--out", place)
+    assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+    (line,) = complaints(done)
+    assert line.startswith("error: INP006: --out ") and place in line and "folder" in line
+
+
+def test_a_phase_that_can_not_leave_its_trail_says_so(desk: Desk) -> None:
+    (desk.root / "agent-run").mkdir()
+    (desk.root / "agent-run" / "journal").write_text("a file")
+    done = desk.call(*INVESTIGATE)
+    assert done.returncode == codes.EXIT_TRAIL_INCOMPLETE
+    (line,) = complaints(done)
+    assert line.startswith("error: TRAIL05: ")
+
+
+def test_a_file_that_is_no_part_of_a_trail_is_told_as_what_it_is(desk: Desk) -> None:
+    _, _, folder = desk.simulate("--approve")
+    (folder / "act" / "journal").rename(folder / "act" / "moved")
+    (folder / "act" / "journal").symlink_to(folder / "act" / "journal")
+    done = desk.call("deliver", str(folder))
+    assert done.returncode == codes.EXIT_INTERNAL
+    (line,) = complaints(done)
+    assert line.startswith("error: RUN005: ")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(INVESTIGATE, 0), (("investigate", "--resource", "a b"), 2), (("--help",), 0)],
+    ids=["a report", "an error", "help"],
+)
+def test_a_pipe_that_closes_ends_it_quietly(
+    desk: Desk, arguments: tuple[str, ...], expected: int, unbuffered: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "agent_runner.py", *arguments],
+            cwd=desk.root,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == expected or (unbuffered and done.returncode == 141), done.stderr
+    assert len(complaints(done)) == (1 if expected == 2 else 0)
+
+
+# ------------------------------------------------------------------------------------------------------ missing parts
+
+
+def test_a_simulation_without_the_sdk_names_no_bundle(desk: Desk) -> None:
+    runtime = desk.root / "agent_runtime"
+    shutil.copytree(TEMPLATE / "agent_runtime", runtime, ignore=shutil.ignore_patterns("__pycache__"))
+    agent = desk.root / "agent_runner.py"
+    agent.write_text(agent.read_text().replace(repr(str(TEMPLATE)), repr(str(desk.root))))
+    code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
+    assert code == codes.EXIT_BAD_INPUT
+    assert "error: RUN003: " in said and "Traceback" not in said
+    assert "there is no trail" in said.splitlines()[-1]
+    assert "bundle:" not in said and "deliver |" not in said and not folder.exists()
