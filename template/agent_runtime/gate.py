@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from datetime import datetime, timedelta
 from typing import Any, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names
 from agent_runtime.documents import Plan, Run, is_hex64, parse_time
 from agent_runtime.escape import visible
-from agent_runtime.plan import canonical, digest
+from agent_runtime.plan import SHORT_DIGEST_LENGTH, canonical, digest
 from agent_runtime.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, evaluate
 
 # GitHub keeps a run waiting for its reviewer for 30 days; nothing may count longer.
@@ -29,6 +30,8 @@ MAX_CLOCK_SKEW = timedelta(minutes=5)
 _SHOWN = 80
 _BOUND_RUN_FIELDS = ("repository", "run_id", "run_attempt", "sha", "workflow")
 _UNCLEAR = ", and this run has records of earlier attempts, which GitHub does not tell from new ones: start a new run"
+# What a person copies from the page to say which plan is meant.
+_DIGITS = re.compile(r"(?<![0-9a-z])[0-9a-f]{{{},}}(?![0-9a-z])".format(SHORT_DIGEST_LENGTH), re.IGNORECASE)
 _OFF = frozenset({"", "0", "false", "no", "off"})
 _ON = frozenset({"1", "true", "yes", "on"})
 
@@ -87,8 +90,25 @@ def check_digest(plan: Plan, approved_digest: str) -> None:
         )
 
 
+def check_first_attempt(run: Run) -> None:
+    """Refuse a run that was started again (threats T8, T14, T17b).
+
+    GitHub's record of a click names the run, neither the attempt nor the plan: who reads the page of one attempt while
+    the next one waits would approve a plan that nobody saw.  So only a run's first attempt has a plan.
+
+    Raises:
+        GateRefused: GATE03.
+    """
+    if run.run_attempt != 1:
+        _refuse(
+            codes.GATE_RUN,
+            "this is attempt {} of run {}, and a click approves a run, whichever attempt's page was read: start a new "
+            "run instead of re-running".format(run.run_attempt, _show(run.run_id)),
+        )
+
+
 def check_run(plan_run: Run, current: Run) -> None:
-    """Refuse a plan of another run, attempt, commit or workflow (threats T10, T19).
+    """Refuse a plan of another run, attempt, commit or workflow (threats T10, T19), and any later attempt.
 
     Raises:
         GateRefused: GATE03.
@@ -102,6 +122,7 @@ def check_run(plan_run: Run, current: Run) -> None:
     ]
     if differences:
         _refuse(codes.GATE_RUN, "; ".join(differences))
+    check_first_attempt(current)
 
 
 def check_not_expired(plan: Plan, now: datetime) -> None:
@@ -322,7 +343,9 @@ def check_environment(
         _refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(_show(name), "; ".join(problems)))
 
 
-def check_approval(records: Sequence[Mapping[str, Any]], approvals_before: int, run: Run) -> Mapping[str, Any]:
+def check_approval(
+    records: Sequence[Mapping[str, Any]], approvals_before: int, run: Run, plan_digest: str
+) -> Mapping[str, Any]:
     """Return the record of the one new approval; refuse unless a human gave it who did not start the run.
 
     GitHub's records have neither time nor attempt, and their order is not documented.  A bypass by an administrator
@@ -331,10 +354,13 @@ def check_approval(records: Sequence[Mapping[str, Any]], approvals_before: int, 
 
     Threat T15: everybody who approved is a user, no bot, and neither the actor nor the triggering actor.
 
+    Threats T8, T14: a comment that names another plan approves another plan.
+
     Arguments:
         records: GitHub's JSON of `GET /repos/{owner}/{repo}/actions/runs/{id}/approvals`, all of them.
         approvals_before: how many of them there were when the plan was sealed.
         run: the current run.
+        plan_digest: of the plan that waits for the approval.
 
     Raises:
         GateRefused: GATE07.
@@ -349,7 +375,7 @@ def check_approval(records: Sequence[Mapping[str, Any]], approvals_before: int, 
     # Newest last, and newest first.
     readings = [records[approvals_before:], records[:added]] if approvals_before else [records]
     try:
-        found = [_approval_among(reading, run) for reading in readings]
+        found = [_approval_among(reading, run, plan_digest) for reading in readings]
     except codes.GateRefused as refusal:
         _refuse(codes.GATE_APPROVAL, refusal.message + (_UNCLEAR if approvals_before else ""))
     if len({record["user"]["id"] for record in found}) > 1:
@@ -358,7 +384,7 @@ def check_approval(records: Sequence[Mapping[str, Any]], approvals_before: int, 
     return found[0]
 
 
-def _approval_among(records: Sequence[Mapping[str, Any]], run: Run) -> Mapping[str, Any]:
+def _approval_among(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Mapping[str, Any]:
     of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
     for record in of_gate:
         if record.get("state") == "rejected":
@@ -373,7 +399,20 @@ def _approval_among(records: Sequence[Mapping[str, Any]], run: Run) -> Mapping[s
         )
     for record in approvals:
         _check_approver(record, run)
+        _check_names_no_other_plan(record, plan_digest)
     return approvals[-1]
+
+
+def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:
+    for found in _DIGITS.findall(str(record.get("comment") or "")):
+        if not plan_digest.startswith(found.lower()):
+            _refuse(
+                codes.GATE_APPROVAL,
+                "{} approved with a comment that names the plan {}, and this plan is {} (any {} or more hexadecimal "
+                "digits in a comment are taken for a plan's)".format(
+                    _login(record), _show(found), _show(plan_digest), SHORT_DIGEST_LENGTH
+                ),
+            )
 
 
 def _names_gate(record: Mapping[str, Any]) -> bool:

@@ -168,6 +168,17 @@ def test_t10_t19_another_run_attempt_or_commit_is_refused(changes: dict[str, Any
     assert told in refusal(codes.GATE_RUN, gate.check_run, examples.run(), examples.run(**changes))
 
 
+@pytest.mark.threat("T8", "T14", "T17b", "T19")
+@pytest.mark.parametrize("attempt", [0, 2, 3])
+def test_t19_a_plan_of_a_later_attempt_is_refused_in_that_attempt_too(attempt: int) -> None:
+    """A click names the run: whoever read the first attempt's page would approve a plan that nobody saw."""
+    again = examples.run(run_attempt=attempt)
+    for check, arguments in ((gate.check_run, (again, again)), (gate.check_first_attempt, (again,))):
+        message = refusal(codes.GATE_RUN, check, *arguments)
+        assert f"this is attempt {attempt} of run 4711" in message
+        assert "start a new run instead of re-running" in message
+
+
 def test_t19_all_differences_are_told() -> None:
     message = refusal(codes.GATE_RUN, gate.check_run, examples.run(), examples.run(run_id="1", run_attempt=3))
     assert message.count("the plan was sealed in") == 2
@@ -551,10 +562,14 @@ RUN = examples.run(actor="alice", triggering_actor="carol")
 
 
 def test_t15_an_approval_by_another_human_is_returned() -> None:
-    assert gate.check_approval([record("bob")], 0, RUN) == record("bob")
-    assert gate.check_approval([record("bob"), record("dave", environments=[{"name": "x"}])], 0, RUN) == record("bob")
+    assert gate.check_approval([record("bob")], 0, RUN, APPROVED) == record("bob")
+    assert gate.check_approval(
+        [record("bob"), record("dave", environments=[{"name": "x"}])], 0, RUN, APPROVED
+    ) == record("bob")
     assert (
-        gate.check_approval([record("bob", environments=[{"name": "Agent-Approval"}])], 0, RUN)["user"]["login"]
+        gate.check_approval([record("bob", environments=[{"name": "Agent-Approval"}])], 0, RUN, APPROVED)["user"][
+            "login"
+        ]
         == "bob"
     )
 
@@ -596,13 +611,13 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], int, str]] = [
     ("records", "before", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS]
 )
 def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], before: int, told: str) -> None:
-    assert told in refusal(codes.GATE_APPROVAL, gate.check_approval, records, before, RUN)
+    assert told in refusal(codes.GATE_APPROVAL, gate.check_approval, records, before, RUN, APPROVED)
 
 
 def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_apart() -> None:
-    assert gate.check_approval([record("bob"), record("bob")], 1, RUN)["user"]["login"] == "bob"
+    assert gate.check_approval([record("bob"), record("bob")], 1, RUN, APPROVED)["user"]["login"] == "bob"
     for records in ([record("bob"), record("dave")], [record("dave"), record("bob")]):
-        message = refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN)
+        message = refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN, APPROVED)
         assert "bob" in message
         assert "dave" in message
         assert "start a new run" in message
@@ -613,7 +628,47 @@ def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_
 def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_order(old: dict[str, Any]) -> None:
     """GitHub does not document the order of its records, so no order may let a self-approval pass."""
     for records in ([old, record("bob")], [record("bob"), old]):
-        assert "earlier attempts" in refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN)
+        assert "earlier attempts" in refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN, APPROVED)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "",
+        "looks right",
+        None,
+        f"plan {APPROVED[:12]}",
+        f"I approve `{APPROVED}`.",
+        APPROVED[:30].upper(),
+        "0123456789a",  # eleven digits
+        "0123456789abcdefg",  # a word
+    ],
+)
+def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
+    assert gate.check_approval([record("bob", comment=comment)], 0, RUN, APPROVED)["comment"] == comment
+
+
+OTHER = "0" * 64
+
+
+@pytest.mark.threat("T8", "T14", "T17b")
+@pytest.mark.parametrize(
+    "comment",
+    [
+        f"I approve plan {OTHER}",
+        f"plan {OTHER[:12]}: ok",
+        f"{OTHER[:12].upper()}!",
+        f"sha256:{OTHER}",
+        f"{APPROVED[:12]}, and not {OTHER[:12]}",
+        APPROVED[1:],
+        APPROVED + "0",
+        f"({('f' * 20)})",
+    ],
+)
+def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
+    message = refusal(codes.GATE_APPROVAL, gate.check_approval, [record("bob", comment=comment)], 0, RUN, APPROVED)
+    assert "bob approved with a comment that names the plan" in message
+    assert f"this plan is {APPROVED}" in message
 
 
 _logins = st.sampled_from(["alice", "Alice", "carol", "bob", "BOB", "dave", "ci[bot]", "", None, 5])
@@ -653,7 +708,7 @@ _records = st.lists(
 @given(_records, st.integers(-1, 5))
 def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any], before: int) -> None:
     try:
-        found = gate.check_approval(records, before, RUN)
+        found = gate.check_approval(records, before, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return

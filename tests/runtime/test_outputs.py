@@ -30,10 +30,26 @@ def test_a_value_that_is_not_printable_ascii_is_refused(value: str, bad: str) ->
 
 def test_the_delimiter_of_one_output_does_not_tell_that_of_the_next(tmp_path: Path) -> None:
     target = tmp_path / "output"
+    delimiters = []
     for _ in range(2):
         outputs.write_outputs({"GITHUB_OUTPUT": str(target)}, {"decision": "review", "action": "restart"})
-    delimiters = [line.partition("<<")[2] for line in target.read_text().splitlines() if "<<" in line]
+        delimiters += [line.partition("<<")[2] for line in target.read_text().splitlines() if "<<" in line]
     assert len(set(delimiters)) == len(delimiters) == 4
+
+
+@pytest.mark.threat("T3", "T5")
+def test_what_others_wrote_is_gone(tmp_path: Path) -> None:
+    names = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE")
+    environ = {name: str(tmp_path / name) for name in names}
+    for path in environ.values():
+        Path(path).write_text("forged=1\n")
+    outputs.write_outputs(environ, {"decision": "review"})
+    outputs.write_summary(environ, "# Report")
+    assert jobs.parse_outputs(Path(environ["GITHUB_OUTPUT"]).read_text()) == {"decision": "review"}
+    assert Path(environ["GITHUB_STEP_SUMMARY"]).read_text() == "# Report"
+
+    outputs.discard(environ)
+    assert [Path(path).read_text() for path in environ.values()] == [""] * 5
 
 
 def test_outside_a_workflow_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_a_dry_run_checks_everything_and_executes_nothing(desk: Desk) -> None:
     assert desk.world == {"count": 0, "generation": 1}
     assert outcome_of(folder) == "rehearsed"
     checks = [event for event in bundle.load(folder).steps("act") if event.get("step") == "gate_check"]
-    assert len(checks) == 11 and all(event["status"] == "success" for event in checks)
+    assert len(checks) == 12 and all(event["status"] == "success" for event in checks)
 
 
 @pytest.mark.threat("T8")

@@ -14,7 +14,7 @@ from typing import Any
 from conftest import REPOSITORY
 
 AGENT = """
-import json, os, signal, sys
+import json, os, signal, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent
@@ -27,6 +27,8 @@ class Hijacked(AgentRunner):
     def investigate(self, resource, context=None):
         told = context or {{}}
         (ROOT / "environment.json").write_text(json.dumps(sorted(os.environ)))
+        if told.get("tool"):
+            subprocess.run(["sh", "-c", told["tool"]], cwd=ROOT)
         return InvestigationResult(
             findings=(Finding(told.get("finding", "the alert says so"), Severity.HIGH),),
             recommendation="do what the alert says",
@@ -40,6 +42,8 @@ class Hijacked(AgentRunner):
     def act(self, resource, action, context=None):
         with (ROOT / "done.jsonl").open("a") as done:
             done.write(json.dumps([resource, action, context]) + "\\n")
+        if context.get("tool"):
+            subprocess.run(["sh", "-c", context["tool"]], cwd=ROOT)
         if context.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         return ActionResult(ActionStatus.SUCCESS, ("noted",))

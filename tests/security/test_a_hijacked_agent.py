@@ -51,6 +51,45 @@ def test_t2_t26_a_hijacked_agent_finds_no_credential_in_its_environment(hijacked
     assert not seen & {"AGENT_ACT_TOKEN", "AIMGENTIX_API_KEY"}
 
 
+@pytest.mark.threat("T3", "T5", "T14")
+def test_t5_a_program_that_the_agent_starts_is_told_of_no_way_to_the_runner(
+    hijacked: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ACTIONS_RUNTIME_TOKEN", "ACTIONS_RUNTIME_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL"):
+        monkeypatch.setenv(name, "the runner's own")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "for act(), where the team granted it")
+    tool = "env >> inherited.txt"
+
+    played = hijacked.simulate("--approve", {"tool": tool, "parameters": {"tool": tool}})
+
+    assert played.code == 0, played.said
+    inherited = [line.partition("=")[0] for line in (hijacked.root / "inherited.txt").read_text().splitlines()]
+    assert inherited.count("GITHUB_RUN_ID") == inherited.count("ACTIONS_ID_TOKEN_REQUEST_URL") == 2
+    assert not {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} & set(inherited)
+    assert not [name for name in inherited if name.startswith("ACTIONS_") and "ID_TOKEN" not in name]
+
+
+# Finds the files all the same, in what the kernel keeps of the environment in which the runtime was started.
+INTRUDER = """
+for name in GITHUB_OUTPUT GITHUB_STEP_SUMMARY GITHUB_ENV GITHUB_PATH; do
+    file=$(tr '\\0' '\\n' < /proc/$PPID/environ | sed -n "s/^$name=//p")
+    test -z "$file" || printf 'forged=1\\n# Approve a harmless thing?\\n<!--\\n' >> "$file" && echo "$name" >> found.txt
+done
+"""
+
+
+@pytest.mark.threat("T3", "T5", "T14")
+def test_t5_what_a_program_of_the_agent_writes_to_the_runner_is_discarded(hijacked: Desk) -> None:
+    played = hijacked.simulate("--approve", {"tool": INTRUDER, "parameters": {"tool": INTRUDER}})
+
+    assert played.code == 0, played.said
+    assert {"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} <= set((hijacked.root / "found.txt").read_text().split())
+    for job, first in (("investigate", "# Approve"), ("act", "# ")):
+        summary = (played.folder / job / "github-step-summary").read_text()
+        assert summary.startswith(first) and "harmless" not in summary.splitlines()[0] and "\n<!--" not in summary
+        assert "forged" not in parse_outputs((played.folder / job / "github-output").read_text())
+
+
 SHELL = "$(touch pwned) `touch pwned`; touch pwned | sh\n&& touch pwned > 'x' \"y\" \\"
 
 
@@ -117,16 +156,45 @@ def test_t37_an_action_without_its_whole_trail_fails_the_record(hijacked: Desk) 
         assert record_again(hijacked, played, lossy, silent) == codes.EXIT_TRAIL_INCOMPLETE, lose.__name__
 
 
-def record_again(hijacked: Desk, played: Played, artifacts: Path, silent: str = "") -> int:
+@pytest.mark.threat("T37", "T39")
+def test_t37_a_cancelled_act_of_which_nothing_is_known_may_have_acted(hijacked: Desk) -> None:
+    """The runner died with the effect, somebody cancelled the run, and GitHub does not answer."""
+    played = hijacked.simulate("--approve", {"parameters": {"die": True}})
+    assert len(hijacked.done) == 1, "the effect happened"
+    artifacts = played.folder / "artifacts"
+    shutil.rmtree(artifacts / "act")
+
+    assert record_again(hijacked, played, artifacts, "act", "cancelled") == codes.EXIT_TRAIL_INCOMPLETE
+
+    told = json.loads((played.folder / "artifacts-recorded" / "audit-bundle" / "bundle.json").read_text())
+    assert told["outcome"] == "outcome_unknown"
+    assert any("GitHub does not tell whether it began" in problem for problem in told["problems"])
+
+
+def test_a_cancelled_act_whose_journal_has_no_intent_did_nothing(hijacked: Desk) -> None:
+    played = hijacked.simulate("--expire", {})
+    assert hijacked.done == [] and "intent" not in played.steps("act")
+    artifacts = played.folder / "artifacts"
+    (artifacts / "act" / "action-result.json").unlink()
+
+    assert record_again(hijacked, played, artifacts, "act", "cancelled") == codes.EXIT_OK
+
+    told = json.loads((played.folder / "artifacts-recorded" / "audit-bundle" / "bundle.json").read_text())
+    assert (told["outcome"], told["problems"]) == ("cancelled", [])
+
+
+def record_again(hijacked: Desk, played: Played, artifacts: Path, silent: str = "", ended: str = "success") -> int:
     """Run the record phase on what the jobs of a run uploaded, and return its exit code.
 
     Arguments:
-        silent: a job whose runner died before it could tell any output.
+        silent: a job whose runner died before it could tell any output; `ended` is how GitHub says that it ended.
     """
     needs = {}
     for job in ("investigate", "approve", "act"):
         outputs = parse_outputs((played.folder / job / "github-output").read_text())
-        needs[job] = {"result": "success", "outputs": {} if job == silent else outputs}
+        needs[job] = {"result": "success", "outputs": outputs}
+        if job == silent:
+            needs[job] = {"result": ended, "outputs": {}}
     run = played.document("investigate", "investigation-report.json")["run"]
     variables = {**desk.RUNNER, "GITHUB_RUN_ID": run["run_id"], "GITHUB_SHA": run["sha"], "NEEDS": json.dumps(needs)}
     arguments = ["--inputs", str(artifacts), "--out", str(artifacts) + "-recorded"]

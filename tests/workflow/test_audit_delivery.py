@@ -31,7 +31,7 @@ STEPS = [
     ("investigate", "finished"),
     ("approve", "approved"),
     ("act", "started"),
-    *[("act", "gate_check")] * 11,
+    *[("act", "gate_check")] * 12,
     ("act", "intent"),
     ("act", "outcome"),
     ("record", "terminal"),

@@ -199,6 +199,39 @@ def test_a_run_that_is_cancelled_while_it_waits_is_recorded(world: World) -> Non
     assert world.instance() == before
 
 
+@pytest.mark.threat("T34", "T37", "T39")
+def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcome(world: World) -> None:
+    """Nothing of act is left, the run hangs, and somebody cancels it; `needs` says what it says of a queued job."""
+    before = world.instance()
+
+    run = world.start(reviewer=APPROVE, cancels={"act": "act"})
+
+    assert world.instance() != before, "the effect happened"
+    assert results(run) == {"investigate": "success", "approve": "success", "act": "cancelled", "record": "failure"}
+    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "approval-receipt", "audit-bundle"]
+    assert bundle(run)["outcome"] == "outcome_unknown"
+    began = "act was cancelled and left nothing, and it began on the runner 'GitHub Actions 21'"
+    assert any(problem.startswith("TRAIL02") and began in problem for problem in bundle(run)["problems"])
+    assert "Nothing was executed" not in run.jobs["record"].summary and began in run.jobs["record"].log
+
+
+def forget_jobs(world: World) -> Callable[[Run], None]:
+    return lambda run: world.github.jobs[run.id].clear()
+
+
+@pytest.mark.threat("T37")
+@pytest.mark.parametrize("told", [True, False])
+def test_an_act_that_is_cancelled_in_the_queue_did_nothing_if_github_says_so(world: World, told: bool) -> None:
+    before = world.instance()
+
+    hooks = {} if told else {"record": forget_jobs(world)}
+    run = world.start(reviewer=APPROVE, cancels={"act": ""}, hooks=hooks)
+
+    assert (results(run)["act"], results(run)["record"]) == ("cancelled", "success" if told else "failure")
+    assert bundle(run)["outcome"] == ("cancelled" if told else "outcome_unknown")
+    assert bool(bundle(run)["problems"]) is not told and world.instance() == before
+
+
 def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> None:
     """The service refuses the token: the whole path works, and the failure is told as one."""
     before = world.instance()
@@ -432,6 +465,54 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
 
 
+SLOW = """
+    def observe(self, resource):
+        import os
+        from pathlib import Path
+
+        if os.environ.get("AGENT_ACT_TOKEN"):
+            Path({clock!r}).write_text("+2h")
+        return {{}}
+
+    def observed(self, resource"""
+
+
+@pytest.mark.threat("T9", "T20")
+def test_a_plan_that_expires_while_it_is_checked_is_not_executed(
+    world: World, service: ActionsService, locked_python: Path, tmp_path: Path
+) -> None:
+    """GitHub answers slowly, or observe() takes its time: two hours pass between the first check and the last."""
+    clock, program = tmp_path / "clock", tmp_path / "slow" / "bin" / "python"
+    clock.write_text("+0")
+    told = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
+    (library,) = [line for line in told.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
+    program.parent.mkdir(parents=True)
+    python = locked_python / "bin" / "python"
+    # In act only: what sleeps does not get on with a clock that jumps.
+    program.write_text(
+        f"""#!/bin/sh
+test -n "$AGENT_ACT_TOKEN" || exec {python} "$@"
+export '{library}' FAKETIME_TIMESTAMP_FILE={clock} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1
+exec {python} "$@"
+"""
+    )
+    program.chmod(0o755)
+    agent = world.origin / "agent_runner.py"
+    text = agent.read_text().replace("\n    def observe(self, resource", SLOW.format(clock=str(clock)), 1)
+    assert "def observed(" in text
+    agent.write_text(text)
+    world.commit()
+    before = world.instance()
+    host = ActionsHost(service, world.repository, program.parent.parent, tmp_path / "slow-runs")
+
+    run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=APPROVE)
+
+    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert "error: GATE04: the plan expired at" in run.jobs["act"].log, run.log
+    assert world.instance() == before
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
+
+
 # ------------------------------------------------------------------------------------------------ attacks on the gate
 
 
@@ -519,6 +600,68 @@ def test_a_second_attempt_of_act_executes_nothing(world: World) -> None:
     assert world.instance() == after
 
 
+@pytest.mark.threat("T8", "T14", "T17b", "T19")
+def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world: World) -> None:
+    """GitHub's approval names a run: while the reviewer reads, the initiator cancels and runs all jobs again."""
+    before = world.instance()
+    run = world.start(reviewer=lambda waiting: Cancel())
+    read = run.jobs["investigate"].outputs["plan_digest"]
+    run.cancelled = False
+    world.fail(0.9)
+    asked = []
+
+    def bob(waiting: Any) -> Answer:
+        asked.append(waiting)
+        return Click("bob", comment=f"I approve plan {read[:12]}")
+
+    world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=bob)
+
+    assert asked == [] and world.instance() == before
+    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert f"error: GATE03: this is attempt 2 of run {run.id}" in run.jobs["investigate"].log
+    assert "start a new run instead of re-running" in run.jobs["investigate"].summary
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
+
+
+def test_record_alone_may_be_run_again(world: World) -> None:
+    run = world.start(reviewer=APPROVE)
+
+    world.actions.rerun(run, "record", triggering_actor="alice")
+
+    assert (run.attempt, results(run)["record"]) == (2, "success"), run.log
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
+
+
+@pytest.mark.threat("T8", "T14")
+def test_a_click_whose_comment_names_another_plan_executes_nothing(world: World) -> None:
+    before = world.instance()
+
+    run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0" * 12))
+
+    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert "error: GATE07: bob approved with a comment that names the plan 000000000000" in run.jobs["approve"].log
+    assert (bundle(run)["outcome"], world.instance()) == ("approval_failed", before)
+
+
+@pytest.mark.threat("T19", "T25")
+def test_no_second_attempt_escapes_a_rate_limit(world: World) -> None:
+    """What a run's own first attempt did is not counted for it; so no second one may do anything."""
+    policy = next((world.origin / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + "\nrate_limits:\n  - {type: restart_service, max: 1, per: 24h}\n")
+    world.commit()
+    run = world.start(reviewer=APPROVE)
+    after = world.instance()
+    assert bundle(run)["outcome"] == "acted"
+    # The runner died before its upload, or somebody deleted the artifact.
+    world.github.artifacts[run.id] = [each for each in world.github.artifacts[run.id] if each[0] != "action-result"]
+    world.fail(0.5)
+
+    world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)
+
+    assert "error: GATE03: this is attempt 2" in run.jobs["investigate"].log and results(run)["act"] == "skipped"
+    assert world.instance() == after
+
+
 @pytest.mark.threat("T19", "T39")
 def test_a_second_execution_is_refused_even_where_the_attempt_is_forged(world: World) -> None:
     """The first execution failed, so the approval, the plan and the world all still fit; only the claim is spent."""
@@ -538,12 +681,8 @@ def test_a_second_execution_is_refused_even_where_the_attempt_is_forged(world: W
 
 
 @pytest.mark.threat("T17b", "T19")
-@pytest.mark.parametrize(
-    ("first", "refused_in", "code"),
-    [(reject, "approve", "GATE07"), (nobody, "act", "GATE03")],
-    ids=["rejected", "nobody"],
-)
-def test_running_approve_again_revives_no_plan(world: World, first: Any, refused_in: str, code: str) -> None:
+@pytest.mark.parametrize(("first", "outcome"), [(reject, "rejected"), (nobody, "approval_failed")])
+def test_running_approve_again_revives_no_plan(world: World, first: Any, outcome: str) -> None:
     """A rejection stays one, and a plan that nobody approved belongs to its first attempt."""
     before = world.instance()
     run = world.start(reviewer=first)
@@ -551,8 +690,9 @@ def test_running_approve_again_revives_no_plan(world: World, first: Any, refused
 
     world.actions.rerun(run, "approve", triggering_actor="alice", reviewer=APPROVE)
 
-    assert results(run)[refused_in] == "failure" and code in run.jobs[refused_in].log
-    assert results(run)["act"] != "success" and world.instance() == before
+    assert results(run)["approve"] == "failure" and "GATE03" in run.jobs["approve"].log
+    assert results(run)["act"] == "skipped" and world.instance() == before
+    assert bundle(run)["outcome"] == outcome
 
 
 # ------------------------------------------------------------------------------------------------- untrusted triggers
@@ -562,6 +702,39 @@ HOSTILE = [
     "$(touch pwned)",
     "ex\u202eample",
 ]
+
+
+# What a program that the agent starts does to every file by which a step speaks to the runner.
+INTRUDER = """
+    def investigate(self, resource, context=None):
+        import subprocess
+
+        for name in ("OUTPUT", "STEP_SUMMARY", "ENV", "PATH", "STATE"):
+            find = "tr '\\\\0' '\\\\n' < /proc/$PPID/environ | sed -n 's/^GITHUB_" + name + "=//p'"
+            subprocess.run(["sh", "-c", "printf 'forged=1\\\\n<!--\\\\n' >> $(" + find + ")"], check=True)
+        return self.looked(resource, context)
+
+    def looked(self, resource"""
+
+
+@pytest.mark.threat("T3", "T5", "T14")
+def test_a_program_of_the_agent_can_not_write_on_the_reviewers_page(world: World) -> None:
+    agent = world.origin / "agent_runner.py"
+    agent.write_text(agent.read_text().replace("\n    def investigate(self, resource", INTRUDER, 1))
+    world.commit()
+    seen = []
+
+    def bob(waiting: Any) -> Answer:
+        seen.append(waiting.summary)
+        return reject(waiting)
+
+    run = world.start(reviewer=bob)
+
+    assert results(run)["investigate"] == "success" and len(seen) == 1, run.log
+    assert seen[0].startswith("# Approve") and "\n<!--" not in seen[0]
+    assert "forged" not in run.jobs["investigate"].step("investigate").outputs
+    written = [path for each in ("env", "path", "state") for path in run.folder.glob(f"*/investigate/temp/{each}_*")]
+    assert written and not [path for path in written if "forged" in path.read_text()]
 
 
 @pytest.mark.threat("T1", "T5")

@@ -222,6 +222,26 @@ def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest
     assert own.instance() != before and len(own.github.references) == 1
 
 
+@pytest.mark.threat("T37", "T39")
+def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcome(own: Asked) -> None:
+    before = own.instance()
+
+    run = own.answer("bob", f"/approve {own.digest}", cancels={"act": "act"})
+
+    assert own.instance() != before, "the effect happened"
+    assert results(run) == {"approve": "success", "act": "cancelled", "record": "failure"}
+    assert bundle(run)["outcome"] == "outcome_unknown"
+    assert any("it began on the runner" in problem for problem in bundle(run)["problems"])
+    assert own.issue["state"] == "closed" and "Nothing was executed" not in own.answers[0]
+
+
+def test_an_act_that_is_cancelled_in_the_queue_did_nothing(asked: Asked) -> None:
+    run = asked.answer("bob", f"/approve {asked.digest}", cancels={"act": ""})
+
+    assert results(run) == {"approve": "success", "act": "cancelled", "record": "success"}
+    assert (bundle(run)["outcome"], bundle(run)["problems"], asked.issue["state"]) == ("cancelled", [], "open")
+
+
 @pytest.mark.threat("T18")
 def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) -> None:
     approved = asked.say("bob", f"/approve {asked.digest}")

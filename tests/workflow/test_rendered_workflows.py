@@ -205,7 +205,7 @@ def test_where_an_issue_is_the_gate_only_act_and_what_writes_issues_may_write(
     assert {name: job["permissions"] for name, job in acting.items()} == {
         "approve": {**reads, "issues": "read"},
         "act": {**reads, "issues": "read", **granted, "contents": "write"},
-        "record": {"contents": "read", "issues": "write"},
+        "record": {**reads, "issues": "write"},
     }
     assert not [name for job in (asking, acting) for name in job if "environment" in job[name]]
 

@@ -98,9 +98,19 @@ def test_a_gate_that_is_none_is_named(world: World) -> None:
     run = world.start(reviewer=APPROVE)
 
     assert results(run)["investigate"] == "failure" and run.clicks == []
-    (line,) = lines("Gate not working")
-    assert is_printed(line, run.jobs["investigate"].log), run.log
+    assert is_printed(lines("Gate not working")[0], run.jobs["investigate"].log), run.log
     assert "GATE06" in run.jobs["investigate"].summary
+    assert_no_riddles(run.log)
+
+
+def test_a_run_that_is_started_again_is_told_the_way(world: World) -> None:
+    run = world.start(reviewer=lambda waiting: Click("bob", "rejected"))
+
+    world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)
+
+    assert results(run)["investigate"] == "failure"
+    assert is_printed(lines("Gate not working")[1], run.jobs["investigate"].log), run.log
+    assert "GATE03" in run.jobs["investigate"].summary
     assert_no_riddles(run.log)
 
 

@@ -115,9 +115,11 @@ def run_phase(
         )
         problem: Optional[codes.AgentError] = None
         try:
+            check = _Checks(journal)
             sealed, approver = _verify(
                 agent,
                 desk,
+                check,
                 journal,
                 report_path=report_path,
                 report_sha256=report_sha256,
@@ -125,12 +127,14 @@ def run_phase(
                 automatic=automatic,
             )
             result = replace(result, action=sealed.action, resource=sealed.resource, approver=approver)
+            # The checks may have taken long: GitHub is asked with patience, and observe() looks around.
+            check(codes.GATE_EXPIRED, lambda: gate.check_not_expired(sealed, now()))
             _declare_intent(journal, sealed, approved_digest, approver)
             # A dry run has come as far as any other: only the effect is left out.
             if sealed.dry_run:
                 result = replace(result, status=ActionStatus.REHEARSED)
             else:
-                result = _execute(agent, journal, sealed, result)
+                result = _execute(agent, desk, journal, sealed, result)
         except codes.AgentError as error:
             problem = error
             result = replace(result, status=ActionStatus.REFUSED, code=error.code, details={"refused": error.message})
@@ -154,6 +158,7 @@ def run_phase(
 def _verify(
     agent: AgentRunner,
     desk: Desk,
+    check: _Checks,
     journal: Trail,
     *,
     report_path: Path,
@@ -165,10 +170,9 @@ def _verify(
 
     Nobody approved what the policy decided alone: there the check of the approval is left out, and nothing else.
     """
-    check = _Checks(journal)
     api = GitHubApi.from_environment(desk.environ)
     if desk.config.approval_gate == config.ISSUE_GATE:
-        return _verify_comment(agent, desk, journal, check, api=api, approved_digest=approved_digest)
+        return _verify_comment(agent, desk, check, journal, api=api, approved_digest=approved_digest)
     data = read_report(report_path)
     check(codes.GATE_ARTIFACT, lambda: gate.check_artifact(data, report_sha256))
     found, sealed = check(codes.GATE_DIGEST, lambda: _approved_plan(data, approved_digest))
@@ -184,12 +188,16 @@ def _verify(
     if not automatic:
         record = check(
             codes.GATE_APPROVAL,
-            lambda: gate.check_approval(gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run),
+            lambda: gate.check_approval(
+                gatekeeper.approvals(api, desk.run), sealed.approvals_before, desk.run, approved_digest
+            ),
         )
         approver = approver_of(record)
     check(
         codes.GATE_PRECONDITION,
-        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+        lambda: gate.check_preconditions(
+            sealed, team.observe(agent, sealed.resource, journal.redactor, environ=desk.environ)
+        ),
     )
     check(codes.GATE_CLAIMED, lambda: _check_not_executed(api, desk))
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
@@ -197,7 +205,7 @@ def _verify(
 
 
 def _verify_comment(
-    agent: AgentRunner, desk: Desk, journal: Trail, check: _Checks, *, api: GitHubApi, approved_digest: str
+    agent: AgentRunner, desk: Desk, check: _Checks, journal: Trail, *, api: GitHubApi, approved_digest: str
 ) -> Tuple[Plan, Approver]:
     """The same where an issue is the gate: everything is fetched and looked at anew, then the plan is claimed.
 
@@ -210,7 +218,9 @@ def _verify_comment(
     check(codes.GATE_RATE, lambda: _check_rate_limits(api, sealed, load_policy(desk), desk))
     check(
         codes.GATE_PRECONDITION,
-        lambda: gate.check_preconditions(sealed, team.observe(agent, sealed.resource, journal.redactor)),
+        lambda: gate.check_preconditions(
+            sealed, team.observe(agent, sealed.resource, journal.redactor, environ=desk.environ)
+        ),
     )
     check(codes.GATE_DISABLED, lambda: gate.check_enabled(desk.environ.get("AGENT_DISABLED")))
     check(codes.GATE_CLAIMED, lambda: _claim(api, sealed, approved_digest))
@@ -288,9 +298,11 @@ def _declare_intent(journal: Trail, sealed: Plan, approved_digest: str, approver
         raise codes.GateRefused(codes.GATE_INTENT, "the journal can't be written: {}".format(problem)) from None
 
 
-def _execute(agent: AgentRunner, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
+def _execute(agent: AgentRunner, desk: Desk, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
     started = time.monotonic()
-    answer, problem = team.act(agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor)
+    answer, problem = team.act(
+        agent, sealed.resource, sealed.action, dict(sealed.parameters), journal.redactor, environ=desk.environ
+    )
     latency_ms = round((time.monotonic() - started) * 1000, 3)
     if problem:
         journal.event(

@@ -23,14 +23,16 @@ def run_phase(desk: Desk, *, resource: str, plan_digest: str, approvals_before: 
         approvals_before: number of records that the run had when the plan was sealed.
 
     Raises:
-        GateRefused: nobody, or nobody who may, approved (GATE07), or GitHub did not answer (GATE12).
+        GateRefused: the run was started again (GATE03); nobody, or nobody who may, approved this plan (GATE07); or
+            GitHub did not answer (GATE12).
     """
     if not documents.is_hex64(plan_digest):
         raise codes.GateRefused(codes.GATE_DIGEST, "the approved digest is not a SHA-256")
     with Trail(desk, resource) as journal:
         try:
+            gate.check_first_attempt(desk.run)
             records = gatekeeper.approvals(GitHubApi.from_environment(desk.environ), desk.run)
-            record = gate.check_approval(records, approvals_before, desk.run)
+            record = gate.check_approval(records, approvals_before, desk.run, plan_digest)
         except codes.AgentError as error:
             journal.event(
                 names.STEP_ERROR,

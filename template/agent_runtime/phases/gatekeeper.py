@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, config, gate, issue_gate, names, policy
 from agent_runtime.documents import Run
+from agent_runtime.escape import visible
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field, malformed
 from agent_runtime.phases.desk import Desk
@@ -19,6 +20,7 @@ _WHAT = re.compile(
         names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME
     )
 )
+_SHOWN = 80
 _NOT_BEGUN = frozenset({"queued", "waiting", "requested", "pending"})
 
 
@@ -139,11 +141,41 @@ def _begun(api: GitHubApi, repository: str, run_id: str) -> List[Happened]:
         found = _WHAT.fullmatch(name)
         if found:
             told.add((found.group(1), found.group(2)))
-        acts = name == names.ACT_JOB_NAME or name.startswith((names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME))
-        if acts and field(job, "status", str, path) not in _NOT_BEGUN and job.get("conclusion") != "skipped":
+        if _acts(name) and field(job, "status", str, path) not in _NOT_BEGUN and job.get("conclusion") != "skipped":
             moments.append(_moment(job, "started_at", path))
     what: Tuple[Optional[str], Optional[str]] = told.pop() if len(told) == 1 else (None, None)
     return [Happened(moment, *what) for moment in moments]
+
+
+def _acts(name: str) -> bool:
+    """Whether a job of this name may act."""
+    return name == names.ACT_JOB_NAME or name.startswith((names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME))
+
+
+def sign_of_acting(api: GitHubApi, run: Run) -> str:
+    """Return why a job of this run that may act may have begun; empty when GitHub says that none ever did.
+
+    A job that ended before it had a runner has no steps, and no runner or one with the number 0.  Its times don't tell:
+    `started_at` is set either way.  What can't be read, and a list without such a job, don't say that it did not begin.
+
+    Source: https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run, and for jobs that were
+    cancelled in the queue https://github.com/actions/runner/issues/4684
+    """
+    path = "actions/runs/{}/jobs".format(run.run_id)
+    try:
+        jobs = api.jobs(run.repository, run.run_id, every_attempt=True)
+        acting = [job for job in jobs if _acts(str(field(job, "name", str, path)))]
+    except codes.AgentError as problem:
+        return "GitHub does not tell whether it began ({})".format(problem.message)
+    if not acting:
+        return "GitHub lists no job of this run that acts"
+    for job in acting:
+        runner = job.get("runner_name")
+        if job.get("steps") != [] or runner not in (None, "") or job.get("runner_id") not in (None, 0):
+            return "it began on the runner '{}'".format(visible(str(runner), _SHOWN))
+        if job.get("status") != "completed":
+            return "GitHub says that it is {}".format(visible(str(job.get("status")), _SHOWN))
+    return ""
 
 
 def _moment(entry: Mapping[str, Any], name: str, path: str) -> datetime:

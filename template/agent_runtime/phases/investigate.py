@@ -127,6 +127,7 @@ def _investigate(
     baseline = 0
     api = GitHubApi.from_environment(desk.environ)
     if desk.in_workflow:
+        gate.check_first_attempt(desk.run)
         checked = gatekeeper.check_gate(api, desk)
         journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
         baseline = len(gatekeeper.approvals(api, desk.run))
@@ -135,7 +136,7 @@ def _investigate(
             journal.event(names.STEP_FOLDED, EventStatus.SUCCESS, duplicate_of=earlier)
             return _duplicate(desk, resource, trigger, earlier)
     started = now()
-    result = team.investigate(agent, resource, context, journal.redactor)
+    result = team.investigate(agent, resource, context, journal.redactor, environ=desk.environ)
     journal.event(
         names.STEP_INVESTIGATED,
         EventStatus.SUCCESS,
@@ -165,7 +166,7 @@ def _investigate(
     )
     if denied:
         return replace(base, status=ReportStatus.DENIED, policy_reasons=reasons)
-    preconditions = team.observe(agent, resource, journal.redactor)
+    preconditions = team.observe(agent, resource, journal.redactor, environ=desk.environ)
     redaction.refuse_secrets(journal.redactor, preconditions, "observe()")
     redaction.refuse_secrets(journal.redactor, proposed.parameters, "proposed_action.parameters")
     sealed = plan.seal(

@@ -101,12 +101,13 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
     resource = told.get("resource") or "unknown"
     digest = told.get("plan_digest") or None
     issue = _issue(desk, needs)
+    sign = _sign_of_acting(desk, parts, needs)
     if commented:
         rejected_by = _refusal(parts).get("rejected_by")
-        outcome = decide_comment(parts, needs)
+        outcome = decide_comment(parts, needs, began=bool(sign))
     else:
         rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
-        outcome = decide(parts, needs, rejected=rejected_by is not None)
+        outcome = decide(parts, needs, rejected=rejected_by is not None, began=bool(sign))
     acting = _acting(needs)
     acted = acting.result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
     heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items() if name != names.AUTO_JOB}
@@ -118,6 +119,8 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         # That run's outputs are not told here; its journal came out of an archive with a known digest.
         heads["investigate"] = (parts.heads.get("investigate") or ("",))[-1]
     problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
+    if sign:
+        problems.append(Problem(codes.TRAIL_MISSING, "act was cancelled and left nothing, and " + sign))
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(desk, resource) as journal:
         journal.event(
@@ -169,8 +172,13 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
 
 
-def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutcome:
-    """Say in one word how a run ended.  Pure."""
+def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool, began: bool) -> RunOutcome:
+    """Say in one word how a run ended.  Pure.
+
+    Arguments:
+        rejected: whether GitHub's record has a rejection.
+        began: whether a job that was cancelled and left nothing may have begun to act.
+    """
     investigate, act = needs["investigate"], _acting(needs)
     if investigate.result == "cancelled":
         return RunOutcome.CANCELLED
@@ -191,14 +199,18 @@ def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool) -> RunOutc
     if act.result == "skipped":
         unasked = decision == Decision.AUTO.value
         return RunOutcome.CANCELLED if unasked or approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
-    return _decide_action(parts, act)
+    return _decide_action(parts, act, began=began)
 
 
-def decide_comment(parts: Parts, needs: Mapping[str, Job]) -> RunOutcome:
-    """Say in one word how a run ended that a comment started.  Pure."""
+def decide_comment(parts: Parts, needs: Mapping[str, Job], *, began: bool) -> RunOutcome:
+    """Say in one word how a run ended that a comment started.  Pure.
+
+    Arguments:
+        began: as `decide()`.
+    """
     approve, act = needs["approve"], needs["act"]
     if act.result != "skipped":
-        return _decide_action(parts, act)
+        return _decide_action(parts, act, began=began)
     if approve.result in ("success", "cancelled"):
         return RunOutcome.CANCELLED
     ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
@@ -255,9 +267,23 @@ def _acting(needs: Mapping[str, Job]) -> Job:
     return automatic
 
 
-def _decide_action(parts: Parts, act: Job) -> RunOutcome:
+def _sign_of_acting(desk: Desk, parts: Parts, needs: Mapping[str, Job]) -> str:
+    """Why a cancelled job that left nothing may have acted; empty where it can't have, or where the trail tells.
+
+    A runner can die in the middle of the effect, with everything that was on its disk; then somebody cancels the run
+    that hangs.  `needs` tells this and a job that never left the queue with the same word.
+    """
+    act = _acting(needs)
+    if act.result != "cancelled" or parts.result is not None or parts.steps("act"):
+        return ""  # its journal has the intent if there was one
+    if act is needs.get("act") and needs["approve"].result != "success":
+        return ""  # it starts after a successful approve only
+    return gatekeeper.sign_of_acting(GitHubApi.from_environment(desk.environ), desk.run)
+
+
+def _decide_action(parts: Parts, act: Job, *, began: bool) -> RunOutcome:
     if parts.result is None:
-        if parts.has_step("act", names.STEP_INTENT) or act.result != "cancelled":
+        if began or parts.has_step("act", names.STEP_INTENT) or act.result != "cancelled":
             # It meant to act, or nobody knows how far it came: only a look at the resource can tell.
             return RunOutcome.OUTCOME_UNKNOWN
         return RunOutcome.CANCELLED

@@ -1,25 +1,47 @@
-"""Calls the team's code, and turns whatever it does into an answer or a coded error."""
+"""Calls the team's code, and turns whatever it does into an answer or a coded error.
+
+While that code runs, and in the programs that it starts, nothing names the files by which a step speaks to the runner
+(threats T3, T5, T14), and what was written into them all the same is discarded before the runtime writes.
+"""
 
 from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any, Dict, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from agent_runtime import codes, escape, inputs
 from agent_runtime.agent import AgentRunner
+from agent_runtime.github import outputs
 from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
 from aimgentix import Redactor
 
 
-def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor) -> InvestigationResult:
+@contextmanager
+def _unheard(environ: Mapping[str, str]) -> Iterator[None]:
+    """Let the block say nothing to the runner."""
+    outputs.hide_from_children()
+    try:
+        yield
+    finally:
+        outputs.discard(environ)
+
+
+def investigate(
+    agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor, *, environ: Mapping[str, str]
+) -> InvestigationResult:
     """Return what `investigate()` found.
+
+    Arguments:
+        environ: the phase's own environment, here and below; that of the process loses what speaks to the runner.
 
     Raises:
         BadInput: it raised (AGT001), or returned something that can't be used (INP009).
     """
     try:
-        result: Any = agent.investigate(resource, context)
+        with _unheard(environ):
+            result: Any = agent.investigate(resource, context)
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
     except Exception as error:
@@ -37,14 +59,15 @@ def investigate(agent: AgentRunner, resource: str, context: Dict[str, Any], reda
     return result
 
 
-def observe(agent: AgentRunner, resource: str, redactor: Redactor) -> Dict[str, Any]:
+def observe(agent: AgentRunner, resource: str, redactor: Redactor, *, environ: Mapping[str, str]) -> Dict[str, Any]:
     """Return what `observe()` says.
 
     Raises:
         BadInput: it raised, or returned something else than a mapping (AGT001).
     """
     try:
-        return dict(agent.observe(resource))
+        with _unheard(environ):
+            return dict(agent.observe(resource))
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
     except Exception as error:
@@ -53,14 +76,21 @@ def observe(agent: AgentRunner, resource: str, redactor: Redactor) -> Dict[str, 
 
 
 def act(
-    agent: AgentRunner, resource: str, action: str, parameters: Dict[str, Any], redactor: Redactor
+    agent: AgentRunner,
+    resource: str,
+    action: str,
+    parameters: Dict[str, Any],
+    redactor: Redactor,
+    *,
+    environ: Mapping[str, str],
 ) -> Tuple[Any, str]:
     """Return what `act()` returned, and an empty text; or None and what went wrong.
 
     Never raises: once `act()` was called the effect may have happened, whatever it said afterwards.
     """
     try:
-        answer: Any = agent.act(resource, action, parameters)
+        with _unheard(environ):
+            answer: Any = agent.act(resource, action, parameters)
     except Exception as error:
         _print_traceback(redactor)
         return None, _describe("act()", error, redactor)

@@ -194,7 +194,9 @@ class LoopbackGitHub:
                 job = shapes.job(self.repository, int(run_id), name, status, now)
                 jobs.append(job)
             if status == "in_progress":
-                job["started_at"] = now
+                job.update(shapes.on_a_runner(now), started_at=now)
+            elif status == "completed" and job["runner_id"] is None:
+                job.update(shapes.WITHOUT_A_RUNNER)
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
 
     def run(self, run_id: str) -> Optional[Dict[str, Any]]:

@@ -427,6 +427,22 @@ def job(repository_name: str, run_id: int, name: str, status: str, created: str)
     }
 
 
+# What a job that ended says of its runner when it never had one: skipped, or cancelled while it waited.
+WITHOUT_A_RUNNER = {"runner_id": 0, "runner_name": "", "runner_group_id": 0, "runner_group_name": ""}
+
+
+def on_a_runner(started: str) -> Dict[str, Any]:
+    """Return what a job says from the moment at which a runner took it."""
+    first = {"name": "Set up job", "status": "completed", "conclusion": "success", "number": 1}
+    return {
+        "runner_id": 21,
+        "runner_name": "GitHub Actions 21",
+        "runner_group_id": 2,
+        "runner_group_name": "GitHub Actions",
+        "steps": [{**first, "started_at": started, "completed_at": started}],
+    }
+
+
 def label(repository_name: str, name: str) -> Dict[str, Any]:
     """Return a label."""
     return {

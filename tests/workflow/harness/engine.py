@@ -26,7 +26,7 @@ from workflow.harness.expressions import Scope, Status
 from workflow.harness.model import Job, Workflow, load_workflow
 from workflow.harness.node import ActionsService
 from workflow.harness.results import CANCELLED, FAILURE, SKIPPED, SUCCESS, JobResult
-from workflow.harness.runner import Machine
+from workflow.harness.runner import Machine, RunnerDied
 
 # https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
 MAX_PAYLOAD_PROPERTIES = 10
@@ -135,6 +135,8 @@ class Run:
     Arguments:
         jobs: the newest result of each job.
         hooks: called before the job of that id is looked at, for tests that change the world in between.
+        cancels: by id of a job, when somebody cancels the run: the id of a step after which the job's runner died, so
+            that the job hung; or an empty text for a job that waits for its runner.
         clicks: what reviewers did, and GitHub's answer where it refused.
     """
 
@@ -146,6 +148,7 @@ class Run:
     folder: Path
     reviewer: Reviewer
     hooks: Mapping[str, Callable[[Run], None]]
+    cancels: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     jobs: dict[str, JobResult] = field(default_factory=dict)
     clicks: list[tuple[Answer, str]] = field(default_factory=list)
@@ -185,7 +188,7 @@ class ActionsHost:
         """Start a workflow by hand, as the button or the API does.
 
         Arguments:
-            how: `reviewer` and `hooks`, see `Run`.
+            how: `reviewer`, `hooks` and `cancels`, see `Run`.
 
         Raises:
             Refused: the workflow has no such trigger, or the inputs don't fit.
@@ -236,6 +239,7 @@ class ActionsHost:
         run.github |= {"run_attempt": str(run.attempt), "triggering_actor": triggering_actor}
         run.reviewer = how.get("reviewer", run.reviewer)
         run.hooks = how.get("hooks", {})
+        run.cancels = how.get("cancels", {})
         self._note_attempt(run)
         for each in run.workflow.in_order():
             if each.id in again:
@@ -330,6 +334,7 @@ class ActionsHost:
             folder=self._folder / id,
             reviewer=how.get("reviewer", nobody),
             hooks=how.get("hooks", {}),
+            cancels=how.get("cancels", {}),
         )
         scope = Scope(self._service, {"github": github, "inputs": inputs, "vars": self._variables()}, Status())
         title = scope.text(workflow.run_name).strip() or event.get("action", workflow.name)
@@ -374,6 +379,10 @@ class ActionsHost:
         with turn as held:
             if not held:
                 result.result, result.note = CANCELLED, "another job of the concurrency group took its place"
+                return
+            if run.cancels.get(job.id) == "":
+                run.cancelled = True
+                result.result, result.note = CANCELLED, "cancelled while it waited for a runner"
                 return
             self._tell(run, result, "in_progress")
             self._run_steps(run, job, contexts, result)
@@ -441,11 +450,18 @@ class ActionsHost:
         )
         folder = run.folder / f"attempt-{run.attempt}" / job.id
         machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])
+        machine.dies_after = run.cancels.get(job.id)
         result.workspace = machine.workspace
         scope = machine.scope({}, Status())
         machine.env.update(scope.texts(run.workflow.env))
         machine.env.update(machine.scope({}, Status()).texts(job.env))
-        result.steps, made = machine.run_steps(job.steps)
+        try:
+            result.steps, made = machine.run_steps(job.steps)
+        except RunnerDied as died:
+            run.cancelled = True
+            result.steps = died.steps
+            result.result, result.note = CANCELLED, "its runner died, and somebody cancelled the run"
+            return
         result.result = FAILURE if machine.failed else SUCCESS
         for name, value in machine.scope(made, Status()).texts(job.outputs).items():
             # GitHub leaves out what is empty, and what may hold a secret.

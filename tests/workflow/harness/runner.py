@@ -44,6 +44,14 @@ _EXPORTED = (
 )
 
 
+class RunnerDied(Exception):
+    """The machine is gone, and with it every file; `steps` had ended by then."""
+
+    def __init__(self, steps: list[StepResult]) -> None:
+        super().__init__("the runner died")
+        self.steps = steps
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What the steps of a composite action get from the step that uses it: contexts of their own, and its `env`."""
@@ -61,6 +69,7 @@ class Machine:
         services: what the emulated actions need of the world outside.
         contexts: `github`, `inputs`, `vars`, `secrets`, `needs`.
         secrets: values that no log, summary or output may show.
+        dies_after: id of the job's step after which this machine is gone; None for no such step.
     """
 
     service: ActionsService
@@ -71,6 +80,7 @@ class Machine:
     env: dict[str, str] = field(default_factory=dict)
     path: list[str] = field(default_factory=list)
     failed: bool = False
+    dies_after: str | None = None
 
     def __post_init__(self) -> None:
         repository = self.contexts["github"]["repository"].split("/")[1]
@@ -113,6 +123,8 @@ class Machine:
                 self.failed = self.failed or inside is None
             made[step.id] = {"outputs": result.outputs, "outcome": result.outcome, "conclusion": result.conclusion}
             results.append(result)
+            if inside is None and step.id == self.dies_after:
+                raise RunnerDied(results)
         return results, made
 
     def masked(self, text: str) -> str:
