@@ -26,9 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-import yaml
-
-from agent_runtime import codes
+from agent_runtime import codes, strict_yaml
 from agent_runtime.workflow_file import (
     ACTING,
     ACTION,
@@ -726,8 +724,9 @@ def _repository(path: Path) -> Optional[Path]:
 def _gate(root: Optional[Path]) -> str:
     """The gate that a repository has chosen; where nobody says so, the one that needs no choice."""
     try:
-        config = yaml.safe_load((root / ".github" / "agent-config.yml").read_bytes()) if root else None
-    except (OSError, ValueError, yaml.YAMLError):
+        data = (root / ".github" / "agent-config.yml").read_bytes() if root else b""
+        config = strict_yaml.values(strict_yaml.load(data))
+    except (OSError, strict_yaml.StrictYamlError):
         return ENVIRONMENT_GATE
     chosen = config.get("approval_gate") if isinstance(config, dict) else None
     return chosen if chosen == ISSUE_GATE else ENVIRONMENT_GATE

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import contract
+from agent_runtime import codes, config, contract
 from runtime.test_contract import CI, edited, inside
+from runtime.test_simulate import CONFIG
 from workflow.rendering import ACT_PERMISSIONS, TRIGGERS, render_issue_gate, render_workflow
 
 ASKING_NAME = ".github/workflows/agent-investigate-act.yml"
@@ -159,14 +160,33 @@ def codes_of(folder: Path, *paths: str) -> list[str]:
     return [violation.code for violation in contract.lint_paths(wanted)]
 
 
+# To PyYAML the second half is a line of its own, to others it is part of the comment.
+SWALLOWED = "# the gate\u2028approval_gate: issue\n"
+
+
+@pytest.mark.threat("T13")
+@pytest.mark.parametrize("more", [SWALLOWED, "agent: other\n", "a: &a 1\n"])
+def test_t13_the_configuration_says_one_thing_to_every_reader(folder: Path, more: str) -> None:
+    config.load(folder_with(folder, CONFIG))
+    with pytest.raises(codes.BadInput) as refused:
+        config.load(folder_with(folder, CONFIG + more))
+    assert refused.value.code == "INP007"
+
+
+def folder_with(folder: Path, text: str) -> Path:
+    """The folder with this configuration."""
+    (folder / ".github" / "agent-config.yml").write_text(text, encoding="utf-8")
+    return folder
+
+
 @pytest.mark.threat("T13")
 def test_the_repository_says_which_gate_it_has(folder: Path) -> None:
     assert codes_of(folder) == codes_of(folder, ASKING_NAME, ACTING_NAME) == []
-    config = folder / ".github" / "agent-config.yml"
-    for text in ("approval_gate: environment\n", "approval_gate: [issue]\n", "{", "", "- issue\n", "\udcff"):
-        config.write_text(text, encoding="utf-8", errors="surrogateescape")
+    path = folder / ".github" / "agent-config.yml"
+    for text in ("approval_gate: environment\n", "approval_gate: [issue]\n", "{", "", "- issue\n", "\udcff", SWALLOWED):
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
         assert codes_of(folder) == ["CON32", "CON32"], text
-    config.unlink()
+    path.unlink()
     assert codes_of(folder, ACTING_NAME) == ["CON32"]
 
 

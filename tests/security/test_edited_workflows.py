@@ -58,6 +58,31 @@ def test_t5_nothing_decides_which_program_a_later_step_runs(edit: tuple[str, str
     assert "CON17" in refusals(edited(*edit))
 
 
+@pytest.mark.threat("T13")
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\ufeff"])
+def test_t13_no_line_ends_for_the_linter_and_goes_on_for_github(sign: str) -> None:
+    """A comment that swallows the environment for GitHub, and ends before it for PyYAML."""
+    gate = "    environment: agent-approval\n"
+    assert refusals(edited(APPROVE, gate, f"    # the gate{sign}{gate}")) == {"CON01"}
+    assert "CON01" in refusals(edited(APPROVE, gate, f"    # the gate{sign}\n{gate}"))
+
+
+@pytest.mark.threat("T5")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        (ACT, "          TRACE_ID:", "          ${{ insert }}: ${{ fromJSON(vars.ENVS) }}\n          TRACE_ID:"),
+        (ACT, "          persist-", "          ${{ insert }}: ${{ fromJSON(vars.INPUTS) }}\n          persist-"),
+        (APPROVE, "environment: agent-approval", "environment: !!null agent-approval"),
+        ("", "name: Agent Runtime", "%YAML 1.1\n---\nname: Agent Runtime"),
+    ],
+    ids=["merged variables", "merged inputs", "a tag", "another YAML"],
+)
+def test_t5_no_line_means_more_than_stands_there(edit: tuple[str, str, str]) -> None:
+    text = edited(*edit)
+    assert refusals(text[text.index("%YAML") :] if "%YAML" in text else text) == {"CON01"}
+
+
 REPORT_BY_ID = "artifact-ids: ${{ needs.investigate.outputs.report_artifact_id }}"
 
 
