@@ -239,6 +239,28 @@ def condition(value: Optional[Value]) -> str:
     return whole.group(1).strip() if whole else text
 
 
+def expressions(text: str) -> List[str]:
+    """The bodies of every `${{ }}`, as GitHub finds them: a `}}` within quotes ends nothing."""
+    found: List[str] = []
+    start = text.find("${{")
+    while start >= 0:
+        at, quoted = start + 3, False
+        while at < len(text) and (quoted or not text.startswith("}}", at)):
+            quoted = quoted != (text[at] == "'")
+            at += 1
+        found.append(text[start + 3 : at])
+        start = text.find("${{", at)
+    return found
+
+
+def expression(value: Value) -> Optional[str]:
+    """The body of a value that is one expression and nothing else, with single spaces; None for any other value."""
+    text = (value.text or "").strip()
+    bodies = expressions(text)
+    whole = len(bodies) == 1 and text == "${{" + bodies[0] + "}}"
+    return " ".join(bodies[0].split()) if whole else None
+
+
 def local_actions(file: File) -> List[str]:
     """The paths, from the repository's root, of the actions and workflows that a file uses from its own repository."""
     used = [value.get("uses") for value in file.root.walk()]

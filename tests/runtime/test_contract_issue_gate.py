@@ -39,7 +39,7 @@ def test_each_gate_has_its_own_workflows_and_the_stronger_one_needs_no_choice() 
 
 ACT = ACTING[ACTING.index("  act:\n") : ACTING.index("\n  # Runs whatever")]
 
-# Each edit breaks one rule and no other.
+# Each edit breaks these rules and no other.
 BROKEN = {
     "ask is missing": ("CON02", inside(ASKING, "ask", "    steps:", "    stps:")),
     "ask needs nothing": ("CON03", edited(ASKING, ("    needs: investigate\n", ""))),
@@ -54,7 +54,9 @@ BROKEN = {
     "the asking record writes issues": ("CON06", inside(ASKING, "record", "actions: read", "issues: write")),
     "a secret in ask": (
         "CON07",
-        inside(ASKING, "ask", "          TRACE_ID:", "          KEY: ${{ secrets.LLM_KEY }}\n          TRACE_ID:"),
+        inside(
+            ASKING, "ask", "          TRACE_ID:", "          AGENT_OWN_KEY: ${{ secrets.LLM_KEY }}\n          TRACE_ID:"
+        ),
     ),
     "ask after a failure": (
         "CON20",
@@ -70,11 +72,13 @@ BROKEN = {
     "record gets an id-token": ("CON06", inside(ACTING, "record", "issues: write", "id-token: write")),
     "a secret in approve": (
         "CON07",
-        inside(ACTING, "approve", "          GITHUB_", "          KEY: ${{ secrets.KEY }}\n          GITHUB_"),
+        inside(
+            ACTING, "approve", "          GITHUB_", "          AGENT_OWN_KEY: ${{ secrets.KEY }}\n          GITHUB_"
+        ),
     ),
     "approve without a limit": ("CON09", inside(ACTING, "approve", "    timeout-minutes: 10\n", "")),
     "a comment in a script": (
-        "CON11",
+        "CON11 CON33",
         inside(
             ACTING, "approve", "agent_runner.py approve", "agent_runner.py approve '${{ github.event.comment.body }}'"
         ),
@@ -126,9 +130,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
-    code, text = BROKEN[name]
-    assert found(text) == {code}
+def test_the_smallest_break_is_caught_by_its_own_rules_alone(name: str) -> None:
+    expected, text = BROKEN[name]
+    assert found(text, ASKING_NAME if "\n  ask:\n" in text else ACTING_NAME) == set(expected.split())
 
 
 def test_act_has_no_place_beside_ask() -> None:
@@ -195,4 +199,4 @@ def test_one_workflow_without_the_other_is_half_a_gate(folder: Path) -> None:
     assert codes_of(folder) == ["CON02"]
     (folder / ACTING_NAME).write_text(ACTING)
     (folder / ".github/workflows/agent-second.yml").write_text(ACTING)
-    assert codes_of(folder) == ["CON02"]
+    assert codes_of(folder) == ["CON02", "CON35"]
