@@ -150,6 +150,7 @@ class Local:
         codeowners: text of .github/CODEOWNERS, or None.
         checklist: text of PRODUCTION_CHECKLIST.md, or None.
         gate: `approval_gate` of the configuration.
+        guarded: files here that decide about actions, each of which needs an owner.
     """
 
     repository: str
@@ -161,3 +162,4 @@ class Local:
     codeowners: Optional[str]
     checklist: Optional[str]
     gate: str = ENVIRONMENT_GATE
+    guarded: Tuple[str, ...] = ()
