@@ -289,11 +289,16 @@ def _hiding(root: Path) -> Iterator[Problem]:
 
 def _standard_modules() -> Iterator[str]:
     """The modules that come with this Python."""
-    yield from getattr(sys, "stdlib_module_names", sys.builtin_module_names)  # the first since Python 3.10
+    known = getattr(sys, "stdlib_module_names", None)
+    if known is not None:  # since Python 3.10
+        yield from known
+        return
+    yield from sys.builtin_module_names
     folder = Path(sysconfig.get_paths()["stdlib"])
-    for path in folder.iterdir() if folder.is_dir() and not hasattr(sys, "stdlib_module_names") else ():
-        if path.suffix == ".py" or (path / "__init__.py").is_file():
-            yield path.stem
+    for path in (*folder.glob("*"), *folder.glob("lib-dynload/*")):
+        is_module = path.suffix in (".py", ".so", ".pyd") or (path / "__init__.py").is_file()
+        if is_module and path.name != "test":  # which nothing imports, and many repositories have such a folder
+            yield path.name.split(".")[0]
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
