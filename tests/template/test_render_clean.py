@@ -142,7 +142,7 @@ def test_code_owners_are_the_approvers(render: Render) -> None:
 
     assert rules
     assert all(rule.endswith(" @octocat @acme/sre") for rule in rules)
-    assert {"/.github/", "/agent_runner.py", "/agent_runtime/"} <= {rule.split()[0] for rule in rules}
+    assert {"/.github/", "/agent_runner.py", "/*.py", "/agent_runtime/", "/sdk/"} <= {rule.split()[0] for rule in rules}
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
