@@ -1,8 +1,9 @@
 """Is this repository whole?  What `make check` asks.
 
 It looks at the answers, the configuration, the policy and the workflows' gate contract, at the syntax of what the
-template wrote, at leftovers of rendering and merging, and at files of the template that somebody edited.  It needs
-PyYAML and no network, so that Cookiecutter's hook can run it on a fresh repository too.
+template wrote, at leftovers of rendering and merging, at files of the template that somebody edited, and at files that
+hide a module of Python.  It needs PyYAML and no network, so that Cookiecutter's hook can run it on a fresh repository
+too.
 
     python -m agent_runtime.check [FOLDER]
 """
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
@@ -42,6 +44,12 @@ LOST = codes.register("CHK005", "a file of the template is missing", "Restore it
 FOREIGN = codes.register("CHK006", "a foreign file lies among the template's", "Move it out of this folder")
 MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove what is left of it")
 MISMATCH = codes.register("CHK008", "configuration and answers differ", "Change the answer with: " + _UPDATE)
+
+HIDING = codes.register(
+    "CHK009",
+    "a file of the repository hides a module of Python or of a locked package",
+    "Rename it: agent_runner.py, and what verifies before acting, would get it instead of the real one",
+)
 
 # What is left where an engine did not render.
 _UNRENDERED = re.compile(r"\{\{-?\s*_?(?:cookiecutter|copier)\b|\{%[-+]?\s*(?:if|for|set|raw|endraw|include|macro)\b")
@@ -82,6 +90,7 @@ def check(root: Path) -> List[Problem]:
         problems += _content(root, name, rendered=name in manifest["rendered"])
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
+    problems += _hiding(root)
     return problems
 
 
@@ -252,6 +261,44 @@ def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             passing = "__pycache__" in name or "_cache/" in name or ".egg-info" in name
             if path.is_file() and name not in expected_names and not passing:
                 yield _problem(FOREIGN, name, "it is not of the template")
+
+
+# Packages whose module has another name; all others only write _ for -.
+_MODULES = {"pyyaml": ("yaml", "_yaml"), "prometheus_client": ("prometheus_client",)}
+_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+# Beside those of the lock: what installs them, and the SDK that is found in sdk/.
+_OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
+
+
+def _hiding(root: Path) -> Iterator[Problem]:
+    """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
+    taken = {*_standard_modules(), *_OTHERS}
+    try:
+        locked = _LOCKED.findall((root / "requirements.lock").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        locked = []
+    for package in locked:
+        name = re.sub(r"[-.]", "_", package).lower()
+        taken.update(_MODULES.get(name, (name,)))
+    for path in sorted(root.iterdir()):
+        is_package = path.is_dir() and any(path.glob("__init__.*"))
+        is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
+        if (is_package or is_module) and path.name.split(".")[0] in taken:
+            yield _problem(HIDING, path.name, "it hides the module {}".format(path.name.split(".")[0]))
+
+
+def _standard_modules() -> Iterator[str]:
+    """The modules that come with this Python."""
+    known = getattr(sys, "stdlib_module_names", None)
+    if known is not None:  # since Python 3.10
+        yield from known
+        return
+    yield from sys.builtin_module_names
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    for path in (*folder.glob("*"), *folder.glob("lib-dynload/*")):
+        is_module = path.suffix in (".py", ".so", ".pyd") or (path / "__init__.py").is_file()
+        if is_module and path.name != "test":  # which nothing imports, and many repositories have such a folder
+            yield path.name.split(".")[0]
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Tuple
 
-from agent_runtime import codes
+from agent_runtime import codes, strict_yaml
 
 CONFIG_PATH = Path(".github") / "agent-config.yml"
 POLICY_FOLDER = Path(".github") / "agent-policies"
@@ -76,17 +76,16 @@ def load(root: Path) -> Config:
         BadInput: the file is missing, or a key is missing, unknown or of the wrong type, or two exclude each other
             (INP007).
     """
-    import yaml  # noqa: PLC0415  imported when needed, to keep the command line's start-up short
 
     def refuse(problem: str) -> codes.BadInput:
         return codes.BadInput(codes.CONFIG_INVALID, "{}: {}".format(CONFIG_PATH.as_posix(), problem))
 
     try:
-        value: Any = yaml.safe_load((root / CONFIG_PATH).read_bytes())
+        value: Any = strict_yaml.values(strict_yaml.load((root / CONFIG_PATH).read_bytes()))
     except OSError as problem:
         raise refuse(problem.strerror or "can't be read") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise refuse("not YAML: {}".format(" ".join(str(problem).split()))) from None
+    except strict_yaml.StrictYamlError as problem:
+        raise refuse("line {}: {}".format(problem.line, problem.message)) from None
     if not isinstance(value, dict):
         raise refuse("not a mapping")
     value = {**_OPTIONAL, **value}

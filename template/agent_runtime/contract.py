@@ -23,12 +23,10 @@ import argparse
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-import yaml
-
-from agent_runtime import codes
+from agent_runtime import codes, gate_steps, names, strict_yaml
 from agent_runtime.workflow_file import (
     ACTING,
     ACTION,
@@ -40,8 +38,11 @@ from agent_runtime.workflow_file import (
     WHOLE,
     File,
     Unreadable,
+    Value,
     action,
     condition,
+    expression,
+    expressions,
     is_agent_file,
     local_actions,
     read,
@@ -55,8 +56,9 @@ SHAPES = {
     ACTING: ("approve", "act", "record"),
 }
 # The one job that may stand beside the gate, and only in this shape: it acts on what the policy decided alone.
-AUTO = "act-auto"
-AUTO_SECRETS = ("AGENT_AUTO_TOKEN", "AIMGENTIX_API_KEY")
+AUTO = names.AUTO_JOB
+# The files that hold a gate.  A second one would be a second way to the same secrets.
+FILES = {WHOLE: names.WORKFLOW_FILE, ASKING: names.WORKFLOW_FILE, ACTING: names.APPROVAL_WORKFLOW_FILE}
 FOREIGN = {WHOLE: (), ASKING: ("approve", "act", AUTO), ACTING: ("investigate", "ask", AUTO)}
 # Only what could be an answer to an issue of the gate starts a runner.
 COMMENT_CONDITION = (
@@ -82,7 +84,6 @@ class Violation:
 
 # --------------------------------------------------------------------------------------------------------------- rules
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _STATUS_FUNCTION = re.compile(r"\b(always|cancelled|failure|success)\s*\(", re.IGNORECASE)
 _SECRET = re.compile(r"\bsecrets\b(?!\s*\.\s*GITHUB_TOKEN\b)", re.IGNORECASE)
 
@@ -117,7 +118,9 @@ def _rule(code: str, title: str, why: str, mend: str, kinds: Sequence[str] = (AG
 @_rule(
     "CON01",
     "the file can be read",
-    "What the linter can't read, a reviewer can't trust: not YAML, duplicate keys, anchors, no jobs, a missing file.",
+    "What the linter can't read, a reviewer can't trust: not YAML, duplicate keys, anchors, tags, keys that are "
+    "expressions, no jobs, a missing file, an action.yaml that action.yml hides. A character that only some programs "
+    "take for the end of a line shows one workflow to the linter and another one to GitHub.",
     "Restore the file with copier update, or mend the named line",
     (AGENT, OTHER, ACTION),
 )
@@ -204,8 +207,9 @@ def _environments(file: File) -> Iterator[Finding]:
     "CON05",
     "no other job names the gate's environments",
     "Whoever names agent-act gets its secrets, and whoever names agent-approval collects clicks meant for a plan. "
-    "Names are compared as GitHub does, without case; an expression could become either.",
-    "Give the job an environment of its own, with a literal name",
+    "Names are compared as GitHub does, without case; an expression could become either, and a workflow of another "
+    "repository names what it likes: an agent workflow calls none, another one hands none of its secrets on.",
+    "Give the job an environment of its own, with a literal name; call workflows of this repository only",
     (AGENT, OTHER),
 )
 def _environments_elsewhere(file: File) -> Iterator[Finding]:
@@ -217,6 +221,12 @@ def _environments_elsewhere(file: File) -> Iterator[Finding]:
         text = (name.text or "").strip().lower()
         if text in ENVIRONMENTS.values() or "${{" in text:
             yield environment.line, "the job {} may not use this environment".format(job.id)
+    for job in file.jobs():
+        uses = job.value.get("uses")
+        secrets = job.value.get("secrets")
+        inherits = file.kind == AGENT or (secrets and secrets.text == "inherit")
+        if uses and inherits and not (uses.text or "").startswith(("./", "$/")):
+            yield uses.line, "the job {} calls a workflow elsewhere, which may use these environments".format(job.id)
 
 
 @_rule(
@@ -248,27 +258,23 @@ _ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
     "only act may read secrets, and record the key of the audit backend",
     "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
     "backend can only add events; record has it so that the trail of a run without an approval arrives too. act-auto "
-    "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval.",
-    "Store the secret in the environment agent-act and read it in the job act, in the one step that needs it",
+    "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval. In each job only "
+    "the step that runs the runtime gets them: it verifies before anything else.",
+    "Store the secret in the environment agent-act and read it in the env of the step that verifies and executes, "
+    "under a name that begins with AGENT_OWN_",
 )
 def _secrets(file: File) -> Iterator[Finding]:
-    act = file.job("act")
-    allowed: Set[int] = {id(value) for step in (act.steps() if act else ()) for value in step.walk()}
-    automatic = file.job(AUTO)
-    for step in automatic.steps() if automatic else ():
-        env = step.get("env")
-        for value in ((env.fields if env else None) or {}).values():
-            if value.text in ["${{{{ secrets.{} }}}}".format(name) for name in AUTO_SECRETS]:
-                allowed.add(id(value))
-    record = file.job("record")
-    for step in record.steps() if record else ():
-        key = step.get("env", "AIMGENTIX_API_KEY")
-        if key and key.text == "${{ secrets.AIMGENTIX_API_KEY }}":
-            allowed.add(id(key))
+    allowed: Set[int] = set()
+    for job in file.jobs():
+        for step, known in gate_steps.phases(file, job):
+            env = step.get("env")
+            for name, value in ((env.fields if env else None) or {}).items():
+                if job.id == "act" or (expression(value) or "") == known.env.get(name):
+                    allowed.add(id(value))
     for value in file.root.walk():
         if value.fields and "secrets" in value.fields and value.get("uses"):
             yield value.fields["secrets"].line, "secrets are handed to another workflow"
-        bodies = _EXPRESSION.findall(value.text or "")
+        bodies = expressions(value.text or "")
         if id(value) not in allowed and any(_SECRET.search(body) for body in bodies):
             yield value.line, "a secret is read where none may be"
 
@@ -335,7 +341,10 @@ def _pins(file: File) -> Iterator[Finding]:
 )
 def _scripts(file: File) -> Iterator[Finding]:
     for step in file.steps():
-        for script in (step.get("run"), step.get("with", "script")):
+        scripts = [step.get("run"), step.get("with", "script")]
+        if action(step).startswith("docker:"):
+            scripts += [step.get("with", "args"), step.get("with", "entrypoint")]
+        for script in scripts:
             if script and "${{" in (script.text or ""):
                 yield script.line, "an expression stands inside a script"
 
@@ -359,7 +368,7 @@ def _record(file: File) -> Iterator[Finding]:
     "checkout takes this commit and keeps no credentials",
     "The reviewer approved this commit's code; a later commit, another repository or a stored token is something else "
     "(T10, T28). Outside the agent workflow only the credentials matter.",
-    "Write ref: ${{ github.sha }} and persist-credentials: false, and no repository or ssh-key",
+    "Write ref: ${{ github.sha }} and persist-credentials: false, and nothing else but fetch-depth",
     (AGENT, OTHER, ACTION),
 )
 def _checkout(file: File) -> Iterator[Finding]:
@@ -371,16 +380,19 @@ def _checkout(file: File) -> Iterator[Finding]:
             ref = step.get("with", "ref")
             if not ref or condition(ref) != "github.sha" or "${{" not in (ref.text or ""):
                 yield step.line, "checkout must say: ref: ${{ github.sha }}"
-            for key in ("repository", "ssh-key", "token"):
-                if step.get("with", key):
+            inputs = step.get("with")
+            for key in (inputs.fields if inputs else None) or {}:
+                if key not in ("ref", "persist-credentials", "fetch-depth"):
                     yield step.line, "checkout must not set {}".format(key)
 
 
 @_rule(
     "CON14",
     "artifacts are fetched by the id that their job reported",
-    "Names can be taken by another upload, also of another run; an id belongs to one immutable archive (T7).",
-    "Write artifact-ids: ${{ needs.<job>.outputs.<name> }} and digest-mismatch: error, and no name, pattern or run",
+    "Names can be taken by another upload, also of another run; an id belongs to one immutable archive (T7). Without a "
+    "folder of its own an archive overwrites the code that is about to verify it.",
+    "Write artifact-ids: ${{ needs.<job>.outputs.<name> }}, path: agent-run-in and digest-mismatch: error, and nothing "
+    "else",
 )
 def _downloads(file: File) -> Iterator[Finding]:
     for step in file.uses("actions/download-artifact"):
@@ -390,8 +402,12 @@ def _downloads(file: File) -> Iterator[Finding]:
         mismatch = step.get("with", "digest-mismatch")
         if not mismatch or mismatch.text != "error":
             yield step.line, "the download must say: digest-mismatch: error"
-        for key in ("name", "pattern", "repository", "run-id", "github-token"):
-            if step.get("with", key):
+        path = step.get("with", "path")
+        if not path or not re.match(r"^agent-run-in(/[a-z]+)?$", path.text or ""):
+            yield step.line, "the download must say: path: agent-run-in, or a folder in it"
+        inputs = step.get("with")
+        for key in (inputs.fields if inputs else None) or {}:
+            if key not in ("artifact-ids", "path", "digest-mismatch"):
                 yield step.line, "the download must not set {}".format(key)
 
 
@@ -448,24 +464,19 @@ _FILE_COMMANDS = re.compile(r"GITHUB_(ENV|PATH)\b|GITHUB_API_URL")
 @_rule(
     "CON17",
     "nobody changes whose code runs or which GitHub is asked",
-    "GITHUB_API_URL decides who answers the gate's questions; PATH, PYTHONPATH, GITHUB_ENV and their kin, another "
-    "shell or another folder decide which program a step starts (T5).",
-    "Hand over values under names of your own, in the env of the one step that needs them",
+    "GITHUB_API_URL, a proxy or a certificate authority decide who answers the gate's questions; PATH, PYTHONPATH, "
+    "GITHUB_ENV and their kin, another shell, folder or container decide which program a step starts (T5). No list of "
+    "such names is whole, so only the template's and the team's own are allowed.",
+    "What is no secret belongs in a file of the repository that agent_runner.py reads; hand over secrets and variables "
+    "under names that begin with AGENT_OWN_, in the env of the one step that needs them. A proxy and its certificate "
+    "are settings of the runner",
     (AGENT, ACTION),
 )
-def _environment_variables(file: File) -> Iterator[Finding]:
-    for value in file.root.walk():
-        env = value.get("env")
-        for name, setting in ((env.fields if env else None) or {}).items():
-            if _RESERVED.match(name.upper()):
-                yield setting.line, "the variable {} is set".format(name)
-            elif name.upper() == "GITHUB_TOKEN" and condition(setting) not in ("github.token", "secrets.GITHUB_TOKEN"):
-                yield setting.line, "GITHUB_TOKEN is not this job's own token"
-    for holder in [file.root] + [job.value for job in file.jobs()] + file.steps():
-        for key in ("defaults", "working-directory"):
-            given = holder.get(key)
-            if given:
-                yield given.line, "{} is set".format(key)
+def _whose_code(file: File) -> Iterator[Finding]:
+    yield from _reserved_variables(file)
+    if file.kind == AGENT or "setup-agent" in PurePath(file.path).parts:
+        yield from _unknown_variables(file)
+    yield from _machines(file)
     for step in file.steps():
         shell = step.get("shell")
         if shell and shell.text not in ("bash", "sh"):
@@ -474,6 +485,51 @@ def _environment_variables(file: File) -> Iterator[Finding]:
         found = _FILE_COMMANDS.search((run.text or "") if run else "")
         if run and found:
             yield run.line, "the script uses {}".format(found.group(0))
+
+
+def _holders(file: File) -> List[Value]:
+    return [file.root] + [job.value for job in file.jobs()] + file.steps()
+
+
+def _reserved_variables(file: File) -> Iterator[Finding]:
+    for value in file.root.walk():
+        env = value.get("env")
+        for name, setting in ((env.fields if env else None) or {}).items():
+            if _RESERVED.match(name.upper()):
+                yield setting.line, "the variable {} is set".format(name)
+            elif name.upper() == "GITHUB_TOKEN" and condition(setting) not in ("github.token", "secrets.GITHUB_TOKEN"):
+                yield setting.line, "GITHUB_TOKEN is not this job's own token"
+
+
+def _unknown_variables(file: File) -> Iterator[Finding]:
+    known = {
+        id(step): gate_steps.known_names(file, job) for job in file.jobs() for step in job.steps() if step.get("run")
+    }
+    for holder in _holders(file):
+        env = holder.get("env")
+        if env and env.fields is None:
+            yield env.line, "env is no mapping: write the names out"
+        for name, setting in ((env.fields if env else None) or {}).items():
+            free = name.startswith(gate_steps.OWN_PREFIX) or name == "GITHUB_TOKEN"
+            if not free and name not in known.get(id(holder), ()) and not _RESERVED.match(name.upper()):
+                yield setting.line, "the variable {} is not of the template".format(name)
+
+
+def _machines(file: File) -> Iterator[Finding]:
+    """Where a job runs: nothing but a literal runner, and the folder and shell that it has anyway."""
+    for holder in _holders(file):
+        for key in ("defaults", "working-directory"):
+            given = holder.get(key)
+            if given:
+                yield given.line, "{} is set".format(key)
+    for job in file.jobs():
+        for key in ("container", "services"):
+            given = job.value.get(key)
+            if given:
+                yield given.line, "the job {} has {}: its programs are not those of the runner".format(job.id, key)
+        runner = job.value.get("runs-on")
+        if runner and any("${{" in (value.text or "") for value in runner.walk()):
+            yield runner.line, "an expression chooses the runner of {}".format(job.id)
 
 
 @_rule(
@@ -633,6 +689,43 @@ def _chosen_gate(file: File) -> Iterator[Finding]:
         yield 1, "this is the workflow of an {}, and approval_gate is {}".format(file.shape, file.gate)
 
 
+@_rule(
+    "CON33",
+    "each job of the gate runs the runtime, in the template's steps and no others",
+    "An environment opens for whatever the job then does. A step before the one that verifies, another script in its "
+    "place, or a condition on it is an action that nobody checked (T8, T17).",
+    "Restore the file with copier update. What the agent does besides belongs in agent_runner.py. Only act may have "
+    "more, where it has an id-token: " + ", ".join(gate_steps.CREDENTIALS) + ", without condition and secrets",
+)
+def _steps(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        yield from gate_steps.step_problems(file, job)
+
+
+@_rule(
+    "CON34",
+    "each job of the gate is told what the jobs before it and GitHub say",
+    "The digest that is compared, the kill switch and the address of the audit backend are worth what their source is "
+    "worth; an input of the run in their place lets whoever starts it choose (T8, T10).",
+    "Restore the file with copier update; values of your own have names that begin with AGENT_OWN_",
+)
+def _values(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        yield from gate_steps.value_problems(file, job)
+
+
+@_rule(
+    "CON35",
+    "the gate stands in the template's files and in no other",
+    "The runtime, doctor and GitHub's record know the workflow by its file. A second one beside it asks the same "
+    "people for a click, and what runs behind that is another thing.",
+    "Rename it to the file that the message names, or remove it; another workflow's name does not begin with agent-",
+)
+def _file_name(file: File) -> Iterator[Finding]:
+    if PurePath(file.path).name != FILES[file.shape]:
+        yield 1, "the workflow of an {} must be the file {}".format(file.shape, FILES[file.shape])
+
+
 # ------------------------------------------------------------------------------------------------------------- linting
 
 
@@ -699,7 +792,12 @@ def lint_paths(paths: Iterable[Path]) -> List[Violation]:
             violations.append(Violation("CON01", str(path), unreadable.line, unreadable.message))
             continue
         violations += _judge(file)
-        queue += [_manifest(root / name) for name in local_actions(file)] if root else []
+        for used in [_manifests(root / name) for name in local_actions(file)] if root else ():
+            queue += used
+            for hidden in used[1:]:
+                violations.append(
+                    Violation("CON01", str(hidden), 1, "{} hides it: keep one of both".format(used[0].name))
+                )
     return violations
 
 
@@ -726,18 +824,20 @@ def _repository(path: Path) -> Optional[Path]:
 def _gate(root: Optional[Path]) -> str:
     """The gate that a repository has chosen; where nobody says so, the one that needs no choice."""
     try:
-        config = yaml.safe_load((root / ".github" / "agent-config.yml").read_bytes()) if root else None
-    except (OSError, ValueError, yaml.YAMLError):
+        data = (root / ".github" / "agent-config.yml").read_bytes() if root else b""
+        config = strict_yaml.values(strict_yaml.load(data))
+    except (OSError, strict_yaml.StrictYamlError):
         return ENVIRONMENT_GATE
     chosen = config.get("approval_gate") if isinstance(config, dict) else None
     return chosen if chosen == ISSUE_GATE else ENVIRONMENT_GATE
 
 
-def _manifest(used: Path) -> Path:
-    """The file behind a local `uses`: a workflow, or the action in a folder."""
+def _manifests(used: Path) -> List[Path]:
+    """The files behind a local `uses`, the one that GitHub takes first: a workflow, or the action in a folder."""
     if used.suffix in (".yml", ".yaml"):
-        return used
-    return used / "action.yaml" if (used / "action.yaml").exists() else used / "action.yml"
+        return [used]
+    found = [used / name for name in ("action.yml", "action.yaml") if (used / name).exists()]
+    return found or [used / "action.yml"]
 
 
 def explain(code: str) -> str:

@@ -67,8 +67,20 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
-        catalogue=(root / checks.CATALOGUE).exists(),
+        guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
+
+
+def _guarded(root: Path) -> List[str]:
+    """The files of this repository that decide about actions; services.yml says where act() sends its token."""
+    paths = [path for folder in (".github", "agent_runtime", "sdk") for path in (root / folder).rglob("*")]
+    paths += [
+        path
+        for pattern in ("*.py", "requirements*.in", "requirements*.lock", "services.yml")
+        for path in root.glob(pattern)
+    ]
+    names = (path.relative_to(root).as_posix() for path in paths if path.is_file())
+    return sorted(name for name in names if "__pycache__" not in name and "_cache/" not in name)
 
 
 def _text(path: Path) -> Optional[str]:

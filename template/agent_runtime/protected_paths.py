@@ -24,7 +24,14 @@ from agent_runtime.patterns import glob_matches
 # Protected wherever they stand in a path, because nothing else has these names.
 _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime")
 # Protected at the repository's root; other projects have folders of this name.
-_AT_THE_ROOT = ("sdk",)
+_AT_THE_ROOT = (
+    "sdk",
+    *("requirements.in", "requirements.lock", "requirements-dev.in", "requirements-dev.lock"),
+    *("rfc8785.py", "pydantic.py", "requests.py", "yaml.py"),
+)
+# Only where a path is known to start at the root: what Python imports from there, and what it installs.
+_CODE = re.compile(r".*\.(?:py[cdw]?|so|pth)|requirements.*\.(?:in|lock|txt)")
+_PACKAGE = "__init__.py"
 
 _NAME = re.compile(r"(?:path|file)s?\Z")
 _SHOWN = 80
@@ -92,6 +99,11 @@ def _why(text: str) -> Optional[str]:
     anchored = not above and _ELSEWHERE.match(plain) is None
     if not components:
         return "holds what decides about actions"
+    if anchored and (
+        (len(components) == 1 and _CODE.fullmatch(components[0]))
+        or (len(components) == 2 and glob_matches(components[1], _PACKAGE))
+    ):
+        return "is protected: what acts would import it, or install it"
     for position, component in enumerate(components):
         at_the_root = position == 0 or not anchored
         if component in _ANYWHERE:

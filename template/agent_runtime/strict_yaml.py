@@ -31,9 +31,10 @@ _AMBIGUOUS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Control and bidirectional characters, foreign line ends and tags, comments included.
-_DECEIVING = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f]|\r(?!\n)"
+# Control and bidirectional characters, line ends that only some programs take for one, byte order marks within the
+# text, and tags; in comments too.
+DECEIVING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]|\r(?!\n)"
 )
 
 
@@ -68,12 +69,21 @@ def load(data: bytes) -> Node:
     return _Loader(_decode(data)).document()
 
 
+def values(node: Node) -> Any:
+    """The value of a node without lines: dicts, lists and scalars."""
+    if isinstance(node.value, dict):
+        return {key: values(item) for key, item in node.value.items()}
+    if isinstance(node.value, list):
+        return [values(item) for item in node.value]
+    return node.value
+
+
 def _decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise StrictYamlError(_line_of(data, problem.start), "not UTF-8: save the file as UTF-8") from None
-    found = _DECEIVING.search(text)
+    found = DECEIVING.search(text)
     if found:
         raise StrictYamlError(
             text.count("\n", 0, found.start()) + 1,

@@ -1,6 +1,7 @@
 """Workflow files and composite actions as data with line numbers, for the gate-contract linter.
 
-Only what GitHub reads one way is read at all: no duplicate keys, no anchors, one document.  Needs PyYAML only.
+Only what every program reads one way is read at all: one document, without duplicate keys, anchors, tags, directives,
+and characters that some YAML parsers take for the end of a line and others don't.  Needs PyYAML only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Dict, Iterator, List, Optional, Tuple, Type
 import yaml
 
 from agent_runtime import names
+from agent_runtime.escape import visible
+from agent_runtime.strict_yaml import DECEIVING
 
 MAX_BYTES = 512 * 1024
 
@@ -70,6 +73,8 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event]) -> Value:
     if getattr(event, "anchor", None):
         # Lines must say what they do where they stand; GitHub and linters also differ on anchors.
         raise Unreadable(line, "anchors and aliases are not read")
+    if getattr(event, "tag", None):
+        raise Unreadable(line, "the tag {} is not read: remove it".format(visible(str(getattr(event, "tag", ""))[:60])))
     if isinstance(event, yaml.ScalarEvent):
         return Value(line, text=str(event.value))
     if isinstance(event, yaml.SequenceStartEvent):
@@ -78,6 +83,9 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event]) -> Value:
     for key in _until(yaml.MappingEndEvent, events):
         if not isinstance(key, yaml.ScalarEvent):
             raise Unreadable(_line(key), "a key is not plain text")
+        if "${{" in key.value:
+            # `${{ insert }}` merges a mapping that stands nowhere in the file.
+            raise Unreadable(_line(key), "the key {!r} is an expression: write the keys out".format(key.value))
         if key.value in fields:
             raise Unreadable(_line(key), "the key {!r} stands there twice".format(key.value))
         fields[key.value] = _value(next(events), events)
@@ -98,11 +106,22 @@ def _until(end: Type[yaml.Event], events: Iterator[yaml.Event]) -> Iterator[yaml
 def _root(text: str) -> Value:
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise Unreadable(1, "the file is larger than {} bytes".format(MAX_BYTES))
+    text = text[1:] if text.startswith("\ufeff") else text
+    found = DECEIVING.search(text)
+    if found:
+        # PyYAML ends a line at U+0085, U+2028 and U+2029; GitHub goes on, for example with a comment.
+        raise Unreadable(
+            text.count("\n", 0, found.start()) + 1,
+            "the character {} can't be seen and hides what the line says: remove it".format(visible(found.group())),
+        )
     try:
         events = yaml.parse(text, Loader=yaml.SafeLoader)
         next(events)  # the stream starts
-        if not isinstance(next(events), yaml.DocumentStartEvent):
+        start = next(events)
+        if not isinstance(start, yaml.DocumentStartEvent):
             raise Unreadable(1, "the file is empty")
+        if start.version or start.tags:
+            raise Unreadable(_line(start), "a directive changes how YAML is read: remove it")
         root = _value(next(events), events)
         if root.fields is None:
             raise Unreadable(root.line, "the file is not a mapping")
@@ -218,6 +237,28 @@ def condition(value: Optional[Value]) -> str:
     text = " ".join((value.text or "").split()) if value else ""
     whole = re.match(r"^\$\{\{(.*)\}\}$", text)
     return whole.group(1).strip() if whole else text
+
+
+def expressions(text: str) -> List[str]:
+    """The bodies of every `${{ }}`, as GitHub finds them: a `}}` within quotes ends nothing."""
+    found: List[str] = []
+    start = text.find("${{")
+    while start >= 0:
+        at, quoted = start + 3, False
+        while at < len(text) and (quoted or not text.startswith("}}", at)):
+            quoted = quoted != (text[at] == "'")
+            at += 1
+        found.append(text[start + 3 : at])
+        start = text.find("${{", at)
+    return found
+
+
+def expression(value: Value) -> Optional[str]:
+    """The body of a value that is one expression and nothing else, with single spaces; None for any other value."""
+    text = (value.text or "").strip()
+    bodies = expressions(text)
+    whole = len(bodies) == 1 and text == "${{" + bodies[0] + "}}"
+    return " ".join(bodies[0].split()) if whole else None
 
 
 def local_actions(file: File) -> List[str]:

@@ -160,7 +160,7 @@ def test_the_composite_action_and_a_plain_workflow_keep_it_too() -> None:
     assert contract.lint_workflow(CI, "ci.yml") == []
 
 
-# Each edit breaks one rule and no other.
+# Each edit breaks these rules and no other.
 BROKEN = {
     "not YAML": ("CON01", edited(WORKFLOW, ("jobs:", "jobs: ["))),
     "a key twice": ("CON01", edited(WORKFLOW, ("    name: Act\n", "    name: Act\n    name: Act\n"))),
@@ -196,23 +196,41 @@ BROKEN = {
     ),
     "investigate may write": ("CON06", edited(WORKFLOW, ("contents: read", "contents: write"))),
     "approve gets an id-token": ("CON06", inside(WORKFLOW, "approve", "actions: read", "id-token: write")),
-    "a secret in investigate": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ secrets.LLM_KEY }}"))),
-    "a secret by index": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ secrets['LLM_KEY'] }}"))),
+    "a secret in investigate": (
+        "CON07",
+        edited(
+            WORKFLOW, ("          AGENT_DIS", "          AGENT_OWN_KEY: ${{ secrets.LLM_KEY }}\n          AGENT_DIS")
+        ),
+    ),
+    "a secret by index": (
+        "CON07",
+        edited(
+            WORKFLOW, ("          AGENT_DIS", "          AGENT_OWN_KEY: ${{ secrets['LLM_KEY'] }}\n          AGENT_DIS")
+        ),
+    ),
     "another secret in record": (
         "CON07",
-        edited(WORKFLOW, ("NEEDS: ${{ toJSON(needs) }}", "NEEDS: ${{ secrets.AIMGENTIX_API_KEY }}")),
+        edited(
+            WORKFLOW,
+            ("          NEEDS:", "          AGENT_OWN_KEY: ${{ secrets.AIMGENTIX_API_KEY }}\n          NEEDS:"),
+        ),
     ),
     "the audit key in investigate": (
         "CON07",
         edited(
             WORKFLOW,
-            ("AGENT_DISABLED: ${{ vars.AGENT_DISABLED }}", "AIMGENTIX_API_KEY: ${{ secrets.AIMGENTIX_API_KEY }}"),
+            ("          AGENT_DIS", "          AGENT_OWN_KEY: ${{ secrets.AIMGENTIX_API_KEY }}\n          AGENT_DIS"),
         ),
     ),
-    "all secrets": ("CON07", edited(WORKFLOW, ("${{ vars.AGENT_DISABLED }}", "${{ toJSON(secrets) }}"))),
+    "all secrets": (
+        "CON07",
+        edited(
+            WORKFLOW, ("          AGENT_DIS", "          AGENT_OWN_KEY: ${{ toJSON(secrets) }}\n          AGENT_DIS")
+        ),
+    ),
     "a secret for the whole job act": (
         "CON07",
-        inside(WORKFLOW, "act", "    outputs:\n", "    env:\n      KEY: ${{ secrets.KEY }}\n    outputs:\n"),
+        inside(WORKFLOW, "act", "    outputs:\n", "    env:\n      AGENT_OWN_KEY: ${{ secrets.KEY }}\n    outputs:\n"),
     ),
     "the token of the repository as a default": (
         "CON08",
@@ -237,9 +255,9 @@ BROKEN = {
         "CON10",
         edited(WORKFLOW, ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@bbbca2d")),
     ),
-    "a local action elsewhere": ("CON10", edited(WORKFLOW, ("./.github/actions", "./../actions"))),
+    "a local action elsewhere": ("CON10 CON33", edited(WORKFLOW, ("./.github/actions", "./../actions"))),
     "an expression in a script": (
-        "CON11",
+        "CON11 CON33",
         edited(
             WORKFLOW, ("agent_runner.py investigate", "agent_runner.py investigate --resource '${{ inputs.resource }}'")
         ),
@@ -272,7 +290,7 @@ BROKEN = {
     "a pull request starts it": ("CON15", edited(WORKFLOW, ("  schedule:\n", "  pull_request:\n  schedule:\n"))),
     "another workflow starts it": ("CON15", edited(WORKFLOW, ("  schedule:\n", "  workflow_run:\n  schedule:\n"))),
     "a cache": (
-        "CON16",
+        "CON16 CON33",
         edited(
             WORKFLOW,
             (
@@ -303,7 +321,7 @@ BROKEN = {
     "another shell": ("CON17", edited(WORKFLOW, ("        id: act\n", "        id: act\n        shell: python {0}\n"))),
     "another default": ("CON17", edited(WORKFLOW, ("jobs:\n", "defaults: {run: {shell: sh}}\njobs:\n"))),
     "a variable for later steps": (
-        "CON17",
+        "CON17 CON33",
         edited(WORKFLOW, ("run: python agent_runner.py approve", 'run: echo "PATH=x" >> "$GITHUB_ENV"')),
     ),
     "a failure that is none": (
@@ -318,7 +336,7 @@ BROKEN = {
     ),
     "act without asking approve": ("CON19", edited(WORKFLOW, ("    if: needs.approve.result == 'success'\n", ""))),
     "the effect after a failed download": (
-        "CON19",
+        "CON19 CON33",
         edited(WORKFLOW, ("        id: act\n", "        id: act\n        if: ${{ !cancelled() }}\n")),
     ),
     "a click for nothing": (
@@ -355,15 +373,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
-    code, text = BROKEN[name]
-    assert found(text) == {code}
+def test_the_smallest_break_is_caught_by_its_own_rules_alone(name: str) -> None:
+    expected, text = BROKEN[name]
+    assert found(text) == set(expected.split())
 
 
 def test_every_rule_is_broken_by_some_edit() -> None:
     widened = {code for codes_found, _ in WIDENED.values() for code in codes_found}
+    of_the_steps = {"CON33", "CON34", "CON35"}  # see test_gate_steps.py
     of_the_issue_gate = {"CON31", "CON32"}  # see test_contract_issue_gate.py
-    assert {code for code, _ in BROKEN.values()} | widened == set(contract.RULES) - of_the_issue_gate
+    assert {code for expected, _ in BROKEN.values() for code in expected.split()} | widened | of_the_steps == set(
+        contract.RULES
+    ) - of_the_issue_gate
 
 
 @pytest.mark.parametrize(
@@ -384,7 +405,7 @@ def test_other_workflows_are_held_to_what_concerns_them(code: str, text: str) ->
 
 def test_a_renamed_agent_workflow_is_still_known_by_its_jobs() -> None:
     renamed = edited(WORKFLOW, ("name: Agent Runtime - Investigate & Act", "name: Nightly"))
-    assert found(edited(renamed, ("    environment: agent-act\n", "")), "nightly.yml") == {"CON04"}
+    assert found(edited(renamed, ("    environment: agent-act\n", "")), "nightly.yml") == {"CON04", "CON35"}
 
 
 def test_a_violation_says_where() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import contract
+from agent_runtime import codes, config, contract
 from runtime.test_contract import CI, edited, inside
+from runtime.test_simulate import CONFIG
 from workflow.rendering import ACT_PERMISSIONS, TRIGGERS, render_issue_gate, render_workflow
 
 ASKING_NAME = ".github/workflows/agent-investigate-act.yml"
@@ -38,7 +39,7 @@ def test_each_gate_has_its_own_workflows_and_the_stronger_one_needs_no_choice() 
 
 ACT = ACTING[ACTING.index("  act:\n") : ACTING.index("\n  # Runs whatever")]
 
-# Each edit breaks one rule and no other.
+# Each edit breaks these rules and no other.
 BROKEN = {
     "ask is missing": ("CON02", inside(ASKING, "ask", "    steps:", "    stps:")),
     "ask needs nothing": ("CON03", edited(ASKING, ("    needs: investigate\n", ""))),
@@ -53,7 +54,9 @@ BROKEN = {
     "the asking record writes issues": ("CON06", inside(ASKING, "record", "actions: read", "issues: write")),
     "a secret in ask": (
         "CON07",
-        inside(ASKING, "ask", "          TRACE_ID:", "          KEY: ${{ secrets.LLM_KEY }}\n          TRACE_ID:"),
+        inside(
+            ASKING, "ask", "          TRACE_ID:", "          AGENT_OWN_KEY: ${{ secrets.LLM_KEY }}\n          TRACE_ID:"
+        ),
     ),
     "ask after a failure": (
         "CON20",
@@ -69,11 +72,13 @@ BROKEN = {
     "record gets an id-token": ("CON06", inside(ACTING, "record", "issues: write", "id-token: write")),
     "a secret in approve": (
         "CON07",
-        inside(ACTING, "approve", "          GITHUB_", "          KEY: ${{ secrets.KEY }}\n          GITHUB_"),
+        inside(
+            ACTING, "approve", "          GITHUB_", "          AGENT_OWN_KEY: ${{ secrets.KEY }}\n          GITHUB_"
+        ),
     ),
     "approve without a limit": ("CON09", inside(ACTING, "approve", "    timeout-minutes: 10\n", "")),
     "a comment in a script": (
-        "CON11",
+        "CON11 CON33",
         inside(
             ACTING, "approve", "agent_runner.py approve", "agent_runner.py approve '${{ github.event.comment.body }}'"
         ),
@@ -125,9 +130,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_the_smallest_break_is_caught_by_its_own_rule_alone(name: str) -> None:
-    code, text = BROKEN[name]
-    assert found(text) == {code}
+def test_the_smallest_break_is_caught_by_its_own_rules_alone(name: str) -> None:
+    expected, text = BROKEN[name]
+    assert found(text, ASKING_NAME if "\n  ask:\n" in text else ACTING_NAME) == set(expected.split())
 
 
 def test_act_has_no_place_beside_ask() -> None:
@@ -159,14 +164,33 @@ def codes_of(folder: Path, *paths: str) -> list[str]:
     return [violation.code for violation in contract.lint_paths(wanted)]
 
 
+# To PyYAML the second half is a line of its own, to others it is part of the comment.
+SWALLOWED = "# the gate\u2028approval_gate: issue\n"
+
+
+@pytest.mark.threat("T13")
+@pytest.mark.parametrize("more", [SWALLOWED, "agent: other\n", "a: &a 1\n"])
+def test_t13_the_configuration_says_one_thing_to_every_reader(folder: Path, more: str) -> None:
+    config.load(folder_with(folder, CONFIG))
+    with pytest.raises(codes.BadInput) as refused:
+        config.load(folder_with(folder, CONFIG + more))
+    assert refused.value.code == "INP007"
+
+
+def folder_with(folder: Path, text: str) -> Path:
+    """The folder with this configuration."""
+    (folder / ".github" / "agent-config.yml").write_text(text, encoding="utf-8")
+    return folder
+
+
 @pytest.mark.threat("T13")
 def test_the_repository_says_which_gate_it_has(folder: Path) -> None:
     assert codes_of(folder) == codes_of(folder, ASKING_NAME, ACTING_NAME) == []
-    config = folder / ".github" / "agent-config.yml"
-    for text in ("approval_gate: environment\n", "approval_gate: [issue]\n", "{", "", "- issue\n", "\udcff"):
-        config.write_text(text, encoding="utf-8", errors="surrogateescape")
+    path = folder / ".github" / "agent-config.yml"
+    for text in ("approval_gate: environment\n", "approval_gate: [issue]\n", "{", "", "- issue\n", "\udcff", SWALLOWED):
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
         assert codes_of(folder) == ["CON32", "CON32"], text
-    config.unlink()
+    path.unlink()
     assert codes_of(folder, ACTING_NAME) == ["CON32"]
 
 
@@ -175,4 +199,4 @@ def test_one_workflow_without_the_other_is_half_a_gate(folder: Path) -> None:
     assert codes_of(folder) == ["CON02"]
     (folder / ACTING_NAME).write_text(ACTING)
     (folder / ".github/workflows/agent-second.yml").write_text(ACTING)
-    assert codes_of(folder) == ["CON02"]
+    assert codes_of(folder) == ["CON02", "CON35"]

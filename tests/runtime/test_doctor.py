@@ -375,10 +375,20 @@ def test_the_files_of_the_repository_are_looked_at(own: Desk) -> None:
     found = own.doctor()
     assert any("CHK004" in problem and "gate.py" in problem for problem in found["repository-check"])
     assert "allowed_actions[0] of the policy allows every action on every resource" in found["policy"]
-    assert ".github/CODEOWNERS gives no owner to agent_runtime/gate.py" in found["codeowners"]
-    assert "services.yml" not in str(found["codeowners"])
+    assert found["codeowners"][0].startswith(".github/CODEOWNERS gives no owner to agent_runtime/gate.py, ")
+    for unowned in ("agent_runtime/policy.py", "sdk/aimgentix/redact.py", "requirements-dev.lock", "helpers.py"):
+        (own.root / unowned).touch()
+        owners.write_text(f"* @bob\n/{unowned}\n")
+        assert own.doctor()["codeowners"] == [f".github/CODEOWNERS gives no owner to {unowned}"]
+    owners.write_text(f"* @bob\n/{policy.relative_to(own.root)}\n")
+    assert own.doctor()["codeowners"] == [f".github/CODEOWNERS gives no owner to {policy.relative_to(own.root)}"]
+    owners.write_text("/docs/ @bob\n")
+    assert " more" in own.doctor()["codeowners"][0]
     (own.root / "services.yml").write_text("services: {}\n")
-    assert any("services.yml" in problem for problem in own.doctor()["codeowners"]), "its addresses get the token"
+    owners.write_text("* @bob\n/services.yml\n")
+    assert own.doctor()["codeowners"] == [".github/CODEOWNERS gives no owner to services.yml"], (
+        "its addresses get the token"
+    )
     policy.write_text("nonsense: 1\n")
     owners.unlink()
     found = own.doctor()

@@ -34,6 +34,9 @@ PROTECTED = (
     "agent_runtime/gate.py",
     "sdk/aimgentix/client.py",
     ".git/hooks/pre-push",
+    "requirements.lock",
+    "requirements.in",
+    "rfc8785.py",
 )
 WRITTEN: dict[str, Any] = {
     "as it is": lambda path: path,
@@ -81,6 +84,18 @@ def test_t22_what_holds_the_protected_paths_is_denied(path: str) -> None:
 
 
 @pytest.mark.threat("T22")
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("helpers.py", "./typing.py", "x/../json.py", "yaml.PYC", "requests.so", "evil.pth", "*.py", "r*", "?.py"),
+        *("yaml/__init__.py", "yaml/__init__.*", "requirements-dev.lock", "requirements-x.in", "requirements.txt"),
+    ],
+)
+def test_t22_what_python_would_import_or_install_is_denied(path: str) -> None:
+    assert decision({"path": path}) == policy.DENIED
+
+
+@pytest.mark.threat("T22")
 @pytest.mark.parametrize("path", ["GITHUB~1/workflows/x.yml", "agent_~2.py"])
 def test_t22_short_names_are_denied(path: str) -> None:
     assert decision({"path": path}) == policy.DENIED
@@ -101,6 +116,11 @@ def test_t22_short_names_are_denied(path: str) -> None:
         "my file.txt",
         "50%.txt",
         "log/2026-11-24",
+        "src/app.py",
+        "src/yaml/__init__.py",
+        "yaml/deploy.yml",
+        "/srv/app/settings.py",
+        "docs/requirements.txt",
     ],
 )
 def test_other_paths_are_as_the_policy_says(path: str) -> None:

@@ -38,7 +38,8 @@ def test_t1_no_expression_reaches_a_script(expression: str) -> None:
     for job, command in ((INVESTIGATE, "investigate"), (ACT, "act")):
         run = f"run: python agent_runner.py {command}"
         assert refusals(edited(job, run, f"run: python agent_runner.py {command} '${{{{ {expression} }}}}'")) == {
-            "CON11"
+            "CON11",
+            "CON33",
         }
 
 
@@ -56,6 +57,31 @@ def test_t1_no_expression_reaches_a_script(expression: str) -> None:
 )
 def test_t5_nothing_decides_which_program_a_later_step_runs(edit: tuple[str, str, str]) -> None:
     assert "CON17" in refusals(edited(*edit))
+
+
+@pytest.mark.threat("T6", "T13")
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\ufeff"])
+def test_t6_t13_no_line_ends_for_the_linter_and_goes_on_for_github(sign: str) -> None:
+    """A comment that swallows the environment for GitHub, and ends before it for PyYAML."""
+    gate = "    environment: agent-approval\n"
+    assert refusals(edited(APPROVE, gate, f"    # the gate{sign}{gate}")) == {"CON01"}
+    assert "CON01" in refusals(edited(APPROVE, gate, f"    # the gate{sign}\n{gate}"))
+
+
+@pytest.mark.threat("T5")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        (ACT, "          TRACE_ID:", "          ${{ insert }}: ${{ fromJSON(vars.ENVS) }}\n          TRACE_ID:"),
+        (ACT, "          persist-", "          ${{ insert }}: ${{ fromJSON(vars.INPUTS) }}\n          persist-"),
+        (APPROVE, "environment: agent-approval", "environment: !!null agent-approval"),
+        ("", "name: Agent Runtime", "%YAML 1.1\n---\nname: Agent Runtime"),
+    ],
+    ids=["merged variables", "merged inputs", "a tag", "another YAML"],
+)
+def test_t5_no_line_means_more_than_stands_there(edit: tuple[str, str, str]) -> None:
+    text = edited(*edit)
+    assert refusals(text[text.index("%YAML") :] if "%YAML" in text else text) == {"CON01"}
 
 
 REPORT_BY_ID = "artifact-ids: ${{ needs.investigate.outputs.report_artifact_id }}"
@@ -90,7 +116,7 @@ def test_t12_nothing_comes_out_of_a_cache() -> None:
     for job in (INVESTIGATE, ACT):
         assert refusals(
             edited(job, "      - name: Set up the agent\n", cache + "      - name: Set up the agent\n")
-        ) == {"CON16"}
+        ) == {"CON16", "CON33"}
     pip = edited("", 'python-version: "3.13"', 'python-version: "3.13"\n        cache: pip', ACTION)
     assert refusals(pip, ".github/actions/setup-agent/action.yml") == {"CON16"}
 
@@ -144,9 +170,9 @@ def test_t26_nothing_before_the_gate_can_write_or_sign_in_elsewhere() -> None:
 @pytest.mark.threat("T26", "T27")
 @pytest.mark.parametrize("secret", ["secrets.LLM_API_KEY", "secrets['LLM_API_KEY']", "toJSON(secrets)"])
 def test_t26_t27_no_secret_is_handed_to_what_the_agent_can_read(secret: str) -> None:
-    given = f"AGENT_DISABLED: ${{{{ {secret} }}}}"
-    assert refusals(edited(INVESTIGATE, "AGENT_DISABLED: ${{ vars.AGENT_DISABLED }}", given)) == {"CON07"}
-    whole_job = edited(ACT, "    outputs:\n", f"    env:\n      KEY: ${{{{ {secret} }}}}\n    outputs:\n")
+    given = f"          AGENT_OWN_KEY: ${{{{ {secret} }}}}\n          AGENT_DISABLED:"
+    assert refusals(edited(INVESTIGATE, "          AGENT_DISABLED:", given)) == {"CON07"}
+    whole_job = edited(ACT, "    outputs:\n", f"    env:\n      AGENT_OWN_KEY: ${{{{ {secret} }}}}\n    outputs:\n")
     assert refusals(whole_job) == {"CON07"}
 
 

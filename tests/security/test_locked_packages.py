@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from conftest import REPOSITORY
 from workflow.rendering import SETUP_ACTION
 
 
@@ -41,6 +43,33 @@ def install(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=settings, capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.threat("T31")
+def test_t31_a_folder_of_the_repository_is_not_pip(tmp_path: Path) -> None:
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text("print('not pip')\n")
+    honest = wheel(tmp_path, "honest", "x = 1\n")
+    done = install(tmp_path, f"honest==1.0 --hash=sha256:{honest}\n")
+    assert done.returncode == 0 and "not pip" not in done.stdout
+    assert (tmp_path / "installed" / "honest.py").exists()
+
+
+@pytest.mark.threat("T31")
+def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
+    """What agent_runner.py imports after agent_runtime comes from the lock; the team's own modules are found too."""
+    shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
+    shutil.copytree(REPOSITORY / "template" / "sdk", tmp_path / "sdk")
+    for name in ("rfc8785", "yaml", "requests", "aimgentix", "team_module"):
+        (tmp_path / f"{name}.py").write_text("hidden = True\n")
+    (tmp_path / "agent_runner.py").write_text(
+        "import agent_runtime, rfc8785, requests, yaml, aimgentix, team_module\n"
+        "print([hasattr(m, 'hidden') for m in (rfc8785, requests, yaml, aimgentix, team_module)])\n"
+    )
+    for words in (["agent_runner.py"], ["-m", "agent_runner"]):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.stdout == "[False, False, False, False, True]\n", done.stderr
 
 
 @pytest.mark.threat("T31")

@@ -69,6 +69,17 @@ FOUND = {
     "rejected": (_write("README.md.rej", lambda _: "x"), "CHK007: README.md.rej: a rejected change is left"),
     "not-text": (lambda project: (project / "x.py").write_bytes(b"\xff"), "CHK002: x.py: it can't be read as text"),
     "unrendered-name": (_write(".github/{{ x }}.md", lambda _: "x"), "CHK003: .github/{{ x }}.md: its name was not"),
+    **{
+        f"hides-{name}": (_write(name, lambda _: "x = 1\n"), f"CHK009: {name.split('/')[0]}: it hides the module ")
+        for name in (
+            "rfc8785.py",
+            "yaml/__init__.py",
+            "pydantic_core.so",
+            "pathlib.py",
+            "aimgentix.py",
+            "pip/__init__.py",
+        )
+    },
     "suffix": (_write("README.md.jinja", lambda _: "x"), "CHK003: README.md.jinja: its name was not rendered"),
     "workflow": (_write(".github/workflows/ci.yml", _replaced("timeout-minutes: 15", "x: 1")), "CON"),
     "manifest-lost": (lambda project: (project / check.MANIFEST).unlink(), f"CHK005: {check.MANIFEST}: it is missing"),

@@ -142,7 +142,8 @@ def test_code_owners_are_the_approvers(render: Render) -> None:
 
     assert rules
     assert all(rule.endswith(" @octocat @acme/sre") for rule in rules)
-    assert {"/.github/", "/agent_runner.py", "/agent_runtime/", "/services.yml"} <= {rule.split()[0] for rule in rules}
+    owned = {"/.github/", "/agent_runner.py", "/*.py", "/agent_runtime/", "/sdk/", "/services.yml"}
+    assert owned <= {rule.split()[0] for rule in rules}
     blank = (render(approvers="octocat", use_case="blank") / ".github/CODEOWNERS").read_text(encoding="utf-8")
     assert "services.yml" not in blank, "it has none"
 

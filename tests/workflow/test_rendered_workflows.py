@@ -116,7 +116,7 @@ def test_the_workflows_of_this_repository_are_clean(service: ActionsService) -> 
         ("agent_runner.py investigate", "agent_runner.py investigate ${{ inputs.resource }}", "zizmor contract"),
         ("actions: read # who approved?", "actions: write # who approved?", "contract"),
         ("environment: agent-act", "enviroment: agent-act", "parser contract actionlint zizmor"),
-        ("steps.report.outputs", "steps.reprot.outputs", "actionlint"),
+        ("steps.report.outputs", "steps.reprot.outputs", "actionlint contract"),
         ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@v7", "zizmor contract"),
         ("queue: max", "queue: many", "parser contract"),
         ("queue: max", "qeue: max", "parser contract actionlint"),

@@ -1,6 +1,10 @@
 """HTTP to GitHub's REST API: one question, its answer or an error that says what GitHub said.
 
 Passing faults are tried again, refusals are final, and the token never leaves through a message.
+
+A proxy and a certificate authority come from the process's environment (HTTPS_PROXY, REQUESTS_CA_BUNDLE), because
+runners behind a company's proxy and GitHub Enterprise Server need them.  Who sets them decides who answers the gate's
+questions: it must be the runner, so the contract refuses them in a workflow (CON17).
 """
 
 from __future__ import annotations

@@ -24,19 +24,21 @@ AUTO_SECRET = "AGENT_AUTO_TOKEN"  # noqa: S105  the name of a secret
 AUDIT_SECRET = "AIMGENTIX_API_KEY"  # noqa: S105  the name of a secret
 AUDIT_URL = "AIMGENTIX_API_URL"
 
-# What decides about actions; a change of any of these must be reviewed.
+# What decides about actions, whether it is here or not; a change of any of these must be reviewed, as must `guarded`.
 GUARDED_PATHS = (
     ".github/workflows/agent-investigate-act.yml",
+    ".github/workflows/agent-act-on-approval.yml",
     ".github/actions/setup-agent/action.yml",
     ".github/agent-policies/policy.yml",
     ".github/agent-config.yml",
     ".github/CODEOWNERS",
     "agent_runner.py",
     "agent_runtime/gate.py",
+    "sdk/aimgentix/client.py",
+    "requirements.in",
     "requirements.lock",
 )
-# Where there is one: it names the addresses to which act() sends its token.
-CATALOGUE = "services.yml"
+_SHOWN_PATHS = 5
 
 _SETUP = "python agent_runner.py setup"
 _GUIDE = "docs/SETUP_GUIDE.md, step {}"
@@ -426,11 +428,15 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
     if local.codeowners is None:
         yield Finding(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
         return
-    guarded = GUARDED_PATHS + ((CATALOGUE,) if local.catalogue else ())
+    guarded = dict.fromkeys((*GUARDED_PATHS, *local.guarded))
     uncovered = [path for path in guarded if not codeowners.owners(local.codeowners, path)]
     if uncovered:
+        more = len(uncovered) - _SHOWN_PATHS
         yield Finding(
-            ".github/CODEOWNERS gives no owner to {}".format(", ".join(uncovered)),
+            ".github/CODEOWNERS gives no owner to {}{}".format(
+                ", ".join(_show(path) for path in uncovered[:_SHOWN_PATHS]),
+                " and {} more".format(more) if more > 0 else "",
+            ),
             "add a line for each",
         )
     errors = seen.codeowners_errors

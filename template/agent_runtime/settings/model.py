@@ -150,7 +150,7 @@ class Local:
         codeowners: text of .github/CODEOWNERS, or None.
         checklist: text of PRODUCTION_CHECKLIST.md, or None.
         gate: `approval_gate` of the configuration.
-        catalogue: whether there is a services.yml, which says to which addresses act() sends its token.
+        guarded: files here that decide about actions, each of which needs an owner.
     """
 
     repository: str
@@ -162,4 +162,4 @@ class Local:
     codeowners: Optional[str]
     checklist: Optional[str]
     gate: str = ENVIRONMENT_GATE
-    catalogue: bool = False
+    guarded: Tuple[str, ...] = ()
