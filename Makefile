@@ -17,6 +17,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A caller's settings must not reach the tools.
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 
+# Many tests wait for a program or a deadline: one worker more than there are cores.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 # What is said to this make must not reach the makes of generated repositories.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
@@ -32,7 +35,7 @@ demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your
 test: lint tests ## Lint, then run every test
 
 tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
-	@$(ALONE) $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style and types
 	@$(BIN)/ruff format --check .

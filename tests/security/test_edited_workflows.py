@@ -37,10 +37,10 @@ def test_the_workflow_as_it_is_rendered_breaks_no_rule() -> None:
 def test_t1_no_expression_reaches_a_script(expression: str) -> None:
     for job, command in ((INVESTIGATE, "investigate"), (ACT, "act")):
         run = f"run: python agent_runner.py {command}"
-        assert refusals(edited(job, run, f"run: python agent_runner.py {command} '${{{{ {expression} }}}}'")) == {
-            "CON11",
-            "CON33",
-        }
+        # In act the step is no longer the one that may hold the secret.
+        expected = {"CON11", "CON33"} | ({"CON07"} if job is ACT else set())
+        found = refusals(edited(job, run, f"run: python agent_runner.py {command} '${{{{ {expression} }}}}'"))
+        assert found == expected
 
 
 @pytest.mark.threat("T5")

@@ -451,10 +451,10 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
     python, clock = clock_of(locked_python, tmp_path / "clocked")
     host = ActionsHost(service, world.repository, python, tmp_path / "late-runs")
     before = world.instance()
-    clock.write_text("-2h")
+    clock.write_text("+0")
 
     def bob(waiting: Any) -> Answer:
-        clock.write_text("+0")
+        clock.write_text("+2h")
         return Click("bob", comment="sorry, I was away")
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=bob)

@@ -17,7 +17,7 @@ from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_i
 
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
-ACTIONLINT = REPOSITORY / "template" / ".github" / "actionlint.yaml"
+ACTIONLINT = REPOSITORY / "template" / ".github" / "actionlint.yml"
 COMBINATIONS = combinations()
 
 
@@ -36,7 +36,7 @@ def zizmor(folder: Path) -> str:
 
 
 def actionlint(service: ActionsService, name: str, text: str) -> list[str]:
-    """What actionlint says of a workflow of an agent repository, but for what .github/actionlint.yaml there ignores."""
+    """What actionlint says of a workflow of an agent repository, but for what .github/actionlint.yml there ignores."""
     settings = yaml.safe_load(ACTIONLINT.read_text(encoding="utf-8"))["paths"]
     ignored = [each for glob, path in settings.items() if Path(name).match(glob) for each in path["ignore"]]
     return [
@@ -211,7 +211,7 @@ def test_where_an_issue_is_the_gate_only_act_and_what_writes_issues_may_write(
 
 
 def test_actionlint_is_told_to_pass_over_one_key_of_the_agent_workflows(service: ActionsService) -> None:
-    """When this fails because actionlint knows the key, .github/actionlint.yaml has to go."""
+    """When this fails because actionlint knows the key, .github/actionlint.yml has to go."""
     key = 'unexpected key "queue" for "concurrency" section. expected one of "cancel-in-progress", "group"'
     found = [*service.actionlint(WORKFLOW, render_workflow(auto_approval="yes"))]
     found += service.actionlint(APPROVAL_WORKFLOW, render_issue_gate()[1])

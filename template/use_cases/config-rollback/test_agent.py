@@ -262,8 +262,8 @@ def test_the_agent_never_takes_its_own_rollback_back(
     example.deploy(connections=6, requests=50)
     parameters = proposal().parameters
     monkeypatch.setenv("AGENT_ACT_TOKEN", '{"restart": "another-token"}')
+    time.sleep(1.1)  # times of commits are whole seconds: that of the rollback comes after the start
     assert ConfigRollbackAgent().act("example", "rollback_config", parameters).status is ActionStatus.FAILED
-    time.sleep(1.1)  # times of commits are whole seconds
 
     example.work(50)  # still with the bad configuration
     result = ConfigRollbackAgent().investigate("example")

@@ -29,6 +29,7 @@ from agent_runtime.toolkit.errors import NOT_DONE, NOT_IN_CATALOGUE, OutcomeUnkn
 ACTION = "disable_and_rotate"
 
 RECENT_HOURS = 24.0  # uses since then are looked at; those from before say what is usual
+REFUSED = (401, 403)  # status of a use
 REFUSED_ABOVE = 0.50  # share of recent uses
 MIN_USES = 20  # fewer say nothing about a share
 OLD_DAYS = 90.0  # a key should not get older
@@ -129,16 +130,17 @@ def look_at_uses(key: str, uses: List[keys.Use]) -> List[Finding]:
     findings = []
     since = time.time() - RECENT_HOURS * 3600
     recent = [use for use in uses if use.time >= since]
-    usual = {use.address for use in uses if use.time < since}
+    # An address from which the key was only refused is nobody's habit.
+    usual = {use.address for use in uses if use.time < since and use.status not in REFUSED}
     new = sorted({use.address for use in recent} - usual)
     if new and not usual:
         what = f"{key} was not used before the last {RECENT_HOURS:g} hours: nothing tells which addresses are usual"
         findings.append(Finding(what, Severity.LOW, {"addresses": new[:20], "uses": len(recent)}))
     elif new:
         count = sum(use.address in new for use in recent)
-        what = f"{key} was used {count} times from addresses that never used it before"
+        what = f"{key} was used {count} times from addresses where it was never accepted before"
         findings.append(Finding(what, Severity.HIGH, {"new": new[:20], "usual": sorted(usual)[:20], "uses": count}))
-    refused = sum(use.status in (401, 403) for use in recent)
+    refused = sum(use.status in REFUSED for use in recent)
     if len(recent) >= MIN_USES and refused > REFUSED_ABOVE * len(recent):
         what = f"{refused} of {len(recent)} recent uses of {key} were refused"
         findings.append(Finding(what, Severity.HIGH, {"refused": refused, "uses": len(recent)}))

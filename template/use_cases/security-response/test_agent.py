@@ -124,6 +124,13 @@ def test_use_from_a_new_address_is_a_sign_with_its_evidence(start: Callable[...,
     assert result.proposed_action.reversible is False
 
 
+def test_an_address_that_was_only_refused_before_is_not_usual() -> None:
+    now = time.time()
+    known, tried = Use(0, USUAL, 200), Use(0, THIEF, 401)
+    (sign,) = agent_runner.look_at_uses("k-1", [known, tried, Use(now, THIEF, 200), Use(now, USUAL, 200)])
+    assert sign.evidence == {"new": [THIEF], "usual": [USUAL], "uses": 1}
+
+
 @pytest.mark.parametrize(
     ("accepted", "refused", "sign"),
     [(10, 10, False), (9, 11, True), (8, 11, False), (0, agent_runner.MIN_USES, True)],
@@ -131,7 +138,7 @@ def test_use_from_a_new_address_is_a_sign_with_its_evidence(start: Callable[...,
 def test_many_refused_uses_are_a_sign(accepted: int, refused: int, sign: bool) -> None:
     statuses = [200] * accepted + [401] * refused
     uses = [Use(time.time() - 60, USUAL, status) for status in statuses]
-    findings = agent_runner.look_at_uses("k-1", [*uses, Use(0, USUAL, 401)])
+    findings = agent_runner.look_at_uses("k-1", [*uses, Use(0, USUAL, 200)])
     assert [finding.evidence for finding in findings] == [{"refused": refused, "uses": accepted + refused}] * sign
 
 
