@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes, names
-from agent_runtime.bundle import RunOutcome
+from agent_runtime.bundle import FINAL, RunOutcome
 from agent_runtime.escape import markdown_inline, markdown_table_cell
 from agent_runtime.markdown import page, table
 
@@ -33,18 +33,7 @@ _FORGOTTEN = (
     "its issue still asks, and an approval would not count any more: answer it with /reject, and start a new run if it "
     "is still needed"
 )
-# After these the issue of a plan is closed; after any other its next comment may still be an answer.
-_ANSWERED = frozenset(
-    outcome.value
-    for outcome in (
-        RunOutcome.ACTED,
-        RunOutcome.REHEARSED,
-        RunOutcome.ACTION_FAILED,
-        RunOutcome.OUTCOME_UNKNOWN,
-        RunOutcome.REJECTED,
-        RunOutcome.EXPIRED,
-    )
-)
+_ANSWERED = frozenset(outcome.value for outcome in FINAL)
 
 _STATES = {"waiting": "waits for a decision", "completed": "without a trail"}
 

@@ -71,7 +71,7 @@ class RunOutcome(_Word):
     WAITING = "waiting"
 
 
-# What a result says of the run, and which runs must have one that says that something was tried.
+# What a result that is no refusal says of the run, and which runs must have one that says that something was tried.
 _OUTCOMES = {
     ActionStatus.SUCCESS: RunOutcome.ACTED,
     ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
@@ -80,6 +80,8 @@ _OUTCOMES = {
     ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
 }
 _ACTED = frozenset(_OUTCOMES.values())
+# After these nobody can approve the plan any more, and its issue is closed; after a refusal somebody still can.
+FINAL = _ACTED | {RunOutcome.REJECTED, RunOutcome.EXPIRED}
 
 # What stays the same of a run when one of its jobs is started again.
 _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
@@ -437,6 +439,12 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     return known
 
 
+def outcome_of(result: ActionReport) -> RunOutcome:
+    """How a run ended that has this result."""
+    refused = RunOutcome.EXPIRED if result.code == codes.GATE_EXPIRED else RunOutcome.REFUSED
+    return _OUTCOMES.get(result.status, refused)
+
+
 def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
     """The outcome against the result, or against an intent without one."""
     result = parts.result
@@ -446,9 +454,7 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
         if parts.has_step("act", names.STEP_INTENT) and outcome is not RunOutcome.OUTCOME_UNKNOWN:
             return [_contradiction("the outcome is {}, and act told that it was about to act".format(outcome))]
         return []
-    refused = RunOutcome.EXPIRED if result.code == codes.GATE_EXPIRED else RunOutcome.REFUSED
-    expected = _OUTCOMES.get(result.status, refused)
-    if expected is not outcome:
+    if outcome_of(result) is not outcome:
         return [_contradiction("the outcome is {}, and the result says {}".format(outcome, result.status))]
     if outcome not in _ACTED and result.code != codes.GATE_INTENT and parts.has_step("act", names.STEP_INTENT):
         return [_contradiction("the result says refused, and act told that it was about to act")]

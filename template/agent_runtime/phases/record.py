@@ -16,7 +16,6 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.phases import comment, gatekeeper
 from agent_runtime.phases.desk import Desk, write_whole
 from agent_runtime.phases.trail import Trail
-from agent_runtime.results import ActionStatus
 from aimgentix import EventStatus
 
 _GOOD_ENDS = (
@@ -29,17 +28,6 @@ _GOOD_ENDS = (
 
 # The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
 _RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", "act"})
-# After these nobody can approve the issue's plan any more; after a refusal somebody still can.
-_FINAL = frozenset(
-    {
-        RunOutcome.ACTED,
-        RunOutcome.REHEARSED,
-        RunOutcome.ACTION_FAILED,
-        RunOutcome.OUTCOME_UNKNOWN,
-        RunOutcome.REJECTED,
-        RunOutcome.EXPIRED,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -255,7 +243,7 @@ def _tell(desk: Desk, issue: int, outcome: RunOutcome, parts: Parts, needs: Mapp
         issue,
         report.render_answer(report.sentence(outcome.value), line, comment.run_url(desk, desk.run.run_id)),
     )
-    if outcome in _FINAL:
+    if outcome in bundle.FINAL:
         api.close_issue(desk.run.repository, issue, completed=outcome is RunOutcome.ACTED)
 
 
@@ -287,15 +275,7 @@ def _decide_action(parts: Parts, act: Job, *, began: bool) -> RunOutcome:
             # It meant to act, or nobody knows how far it came: only a look at the resource can tell.
             return RunOutcome.OUTCOME_UNKNOWN
         return RunOutcome.CANCELLED
-    if parts.result.status is ActionStatus.REFUSED:
-        return RunOutcome.EXPIRED if parts.result.code == codes.GATE_EXPIRED else RunOutcome.REFUSED
-    return {
-        ActionStatus.SUCCESS: RunOutcome.ACTED,
-        ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
-        ActionStatus.REHEARSED: RunOutcome.REHEARSED,
-        ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
-        ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
-    }[parts.result.status]
+    return bundle.outcome_of(parts.result)
 
 
 def _was_stopped_at_gate(needs: Mapping[str, Job]) -> bool:
