@@ -355,15 +355,20 @@ def _add_repository_commands(add: Callable[[str, Any, str], argparse.ArgumentPar
         "nothing. Reads the token from GH_TOKEN; exit code 3 when something is open.",
     )
     add_repository(doctor)
+    doctor.add_argument("--json", action="store_true", help="print one JSON document")
+
     report = add(
         "report",
         _report,
         "Reads the runs of the last days from GitHub and prints a page: outcomes, response times, refusals, anomalies. "
         "Reads the token from GITHUB_TOKEN or GH_TOKEN; exit code 1 when something needs a human's look.",
     )
+    report.add_argument(
+        "--repo",
+        metavar="OWNER/NAME",
+        help="by default the one of the workflow (GITHUB_REPOSITORY), or of .github/agent-config.yml",
+    )
     report.add_argument("--days", type=_days, default=7, metavar="N", help="how many days to look back (%(default)s)")
-
-    doctor.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def _add_policy_questions(policy: argparse.ArgumentParser) -> None:
@@ -695,7 +700,8 @@ def _report(call: _Call) -> int:
     from agent_runtime.settings import desk  # noqa: PLC0415
 
     settings = config.load(call.script.parent)
-    repository = desk.repository(call.environ.get("GITHUB_REPOSITORY") or settings.repository)
+    named = call.options.repo or call.environ.get("GITHUB_REPOSITORY")
+    repository = desk.repository(named or settings.repository)
     api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, desk.token(call.environ))
     with desk.asking():
         summary = reading.read(api, settings, days=call.options.days, now=now(), repository=repository)
