@@ -1,7 +1,7 @@
 """Write the list of the template's own files that `make check` of an agent repository compares with.
 
-python tools/manifest.py --write    after a change below template/
-python tools/manifest.py --check    exit 1 when the list is stale
+python tools/manifest.py            after a change below template/
+python tools/manifest.py --check    write nothing; exit 1 when the list is stale
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     system = keys.System("https://identity.example.com/v1", "https://secrets.example.com/v1")
     system.disable("k-1")
-    new = system.rotate("k-1")
+    new = keys.made(system.rotate("k-1"))
     system.store("shop/k-1", new.value)
 
 What the two must answer stands in services.yml.  No value of a key reaches a message: it goes from one to the other.

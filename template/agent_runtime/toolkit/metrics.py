@@ -348,7 +348,7 @@ def _line(history: Sequence[Tuple[float, float]], at: Optional[float]) -> Option
     residuals = sum((value - mean - slope * (time - middle)) ** 2 for time, value in history)
     when = max(time for time, _ in history) if at is None else at
     return Trend(
-        per_hour=round(slope * 3600, 6),
+        per_hour=round(slope * 3600, 6) + 0.0,  # a line that falls by nothing must not be shown as -0.0
         now=round(mean + slope * (when - middle), 6),
         error=round(math.sqrt(residuals / (number - 2)), 6),
         points=number,
