@@ -118,7 +118,7 @@ def test_a_key_that_was_never_seen_accepted_is_not_told_as_refused(
     assert (result.status, result.changes) == (ActionStatus.FAILED, ("disabled k-1",))
     assert result.verification["k-1"] == {"disabled": True, "old_refused": None}
     assert (
-        "k-1 is disabled; nobody could check that it is refused: the stored value was refused"
+        "k-1 is disabled by the service's word; nobody could check that it is refused: the stored value was refused"
         in result.details["error"]
     )
     assert identity.stored == "something-else", "what it holds is not known, so it is left alone"
@@ -160,12 +160,15 @@ def test_a_key_that_is_accepted_to_the_end_is_open(act: Callable[[Identity], Act
     assert "still accepted: treat it as open" in result.details["error"]
 
 
-def test_a_key_that_the_service_still_calls_active_is_not_disabled(act: Callable[[Identity], ActionResult]) -> None:
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_key_that_the_service_still_calls_active_is_not_disabled(
+    act: Callable[[Identity], ActionResult], refuses: bool
+) -> None:
     identity = Identity()
-    identity.disabled = "active"
+    identity.disabled, identity.refuses = "active", refuses
     result = act(identity)
     assert (result.status, result.changes) == (ActionStatus.FAILED, ("asked to disable k-1",))
-    assert result.verification["k-1"] == {"disabled": False, "old_refused": True}
+    assert result.verification["k-1"] == {"disabled": False, "old_refused": refuses}
     assert "says that it is active: treat it as open" in result.details["error"]
     assert identity.stored == OLD, "nothing was put in its place"
 

@@ -1,7 +1,7 @@
 """Looks into an alert on a key or a user, and proposes to disable and rotate keys that show signs of misuse.
 
-Signs: a use from an address that never used the key before, an owner who is not known, many refused uses.  None:
-nothing to do.  A human always decides.  Which identity service and secret store there are stands in services.yml.
+Signs: a use from an address from which the key was never accepted before, an owner who is not known, many refused uses.
+None: nothing to do.  A human always decides.  Which identity service and secret store there are stands in services.yml.
 
 No value of a key is ever shown, returned or written down here: it goes from the identity service to the secret store.
 """
@@ -134,7 +134,7 @@ def look_at_uses(key: str, uses: List[keys.Use]) -> List[Finding]:
     usual = {use.address for use in uses if use.time < since and use.status not in REFUSED}
     new = sorted({use.address for use in recent} - usual)
     if new and not usual:
-        what = f"{key} was not used before the last {RECENT_HOURS:g} hours: nothing tells which addresses are usual"
+        what = f"{key} was accepted nowhere before the last {RECENT_HOURS:g} hours: nothing tells what is usual"
         findings.append(Finding(what, Severity.LOW, {"addresses": new[:20], "uses": len(recent)}))
     elif new:
         count = sum(use.address in new for use in recent)
@@ -176,15 +176,15 @@ def replace(system: keys.System, key: keys.Key, changes: List[str], seen: Dict[s
         accepted = waiting.until_answer(lambda: system.ask(old).accepted, wanted=False, seconds=REFUSE_SECONDS)
         doubt = "the identity service does not say whether it still accepts it"
     seen[key.id] = {"disabled": opposite(active), "old_refused": opposite(accepted)}
-    if accepted:
-        raise ToolError(NOT_DONE, f"{key.id} is disabled by the service's word, and still accepted: treat it as open")
     if active:
         raise ToolError(
             NOT_DONE, f"the service was asked to disable {key.id}, and says that it is active: treat it as open"
         )
+    done = f"{key.id} " + ("is disabled by the service's word" if active is False else "was asked to be disabled")
+    if accepted:
+        raise ToolError(NOT_DONE, f"{done}, and still accepted: treat it as open")
     if accepted is None:
-        done = "disabled" if active is False else "asked to be disabled"
-        raise ToolError(NOT_DONE, f"{key.id} is {done}; nobody could check that it is refused: {doubt}")
+        raise ToolError(NOT_DONE, f"{done}; nobody could check that it is refused: {doubt}")
 
     answer = system.rotate(key.id)
     changes.append(f"asked for a new key in place of {key.id}")

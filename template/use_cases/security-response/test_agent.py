@@ -162,7 +162,7 @@ def test_a_new_key_that_is_used_is_told_and_is_no_sign(start: Callable[..., Exam
     example.use(example.value(), THIEF)
     result = SecurityResponseAgent().investigate("example/key/k-4")
     assert (result.recommendation, result.proposed_action) == ("nothing to do: no sign of misuse", None)
-    assert "k-4 was not used before the last 24 hours" in result.findings[0].message
+    assert "k-4 was accepted nowhere before the last 24 hours" in result.findings[0].message
     assert (result.findings[0].severity, THIEF in result.findings[0].evidence["addresses"]) == (Severity.LOW, True)
 
 
@@ -230,7 +230,7 @@ def test_a_stored_value_that_is_not_the_key_proves_nothing(
     result = act()
     assert (result.status, result.changes) == (ActionStatus.FAILED, ("disabled k-1",))
     assert result.verification == {"k-1": {"disabled": True, "old_refused": None}}
-    assert "k-1 is disabled; nobody could check that it is refused" in result.details["error"]
+    assert "k-1 is disabled by the service's word; nobody could check that it is refused" in result.details["error"]
     assert why in result.details["error"]
     assert (example.status("k-1"), example.status("k-2")) == ("disabled", "active")
 
