@@ -276,7 +276,7 @@ class Node:
         if not usable or not _VISIBLE.fullmatch(text):
             raise self.wrong("must be an address that starts with http:// or https://")
         if parts.username is not None or parts.password is not None:
-            raise self.wrong("must not hold a user or password; secrets belong into the environment agent-act")
+            raise self.wrong("must not hold a user or password; secrets belong into AGENT_ACT_TOKEN")
         if parts.fragment:
             raise self.wrong("must not hold a # part")
         return text

@@ -33,7 +33,7 @@ MAX_FILES = 50  # that a plan names; undoing a commit with more is nothing that 
 
 MERGE_SECONDS = 600.0  # for somebody to merge the pull request, where the branch is protected
 CALL_SECONDS = 30.0  # for the restart call to be answered
-RESTART_SECONDS = 60.0  # for the service to be another process, and then to be healthy
+RESTART_SECONDS = 60.0  # for all processes to be other ones, and then to be healthy
 TRAFFIC_SECONDS = 120.0  # for enough lines to judge the restarted service by
 
 SERVICES = Path(__file__).with_name("services.yml")
