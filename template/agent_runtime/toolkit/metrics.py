@@ -5,9 +5,10 @@ fail (`fresh`), and since when the processes run (`started`).  Requests are coun
 `status` or `status_code`; codes that start with 5 are errors.  It is a service's own text endpoint or a Prometheus
 server.
 
-`read_log()` counts the errors of an application log.  `value()` and `history()` ask a Prometheus server for any number;
-`trend()` puts a straight line through the history.  Prometheus answers NaN where there was nothing to compute from, as
-for the latency of no requests: `value_or_none()` tells that apart, and `history()` leaves it out.
+`read_log()` counts the errors of an application log, `fresh_log()` once it has enough lines.  `value()` and `history()`
+ask a Prometheus server for any number; `trend()` puts a straight line through the history.  Prometheus answers NaN
+where there was nothing to compute from, as for the latency of no requests: `value_or_none()` tells that apart, and
+`history()` leaves it out.
 """
 
 from __future__ import annotations
@@ -436,6 +437,26 @@ def read_log(url: str, since: float) -> LogLines:
     if not response.ok:
         raise ToolError(LOG_UNUSABLE, "{}: HTTP {}".format(response.url, response.status))
     return parse_log(response.text(), since, response.url)
+
+
+def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float) -> LogLines:
+    """Read an application log as `read_log()` does, once it has enough lines since then.
+
+    Arguments:
+        at_least: how many lines are enough to judge by.
+        wait_seconds: how long to wait for them.
+
+    Raises:
+        ToolError: there are fewer until then (TOOL13), or as for `read_log()`.
+    """
+
+    def enough() -> LogLines:
+        found = read_log(url, since)
+        if found.lines < at_least:
+            raise ToolError(NOT_DONE, "{} lines are too few".format(found.lines))
+        return found
+
+    return waiting.until(enough, seconds=wait_seconds) or enough()
 
 
 def parse_log(text: str, since: float, source: str) -> LogLines:

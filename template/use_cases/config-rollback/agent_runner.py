@@ -22,8 +22,8 @@ from agent_runtime import (
     RiskLevel,
     Severity,
 )
-from agent_runtime.toolkit import git, health, http, metrics, services, waiting
-from agent_runtime.toolkit.errors import NOT_DONE, OutcomeUnknown, ToolError
+from agent_runtime.toolkit import git, health, http, metrics, rollback, services, waiting
+from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
 
 ACTION = "rollback_config"
 
@@ -175,15 +175,11 @@ class ConfigRollbackAgent(AgentRunner):
         if not seen["healthy"]:
             return ended(ActionStatus.FAILED, f"rolled back; not healthy within {RESTART_SECONDS:g} s")
 
-        def enough() -> metrics.LogLines:
-            found = metrics.read_log(service["log"], max(started.values()))
-            if found.lines < MIN_LINES:
-                raise ToolError(NOT_DONE, f"{found.lines} lines are too few")
-            return found
-
-        log, why = waiting.until_or_why(enough, seconds=TRAFFIC_SECONDS)
-        if log is None:
-            return ended(ActionStatus.FAILED, f"rolled back and healthy; not shown that it helped: {why}")
+        since = max(started.values())
+        try:
+            log = metrics.fresh_log(service["log"], since, at_least=MIN_LINES, wait_seconds=TRAFFIC_SECONDS)
+        except ToolError as problem:
+            return ended(ActionStatus.FAILED, f"rolled back and healthy; not shown that it helped: {problem.message}")
         rate, limit = log.error_rate or 0.0, approved.get("errors_above", ERRORS_ABOVE)
         seen.update(error_rate_after=rate, after=log.evidence())
         if rate > limit:
@@ -195,43 +191,17 @@ class ConfigRollbackAgent(AgentRunner):
 
 
 def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], changes: List[str]) -> str:
-    """Undo the approved commit on the server, note in `changes` what was changed there, and return the new commit."""
-    token = http.token("git")
-    with git.clone(service["repository"], service["branch"], token=token) as clone:
-        newest = clone.changes(service["path"], 1)
-        if not newest or newest[0].sha != approved["commit"]:
-            raise ToolError(NOT_DONE, "nothing was done: the configuration changed after the approval")
-        commit = clone.revert(newest[0], restores=approved["previous"])
-        if not clone.same(commit, approved["previous"], service["path"]):
-            raise ToolError(NOT_DONE, "nothing was done: undoing the commit does not give the previous version")
-        differ = sorted(set(clone.touched(commit)).symmetric_difference(approved.get("files", [])))
-        if differ:
-            raise ToolError(
-                NOT_DONE, f"nothing was done: the files to be changed are not the approved ones: {differ[:5]}"
-            )
-        if "pull_request" not in service:
-            clone.push(commit, service["branch"])
-            changes.append(f"restored the version of {approved['previous']} by the commit {commit}")
-            return commit
-        branch = f"rollback/{newest[0].short}-{commit[:12]}"  # one of its own for each run
-        clone.push(commit, branch)
-        changes.append(f"pushed the commit {commit} to the branch {branch}")
-
-    where = service["pull_request"]
-    number = git.open_pull_request(
-        where["api"],
-        where["repository"],
-        branch=branch,
-        base=service["branch"],
-        title=f"Roll back {service['path']} to {approved['previous'][:12]}",
-        body=f"Undoes {approved['commit']}: {approved['error_rate']:.2%} of the log's lines of {resource} were errors."
-        f"\n\n{git.RESTORES}{approved['previous']}",
-        token=token,
+    """Undo exactly what was approved on the server, note in `changes` what was changed, and return the new commit."""
+    where = rollback.Place(service["repository"], service["branch"], service["path"], service.get("pull_request"))
+    return rollback.undo(
+        where,
+        approved["commit"],
+        previous=approved["previous"],
+        files=approved.get("files", []),
+        why=f"{approved['error_rate']:.2%} of the log's lines of {resource} were errors.",
+        changes=changes,
+        merge_seconds=MERGE_SECONDS,
     )
-    changes.append(f"opened the pull request {number} in {where['repository']}")
-    git.wait_for_merge(where["api"], where["repository"], number, token=token, seconds=MERGE_SECONDS)
-    changes.append(f"the pull request {number} was merged")
-    return git.restored_by(service["repository"], service["branch"], service["path"], approved["previous"], token=token)
 
 
 def look_at_deployment(

@@ -249,7 +249,9 @@ def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
     example = start("--deaf", "--traffic=0")
     example.commit({"service.json": '{"connections": 6}\n'}, "Change without a deployment")
     parameters = {"commit": example.git("rev-parse", "main"), "previous": example.git("rev-parse", "main^")}
-    result = ConfigRollbackAgent().act("example", "rollback_config", dict(parameters, files=["service.json"]))
+    result = ConfigRollbackAgent().act(
+        "example", "rollback_config", dict(parameters, files=["service.json"], error_rate=0.5)
+    )
     assert result.status is ActionStatus.FAILED
     assert "not restarted within 0.5 s: still the process from before: process" in result.details["error"]
     assert result.rollback
@@ -404,7 +406,7 @@ def test_a_conflict_is_told_and_changes_nothing(start: Callable[..., Example]) -
     example.commit({"other.json": '{"a": 2}\n'}, "Change one of them again")
     head = example.git("rev-parse", "main")
     parameters = {"commit": example.git("rev-parse", "main^"), "previous": example.git("rev-parse", "main~2")}
-    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    result = ConfigRollbackAgent().act("example", "rollback_config", dict(parameters, error_rate=0.5))
     assert result.status is ActionStatus.FAILED
     assert "in conflict in 'other.json'" in result.details["error"]
     assert (result.changes, example.git("rev-parse", "main")) == ((), head)
