@@ -46,7 +46,6 @@ REPORT_FILE = "agent-report.yml"
 # The one that a comment starts, where an issue is the gate.
 APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE
-APPROVAL_WORKFLOW = ".github/workflows/" + APPROVAL_WORKFLOW_FILE
 INVESTIGATE_JOB = "Investigate"
 APPROVE_JOB = "Approve "
 

@@ -150,6 +150,17 @@ def approved(world: World) -> dict[str, Any]:
     raise AssertionError("the agent proposes nothing")
 
 
+def act_with_the_jobs_token(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the job no token for git but its own, of the configuration's repository, and return GitHub's address."""
+    api: str = world.entry["pull_request"]["api"]
+    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"restart": PASSWORD}))
+    monkeypatch.setenv("GITHUB_TOKEN", PASSWORD)
+    monkeypatch.setenv("GITHUB_SERVER_URL", world.entry["repository"].rsplit("/", 1)[0])
+    monkeypatch.setenv("GITHUB_REPOSITORY", "configuration")
+    monkeypatch.setenv("GITHUB_API_URL", api)
+    return api
+
+
 def test_where_the_branch_is_protected_a_pull_request_is_opened_and_its_merge_takes_effect(world: World) -> None:
     parameters = approved(world)
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
@@ -220,12 +231,7 @@ def test_in_the_own_repository_the_own_token_serves_for_git_and_pull_requests(
     world: World, monkeypatch: pytest.MonkeyPatch, foreign: dict[str, str], status: ActionStatus | None
 ) -> None:
     parameters = approved(world)
-    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"restart": PASSWORD}))
-    monkeypatch.setenv("GITHUB_TOKEN", PASSWORD)
-    monkeypatch.setenv("GITHUB_SERVER_URL", world.entry["repository"].rsplit("/", 1)[0])
-    monkeypatch.setenv("GITHUB_REPOSITORY", "configuration")
-    api = world.entry["pull_request"]["api"]
-    monkeypatch.setenv("GITHUB_API_URL", api)
+    api = act_with_the_jobs_token(world, monkeypatch)
     where = {"api": api + foreign.get("api", "/"), "repository": foreign.get("repository", "configuration")}
     world.write(pull_request=where)
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
@@ -238,11 +244,7 @@ def test_a_job_whose_own_token_may_open_no_pull_request_is_told_what_to_allow(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters = approved(world)
-    monkeypatch.setenv("AGENT_ACT_TOKEN", json.dumps({"restart": PASSWORD}))
-    monkeypatch.setenv("GITHUB_TOKEN", PASSWORD)
-    monkeypatch.setenv("GITHUB_SERVER_URL", world.entry["repository"].rsplit("/", 1)[0])
-    monkeypatch.setenv("GITHUB_REPOSITORY", "configuration")
-    monkeypatch.setenv("GITHUB_API_URL", world.entry["pull_request"]["api"])
+    act_with_the_jobs_token(world, monkeypatch)
     world.write(pull_request={**world.entry["pull_request"], "repository": "configuration"})
     world.status = 403
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)

@@ -11,9 +11,6 @@ import secrets
 from pathlib import Path
 from typing import Mapping
 
-# GitHub refuses a step summary above this size.
-MAX_SUMMARY_BYTES = 1024 * 1024
-
 # Files by which a step speaks to the runner, and what the runner's own actions use to keep artifacts and caches.
 _COMMAND_FILES = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE")
 _RUNNERS_OWN = ("ACTIONS_RUNTIME_TOKEN", "ACTIONS_RUNTIME_URL", "ACTIONS_RESULTS_URL", "ACTIONS_CACHE_URL")
