@@ -493,8 +493,9 @@ def test_what_it_cannot_use_is_bad_input(desk: Desk, own: Desk) -> None:
     assert (done.returncode, "SET001" in done.stderr) == (2, True)
     done = desk.command("doctor", GH_TOKEN="ghp_foreign")
     assert (done.returncode, "SET001" in done.stderr, "ghp_foreign" in done.stderr) == (2, True, False)
-    done = desk.command("doctor", "--repo", "acme/another")
-    assert (done.returncode, "SET002" in done.stderr) == (2, True)
+    for command in ("doctor", "report"):
+        done = desk.command(command, "--repo", "acme/another")
+        assert (done.returncode, "SET002" in done.stderr) == (2, True)
     (own.root / ".github" / "agent-config.yml").unlink()
     done = own.command("doctor")
     assert (done.returncode, "INP007" in done.stderr) == (2, True)
