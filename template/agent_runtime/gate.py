@@ -102,8 +102,9 @@ def check_first_attempt(run: Run) -> None:
     if run.run_attempt != 1:
         _refuse(
             codes.GATE_RUN,
-            "this is attempt {} of run {}, and a click approves a run, whichever attempt's page was read: start a new "
-            "run instead of re-running".format(run.run_attempt, _show(run.run_id)),
+            "this is attempt {} of run {}, and a click approves a run, whichever attempt's page was read".format(
+                run.run_attempt, _show(run.run_id)
+            ),
         )
 
 

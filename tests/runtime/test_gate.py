@@ -176,7 +176,7 @@ def test_t19_a_plan_of_a_later_attempt_is_refused_in_that_attempt_too(attempt: i
     for check, arguments in ((gate.check_run, (again, again)), (gate.check_first_attempt, (again,))):
         message = refusal(codes.GATE_RUN, check, *arguments)
         assert f"this is attempt {attempt} of run 4711" in message
-        assert "start a new run instead of re-running" in message
+        assert "a click approves a run" in message
 
 
 def test_t19_all_differences_are_told() -> None:

@@ -619,7 +619,7 @@ def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world:
     assert asked == [] and world.instance() == before
     assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
     assert f"error: GATE03: this is attempt 2 of run {run.id}" in run.jobs["investigate"].log
-    assert "start a new run instead of re-running" in run.jobs["investigate"].summary
+    assert "a click approves a run" in run.jobs["investigate"].summary
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
 
 
