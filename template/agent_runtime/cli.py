@@ -258,8 +258,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
     act = add(
         "act",
         _act,
-        "Runs in the environment agent-act. Refuses unless the report, its plan, its approval and the gate's settings "
-        "are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST from the environment.",
+        "Runs in the environment agent-act, or in none where an issue is the gate. Refuses unless the report, its "
+        "plan, its approval and the gate's settings are what the reviewer saw. Reads REPORT_SHA256 and APPROVED_DIGEST "
+        "from the environment.",
     )
     act.add_argument(
         "--auto",
