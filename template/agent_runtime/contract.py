@@ -607,6 +607,9 @@ def _concurrency(file: File) -> Iterator[Finding]:
             yield line, "the concurrency of the job {} must say: queue: max".format(job.id)
     for holder in [file.root] + [job.value for job in file.jobs()]:
         concurrency = holder.get("concurrency")
+        if concurrency and expression(concurrency) is not None:
+            # It may become a mapping that stands nowhere in the file.
+            yield concurrency.line, "the concurrency is an expression: write group and cancel-in-progress out"
         cancel = concurrency.get("cancel-in-progress") if concurrency else None
         if cancel and cancel.text != "false":
             yield cancel.line, "a newer run may cancel an older one"
@@ -724,6 +727,18 @@ def _values(file: File) -> Iterator[Finding]:
 def _file_name(file: File) -> Iterator[Finding]:
     if PurePath(file.path).name != FILES[file.shape]:
         yield 1, "the workflow of an {} must be the file {}".format(file.shape, FILES[file.shape])
+
+
+@_rule(
+    "CON36",
+    "the jobs that ask and that act have the template's names",
+    "GitHub's history knows a job by its name alone. The policy's rate limits are counted by it, and it tells whether "
+    "a cancelled run may have acted (T25, T34): under another name an action counts for no limit.",
+    "Restore the job's name with copier update; the name of the workflow is yours",
+)
+def _job_names(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        yield from gate_steps.name_problems(file, job)
 
 
 # ------------------------------------------------------------------------------------------------------------- linting

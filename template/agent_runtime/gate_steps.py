@@ -7,6 +7,7 @@ are the other half of this table; a test holds every rendering of them to it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Tuple
 
@@ -189,6 +190,35 @@ _OUTPUTS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     },
     ACTING: {"approve": {**_RECEIVED, **_outputs("approve", _PLAN_WORDS + " answer code")}, "act": _ACTED},
 }
+
+
+# How GitHub's records of a run tell what each job was: by its name alone.
+_PLAN_OF = (
+    "${{{{ needs.{0}.outputs.action }}}} on ${{{{ needs.{0}.outputs.resource }}}} "
+    "(plan ${{{{ needs.{0}.outputs.plan_digest_short }}}})"
+)
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    WHOLE: {
+        "approve": names.APPROVE_JOB + _PLAN_OF.format("investigate"),
+        "act": names.ACT_JOB_NAME,
+        AUTO: "{}: {}".format(names.AUTO_JOB_NAME, _PLAN_OF.format("investigate")),
+    },
+    ASKING: {},
+    ACTING: {"act": "{}: {}".format(names.APPROVED_JOB_NAME, _PLAN_OF.format("approve"))},
+}
+
+
+def name_problems(file: File, job: Job) -> Iterator[Finding]:
+    """Whether GitHub's records would not know a job of the gate again."""
+    expected = _NAMES[file.shape].get(job.id)
+    found = job.value.get("name")
+    if expected and _spaced((found.text or "") if found else "") != expected:
+        yield (found or job.value).line, "the job {} must say: name: {}".format(job.id, expected)
+
+
+def _spaced(name: str) -> str:
+    """A job's name with one blank on each side of what stands in its expressions."""
+    return re.sub(r"\$\{\{\s*(.*?)\s*\}\}", r"${{ \1 }}", name)
 
 
 def phases(file: File, job: Job) -> Iterator[Tuple[Value, Step]]:

@@ -328,6 +328,30 @@ def test_t17_no_second_workflow_asks_the_same_people(workflows: Path, name: str)
     assert violation.message == "the workflow of an environment gate must be the file agent-investigate-act.yml"
 
 
+@pytest.mark.threat("T25", "T34")
+@pytest.mark.parametrize(
+    ("shape", "job", "old", "new"),
+    [
+        ("whole", "act", "    name: Act\n", "    name: Deploy\n"),
+        ("whole", "act", "    name: Act\n", ""),
+        ("whole", "act", "    name: Act\n", "    name: act\n"),
+        ("whole", "act-auto", 'name: "Act without asking: ', 'name: "Deploy: '),
+        ("whole", "act-auto", "outputs.resource }} (plan", "outputs.trace_id }} (plan"),
+        ("whole", "approve", "    name: Approve ${{ needs.investigate.outputs.action }}", "    name: Approve note"),
+        ("acting", "act", 'name: "Act on approval: ', 'name: "Deploy: '),
+    ],
+)
+def test_t25_t34_no_action_hides_from_github_s_history(shape: str, job: str, old: str, new: str) -> None:
+    """Rate limits find what was done by the names of the jobs."""
+    text, path, gate = of(shape)
+    assert found(inside(text, job, old, new), path, gate) == {"CON36"}
+
+
+def test_blanks_in_a_job_s_name_are_free() -> None:
+    assert found(WHOLE.replace("${{ ", "${{").replace(" }}", "}}")) == set()
+    assert found(inside(WHOLE, "record", "    name: Record\n", "    name: Write it down\n")) == set()
+
+
 @pytest.mark.threat("T5")
 def test_t5_no_action_hides_behind_another(workflows: Path) -> None:
     """GitHub takes action.yml, whatever lies beside it."""
