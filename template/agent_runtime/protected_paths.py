@@ -25,7 +25,7 @@ from agent_runtime.patterns import glob_matches
 _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime")
 # Protected at the repository's root; other projects have folders of this name.
 _AT_THE_ROOT = (
-    "sdk",
+    *("sdk", "__pycache__"),
     *("requirements.in", "requirements.lock", "requirements-dev.in", "requirements-dev.lock"),
     *("rfc8785.py", "pydantic.py", "requests.py", "yaml.py"),
 )

@@ -93,6 +93,7 @@ def test_t22_what_holds_the_protected_paths_is_denied(path: str) -> None:
             "yaml/__init__.*",
             "yaml/__init__.pyc",
             "./yaml/__INIT__.abi3.so",
+            "__pycache__/x.cpython-313.pyc",
             "requirements-dev.lock",
             "requirements-x.in",
             "requirements.txt",
