@@ -86,6 +86,8 @@ class Violation:
 
 _STATUS_FUNCTION = re.compile(r"\b(always|cancelled|failure|success)\s*\(", re.IGNORECASE)
 _SECRET = re.compile(r"\bsecrets\b(?!\s*\.\s*GITHUB_TOKEN\b)", re.IGNORECASE)
+# The token itself, all secrets at once, or one whose name is computed.
+_TOKEN = re.compile(r"\bAGENT_ACT_TOKEN\b|\bsecrets\b(?!\s*(?:\.\s*[a-z_]|\[\s*'[^']*'\s*\]))", re.IGNORECASE)
 
 Finding = Tuple[int, str]
 Check = Callable[[File], Iterable[Finding]]
@@ -259,11 +261,18 @@ _ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
     "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
     "backend can only add events; record has it so that the trail of a run without an approval arrives too. act-auto "
     "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval. In each job only "
-    "the step that runs the runtime gets them: it verifies before anything else.",
+    "the step that runs the runtime gets them: it verifies before anything else. Where an issue is the gate, no "
+    "environment keeps the token from another workflow, so none may read it.",
     "Store the secret in the environment agent-act and read it in the env of the step that verifies and executes, "
     "under a name that begins with AGENT_OWN_",
+    (AGENT, OTHER),
 )
 def _secrets(file: File) -> Iterator[Finding]:
+    if file.kind == OTHER:
+        for value in file.root.walk() if file.gate == ISSUE_GATE else ():
+            if any(_TOKEN.search(body) for body in expressions(value.text or "")):
+                yield value.line, "the agent's token may be read here, where nobody approved anything"
+        return
     allowed: Set[int] = set()
     for job in file.jobs():
         for step, known in gate_steps.phases(file, job):
