@@ -607,7 +607,7 @@ def _concurrency(file: File) -> Iterator[Finding]:
     if automatic and (not own or not group or own.text != group.text):
         yield automatic.line, "the job {} does not have the concurrency group of act".format(AUTO)
     resource = "needs.{}.outputs.resource".format("approve" if file.shape == ACTING else "investigate")
-    if act and (not group or resource not in (group.text or "")):
+    if act and (not group or [body.strip() for body in expressions(group.text or "")] != [resource]):
         yield act.line, "the job act has no concurrency group per resource"
     for job in (act, automatic):
         queue = job.value.get("concurrency", "queue") if job else None

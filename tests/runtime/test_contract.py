@@ -356,6 +356,16 @@ BROKEN = {
         "CON21",
         edited(WORKFLOW, ("group: agent-act-${{ needs.investigate.outputs.resource }}", "group: ${{ github.run_id }}")),
     ),
+    "a lock for each run, by a resource in words": (
+        "CON21",
+        edited(
+            WORKFLOW, ("group: agent-act-${{ ", "group: needs.investigate.outputs.resource-${{ github.run_id }} # ")
+        ),
+    ),
+    "a lock for each run and resource": (
+        "CON21",
+        edited(WORKFLOW, ("group: agent-act-${{ ", "group: agent-${{ github.run_id }}-${{ ")),
+    ),
     "a mapping that interrupts stands nowhere in the file": (
         "CON21",
         edited(

@@ -200,6 +200,33 @@ def test_t8_t10_every_value_comes_from_where_the_template_takes_it(shape: str, j
     assert found(inside(text, job, old, new), path, gate) == {"CON34"}
 
 
+OWN = {
+    "inputs.action_context": True,
+    "github.event.client_payload.zone": True,
+    "toJSON(github)": True,
+    "vars.ZONE || github['actor']": True,
+    "vars.ZONE || 'inputs'": False,
+    "github.repository": False,
+}
+
+
+@pytest.mark.threat("T8", "T10")
+@pytest.mark.parametrize("source", OWN)
+def test_t8_t10_what_acts_is_told_nothing_by_the_initiator_past_the_plan(source: str) -> None:
+    zone = "AGENT_OWN_ZONE: ${{ " + source + " }}\n"
+    login = (
+        f"      - uses: google-github-actions/auth@{COMMIT}\n        with:\n          project_id: ${{{{ {source} }}}}\n"
+    )
+    for text in (
+        edited(WHOLE, ("jobs:\n", f"env:\n  {zone}jobs:\n")),
+        inside(WHOLE, "act", "          AGENT_DIS", f"          {zone}          AGENT_DIS"),
+        inside(WHOLE, "act-auto", "          AGENT_DIS", f"          {zone}          AGENT_DIS"),
+        inside(WHOLE, "act", VERIFY, login + VERIFY),
+    ):
+        assert found(text) == ({"CON34"} if OWN[source] else set())
+    assert found(inside(WHOLE, "investigate", "          AGENT_DIS", f"          {zone}          AGENT_DIS")) == set()
+
+
 def test_what_is_not_used_may_be_left_out() -> None:
     text = WHOLE
     for line in ("AIMGENTIX_API_URL: ${{ vars.AIMGENTIX_API_URL }}", "AGENT_ACT_TOKEN: ${{ secrets.AGENT_ACT_TOKEN }}"):
