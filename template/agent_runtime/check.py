@@ -91,6 +91,7 @@ def check(root: Path) -> List[Problem]:
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
     problems += _hiding(root)
+    problems += _compiled(root, manifest)
     return problems
 
 
@@ -285,6 +286,22 @@ def _hiding(root: Path) -> Iterator[Problem]:
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
         if (is_package or is_module) and path.name.split(".")[0] in taken:
             yield _problem(HIDING, path.name, "it hides the module {}".format(path.name.split(".")[0]))
+
+
+def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    """Compiled code that Python runs whatever its source says.
+
+    What Python itself keeps in `__pycache__` holds for one time and size of the source, which a checkout never brings
+    back.  With a hash in the place of these it holds for a source that says something else, too.
+    Source: https://peps.python.org/pep-0552/
+    """
+    folders = [root / "__pycache__", *(root / folder for folder in manifest["folders"])]
+    for path in sorted(path for folder in folders for path in folder.rglob("*.pyc")):
+        with path.open("rb") as stream:
+            flags = stream.read(16)[4:8]
+        if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
+            name = path.relative_to(root).as_posix()
+            yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
 
 
 def _standard_modules() -> Iterator[str]:

@@ -86,6 +86,8 @@ class Violation:
 
 _STATUS_FUNCTION = re.compile(r"\b(always|cancelled|failure|success)\s*\(", re.IGNORECASE)
 _SECRET = re.compile(r"\bsecrets\b(?!\s*\.\s*GITHUB_TOKEN\b)", re.IGNORECASE)
+# The token itself, all secrets at once, or one whose name is computed.
+_TOKEN = re.compile(r"\bAGENT_ACT_TOKEN\b|\bsecrets\b(?!\s*(?:\.\s*[a-z_]|\[\s*'[^']*'\s*\]))", re.IGNORECASE)
 
 Finding = Tuple[int, str]
 Check = Callable[[File], Iterable[Finding]]
@@ -259,11 +261,18 @@ _ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
     "A secret outside act can be used, or leaked, before anybody approved anything (T26, T27). The key of the audit "
     "backend can only add events; record has it so that the trail of a run without an approval arrives too. act-auto "
     "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval. In each job only "
-    "the step that runs the runtime gets them: it verifies before anything else.",
+    "the step that runs the runtime gets them: it verifies before anything else. Where an issue is the gate, no "
+    "environment keeps the token from another workflow, so none may read it.",
     "Store the secret in the environment agent-act and read it in the env of the step that verifies and executes, "
     "under a name that begins with AGENT_OWN_",
+    (AGENT, OTHER),
 )
 def _secrets(file: File) -> Iterator[Finding]:
+    if file.kind == OTHER:
+        for value in file.root.walk() if file.gate == ISSUE_GATE else ():
+            if any(_TOKEN.search(body) for body in expressions(value.text or "")):
+                yield value.line, "the agent's token may be read here, where nobody approved anything"
+        return
     allowed: Set[int] = set()
     for job in file.jobs():
         for step, known in gate_steps.phases(file, job):
@@ -598,7 +607,7 @@ def _concurrency(file: File) -> Iterator[Finding]:
     if automatic and (not own or not group or own.text != group.text):
         yield automatic.line, "the job {} does not have the concurrency group of act".format(AUTO)
     resource = "needs.{}.outputs.resource".format("approve" if file.shape == ACTING else "investigate")
-    if act and (not group or resource not in (group.text or "")):
+    if act and (not group or [body.strip() for body in expressions(group.text or "")] != [resource]):
         yield act.line, "the job act has no concurrency group per resource"
     for job in (act, automatic):
         queue = job.value.get("concurrency", "queue") if job else None
@@ -607,6 +616,9 @@ def _concurrency(file: File) -> Iterator[Finding]:
             yield line, "the concurrency of the job {} must say: queue: max".format(job.id)
     for holder in [file.root] + [job.value for job in file.jobs()]:
         concurrency = holder.get("concurrency")
+        if concurrency and expression(concurrency) is not None:
+            # It may become a mapping that stands nowhere in the file.
+            yield concurrency.line, "the concurrency is an expression: write group and cancel-in-progress out"
         cancel = concurrency.get("cancel-in-progress") if concurrency else None
         if cancel and cancel.text != "false":
             yield cancel.line, "a newer run may cancel an older one"
@@ -724,6 +736,18 @@ def _values(file: File) -> Iterator[Finding]:
 def _file_name(file: File) -> Iterator[Finding]:
     if PurePath(file.path).name != FILES[file.shape]:
         yield 1, "the workflow of an {} must be the file {}".format(file.shape, FILES[file.shape])
+
+
+@_rule(
+    "CON36",
+    "the jobs that ask and that act have the template's names",
+    "GitHub's history knows a job by its name alone. The policy's rate limits are counted by it, and it tells whether "
+    "a cancelled run may have acted (T25, T34): under another name an action counts for no limit.",
+    "Restore the job's name with copier update; the name of the workflow is yours",
+)
+def _job_names(file: File) -> Iterator[Finding]:
+    for job in file.jobs():
+        yield from gate_steps.name_problems(file, job)
 
 
 # ------------------------------------------------------------------------------------------------------------- linting

@@ -7,11 +7,23 @@ are the other half of this table; a test holds every rendering of them to it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, Iterator, List, Mapping, Tuple
 
 from agent_runtime import names
-from agent_runtime.workflow_file import ACTING, ASKING, WHOLE, File, Job, Value, action, condition, expression
+from agent_runtime.workflow_file import (
+    ACTING,
+    ASKING,
+    WHOLE,
+    File,
+    Job,
+    Value,
+    action,
+    condition,
+    expression,
+    expressions,
+)
 
 Finding = Tuple[int, str]
 
@@ -24,6 +36,12 @@ _OPTIONAL = frozenset({"AIMGENTIX_API_URL", "AIMGENTIX_API_KEY", "AGENT_ACT_TOKE
 
 # What turns the id-token of `act` into credentials.  They need no secret and run no script of the repository.
 CREDENTIALS = ("aws-actions/configure-aws-credentials", "azure/login", "google-github-actions/auth")
+
+# What the event and its sender say; of `github` the rest is the same whoever starts the run.
+_OF_THE_INITIATOR = re.compile(
+    r"\binputs\b|\bgithub\b(?!\s*\.\s*(?:repository\w*|sha|run_\w+|server_url|api_url|workspace|token)\b)",
+    re.IGNORECASE,
+)
 
 CHECKOUT, SETUP = "actions/checkout", "./.github/actions/setup-agent"
 UPLOAD, DOWNLOAD = "actions/upload-artifact", "actions/download-artifact"
@@ -191,6 +209,35 @@ _OUTPUTS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 
 
+# How GitHub's records of a run tell what each job was: by its name alone.
+_PLAN_OF = (
+    "${{{{ needs.{0}.outputs.action }}}} on ${{{{ needs.{0}.outputs.resource }}}} "
+    "(plan ${{{{ needs.{0}.outputs.plan_digest_short }}}})"
+)
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    WHOLE: {
+        "approve": names.APPROVE_JOB + _PLAN_OF.format("investigate"),
+        "act": names.ACT_JOB_NAME,
+        AUTO: "{}: {}".format(names.AUTO_JOB_NAME, _PLAN_OF.format("investigate")),
+    },
+    ASKING: {},
+    ACTING: {"act": "{}: {}".format(names.APPROVED_JOB_NAME, _PLAN_OF.format("approve"))},
+}
+
+
+def name_problems(file: File, job: Job) -> Iterator[Finding]:
+    """Whether GitHub's records would not know a job of the gate again."""
+    expected = _NAMES[file.shape].get(job.id)
+    found = job.value.get("name")
+    if expected and _spaced((found.text or "") if found else "") != expected:
+        yield (found or job.value).line, "the job {} must say: name: {}".format(job.id, expected)
+
+
+def _spaced(name: str) -> str:
+    """A job's name with one blank on each side of what stands in its expressions."""
+    return re.sub(r"\$\{\{\s*(.*?)\s*\}\}", r"${{ \1 }}", name)
+
+
 def phases(file: File, job: Job) -> Iterator[Tuple[Value, Step]]:
     """The steps of a job of the gate that run the runtime, each with what it must be."""
     expected = _expected(file, job)
@@ -232,6 +279,7 @@ def value_problems(file: File, job: Job) -> Iterator[Finding]:
                     yield found.line, "{} must be told: {}: ${{{{ {} }}}}".format(job.id, name, source)
             elif name != "GITHUB_TOKEN" and expression(given[name]) != source:  # CON17 tells about the token
                 yield given[name].line, "{} must be told: {}: ${{{{ {} }}}}".format(job.id, name, source)
+    yield from _chosen_by_the_initiator(file, job)
     outputs = job.value.get("outputs")
     told = (outputs.fields if outputs else None) or {}
     known = _OUTPUTS.get(file.shape, {}).get(job.id)
@@ -242,6 +290,21 @@ def value_problems(file: File, job: Job) -> Iterator[Finding]:
     for name in told if known is not None else ():
         if name not in (known or {}):
             yield told[name].line, "{} may not tell {}".format(job.id, name)
+
+
+def _chosen_by_the_initiator(file: File, job: Job) -> Iterator[Finding]:
+    """What of the team's own reaches a job that acts from whoever starts the run, past the plan that is approved."""
+    if job.id not in ("act", AUTO):
+        return
+    values = [value for step in job.steps() if _fetches_credentials(job, step) for value in step.walk()]
+    for holder in (file.root, job.value, *job.steps()):
+        env = holder.get("env")
+        values += [
+            value for name, value in ((env.fields if env else None) or {}).items() if name.startswith(OWN_PREFIX)
+        ]
+    for value in values:
+        if any(_OF_THE_INITIATOR.search(re.sub("'[^']*'", "", body)) for body in expressions(value.text or "")):
+            yield value.line, "{} may not be told here what whoever starts the run chooses".format(job.id)
 
 
 def known_names(file: File, job: Job) -> FrozenSet[str]:

@@ -25,13 +25,14 @@ from agent_runtime.patterns import glob_matches
 _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime")
 # Protected at the repository's root; other projects have folders of this name.
 _AT_THE_ROOT = (
-    "sdk",
+    *("sdk", "__pycache__"),
     *("requirements.in", "requirements.lock", "requirements-dev.in", "requirements-dev.lock"),
     *("rfc8785.py", "pydantic.py", "requests.py", "yaml.py"),
 )
 # Only where a path is known to start at the root: what Python imports from there, and what it installs.
 _CODE = re.compile(r".*\.(?:py[cdw]?|so|pth)|requirements.*\.(?:in|lock|txt)")
-_PACKAGE = "__init__.py"
+# The file that makes a folder a package: in source, compiled, or as a library.
+_PACKAGES = ("__init__.py", "__init__.pyc", "__init__.so", "__init__.pyd")
 
 _NAME = re.compile(r"(?:path|file)s?\Z")
 _SHOWN = 80
@@ -101,7 +102,7 @@ def _why(text: str) -> Optional[str]:
         return "holds what decides about actions"
     if anchored and (
         (len(components) == 1 and _CODE.fullmatch(components[0]))
-        or (len(components) == 2 and glob_matches(components[1], _PACKAGE))
+        or (len(components) == 2 and _makes_a_package(components[1]))
     ):
         return "is protected: what acts would import it, or install it"
     for position, component in enumerate(components):
@@ -111,6 +112,11 @@ def _why(text: str) -> Optional[str]:
         if at_the_root and any(glob_matches(component, name) for name in _ANYWHERE + _AT_THE_ROOT):
             return "is protected: it decides about actions"
     return None
+
+
+def _makes_a_package(component: str) -> bool:
+    stem, _, _ = component.partition(".")
+    return stem == "__init__" or any(glob_matches(component, name) for name in _PACKAGES)
 
 
 def _resolved(path: str) -> Tuple[List[str], bool]:

@@ -91,22 +91,21 @@ def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> N
     Raises:
         BadInput: one looks like a secret (AGT004); the message names where it stands, never the value.
     """
-    for path, text in _texts(value, what):
+    for path, leaf in _leaves(value, what):
         # An id names a secret and is none; `valid` and `paid` are other words.
-        secret_key = redactor.is_secret_key(path[-1]) and not _ENDS_IN_ID.search(path[-1])
+        secret_key = _hides(redactor, path[-1], leaf) and not _ENDS_IN_ID.search(path[-1])
+        text = str(leaf)
         if secret_key or redactor.text(text) != text:
             raise codes.BadInput(codes.SECRET_IN_PLAN, "{} looks like a secret".format(redactor.text(".".join(path))))
 
 
-def _texts(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], str], ...]:
+def _leaves(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], Any], ...]:
     """Every text and number in a JSON value, keys included, with the names that lead to it."""
-    if _is_number(value):
-        return ((path, str(value)),)
-    if isinstance(value, str):
+    if _is_number(value) or isinstance(value, str):
         return ((path, value),)
     if isinstance(value, Mapping):
         keys = tuple((path, str(key)) for key in value)
-        return keys + tuple(found for key, item in value.items() for found in _texts(item, *path, str(key)))
+        return keys + tuple(found for key, item in value.items() for found in _leaves(item, *path, str(key)))
     if isinstance(value, (list, tuple)):
-        return tuple(found for item in value for found in _texts(item, *path))
+        return tuple(found for item in value for found in _leaves(item, *path))
     return ()

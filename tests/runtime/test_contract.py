@@ -356,6 +356,26 @@ BROKEN = {
         "CON21",
         edited(WORKFLOW, ("group: agent-act-${{ needs.investigate.outputs.resource }}", "group: ${{ github.run_id }}")),
     ),
+    "a lock for each run, by a resource in words": (
+        "CON21",
+        edited(
+            WORKFLOW, ("group: agent-act-${{ ", "group: needs.investigate.outputs.resource-${{ github.run_id }} # ")
+        ),
+    ),
+    "a lock for each run and resource": (
+        "CON21",
+        edited(WORKFLOW, ("group: agent-act-${{ ", "group: agent-${{ github.run_id }}-${{ ")),
+    ),
+    "a mapping that interrupts stands nowhere in the file": (
+        "CON21",
+        edited(
+            WORKFLOW,
+            (
+                "concurrency:\n  group: agent-run-${{ github.run_id }}\n  cancel-in-progress: false\n",
+                "concurrency: ${{ fromJSON(vars.GROUP) }}\n",
+            ),
+        ),
+    ),
     "an action for each of many": (
         "CON22",
         inside(WORKFLOW, "act", "    outputs:\n", "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"),
@@ -380,7 +400,7 @@ def test_the_smallest_break_is_caught_by_its_own_rules_alone(name: str) -> None:
 
 def test_every_rule_is_broken_by_some_edit() -> None:
     widened = {code for codes_found, _ in WIDENED.values() for code in codes_found}
-    of_the_steps = {"CON33", "CON34", "CON35"}  # see test_gate_steps.py
+    of_the_steps = {"CON33", "CON34", "CON35", "CON36"}  # see test_gate_steps.py
     of_the_issue_gate = {"CON31", "CON32"}  # see test_contract_issue_gate.py
     assert {code for expected, _ in BROKEN.values() for code in expected.split()} | widened | of_the_steps == set(
         contract.RULES

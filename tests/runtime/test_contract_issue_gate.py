@@ -159,6 +159,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.threat("T26")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "secrets.AGENT_ACT_TOKEN",
+        "SECRETS['agent_act_token']",
+        "toJSON( secrets )",
+        "secrets.X || secrets.AGENT_ACT_TOKEN",
+        "join(secrets.*, ',')",
+        "secrets[format('AGENT_{0}_TOKEN', 'ACT')]",
+    ],
+)
+def test_t26_no_other_workflow_reads_the_token_where_no_environment_keeps_it(source: str) -> None:
+    text = edited(CI, ("    steps:\n", "    env:\n      X: ${{ " + source + " }}\n    steps:\n"))
+    assert {each.code for each in contract.lint_workflow(text, "ci.yml", "issue")} == {"CON07"}
+    assert contract.lint_workflow(text, "ci.yml") == []
+    assert contract.lint_workflow(text.replace(source, "secrets['OTHER'] || secrets.X"), "ci.yml", "issue") == []
+
+
 def codes_of(folder: Path, *paths: str) -> list[str]:
     wanted = [folder / path for path in paths or (".github/workflows",)]
     return [violation.code for violation in contract.lint_paths(wanted)]

@@ -200,6 +200,33 @@ def test_t8_t10_every_value_comes_from_where_the_template_takes_it(shape: str, j
     assert found(inside(text, job, old, new), path, gate) == {"CON34"}
 
 
+OWN = {
+    "inputs.action_context": True,
+    "github.event.client_payload.zone": True,
+    "toJSON(github)": True,
+    "vars.ZONE || github['actor']": True,
+    "vars.ZONE || 'inputs'": False,
+    "github.repository": False,
+}
+
+
+@pytest.mark.threat("T8", "T10")
+@pytest.mark.parametrize("source", OWN)
+def test_t8_t10_what_acts_is_told_nothing_by_the_initiator_past_the_plan(source: str) -> None:
+    zone = "AGENT_OWN_ZONE: ${{ " + source + " }}\n"
+    login = (
+        f"      - uses: google-github-actions/auth@{COMMIT}\n        with:\n          project_id: ${{{{ {source} }}}}\n"
+    )
+    for text in (
+        edited(WHOLE, ("jobs:\n", f"env:\n  {zone}jobs:\n")),
+        inside(WHOLE, "act", "          AGENT_DIS", f"          {zone}          AGENT_DIS"),
+        inside(WHOLE, "act-auto", "          AGENT_DIS", f"          {zone}          AGENT_DIS"),
+        inside(WHOLE, "act", VERIFY, login + VERIFY),
+    ):
+        assert found(text) == ({"CON34"} if OWN[source] else set())
+    assert found(inside(WHOLE, "investigate", "          AGENT_DIS", f"          {zone}          AGENT_DIS")) == set()
+
+
 def test_what_is_not_used_may_be_left_out() -> None:
     text = WHOLE
     for line in ("AIMGENTIX_API_URL: ${{ vars.AIMGENTIX_API_URL }}", "AGENT_ACT_TOKEN: ${{ secrets.AGENT_ACT_TOKEN }}"):
@@ -326,6 +353,30 @@ def test_t17_no_second_workflow_asks_the_same_people(workflows: Path, name: str)
     (violation,) = contract.lint_paths([workflows])
     assert (violation.code, Path(violation.path).name) == ("CON35", name)
     assert violation.message == "the workflow of an environment gate must be the file agent-investigate-act.yml"
+
+
+@pytest.mark.threat("T25", "T34")
+@pytest.mark.parametrize(
+    ("shape", "job", "old", "new"),
+    [
+        ("whole", "act", "    name: Act\n", "    name: Deploy\n"),
+        ("whole", "act", "    name: Act\n", ""),
+        ("whole", "act", "    name: Act\n", "    name: act\n"),
+        ("whole", "act-auto", 'name: "Act without asking: ', 'name: "Deploy: '),
+        ("whole", "act-auto", "outputs.resource }} (plan", "outputs.trace_id }} (plan"),
+        ("whole", "approve", "    name: Approve ${{ needs.investigate.outputs.action }}", "    name: Approve note"),
+        ("acting", "act", 'name: "Act on approval: ', 'name: "Deploy: '),
+    ],
+)
+def test_t25_t34_no_action_hides_from_github_s_history(shape: str, job: str, old: str, new: str) -> None:
+    """Rate limits find what was done by the names of the jobs."""
+    text, path, gate = of(shape)
+    assert found(inside(text, job, old, new), path, gate) == {"CON36"}
+
+
+def test_blanks_in_a_job_s_name_are_free() -> None:
+    assert found(WHOLE.replace("${{ ", "${{").replace(" }}", "}}")) == set()
+    assert found(inside(WHOLE, "record", "    name: Record\n", "    name: Write it down\n")) == set()
 
 
 @pytest.mark.threat("T5")

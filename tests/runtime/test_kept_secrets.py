@@ -24,6 +24,7 @@ secret_keys = st.sampled_from(
         {"password": "hunter2x"},
         {"secret": 12345678},
         {"secret": 0.5},
+        {"pass": "hunter2x"},
         {"pins": {"secret": [1234]}},
         {"password_valid": "hunter2hunter2"},
         {"tokenPaid": "hunter2hunter2"},
@@ -46,6 +47,7 @@ def test_a_plan_with_a_secret_is_refused_and_the_message_does_not_hold_it(parame
         {"secret_id": "db/credentials", "tokenId": "t-17", "key_ID": "k", "password.id": "p", "secretID": 4711},
         {"secret_name": "payments", "password_policy": "strict", "replicas": 3, "ratio": 0.5},
         {"secret": True, "password": None, "paid": "yes", "max_tokens": 4096},
+        {"tokens": 512, "pass": 3, "secret_version": 7},
     ],
 )
 def test_what_only_names_or_describes_a_secret_is_no_secret(parameters: dict[str, Any]) -> None:

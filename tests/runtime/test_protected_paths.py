@@ -88,7 +88,16 @@ def test_t22_what_holds_the_protected_paths_is_denied(path: str) -> None:
     "path",
     [
         *("helpers.py", "./typing.py", "x/../json.py", "yaml.PYC", "requests.so", "evil.pth", "*.py", "r*", "?.py"),
-        *("yaml/__init__.py", "yaml/__init__.*", "requirements-dev.lock", "requirements-x.in", "requirements.txt"),
+        *(
+            "yaml/__init__.py",
+            "yaml/__init__.*",
+            "yaml/__init__.pyc",
+            "./yaml/__INIT__.abi3.so",
+            "__pycache__/x.cpython-313.pyc",
+            "requirements-dev.lock",
+            "requirements-x.in",
+            "requirements.txt",
+        ),
     ],
 )
 def test_t22_what_python_would_import_or_install_is_denied(path: str) -> None:
@@ -118,6 +127,7 @@ def test_t22_short_names_are_denied(path: str) -> None:
         "log/2026-11-24",
         "src/app.py",
         "src/yaml/__init__.py",
+        "yaml/__init__py.txt",
         "yaml/deploy.yml",
         "/srv/app/settings.py",
         "docs/requirements.txt",

@@ -120,6 +120,7 @@ HARMLESS = {
     "token_count": 9,
     "token_type": "bearer",
     "secret_name": "payments/db",
+    "secret_version": "7",
     "auth_method": "oidc",
     "password_policy": "strict",
     "token_expires_at": "2026-11-22T11:00:00Z",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import marshal
 import os
 import shlex
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent_runtime import check
 from conftest import REPOSITORY
 from workflow.rendering import SETUP_ACTION
 
@@ -70,6 +73,36 @@ def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
     for words in (["agent_runner.py"], ["-m", "agent_runner"]):
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.stdout == "[False, False, False, False, True]\n", done.stderr
+
+
+@pytest.mark.threat("T31")
+@pytest.mark.parametrize("checked", [False, True])
+def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(tmp_path: Path, checked: bool) -> None:
+    """Python takes compiled code that names the hash of its source, and never asks whether it comes from there."""
+    shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
+    (tmp_path / "agent_runner.py").touch()
+    (tmp_path / "sdk" / "aimgentix").mkdir(parents=True)
+    (tmp_path / "sdk" / "aimgentix" / "__init__.py").touch()
+    source = tmp_path / "agent_runtime" / "protected_paths.py"
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    compiled.parent.mkdir(exist_ok=True)
+    code = marshal.dumps(compile("problem = lambda parameters: None", str(source), "exec"))
+    digest = importlib.util.source_hash(source.read_bytes())
+    compiled.write_bytes(importlib.util.MAGIC_NUMBER + bytes([3 if checked else 1, 0, 0, 0]) + digest + code)
+    asked = "from agent_runtime import protected_paths; print(protected_paths.problem({'path': '.github/x'}))"
+
+    def answer() -> str:
+        words = [sys.executable, "-B", "-c", asked]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert answer() == "None\n"
+    found = {problem.path: problem.line() for problem in check.check(tmp_path) if problem.code == "CHK009"}
+    name = compiled.relative_to(tmp_path).as_posix()
+    assert found == {name: f"CHK009: {name}: it is run in the place of protected_paths.py. Remove it"}
+    steps = yaml.safe_load(SETUP_ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
+    for script in (step["run"] for step in steps[:-1] if "run" in step):
+        subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
+    assert "is protected" in answer()
 
 
 @pytest.mark.threat("T31")

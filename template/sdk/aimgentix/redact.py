@@ -49,7 +49,7 @@ _SECRET_VARIABLES = frozenset(
 _SECRET_ENDS = ("PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY", "_PWD", "_PW")  # PWD itself is the current folder
 # These make it a description, or a count of language model tokens: secret_name, auth_type, prompt_tokens.
 _DESCRIBES = frozenset(
-    "at count expired expires expiry length method mode name policy scheme status ttl type url".split()
+    "at count expired expires expiry length method mode name policy scheme status ttl type url version".split()
 )
 _COUNTS = frozenset(
     "budget cached completion input limit max output prompt reasoning remaining total usage used".split()
