@@ -263,8 +263,8 @@ _ISSUE_WRITERS = {(ASKING, "ask", "issues"), (ACTING, "record", "issues")}
     "has a weaker secret of its own, AGENT_AUTO_TOKEN, and never the one that waits for an approval. In each job only "
     "the step that runs the runtime gets them: it verifies before anything else. Where an issue is the gate, no "
     "environment keeps the token from another workflow, so none may read it.",
-    "Store the secret in the environment agent-act and read it in the env of the step that verifies and executes, "
-    "under a name that begins with AGENT_OWN_",
+    "Store the secret in the environment agent-act (where an issue is the gate: in the repository) and read it in the "
+    "env of the step that verifies and executes, under a name that begins with AGENT_OWN_",
     (AGENT, OTHER),
 )
 def _secrets(file: File) -> Iterator[Finding]:
