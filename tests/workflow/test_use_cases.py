@@ -243,6 +243,7 @@ class Trouble:
         told: stands in the summary.
         state: whether it is another one afterwards; None where the world does not answer any more.
         wrong: the share of the world that is wrong afterwards; None for the same as before.
+        pushed: whether the branch in git has another commit afterwards, where the world has one.
     """
 
     changes: tuple[str, ...]
@@ -255,6 +256,7 @@ class Trouble:
     outcome: str = "action_failed"
     state: bool | None = True
     wrong: float | None = None
+    pushed: bool = False
 
 
 # Healthy by its own word, and nothing got better.
@@ -264,14 +266,15 @@ LYING = {
         ("restored the version", "restarted example"),
         "the configuration is not the cause",
         options=("--sticky-failure",),
+        pushed=True,
     ),
     "scale-resources": Trouble(
-        ("set spec.instances",), "2 are online", ("--stuck",), constants={"SCALE_SECONDS": 2}, state=False
+        ("set spec.instances",), "2 are online", ("--stuck",), constants={"SCALE_SECONDS": 2}, state=False, pushed=True
     ),
     "security-response": Trouble(
         ("disabled k-1",), "still accepted", ("--lying",), constants={"REFUSE_SECONDS": 2}, state=False
     ),
-    "blank": Trouble(("added one line",), "failed", around=notes_that_keep_nothing, state=False),
+    "blank": Trouble(("added one line",), "added one line to", around=notes_that_keep_nothing, state=False),
 }
 
 # The first step took effect, a later one did not.
@@ -283,8 +286,8 @@ HALFWAY = {
         around=supervisor_that_hangs,
         state=None,
     ),
-    "config-rollback": Trouble(("restored the version",), "HTTP 401", token="another", state=False),
-    "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False),
+    "config-rollback": Trouble(("restored the version",), "HTTP 401", token="another", state=False, pushed=True),
+    "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False, pushed=True),
     "security-response": Trouble(("disabled k-1",), "HTTP 403", options=("--fails=rotate",), state=False, wrong=0),
     "blank": Trouble(
         (),
@@ -297,12 +300,19 @@ HALFWAY = {
 }
 
 
+def newest_commit(world: DemoWorld) -> str:
+    """The commit of the branch main that the world reads; empty where it reads none."""
+    repository = world.started.get("repository") if isinstance(world, ServiceWorld) else None
+    command = ["git", "ls-remote", "--exit-code", str(repository), "refs/heads/main"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout if repository else ""
+
+
 def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> None:
     """Approve, and see that the failure is told as one, with what was changed before it."""
     with scene(name, trouble.options, trouble.constants, trouble.token) as own:
         own.world.spoil()
         with trouble.around(own) as strike:
-            wrong, state = own.world.wrong(), own.world.state()
+            wrong, state, commit = own.world.wrong(), own.world.state(), newest_commit(own.world)
             assert wrong > own.healthy_share
 
             run = own.start(trigger, approve_as("bob"), {"act": strike} if strike else None)
@@ -315,6 +325,7 @@ def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> N
             summary = run.jobs["act"].summary
             assert trouble.told in summary, summary
             assert (bundle(run)["outcome"], bundle(run)["problems"]) == (trouble.outcome, [])
+            assert (newest_commit(own.world) != commit) == trouble.pushed
             if trouble.state is not None:
                 assert (own.world.state() != state) == trouble.state
                 left = wrong if trouble.wrong is None else trouble.wrong
