@@ -24,7 +24,7 @@ SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it stands in n
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(REPOSITORY / "template"))
 
-from agent_runtime import answers  # noqa: E402  the path above comes first
+from agent_runtime.local import answers  # noqa: E402  the path above comes first
 
 
 def delete(path: Path) -> None:
@@ -83,7 +83,7 @@ def write_answers() -> None:
 def main() -> int:
     tidy()
     write_answers()
-    checked = subprocess.run([sys.executable, "-B", "-m", "agent_runtime.check"], cwd=PROJECT, check=False)
+    checked = subprocess.run([sys.executable, "-B", "-m", "agent_runtime.local.check"], cwd=PROJECT, check=False)
     if checked.returncode:
         print("The template rendered into a repository that its own check refuses; nothing is kept.", file=sys.stderr)
         return checked.returncode

@@ -16,7 +16,7 @@ GIVEN = json.loads(r"""{{ _cookiecutter | default({}) | jsonify }}""")
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(REPOSITORY / "template"))
 
-from agent_runtime import answers  # noqa: E402  the path above comes first
+from agent_runtime.local import answers  # noqa: E402  the path above comes first
 
 
 def main() -> int:

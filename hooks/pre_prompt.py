@@ -20,7 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(TEMPLATE))
 
 try:
-    from agent_runtime import answers
+    from agent_runtime.local import answers
 except Exception as error:
     raise SystemExit(f"This template is broken: {type(error).__name__}: {error}") from None
 

@@ -16,9 +16,9 @@ PAGE = REPOSITORY / "template" / "specs" / "codes.md"
 # Modules that keep codes of their own beside those of agent_runtime.codes.
 MODULES = (
     "agent_runtime.codes",
-    "agent_runtime.contract",
-    "agent_runtime.answers",
-    "agent_runtime.check",
+    "agent_runtime.local.contract",
+    "agent_runtime.local.answers",
+    "agent_runtime.local.check",
     "agent_runtime.toolkit.errors",
 )
 

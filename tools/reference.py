@@ -143,14 +143,14 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
     named = {
         name: importlib.import_module(module).main
         for name, module in (
-            ("contract", "agent_runtime.contract"),
+            ("contract", "agent_runtime.local.contract"),
             ("aimgentix", "aimgentix.__main__"),
             ("backend", "app.cli"),
         )
     }
     return [
         ("python agent_runner.py", "In an agent repository.", agent_parser()),
-        ("python -m agent_runtime.contract", "In an agent repository.", parser_of(named["contract"])),
+        ("python -m agent_runtime.local.contract", "In an agent repository.", parser_of(named["contract"])),
         (
             "python -m aimgentix",
             "Where the SDK is on the path: in an agent repository with `PYTHONPATH=sdk`.",
@@ -290,8 +290,8 @@ OPERATORS = {
 
 def policy() -> str:
     """The keys of a policy file, from its reader."""
-    reader = importlib.import_module("agent_runtime.policy_file")
-    words = importlib.import_module("agent_runtime.policy")
+    reader = importlib.import_module("agent_runtime.gate.policy_file")
+    words = importlib.import_module("agent_runtime.gate.policy")
     parts = [
         "# Policy keys\n",
         NOTE,
@@ -351,7 +351,7 @@ STEPS = {
 def events() -> str:
     """The fields of an audit event and the steps that the runtime writes."""
     schema = json.loads((REPOSITORY / "template/specs/audit-event.schema.json").read_text(encoding="utf-8"))
-    names = importlib.import_module("agent_runtime.names")
+    names = importlib.import_module("agent_runtime.model.names")
     rows = []
     for name, field in schema["properties"].items():
         kind = schema["$defs"][field["$ref"].rsplit("/", 1)[1]] if "$ref" in field else field

@@ -20,7 +20,7 @@ class AgentRunner:
             resource: what to look at, a plain identifier.
             context: the trigger's JSON object, untrusted.
         """
-        raise NotImplementedError("{} has no investigate()".format(type(self).__name__))
+        raise NotImplementedError(f"{type(self).__name__} has no investigate()")
 
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
         """Do exactly what was approved.  Runs behind the gate, with the secrets of the environment `agent-act`.
@@ -32,7 +32,7 @@ class AgentRunner:
             action: the approved action type.
             context: the approved parameters, and nothing else.
         """
-        raise NotImplementedError("{} has no act()".format(type(self).__name__))
+        raise NotImplementedError(f"{type(self).__name__} has no act()")
 
     def observe(self, resource: str) -> Dict[str, Any]:  # noqa: ARG002  the default looks at nothing
         """Return what must still be true when the approved action starts, as JSON values by name.

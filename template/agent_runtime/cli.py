@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NoReturn, Optional, Type
 
-from agent_runtime import codes, names
-from agent_runtime.simulate.scenario import HELP, Scenario
+from agent_runtime import codes
+from agent_runtime.local.simulate.scenario import HELP, Scenario
+from agent_runtime.model import names
 
 if TYPE_CHECKING:
     from agent_runtime.agent import AgentRunner
-    from agent_runtime.phases.desk import Desk
+    from agent_runtime.job.run_context import Desk
 
 _EPILOG = """\
 phases, in the order of a run:
@@ -57,7 +58,7 @@ class _Call:
 
     def desk(self, job: str, trace_id: Optional[str] = None) -> Desk:
         """The surroundings of the phase that this call runs."""
-        from agent_runtime.phases.desk import set_up  # noqa: PLC0415
+        from agent_runtime.job.run_context import set_up  # noqa: PLC0415
 
         made = set_up(self.script.parent, self.options.out, job, self.environ, trace_id)
         _make_out(self.options.out)
@@ -67,7 +68,7 @@ class _Call:
         """The value of a variable that the workflow always sets."""
         value = self.environ.get(variable, "")
         if not value:
-            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "{} is not set".format(variable))
+            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, f"{variable} is not set")
         return value
 
 
@@ -145,9 +146,9 @@ def _make_out(out: Path, *, new: bool = False) -> None:
 
     try:
         if new and out.exists():
-            raise codes.BadInput(codes.USAGE, "--out {} exists already; name a new folder".format(out))
+            raise codes.BadInput(codes.USAGE, f"--out {out} exists already; name a new folder")
         if out.exists() and not out.is_dir():
-            raise codes.BadInput(codes.USAGE, "--out {} is a file; name a folder".format(out))
+            raise codes.BadInput(codes.USAGE, f"--out {out} is a file; name a folder")
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=str(out)):
             pass
@@ -156,7 +157,7 @@ def _make_out(out: Path, *, new: bool = False) -> None:
             raise
         why = problem.strerror or type(problem).__name__
         raise codes.BadInput(
-            codes.USAGE, "--out {} can't be used ({}); name a folder that can be written".format(out, why)
+            codes.USAGE, f"--out {out} can't be used ({why}); name a folder that can be written"
         ) from None
 
 
@@ -170,14 +171,14 @@ def _missing(problem: ModuleNotFoundError) -> Optional[codes.AgentError]:
     if name == "aimgentix":
         return codes.BadInput(codes.SDK_MISSING, "sdk/aimgentix can't be imported")
     if name == "agent_runtime":
-        return codes.BadInput(codes.RUNTIME_MISSING, "{} can't be imported".format(problem.name))
+        return codes.BadInput(codes.RUNTIME_MISSING, f"{problem.name} can't be imported")
     if name in _PACKAGES:
-        return codes.BadInput(codes.PACKAGE_MISSING, "{} can't be imported".format(name))
+        return codes.BadInput(codes.PACKAGE_MISSING, f"{name} can't be imported")
     return None
 
 
 def _complain(problem: codes.AgentError) -> None:
-    from agent_runtime import escape  # noqa: PLC0415  only when something went wrong
+    from agent_runtime.text import escape  # noqa: PLC0415  only when something went wrong
 
     print("error: " + escape.log_line(problem.line()), file=sys.stderr)
 
@@ -393,19 +394,19 @@ def _add_policy_questions(policy: argparse.ArgumentParser) -> None:
 
 def _minutes(text: str) -> int:
     if not text.isdigit():
-        raise argparse.ArgumentTypeError("not a number of minutes: {!r}".format(text))
+        raise argparse.ArgumentTypeError(f"not a number of minutes: {text!r}")
     return int(text)
 
 
 def _digest(text: str) -> str:
     if not re.fullmatch("[0-9A-Fa-f]{64}", text):
-        raise argparse.ArgumentTypeError("not 64 hexadecimal digits: {!r}".format(text[:80]))
+        raise argparse.ArgumentTypeError(f"not 64 hexadecimal digits: {text[:80]!r}")
     return text.lower()
 
 
 def _days(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 90:
-        raise argparse.ArgumentTypeError("not a number of days from 1 to 90: {!r}".format(text))
+        raise argparse.ArgumentTypeError(f"not a number of days from 1 to 90: {text!r}")
     return int(text)
 
 
@@ -415,14 +416,15 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 3600:
-        raise argparse.ArgumentTypeError("not a number of seconds from 0 to 3600: {!r}".format(text))
+        raise argparse.ArgumentTypeError(f"not a number of seconds from 0 to 3600: {text!r}")
     return value
 
 
 def _investigate(call: _Call) -> int:
-    from agent_runtime import inputs, report  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.gate import pages  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.github import context  # noqa: PLC0415
-    from agent_runtime.phases import investigate  # noqa: PLC0415
+    from agent_runtime.model import inputs  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.run import investigate  # noqa: PLC0415
 
     with investigate.refusing(call.environ):
         if call.environ.get("GITHUB_EVENT_NAME") == context.DISPATCH_EVENT:
@@ -448,7 +450,7 @@ def _investigate(call: _Call) -> int:
         sealed_minutes_ago=call.options.sealed_minutes_ago,
     )
     if not desk.in_workflow:
-        print(report.as_terminal(outcome.markdown))
+        print(pages.as_terminal(outcome.markdown))
     if outcome.problem is not None:
         raise outcome.problem
     print("{}: {}".format(outcome.report.resource, str(outcome.report.status).replace("_", " ")))
@@ -456,7 +458,7 @@ def _investigate(call: _Call) -> int:
 
 
 def _ask(call: _Call) -> int:
-    from agent_runtime.phases import ask  # noqa: PLC0415
+    from agent_runtime.gate import ask  # noqa: PLC0415
 
     artifact_id = call.required("REPORT_ARTIFACT_ID")
     if not artifact_id.isdigit():
@@ -469,18 +471,18 @@ def _ask(call: _Call) -> int:
         artifact_id=int(artifact_id),
         artifact_sha256=call.required("REPORT_ARTIFACT_SHA256"),
     )
-    print("waiting for an approval in issue #{}".format(issue))
+    print(f"waiting for an approval in issue #{issue}")
     return codes.EXIT_OK
 
 
 def _approve(call: _Call) -> int:
-    from agent_runtime import config, inputs  # noqa: PLC0415
-    from agent_runtime.phases import approve  # noqa: PLC0415
+    from agent_runtime.gate import approve  # noqa: PLC0415
+    from agent_runtime.model import config, inputs  # noqa: PLC0415
 
     desk = call.desk("approve")
     if desk.config.approval_gate == config.ISSUE_GATE:
         receipt = approve.run_comment_phase(desk)
-        print("approved by {}: plan {}".format(receipt.approver.login, receipt.plan_digest[:12]))
+        print(f"approved by {receipt.approver.login}: plan {receipt.plan_digest[:12]}")
         return codes.EXIT_OK
     before = call.required("APPROVALS_BEFORE")
     if not before.isdigit():
@@ -491,14 +493,14 @@ def _approve(call: _Call) -> int:
         plan_digest=call.required("APPROVED_DIGEST"),
         approvals_before=int(before),
     )
-    print("approved by {}: plan {}".format(receipt.approver.login, receipt.plan_digest[:12]))
+    print(f"approved by {receipt.approver.login}: plan {receipt.plan_digest[:12]}")
     return codes.EXIT_OK
 
 
 def _act(call: _Call) -> int:
-    from agent_runtime import config, inputs  # noqa: PLC0415
-    from agent_runtime.phases import act  # noqa: PLC0415
+    from agent_runtime.model import config, inputs  # noqa: PLC0415
     from agent_runtime.results import ActionStatus  # noqa: PLC0415
+    from agent_runtime.run import act  # noqa: PLC0415
 
     desk = call.desk(names.AUTO_JOB if call.options.auto else "act")
     # Where an issue is the gate, the report is fetched from the run that it names.
@@ -536,7 +538,7 @@ class _AgentProblem(codes.AgentError):
 
 
 def _record(call: _Call) -> int:
-    from agent_runtime.phases import record  # noqa: PLC0415
+    from agent_runtime.gate import record  # noqa: PLC0415
 
     ending = record.run_phase(
         call.desk("record"),
@@ -552,8 +554,8 @@ def _record(call: _Call) -> int:
 
 
 def _deliver(call: _Call) -> int:
+    from agent_runtime.gate import deliver  # noqa: PLC0415
     from agent_runtime.github import context  # noqa: PLC0415
-    from agent_runtime.phases import deliver  # noqa: PLC0415
 
     delivery = deliver.run_phase(call.options.bundle, call.environ, timeout=call.options.timeout)
     print(delivery.line())
@@ -567,18 +569,19 @@ def _deliver(call: _Call) -> int:
 
 
 def _simulate(call: _Call) -> int:
-    from agent_runtime import config, inputs, report  # noqa: PLC0415
-    from agent_runtime.phases.desk import now  # noqa: PLC0415
-    from agent_runtime.simulate import issue_run, run  # noqa: PLC0415
+    from agent_runtime.gate import pages  # noqa: PLC0415
+    from agent_runtime.job.run_context import now  # noqa: PLC0415
+    from agent_runtime.local.simulate import issue_run, run  # noqa: PLC0415
+    from agent_runtime.model import config, inputs  # noqa: PLC0415
 
     if call.options.scenario is None and not run.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
-    folder = call.options.out or Path(names.DEFAULT_OUT) / "simulated-{:%Y%m%dT%H%M%S.%fZ}".format(now())
+    folder = call.options.out or Path(names.DEFAULT_OUT) / f"simulated-{now():%Y%m%dT%H%M%S.%fZ}"
     context_text = call.options.context or call.environ.get("ACTION_CONTEXT") or ""
     inputs.context(context_text)
 
     def ask(summary: str) -> bool:
-        print(report.as_terminal(summary))
+        print(pages.as_terminal(summary))
         try:
             return input("Approve exactly this plan? [y/N] ").strip().lower() in ("y", "yes")
         except EOFError:
@@ -606,14 +609,14 @@ def _simulate(call: _Call) -> int:
         print("outcome: unknown; there is no trail, and the first error above says why")
         return ended.exit_code or codes.EXIT_TRAIL_INCOMPLETE
     print("outcome: {}".format(ended.outcome.replace("_", " ")))
-    print("bundle:  {}".format(ended.bundle))
+    print(f"bundle:  {ended.bundle}")
     return ended.exit_code
 
 
 def _verify(call: _Call) -> int:
     import hashlib  # noqa: PLC0415
 
-    from agent_runtime import bundle  # noqa: PLC0415
+    from agent_runtime.gate import bundle  # noqa: PLC0415
 
     manifest, problems = bundle.verify(call.options.bundle)
     digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
@@ -642,20 +645,20 @@ def _verify(call: _Call) -> int:
 
 
 def _print_facts(facts: Dict[str, str]) -> None:
-    from agent_runtime import escape  # noqa: PLC0415
+    from agent_runtime.text import escape  # noqa: PLC0415
 
     for name, value in facts.items():
         print("{:<12} {}".format(name + ":", escape.terminal(str(value))))
 
 
 def _check(call: _Call) -> int:
-    from agent_runtime import check  # noqa: PLC0415
+    from agent_runtime.local import check  # noqa: PLC0415
 
     return check.main([str(call.script.parent)])
 
 
 def _policy_check(call: _Call) -> int:
-    from agent_runtime import policy_check  # noqa: PLC0415
+    from agent_runtime.local import policy_check  # noqa: PLC0415
     from agent_runtime.results import RiskLevel  # noqa: PLC0415
 
     return policy_check.run(
@@ -672,7 +675,7 @@ def _policy_check(call: _Call) -> int:
 
 
 def _setup(call: _Call) -> int:
-    from agent_runtime import setup  # noqa: PLC0415
+    from agent_runtime.local import setup  # noqa: PLC0415
 
     return setup.run(
         call.script.parent,
@@ -687,18 +690,20 @@ def _setup(call: _Call) -> int:
 
 
 def _doctor(call: _Call) -> int:
-    from agent_runtime import doctor  # noqa: PLC0415
+    from agent_runtime.local import doctor  # noqa: PLC0415
 
     return doctor.run(call.script.parent, call.options.repo, call.environ, as_json=call.options.json, out=sys.stdout)
 
 
 def _report(call: _Call) -> int:
-    from agent_runtime import activity, config, report  # noqa: PLC0415
+    from agent_runtime.gate import pages  # noqa: PLC0415
     from agent_runtime.github import outputs, transport  # noqa: PLC0415
     from agent_runtime.github.api import GitHubApi  # noqa: PLC0415
-    from agent_runtime.phases import activity as reading  # noqa: PLC0415
-    from agent_runtime.phases.desk import now  # noqa: PLC0415
-    from agent_runtime.settings import desk  # noqa: PLC0415
+    from agent_runtime.job.run_context import now  # noqa: PLC0415
+    from agent_runtime.local import activity  # noqa: PLC0415
+    from agent_runtime.local import activity_reader as reading  # noqa: PLC0415
+    from agent_runtime.local.settings import desk  # noqa: PLC0415
+    from agent_runtime.model import config  # noqa: PLC0415
 
     settings = config.load(call.script.parent)
     named = call.options.repo or call.environ.get("GITHUB_REPOSITORY")
@@ -708,5 +713,5 @@ def _report(call: _Call) -> int:
         summary = reading.read(api, settings, days=call.options.days, now=now(), repository=repository)
     markdown = activity.render(summary)
     outputs.write_summary(call.environ, markdown)
-    print(report.as_terminal(markdown))
+    print(pages.as_terminal(markdown))
     return codes.EXIT_INTERNAL if summary.concerns else codes.EXIT_OK

@@ -38,7 +38,7 @@ def register(id: str, title: str, mend: str) -> str:
         ValueError: the code is registered already.
     """
     if id in _REGISTRY:
-        raise ValueError("code {} is registered twice".format(id))
+        raise ValueError(f"code {id} is registered twice")
     _REGISTRY[id] = Code(id, title, mend)
     return id
 

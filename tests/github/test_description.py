@@ -16,7 +16,7 @@ import pytest
 
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport
-from agent_runtime.simulate import shapes
+from agent_runtime.local.simulate import shapes
 from examples import alertmanager_bridge
 from github import description
 from runtime import settings_world

@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from agent_runtime import codes
-from agent_runtime.policy import parse_policy
+from agent_runtime.gate.policy import parse_policy
 from conftest import REPOSITORY
 from tools import reference
 
@@ -206,7 +206,7 @@ def _of_python(words: list[str], place: Place) -> Iterator[str]:
         called, rest = f"python -m {words[1]}", words[2:]
         if called in _parsers():
             yield from _refusal(called, rest)
-        elif words[1] not in ("pytest", "venv", "pip", "bench", "agent_runtime.check"):
+        elif words[1] not in ("pytest", "venv", "pip", "bench", "agent_runtime.local.check"):
             yield f"no program {called}"
     elif words[0] == "agent_runner.py":
         yield from _refusal("python agent_runner.py", words[1:])

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import inputs
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.model import inputs
 from conftest import REPOSITORY, require_tool
 from examples import alertmanager_bridge as bridge
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import answers
+from agent_runtime.local import answers
 from repository.test_demo import TIMEOUT_SECONDS, is_anything_left, running_demo
 from tools.demo import DEFAULT_CASE
 from tools.demo_cases import CASES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from agent_runtime import documents, plan
-from agent_runtime.documents import Decision, Plan, PolicyStamp, Report, ReportStatus, Run
+from agent_runtime.model import documents, plan
+from agent_runtime.model.documents import Decision, Plan, PolicyStamp, Report, ReportStatus, Run
 from agent_runtime.results import Finding, ProposedAction, RiskLevel, Severity
 
 ISSUED = datetime(2026, 11, 22, 11, 0, 0, tzinfo=UTC)

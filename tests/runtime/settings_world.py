@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_runtime import doctor, setup
-from agent_runtime.settings.checks import CI_CHECK
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local import doctor, setup
+from agent_runtime.local.settings.checks import CI_CHECK
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from template import engines
 
 REPOSITORY = "acme/checkout-restart"

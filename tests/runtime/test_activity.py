@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import codes, names
-from agent_runtime.activity import Activity, Job, Summary, Trail, render, summarise
-from agent_runtime.config import Config
+from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.markdown import as_terminal
-from agent_runtime.phases.activity import _unpack, read
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
+from agent_runtime.local.activity_reader import _unpack, read
+from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.model import names
+from agent_runtime.model.config import Config
+from agent_runtime.text.markdown import as_terminal
 
 NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)
 BEGUN = NOW - timedelta(hours=5)
@@ -246,7 +247,7 @@ def test_an_archive_can_write_nowhere_else(tmp_path: Path, name: str) -> None:
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_runtime.phases.activity.MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr("agent_runtime.local.activity_reader.MAX_UNPACKED_BYTES", 1000)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(1001))

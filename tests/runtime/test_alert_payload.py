@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import codes, inputs
+from agent_runtime import codes
+from agent_runtime.model import inputs
 from conftest import REPOSITORY
 
 SCHEMA = json.loads((REPOSITORY / "template" / "specs" / "alert.schema.json").read_text(encoding="utf-8"))

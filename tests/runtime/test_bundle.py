@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import bundle, codes, documents
-from agent_runtime.bundle import RunOutcome
+from agent_runtime import codes
+from agent_runtime.gate import bundle
+from agent_runtime.gate.bundle import RunOutcome
+from agent_runtime.model import documents
 from agent_runtime.results import ActionStatus
 from runtime.test_simulate import CONFIG, POLICY, Desk, desk, make
 

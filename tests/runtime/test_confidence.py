@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime.agent import AgentRunner
-from agent_runtime.documents import Report
-from agent_runtime.phases import investigate
-from agent_runtime.phases.desk import set_up
+from agent_runtime.job.run_context import set_up
+from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.model.documents import Report
 from agent_runtime.results import ActionResult, Finding, InvestigationResult, ProposedAction, RiskLevel, Severity
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.run import investigate
 
 REPOSITORY = "acme/caches"
 CONFIG = f"""

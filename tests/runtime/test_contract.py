@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import codes, contract
+from agent_runtime import codes
+from agent_runtime.local import contract
 from conftest import REPOSITORY
 from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_workflow
 
@@ -462,7 +463,7 @@ def folder(tmp_path: Path) -> Path:
 
 def lint(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "agent_runtime.contract", *arguments],
+        [sys.executable, "-m", "agent_runtime.local.contract", *arguments],
         cwd=folder,
         env={"PYTHONPATH": str(REPOSITORY / "template")},
         capture_output=True,

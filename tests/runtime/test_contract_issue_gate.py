@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import codes, config, contract
+from agent_runtime import codes
+from agent_runtime.local import contract
+from agent_runtime.model import config
 from runtime.test_contract import CI, edited, inside
 from runtime.test_simulate import CONFIG
 from workflow.rendering import ACT_PERMISSIONS, TRIGGERS, render_issue_gate, render_workflow

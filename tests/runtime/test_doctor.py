@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.settings import checklist, checks, codeowners, plans
-from agent_runtime.settings.model import Repository
-from agent_runtime.simulate import shapes
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.settings import checklist, checks, codeowners, plans
+from agent_runtime.local.settings.model import Repository
+from agent_runtime.local.simulate import shapes
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, WORKFLOW, Desk, close_by_hand, writes
 
@@ -367,16 +367,16 @@ def test_a_lonely_approver_is_a_note_and_nothing_open(own: Desk) -> None:
 
 
 def test_the_files_of_the_repository_are_looked_at(own: Desk) -> None:
-    (own.root / "agent_runtime" / "gate.py").write_text("def check_run(*_): ...\n")
+    (own.root / "agent_runtime" / "gate" / "checks.py").write_text("def check_run(*_): ...\n")
     policy = own.root / ".github" / "agent-policies" / "checkout-restart.yml"
     policy.write_text('name: x\nversion: 1\nallowed_actions:\n  - type: "*"\n    resources: ["*"]\n')
     owners = own.root / ".github" / "CODEOWNERS"
     owners.write_text(owners.read_text() + "/agent_runtime/\n")
     found = own.doctor()
-    assert any("CHK004" in problem and "gate.py" in problem for problem in found["repository-check"])
+    assert any("CHK004" in problem and "checks.py" in problem for problem in found["repository-check"])
     assert "allowed_actions[0] of the policy allows every action on every resource" in found["policy"]
-    assert found["codeowners"][0].startswith(".github/CODEOWNERS gives no owner to agent_runtime/gate.py, ")
-    for unowned in ("agent_runtime/policy.py", "sdk/aimgentix/redact.py", "requirements-dev.lock", "helpers.py"):
+    assert found["codeowners"][0].startswith(".github/CODEOWNERS gives no owner to agent_runtime/gate/checks.py, ")
+    for unowned in ("agent_runtime/gate/policy.py", "sdk/aimgentix/redact.py", "requirements-dev.lock", "helpers.py"):
         (own.root / unowned).touch()
         owners.write_text(f"* @bob\n/{unowned}\n")
         assert own.doctor()["codeowners"] == [f".github/CODEOWNERS gives no owner to {unowned}"]
@@ -523,9 +523,9 @@ def test_github_that_does_not_answer_is_refused(desk: Desk) -> None:
         ("docs/*", "docs/x.md", True),
         ("docs/*", "docs/deep/x.md", False),
         ("docs/**", "docs/deep/x.md", True),
-        ("**/gate.py", "agent_runtime/gate.py", True),
+        ("**/gate.py", "agent_runtime/gate/checks.py", True),
         ("**/gate.py", "gate.py", True),
-        ("agent_runtime/*.py", "x/agent_runtime/gate.py", False),
+        ("agent_runtime/*.py", "x/agent_runtime/gate/checks.py", False),
         ("agent_runner.py", "sub/agent_runner.py", True),
         ("/agent_runner.py", "agent_runner.pyc", False),
         ("a.c", "abc", False),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, documents
+from agent_runtime import codes
+from agent_runtime.model import documents
 from runtime import examples
 
 PATHS_TO_TYPES = [

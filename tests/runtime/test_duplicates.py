@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import inputs
-from agent_runtime.phases.duplicates import earlier_runs, is_decision_open, run_title
+from agent_runtime.gate.duplicates import earlier_runs, is_decision_open, run_title
+from agent_runtime.model import inputs
 
 TITLE = run_title("checkout", "alert-9")
 

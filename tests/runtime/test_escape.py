@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from agent_runtime import escape
+from agent_runtime.text import escape
 from runtime.gfm import gfm
 from runtime.strategies import HOSTILE_FRAGMENTS, hostile_text, json_values
 

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, documents, gate, plan
-from agent_runtime.documents import Plan
-from agent_runtime.policy import parse_policy
+from agent_runtime import codes
+from agent_runtime.gate import checks
+from agent_runtime.gate.policy import parse_policy
+from agent_runtime.model import documents, plan
+from agent_runtime.model.documents import Plan
 from agent_runtime.results import RiskLevel
 from runtime import examples
 from runtime.strategies import json_objects, json_values
@@ -39,7 +41,7 @@ def refusal(code: str, check: Callable[..., object], *arguments: Any, **options:
 
 
 def test_t7_the_report_that_was_uploaded_passes() -> None:
-    gate.check_artifact(b"report", hashlib.sha256(b"report").hexdigest())
+    checks.check_artifact(b"report", hashlib.sha256(b"report").hexdigest())
 
 
 @pytest.mark.threat("T7")
@@ -47,25 +49,25 @@ def test_t7_the_report_that_was_uploaded_passes() -> None:
 def test_t7_any_other_bytes_are_refused(uploaded: bytes, downloaded: bytes) -> None:
     assume(uploaded != downloaded)
     told = hashlib.sha256(uploaded).hexdigest()
-    message = refusal(codes.GATE_ARTIFACT, gate.check_artifact, downloaded, told)
+    message = refusal(codes.GATE_ARTIFACT, checks.check_artifact, downloaded, told)
     assert told in message
     assert hashlib.sha256(downloaded).hexdigest() in message
 
 
 @pytest.mark.parametrize("told", ["", "sha256:" + "0" * 64, "0" * 63, "é" * 64, "a\n::error::" + "b" * 53])
 def test_t7_what_is_no_sha256_is_refused(told: str) -> None:
-    refusal(codes.GATE_ARTIFACT, gate.check_artifact, b"report", told)
+    refusal(codes.GATE_ARTIFACT, checks.check_artifact, b"report", told)
 
 
 def test_t7_an_upper_case_digest_is_refused_even_when_it_is_the_right_one() -> None:
-    refusal(codes.GATE_ARTIFACT, gate.check_artifact, b"report", hashlib.sha256(b"report").hexdigest().upper())
+    refusal(codes.GATE_ARTIFACT, checks.check_artifact, b"report", hashlib.sha256(b"report").hexdigest().upper())
 
 
 # GATE02, threat T8: another plan than the approved one.
 
 
 def test_t8_the_approved_plan_passes() -> None:
-    gate.check_digest(examples.sealed(), APPROVED)
+    checks.check_digest(examples.sealed(), APPROVED)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -99,7 +101,7 @@ def assert_refused(changed: dict[str, Any]) -> None:
         return
     assert found.plan is not None
     assert plan.digest(found.plan) != APPROVED
-    refusal(codes.GATE_DIGEST, gate.check_digest, found.plan, APPROVED)
+    refusal(codes.GATE_DIGEST, checks.check_digest, found.plan, APPROVED)
 
 
 @pytest.mark.threat("T8", "T11")
@@ -136,21 +138,21 @@ def test_t8_a_later_expiry_and_a_larger_number_are_refused_by_the_digest() -> No
         {"approvals_before": 1},
     ):
         edited = dataclasses.replace(examples.sealed(), **changes)
-        message = refusal(codes.GATE_DIGEST, gate.check_digest, edited, APPROVED)
+        message = refusal(codes.GATE_DIGEST, checks.check_digest, edited, APPROVED)
         assert APPROVED in message
         assert "on checkout" in message
 
 
 @pytest.mark.parametrize("approved", ["", APPROVED.upper(), APPROVED[:12], " " + APPROVED, "\u202e" * 64, "0" * 64])
 def test_t8_anything_but_the_whole_lower_case_digest_is_refused(approved: str) -> None:
-    refusal(codes.GATE_DIGEST, gate.check_digest, examples.sealed(), approved)
+    refusal(codes.GATE_DIGEST, checks.check_digest, examples.sealed(), approved)
 
 
 # GATE03, threats T10 and T19: another run, attempt or commit.
 
 
 def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
-    gate.check_run(examples.run(), examples.run(actor="bob", triggering_actor="carol", ref="refs/heads/x", event="x"))
+    checks.check_run(examples.run(), examples.run(actor="bob", triggering_actor="carol", ref="refs/heads/x", event="x"))
 
 
 @pytest.mark.threat("T10", "T19")
@@ -165,7 +167,7 @@ def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
     ],
 )
 def test_t10_t19_another_run_attempt_or_commit_is_refused(changes: dict[str, Any], told: str) -> None:
-    assert told in refusal(codes.GATE_RUN, gate.check_run, examples.run(), examples.run(**changes))
+    assert told in refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(**changes))
 
 
 @pytest.mark.threat("T8", "T14", "T17b", "T19")
@@ -173,14 +175,14 @@ def test_t10_t19_another_run_attempt_or_commit_is_refused(changes: dict[str, Any
 def test_t19_a_plan_of_a_later_attempt_is_refused_in_that_attempt_too(attempt: int) -> None:
     """A click names the run: whoever read the first attempt's page would approve a plan that nobody saw."""
     again = examples.run(run_attempt=attempt)
-    for check, arguments in ((gate.check_run, (again, again)), (gate.check_first_attempt, (again,))):
+    for check, arguments in ((checks.check_run, (again, again)), (checks.check_first_attempt, (again,))):
         message = refusal(codes.GATE_RUN, check, *arguments)
         assert f"this is attempt {attempt} of run 4711" in message
         assert "a click approves a run" in message
 
 
 def test_t19_all_differences_are_told() -> None:
-    message = refusal(codes.GATE_RUN, gate.check_run, examples.run(), examples.run(run_id="1", run_attempt=3))
+    message = refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(run_id="1", run_attempt=3))
     assert message.count("the plan was sealed in") == 2
 
 
@@ -193,7 +195,7 @@ EXPIRES = examples.ISSUED + timedelta(minutes=60)
 @example(timedelta(microseconds=-1))
 @example(timedelta(minutes=-65))
 def test_t20_a_plan_counts_from_just_before_its_sealing_until_it_expires(offset: timedelta) -> None:
-    gate.check_not_expired(examples.sealed(), EXPIRES + offset)
+    checks.check_not_expired(examples.sealed(), EXPIRES + offset)
 
 
 @pytest.mark.threat("T20")
@@ -202,7 +204,7 @@ def test_t20_a_plan_counts_from_just_before_its_sealing_until_it_expires(offset:
 def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: timedelta, zone: int) -> None:
     now = (EXPIRES + offset).astimezone(timezone(timedelta(hours=zone)))
     assert "expired at 2026-11-22T12:00:00Z" in refusal(
-        codes.GATE_EXPIRED, gate.check_not_expired, examples.sealed(), now
+        codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), now
     )
 
 
@@ -213,16 +215,16 @@ def test_t20_the_message_tells_how_late_it_is() -> None:
         (timedelta(hours=5), "5 hours ago"),
         (timedelta(days=29), "29 days ago"),
     ):
-        assert told in refusal(codes.GATE_EXPIRED, gate.check_not_expired, examples.sealed(), EXPIRES + late)
+        assert told in refusal(codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), EXPIRES + late)
 
 
 def test_t20_a_time_without_zone_is_refused() -> None:
-    refusal(codes.GATE_EXPIRED, gate.check_not_expired, examples.sealed(), datetime(2026, 11, 22, 11, 30))
+    refusal(codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), datetime(2026, 11, 22, 11, 30))
 
 
 @given(st.timedeltas(timedelta(minutes=5, microseconds=1), timedelta(days=1000)))
 def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
-    message = refusal(codes.GATE_EXPIRED, gate.check_not_expired, examples.sealed(), examples.ISSUED - ahead)
+    message = refusal(codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), examples.ISSUED - ahead)
     assert "in the future" in message
 
 
@@ -238,7 +240,7 @@ def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
 )
 def test_t20_times_that_make_no_sense_are_refused(issued_at: str, expires_at: str, told: str) -> None:
     odd = dataclasses.replace(examples.sealed(), issued_at=issued_at, expires_at=expires_at)
-    assert told in refusal(codes.GATE_EXPIRED, gate.check_not_expired, odd, examples.ISSUED)
+    assert told in refusal(codes.GATE_EXPIRED, checks.check_not_expired, odd, examples.ISSUED)
 
 
 # GATE05: the policy of this commit.
@@ -260,13 +262,13 @@ def under_policy(**changes: Any) -> Plan:
 
 
 def test_t10_the_plan_passes_under_the_policy_that_it_was_sealed_under() -> None:
-    gate.check_policy(under_policy(), parse_policy(POLICY, "p.yml"))
+    checks.check_policy(under_policy(), parse_policy(POLICY, "p.yml"))
 
 
 @pytest.mark.threat("T10", "T22")
 def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     other = POLICY + b"# edited\n"
-    message = refusal(codes.GATE_POLICY, gate.check_policy, under_policy(), parse_policy(other, "p.yml"))
+    message = refusal(codes.GATE_POLICY, checks.check_policy, under_policy(), parse_policy(other, "p.yml"))
     assert hashlib.sha256(POLICY).hexdigest() in message
     assert hashlib.sha256(other).hexdigest() in message
 
@@ -283,7 +285,7 @@ def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
     ],
 )
 def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: dict[str, Any], told: str) -> None:
-    message = refusal(codes.GATE_POLICY, gate.check_policy, under_policy(**changes), parse_policy(POLICY, "p.yml"))
+    message = refusal(codes.GATE_POLICY, checks.check_policy, under_policy(**changes), parse_policy(POLICY, "p.yml"))
     assert told in message
 
 
@@ -301,7 +303,7 @@ def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: d
 def test_t23_a_plan_that_tells_another_decision_than_the_policy_is_refused(changes: dict[str, Any]) -> None:
     sealed = under_policy()
     forged = dataclasses.replace(sealed, policy=dataclasses.replace(sealed.policy, **changes))
-    refusal(codes.GATE_POLICY, gate.check_policy, forged, parse_policy(POLICY, "p.yml"))
+    refusal(codes.GATE_POLICY, checks.check_policy, forged, parse_policy(POLICY, "p.yml"))
 
 
 AUTO_POLICY = b"""\
@@ -331,11 +333,11 @@ def reviewed(**changes: Any) -> Plan:
 @pytest.mark.threat("T23")
 def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
     rules = parse_policy(AUTO_POLICY, "p.yml")
-    gate.check_policy(automatic(), rules, automatic=True)
-    gate.check_policy(reviewed(), rules)
-    message = refusal(codes.GATE_POLICY, gate.check_policy, reviewed(), rules, automatic=True)
+    checks.check_policy(automatic(), rules, automatic=True)
+    checks.check_policy(reviewed(), rules)
+    message = refusal(codes.GATE_POLICY, checks.check_policy, reviewed(), rules, automatic=True)
     assert "this job executes auto only" in message
-    message = refusal(codes.GATE_POLICY, gate.check_policy, automatic(), rules)
+    message = refusal(codes.GATE_POLICY, checks.check_policy, automatic(), rules)
     assert "this job executes review only" in message
 
 
@@ -352,7 +354,7 @@ def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
 )
 def test_t23_what_the_policy_does_not_decide_alone_any_more_is_refused(changes: dict[str, Any]) -> None:
     rules = parse_policy(AUTO_POLICY, "p.yml")
-    refusal(codes.GATE_POLICY, gate.check_policy, automatic(**changes), rules, automatic=True)
+    refusal(codes.GATE_POLICY, checks.check_policy, automatic(**changes), rules, automatic=True)
 
 
 @pytest.mark.threat("T23")
@@ -364,7 +366,7 @@ def test_t23_a_policy_that_asks_again_refuses_what_was_sealed_without_asking() -
         data = AUTO_POLICY.replace(old, new)
         stamp = dataclasses.replace(automatic().policy, digest=hashlib.sha256(data).hexdigest())
         rules = parse_policy(data, "p.yml")
-        refusal(codes.GATE_POLICY, gate.check_policy, automatic(policy=stamp), rules, automatic=True)
+        refusal(codes.GATE_POLICY, checks.check_policy, automatic(policy=stamp), rules, automatic=True)
 
 
 # GATE06, threats T13, T15, T18, T21: the environments are a gate.
@@ -403,7 +405,7 @@ def user(login: str) -> dict[str, Any]:
 
 
 def check_approval_environment(settings: Any, branches: tuple[str, ...] = (BRANCH,), initiator: str = "alice") -> None:
-    gate.check_environment("agent-approval", settings, branches, BRANCH, reviewers_required=True, initiator=initiator)
+    checks.check_environment("agent-approval", settings, branches, BRANCH, reviewers_required=True, initiator=initiator)
 
 
 def test_t13_a_protected_environment_passes() -> None:
@@ -498,7 +500,7 @@ def test_t13_every_missing_setting_is_named_in_one_message() -> None:
 
 def test_t13_the_act_environment_needs_its_branch_and_no_reviewers() -> None:
     def check(settings: Any, branches: list[str]) -> None:
-        gate.check_environment("agent-act", settings, branches, BRANCH, reviewers_required=False, initiator="alice")
+        checks.check_environment("agent-act", settings, branches, BRANCH, reviewers_required=False, initiator="alice")
 
     settings = environment(name="agent-act", protection_rules=[{"type": "branch_policy"}], can_admins_bypass=True)
     check(settings, ["main"])
@@ -562,12 +564,12 @@ RUN = examples.run(actor="alice", triggering_actor="carol")
 
 
 def test_t15_an_approval_by_another_human_is_returned() -> None:
-    assert gate.check_approval([record("bob")], 0, RUN, APPROVED) == record("bob")
-    assert gate.check_approval(
+    assert checks.check_approval([record("bob")], 0, RUN, APPROVED) == record("bob")
+    assert checks.check_approval(
         [record("bob"), record("dave", environments=[{"name": "x"}])], 0, RUN, APPROVED
     ) == record("bob")
     assert (
-        gate.check_approval([record("bob", environments=[{"name": "Agent-Approval"}])], 0, RUN, APPROVED)["user"][
+        checks.check_approval([record("bob", environments=[{"name": "Agent-Approval"}])], 0, RUN, APPROVED)["user"][
             "login"
         ]
         == "bob"
@@ -611,13 +613,13 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], int, str]] = [
     ("records", "before", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS]
 )
 def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], before: int, told: str) -> None:
-    assert told in refusal(codes.GATE_APPROVAL, gate.check_approval, records, before, RUN, APPROVED)
+    assert told in refusal(codes.GATE_APPROVAL, checks.check_approval, records, before, RUN, APPROVED)
 
 
 def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_apart() -> None:
-    assert gate.check_approval([record("bob"), record("bob")], 1, RUN, APPROVED)["user"]["login"] == "bob"
+    assert checks.check_approval([record("bob"), record("bob")], 1, RUN, APPROVED)["user"]["login"] == "bob"
     for records in ([record("bob"), record("dave")], [record("dave"), record("bob")]):
-        message = refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN, APPROVED)
+        message = refusal(codes.GATE_APPROVAL, checks.check_approval, records, 1, RUN, APPROVED)
         assert "bob" in message
         assert "dave" in message
         assert "start a new run" in message
@@ -628,7 +630,7 @@ def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_
 def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_order(old: dict[str, Any]) -> None:
     """GitHub does not document the order of its records, so no order may let a self-approval pass."""
     for records in ([old, record("bob")], [record("bob"), old]):
-        assert "earlier attempts" in refusal(codes.GATE_APPROVAL, gate.check_approval, records, 1, RUN, APPROVED)
+        assert "earlier attempts" in refusal(codes.GATE_APPROVAL, checks.check_approval, records, 1, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(
@@ -645,7 +647,7 @@ def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_ord
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    assert gate.check_approval([record("bob", comment=comment)], 0, RUN, APPROVED)["comment"] == comment
+    assert checks.check_approval([record("bob", comment=comment)], 0, RUN, APPROVED)["comment"] == comment
 
 
 OTHER = "0" * 64
@@ -666,7 +668,7 @@ OTHER = "0" * 64
     ],
 )
 def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
-    message = refusal(codes.GATE_APPROVAL, gate.check_approval, [record("bob", comment=comment)], 0, RUN, APPROVED)
+    message = refusal(codes.GATE_APPROVAL, checks.check_approval, [record("bob", comment=comment)], 0, RUN, APPROVED)
     assert "bob approved with a comment that names the plan" in message
     assert f"this plan is {APPROVED}" in message
 
@@ -708,7 +710,7 @@ _records = st.lists(
 @given(_records, st.integers(-1, 5))
 def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any], before: int) -> None:
     try:
-        found = gate.check_approval(records, before, RUN, APPROVED)
+        found = checks.check_approval(records, before, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return
@@ -727,7 +729,7 @@ def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(recor
 @given(json_objects)
 def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions=world)
-    gate.check_preconditions(sealed, json.loads(json.dumps(world)))
+    checks.check_preconditions(sealed, json.loads(json.dumps(world)))
 
 
 @pytest.mark.threat("T9")
@@ -735,13 +737,13 @@ def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
 def test_t9_any_other_world_is_refused_with_what_differs(before: dict[str, Any], now: dict[str, Any]) -> None:
     assume(plan.canonical(before) != plan.canonical(now))
     sealed = dataclasses.replace(examples.sealed(), preconditions=before)
-    refusal(codes.GATE_PRECONDITION, gate.check_preconditions, sealed, now)
+    refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now)
 
 
 def test_t9_the_message_names_each_difference() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"version": 7, "leader": "a", "zone": "x"})
     now = {"version": 8, "zone": "x", "new": [1]}
-    assert refusal(codes.GATE_PRECONDITION, gate.check_preconditions, sealed, now) == (
+    assert refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now) == (
         'since the plan was sealed: leader was "a" and is not there; '
         "new was not there and is [1]; version was 7 and is 8"
     )
@@ -750,13 +752,13 @@ def test_t9_the_message_names_each_difference() -> None:
 def test_t9_values_of_another_type_differ() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"a": 1})
     for value in (True, "1", [1], None):
-        refusal(codes.GATE_PRECONDITION, gate.check_preconditions, sealed, {"a": value})
-    gate.check_preconditions(sealed, {"a": 1.0})
+        refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, {"a": value})
+    checks.check_preconditions(sealed, {"a": 1.0})
 
 
 @pytest.mark.parametrize("value", [float("nan"), 2**60, {1, 2}, datetime(2026, 1, 1, tzinfo=UTC), "\ud800"])
 def test_t9_a_world_that_cannot_be_compared_is_refused(value: Any) -> None:
-    message = refusal(codes.GATE_PRECONDITION, gate.check_preconditions, examples.sealed(), {"started": value})
+    message = refusal(codes.GATE_PRECONDITION, checks.check_preconditions, examples.sealed(), {"started": value})
     assert "started" in message
 
 
@@ -765,15 +767,15 @@ def test_t9_a_world_that_cannot_be_compared_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [None, "", " ", "0", "false", "False", "NO", "off", " off\n"])
 def test_the_agent_may_act_while_the_kill_switch_is_off(value: str | None) -> None:
-    gate.check_enabled(value)
+    checks.check_enabled(value)
 
 
 @pytest.mark.parametrize("value", ["1", "true", "TRUE", "yes", "On", " true "])
 def test_the_kill_switch_refuses(value: str) -> None:
-    assert refusal(codes.GATE_DISABLED, gate.check_enabled, value).startswith("AGENT_DISABLED is '")
+    assert refusal(codes.GATE_DISABLED, checks.check_enabled, value).startswith("AGENT_DISABLED is '")
 
 
 @given(st.text(min_size=1))
 def test_a_value_of_the_kill_switch_that_nobody_foresaw_refuses(value: str) -> None:
     assume(value.strip().casefold() not in {"", "0", "false", "no", "off"})
-    refusal(codes.GATE_DISABLED, gate.check_enabled, value)
+    refusal(codes.GATE_DISABLED, checks.check_enabled, value)

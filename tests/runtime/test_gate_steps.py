@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import contract, gate_steps
+from agent_runtime.local import contract, gate_steps
 from runtime.test_contract import ACTION, CI, edited, inside
 from workflow.rendering import render_issue_gate, render_workflow
 

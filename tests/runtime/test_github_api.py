@@ -16,7 +16,7 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport, least_wait
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 
 TOKEN = "ghs_" + "x" * 36
 REPOSITORY = "acme/checkout-restart"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, inputs
+from agent_runtime import codes
+from agent_runtime.model import inputs
 
 NASTY = [
     "a\nb",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, redaction
+from agent_runtime import codes
+from agent_runtime.text import redaction
 from aimgentix import Redactor
 from aimgentix.redact import REDACTED
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.github import outputs
-from agent_runtime.simulate import jobs
+from agent_runtime.local.simulate import jobs
 
 names = st.from_regex(r"[a-z][a-z_]{0,12}", fullmatch=True)
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent_runtime.patterns import MAX_VALUE_LENGTH, Expression, glob_matches
+from agent_runtime.text.patterns import MAX_VALUE_LENGTH, Expression, glob_matches
 
 _globs = st.text("ab*?.", max_size=12)
 _texts = st.text("ab.", max_size=16)

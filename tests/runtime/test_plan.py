@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, documents, plan
+from agent_runtime import codes
+from agent_runtime.model import documents, plan
 from runtime import examples
 
 json_values = st.recursive(

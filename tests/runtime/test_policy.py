@@ -14,8 +14,9 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, policy
-from agent_runtime.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate, parse_policy
+from agent_runtime import codes
+from agent_runtime.gate import policy
+from agent_runtime.gate.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate, parse_policy
 from agent_runtime.results import RiskLevel
 from runtime.strategies import (
     action_types,

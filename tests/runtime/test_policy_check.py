@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.policy import evaluate, parse_policy
+from agent_runtime.gate.policy import evaluate, parse_policy
 from agent_runtime.results import RiskLevel
 from conftest import REPOSITORY
 

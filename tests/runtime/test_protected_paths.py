@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import policy, protected_paths
-from agent_runtime.policy import Policy, Rule, evaluate
+from agent_runtime.gate import policy, protected_paths
+from agent_runtime.gate.policy import Policy, Rule, evaluate
 from agent_runtime.results import RiskLevel
 from runtime.strategies import hostile_text, json_objects
 
@@ -31,7 +31,7 @@ PROTECTED = (
     "CODEOWNERS",
     "docs/CODEOWNERS",
     "agent_runner.py",
-    "agent_runtime/gate.py",
+    "agent_runtime/gate/checks.py",
     "sdk/aimgentix/client.py",
     ".git/hooks/pre-push",
     "requirements.lock",

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, gate, policy
+from agent_runtime import codes
+from agent_runtime.gate import checks, gatekeeper, policy
+from agent_runtime.gate.policy import Happened, parse_policy
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper
-from agent_runtime.policy import Happened, parse_policy
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import examples
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -91,9 +91,9 @@ def test_the_time_that_is_named_is_the_first_at_which_there_is_room(hours: list[
 @pytest.mark.threat("T25")
 def test_the_gate_refuses_with_the_time() -> None:
     plan = dataclasses.replace(examples.sealed(), action="restart_service", resource="checkout")
-    gate.check_rate_limits(plan, RULES, [ago(1)], NOW)
+    checks.check_rate_limits(plan, RULES, [ago(1)], NOW)
     with pytest.raises(codes.GateRefused) as refused:
-        gate.check_rate_limits(plan, RULES, [ago(1), ago(2)], NOW)
+        checks.check_rate_limits(plan, RULES, [ago(1), ago(2)], NOW)
     assert refused.value.code == codes.GATE_RATE
     assert "restart_service on checkout" in refused.value.message and "next possible at" in refused.value.message
 

@@ -15,9 +15,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent_runtime import codes, documents, escape, plan, report
-from agent_runtime.documents import ActionReport, Approver, Decision, PolicyStamp, Report, ReportStatus
+from agent_runtime import codes
+from agent_runtime.gate import pages
+from agent_runtime.model import documents, plan
+from agent_runtime.model.documents import ActionReport, Approver, Decision, PolicyStamp, Report, ReportStatus
 from agent_runtime.results import ActionStatus, Finding, ProposedAction, RiskLevel, Severity
+from agent_runtime.text import escape
 from runtime import examples
 from runtime.gfm import Page, gfm
 from runtime.strategies import hostile_text, json_objects, json_text
@@ -32,7 +35,7 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u20
 
 def summary(found: Report, **options: Any) -> str:
     digest = plan.digest(found.plan) if found.plan else None
-    return report.render_summary(found, digest=digest, **options)
+    return pages.render_summary(found, digest=digest, **options)
 
 
 def hostile_report(text: str, evidence: dict[str, Any], **changes: Any) -> Report:
@@ -77,7 +80,7 @@ def skeleton(page: Page) -> str:
 
 @pytest.mark.threat("T14")
 def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
-    text = report.as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
+    text = pages.as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
     digest = plan.digest(examples.sealed())
     expected = [
         "Approve restart_service on checkout?",
@@ -112,7 +115,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
 
 def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
     run = examples.run(run_attempt=2, triggering_actor="carol")
-    text = report.as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
+    text = pages.as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
     assert "alice, trigger: manual; re-run by carol (attempt 2)" in text
     assert "An approval by alice or carol does not count" in text
 
@@ -233,11 +236,11 @@ def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
 
 def test_a_digest_that_is_not_the_plans_is_never_shown() -> None:
     with pytest.raises(ValueError, match="digest"):
-        report.render_summary(examples.report(), digest="0" * 64)
+        pages.render_summary(examples.report(), digest="0" * 64)
     with pytest.raises(ValueError, match="digest"):
-        report.render_summary(examples.report(), digest=None)
+        pages.render_summary(examples.report(), digest=None)
     with pytest.raises(ValueError, match="digest"):
-        report.render_summary(
+        pages.render_summary(
             examples.report(plan=None, status=ReportStatus.NOTHING_TO_DO), digest=plan.digest(examples.sealed())
         )
 
@@ -289,7 +292,7 @@ def action_report(**changes: Any) -> ActionReport:
 
 
 def test_the_page_of_an_action_tells_who_approved_and_what_changed() -> None:
-    text = report.as_terminal(report.render_result(action_report()))
+    text = pages.as_terminal(pages.render_result(action_report()))
     assert text.startswith("Done: restart_service on checkout\n")
     for piece in (
         "Approved by  bob",
@@ -301,16 +304,16 @@ def test_the_page_of_an_action_tells_who_approved_and_what_changed() -> None:
         "flagged  true",
     ):
         assert piece in text
-    assert "The agent said nothing" in report.render_result(
+    assert "The agent said nothing" in pages.render_result(
         action_report(changes=(), verification={}, rollback=None, details={})
     )
 
 
 @pytest.mark.parametrize("status", ActionStatus)
 def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
-    titles = {report.render_result(action_report(status=each)).split("\n")[0] for each in ActionStatus}
+    titles = {pages.render_result(action_report(status=each)).split("\n")[0] for each in ActionStatus}
     assert len(titles) == len(ActionStatus)
-    page = report.render_result(action_report(status=status))
+    page = pages.render_result(action_report(status=status))
     assert ("Nothing was executed" in page) == (status is ActionStatus.REFUSED)
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)
 
@@ -319,7 +322,7 @@ def test_a_refusal_tells_code_reason_and_way_out() -> None:
     refused = action_report(
         status=ActionStatus.REFUSED, code=codes.GATE_EXPIRED, action="", details={"refused": "expired 14 minutes ago"}
     )
-    text = report.as_terminal(report.render_result(refused))
+    text = pages.as_terminal(pages.render_result(refused))
     assert text.startswith("Refused: no action on checkout\n")
     for piece in ("GATE04: the approval came too late", "expired 14 minutes ago", "What to do: Start a new run"):
         assert piece in text
@@ -327,7 +330,7 @@ def test_a_refusal_tells_code_reason_and_way_out() -> None:
 
 
 def test_the_agents_own_problem_is_not_told_as_the_runtimes() -> None:
-    page = report.render_result(action_report(details={"refused": "everything is fine", "problem": "none"}))
+    page = pages.render_result(action_report(details={"refused": "everything is fine", "problem": "none"}))
     assert page.index("What the agent says") < page.index("everything is fine")
 
 
@@ -345,7 +348,7 @@ def test_t4_an_action_report_holds_no_markup_of_the_agent(text: str, status: Act
         details={"refused": text, text: [text]},
         approver=Approver(text, 1, text),
     )
-    page = gfm(report.render_result(found))
+    page = gfm(pages.render_result(found))
     assert set(page.tags) <= TAGS
     assert page.tags.count("h1") == 1
 
@@ -363,11 +366,11 @@ def record(**changes: Any) -> str:
         "problems": (),
         "bundle_digest": "cd" * 32,
     }
-    return report.render_record(**{**values, **changes})
+    return pages.render_record(**{**values, **changes})
 
 
 def test_every_outcome_is_told_in_words() -> None:
-    from agent_runtime.bundle import RunOutcome
+    from agent_runtime.gate.bundle import RunOutcome
 
     for outcome in RunOutcome:
         page = record(outcome=outcome.value)
@@ -376,14 +379,14 @@ def test_every_outcome_is_told_in_words() -> None:
 
 
 def test_the_last_page_tells_who_decided_and_how_to_check_the_run() -> None:
-    page = report.as_terminal(record())
+    page = pages.as_terminal(record())
     assert "Approved by  bob" in page
     assert "Trail        whole" in page
     assert "python agent_runner.py verify audit-bundle --digest " + "cd" * 32 in page
-    rejected = report.as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
+    rejected = pages.as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
     assert "Rejected by  carol" in rejected
     assert "Approved by" not in rejected
-    broken = report.as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
+    broken = pages.as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
     assert "Trail        not whole" in broken
     assert "- TRAIL02: act wrote no outcome" in broken
 
@@ -402,7 +405,7 @@ def test_t4_the_last_page_holds_no_markup_of_others(text: str) -> None:
 @given(json_text, json_objects)
 def test_a_terminal_shows_the_same_and_no_control_character(text: str, evidence: dict[str, Any]) -> None:
     found = hostile_report(text, evidence)
-    shown = report.as_terminal(summary(found))
+    shown = pages.as_terminal(summary(found))
     assert not CONTROL.search(shown.replace("\t", ""))
     for line in text.replace("\r\n", "\n").split("\n"):
         assert escape.visible(line).rstrip(" ") in shown
@@ -416,7 +419,7 @@ def test_a_terminal_shows_the_same_and_no_control_character(text: str, evidence:
 @example("&#99999999;")
 @example("```text\nnever closed")
 def test_any_markdown_becomes_text_without_control_characters(text: str) -> None:
-    shown = report.as_terminal(text)
+    shown = pages.as_terminal(text)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
 
 
@@ -446,7 +449,7 @@ def test_terminal_text_of_each_kind_of_block() -> None:
             "",
         ]
     )
-    assert report.as_terminal(markdown) == "\n".join(
+    assert pages.as_terminal(markdown) == "\n".join(
         [
             "Title x",
             "=======",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import ANSWERS, WORKFLOW, Desk, close_by_hand
 from template import engines

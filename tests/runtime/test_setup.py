@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.settings import planning
-from agent_runtime.settings.model import Approver, BranchPolicy, Environment, Gate, Repository
-from agent_runtime.simulate import shapes
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.settings import planning
+from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate, Repository
+from agent_runtime.local.simulate import shapes
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, Desk, writes
 

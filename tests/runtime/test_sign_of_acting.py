@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from agent_runtime.gate import gatekeeper
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.phases import gatekeeper
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import examples
 
 RUN = examples.run()

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import bundle, codes, documents, plan
-from agent_runtime.documents import Decision
+from agent_runtime import codes
+from agent_runtime.gate import bundle
+from agent_runtime.model import documents, plan
+from agent_runtime.model.documents import Decision
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.simulate.jobs import parse_outputs
+from agent_runtime.local.simulate.jobs import parse_outputs
 from security import desk
 from security.desk import Desk, Played
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent_runtime import contract
+from agent_runtime.local import contract
 from workflow.rendering import SETUP_ACTION, render_workflow
 
 NAME = ".github/workflows/agent-investigate-act.yml"

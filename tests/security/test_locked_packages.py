@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_runtime import check
+from agent_runtime.local import check
 from conftest import REPOSITORY
 from workflow.rendering import SETUP_ACTION
 

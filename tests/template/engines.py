@@ -16,7 +16,7 @@ from typing import Any
 
 import copier
 
-from agent_runtime import answers
+from agent_runtime.local import answers
 from conftest import REPOSITORY
 
 NAME = "Checkout 'Restart' & Co 🚀"
@@ -130,4 +130,4 @@ def tree(root: Path) -> dict[str, Entry]:
 
 def run_check(project: Path) -> subprocess.CompletedProcess[str]:
     """Run the generated repository's own check, as `make check` does."""
-    return run([sys.executable, "-B", "-m", "agent_runtime.check"], cwd=project)
+    return run([sys.executable, "-B", "-m", "agent_runtime.local.check"], cwd=project)

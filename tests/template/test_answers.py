@@ -14,7 +14,7 @@ from croniter import croniter
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent_runtime import answers
+from agent_runtime.local import answers
 from conftest import REPOSITORY
 
 NASTY = (

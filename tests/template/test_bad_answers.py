@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
 
-from agent_runtime import answers
+from agent_runtime.local import answers
 from template import engines
 from template.conftest import Render
 

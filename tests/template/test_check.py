@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import check
+from agent_runtime.local import check
 from conftest import REPOSITORY, require_python
 from template import engines
 from template.conftest import Render
@@ -105,8 +105,8 @@ PASSED = {
     "dependabot": _write(
         ".github/workflows/ci.yml", lambda text: re.sub(r"@[0-9a-f]{40} # v[\d.]+", f"@{'a' * 40} # v99.0.0", text)
     ),
-    "windows": lambda project: (project / "agent_runtime/plan.py").write_bytes(
-        (project / "agent_runtime/plan.py").read_bytes().replace(b"\n", b"\r\n")
+    "windows": lambda project: (project / "agent_runtime/model/plan.py").write_bytes(
+        (project / "agent_runtime/model/plan.py").read_bytes().replace(b"\n", b"\r\n")
     ),
     "own-workflow": _write(
         ".github/workflows/nightly.yml",
@@ -134,7 +134,7 @@ def test_passed(change: Callable[[Path], None], project: Path) -> None:
 
 
 def test_the_advice_restores_a_file(project: Path) -> None:
-    name = "agent_runtime/plan.py"
+    name = "agent_runtime/model/plan.py"
     whole = (project / name).read_bytes()
     (project / name).write_bytes(b"# edited\n")
     _write("agent_runner.py", lambda text: text + "# ours\n")(project)
@@ -157,7 +157,7 @@ def test_command_line(project: Path, capsys: pytest.CaptureFixture[str], monkeyp
     (project / ANSWERS).unlink()
     assert check.main([]) == 2
     assert check.main(["--help"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "usage: python -m agent_runtime.check [FOLDER]"
+    assert capsys.readouterr().err.splitlines()[-1] == "usage: python -m agent_runtime.local.check [FOLDER]"
 
 
 def test_the_agents_command_line_knows_it(project: Path) -> None:
@@ -192,7 +192,7 @@ def test_manifest_lists_the_templates_own_files_and_nothing_else(template: Path)
 
     assert check.MANIFEST not in files
     assert {
-        "agent_runtime/gate.py",
+        "agent_runtime/gate/checks.py",
         "sdk/aimgentix/client.py",
         ".github/workflows/ci.yml",
         "docs/SETUP_GUIDE.md",
@@ -208,7 +208,7 @@ def test_a_stale_manifest_is_told(template: Path, tmp_path: Path) -> None:
     command = [sys.executable, "tools/manifest.py"]
     assert engines.run([*command, "--check"], copy).returncode == 0
 
-    with (copy / "template/agent_runtime/plan.py").open("a") as file:
+    with (copy / "template/agent_runtime/model/plan.py").open("a") as file:
         file.write("# changed\n")
 
     assert "stale: run make manifest" in engines.run([*command, "--check"], copy).stderr

@@ -62,8 +62,11 @@ BROKEN = {
         _append("README.md.jinja", "{% raw %}{{ cookiecutter.agent_name }}{% endraw %}\n"),
         "CHK003: README.md",
     ),
-    "runtime": (_append("agent_runtime/plan.py", "# changed\n"), "CHK004: agent_runtime/plan.py: "),
-    "runtime-lost": (_remove("agent_runtime/simulate/server.py"), "CHK005: agent_runtime/simulate/server.py: "),
+    "runtime": (_append("agent_runtime/model/plan.py", "# changed\n"), "CHK004: agent_runtime/model/plan.py: "),
+    "runtime-lost": (
+        _remove("agent_runtime/local/simulate/server.py"),
+        "CHK005: agent_runtime/local/simulate/server.py: ",
+    ),
     "runtime-foreign": (lambda t: (t / "template/sdk/x.py").write_text(""), "CHK006: sdk/x.py: "),
     "gate": (_replace(f"{WORKFLOW}.jinja", "environment: agent-act", "environment: production"), f"CON04: {WORKFLOW}:"),
     "policy-lost": (_remove(".github/agent-policies/{{ cookiecutter.agent_slug }}.yml.jinja"), "POL001: "),

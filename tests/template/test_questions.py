@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_runtime import answers
+from agent_runtime.local import answers
 from conftest import REPOSITORY
 
 COPIER = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))

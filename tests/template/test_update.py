@@ -20,7 +20,7 @@ TEAM_FILES = {
     "services.yml": "services: {}\n",
 }
 DELETED = ("tests/example_service.py", "docs/RUNBOOK.md")
-PLAN = "agent_runtime/plan.py"
+PLAN = "agent_runtime/model/plan.py"
 NEW = "agent_runtime/brand_new.py"
 GONE = "docs/SETUP_GUIDE.md"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.policy import parse_policy
+from agent_runtime.gate.policy import parse_policy
 from agent_runtime.toolkit import services
 from use_cases.conftest import load_agent
 
@@ -101,5 +101,5 @@ def test_an_agent_loads_its_tools_when_it_uses_them(seed: Path, repository: Path
         capture_output=True,
         check=True,
     )
-    heavy = {"requests", "urllib3", "prometheus_client", "yaml", "ssl", "pydantic", "agent_runtime.documents"}
+    heavy = {"requests", "urllib3", "prometheus_client", "yaml", "ssl", "pydantic", "agent_runtime.model.documents"}
     assert not heavy & set(json.loads(done.stdout))

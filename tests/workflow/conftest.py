@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from template.engines import clone_template, run_copier
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import BUILD, ActionsService, node_tools

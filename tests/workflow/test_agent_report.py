@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from agent_runtime import contract
+from agent_runtime.local import contract
 from conftest import REPOSITORY
 from workflow.conftest import World
 from workflow.harness.engine import Click, Run, approve_as

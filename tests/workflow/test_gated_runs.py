@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.bundle import verify
+from agent_runtime.gate.bundle import verify
 from conftest import require_tool
 from workflow.conftest import NAME, WORKFLOW, World
 from workflow.harness.engine import ActionsHost, Answer, Bypass, Cancel, Click, Run, approve_as, nobody

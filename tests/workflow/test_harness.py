@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.github.outputs import format_outputs
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from workflow.conftest import wait_for
 from workflow.harness.commands import CommandFileError, LogReader, parse_pairs
 from workflow.harness.engine import ActionsHost, Bypass, Cancel, Click, Refused, Run, approve_as

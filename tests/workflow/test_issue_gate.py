@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.bundle import load, verify
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.gate.bundle import load, verify
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from template.engines import run_copier
 from workflow.conftest import NAME, WORKFLOW, World, failing_service
 from workflow.harness.engine import ActionsHost, Repository, Run

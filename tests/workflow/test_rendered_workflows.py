@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_runtime import contract
+from agent_runtime.local import contract
 from conftest import REPOSITORY, require_tool
 from template.engines import clone_template, combinations, run_copier
 from workflow.harness.node import ActionsService

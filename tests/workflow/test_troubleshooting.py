@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime import codes, issue_gate
+from agent_runtime import codes
+from agent_runtime.gate import issue_checks
 from conftest import REPOSITORY
 from runtime import examples
 from workflow.conftest import World
@@ -128,9 +129,9 @@ def test_permission_denied_in_act_names_the_secret(world: World) -> None:
 @pytest.mark.parametrize(
     ("number", "refused"),
     [
-        (0, lambda: issue_gate.check_possible({"bob": "read"}, examples.run())),
-        (1, lambda: issue_gate.check_comment({"created_at": "1", "updated_at": "2"}, "/approve", "0" * 64)),
-        (2, lambda: issue_gate.check_author({"user": {"login": "eve", "id": 6, "type": "User"}}, ("bob",), "read")),
+        (0, lambda: issue_checks.check_possible({"bob": "read"}, examples.run())),
+        (1, lambda: issue_checks.check_comment({"created_at": "1", "updated_at": "2"}, "/approve", "0" * 64)),
+        (2, lambda: issue_checks.check_author({"user": {"login": "eve", "id": 6, "type": "User"}}, ("bob",), "read")),
     ],
 )
 def test_what_an_issue_as_the_gate_refuses_is_on_the_page(number: int, refused: Callable[[], None]) -> None:

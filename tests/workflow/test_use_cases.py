@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from conftest import missing
 from tools.demo_cases import CASES, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld

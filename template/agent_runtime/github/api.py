@@ -40,7 +40,7 @@ class GitHubApi:
 
     def default_branch(self, repository: str) -> str:
         """Return the name of the repository's default branch."""
-        path = "/repos/{}".format(repository)
+        path = f"/repos/{repository}"
         return str(field(self._http.get(path), "default_branch", str, path))
 
     def environment(self, repository: str, name: str) -> Optional[Mapping[str, Any]]:
@@ -131,7 +131,7 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/artifacts#download-an-artifact
         """
-        return self._http.download("/repos/{}/actions/artifacts/{}/zip".format(repository, artifact_id), limit)
+        return self._http.download(f"/repos/{repository}/actions/artifacts/{artifact_id}/zip", limit)
 
     def permission(self, repository: str, login: str) -> str:
         """Return what a person may do here: `none`, `read`, `write` or `admin`; `none` for who is nobody to GitHub.
@@ -149,31 +149,31 @@ class GitHubApi:
 
     def artifact(self, repository: str, number: int) -> Mapping[str, Any]:
         """Return GitHub's JSON of an artifact; an empty object when there is none."""
-        path = "/repos/{}/actions/artifacts/{}".format(repository, number)
+        path = f"/repos/{repository}/actions/artifacts/{number}"
         return mapping(self._http.get_or_none(path) or {}, path)
 
     def issue(self, repository: str, number: int) -> Mapping[str, Any]:
         """Return GitHub's JSON of an issue; an empty object when there is none."""
-        path = "/repos/{}/issues/{}".format(repository, number)
+        path = f"/repos/{repository}/issues/{number}"
         return mapping(self._http.get_or_none(path) or {}, path)
 
     def comments(self, repository: str, number: int) -> List[Mapping[str, Any]]:
         """Return all comments of an issue, oldest first."""
-        return self._http.pages("/repos/{}/issues/{}/comments".format(repository, number), None)
+        return self._http.pages(f"/repos/{repository}/issues/{number}/comments", None)
 
     def open_issue(self, repository: str, title: str, body: str, label: str) -> Mapping[str, Any]:
         """Open an issue and return it as GitHub has it now."""
-        path = "/repos/{}/issues".format(repository)
+        path = f"/repos/{repository}/issues"
         return mapping(self._http.send("POST", path, {"title": title, "body": body, "labels": [label]}), path)
 
     def answer(self, repository: str, number: int, body: str) -> None:
         """Comment on an issue."""
-        self._http.send("POST", "/repos/{}/issues/{}/comments".format(repository, number), {"body": body})
+        self._http.send("POST", f"/repos/{repository}/issues/{number}/comments", {"body": body})
 
     def close_issue(self, repository: str, number: int, *, completed: bool) -> None:
         """Close an issue, as completed or as not planned."""
         reason = "completed" if completed else "not_planned"
-        path = "/repos/{}/issues/{}".format(repository, number)
+        path = f"/repos/{repository}/issues/{number}"
         self._http.send("PATCH", path, {"state": "closed", "state_reason": reason})
 
     def claim(self, repository: str, reference: str, sha: str) -> bool:
@@ -182,7 +182,7 @@ class GitHubApi:
         Source: https://docs.github.com/en/rest/git/refs#create-a-reference
         """
         try:
-            self._http.send("POST", "/repos/{}/git/refs".format(repository), {"ref": reference, "sha": sha})
+            self._http.send("POST", f"/repos/{repository}/git/refs", {"ref": reference, "sha": sha})
         except NotAnswered as problem:
             if problem.status == HTTP_UNPROCESSABLE and "already exists" in problem.said:
                 return False
@@ -206,4 +206,4 @@ def branch_pattern(entry: Mapping[str, Any], path: str) -> str:
     """Return the pattern of a deployment branch policy; that of a tag as `tag:<pattern>`."""
     pattern = str(field(entry, "name", str, path))
     kind = entry.get("type") or "branch"
-    return pattern if kind == "branch" else "{}:{}".format(kind, pattern)
+    return pattern if kind == "branch" else f"{kind}:{pattern}"

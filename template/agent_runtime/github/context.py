@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from agent_runtime import codes
-from agent_runtime.documents import Run, strict_json
+from agent_runtime.model.documents import Run, strict_json
 
 # The number of a run that no workflow made: an investigation at somebody's desk.  Nothing sealed in it can be acted on.
 LOCAL_RUN_ID = "local"
@@ -48,7 +48,7 @@ def current_run(environ: Mapping[str, str]) -> Run:
     for name, variable in _VARIABLES.items():
         value = environ.get(variable, "")
         if not value:
-            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "{} is not set".format(variable))
+            raise codes.BadInput(codes.RUN_CONTEXT_MISSING, f"{variable} is not set")
         values[name] = value
     if not values["run_attempt"].isdigit():
         raise codes.BadInput(codes.RUN_CONTEXT_MISSING, "GITHUB_RUN_ATTEMPT is not a number")
@@ -70,7 +70,7 @@ def client_payload(environ: Mapping[str, str]) -> Any:
             event = strict_json(stream.read(MAX_EVENT_BYTES))
     except (OSError, ValueError) as problem:
         raise codes.BadInput(
-            codes.RUN_CONTEXT_MISSING, "GITHUB_EVENT_PATH leads to no event: {}".format(type(problem).__name__)
+            codes.RUN_CONTEXT_MISSING, f"GITHUB_EVENT_PATH leads to no event: {type(problem).__name__}"
         ) from None
     return event.get("client_payload") if isinstance(event, dict) else None
 

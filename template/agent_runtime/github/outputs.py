@@ -43,11 +43,11 @@ def format_outputs(values: Mapping[str, str]) -> str:
     lines = []
     for name, value in values.items():
         if not name.isidentifier():
-            raise ValueError("{!r} can't be the name of an output".format(name))
+            raise ValueError(f"{name!r} can't be the name of an output")
         if any(ord(character) < 0x20 or ord(character) > 0x7E for character in value):
-            raise ValueError("the output {} is not printable ASCII".format(name))
+            raise ValueError(f"the output {name} is not printable ASCII")
         delimiter = "ghadelimiter_" + secrets.token_hex(16)
-        lines += ["{}<<{}".format(name, delimiter), value, delimiter]
+        lines += [f"{name}<<{delimiter}", value, delimiter]
     return "\n".join(lines) + "\n" if lines else ""
 
 

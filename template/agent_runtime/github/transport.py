@@ -15,7 +15,7 @@ from typing import Any, Callable, List, Mapping, Optional
 from urllib.parse import urlencode
 
 from agent_runtime import codes
-from agent_runtime.escape import visible
+from agent_runtime.text.escape import visible
 
 DEFAULT_API_URL = "https://api.github.com"
 
@@ -130,7 +130,7 @@ class Transport:
             # Only whether there is a next page is taken from the header, never where: the token goes to one host.
             if "next" not in response.links and len(entries) < size:
                 return found
-        raise NotAnswered("{} has more than {} pages".format(path, _MAX_PAGES))
+        raise NotAnswered(f"{path} has more than {_MAX_PAGES} pages")
 
     def download(self, path: str, limit: int) -> bytes:
         """Return the bytes that `path` leads to: GitHub answers with the address of its storage.
@@ -151,15 +151,15 @@ class Transport:
                 address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False, auth=_without_credentials
             ) as answer:
                 if answer.status_code != _HTTP_OK:
-                    raise NotAnswered("{}: the storage answers with HTTP {}".format(path, answer.status_code))
+                    raise NotAnswered(f"{path}: the storage answers with HTTP {answer.status_code}")
                 data = b""
                 for block in answer.iter_content(1024 * 1024):
                     data += block
                     if len(data) > limit:
-                        raise NotAnswered("{}: more than {} bytes".format(path, limit))
+                        raise NotAnswered(f"{path}: more than {limit} bytes")
                 return data
         except requests.RequestException as error:
-            raise NotAnswered("{}: the storage gave no answer ({})".format(path, type(error).__name__)) from None
+            raise NotAnswered(f"{path}: the storage gave no answer ({type(error).__name__})") from None
 
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
         """Send a PUT, PATCH, POST or DELETE and return the answer's JSON, or None when it has no body.
@@ -188,7 +188,7 @@ class Transport:
                     allow_redirects=False,
                 )
             except requests.RequestException as error:
-                problem = NotAnswered("{} {}: no answer ({})".format(method, path, type(error).__name__))
+                problem = NotAnswered(f"{method} {path}: no answer ({type(error).__name__})")
                 least: Optional[float] = 0.0 if repeatable else None
             else:
                 if redirected and response.status_code == _HTTP_FOUND:
@@ -211,7 +211,7 @@ class Transport:
                 raise problem
             if least > _MAX_WAIT_SECONDS:
                 raise NotAnswered(
-                    "{}; it asks to wait {:.0f} seconds".format(problem.message, least), problem.status, problem.said
+                    f"{problem.message}; it asks to wait {least:.0f} seconds", problem.status, problem.said
                 )
             # Full jitter: many jobs that failed together must not come back together.
             jitter = random.uniform(0, min(_JITTER_SECONDS, 0.5 * 2**attempt))  # noqa: S311  no secret depends on it
@@ -293,4 +293,4 @@ def mapping(answer: Any, path: str) -> Mapping[str, Any]:
 
 def malformed(path: str, method: str = "GET") -> NotAnswered:
     """The error for an answer that is not as GitHub documents it."""
-    return NotAnswered("{} {}: the answer does not have the documented shape".format(method, path))
+    return NotAnswered(f"{method} {path}: the answer does not have the documented shape")

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from agent_runtime.simulate.server import LoopbackGitHub
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from workflow.harness import actions
 from workflow.harness.artifacts import Artifact, ArtifactStore
 from workflow.harness.concurrency import ConcurrencyGroups

@@ -1,0 +1,1 @@
+"""What decides: it never runs team code, and imports nothing that does."""

@@ -1,0 +1,118 @@
+"""Deliver: bring the trail of a run to the audit backend, after everything else is done and kept.
+
+The bundle is the trail; the backend has a copy.  So nothing here changes the bundle, and a backend that is slow, full
+or gone never fails a run: what it did not take waits in the bundle.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Mapping, Optional, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate import bundle
+from agent_runtime.github import outputs
+from agent_runtime.model import names
+from agent_runtime.text import escape
+from aimgentix.delivery import Courier, drain, segment_paths
+from aimgentix.settings import SettingError
+from aimgentix.status import directory_status
+from aimgentix.transport import Transport
+
+BATCH_EVENTS = 500
+REQUEST_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the events of a run.
+
+    Arguments:
+        captured: events in the bundle.
+        delivered: events that the backend has acknowledged.
+        spooled: events that wait in the bundle.
+        rejected: events that the backend refused; they are in the bundle too.
+        problem: why not everything was delivered, or the empty text.
+        addressed: whether AIMGENTIX_API_URL names a place to deliver to at all.
+    """
+
+    captured: int
+    delivered: int
+    spooled: int
+    rejected: int
+    problem: str
+    addressed: bool
+
+    def line(self) -> str:
+        """The counts and the problem, for a log."""
+        counts = (
+            f"captured {self.captured}, delivered {self.delivered}, spooled {self.spooled}, rejected {self.rejected}"
+        )
+        return "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+
+
+def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Delivery:
+    """Deliver the journals of a bundle and say in the summary what became of them.
+
+    Arguments:
+        folder: the bundle.
+        environ: AIMGENTIX_API_URL and AIMGENTIX_API_KEY; without an address nothing is sent.
+        timeout: seconds that delivering may take in all.
+
+    Raises:
+        BadInput: `folder` holds no bundle (TRAIL04).
+    """
+    manifest = folder / names.MANIFEST_NAME
+    try:
+        manifest.open("rb").close()
+    except OSError as problem:
+        raise codes.BadInput(codes.TRAIL_MISMATCH, f"{manifest}: {problem.strerror}") from None
+    with tempfile.TemporaryDirectory() as scratch:
+        # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
+        journals = Path(scratch)
+        for job in bundle.JOBS:
+            for path in segment_paths(str(folder / job / names.JOURNAL_FOLDER)):
+                shutil.copyfile(path, str(journals / Path(path).name))
+        transport, why = _transport(environ)
+        if transport is not None:
+            why = _drain(str(journals), transport, timeout)
+        segments = directory_status(str(journals))
+        delivery = Delivery(
+            captured=sum(segment.captured for segment in segments),
+            delivered=sum(segment.delivered for segment in segments),
+            spooled=sum(segment.waiting for segment in segments),
+            rejected=sum(segment.rejected for segment in segments),
+            problem=why,
+            addressed=transport is not None,
+        )
+    advice = f"\n\nWhat to do: {codes.describe(codes.TRAIL_UNDELIVERED).mend}." if why else ""
+    outputs.write_summary(environ, f"\n{escape.markdown_inline(delivery.line())}{advice}\n")
+    return delivery
+
+
+def _transport(environ: Mapping[str, str]) -> Tuple[Optional[Transport], str]:
+    """The way to the backend, or None and why there is none."""
+    address = environ.get("AIMGENTIX_API_URL")
+    if not address:
+        return None, "no backend is configured (AIMGENTIX_API_URL)"
+    try:
+        return Transport(address, environ.get("AIMGENTIX_API_KEY") or None, REQUEST_SECONDS), ""
+    except SettingError as problem:
+        return None, str(problem)
+
+
+def _drain(journals: str, transport: Transport, timeout: float) -> str:
+    """Deliver until everything is dealt with or the time is over; return why it is not, or the empty text."""
+    deadline = time.monotonic() + timeout
+    courier = Courier(transport, BATCH_EVENTS)
+    try:
+        reason = drain(courier, journals, deadline)
+        if reason:
+            return f"the backend did not take them: {reason}"
+        return courier.rejection.detail if courier.rejection else ""
+    finally:
+        courier.close()

@@ -1,0 +1,486 @@
+"""What the agent may do: the policy, and deciding by it.
+
+Deciding is pure and denies by default: a denying rule wins over any allowing one, and whatever can't be judged (a
+missing parameter, another type) counts against the action: against allowing it, and against doing it without asking.
+No number that the agent reports about itself, such as its confidence, takes part (threat T23).
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+
+from agent_runtime.gate import protected_paths
+from agent_runtime.results import RiskLevel
+from agent_runtime.text.escape import is_visible, visible
+from agent_runtime.text.patterns import Expression, folded, glob_matches, glob_nearly_matches
+
+AUTO = "auto"
+REVIEW = "review"
+DENIED = "denied"
+
+EQUALITY = ("equals", "not_equals")
+MEMBERSHIP = ("in", "not_in")
+ORDER = ("greater_than", "at_least", "less_than", "at_most")
+MATCHES = "matches"
+# About lists, so that one plan can't grow into a mass action: how many, and each of them.
+MAX_ITEMS = "max_items"
+EACH_IN = "each_in"
+EACH_MATCHES = "each_matches"
+BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
+OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
+
+AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+AUTO_IS_ELSEWHERE = "a human is asked: nothing is done without asking outside of a workflow run"
+
+# What stands before the question that can't be judged.
+_ONLY = "only case, blanks or compatibility characters decide whether"
+
+# No rule of auto_approve may reach higher.
+HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold of one parameter: `parameter` `operator` `value`."""
+
+    parameter: str
+    operator: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which actions a rule is about.
+
+    Arguments:
+        type: glob of the action's type.
+        resources: globs, at least one of which the resource must match.
+        conditions: all of them must hold.
+        max_risk: highest risk that an allowing rule allows; a denying rule is about every risk.
+        reason: the author's words: `description` of an allowing rule, `reason` of a denying one.
+        requires_approval: of an allowing rule: whether a human must approve what it allows.
+    """
+
+    type: str
+    resources: Tuple[str, ...] = ("*",)
+    conditions: Tuple[Condition, ...] = ()
+    max_risk: RiskLevel = RiskLevel.HIGH
+    reason: Optional[str] = None
+    requires_approval: bool = True
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How often actions may happen: at most `max` within the last `per`, over all runs of this repository.
+
+    Arguments:
+        type: glob of the actions' type.
+        resources: globs, at least one of which a resource must match.
+        per_text: `per` as the file has it, for people.
+    """
+
+    type: str
+    resources: Tuple[str, ...]
+    max: int
+    per: timedelta
+    per_text: str
+    reason: Optional[str] = None
+
+    def is_about(self, action: str, resource: str) -> bool:
+        """Whether an action counts for this limit; another case or blanks of its names don't get around it."""
+        return glob_nearly_matches(self.type, action) and any(
+            glob_nearly_matches(glob, resource) for glob in self.resources
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy file.
+
+    Arguments:
+        digest: SHA-256 of its bytes in hexadecimal.
+        auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
+        rate_limits: how often; all that are about an action must leave room for it.
+    """
+
+    name: str
+    version: int
+    allowed_actions: Tuple[Rule, ...]
+    denied_actions: Tuple[Rule, ...]
+    digest: str
+    auto_approve: Tuple[Rule, ...] = ()
+    rate_limits: Tuple[RateLimit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a policy says about one action.
+
+    Arguments:
+        decision: `auto` (it may be done without asking), `review` (a human may approve it) or `denied`.
+        matched_rules: the rules that decided, for example `allowed_actions[0]`.
+        reasons: one line for each rule looked at, for people.
+    """
+
+    decision: str
+    matched_rules: Tuple[str, ...]
+    reasons: Tuple[str, ...]
+
+
+def parse_policy(data: bytes, source: str) -> Policy:
+    """Read a policy file.
+
+    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
+    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
+    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
+    condition has `parameter`, `operator` and `value`.
+
+    Arguments:
+        data: the file's bytes, UTF-8, at most 64 KiB.
+        source: its name, for messages.
+
+    Raises:
+        BadInput: POL002, with file, line, key and what to do about it.
+    """
+    from agent_runtime.gate import policy_file  # noqa: PLC0415  reading depends on the policy, not the reverse
+
+    return policy_file.read(data, source)
+
+
+def evaluate(
+    policy: Policy,
+    *,
+    action: str,
+    resource: str,
+    parameters: Mapping[str, Any],
+    risk_level: RiskLevel,
+    reversible: bool = False,
+) -> Verdict:
+    """Decide whether an action may be done, and whether a human must be asked before.
+
+    `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
+    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is no
+    number), is a text that holds invisible characters or is not in Unicode's normal form C, or is a text of which only
+    case, blanks around it or compatibility characters decide (`Prod` where the rule says `prod`): then an allowing rule
+    does not match and a denying rule does.  In the same way a denying rule is about actions and resources whose names
+    come that close.  A parameter that names a protected path denies (threat T22).
+
+    `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
+    allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
+    is exceeded, so that neither more risk nor a missing parameter ever means less asking.
+    """
+    asked = f"{visible(action)} on {visible(resource)}"
+    denying: List[str] = []
+    allowing: List[str] = []
+    automatic: List[str] = []
+    reserved: List[str] = []
+    reasons: List[str] = []
+    guarded = protected_paths.problem(parameters)
+    if guarded:
+        denying.append("protected_paths")
+        reasons.append(f"protected_paths: {guarded}, so {asked} is denied")
+    for number, rule in enumerate(policy.denied_actions):
+        name = f"denied_actions[{number}]"
+        obstacle = _far_off(rule, action, resource) or _false_condition(rule, parameters)
+        if obstacle is None:
+            denying.append(name)
+            doubts = _doubts(rule, action, resource, parameters)
+            obstacle = f"applies{doubts}, so {asked} is denied"
+        reasons.append(_reason(name, rule, obstacle))
+    for number, rule in enumerate(policy.allowed_actions):
+        name = f"allowed_actions[{number}]"
+        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
+        if obstacle is None:
+            allowing.append(name)
+        if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
+            reserved.append(name)
+        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+    for number, rule in enumerate(policy.auto_approve):
+        name = f"auto_approve[{number}]"
+        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
+        if obstacle is None:
+            automatic.append(name)
+        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+    if denying:
+        return Verdict(DENIED, tuple(denying), tuple(reasons))
+    if not allowing:
+        reasons.append(f"no allowing rule matches {asked}, and what is not allowed is denied")
+        return Verdict(DENIED, (), tuple(reasons))
+    if not policy.auto_approve:
+        return Verdict(REVIEW, tuple(allowing), tuple(reasons))
+    why = _why_ask(automatic, reserved, reversible=reversible)
+    if why:
+        return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
+    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"))
+
+
+def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
+    """Return the verdict of a gate at which somebody is always asked: `review` instead of `auto`.
+
+    Arguments:
+        reason: why, as a further line.
+    """
+    if verdict.decision != AUTO:
+        return verdict
+    rules = tuple(rule for rule in verdict.matched_rules if rule.startswith("allowed_actions"))
+    said = verdict.reasons[:-1] + ((reason,) if reason else ())
+    return Verdict(REVIEW, rules, said)
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An action that a run of this repository began, whatever became of it.
+
+    Arguments:
+        moment: aware datetime.
+        action, resource: None where the history does not tell; then it counts for every limit.
+    """
+
+    moment: datetime
+    action: Optional[str]
+    resource: Optional[str]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What the history says of one rate limit: its name, whether it leaves no room, and a line for people."""
+
+    rule: str
+    full: bool
+    reason: str
+
+
+def limits_of(policy: Policy, action: str, resource: str) -> Tuple[Tuple[str, RateLimit], ...]:
+    """Return the rate limits that an action counts for, with their names."""
+    return tuple(
+        (f"rate_limits[{number}]", limit)
+        for number, limit in enumerate(policy.rate_limits)
+        if limit.is_about(action, resource)
+    )
+
+
+def count(
+    policy: Policy, *, action: str, resource: str, history: Sequence[Happened], now: datetime
+) -> Tuple[Count, ...]:
+    """Count what happened for every rate limit that is about an action.
+
+    Arguments:
+        history: at least as far back as the longest of these limits; what is older is passed over.
+        now: aware datetime.
+    """
+    return tuple(_count(name, limit, history, now) for name, limit in limits_of(policy, action, resource))
+
+
+def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: datetime) -> Count:
+    counted = sorted(
+        each.moment
+        for each in history
+        if each.moment > now - limit.per
+        and (each.action is None or each.resource is None or limit.is_about(each.action, each.resource))
+    )
+    line = "{} ({} on {}): {} of {} in the last {}".format(
+        name,
+        visible(limit.type),
+        ", ".join(visible(glob) for glob in limit.resources),
+        len(counted),
+        limit.max,
+        limit.per_text,
+    )
+    full = len(counted) >= limit.max
+    if full:
+        free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
+        line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
+    return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+
+
+def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: bool) -> str:
+    """Why a human is asked about an allowed action; empty where nobody need be."""
+    if not automatic:
+        return "no rule of auto_approve matches"
+    if reserved:
+        return "{} requires approval and may be about it".format(" and ".join(reserved))
+    return "" if reversible is True else "the agent does not say that it can be undone"
+
+
+def _reason(name: str, rule: Rule, outcome: str) -> str:
+    line = "{} ({} on {}): {}".format(
+        name, visible(rule.type), ", ".join(visible(glob) for glob in rule.resources), outcome
+    )
+    return line if rule.reason is None else f"{line} [{visible(rule.reason)}]"
+
+
+def _mismatch(
+    rule: Rule, action: str, resource: str, parameters: Mapping[str, Any], risk_level: RiskLevel
+) -> Optional[str]:
+    return _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
+
+
+def _off_target(rule: Rule, action: str, resource: str) -> Optional[str]:
+    if not glob_matches(rule.type, action):
+        return f"is about another action than {visible(action)}"
+    if not any(glob_matches(glob, resource) for glob in rule.resources):
+        return f"is about another resource than {visible(resource)}"
+    return None
+
+
+def _far_off(rule: Rule, action: str, resource: str) -> Optional[str]:
+    """As `_off_target()`, for a rule that holds something back: it is about what comes close, too."""
+    if not glob_nearly_matches(rule.type, action):
+        return f"is about another action than {visible(action)}"
+    if not any(glob_nearly_matches(glob, resource) for glob in rule.resources):
+        return f"is about another resource than {visible(resource)}"
+    return None
+
+
+def _false_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
+    for condition in rule.conditions:
+        if _holds(condition, parameters) is False:
+            return f"does not apply: it is not so that {_describe(condition)}"
+    return None
+
+
+def _unmet_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
+    for condition in rule.conditions:
+        held = _holds(condition, parameters)
+        if held is None:
+            return f"does not match: {_doubt(condition, parameters)}"
+        if not held:
+            return f"does not match: it is not so that {_describe(condition)}"
+    return None
+
+
+def _too_risky(rule: Rule, risk_level: RiskLevel) -> Optional[str]:
+    if risk_level.rank > rule.max_risk.rank:
+        return f"does not match: the risk is {risk_level}, at most {rule.max_risk} is allowed"
+    return None
+
+
+def _doubts(rule: Rule, action: str, resource: str, parameters: Mapping[str, Any]) -> str:
+    """Why a denying rule applies although not everything could be judged, or nothing."""
+    doubts = [_doubt(condition, parameters) for condition in rule.conditions if _holds(condition, parameters) is None]
+    if _off_target(rule, action, resource):
+        doubts.insert(0, f"{_ONLY} it is about {visible(action)} on {visible(resource)}")
+    return " because {}".format(" and ".join(doubts)) if doubts else ""
+
+
+def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
+    if condition.parameter not in parameters:
+        return f"the parameter {visible(condition.parameter)} is missing"
+    if condition.operator in BATCH:
+        return (
+            f"the parameter {visible(condition.parameter)} is no list of one kind, or not all of it is alike "
+            f"to: {_describe(condition)}"
+        )
+    if _is_near(condition, parameters[condition.parameter]):
+        return f"{_ONLY} {_describe(condition)}"
+    return f"the parameter {visible(condition.parameter)} can't be compared with {show_value(condition.value)}"
+
+
+def _describe(condition: Condition) -> str:
+    return "{} {} {}".format(
+        visible(condition.parameter), condition.operator.replace("_", " "), show_value(condition.value)
+    )
+
+
+def show_value(value: Any) -> str:
+    """A condition's value, as messages name it."""
+    if isinstance(value, tuple):
+        return "[{}]".format(", ".join(show_value(item) for item in value))
+    return visible(value) if isinstance(value, str) else str(value).lower()
+
+
+def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool]:
+    """Whether the condition holds; None when that can't be judged."""
+    if condition.parameter not in parameters:
+        return None
+    actual = parameters[condition.parameter]
+    expected = condition.value
+    if condition.operator in BATCH:
+        return _holds_for_each(condition, actual)
+    if not _comparable(condition, actual):
+        return None
+    if condition.operator in ORDER:
+        return _compare(condition.operator, actual, expected)
+    try:
+        if condition.operator == MATCHES:
+            met = Expression(expected).matches(actual)
+        else:
+            met = actual in expected if condition.operator in MEMBERSHIP else bool(actual == expected)
+        if not met and _nearly(condition, actual):
+            return None
+    except ValueError:
+        return None
+    return met == (condition.operator not in ("not_equals", "not_in"))
+
+
+def _comparable(condition: Condition, actual: Any) -> bool:
+    expected = condition.value
+    kind = kind_of(actual)
+    return kind is not None and kind == kind_of(expected[0] if isinstance(expected, tuple) else expected)
+
+
+def _is_near(condition: Condition, actual: Any) -> bool:
+    """As `_nearly()`, of a value that may be of another kind or too long."""
+    try:
+        return _comparable(condition, actual) and _nearly(condition, actual)
+    except ValueError:
+        return False
+
+
+def _nearly(condition: Condition, actual: Any) -> bool:
+    """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
+
+    Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
+
+    Raises:
+        ValueError: the text is too long for the condition's expression.
+    """
+    if not isinstance(actual, str):
+        return False
+    if condition.operator == MATCHES:
+        return Expression(condition.value).nearly_matches(actual)
+    named = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    return folded(actual) in [folded(text) for text in named]
+
+
+def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
+    """Whether the condition holds for a list; None when that can't be judged.
+
+    An empty list, a list of several kinds and what is no list can't be judged.  Neither can a list of which some
+    elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
+    """
+    if not isinstance(items, (list, tuple)) or not items:
+        return None
+    kinds = {kind_of(item) for item in items}
+    if len(kinds) > 1 or None in kinds:
+        return None
+    if condition.operator == MAX_ITEMS:
+        return len(items) <= int(condition.value)
+    single = "in" if condition.operator == EACH_IN else MATCHES
+    answers = {_holds(Condition("item", single, condition.value), {"item": item}) for item in items}
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _compare(operator: str, actual: Union[int, float], expected: Union[int, float]) -> bool:
+    if operator == "greater_than":
+        return actual > expected
+    if operator == "at_least":
+        return actual >= expected
+    if operator == "less_than":
+        return actual < expected
+    return actual <= expected
+
+
+def kind_of(value: Any) -> Optional[str]:
+    """The kind of a value for comparisons; None for what is never compared."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, (int, float)):
+        return "a number" if isinstance(value, int) or math.isfinite(value) else None
+    if isinstance(value, str):
+        return "a text" if is_visible(value) and unicodedata.is_normalized("NFC", value) else None
+    return None

@@ -1,0 +1,258 @@
+"""Reading a policy file.
+
+The file belongs to the team and is reviewed like code, so reading it is strict: whatever a reviewer could misread, or a
+typing error could turn off, is an error with file, line, key and way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import timedelta
+from typing import Any, List, Mapping, NoReturn, Optional, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate.policy import (
+    EACH_IN,
+    EACH_MATCHES,
+    HIGHEST_AUTO_RISK,
+    MATCHES,
+    MAX_ITEMS,
+    MEMBERSHIP,
+    OPERATORS,
+    ORDER,
+    Condition,
+    Policy,
+    RateLimit,
+    Rule,
+    kind_of,
+    show_value,
+)
+from agent_runtime.results import RiskLevel
+from agent_runtime.text import strict_yaml
+from agent_runtime.text.escape import visible
+from agent_runtime.text.patterns import Expression
+from agent_runtime.text.strict_yaml import Node
+
+MAX_POLICY_BYTES = 64 * 1024
+
+_MAX_TEXT = 256
+_MAX_COUNT = 1000
+_SHOWN = 60
+
+_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits")
+_ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "requires_approval", "description")
+_DENIED_KEYS = ("type", "resources", "conditions", "reason")
+_AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
+_LIMIT_KEYS = ("type", "resources", "max", "per", "description")
+_CONDITION_KEYS = ("parameter", "operator", "value")
+_RISKS = tuple(str(risk) for risk in RiskLevel)
+_AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
+
+_PER = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+# What a run leaves behind is kept for 90 days, and a plan may wait for 30 of them.
+_MAX_PER = timedelta(days=30)
+
+
+def read(data: bytes, source: str) -> Policy:
+    """Read a policy file; see `agent_runtime.gate.policy.parse_policy()`."""
+    reader = _Reader(source)
+    if len(data) > MAX_POLICY_BYTES:
+        reader.fail(1, f"the file has {len(data)} bytes: {MAX_POLICY_BYTES} are allowed")
+    try:
+        root = strict_yaml.load(data)
+    except strict_yaml.StrictYamlError as problem:
+        reader.fail(problem.line, problem.message)
+    return reader.policy(root, hashlib.sha256(data).hexdigest())
+
+
+class _Reader:
+    """Turns nodes into rules; `where` is the path of a key, such as `allowed_actions[0].type`."""
+
+    def __init__(self, source: str) -> None:
+        self._source = visible(source, 200)
+
+    def fail(self, line: int, message: str) -> NoReturn:
+        raise codes.BadInput(codes.POLICY_INVALID, f"{self._source} line {line}: {message}")
+
+    def policy(self, root: Node, digest: str) -> Policy:
+        fields = self._mapping(root, "the policy", _POLICY_KEYS, ("name", "version"))
+        version = fields["version"]
+        if isinstance(version.value, bool) or not isinstance(version.value, int) or version.value < 1:
+            self.fail(version.line, f"version is {_say(version.value)}: write a whole number from 1")
+        return Policy(
+            name=self._text(fields["name"], "name"),
+            version=version.value,
+            allowed_actions=self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS),
+            denied_actions=self._rules(fields.get("denied_actions"), "denied_actions", _DENIED_KEYS),
+            digest=digest,
+            auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
+            rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
+        )
+
+    def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
+        if node is None:
+            return ()
+        return tuple(self._rule(item, path, keys) for item, path in self._entries(node, where))
+
+    def _rule(self, node: Node, where: str, keys: Tuple[str, ...]) -> Rule:
+        fields = self._mapping(node, where, keys, ("type",))
+        risk, risks = (RiskLevel.LOW, _AUTO_RISKS) if keys is _AUTO_KEYS else (RiskLevel.HIGH, _RISKS)
+        if "max_risk" in fields:
+            risk = RiskLevel(self._choice(fields["max_risk"], where + ".max_risk", risks))
+        approval = fields.get("requires_approval")
+        if approval is not None and not isinstance(approval.value, bool):
+            self.fail(approval.line, f"{where}.requires_approval is {_say(approval.value)}: use true or false")
+        return Rule(
+            type=self._text(fields["type"], where + ".type"),
+            resources=self._resources(fields.get("resources"), where + ".resources"),
+            conditions=self._conditions(fields.get("conditions"), where + ".conditions"),
+            max_risk=risk,
+            reason=self._words(fields, where),
+            requires_approval=approval is None or bool(approval.value),
+        )
+
+    def _limits(self, node: Optional[Node], where: str) -> Tuple[RateLimit, ...]:
+        if node is None:
+            return ()
+        return tuple(self._limit(item, path) for item, path in self._entries(node, where))
+
+    def _limit(self, node: Node, where: str) -> RateLimit:
+        fields = self._mapping(node, where, _LIMIT_KEYS, ("type", "max", "per"))
+        per = fields["per"]
+        found = _PER.fullmatch(per.value) if isinstance(per.value, str) else None
+        span = int(found.group(1)) * _UNITS[found.group(2)] if found else timedelta()
+        if not timedelta() < span <= _MAX_PER:
+            self.fail(
+                per.line,
+                f"{where}.per is {_say(per.value)}: write minutes, hours or days up to {_MAX_PER.days}d, such "
+                "as 30m, 24h or 7d",
+            )
+        return RateLimit(
+            type=self._text(fields["type"], where + ".type"),
+            resources=self._resources(fields.get("resources"), where + ".resources"),
+            max=self._count(fields["max"], where + ".max"),
+            per=span,
+            per_text=str(per.value),
+            reason=self._words(fields, where),
+        )
+
+    def _count(self, node: Node, where: str) -> int:
+        if isinstance(node.value, bool) or not isinstance(node.value, int) or not 1 <= node.value <= _MAX_COUNT:
+            self.fail(node.line, f"{where} is {_say(node.value)}: write a whole number, 1 to {_MAX_COUNT}")
+        return node.value
+
+    def _resources(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
+        if node is None:
+            return ("*",)
+        globs = tuple(self._text(entry, path) for entry, path in self._entries(node, where))
+        if not globs:
+            self.fail(node.line, f'{where} is empty: name one, or remove the key, which then means ["*"]')
+        return globs
+
+    def _conditions(self, node: Optional[Node], where: str) -> Tuple[Condition, ...]:
+        if node is None:
+            return ()
+        return tuple(self._condition(entry, path) for entry, path in self._entries(node, where))
+
+    def _condition(self, node: Node, where: str) -> Condition:
+        fields = self._mapping(node, where, _CONDITION_KEYS, _CONDITION_KEYS)
+        operator = self._choice(fields["operator"], where + ".operator", OPERATORS)
+        return Condition(
+            parameter=self._text(fields["parameter"], where + ".parameter"),
+            operator=operator,
+            value=self._operand(fields["value"], where + ".value", operator),
+        )
+
+    def _operand(self, node: Node, where: str, operator: str) -> Any:
+        if operator in MEMBERSHIP or operator == EACH_IN:
+            return self._operands(node, where)
+        if operator == MAX_ITEMS:
+            return self._count(node, where)
+        if operator in ORDER and kind_of(node.value) != "a number":
+            self.fail(node.line, f"{where} is {_say(node.value)}: {operator} needs a number")
+        if operator in (MATCHES, EACH_MATCHES):
+            return self._expression(node, where)
+        return self._scalar(node, where)
+
+    def _operands(self, node: Node, where: str) -> Tuple[Any, ...]:
+        values = tuple(self._scalar(entry, path) for entry, path in self._entries(node, where))
+        if not values:
+            self.fail(node.line, f"{where} is empty: name at least one value")
+        if len({kind_of(value) for value in values}) > 1:
+            self.fail(node.line, f"{where} mixes texts, numbers and true or false: use one kind")
+        return values
+
+    def _expression(self, node: Node, where: str) -> str:
+        pattern = self._text(node, where)
+        try:
+            Expression(pattern)
+        except ValueError as problem:
+            self.fail(node.line, f"{where} is a regular expression that can't be used: {problem}")
+        return pattern
+
+    def _scalar(self, node: Node, where: str) -> Any:
+        if isinstance(node.value, str):
+            return self._text(node, where)
+        if kind_of(node.value) is None:
+            self.fail(node.line, f"{where} is {_say(node.value)}: write a text, a number, true or false")
+        return node.value
+
+    def _text(self, node: Node, where: str) -> str:
+        """A text that is compared with something, so it must look like what it is."""
+        value = node.value
+        if not isinstance(value, str):
+            self.fail(node.line, f"{where} is {_say(value)}: write a text, in quotes if need be")
+        if not 1 <= len(value) <= _MAX_TEXT:
+            self.fail(node.line, f"{where} has {len(value)} characters: 1 to {_MAX_TEXT} are allowed")
+        if kind_of(value) is None:
+            self.fail(
+                node.line,
+                f"{where} is {_say(value)}, with characters that can't be seen or are not in Unicode's form "
+                "NFC: type it anew",
+            )
+        return value
+
+    def _words(self, fields: Mapping[str, Node], where: str) -> Optional[str]:
+        """A text that is only shown: `description` or `reason`, whichever this kind of rule has."""
+        for key in ("description", "reason"):
+            if key in fields:
+                value = fields[key].value
+                if not isinstance(value, str):
+                    self.fail(fields[key].line, f"{where}.{key} is {_say(value)}: write a text")
+                return value.strip()
+        return None
+
+    def _mapping(self, node: Node, where: str, known: Tuple[str, ...], required: Tuple[str, ...]) -> Mapping[str, Node]:
+        keys = ", ".join(known)
+        if not isinstance(node.value, dict):
+            self.fail(node.line, f"{where} is {_say(node.value)}: write keys and values ({keys})")
+        for key, value in node.value.items():
+            if key not in known:
+                self.fail(value.line, f"{where} has the unknown key {visible(key, _SHOWN)}: use {keys}")
+        for key in required:
+            if key not in node.value:
+                self.fail(node.line, f"{where} has no {key}: add it")
+        return dict(node.value)
+
+    def _entries(self, node: Node, where: str) -> List[Tuple[Node, str]]:
+        if not isinstance(node.value, list):
+            self.fail(node.line, f"{where} is {_say(node.value)}: write a list, for example []")
+        return [(entry, f"{where}[{number}]") for number, entry in enumerate(node.value)]
+
+    def _choice(self, node: Node, where: str, choices: Tuple[str, ...]) -> str:
+        if not isinstance(node.value, str) or node.value not in choices:
+            self.fail(node.line, "{} is {}: use one of {}".format(where, _say(node.value), ", ".join(choices)))
+        return node.value
+
+
+def _say(value: Any) -> str:
+    """A value of the file, as a message names it."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "empty"
+    return f"'{visible(value, _SHOWN)}'" if isinstance(value, str) else show_value(value)

@@ -1,0 +1,223 @@
+"""Reads what the agent did over some days from GitHub: runs, jobs, approvals, and the bundle of each run."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any, List, Mapping, Optional, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate import bundle, checks, gatekeeper, issue_checks
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
+from agent_runtime.local.activity import Activity, Job, Summary, Trail, summarise
+from agent_runtime.model import config, names
+from agent_runtime.model.documents import Decision, format_time
+
+# Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
+MAX_RUNS = 200
+# Larger than any bundle of this runtime: reports and results are bounded, journals short.
+MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
+MAX_UNPACKED_BYTES = 128 * 1024 * 1024
+
+
+def read(
+    api: GitHubApi, settings: config.Config, *, days: int, now: datetime, repository: Optional[str] = None
+) -> Summary:
+    """Read the last days and say what they come to.
+
+    Arguments:
+        api: asks with a token that may read actions and contents.
+        repository: `owner/name`, as a workflow knows it (GITHUB_REPOSITORY); by default the one of the configuration.
+
+    Raises:
+        BadInput: there is no such repository, or the token may not see it (SET002).
+        NotAnswered: GitHub does not tell the list of runs or the settings of the gate.
+    """
+    repository = repository or settings.repository
+    since = format_time(now - timedelta(days=days))
+    _check_known(api, repository)
+    runs = api.runs(repository, names.WORKFLOW_FILE, since=since)
+    if settings.approval_gate == config.ISSUE_GATE:
+        answers = api.runs(repository, names.APPROVAL_WORKFLOW_FILE, since=since)
+        # A comment that is no answer starts a run in which every job is skipped.
+        runs += [run for run in answers if run.get("conclusion") != "skipped"]
+        runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
+    return summarise(
+        [_activity(api, repository, run) for run in runs[:MAX_RUNS]],
+        days=days,
+        now=now,
+        ttl_minutes=settings.approval_ttl_minutes,
+        gate_problems=_gate_problems(api, repository, settings),
+        left_out=max(0, len(runs) - MAX_RUNS),
+    )
+
+
+def _check_known(api: GitHubApi, repository: str) -> None:
+    try:
+        api.default_branch(repository)
+    except NotAnswered as problem:
+        if problem.status != HTTP_NOT_FOUND:
+            raise
+        raise codes.BadInput(
+            codes.REPOSITORY_UNKNOWN, f"GitHub knows no {repository}, or this token may not see it"
+        ) from None
+
+
+def _gate_problems(api: GitHubApi, repository: str, settings: config.Config) -> List[str]:
+    if settings.approval_gate == config.ISSUE_GATE:
+        people = gatekeeper.permissions(api, repository, settings.approvers)
+        return [f"an issue is no gate now: {problem}" for problem in issue_checks.gate_problems(people, ())]
+    return _environment_problems(api, repository, automatic=settings.auto_approval)
+
+
+def _environment_problems(api: GitHubApi, repository: str, *, automatic: bool) -> List[str]:
+    branch = api.default_branch(repository)
+    found: List[str] = []
+    wanted = [(names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)]
+    if automatic:
+        wanted.append((names.AUTO_ENVIRONMENT, False))
+    for name, reviewers_required in wanted:
+        settings = api.environment(repository, name)
+        problems = checks.environment_problems(
+            settings,
+            api.deployment_branches(repository, name) if settings is not None else [],
+            branch,
+            name=name,
+            reviewers_required=reviewers_required,
+            initiator="",
+        )
+        found += [f"the environment {name} is no gate now: {problem}" for problem in problems]
+    return found
+
+
+def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activity:
+    path = "/actions/runs"
+    actor = run.get("actor")
+    known = {
+        "id": field(run, "id", int, path),
+        "title": str(run.get("display_title") or ""),
+        "url": str(field(run, "html_url", str, path)),
+        "actor": str(actor.get("login")) if isinstance(actor, dict) else "",
+        "status": str(run.get("status") or ""),
+        "created": _time(run.get("created_at")) or datetime.now(timezone.utc),
+    }
+    run_id = str(known["id"])
+    try:
+        jobs = {str(job.get("name")): _job(job) for job in api.jobs(repository, run_id)}
+        records = api.approvals(repository, run_id)
+        trail = _trail(api, repository, run_id)
+    except (codes.AgentError, zipfile.BadZipFile, OSError, ValueError) as problem:
+        why = problem.message if isinstance(problem, codes.AgentError) else type(problem).__name__
+        return Activity(**known, unreadable=why)
+    approvals = _records_of_the_gate(records)
+    if run.get("event") == "issue_comment" and trail is not None:
+        # Whoever commented is the actor of such a run; who asked, and who approved, the bundle tells.
+        known["actor"] = trail.initiator
+        approvals = [(trail.approver, "approved")] if trail.approver else []
+        known.update(asked=trail.sealed, answered=trail.commented)
+        if trail.rejecter and not trail.approver:
+            # Its bundle does not keep the comment's time; GitHub made this run from the comment at once.
+            approvals = [(trail.rejecter, "rejected")]
+            known["answered"] = known["created"]
+    return Activity(
+        **known,
+        investigate=jobs.get(names.INVESTIGATE_JOB),
+        approve=next((job for name, job in jobs.items() if name.startswith(names.APPROVE_JOB)), None),
+        act=next((job for name, job in jobs.items() if _is_act(name)), None),
+        approvals=tuple(approvals),
+        trail=trail,
+    )
+
+
+def _is_act(name: str) -> bool:
+    return name == names.ACT_JOB_NAME or name.startswith(names.APPROVED_JOB_NAME)
+
+
+def _records_of_the_gate(records: List[Mapping[str, Any]]) -> List[Tuple[str, str]]:
+    """Login and state of the records that are about the gate, oldest first as far as GitHub keeps an order."""
+    found = []
+    for record in records:
+        user, environments = record.get("user"), record.get("environments")
+        of_the_gate = isinstance(environments, list) and any(
+            isinstance(each, dict) and str(each.get("name")).casefold() == names.GATE_ENVIRONMENT
+            for each in environments
+        )
+        if of_the_gate and isinstance(user, dict):
+            found.append((str(user.get("login")), str(record.get("state"))))
+    return found
+
+
+def _job(job: Mapping[str, Any]) -> Job:
+    conclusion = job.get("conclusion")
+    return Job(
+        str(job.get("status")),
+        None if conclusion is None else str(conclusion),
+        _time(job.get("started_at")),
+        _time(job.get("completed_at")),
+    )
+
+
+def _time(text: Any) -> Optional[datetime]:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=timezone.utc)
+
+
+def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
+    """What the newest bundle of a run says, checked as `verify` does; None where there is none."""
+    found = [each for each in api.artifacts_of_run(repository, run_id) if each.get("name") == names.BUNDLE_ARTIFACT]
+    if not found:
+        return None
+    newest = max(found, key=lambda each: int(field(each, "id", int, "/artifacts")))
+    data = api.download_artifact(repository, newest["id"], MAX_ARCHIVE_BYTES)
+    with tempfile.TemporaryDirectory() as folder:
+        _unpack(data, Path(folder))
+        manifest, problems = bundle.verify(Path(folder))
+        parts = bundle.load(Path(folder))
+        sealed = parts.report.plan if parts.report else None
+        comment = parts.receipt.issue_comment if parts.receipt else None
+        return Trail(
+            outcome=str(manifest["outcome"]),
+            codes=tuple(_codes(parts)),
+            problems=tuple(problem.line() for problem in problems),
+            initiator=sealed.run.actor if sealed else "",
+            approver=parts.receipt.approver.login if parts.receipt else "",
+            rejecter=str(manifest.get("rejected_by") or ""),
+            plan_digest=parts.plan_digest or "",
+            sealed=_time(sealed.issued_at) if sealed else None,
+            commented=_time(comment.created_at) if comment else None,
+            automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
+        )
+
+
+def _codes(parts: bundle.Parts) -> List[str]:
+    told = [str(entry["code"]) for job in bundle.JOBS for entry in parts.steps(job) if entry.get("code")]
+    return sorted(set(told))
+
+
+def _unpack(data: bytes, folder: Path) -> None:
+    """Unpack an archive of plain files.
+
+    Raises:
+        ValueError: a file would lie elsewhere, or there is too much in it.
+        BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+            raise ValueError("the archive is too large")
+        for entry in entries:
+            path = PurePosixPath(entry.filename)
+            if path.is_absolute() or ".." in path.parts or "\\" in entry.filename:
+                raise ValueError("a file of the archive lies outside it")
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(entry))

@@ -1,0 +1,336 @@
+"""Is this repository whole?  What `make check` asks.
+
+It looks at the answers, the configuration, the policy and the workflows' gate contract, at the syntax of what the
+template wrote, at leftovers of rendering and merging, at files of the template that somebody edited, and at files that
+hide a module of Python.  It needs PyYAML and no network, so that Cookiecutter's hook can run it on a fresh repository
+too.
+
+    python -m agent_runtime.local.check [FOLDER]
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import json
+import os
+import re
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
+
+import yaml
+
+from agent_runtime import codes
+from agent_runtime.gate.policy import parse_policy
+from agent_runtime.local import answers, contract
+from agent_runtime.model import config
+
+ANSWERS_FILE = ".copier-answers.yml"
+MANIFEST = "agent_runtime/manifest.json"
+AGENT = "agent_runner.py"
+
+_UPDATE = "copier update --data name=answer"
+_RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
+
+ANSWERS = codes.register("CHK001", "the answers can't be read", "Restore " + ANSWERS_FILE + " from the history")
+SYNTAX = codes.register("CHK002", "a file is not valid in its own language", "Mend the named line")
+RENDERING = codes.register("CHK003", "a file was not rendered", "Report it to the template; restore the file")
+EDITED = codes.register(
+    "CHK004", "a file of the template was edited", "Move the change to a file of yours, or to the template; restore it"
+)
+LOST = codes.register("CHK005", "a file of the template is missing", "Restore it")
+FOREIGN = codes.register("CHK006", "a foreign file lies among the template's", "Move it out of this folder")
+MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove what is left of it")
+MISMATCH = codes.register("CHK008", "configuration and answers differ", "Change the answer with: " + _UPDATE)
+
+HIDING = codes.register(
+    "CHK009",
+    "a file of the repository hides a module of Python or of a locked package",
+    "Rename it: agent_runner.py, and what verifies before acting, would get it instead of the real one",
+)
+
+# What is left where an engine did not render.
+_UNRENDERED = re.compile(r"\{\{-?\s*_?(?:cookiecutter|copier)\b|\{%[-+]?\s*(?:if|for|set|raw|endraw|include|macro)\b")
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
+_PIN = re.compile(rb"(uses: *[\w./-]+@)[0-9a-f]{40}( *#.*)?")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: its code, the file, what it is, and how to mend it."""
+
+    code: str
+    path: str
+    message: str
+    mend: str
+
+    def line(self) -> str:
+        """The one line for a person."""
+        return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.mend.rstrip("."))
+
+
+def fingerprint(data: bytes) -> str:
+    """sha256 of a file of the template, without what may differ: line ends, and the pins that Dependabot renews."""
+    return hashlib.sha256(_PIN.sub(rb"\1", data.replace(b"\r\n", b"\n"))).hexdigest()
+
+
+def check(root: Path) -> List[Problem]:
+    """Return everything that is wrong with the agent repository at `root`, in the order of the questions above."""
+    problems: List[Problem] = []
+    manifest = _manifest(root, problems)
+    known = _answers(root, problems)
+    problems += _configuration(root, known)
+    if not (root / AGENT).is_file():
+        problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
+    problems += _contract(root)
+    files = _files(root, manifest)
+    for name in files:
+        problems += _content(root, name, rendered=name in manifest["rendered"])
+    problems += _leftovers(root, files)
+    problems += _drift(root, manifest)
+    problems += _hiding(root)
+    problems += _compiled(root, manifest)
+    return problems
+
+
+def _problem(code: str, path: str, message: str, mend: Optional[str] = None) -> Problem:
+    return Problem(code, path, message, mend or codes.describe(code).mend)
+
+
+def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
+    try:
+        value: Dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        return {"folders": list(value["folders"]), "files": dict(value["files"]), "rendered": list(value["rendered"])}
+    except FileNotFoundError:
+        problems.append(_problem(LOST, MANIFEST, "it is missing", _restore(MANIFEST)))
+    except (OSError, ValueError, KeyError, TypeError):
+        problems.append(_problem(EDITED, MANIFEST, "it can't be read", _restore(MANIFEST)))
+    return {"folders": [], "files": {}, "rendered": []}
+
+
+def _restore(path: str) -> str:
+    return "Restore it with: " + _RESTORE.format(path)
+
+
+def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
+    try:
+        known = yaml.safe_load((root / ANSWERS_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problems.append(_problem(ANSWERS, ANSWERS_FILE, f"it can't be read ({type(error).__name__})"))
+        return {}
+    if not isinstance(known, dict):
+        problems.append(_problem(ANSWERS, ANSWERS_FILE, "it holds no answers"))
+        return {}
+    for problem in answers.validate(known):
+        mend = "Remove the line" if problem.code == answers.UNKNOWN else "Change it with: " + _UPDATE
+        problems.append(Problem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", mend))
+    return known
+
+
+def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
+    path = config.CONFIG_PATH.as_posix()
+    try:
+        settings = config.load(root)
+        policy_path = settings.policy_path
+        if not (root / policy_path).is_file():
+            yield _problem(codes.POLICY_MISSING, policy_path.as_posix(), "it is missing")
+        else:
+            parse_policy((root / policy_path).read_bytes(), policy_path.as_posix())
+    except codes.AgentError as error:
+        where, _, what = error.message.partition(": ")  # both readers start with the file
+        yield _problem(error.code, where, what)
+        return
+    pairs = {
+        "agent_slug": settings.agent,
+        "agent_name": settings.name,
+        "github_repository": settings.repository,
+        "approvers": ",".join(settings.approvers),
+        "approval_ttl_minutes": str(settings.approval_ttl_minutes),
+        "repository_plan": settings.repository_plan,
+    }
+    if settings.repository_plan != "private-other":  # which has no environment for it, whatever the answer
+        pairs["auto_approval"] = "yes" if settings.auto_approval else "no"
+    gate = config.ISSUE_GATE if settings.repository_plan == config.PLAN_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
+    if settings.approval_gate != gate:
+        yield _problem(
+            MISMATCH,
+            path,
+            f"approval_gate is {settings.approval_gate!r}, and repository_plan asks for {gate!r}",
+        )
+    for question, value in pairs.items():
+        answer = str(known.get(question, value))
+        if question == "approvers":
+            answer = ",".join(item.strip() for item in answer.split(","))
+        if answer != value:
+            yield _problem(MISMATCH, path, f"{question} is {value!r} here and {answer!r} in {ANSWERS_FILE}")
+
+
+def _contract(root: Path) -> Iterator[Problem]:
+    for violation in contract.lint_paths([root / ".github" / "workflows"]):
+        path = Path(os.path.relpath(violation.path, str(root))).as_posix()
+        yield _problem(violation.code, f"{path}:{violation.line}", violation.message)
+
+
+def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
+    """The files to read: the template's, everything in .github, and what lies in the root; the rest is the team's."""
+    names = set(manifest["files"]) | set(manifest["rendered"])
+    names |= {path.relative_to(root).as_posix() for path in (root / ".github").rglob("*")}
+    names |= {path.name for path in root.iterdir()}
+    return sorted(name for name in names if (root / name).is_file())
+
+
+def _content(root: Path, name: str, rendered: bool) -> Iterator[Problem]:
+    try:
+        text = (root / name).read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        if rendered or Path(name).suffix in _PARSERS:
+            yield _problem(SYNTAX, name, f"it can't be read as text ({type(error).__name__})")
+        return
+    conflict = _CONFLICT.search(text)
+    if conflict:
+        yield _problem(MERGE, _at(name, text, conflict.start()), "a conflict marker is left")
+        return
+    leftover = _UNRENDERED.search(text) if rendered else None
+    if leftover:
+        yield _problem(
+            RENDERING,
+            _at(name, text, leftover.start()),
+            f"{leftover.group()!r} was not rendered",
+            _restore(name),
+        )
+        return
+    parse = _PARSERS.get(Path(name).suffix)
+    try:
+        if parse:
+            parse(text)
+    except Exception as error:  # parsers of five kinds: whatever they raise means that the file is not valid
+        yield _problem(SYNTAX, name, " ".join(str(error).split()))
+
+
+def _at(name: str, text: str, position: int) -> str:
+    return "{}:{}".format(name, text.count("\n", 0, position) + 1)
+
+
+def _parse_yaml(text: str) -> None:
+    for _ in yaml.parse(text, Loader=yaml.SafeLoader):  # events only: tags may mean something to others
+        pass
+
+
+def _parse_toml(text: str) -> None:
+    for name in ("tomllib", "tomli"):  # Python 3.8 to 3.10 have none of their own; pytest brings tomli there
+        try:
+            importlib.import_module(name).loads(text)
+        except ImportError:
+            continue
+        return
+
+
+_PARSERS: Dict[str, Callable[[str], Any]] = {
+    ".json": json.loads,
+    ".py": ast.parse,
+    ".toml": _parse_toml,
+    ".yaml": _parse_yaml,
+    ".yml": _parse_yaml,
+}
+
+
+def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
+    for name in files:
+        if (root / (name + ".rej")).exists():
+            yield _problem(MERGE, name + ".rej", "a rejected change is left")
+        if name.endswith(".jinja") or "{{" in name or "{%" in name:
+            yield _problem(RENDERING, name, "its name was not rendered")
+
+
+def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, expected in manifest["files"].items():
+        try:
+            found = fingerprint((root / name).read_bytes())
+        except OSError:
+            yield _problem(LOST, name, "it is missing", _restore(name))
+            continue
+        if found != expected:
+            yield _problem(EDITED, name, "it is not as the template made it", _restore(name))
+    expected_names = set(manifest["files"]) | {MANIFEST}
+    for folder in manifest["folders"]:
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            passing = "__pycache__" in name or "_cache/" in name or ".egg-info" in name
+            if path.is_file() and name not in expected_names and not passing:
+                yield _problem(FOREIGN, name, "it is not of the template")
+
+
+# Packages whose module has another name; all others only write _ for -.
+_MODULES = {"pyyaml": ("yaml", "_yaml"), "prometheus_client": ("prometheus_client",)}
+_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+# Beside those of the lock: what installs them, and the SDK that is found in sdk/.
+_OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
+
+
+def _hiding(root: Path) -> Iterator[Problem]:
+    """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
+    taken = {*_standard_modules(), *_OTHERS}
+    try:
+        locked = _LOCKED.findall((root / "requirements.lock").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        locked = []
+    for package in locked:
+        name = re.sub(r"[-.]", "_", package).lower()
+        taken.update(_MODULES.get(name, (name,)))
+    for path in sorted(root.iterdir()):
+        is_package = path.is_dir() and any(path.glob("__init__.*"))
+        is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
+        if (is_package or is_module) and path.name.split(".")[0] in taken:
+            yield _problem(HIDING, path.name, "it hides the module {}".format(path.name.split(".")[0]))
+
+
+def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+    """Compiled code that Python runs whatever its source says.
+
+    What Python itself keeps in `__pycache__` holds for one time and size of the source, which a checkout never brings
+    back.  With a hash in the place of these it holds for a source that says something else, too.
+    Source: https://peps.python.org/pep-0552/
+    """
+    folders = [root / "__pycache__", *(root / folder for folder in manifest["folders"])]
+    for path in sorted(path for folder in folders for path in folder.rglob("*.pyc")):
+        with path.open("rb") as stream:
+            flags = stream.read(16)[4:8]
+        if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
+            name = path.relative_to(root).as_posix()
+            yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
+
+
+def _standard_modules() -> Iterator[str]:
+    """The modules that come with this Python."""
+    known = getattr(sys, "stdlib_module_names", None)
+    if known is not None:  # since Python 3.10
+        yield from known
+        return
+    yield from sys.builtin_module_names
+    folder = Path(sysconfig.get_paths()["stdlib"])
+    for path in (*folder.glob("*"), *folder.glob("lib-dynload/*")):
+        is_module = path.suffix in (".py", ".so", ".pyd") or (path / "__init__.py").is_file()
+        if is_module and path.name != "test":  # which nothing imports, and many repositories have such a folder
+            yield path.name.split(".")[0]
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Print one line for each problem of the repository at the given folder (default: here); return 0 or 2."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if len(given) > 1 or any(word.startswith("-") for word in given):
+        print("usage: python -m agent_runtime.local.check [FOLDER]", file=sys.stderr)
+        return codes.EXIT_BAD_INPUT
+    problems = check(Path(given[0] if given else os.curdir))
+    for problem in problems:
+        print(problem.line(), file=sys.stderr)
+    if not problems:
+        print("check: answers, configuration, policy, workflows and the template's files are in order")
+    return codes.EXIT_BAD_INPUT if problems else codes.EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,533 @@
+"""What is in order and what is open, check by check.  Pure: from what was seen to results.
+
+Each check has a name that the checklist refers to (`<!-- doctor: NAME -->` at the end of a line), a few words about
+what it looks at, and for everything that is open: what is wrong, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
+
+from agent_runtime import codes
+from agent_runtime.gate import checks, issue_checks
+from agent_runtime.local.settings import codeowners, plans
+from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
+from agent_runtime.model import names
+from agent_runtime.model.config import ISSUE_GATE
+from agent_runtime.text.escape import visible
+
+CI_CHECK = "Check, lint, test"
+KILL_SWITCH = "AGENT_DISABLED"
+ACT_SECRET = "AGENT_ACT_TOKEN"  # noqa: S105  the name of a secret
+AUTO_SECRET = "AGENT_AUTO_TOKEN"  # noqa: S105  the name of a secret
+AUDIT_SECRET = "AIMGENTIX_API_KEY"  # noqa: S105  the name of a secret
+AUDIT_URL = "AIMGENTIX_API_URL"
+
+# What decides about actions, whether it is here or not; a change of any of these must be reviewed, as must `guarded`.
+GUARDED_PATHS = (
+    ".github/workflows/agent-investigate-act.yml",
+    ".github/workflows/agent-act-on-approval.yml",
+    ".github/actions/setup-agent/action.yml",
+    ".github/agent-policies/policy.yml",
+    ".github/agent-config.yml",
+    ".github/CODEOWNERS",
+    "agent_runner.py",
+    "agent_runtime/gate/checks.py",
+    "sdk/aimgentix/client.py",
+    "requirements.in",
+    "requirements.lock",
+)
+_SHOWN_PATHS = 5
+
+_SETUP = "python agent_runner.py setup"
+_GUIDE = "docs/SETUP_GUIDE.md, step {}"
+
+
+class State(str, Enum):
+    """How a check ended; a note is something to know that keeps nothing open."""
+
+    OK = "ok"
+    OPEN = "open"
+    UNREADABLE = "unreadable"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is open: what is wrong and where, and the command or page that mends it."""
+
+    problem: str
+    mend: str
+    state: State = State.OPEN
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check.
+
+    Arguments:
+        name: stable; the checklist and scripts refer to it.
+        title: what it looks at.
+        findings: what is open; empty when nothing is.
+    """
+
+    name: str
+    title: str
+    findings: Tuple[Finding, ...]
+
+    @property
+    def state(self) -> State:
+        """The worst of the findings."""
+        states = [finding.state for finding in self.findings]
+        return next((state for state in (State.OPEN, State.UNREADABLE) if state in states), State.OK)
+
+
+_Findings = Iterator[Finding]
+
+
+def check_all(seen: Observed, local: Local) -> List[Result]:
+    """Return the result of every check, in the order in which a person would mend them."""
+    return [Result(name, title, tuple(check(seen, local))) for name, (title, check) in CHECKS.items()]
+
+
+def _show(value: object) -> str:
+    return visible(str(value), 120)
+
+
+def _unreadable(what: str, answer: Unreadable) -> Finding:
+    return Finding(
+        f"{what} can't be read: {answer.reason}",
+        "run doctor with a token of an administrator of the repository",
+        State.UNREADABLE,
+    )
+
+
+def _repository(seen: Observed, local: Local) -> _Findings:
+    found = seen.gate.repository
+    if found.full_name.casefold() != local.repository.casefold():
+        yield Finding(
+            f".github/agent-config.yml says {_show(local.repository)}, this is {_show(found.full_name)}",
+            "copier update --data github_repository=" + shlex.quote(_show(found.full_name)),
+        )
+    protection = plans.protection(found, local.plan_answer)
+    if local.gate != ISSUE_GATE and protection in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
+        yield Finding(
+            f"a {plans.describe(found)} has no required reviewers",
+            plans.choices(found) + "; see " + _GUIDE.format(1),
+        )
+    fitting = plans.fitting_answers(found)
+    if local.plan_answer not in fitting:
+        yield Finding(
+            f"repository_plan is {_show(local.plan_answer)} in .github/agent-config.yml, and this is a "
+            f"{plans.describe(found)}",
+            "copier update --data repository_plan=" + fitting[0],
+        )
+
+
+def _gate_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
+    environment = seen.gate.environments[names.GATE_ENVIRONMENT]
+    yield from _environment_findings(seen, names.GATE_ENVIRONMENT, reviewers_required=True)
+    known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
+    for kind, number, name in _reviewers(environment):
+        if (kind, number) not in known:
+            yield Finding(
+                f"environment {names.GATE_ENVIRONMENT}: {_show(name)} may approve and is not among the "
+                "approvers of .github/agent-config.yml",
+                _SETUP,
+            )
+    for rule in _rules_of(environment, "wait_timer"):
+        minutes = rule.get("wait_timer")
+        if isinstance(minutes, int) and minutes >= local.ttl_minutes:
+            yield Finding(
+                f"environment {names.GATE_ENVIRONMENT}: waits {minutes} minutes, and an approval counts for "
+                f"{local.ttl_minutes}",
+                _SETUP + " --wait-timer 0",
+            )
+    secrets = environment.secrets
+    if isinstance(secrets, Unreadable):
+        yield _unreadable("the names of its secrets", secrets)
+    elif secrets:
+        yield Finding(
+            "environment {} holds secrets ({}), and nothing in it needs one".format(
+                names.GATE_ENVIRONMENT, ", ".join(sorted(secrets))
+            ),
+            "gh secret delete NAME --env " + names.GATE_ENVIRONMENT,
+        )
+
+
+def _act_environment(seen: Observed, local: Local) -> _Findings:
+    if local.gate == ISSUE_GATE:
+        return
+    for name in seen.gate.environments:
+        if name == names.GATE_ENVIRONMENT:
+            continue
+        yield from _environment_findings(seen, name, reviewers_required=False)
+        settings = seen.gate.environments[name].settings
+        if settings is not None and settings.get("can_admins_bypass") is not False:
+            yield Finding(f"environment {name}: administrators can bypass it", _SETUP)
+
+
+def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _Findings:
+    environment = seen.gate.environments[name]
+    extra = len(environment.branch_policies) > 1
+    for problem in checks.environment_problems(
+        environment.settings,
+        [policy.pattern for policy in environment.branch_policies],
+        seen.gate.repository.default_branch,
+        name=name,
+        reviewers_required=reviewers_required,
+        initiator="",
+    ):
+        exact = " --exact" if extra and problem.startswith("it may be used from") else ""
+        yield Finding(f"environment {name}: {problem}", _SETUP + exact)
+
+
+def _issue_gate(seen: Observed, local: Local) -> _Findings:
+    if local.gate != ISSUE_GATE:
+        return
+    mend = "copier update --data approvers=LOGIN,LOGIN"
+    if not seen.gate.repository.has_issues:
+        yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
+    if not seen.gate.has_label:
+        yield Finding(f"there is no label {names.GATE_LABEL}", _SETUP)
+    permissions = {approver.name: approver.permission or "not told" for approver in seen.gate.approvers}
+    problems = issue_checks.gate_problems(permissions, ())
+    for problem in problems:
+        yield Finding(problem, mend)
+    for name, permission in permissions.items():
+        if not problems and issue_checks.gate_problems({name: permission}, ()):
+            yield Finding(f"{_show(name)} can't approve without write access", mend, State.NOTE)
+    yield from _state_of(names.APPROVAL_WORKFLOW_FILE, seen.approval_workflow_state)
+
+
+def _rules_of(environment: Environment, kind: str) -> List[Mapping[str, Any]]:
+    rules = (environment.settings or {}).get("protection_rules")
+    return [rule for rule in rules if rule.get("type") == kind] if isinstance(rules, list) else []
+
+
+def _reviewers(environment: Environment) -> Iterator[Tuple[str, int, str]]:
+    for rule in _rules_of(environment, "required_reviewers"):
+        for entry in rule.get("reviewers") or []:
+            who = entry.get("reviewer")
+            if isinstance(who, dict):
+                yield str(entry.get("type")), int(who.get("id") or 0), str(who.get("login") or who.get("slug"))
+
+
+def _approvers(seen: Observed, _local: Local) -> _Findings:
+    mend = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
+    for approver in seen.gate.approvers:
+        if approver.problem:
+            yield Finding(f"{_show(approver.name)} {approver.problem}", mend)
+    if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
+        name = _show(seen.gate.approvers[0].name)
+        yield Finding(f"{name} is the only approver, so nobody can approve a run that {name} starts", mend, State.NOTE)
+
+
+def _own_secret(seen: Observed, name: str, secret: str) -> _Findings:
+    """Whether an environment that acts holds its own secret, and not that of the other."""
+    own = seen.gate.environments[name].secrets
+    if isinstance(own, Unreadable):
+        yield _unreadable(f"which secrets {name} holds", own)
+        return
+    if secret not in own:
+        yield Finding(
+            f"{name} holds no {secret}: act() has the job's own token only",
+            f"gh secret set {secret} --env {name}, if act() needs more",
+            State.NOTE,
+        )
+    for foreign in sorted({ACT_SECRET, AUTO_SECRET} - {secret} & own):
+        yield Finding(
+            f"{name} holds {foreign}, which is for the other environment",
+            f"gh secret delete {foreign} --env {name}",
+        )
+
+
+def _secrets(seen: Observed, local: Local) -> _Findings:
+    for name, secret in ((names.ACT_ENVIRONMENT, ACT_SECRET), (names.AUTO_ENVIRONMENT, AUTO_SECRET)):
+        if name in seen.gate.environments and local.gate != ISSUE_GATE:
+            yield from _own_secret(seen, name, secret)
+    if local.gate == ISSUE_GATE and not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
+        # No environment keeps it here, and the repository's secrets are where it has to be.
+        yield Finding(
+            f"the repository holds no {ACT_SECRET}: act() has the job's own token only",
+            f"gh secret set {ACT_SECRET}, if act() needs more",
+            State.NOTE,
+        )
+    places = (
+        ("the repository's secrets", seen.secrets, ""),
+        (
+            "the organisation's secrets",
+            seen.organization_secrets,
+            " --org ORG, or take this repository out of its list",
+        ),
+    )
+    for place, found, option in places:
+        if isinstance(found, Unreadable):
+            yield _unreadable(f"the names of {place}", found)
+            continue
+        for secret, home in ((ACT_SECRET, names.ACT_ENVIRONMENT), (AUTO_SECRET, names.AUTO_ENVIRONMENT)):
+            if secret in found and local.gate != ISSUE_GATE:
+                yield Finding(
+                    f"{secret} lies in {place}, where every job reads it before the approval",
+                    f"gh secret set {secret} --env {home}; then gh secret delete {secret}{option}",
+                )
+    variables = seen.variables
+    if isinstance(variables, Unreadable):
+        yield _unreadable("the repository's variables", variables)
+        return
+    for name in sorted({ACT_SECRET, AUTO_SECRET, AUDIT_SECRET} & set(variables)):
+        yield Finding(
+            f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
+            f"gh variable delete {name}, make a new one where it came from, and store that as a secret",
+        )
+    if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
+        yield Finding(
+            f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, which is no address: the audit backend will get nothing",
+            f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
+        )
+    if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
+        shared = seen.organization_secrets
+        if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
+            yield Finding(
+                f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will "
+                "get nothing",
+                "gh secret set " + AUDIT_SECRET,
+            )
+
+
+def _is_address(text: str) -> bool:
+    """Whether the SDK would send to it."""
+    from aimgentix.settings import SettingError  # noqa: PLC0415  nothing else here needs the SDK
+    from aimgentix.transport import check_url  # noqa: PLC0415
+
+    try:
+        return bool(check_url(text))
+    except SettingError:
+        return False
+
+
+def _token(seen: Observed, _local: Local) -> _Findings:
+    if isinstance(seen.token, Unreadable):
+        yield _unreadable("the default permissions of the jobs' token", seen.token)
+        return
+    mend = (
+        f"gh api --method PUT repos/{seen.gate.repository.full_name}/actions/permissions/workflow -f "
+        "default_workflow_permissions=read "
+        "-F can_approve_pull_request_reviews=false"
+    )
+    if seen.token.get("default_workflow_permissions") != "read":
+        yield Finding("jobs that name no permissions get a token that may write", mend)
+    if seen.token.get("can_approve_pull_request_reviews") is not False:
+        yield Finding("GitHub Actions may create and approve pull requests", mend)
+
+
+def _actions(seen: Observed, _local: Local) -> _Findings:
+    if isinstance(seen.actions, Unreadable):
+        yield _unreadable("which actions may run", seen.actions)
+        return
+    path = f"repos/{seen.gate.repository.full_name}/actions/permissions"
+    # GitHub replaces what this request leaves out, so the present choice of actions is named again.
+    mend = "gh api --method PUT {} -F enabled=true -f allowed_actions={} -F sha_pinning_required=true".format(
+        path, visible(str(seen.actions.get("allowed_actions") or "all"), 40)
+    )
+    if seen.actions.get("enabled") is not True:
+        yield Finding("GitHub Actions is off in this repository", mend)
+    elif seen.actions.get("sha_pinning_required") is not True:
+        yield Finding("actions may run that are not pinned to a full commit SHA", mend)
+
+
+def _workflow(seen: Observed, _local: Local) -> _Findings:
+    yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
+
+
+def _report(seen: Observed, _local: Local) -> _Findings:
+    yield from _state_of(names.REPORT_FILE, seen.report_state)
+
+
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
+    if isinstance(state, Unreadable):
+        yield _unreadable("the state of the workflow " + file, state)
+    elif state is None:
+        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
+    elif state != "active":
+        yield Finding(f"the workflow {file} is {_show(state)}", "gh workflow enable " + file)
+
+
+def _branch(seen: Observed, _local: Local) -> _Findings:
+    if isinstance(seen.rules, Unreadable) and isinstance(seen.protection, Unreadable):
+        yield _unreadable("how the default branch is protected", seen.rules)
+        return
+    rules = [] if isinstance(seen.rules, Unreadable) else seen.rules
+    classic: Mapping[str, Any] = seen.protection if isinstance(seen.protection, dict) else {}
+    by_type: Dict[str, List[Mapping[str, Any]]] = {}
+    for rule in rules:
+        parameters = rule.get("parameters")
+        by_type.setdefault(str(rule.get("type")), []).append(parameters if isinstance(parameters, dict) else {})
+    reviews = classic.get("required_pull_request_reviews")
+    reviews = reviews if isinstance(reviews, dict) else {}
+    mend = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    branch = _show(seen.gate.repository.default_branch)
+    if "pull_request" not in by_type and not reviews:
+        yield Finding(f"{branch} takes pushes without a pull request", mend)
+    elif not (
+        any(each.get("require_code_owner_review") is True for each in by_type.get("pull_request", []))
+        or reviews.get("require_code_owner_reviews") is True
+    ):
+        yield Finding(f"{branch} takes pull requests without a review by code owners", mend)
+    if CI_CHECK not in _required_checks(by_type, classic):
+        yield Finding(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", mend)
+    forced = classic.get("allow_force_pushes")
+    if "non_fast_forward" not in by_type and not (isinstance(forced, dict) and forced.get("enabled") is False):
+        yield Finding(f"{branch} takes force pushes", mend)
+    if isinstance(seen.bypass, Unreadable):
+        yield _unreadable("who may bypass the rules of the default branch", seen.bypass)
+    else:
+        yield from _bypass(seen.bypass)
+    admins = classic.get("enforce_admins")
+    if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
+        yield Finding(f"administrators can go around the protection of {branch}", mend)
+
+
+def _bypass(rulesets: Mapping[str, Any]) -> _Findings:
+    for name, actors in rulesets.items():
+        if actors is None:
+            yield Finding(
+                f"who may bypass the ruleset '{_show(name)}' is not shown to this token",
+                "run doctor with a token of an administrator of the repository",
+                State.UNREADABLE,
+            )
+        elif actors:
+            yield Finding(
+                f"the ruleset '{_show(name)}' has {actors} on its bypass list",
+                "empty the bypass list: see " + _GUIDE.format(3),
+            )
+
+
+def _required_checks(by_type: Mapping[str, List[Mapping[str, Any]]], classic: Mapping[str, Any]) -> List[str]:
+    found: List[str] = []
+    for parameters in by_type.get("required_status_checks", []):
+        entries = parameters.get("required_status_checks")
+        found += [str(entry.get("context")) for entry in entries or [] if isinstance(entry, dict)]
+    statuses = classic.get("required_status_checks")
+    if isinstance(statuses, dict):
+        found += [str(context) for context in statuses.get("contexts") or []]
+    return found
+
+
+def _codeowners(seen: Observed, local: Local) -> _Findings:
+    if local.codeowners is None:
+        yield Finding(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
+        return
+    guarded = dict.fromkeys((*GUARDED_PATHS, *local.guarded))
+    uncovered = [path for path in guarded if not codeowners.owners(local.codeowners, path)]
+    if uncovered:
+        more = len(uncovered) - _SHOWN_PATHS
+        yield Finding(
+            ".github/CODEOWNERS gives no owner to {}{}".format(
+                ", ".join(_show(path) for path in uncovered[:_SHOWN_PATHS]),
+                f" and {more} more" if more > 0 else "",
+            ),
+            "add a line for each",
+        )
+    errors = seen.codeowners_errors
+    if isinstance(errors, Unreadable):
+        yield _unreadable("what GitHub says about CODEOWNERS", errors)
+    elif errors is None:
+        yield Finding("GitHub finds no CODEOWNERS on the default branch", "push .github/CODEOWNERS")
+    else:
+        for error in errors:
+            yield Finding(
+                ".github/CODEOWNERS, line {}: {}".format(error.get("line"), _show(error.get("kind"))),
+                "mend the line: owners need write access to the repository",
+            )
+
+
+def _policy(seen: Observed, local: Local) -> _Findings:
+    if local.policy is None:
+        yield Finding("there is no policy that can be read", "see the findings of the check 'repository-check'")
+        return
+    kinds = (
+        ("allowed_actions", local.policy.allowed_actions, "allows"),
+        ("auto_approve", local.policy.auto_approve, "asks nobody about"),
+    )
+    for key, rules, verb in kinds:
+        for number, rule in enumerate(rules):
+            if rule.type.strip("*") == "" and any(resource.strip("*") == "" for resource in rule.resources):
+                yield Finding(
+                    f"{key}[{number}] of the policy {verb} every action on every resource",
+                    "name actions and resources in .github/agent-policies/",
+                )
+    if local.policy.auto_approve and local.gate == ISSUE_GATE:
+        yield Finding(
+            "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
+            "remove the rules, or let them wait for a repository whose environments GitHub protects",
+            State.NOTE,
+        )
+    elif local.policy.auto_approve and names.AUTO_ENVIRONMENT not in seen.gate.environments:
+        yield Finding(
+            "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
+            "asked about everything",
+            "copier update --data auto_approval=yes, or remove the rules",
+            State.NOTE,
+        )
+
+
+def _kill_switch(seen: Observed, _local: Local) -> _Findings:
+    variables = seen.variables
+    if isinstance(variables, Unreadable):
+        yield _unreadable("the variable " + KILL_SWITCH, variables)
+        return
+    places: List[Tuple[str, Mapping[str, str]]] = [("", variables)]
+    for name, environment in seen.gate.environments.items():
+        if isinstance(environment.variables, Unreadable):
+            yield _unreadable("the variables of the environment " + name, environment.variables)
+        else:
+            places.append((" --env " + name, environment.variables))
+    for option, values in places:
+        try:
+            checks.check_enabled(values.get(KILL_SWITCH))
+        except codes.GateRefused as refusal:
+            yield Finding(
+                "the kill switch is on: {}{}".format(refusal.message, f" ({option.strip()})" if option else ""),
+                f"gh variable delete {KILL_SWITCH}{option} (when the agent may act again)",
+            )
+        else:
+            if option and values.get(KILL_SWITCH):
+                yield Finding(
+                    f"{KILL_SWITCH} is off in an environment ({option.strip()}), which hides the repository's variable",
+                    f"gh variable delete {KILL_SWITCH}{option}; use the repository's variable",
+                )
+
+
+def _repository_check(_seen: Observed, local: Local) -> _Findings:
+    for problem in local.problems:
+        yield Finding(problem, "python agent_runner.py check")
+    if local.checklist is None:
+        yield Finding(
+            "PRODUCTION_CHECKLIST.md is missing, so nobody is asked its questions",
+            "restore it from the history: git log -- PRODUCTION_CHECKLIST.md",
+        )
+
+
+CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
+    "plan": ("visibility and plan of the repository", _repository),
+    "approvers": ("people and teams that may approve", _approvers),
+    "gate-environment": ("environment agent-approval", _gate_environment),
+    "act-environment": ("environment agent-act, and agent-auto where it is used", _act_environment),
+    "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
+    "secrets": ("where secrets lie", _secrets),
+    "token-permissions": ("default permissions of jobs", _token),
+    "pinned-actions": ("which actions may run", _actions),
+    "workflow": ("the workflow on GitHub", _workflow),
+    "weekly-report": ("the weekly report on GitHub", _report),
+    "default-branch": ("rules of the default branch", _branch),
+    "codeowners": ("owners of what decides about actions", _codeowners),
+    "policy": ("breadth of the policy", _policy),
+    "kill-switch": ("the variable AGENT_DISABLED", _kill_switch),
+    "repository-check": ("files of this repository", _repository_check),
+}

@@ -1,0 +1,78 @@
+"""What GitHub's plans can protect, and what to choose.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/deployments-and-environments
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Optional, Tuple
+
+from agent_runtime.local.settings.model import Repository
+
+PUBLIC_ANSWER = "public"
+ENTERPRISE_ANSWER = "private-enterprise"
+OTHER_ANSWER = "private-other"
+
+_ENTERPRISE = frozenset({"enterprise", "business", "business_plus"})
+_PAID = frozenset({"pro", "team", "developer", "micro", "small", "medium", "large", "unlimited"})
+
+
+class Protection(Enum):
+    """What environments of a repository can do."""
+
+    REVIEWERS = "environments with required reviewers"
+    BRANCHES = "environments with secrets and deployment branches, without required reviewers"
+    NOTHING = "no environments"
+    UNKNOWN = "not known"
+
+
+def protection(repository: Repository, answer: Optional[str]) -> Protection:
+    """Return what the repository's visibility and its owner's plan allow.
+
+    Arguments:
+        answer: `repository_plan` of the configuration; believed where GitHub does not tell the plan.
+    """
+    if repository.visibility == "public":
+        return Protection.REVIEWERS
+    if repository.visibility == "internal" or repository.plan in _ENTERPRISE:
+        return Protection.REVIEWERS  # internal repositories exist on Enterprise only
+    if repository.plan in _PAID:
+        return Protection.BRANCHES
+    if repository.plan == "free":
+        return Protection.NOTHING
+    return Protection.REVIEWERS if answer == ENTERPRISE_ANSWER else Protection.UNKNOWN
+
+
+def fitting_answers(repository: Repository) -> Tuple[str, ...]:
+    """Return the values of `repository_plan` that agree with what GitHub says."""
+    if repository.visibility == "public":
+        return (PUBLIC_ANSWER,)
+    found = protection(repository, None)
+    if found is Protection.REVIEWERS:
+        return (ENTERPRISE_ANSWER,)
+    return (OTHER_ANSWER,) if found is not Protection.UNKNOWN else (ENTERPRISE_ANSWER, OTHER_ANSWER)
+
+
+def describe(repository: Repository) -> str:
+    """Say in a few words which repository of which plan this is."""
+    plan = f"plan {repository.plan}" if repository.plan else "plan not told to this token"
+    return "{} repository of {} {}, {}".format(
+        repository.visibility,
+        "an" if repository.owner_type == "Organization" else "a",
+        "organisation" if repository.owner_type == "Organization" else "person",
+        plan,
+    )
+
+
+def choices(repository: Repository) -> str:
+    """Say what a team can do whose plan has no required reviewers."""
+    if repository.owner_type == "Organization":
+        move = "move the organisation to GitHub Enterprise"
+    else:
+        move = "move the repository to an organisation on GitHub Enterprise"
+    return (
+        f"let an issue be the gate (copier update --data repository_plan={OTHER_ANSWER}), make the repository "
+        "public (required "
+        f"reviewers are there on every plan), or {move}"
+    )

@@ -1,0 +1,124 @@
+"""`setup`: creates what the gate needs on GitHub (environments, or a label), and looks whether it is a gate now.
+
+It sends what `settings.planning` planned, in that order; a second run finds nothing to change.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Mapping, Optional, Sequence, TextIO
+
+from agent_runtime import codes
+from agent_runtime.github.transport import (
+    HTTP_FORBIDDEN,
+    HTTP_NOT_FOUND,
+    HTTP_UNAUTHORISED,
+    HTTP_UNPROCESSABLE,
+    NotAnswered,
+    Transport,
+)
+from agent_runtime.local.settings import desk, planning
+from agent_runtime.local.settings.model import Gate
+from agent_runtime.local.settings.observe import observe_gate
+from agent_runtime.model import config
+from agent_runtime.text.escape import terminal
+
+_SEE_OTHER = 303
+
+
+def run(
+    root: Path,
+    repository: Optional[str],
+    environ: Mapping[str, str],
+    *,
+    reviewers: Sequence[str] = (),
+    wait_minutes: Optional[int] = None,
+    exact: bool = False,
+    dry_run: bool = False,
+    out: TextIO,
+) -> int:
+    """Close the gate, say what was done, and return the exit code.
+
+    Arguments:
+        root: of the agent repository.
+        repository: `owner/name`; by default the one of the configuration.
+        reviewers: `login` or `organisation/team`; by default the approvers of the configuration.
+        wait_minutes: see `planning.Answers`, as `exact`.
+        dry_run: only print the requests.
+
+    Raises:
+        BadInput: configuration, token, repository or approvers can't be used.
+        GateRefused: plan, rights or GitHub stand against it, or the gate is still open after everything was sent.
+    """
+    settings = config.load(root)
+    name = desk.repository(repository or settings.repository)
+    http = desk.transport(environ)
+    approvers = tuple(reviewers) or settings.approvers
+    with desk.asking():
+        seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
+    answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
+    by_issue = settings.approval_gate == config.ISSUE_GATE
+    plan = planning.plan_issue_gate(answers, seen) if by_issue else planning.plan(answers, seen)
+    for remark in plan.remarks:
+        out.write(f"note: {terminal(remark)}\n")
+    if dry_run:
+        for call in plan.calls:
+            out.write(_described(call))
+        out.write(
+            f"{len(plan.calls)} requests would be sent; nothing was changed\n" if plan.calls else "nothing to change\n"
+        )
+        return codes.EXIT_OK
+    if plan.calls and seen.repository.administrator is False and not by_issue:
+        raise codes.GateRefused(
+            codes.RIGHTS_MISSING, f"this token's user is no administrator of {seen.repository.full_name}"
+        )
+    for call in plan.calls:
+        _send(http, seen, call)
+        out.write(f"{terminal(call.reason)}: done\n")
+    with desk.asking():
+        after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
+    problems = planning.issue_gate_open(after) if by_issue else planning.still_open(after)
+    if by_issue and not after.has_label:
+        problems += ("GitHub did not keep the label",)
+    if problems:
+        raise codes.GateRefused(codes.GATE_STILL_OPEN, "; ".join(problems))
+    out.write(
+        "{}: {}\n".format(
+            terminal(seen.repository.full_name),
+            "the gate is closed" if plan.calls else "nothing to change, the gate is closed",
+        )
+    )
+    return codes.EXIT_OK
+
+
+def _described(call: planning.Call) -> str:
+    text = f"{call.method} {call.path}    # {call.reason}\n"
+    if call.body is not None:
+        text += json.dumps(call.body, indent=2, ensure_ascii=True) + "\n"
+    return terminal(text)
+
+
+def _send(http: Transport, seen: Gate, call: planning.Call) -> None:
+    try:
+        http.send(call.method, call.path, call.body)
+    except NotAnswered as problem:
+        if call.method == "POST" and problem.status == _SEE_OTHER:
+            return  # the same branch policy is there already
+        if call.method == "DELETE" and problem.status == HTTP_NOT_FOUND:
+            return  # it is gone already
+        raise _explained(seen, call, problem) from None
+
+
+def _explained(seen: Gate, call: planning.Call, problem: NotAnswered) -> codes.AgentError:
+    private = seen.repository.visibility != "public"
+    if problem.status == HTTP_UNAUTHORISED:
+        return codes.BadInput(codes.TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message)
+    if call.method == "PUT" and private and problem.status in (HTTP_NOT_FOUND, HTTP_UNPROCESSABLE):
+        # GitHub answers 404 where a plan has no environments, 422 where it has none with reviewers.
+        refusal = planning.plan_refusal(seen)
+        return codes.GateRefused(refusal.code, f"{problem.message}, says GitHub; {refusal.message}")
+    if problem.status in (HTTP_FORBIDDEN, HTTP_NOT_FOUND):
+        needs = "; the token needs: " + problem.accepted if problem.accepted else ""
+        return codes.GateRefused(codes.RIGHTS_MISSING, problem.message + needs)
+    return codes.GateRefused(codes.SETTING_REFUSED, f"{call.reason}: {problem.message}")

@@ -1,0 +1,370 @@
+"""The documents that jobs exchange: run, plan, report, action result, receipt, and their strict decoding.
+
+Every document is a frozen dataclass.  `encode()` writes it as JSON; the `decode_*()` functions read bytes that came
+from another job, and refuse whatever does not have exactly the agreed shape.  pydantic does the checking and is
+imported only when something is decoded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
+
+from agent_runtime import codes
+from agent_runtime.results import ActionStatus, Finding, RiskLevel, _Word
+
+SCHEMA_VERSION = 1
+
+# GitHub shows at most 1 MiB of step summary, and the complete plan must fit: a larger report could not be reviewed.
+MAX_REPORT_BYTES = 1024 * 1024
+
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+
+
+class ReportStatus(_Word):
+    """What an investigation came to."""
+
+    ACTION_PROPOSED = "action_proposed"
+    NOTHING_TO_DO = "nothing_to_do"
+    DENIED = "denied"
+    DUPLICATE = "duplicate"
+    FAILED = "failed"
+
+
+class Decision(_Word):
+    """What the workflow does next: the only word that decides whether a gate opens."""
+
+    NONE = "none"
+    AUTO = "auto"
+    REVIEW = "review"
+    DENIED = "denied"
+
+
+def is_hex64(text: str) -> bool:
+    """Whether `text` is a SHA-256 in lower-case hexadecimal."""
+    return _HEX64.fullmatch(text) is not None
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware datetime as RFC 3339 in UTC, whole seconds, for example `2026-11-22T11:00:00Z`.
+
+    Raises:
+        ValueError: `moment` has no time zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time without a time zone can't be compared")
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read what `format_time()` wrote.
+
+    Raises:
+        ValueError: `text` is not in that one form.
+    """
+    if not _TIMESTAMP.fullmatch(text):
+        raise ValueError(f"not a time of the form 2026-11-22T11:00:00Z: {text[:40]!r}")
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt of one workflow run, as GitHub's environment variables describe it.
+
+    Source of the fields: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+    """
+
+    __pydantic_config__ = _STRICT
+
+    repository: str
+    run_id: str
+    run_attempt: int
+    sha: str
+    ref: str
+    actor: str
+    triggering_actor: str
+    workflow: str
+    event: str
+
+
+@dataclass(frozen=True)
+class PolicyStamp:
+    """What the policy said when the plan was sealed, and which policy it was (SHA-256 of the file's bytes)."""
+
+    __pydantic_config__ = _STRICT
+
+    digest: str
+    decision: Decision
+    matched_rules: Tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require(is_hex64(self.digest), "policy.digest is not a SHA-256")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The one proposed action with everything that its approval is bound to.
+
+    Its canonical form (RFC 8785) has one SHA-256, the plan digest, which is the identity of what a human approves.
+
+    Arguments:
+        preconditions: what `observe()` returned when the plan was sealed; must still hold when acting.
+        issued_at, expires_at: RFC 3339 times in UTC.
+        approvals_before: number of approval records that the run had when the plan was sealed.
+        dry_run: everything is checked and asked, and nothing is executed.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    action: str
+    resource: str
+    parameters: Dict[str, Any]
+    reason: str
+    reversible: bool
+    rollback: Optional[str]
+    preconditions: Dict[str, Any]
+    risk_level: RiskLevel
+    policy: PolicyStamp
+    run: Run
+    issued_at: str
+    expires_at: str
+    approvals_before: int
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        _require(self.schema_version == SCHEMA_VERSION, f"plan.schema_version is not {SCHEMA_VERSION}")
+        _require(self.approvals_before >= 0, "plan.approvals_before is negative")
+        parse_time(self.issued_at)
+        parse_time(self.expires_at)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an investigation found (`investigation-report.json`): evidence, and the sealed plan if there is one.
+
+    Arguments:
+        duplicate_of: id of the earlier run that already asks about the same alert, or None.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    trace_id: str
+    run: Run
+    timestamp: str
+    resource: str
+    trigger: str
+    status: ReportStatus
+    risk_level: RiskLevel
+    confidence: float
+    findings: Tuple[Finding, ...]
+    recommendation: str
+    safe_to_proceed: bool
+    analysis: str
+    policy_reasons: Tuple[str, ...] = ()
+    plan: Optional[Plan] = None
+    error: Optional[str] = None
+    duplicate_of: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
+        _require(0 <= self.confidence <= 1, "confidence is not between 0 and 1")
+        _require(
+            (self.status is ReportStatus.ACTION_PROPOSED) == (self.plan is not None),
+            "a plan is there exactly when the status is action_proposed",
+        )
+        _require(
+            (self.status is ReportStatus.DUPLICATE) == (self.duplicate_of is not None),
+            "duplicate_of is there exactly when the status is duplicate",
+        )
+        _require(self.duplicate_of is None or self.duplicate_of.isdigit(), "duplicate_of is not the id of a run")
+        parse_time(self.timestamp)
+
+
+@dataclass(frozen=True)
+class Approver:
+    """Who approved, from GitHub's own record of the run."""
+
+    __pydantic_config__ = _STRICT
+
+    login: str
+    id: int
+    type: str
+
+
+@dataclass(frozen=True)
+class IssueComment:
+    """The comment on an issue that approved a plan, where an issue is the gate.
+
+    Arguments:
+        issue: its number; `id` is the comment's.
+        created_at: as GitHub gives it.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    issue: int
+    id: int
+    url: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What GitHub's approval record said right after the click (`approval-receipt.json`).
+
+    GitHub's record has no time; `observed_at` is when the approve job read it.
+
+    Arguments:
+        issue_comment: what approved where an issue is the gate; `run` is then the one that this comment started.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    trace_id: str
+    run: Run
+    plan_digest: str
+    approver: Approver
+    comment: str
+    observed_at: str
+    issue_comment: Optional[IssueComment] = None
+
+    def __post_init__(self) -> None:
+        _require(is_hex64(self.plan_digest), "plan_digest is not a SHA-256")
+        parse_time(self.observed_at)
+
+
+@dataclass(frozen=True)
+class ActionReport:
+    """What acting came to (`action-result.json`).
+
+    Arguments:
+        latency_ms: duration of `act()`, 0 when nothing was executed.
+        code: the code of the gate check that refused, or None.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    trace_id: str
+    run: Run
+    plan_digest: str
+    action: str
+    resource: str
+    status: ActionStatus
+    latency_ms: float
+    changes: Tuple[str, ...] = ()
+    verification: Dict[str, Any] = field(default_factory=dict)
+    rollback: Optional[str] = None
+    details: Dict[str, Any] = field(default_factory=dict)
+    approver: Optional[Approver] = None
+    code: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _require(self.latency_ms >= 0, "latency_ms is negative")
+
+
+def plain(value: Any) -> Any:
+    """Turn a document, or any value inside one, into plain JSON types: dict, list, str, int, float, bool, None.
+
+    Raises:
+        TypeError: a value is of a type that JSON does not have.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"a JSON object has text keys, not {type(key).__name__}")
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def encode(document: Any) -> bytes:
+    """Write a document as indented UTF-8 JSON with a final newline."""
+    text = json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False)
+    return text.encode("utf-8") + b"\n"
+
+
+def _no_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    result: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"key {key[:80]!r} stands twice in one object")
+        result[key] = value
+    return result
+
+
+def _no_constants(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON value")
+
+
+def strict_json(data: bytes) -> Any:
+    """Parse UTF-8 JSON, refusing duplicate keys and NaN, which parsers understand differently.
+
+    Raises:
+        ValueError: the text is not such JSON; the message says where.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+_Document = TypeVar("_Document")
+
+
+def _decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
+    import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
+
+    if len(data) > MAX_REPORT_BYTES:
+        raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{source} has {len(data)} bytes; {MAX_REPORT_BYTES} are allowed")
+    try:
+        strict_json(data)
+    except ValueError as problem:
+        raise codes.BadInput(codes.REPORT_NOT_JSON, f"{source}: {problem}") from None
+    try:
+        return pydantic.TypeAdapter(kind).validate_json(data)
+    except pydantic.ValidationError as problem:
+        first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        raise codes.BadInput(codes.REPORT_SCHEMA, "{}: {}: {}".format(source, where, first["msg"])) from None
+
+
+def decode_report(data: bytes, source: str) -> Report:
+    """Read a report that another job wrote; `source` names it in messages.
+
+    Raises:
+        BadInput: it is too large (RPT002), not whole JSON (RPT003) or not of the agreed shape (RPT004).
+    """
+    return _decode(Report, data, source)
+
+
+def decode_receipt(data: bytes, source: str) -> Receipt:
+    """Read an approval receipt; raises as `decode_report()` does."""
+    return _decode(Receipt, data, source)
+
+
+def decode_action_report(data: bytes, source: str) -> ActionReport:
+    """Read an action result; raises as `decode_report()` does."""
+    return _decode(ActionReport, data, source)

@@ -1,0 +1,1 @@
+"""What runs team code: its results are data, and decide nothing."""

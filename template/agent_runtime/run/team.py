@@ -1,0 +1,126 @@
+"""Calls the team's code, and turns whatever it does into an answer or a coded error.
+
+While that code runs, and in the programs that it starts, nothing names the files by which a step speaks to the runner
+(threats T3, T5, T14), and what was written into them all the same is discarded before the runtime writes.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Mapping, Tuple
+
+from agent_runtime import codes
+from agent_runtime.agent import AgentRunner
+from agent_runtime.github import outputs
+from agent_runtime.model import inputs
+from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.text import escape
+from aimgentix import Redactor
+
+
+@contextmanager
+def _unheard(environ: Mapping[str, str]) -> Iterator[None]:
+    """Let the block say nothing to the runner."""
+    outputs.hide_from_children()
+    try:
+        yield
+    finally:
+        outputs.discard(environ)
+
+
+def investigate(
+    agent: AgentRunner, resource: str, context: Dict[str, Any], redactor: Redactor, *, environ: Mapping[str, str]
+) -> InvestigationResult:
+    """Return what `investigate()` found.
+
+    Arguments:
+        environ: the phase's own environment, here and below; that of the process loses what speaks to the runner.
+
+    Raises:
+        BadInput: it raised (AGT001), or returned something that can't be used (INP009).
+    """
+    try:
+        with _unheard(environ):
+            result: Any = agent.investigate(resource, context)
+    except codes.AgentError as error:
+        raise type(error)(error.code, redactor.text(error.message)) from None
+    except Exception as error:
+        _print_traceback(redactor)
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error, redactor)) from None
+    if not isinstance(result, InvestigationResult):
+        raise _unusable(f"investigate() returned {type(result).__name__}, not InvestigationResult")
+    proposed: Any = result.proposed_action
+    if proposed is not None:
+        if not isinstance(proposed, ProposedAction):
+            raise _unusable(f"proposed_action is {type(proposed).__name__}, not ProposedAction")
+        inputs.action(proposed.action)
+        if not isinstance(proposed.risk_level, RiskLevel):
+            raise _unusable("proposed_action.risk_level is not a RiskLevel")
+    return result
+
+
+def observe(agent: AgentRunner, resource: str, redactor: Redactor, *, environ: Mapping[str, str]) -> Dict[str, Any]:
+    """Return what `observe()` says.
+
+    Raises:
+        BadInput: it raised, or returned something else than a mapping (AGT001).
+    """
+    try:
+        with _unheard(environ):
+            return dict(agent.observe(resource))
+    except codes.AgentError as error:
+        raise type(error)(error.code, redactor.text(error.message)) from None
+    except Exception as error:
+        _print_traceback(redactor)
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("observe()", error, redactor)) from None
+
+
+def act(
+    agent: AgentRunner,
+    resource: str,
+    action: str,
+    parameters: Dict[str, Any],
+    redactor: Redactor,
+    *,
+    environ: Mapping[str, str],
+) -> Tuple[Any, str]:
+    """Return what `act()` returned, and an empty text; or None and what went wrong.
+
+    Never raises: once `act()` was called the effect may have happened, whatever it said afterwards.
+    """
+    try:
+        with _unheard(environ):
+            answer: Any = agent.act(resource, action, parameters)
+    except Exception as error:
+        _print_traceback(redactor)
+        return None, _describe("act()", error, redactor)
+    if not isinstance(answer, ActionResult):
+        return None, f"act() returned {type(answer).__name__}, not ActionResult"
+    if answer.status in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
+        return None, f"act() says {answer.status}, which only the runtime can say"
+    return answer, ""
+
+
+def _describe(what: str, error: Exception, redactor: Redactor) -> str:
+    told = " ".join(redactor.text(str(error)).split())
+    hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
+    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + told if told else "", hint)
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
+    holders = (error, getattr(error, "response", None))
+    told = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
+    return isinstance(error, PermissionError) or 401 in told or 403 in told
+
+
+def _unusable(message: str) -> codes.BadInput:
+    return codes.BadInput(codes.RESULT_INVALID, message)
+
+
+def _print_traceback(redactor: Redactor) -> None:
+    """Show a team where its code failed, in a form that no workflow command can hide in."""
+    for line in redactor.text(traceback.format_exc()).splitlines():
+        print(escape.log_line(line), file=sys.stderr)

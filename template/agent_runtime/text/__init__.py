@@ -1,0 +1,1 @@
+"""Text in and out: escaping, Markdown, strict YAML, patterns, redaction."""

@@ -1,0 +1,111 @@
+"""Keeps secrets out of what is kept: the report, the result, the logs of a job.
+
+The audit events go through the SDK's redactor anyway; this takes the same redactor to everything else that a run leaves
+behind, because artifacts and summaries are read by many and kept for months (threat T33).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Mapping, Tuple
+
+from agent_runtime import codes
+from agent_runtime.model.documents import ActionReport, Report
+from agent_runtime.results import ProposedAction
+from aimgentix import Redactor
+from aimgentix.redact import REDACTED
+
+_ENDS_IN_ID = re.compile(r"(?:^|[^A-Za-z])(?:id|Id|ID)$|[a-z0-9]I[dD]$")
+
+
+def of_report(redactor: Redactor, found: Report) -> Report:
+    """Return `found` with every secret in the agent's own words replaced."""
+    return replace(
+        found,
+        findings=tuple(
+            replace(
+                finding,
+                message=redactor.text(finding.message),
+                evidence=of_json(redactor, finding.evidence),
+            )
+            for finding in found.findings
+        ),
+        recommendation=redactor.text(found.recommendation),
+        analysis=redactor.text(found.analysis),
+    )
+
+
+def of_proposal(redactor: Redactor, proposed: ProposedAction) -> ProposedAction:
+    """Return `proposed` with every secret in its words replaced; its parameters are for `refuse_secrets()`."""
+    # A team's code is not type-checked here: what is no text is left for the plan's own checks.
+    return replace(
+        proposed,
+        reason=of_json(redactor, proposed.reason),
+        rollback=of_json(redactor, proposed.rollback),
+    )
+
+
+def of_result(redactor: Redactor, found: ActionReport) -> ActionReport:
+    """Return `found` with every secret in the agent's own words replaced."""
+    return replace(
+        found,
+        changes=tuple(redactor.text(change) for change in found.changes),
+        verification=of_json(redactor, found.verification),
+        rollback=None if found.rollback is None else redactor.text(found.rollback),
+        details=of_json(redactor, found.details),
+    )
+
+
+def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:
+    """Return a JSON value with every secret in it replaced: texts that look like one, and whatever is under such a key.
+
+    Arguments:
+        secret: whether it stands under such a key itself: then every text and number in it is replaced.
+    """
+    if isinstance(value, str):
+        return REDACTED if secret and value else redactor.text(value)
+    if isinstance(value, (list, tuple)):
+        return [of_json(redactor, item, secret=secret) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            redactor.text(key): of_json(redactor, item, secret=secret or _hides(redactor, key, item))
+            for key, item in value.items()
+        }
+    return REDACTED if secret and _is_number(value) else value
+
+
+def _hides(redactor: Redactor, key: str, item: Any) -> bool:
+    """Whether what stands under a key is secret; a number under `tokens` or `pass` counts tokens or tests."""
+    counts = _is_number(item) and ("token" in key.lower() or key.lower() == "pass")
+    return redactor.is_secret_key(key) and not counts
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> None:
+    """Refuse values that a plan would keep and show, and that can't be replaced because they are what gets executed.
+
+    Raises:
+        BadInput: one looks like a secret (AGT004); the message names where it stands, never the value.
+    """
+    for path, leaf in _leaves(value, what):
+        # An id names a secret and is none; `valid` and `paid` are other words.
+        secret_key = _hides(redactor, path[-1], leaf) and not _ENDS_IN_ID.search(path[-1])
+        text = str(leaf)
+        if secret_key or redactor.text(text) != text:
+            raise codes.BadInput(codes.SECRET_IN_PLAN, "{} looks like a secret".format(redactor.text(".".join(path))))
+
+
+def _leaves(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], Any], ...]:
+    """Every text and number in a JSON value, keys included, with the names that lead to it."""
+    if _is_number(value) or isinstance(value, str):
+        return ((path, value),)
+    if isinstance(value, Mapping):
+        keys = tuple((path, str(key)) for key in value)
+        return keys + tuple(found for key, item in value.items() for found in _leaves(item, *path, str(key)))
+    if isinstance(value, (list, tuple)):
+        return tuple(found for item in value for found in _leaves(item, *path))
+    return ()
