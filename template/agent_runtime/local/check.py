@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import yaml
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, contract
 from agent_runtime.model import config
 

@@ -17,6 +17,7 @@ POLICY_FOLDER = Path(".github") / "agent-policies"
 ENVIRONMENT_GATE, ISSUE_GATE = "environment", "issue"
 # The one kind of repository in which GitHub does not protect environments.
 PLAN_WITH_ISSUE_GATE = "private-other"
+PRIVATE_TEAM = "private-team"
 
 _KEYS = {
     "schema_version": int,
