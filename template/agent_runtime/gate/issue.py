@@ -292,7 +292,7 @@ class IssueGate:
 
 def wanted(settings: Config) -> List[Tuple[str, bool]]:
     """The environments of a repository whose gate is an issue: the one that holds the acting secrets, if it can."""
-    return [(names.ACT_ENVIRONMENT, False)] if settings.repository_plan == config.PRIVATE_TEAM else []
+    return [] if settings.repository_plan == config.PLAN_WITHOUT_ENVIRONMENTS else [(names.ACT_ENVIRONMENT, False)]
 
 
 def permissions(api: GitHubApi, repository: str, approvers: Sequence[str]) -> Dict[str, str]:

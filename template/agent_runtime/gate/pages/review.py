@@ -115,8 +115,9 @@ def _auto_page(report: Report, sealed: Plan, digest: str, _decide: Sequence[str]
     what = _what(sealed)
     return [
         f"# Without asking: {what}",
-XX job `act-auto` checks everything again and then runs exactly this plan, once. To stop it, "
-        "cancel this run, or set the variable `AGENT_DISABLED`.",
+        f"The policy lets the agent run {what} without asking a human, until **{time(sealed.expires_at)}**. "
+        "Nothing was changed so far: the job `act-auto` checks everything again and then runs exactly this plan, once. "
+        "To stop it, cancel this run, or set the variable `AGENT_DISABLED`.",
         *_plan_page(report, sealed, digest),
         *_analysis_section(report),
     ]

@@ -25,7 +25,7 @@ class SimulatedIssueRun(SimulatedRun):
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         self.expect("investigate", "seal", "ask")
         github.visibility, github.plan = "private", "free"
-        if self.config.repository_plan == config.PRIVATE_TEAM:
+        if self.config.repository_plan != config.PLAN_WITHOUT_ENVIRONMENTS:
             github.plan = "team"
             github.protect(names.ACT_ENVIRONMENT)
         permission = "read" if self.request.scenario is Scenario.OPEN_GATE else "write"
