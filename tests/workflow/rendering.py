@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 TEMPLATE = REPOSITORY / "template" / ".github" / "workflows" / "agent-investigate-act.yml.jinja"
 APPROVAL_TEMPLATE = TEMPLATE.with_name("agent-act-on-approval.yml.jinja")
 SETUP_ACTION = REPOSITORY / "template" / ".github" / "actions" / "setup-agent" / "action.yml"
+SETUP_GATE = REPOSITORY / "template" / ".github" / "actions" / "setup-gate" / "action.yml"
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
 ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,deployments,id-token,packages,statuses")
