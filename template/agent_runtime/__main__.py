@@ -24,12 +24,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH1
 
 def load(name: str, folder: str) -> None:
     """Make the package in `folder` importable as `name`, and nothing else of what lies beside it."""
+    start = os.path.join(folder, "__init__.py")  # noqa: PTH118
     try:
-        spec = spec_from_file_location(
-            name,
-            os.path.join(folder, "__init__.py"),
-            submodule_search_locations=[folder],  # noqa: PTH118
-        )
+        spec = spec_from_file_location(name, start, submodule_search_locations=[folder])
         module = module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[name] = module
         spec.loader.exec_module(module)  # type: ignore[union-attr]
