@@ -238,6 +238,8 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
     seal, report = needs["seal"], parts.report
     if seal.result in ("skipped", "cancelled"):
         return RunOutcome.CANCELLED
+    if seal.result == "success" and "act" in needs and _acting(needs).result != "skipped":
+        return RunOutcome.REJECTED if rejected else _decide_action(parts, _acting(needs), jobs)
     if seal.result != "success" or report is None:
         refused = report is not None and str(report.code).startswith(("GATE", "IGATE"))
         return RunOutcome.REFUSED if refused else RunOutcome.INVESTIGATION_FAILED
@@ -249,9 +251,6 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
         return asked.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
     if rejected:
         return RunOutcome.REJECTED
-    acting = _acting(needs)
-    if acting.result != "skipped":
-        return _decide_action(parts, acting, jobs)
     unasked = report.plan.policy.decision is Decision.AUTO
     return RunOutcome.CANCELLED if unasked or needs["approve"].result == "cancelled" else RunOutcome.APPROVAL_FAILED
 

@@ -47,7 +47,7 @@ def whole(blocks: Sequence[str]) -> str:
     return text
 
 
-def value(given: Any) -> str:
+def for_people(given: Any) -> str:
     """A JSON value for people: text without quotes, everything else as JSON."""
     return given.strip("\r\n") if isinstance(given, str) else as_json(given)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, short, value, whole
+from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, for_people, short, whole
 from agent_runtime.model.documents import ActionReport, Authorization, StepResult, plain
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.escape import markdown_inline, markdown_table_cell
@@ -112,4 +112,4 @@ def _step(number: int, step: StepResult) -> List[str]:
 
 
 def _pairs(values: Mapping[str, Any]) -> Rows:
-    return [(markdown_table_cell(key), markdown_table_cell(value(given))) for key, given in values.items()]
+    return [(markdown_table_cell(key), markdown_table_cell(for_people(given))) for key, given in values.items()]

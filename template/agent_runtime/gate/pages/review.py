@@ -11,7 +11,7 @@ import re
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, Rows, as_json, short, time, whole
+from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, Rows, as_json, for_people, short, time, whole
 from agent_runtime.model import names, plan
 from agent_runtime.model.documents import Decision, Plan, Report, ReportStatus, Step, parse_time, plain
 from agent_runtime.results import Finding
@@ -228,7 +228,7 @@ def _finding(finding: Finding) -> List[str]:
         if isinstance(value, str) and "\n" in value.strip("\r\n"):
             lines += [f"  - {markdown_inline(key)}:", "", indent(markdown_block(value.rstrip("\r\n")), 4), ""]
         else:
-            lines.append(f"  - {markdown_inline(key)}: {markdown_inline(value(value))}")
+            lines.append(f"  - {markdown_inline(key)}: {markdown_inline(for_people(value))}")
     return lines
 
 

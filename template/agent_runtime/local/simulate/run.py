@@ -21,6 +21,8 @@ from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import config, documents, names, plan
 
+# What lets team code find an example on this machine instead of production; no runner on GitHub has these.
+_OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
@@ -297,7 +299,7 @@ class SimulatedRun:
                     f"environment {place} (docs/SETUP_GUIDE.md)"
                 )
                 named.append(name)
-        return {name: os.environ[name] for name in named if name in os.environ}
+        return {name: os.environ[name] for name in (*named, *_OF_THE_EXAMPLE) if name in os.environ}
 
     def runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
         """What the runner sets in every job of this run."""
