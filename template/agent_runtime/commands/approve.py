@@ -19,14 +19,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Run it."""
-    from agent_runtime.gate import approve  # noqa: PLC0415  each command pays for what it uses
-    from agent_runtime.model import config, inputs, plan  # noqa: PLC0415
+    from agent_runtime.model import config, inputs, plan  # noqa: PLC0415  each command pays for what it uses
 
     call.in_workflow()
     job = call.job("approve")
     if job.config.approval_gate == config.ISSUE_GATE:
-        receipt = approve.run_comment_job(job)
+        from agent_runtime.gate import approve_comment  # noqa: PLC0415
+
+        receipt = approve_comment.run_job(job)
     else:
+        from agent_runtime.gate import approve  # noqa: PLC0415
+
         receipt = approve.run_job(
             job,
             resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),

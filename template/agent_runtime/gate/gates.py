@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import List, Protocol, Sequence, Tuple
 
-from agent_runtime.gate import environment, issue
 from agent_runtime.gate.verification import Check, Handover, Verification
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
@@ -41,7 +40,14 @@ def of(settings: Config) -> Gate:
 
 def by_name(name: str) -> Gate:
     """The gate of this kind: `environment` or `issue`."""
-    return issue.IssueGate() if name == config.ISSUE_GATE else environment.EnvironmentGate()
+    # Each loads what it needs: a reviewer of a repository reads one of them.
+    if name == config.ISSUE_GATE:
+        from agent_runtime.gate.issue import IssueGate  # noqa: PLC0415
+
+        return IssueGate()
+    from agent_runtime.gate.environment import EnvironmentGate  # noqa: PLC0415
+
+    return EnvironmentGate()
 
 
 def check_codes(name: str, *, automatic: bool = False) -> Sequence[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, checks, consistency, evidence, issue
+from agent_runtime.gate import bundle, checks, comment, consistency, evidence
 from agent_runtime.gate.bundle import Parts, Problem, RunOutcome
 from agent_runtime.gate.pages import record as pages
 from agent_runtime.github import archive, outputs
@@ -316,7 +316,7 @@ def _refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
 def _issue(job: JobContext, needs: Mapping[str, Job]) -> Optional[int]:
     """Number of the issue that is this run's gate, or None."""
     if "seal" not in needs:
-        return issue.posted(job).issue
+        return comment.posted(job).issue
     number = needs["ask"].outputs.get("issue", "") if "ask" in needs else ""
     return int(number) if number.isdigit() else None
 
