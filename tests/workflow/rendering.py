@@ -40,7 +40,7 @@ def render_workflow(
 def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
     """Render both workflows of a repository whose gate is an issue: the one that asks, and the one that acts."""
     asking, acting = (
-        render_workflow(triggers, act_permissions, repository_plan="private-other", template=template)
+        render_workflow(triggers, act_permissions, repository_plan="private-free", template=template)
         for template in (TEMPLATE, APPROVAL_TEMPLATE)
     )
     return asking, acting

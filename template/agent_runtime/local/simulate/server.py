@@ -199,6 +199,22 @@ class LoopbackGitHub:
                 job.update(shapes.WITHOUT_A_RUNNER)
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
 
+    def set_steps(self, run_id: str, name: str, steps: Mapping[str, str]) -> None:
+        """Note the steps of a job and how each ended."""
+        with self._lock:
+            job = next(each for each in self.jobs[run_id] if each["name"] == name)
+            job["steps"] = [
+                {
+                    "name": step,
+                    "status": "completed",
+                    "conclusion": conclusion,
+                    "number": number,
+                    "started_at": None if conclusion == "skipped" else job["started_at"],
+                    "completed_at": None if conclusion == "skipped" else job["completed_at"],
+                }
+                for number, (step, conclusion) in enumerate(steps.items(), 1)
+            ]
+
     def run(self, run_id: str) -> Optional[Dict[str, Any]]:
         """GitHub's JSON of a run, for callers to change; None where there is none."""
         return next((run for run in self.runs if str(run["id"]) == run_id), None)
@@ -320,6 +336,10 @@ class LoopbackGitHub:
             return 200, {"permission": permission, "role_name": permission, "user": person}
         if rest[0] in ("issues", "labels") and len(rest) >= 2:
             return self._of_issues(rest, query)
+        if rest[:2] == ["git", "ref"]:
+            name = "refs/" + "/".join(rest[2:])
+            known = self.references.get(name)
+            return (404, NOT_FOUND) if known is None else (200, shapes.git_reference(self.repository, name, known))
         if rest == ["rules", "branches", self.default_branch]:
             return 200, _page(self.rules, query)
         if rest[0] == "rulesets" and any(rule.get("ruleset_id") == int(rest[1]) for rule in self.rules):
