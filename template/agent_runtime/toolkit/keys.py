@@ -117,7 +117,7 @@ class System:
             ToolError: no answer, or one that can't be used.
         """
         found = []
-        for use in http.get(self._key(name) + "/uses").fields(uses=list)["uses"]:
+        for use in http.get(self._key(name + "/uses")).fields(uses=list)["uses"]:
             if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
                 raise ToolError(NO_ANSWER, "a use of {} has no time, address and status".format(name))
             found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))
@@ -128,7 +128,7 @@ class System:
         if not value:
             return Word(False, None)
         try:
-            answer = http.get(self.identity + "/whoami", token=value)
+            answer = http.get(http.under(self.identity, "/whoami"), token=value)
         except ToolError:  # or it holds what can't be presented
             return Word(None, None)
         accepted = {200: True, 401: False, 403: False}.get(answer.status)
@@ -156,7 +156,7 @@ class System:
             OutcomeUnknown: nobody knows whether it took effect.
             ToolError: it was refused.
         """
-        http.send_once("POST", self._key(name) + "/disable", token=http.token("identity"))
+        http.send_once("POST", self._key(name + "/disable"), token=http.token("identity"))
 
     def rotate(self, name: str) -> http.Response:
         """Have a key made in the place of another.  `made()` reads it from the answer.
@@ -165,7 +165,7 @@ class System:
             OutcomeUnknown: nobody knows whether it took effect.
             ToolError: it was refused.
         """
-        return http.send_once("POST", self._key(name) + "/rotate", token=http.token("identity"))
+        return http.send_once("POST", self._key(name + "/rotate"), token=http.token("identity"))
 
     def stored(self, place: str) -> str:
         """Return the value that the secret store has under a name; never to be shown.
@@ -185,13 +185,13 @@ class System:
         http.send_once("PUT", self._place(place), value={"value": value}, token=http.token("secrets"))
 
     def _key(self, name: str) -> str:
-        return "{}/keys/{}".format(self.identity, name)
+        return http.under(self.identity, "/keys/" + name)
 
     def _user(self, name: str) -> str:
-        return "{}/users/{}".format(self.identity, name)
+        return http.under(self.identity, "/users/" + name)
 
     def _place(self, place: str) -> str:
-        return "{}/{}".format(self.secrets, place)
+        return http.under(self.secrets, "/" + place)
 
 
 def made(answer: http.Response) -> NewKey:
