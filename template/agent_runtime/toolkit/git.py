@@ -319,7 +319,11 @@ def clone(
     with tempfile.TemporaryDirectory(prefix="agent-git-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        runner = _Git(Path(folder), _environment(home, address, token or _own_token(address)), timeout_seconds)
+        runner = _Git(
+            Path(folder),
+            _environment(home, address, token or _own_token("GITHUB_SERVER_URL", address)),
+            timeout_seconds,
+        )
         options = ["--quiet", "--no-checkout", "--no-tags", "--single-branch", "--branch", branch]
         runner.run("clone", *options, "--", address, str(Path(folder) / "clone"))
         runner.folder = Path(folder) / "clone"
@@ -346,7 +350,7 @@ def open_pull_request(
         ToolError: it was not.
     """
     asked = {"title": title[:200], "head": branch, "base": base, "body": body}
-    own = None if token else _own_api_token(api, repository)
+    own = None if token else _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository))
     address = http.under(api, "/repos/{}/pulls".format(repository))
     try:
         answer = http.send_once("POST", address, value=asked, token=own or token)
@@ -381,7 +385,8 @@ def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -
         ToolError: GitHub does not say, or it was closed without a merge (TOOL13).
     """
     address = http.under(api, "/repos/{}/pulls/{}".format(repository, number))
-    found = http.get(address, token=token or _own_api_token(api, repository) or token).fields(merged=bool, state=str)
+    token = token or _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository)) or token
+    found = http.get(address, token=token).fields(merged=bool, state=str)
     if found["state"] == "closed" and not found["merged"]:
         raise ToolError(NOT_DONE, "the pull request {} was closed without a merge".format(number))
     return bool(found["merged"])
@@ -538,20 +543,11 @@ def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, st
     return environment
 
 
-def _own_token(address: str) -> Optional[http.Token]:
-    """The job's own token, for the repository that it belongs to."""
-    own = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
-    return (
-        http.token_of("GITHUB_TOKEN")
-        if all(own) and address in ("{}/{}".format(*own), "{}/{}.git".format(*own))
-        else None
-    )
-
-
-def _own_api_token(api: str, repository: str) -> Optional[http.Token]:
-    """The job's own token, for GitHub's API about the repository that it belongs to."""
-    own = os.environ.get("GITHUB_API_URL", "").rstrip("/"), os.environ.get("GITHUB_REPOSITORY", "")
-    return http.token_of("GITHUB_TOKEN") if all(own) and (api.rstrip("/"), repository) == own else None
+def _own_token(variable: str, wanted: str) -> Optional[http.Token]:
+    """The job's own token, for the repository that it belongs to, below the address in a variable of GitHub's."""
+    host, repository = os.environ.get(variable, "").rstrip("/"), os.environ.get("GITHUB_REPOSITORY", "")
+    own = "{}/{}".format(host, repository)
+    return http.token_of("GITHUB_TOKEN") if host and repository and wanted in (own, own + ".git") else None
 
 
 def _commit(entry: str) -> Commit:

@@ -3,6 +3,9 @@
 `get()` and `ask()` read, and may be tried again; `send_once()` and `post_once()` change something.  The difference that
 matters: when one of those fails, it says whether the request may have taken effect.  `token()` finds what changes
 present, `token_of()` what reads present; both know where it is from, so that a refusal names it.
+
+Everywhere `token` is sent as `Authorization: Bearer`, and None or an empty one sends none; `timeout_seconds` is for the
+whole request, name resolution and body included; `max_bytes` is for the answer's body.
 """
 
 from __future__ import annotations
@@ -88,14 +91,18 @@ class Response:
         except (LookupError, TypeError, ValueError, OverflowError):
             return None
 
-    def granted(self) -> Response:
+    def granted(self, otherwise: str = "") -> Response:
         """Return this answer.
 
+        Arguments:
+            otherwise: code of the error for any other status that is none of success; empty lets it pass.
+
         Raises:
-            ToolError: the server wants a token, or another one (TOOL17).
+            ToolError: the server wants a token, or another one (TOOL17), or `otherwise`.
         """
-        if self.denied:
-            raise ToolError(ACCESS_REFUSED, "{}: {}".format(self.url, self.said))
+        code = ACCESS_REFUSED if self.denied else otherwise
+        if code and not self.ok:
+            raise ToolError(code, "{}: {}".format(self.url, self.said))
         return self
 
     def text(self) -> str:
@@ -185,7 +192,7 @@ def token(name: str) -> Token:
 
 
 def token_of(variable: str) -> Token:
-    """Return the token that an environment variable holds, such as MODEL_API_KEY; an empty one where it holds none."""
+    """Return the token of an environment variable, such as MODEL_API_KEY; an empty one where there is none."""
     return Token(os.environ.get(variable, "").strip(), variable)
 
 
@@ -207,9 +214,6 @@ def get(
 
     Arguments:
         params: the query.
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request, name resolution and body included.
-        max_bytes: of the body.
 
     Raises:
         ToolError: no answer in time, an answer that is too large, or a redirect that leads elsewhere.
@@ -240,16 +244,7 @@ def ask(
 
 
 def post_once(url: str, *, token: Optional[str] = None, timeout_seconds: float = 30.0) -> Response:
-    """Send an empty POST once, and never again.  The answer's body is not read.
-
-    Arguments:
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request.
-
-    Raises:
-        OutcomeUnknown: the request was or may have been sent, and no answer or a server error (5xx) came back.
-        ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.
-    """
+    """Send an empty POST once, and never again, as `send_once()` does.  The answer's body is not read."""
     return send_once("POST", url, token=token, timeout_seconds=timeout_seconds, max_bytes=0)
 
 
@@ -268,9 +263,7 @@ def send_once(
     Arguments:
         value: sent as JSON; None sends no body.
         content_type: of the body.
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request.
-        max_bytes: of the answer's body; 0 does not read it.
+        max_bytes: 0 does not read the answer's body.
 
     Raises:
         OutcomeUnknown: the request was or may have been sent, and no whole answer or a server error (5xx) came back.
@@ -311,7 +304,7 @@ def check_token(token: Optional[str]) -> None:
 
 def _presented(token: Optional[str]) -> str:
     """Which token was presented, in words."""
-    if isinstance(token, Token):
+    if isinstance(token, Token) and token.place:
         return ("with the token of {0}" if token else "without a token: {0} {1}").format(token.place, token.missing)
     return "with a token of the agent's own" if token else "without a token"
 
@@ -380,22 +373,18 @@ class _Request:
         raise _no_answer("GET", url, "more than {} redirects".format(MAX_REDIRECTS))
 
     def _body(self, answer: Any) -> bytes:
+        shown, body = "{} {}".format(self.method, _shown(self.url)), bytearray()
         try:
-            return self._whole_body(answer)
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
+            for chunk in answer.iter_content(_CHUNK_BYTES):
+                body += chunk
+                if len(body) > self.max_bytes:
+                    raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, self.max_bytes))
         except _failures(ToolError):
-            if self.changes and answer.status_code >= 300:
-                return b""  # what is refused is refused, however the answer goes on
-            raise
-
-    def _whole_body(self, answer: Any) -> bytes:
-        shown = "{} {}".format(self.method, _shown(self.url))
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
-        body = bytearray()
-        for chunk in answer.iter_content(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > self.max_bytes:
-                raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, self.max_bytes))
+            if not self.changes or answer.status_code < 300:
+                raise
+            body.clear()  # what is refused is refused, however the answer goes on
         token = (self.token or "").encode()
         return bytes(body.replace(token, b"***") if len(token) >= MIN_HIDDEN else body)
 

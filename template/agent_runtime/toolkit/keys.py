@@ -68,6 +68,9 @@ class Word(NamedTuple):
 class System:
     """An identity service and the secret store that goes with it.  `http.token()` has what they want to see.
 
+    What reads raises a ToolError where there is no answer, or one that can't be used.  What changes something raises a
+    ToolError where it was refused, and OutcomeUnknown where nobody knows whether it took effect.
+
     Arguments:
         identity: address of the identity service.
         secrets: address of the secret store.
@@ -77,11 +80,7 @@ class System:
     secrets: str
 
     def key(self, name: str) -> Key:
-        """Return one key.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return one key."""
         answer = http.get(self._key(name))
         found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
         plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
@@ -90,11 +89,7 @@ class System:
         return Key(name, found["owner"], found["status"], found["created"], found["stored_as"])
 
     def keys_of(self, user: str) -> List[str]:
-        """Return the names of a user's keys.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the names of a user's keys."""
         names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
         for name in names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -102,20 +97,12 @@ class System:
         return names
 
     def is_active(self, user: str) -> bool:
-        """Whether a user is known and active.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Whether a user is known and active."""
         answer = http.get(self._user(user))
         return answer.status != 404 and bool(answer.fields(active=bool)["active"])
 
     def uses(self, name: str) -> List[Use]:
-        """Return the uses of a key.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the uses of a key."""
         found = []
         for use in http.get(self._key(name + "/uses")).fields(uses=list)["uses"]:
             if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
@@ -150,38 +137,19 @@ class System:
         return "" if word.key in (None, name) else "the stored value is another key's"
 
     def disable(self, name: str) -> None:
-        """Have a key disabled.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
+        """Have a key disabled."""
         http.send_once("POST", self._key(name + "/disable"), token=http.token("identity"))
 
     def rotate(self, name: str) -> http.Response:
-        """Have a key made in the place of another.  `made()` reads it from the answer.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
+        """Have a key made in the place of another.  `made()` reads it from the answer."""
         return http.send_once("POST", self._key(name + "/rotate"), token=http.token("identity"))
 
     def stored(self, place: str) -> str:
-        """Return the value that the secret store has under a name; never to be shown.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the value that the secret store has under a name; never to be shown."""
         return str(http.get(self._place(place), token=http.token("secrets")).fields(value=str)["value"])
 
     def store(self, place: str, value: str) -> None:
-        """Put a value into the secret store.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
+        """Put a value into the secret store."""
         http.send_once("PUT", self._place(place), value={"value": value}, token=http.token("secrets"))
 
     def _key(self, name: str) -> str:

@@ -11,6 +11,7 @@ answers NaN where there was nothing to compute from, as for the latency of no re
 apart, and `history()` leaves it out.
 
 What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
+`token` is always the name of the environment variable with the token to read with; empty where none is needed.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Source(abc.ABC):
-    """Where a service's metrics come from.
+    """Where a service's metrics come from.  Whatever asks it raises a ToolError where no answer can be used.
 
     Arguments:
         url: address of the text endpoint or of the Prometheus server.
@@ -145,7 +146,7 @@ class Source(abc.ABC):
         fresh_seconds: how long `fresh()` counts at least.
         clock: for waiting; tests give another one.
         codes: what the label holds: `http`, codes or classes such as 5xx; `grpc`, names or numbers of gRPC.
-        token: name of the environment variable with the token to read with; empty where none is needed.
+        token: as above.
     """
 
     url: str
@@ -161,18 +162,11 @@ class Source(abc.ABC):
 
         What processes from before a restart did says nothing about those that run: counted on, it would ask for one
         restart after the other until the window holds nothing of it any more.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
         """
 
     @abc.abstractmethod
     def started(self) -> Started:
-        """When each process started, by instance.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """When each process started, by instance."""
 
     def restarted_since(self, before: Mapping[str, float]) -> Started:
         """Return what `started()` says now, once every process started after `before` was read.
@@ -184,7 +178,7 @@ class Source(abc.ABC):
             before: what `started()` said before the restart.
 
         Raises:
-            ToolError: what is missing yet (TOOL13); or as for `started()`.
+            ToolError: what is missing yet (TOOL13).
         """
         now = self.started()
         earliest = before.at - START_SECONDS if isinstance(before, Started) else max(before.values(), default=0.0)
@@ -211,9 +205,6 @@ class Source(abc.ABC):
         Arguments:
             at_least: how many requests are enough to judge by.
             wait_seconds: how long to wait for them beyond `fresh_seconds`; then fewer are returned.
-
-        Raises:
-            ToolError: no answer until then, or one that can't be used.
         """
         count = self._count_from_now()
         self.clock.sleep(self.fresh_seconds)
@@ -272,10 +263,7 @@ class TextEndpoint(Source):
         return count
 
     def _get(self) -> http.Response:
-        response = http.get(self.url, token=http.token_of(self.token) if self.token else None).granted()
-        if not response.ok:
-            raise _unusable(self.url, response.said)
-        return response
+        return http.get(self.url, token=http.token_of(self.token)).granted(METRICS_UNUSABLE)
 
     def _started(self, response: http.Response) -> Started:
         times = start_times(self._samples(response, self.started_metric), self.url)
@@ -451,7 +439,6 @@ def number(url: str, query: str, *, token: str = "", nan: bool = True) -> Number
 
     Arguments:
         query: PromQL that gives a scalar or exactly one series.
-        token: name of the environment variable with the token to read with.
         nan: whether it may be NaN.
 
     Raises:
@@ -477,7 +464,6 @@ def history(
         until: the newest time, in seconds since 1970; `number()` tells what time it is at the server.
         seconds: from the oldest to the newest.
         points: how many to ask for; there are fewer where nothing was measured, or no finite number.
-        token: name of the environment variable with the token to read with.
 
     Raises:
         ToolError: no answer, one that can't be used, or more than one series.
@@ -505,15 +491,10 @@ def read_log(url: str, since: float, *, token: str = "") -> LogLines:
     `level`, and `message` if it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is
     not counted.
 
-    Arguments:
-        token: name of the environment variable with the token to read with.
-
     Raises:
         ToolError: no answer, or a line that has not this form, or a level that is not known (TOOL12).
     """
-    response = http.get(url, params={"since": shown_time(since)}, token=http.token_of(token) if token else None)
-    if not response.granted().ok:
-        raise ToolError(LOG_UNUSABLE, "{}: {}".format(response.url, response.said))
+    response = http.get(url, params={"since": shown_time(since)}, token=http.token_of(token)).granted(LOG_UNUSABLE)
     return parse_log(response.text(), since, response.url)
 
 
@@ -597,7 +578,7 @@ def shown_time(moment: float) -> str:
 
 
 def _get(url: str, path: str, params: Mapping[str, str], token: str) -> http.Response:
-    return http.get(http.under(url, path), params=params, token=http.token_of(token) if token else None)
+    return http.get(http.under(url, path), params=params, token=http.token_of(token))
 
 
 def _query(url: str, query: str, token: str, *, nan: bool = False) -> Answer:

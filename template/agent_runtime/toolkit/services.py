@@ -21,7 +21,7 @@ from agent_runtime.toolkit.errors import CATALOGUE_INVALID, FILE_UNUSABLE, NOT_I
 MAX_BYTES = 256 * 1024
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,2000}")
 
 
