@@ -78,7 +78,7 @@ def _facts_of_question(question: dict[str, Any]) -> Iterator[str]:
     rules = re.findall(r"(ANS\d{3}): (.+)", str(question.get("validator", "")))
     for code, rule in rules:
         if code != "ANS001":
-            yield f"Refused otherwise ([{code}](../../template/specs/codes.md#{code.lower()})): {_plain(rule)}."
+            yield f"Refused otherwise ([{code}](../../template/specs/codes.md)): {_plain(rule)}."
 
 
 def _default(text: str) -> str:
