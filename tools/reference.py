@@ -131,11 +131,11 @@ def parser_of(main: Callable[..., Any]) -> argparse.ArgumentParser:
     raise Undescribed(f"{main.__module__} reads its arguments without argparse")
 
 
-def agent_parser() -> argparse.ArgumentParser:
-    """The parser of `agent_runner.py`."""
+def agent_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parsers of `agent_runner.py` and of `agent_runtime/__main__.py`."""
     cli = importlib.import_module("agent_runtime.cli")
-    parser: argparse.ArgumentParser = cli._parser("agent_runner.py")
-    return parser
+    team = {**cli.TEAM, **cli.LOCAL}
+    return cli.build_parser("agent_runner.py", team, team), cli.build_parser("agent_runtime", cli.GATE, cli.GATE)
 
 
 def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
@@ -148,8 +148,14 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
             ("backend", "app.cli"),
         )
     }
+    team, gate = agent_parsers()
     return [
-        ("python agent_runner.py", "In an agent repository.", agent_parser()),
+        ("python agent_runner.py", "In an agent repository.", team),
+        (
+            "python -I agent_runtime/__main__.py",
+            "In an agent repository; what the jobs run that never run team code. It takes the local commands, too.",
+            gate,
+        ),
         ("python -m agent_runtime.local.contract", "In an agent repository.", parser_of(named["contract"])),
         (
             "python -m aimgentix",
