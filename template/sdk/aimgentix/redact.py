@@ -203,10 +203,7 @@ class Redactor:
                 if not isinstance(known, list):  # the caller's own member of that name
                     metadata[f"{name} "], known = known, []
                 metadata[name] = known + [pointer for pointer in pointers if pointer not in known]
-        return AuditEvent(
-            agent, trace, event.actor, event.action_type, resource, event.status, event.latency_ms, metadata,
-            event.event_id, event.timestamp,
-        )  # fmt: skip
+        return event.replace(agent_instance_id=agent, trace_id=trace, resource=resource, metadata=metadata)
 
     def text(self, text: str) -> str:
         """Return `text` with every secret in it replaced."""
@@ -342,7 +339,7 @@ class _Walk:
         if (kind is float and value - value == 0) or (kind is int and -(2**63) <= value < 2**63):
             self.room -= 24
             return value
-        return self.text(_as_text(value), pointer, MAX_STRING)
+        return self.text(as_text(value), pointer, MAX_STRING)
 
     def container(self, value: Any, pointer: str, depth: int, secret: bool) -> Any:
         """Return a JSON object or list with what of `value` fits."""
@@ -353,7 +350,7 @@ class _Walk:
             pairs = [(key, item) for key, item in value.items()] if isinstance(value, Mapping) else enumerate(value)
             items = list(pairs)
         except Exception:  # of the object's own code
-            return self.text(_as_text(value), pointer, MAX_STRING)
+            return self.text(as_text(value), pointer, MAX_STRING)
         self.room -= 2
         named: Dict[str, Any] = {}
         listed: List[Any] = []
@@ -364,7 +361,7 @@ class _Walk:
             if not isinstance(value, Mapping):
                 listed.append(self.value(item, f"{pointer}/{key}", depth - 1, secret))
                 continue
-            name = _as_text(key)
+            name = as_text(key)
             safe = self.text(name, pointer, MAX_ID)
             if safe in named:  # two keys that differed in what was replaced
                 safe = f"{safe} {len(named)}"
@@ -469,7 +466,8 @@ def _remember(texts: Dict[str, None], text: str) -> None:
     texts[text] = None
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return `value` as text, whatever it is; its own code can't make this fail."""
     try:
         if isinstance(value, (bytes, bytearray)):
             return bytes(value[:MAX_EVENT_BYTES]).decode("utf-8", "backslashreplace")

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 
-from .delivery import owner_lives, read_offset, rejected_path, segment_paths
-from .verify import stream_of
+from .segments import (
+    lock_segment,
+    offset_path,
+    open_segment,
+    owner_lives,
+    read_notes,
+    reasons_path,
+    rejected_path,
+    segment_paths,
+    stream_of,
+)
+from .verify import read_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Set, Tuple
 
-    from .verify import StrPath
+    from .segments import StrPath
 
 
 class SegmentStatus:
@@ -21,10 +31,10 @@ class SegmentStatus:
     """
 
     def __init__(self, path: str) -> None:
-        offset = read_offset(path)
+        offset, passed = read_notes(path)
         with open(path, "rb") as file:
-            dealt_with = file.read(offset).count(b"\n")
-            self.waiting = file.read().count(b"\n")
+            dealt_with = file.read(offset).count(b"\n") - len(passed)
+            self.waiting = file.read().count(b"\n") + len(passed)
         try:
             with open(rejected_path(path), "rb") as file:
                 self.rejected = min(len(set(file.read().splitlines())), dealt_with)
@@ -54,3 +64,36 @@ def directory_status(directory: StrPath) -> List[SegmentStatus]:
         OSError: a file can't be read.
     """
     return [SegmentStatus(path) for path in segment_paths(os.fspath(directory))]
+
+
+def prune(directory: StrPath, before: float, archived: bool) -> Tuple[int, int]:
+    """Remove segments that were last written `before` a time, and are in no process's hands, with what lies beside.
+
+    Args:
+        archived: whether those count as delivered of which not all is: somebody has a copy.
+
+    Returns:
+        How many were removed and kept.
+
+    Raises:
+        OSError: one can't be read or removed.
+    """
+    needed: Set[object] = set()  # streams that a kept segment goes on from
+    removed = kept = 0
+    for path in reversed(segment_paths(os.fspath(directory))):
+        status = SegmentStatus(path)
+        done = archived or not (status.waiting or status.rejected)
+        fd = open_segment(path)
+        try:
+            if done and os.path.getmtime(path) < before and status.stream not in needed and lock_segment(fd):
+                for each in (path, offset_path(path), rejected_path(path), reasons_path(path)):
+                    if os.path.exists(each):
+                        os.unlink(each)
+                removed += 1
+            else:
+                kept += 1
+                first = next(read_lines(path), None)
+                needed.add(((first.after if first else None) or {}).get("stream"))
+        finally:
+            os.close(fd)
+    return removed, kept
