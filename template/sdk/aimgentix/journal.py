@@ -36,6 +36,7 @@ def __getattr__(name: str) -> Any:
 SEGMENT_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 32 * 1024 * 1024
 RETRY_DISK_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 MAX_RETIRED = 8
 
 
@@ -229,6 +230,7 @@ class Journal:
         self._unsafe = False  # a sync failed: a power cut may lose what was written before
         self._disk_error: Optional[OSError] = None
         self._retry_disk_at = 0.0
+        self._look_at = 0.0  # whether the segment's file is still there
         self.streams: Set[str] = set()  # all that this process began
         self.accepted = 0  # events
         self.refused = 0
@@ -276,8 +278,11 @@ class Journal:
                     if segment is None:
                         accepted = self._hold(event)
                     else:
-                        if segment.is_removed():
-                            self._restore(segment)
+                        now = time.monotonic()
+                        if now >= self._look_at:
+                            self._look_at = now + LOOK_SECONDS
+                            if segment.is_removed():
+                                self._restore(segment)
                         segment.append(event)
                         accepted = True
                 except OSError as error:
