@@ -377,16 +377,18 @@ def _call(arguments: Any, function: Callable[..., Any]) -> Callable[..., Any]:
             result = function(*args, **kwargs)
             kind = type(result)
             follow = None
-            if callable(getattr(kind, "add_done_callback", None)):
-                action._goes_on = True
-                result.add_done_callback(lambda future: _end(action, future))
+            is_future = callable(getattr(kind, "add_done_callback", None))
+            if is_future:
+                pass
             elif hasattr(kind, "__await__") and not hasattr(kind, "__aenter__"):
                 follow = _coroutine
             elif hasattr(kind, "gi_frame"):
                 follow = _generator
             elif hasattr(kind, "ag_frame"):
                 follow = _async_generator
-            action._goes_on = action._goes_on or follow is not None
+            action._goes_on = is_future or follow is not None
+        if is_future:
+            result.add_done_callback(lambda future: _end(action, future))
         return result if follow is None else follow(arguments, lambda: result)()
 
     return timed

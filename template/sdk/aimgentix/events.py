@@ -179,8 +179,10 @@ class AuditEvent:
         }
 
     def replace(self, **changes: Any) -> AuditEvent:
-        """Return the event with other values of some fields."""
-        return AuditEvent(**{**self.__dict__, **changes})
+        """Return the event with other values of some fields, which the caller vouches for."""
+        changed = object.__new__(AuditEvent)
+        _set(changed, "__dict__", {**self.__dict__, **changes})
+        return changed
 
     @classmethod
     def from_dict(cls, value: Any) -> AuditEvent:

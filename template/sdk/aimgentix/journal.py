@@ -72,6 +72,7 @@ class _Segment:
         self.unfinished = True  # claimed for a line that is not whole yet: see `Journal._claim`
         self.failure: Optional[str] = None
         self.named = False  # the next segment says that it goes on from here
+        self.heirs: List[_Segment] = []  # segments that go on from here: the first one does
         self.fd = -1
         self._synced = 0  # bytes that are known to be on disk
         self._prefix_text = f'{{"v":1,"stream":"{self.stream}","seq":'
@@ -220,6 +221,7 @@ class Journal:
         self._lock = threading.RLock()  # a signal handler may append while its own thread is appending
         self._appending = 0  # how many appends are under way: one, and those of signal handlers that cut into it
         self._segment: Optional[_Segment] = None
+        self._first: List[_Segment] = []  # as the heirs of a segment
         self._retired: List[_Segment] = []  # full or failed; still to be synced and closed
         self._released: List[str] = []  # the files of those that were, since `release_retired` was asked
         self._interrupted: List[_Segment] = []  # stay open: the append that was cut into may go on (a signal handler)
@@ -410,10 +412,20 @@ class Journal:
         if self.directory is None or (not self.strict and time.monotonic() < self._retry_disk_at):
             return full
         segment = _Segment(self.directory, self._sha256, after)
+        heirs = self._first if before is None else before.heirs
         try:
-            self._segment = segment  # already, so that a signal handler goes on from here and not from `before` too
+            # Two never go on from the same one, whenever a signal handler cuts in: who comes second goes on from the
+            # first, also when that has no file yet.
+            heirs.append(segment)
+            if self._segment is before:
+                self._segment = heirs[0]
+            if heirs[0] is not segment:
+                heirs.remove(segment)
+                return self._claim()
             segment.create()
         except BaseException as error:
+            if segment in heirs:
+                heirs.remove(segment)
             if self._segment is segment:
                 self._segment = before
             if not isinstance(error, OSError):

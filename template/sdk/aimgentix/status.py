@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 
 from .segments import (
-    lock_segment,
     offset_path,
-    open_segment,
     owner_lives,
     read_notes,
     reasons_path,
@@ -19,7 +17,7 @@ from .verify import read_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Set, Tuple
+    from typing import Any, Dict, List, Tuple
 
     from .segments import StrPath
 
@@ -78,22 +76,22 @@ def prune(directory: StrPath, before: float, archived: bool) -> Tuple[int, int]:
     Raises:
         OSError: one can't be read or removed.
     """
-    needed: Set[object] = set()  # streams that a kept segment goes on from
-    removed = kept = 0
-    for path in reversed(segment_paths(os.fspath(directory))):
+    origins: Dict[object, object] = {}  # the stream that each stream goes on from
+    going: Dict[object, str] = {}
+    for path in segment_paths(os.fspath(directory)):
         status = SegmentStatus(path)
+        first = next(read_lines(path), None)
+        origins[status.stream] = ((first.after if first else None) or {}).get("stream")
         done = archived or not (status.waiting or status.rejected)
-        fd = open_segment(path)
-        try:
-            if done and os.path.getmtime(path) < before and status.stream not in needed and lock_segment(fd):
-                for each in (path, offset_path(path), rejected_path(path), reasons_path(path)):
-                    if os.path.exists(each):
-                        os.unlink(each)
-                removed += 1
-            else:
-                kept += 1
-                first = next(read_lines(path), None)
-                needed.add(((first.after if first else None) or {}).get("stream"))
-        finally:
-            os.close(fd)
-    return removed, kept
+        if done and not status.in_use and os.path.getmtime(path) < before:
+            going[status.stream] = path
+    while True:
+        needed = {origin for stream, origin in origins.items() if stream not in going}
+        if needed.isdisjoint(going):
+            break
+        going = {stream: path for stream, path in going.items() if stream not in needed}
+    for path in going.values():
+        for each in (path, offset_path(path), rejected_path(path), reasons_path(path)):
+            if os.path.exists(each):
+                os.unlink(each)
+    return len(going), len(origins) - len(going)
