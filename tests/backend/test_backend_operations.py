@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from app.store.location import parse_location
 from app.store.opening import open_database
 from app.store.schema import MIGRATIONS, REVISION
 from backend_client import Client, command, event, line
-from bench.servers import BACKEND, Backend, ServerFailed
+from bench.servers import BACKEND, HOST, Backend, Postgres, ServerFailed
 
 DAY_US = 24 * 3600 * 1_000_000
 
@@ -46,6 +48,20 @@ def failing_start(folder: Path, database_url: str | None = None, **settings: str
         backend.start()
     assert "Traceback" not in backend.output()
     return backend.output()
+
+
+def test_a_server_s_port_is_its_own(tmp_path: Path, postgres: Postgres) -> None:
+    """Started or not: else a start that has to fail finds another test's backend answering at its address."""
+    with Backend(tmp_path) as backend, socket.socket() as other:
+        for port in (backend.port, postgres.port):
+            with pytest.raises(OSError) as refused:
+                other.bind((HOST, port))
+            assert refused.value.errno == errno.EADDRINUSE
+        backend.start()
+        backend.kill()
+        with pytest.raises(ConnectionRefusedError):
+            other.connect((HOST, backend.port))
+        backend.start()
 
 
 def test_the_known_revision_is_the_newest_migration() -> None:
