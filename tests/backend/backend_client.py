@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,14 @@ def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
         "prev": None if seq == 1 else f"{seq:064x}",
         "event": event(**members),
     }
+
+
+def eventually(done: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so. The bound only ends a test that would wait for ever."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
 
 
 def command(database_url: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from backend_client import Client, event, line
+from backend_client import Client, command, event, eventually, line
 from backend_load import Agent, load, settle, verify
-from bench.servers import Backend, Postgres
+from bench.servers import Backend, Postgres, ServerFailed
 
 KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "20"))
 """How often each store's backend is killed."""
@@ -201,6 +201,72 @@ def test_a_store_that_does_not_answer(start: Any, database_url: str) -> None:
     assert answer.status in (200, 201)
     assert answer.json["stored"] + answer.json["duplicates"] == 30
     assert len(client.events("/v1/traces/held/events")) == 30
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved away", "replaced", "replaced by a copy"])
+def test_a_file_that_does_not_stay_in_its_place(start: Any, tmp_path: Path, how: str) -> None:
+    """Nothing is acknowledged that would be gone with the process."""
+    path, aside = tmp_path / "audit.db", tmp_path / "aside.db"
+    backend: Backend = start()
+    client = Client(backend.port)
+    assert client.post(event(trace_id="before")).status == 201
+    assert len(client.events("/v1/traces/before/events")) == 1
+    if how == "replaced by a copy":
+        command(backend.database_url, "backup", str(tmp_path / "copy.db"))
+    path.rename(aside)
+    if how == "deleted":
+        aside.unlink()
+    if how == "replaced":
+        command(backend.database_url, "migrate")
+    if how == "replaced by a copy":
+        (tmp_path / "copy.db").rename(path)
+    for answer in (client.post(event()), client.get("/readyz"), client.get("/v1/events"), client.post(event())):
+        assert (answer.status, "deleted, moved away or replaced" in answer.json["detail"]) == (503, True), answer
+    assert client.get("/healthz").status == 200
+    if how == "moved away":
+        aside.rename(path)
+        eventually(lambda: client.post(event(trace_id="before")).status == 201)  # refused at once for half a second
+        assert len(client.events("/v1/traces/before/events")) == 2
+        return
+    backend.stop()
+    backend.start()  # somebody has decided to go on with what is there now
+    assert client.post(event()).status == 201
+    assert client.get("/readyz").status == 200
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "replaced"])
+def test_a_log_that_does_not_stay_beside_its_file(start: Any, tmp_path: Path, suffix: str, again: bool) -> None:
+    backend: Backend = start()
+    client = Client(backend.port)
+    assert client.post(event(trace_id="kept")).status == 201
+    assert len(client.events("/v1/traces/kept/events")) == 1
+    lost = tmp_path / f"audit.db{suffix}"
+    lost.unlink()
+    if again:
+        lost.touch()
+    for _ in range(3):
+        for answer in (client.post(event()), client.get("/readyz")):
+            assert (answer.status, "restart the backend" in answer.json["detail"]) == (503, True), answer
+    backend.stop()
+    backend.start()
+    assert len(client.events("/v1/traces/kept/events")) == 1
+    assert client.post(event(trace_id="kept")).status == 201
+
+
+@pytest.mark.parametrize("kind", ["IMMEDIATE", "EXCLUSIVE"])
+def test_a_start_waits_for_another_on_a_new_file(tmp_path: Path, kind: str) -> None:
+    """Of several processes that start at once the first holds the file, until it has made the schema."""
+    backend = Backend(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / "audit.db", isolation_level=None)) as first, backend:
+        first.execute(f"BEGIN {kind}")
+        first.execute("CREATE TABLE another (x)")
+        backend.start(wait=False)
+        with pytest.raises(ServerFailed, match="does not answer"):
+            backend.wait(3)
+        first.execute("COMMIT")
+        backend.wait()
+        assert Client(backend.port).post(event()).status == 201
 
 
 def test_several_backends_on_one_store(tmp_path: Path, database_url: str) -> None:
