@@ -221,6 +221,11 @@ class Postgres:
             self._process.wait(60)
             self._process = None
 
+    @property
+    def socket_folder(self) -> Path:
+        """The folder of its Unix socket."""
+        return self._folder
+
     def new_database(self) -> str:
         """Create an empty database and return its URL."""
         self._databases += 1

@@ -14,7 +14,7 @@ from app.events.gaps import stream_gaps
 from app.events.sameness import same_content
 from app.store.base import Conflicting, Row, Stored
 from app.store.groups import sort_out
-from app.store.location import InvalidLocation, parse_location
+from app.store.location import InvalidLocation, PostgresDatabase, parse_location
 from app.store.queries import Place, StoredEvent, StreamSummary
 from backend_client import event, line
 from hypothesis import given
@@ -352,12 +352,44 @@ class TestLocation:
         assert str(location) == "PostgreSQL database audit at db.internal:5433"
         assert "hunter2" not in repr(location)
 
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("postgresql:///audit?host=db&port=6000", "audit at db:6000"),
+            ("postgresql:///audit?host=/run/postgresql", "audit at /run/postgresql:5432"),
+            ("postgres://db1,db2:6000/audit", "audit at db1:5432, db2:6000"),
+            ("postgresql:///audit?host=db1,db2&port=6000", "audit at db1:6000, db2:6000"),
+            ("postgresql://[2001:db8::1]/audit", "audit at 2001:db8::1:5432"),
+            ("POSTGRESQL://", "(default) at the default host:5432"),
+        ],
+    )
+    def test_shows_where_libpq_will_look(self, url: str, shown: str) -> None:
+        assert str(parse_location(url)) == f"PostgreSQL database {shown}"
+
+    def test_leaves_all_but_the_scheme_to_libpq(self) -> None:
+        rest = "//u%40x:p%2Bw@db/a%20b?options=-c%20search_path%3Dx&application_name=a+b&passfile=%2Fa#b"
+        location = parse_location(f"postgresql+psycopg:{rest}\n")
+        assert isinstance(location, PostgresDatabase)
+        assert location.conninfo == f"postgresql:{rest}"
+
     def test_sqlite_forms(self) -> None:
         assert str(parse_location("sqlite:////var/audit.db")) == "SQLite file /var/audit.db"
         assert str(parse_location("sqlite:///audit.db")) == f"SQLite file {Path.cwd() / 'audit.db'}"
+        assert str(parse_location("sqlite:////var/a#b%20c.db")) == "SQLite file /var/a#b%20c.db"
 
     @pytest.mark.parametrize(
-        "url", ["", "mysql://x/y", "sqlite://", "sqlite://host/x", "postgresql://u:hunter2@h:port/x"]
+        "url",
+        [
+            "",
+            "mysql://x/y",
+            "sqlite://",
+            "sqlite://host/x",
+            "sqlite:///x?mode=ro",
+            "postgresql://u:hunter2@h:port/x",
+            "postgresql://u:hunter2%zz@h/x",
+            "postgresql://u:hunter2@h/x?unknown=1",
+            "u:hunter2@h/x?y=http://",
+        ],
     )
     def test_refuses_what_it_does_not_know(self, url: str) -> None:
         with pytest.raises(InvalidLocation) as refused:

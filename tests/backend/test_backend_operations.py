@@ -129,6 +129,8 @@ def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url
         ({"AIMGENTIX_AUTH": "auto"}, "AIMGENTIX_AUTH"),
         ({"DATABASE_URL": "mysql://root:hunter2@h/x"}, "unknown scheme 'mysql'"),
         ({"DATABASE_URL": "sqlite:////proc/audit.db"}, "can't be opened for writing"),
+        ({"DATABASE_URL": "postgresql://me:hunter2@h:port/x"}, "a port that is not a number"),
+        ({"DATABASE_URL": "postgresql://me:hunter2%@h/x"}, "percent-encoded"),
         ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "can't use PostgreSQL database x at 127.0.0.1:1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -137,6 +139,45 @@ def test_a_start_that_fails_says_why(tmp_path: Path, settings: dict[str, str], s
     output = failing_start(tmp_path, settings.pop("DATABASE_URL", None), **settings)
     assert said in output
     assert "hunter2" not in output
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (
+            "postgresql://audit@{host}:{port}/{name}?options=-c%20search_path%3Delsewhere",
+            ("elsewhere", "aimgentix-backend"),
+        ),
+        (
+            "postgres://audit@{host}:{port}/{name}?options=-c%20work_mem%3D8MB%20-c%20search_path%3Delsewhere"
+            "&application_name=audit%20one%2Btwo",
+            ("elsewhere", "audit one+two"),
+        ),
+        ("postgresql:///{name}?host={host}&port={port}&user=audit", ("public", "aimgentix-backend")),
+        (
+            "postgresql://audit@%2Fnowhere,{host}:{port}/{name}?target_session_attrs=read-write",
+            ("public", "aimgentix-backend"),
+        ),
+        ("postgresql+psycopg://o%27neil@{folder}:{port}/{name}", ("public", "aimgentix-backend")),
+    ],
+    ids=["options", "two options and a name", "host in the query", "two hosts, one is down", "socket and quote"],
+)
+def test_takes_every_address_that_libpq_takes(
+    start: Any, postgres: Postgres, form: str, expected: tuple[str, str]
+) -> None:
+    plain = postgres.new_database()
+    execute(plain, "CREATE SCHEMA elsewhere")
+    execute(plain, 'DO $$BEGIN CREATE ROLE "o\'neil" LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN END$$')
+    name = plain.rpartition("/")[2]
+    url = form.format(host=HOST, port=postgres.port, name=name, folder=str(postgres.socket_folder).replace("/", "%2F"))
+    assert "brought up to date" in command(url, "migrate").stdout
+    client = Client(start(url).port)
+    assert client.post(event(trace_id="addressed")).status == 201
+    assert len(client.events("/v1/traces/addressed/events")) == 1
+    schema = execute(plain, "SELECT schemaname FROM pg_tables WHERE tablename = 'events'")
+    program = execute(plain, f"SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = '{name}' "
+                      "AND pid <> pg_backend_pid()")  # fmt: skip
+    assert (schema, program) == ([(expected[0],)], [(expected[1],)])
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 
 from app.store.base import Contention, QueryTimeout, Row, StoreUnavailable
 
@@ -21,6 +22,15 @@ _FEW = 16
 """Up to so many rows, one INSERT is quicker than a COPY with what belongs to it."""
 
 _CONNECT_SECONDS = 5
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "fallback_application_name": "aimgentix-backend",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""What libpq is told where the operator's URL says nothing."""
 _WRITE_SECONDS = 30
 
 _RETENTION_LOCK = 0x61696D78
@@ -118,16 +128,9 @@ def connect(conninfo: str, statement_timeout: float) -> psycopg.Connection[tuple
     Raises:
         psycopg.Error: that can't be done.
     """
-    connection = psycopg.connect(
-        conninfo,
-        autocommit=True,
-        connect_timeout=_CONNECT_SECONDS,
-        application_name="aimgentix-backend",
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=15_000,
-    )
+    said = conninfo_to_dict(conninfo)
+    unsaid = {name: value for name, value in _OPTIONS.items() if name not in said}
+    connection = psycopg.connect(conninfo, autocommit=True, **unsaid)
     try:
         connection.execute(
             "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
