@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -103,7 +104,7 @@ def event(**members: Any) -> dict[str, Any]:
 
 
 def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
-    """Return a journal line with a new event."""
+    """Return a journal line with a new event. It follows no other line; `chained` makes that so."""
     return {
         "v": 1,
         "stream": stream,
@@ -111,6 +112,20 @@ def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
         "prev": None if seq == 1 else f"{seq:064x}",
         "event": event(**members),
     }
+
+
+def line_hash(whole: dict[str, Any]) -> str:
+    """Return the hash of a line as `post_lines` sends it."""
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def chained(lines: Iterable[dict[str, Any]], before: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the lines of one stream, each with the hash of the line before it."""
+    chain: list[dict[str, Any]] = []
+    for one in lines:
+        chain.append(one if before is None else one | {"prev": line_hash(before)})
+        before = chain[-1]
+    return chain
 
 
 def eventually(done: Callable[[], bool], seconds: float = 60) -> None:

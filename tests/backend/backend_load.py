@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 from uuid import uuid4
 
-from backend_client import LINES, Client, line
+from backend_client import LINES, Client, chained, line
 from bench.servers import HOST
 
 
@@ -32,12 +32,15 @@ class Agent(threading.Thread):
         self._port = port
         self._single = single
         self._seq = 0
+        self._last: dict[str, Any] | None = None
         self._halt = threading.Event()
 
     def run(self) -> None:
         connection: http.client.HTTPConnection | None = None
         while not self._halt.is_set():
-            lines = [self._line() for _ in range(1 if self._single else random.randint(1, 60))]
+            new = [self._line() for _ in range(1 if self._single else random.randint(1, 60))]
+            lines = chained(new, self._last)
+            self._last = lines[-1]
             body = "\n".join(map(json.dumps, lines)).encode()
             while not self._halt.is_set():
                 status = 0
@@ -98,5 +101,6 @@ def verify(port: int, agents: list[Agent]) -> int:
         assert [one["seq"] for one in stored] == sorted(places), "events are out of order"
         gaps = client.get(f"/v1/traces/{agent.trace}/gaps").json
         assert gaps["missing"] == 0
+        assert [(stream["forked"], stream["broken"]) for stream in gaps["streams"]] == [([], [])]
         total += len(agent.acknowledged)
     return total

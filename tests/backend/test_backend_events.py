@@ -313,16 +313,16 @@ class TestCursor:
 
 class TestGaps:
     def test_nothing_missing(self) -> None:
-        gaps = stream_gaps(StreamSummary("s", 0, 1, 5, 5), [], [])
+        gaps = stream_gaps(StreamSummary("s", 0, 1, 5, 5), [], [], [])
         assert (gaps.missing, gaps.missing_count) == ((), 0)
 
     def test_start_and_middle(self) -> None:
-        gaps = stream_gaps(StreamSummary("s", 0, 3, 9, 5), [(5, 6)], [])
+        gaps = stream_gaps(StreamSummary("s", 0, 3, 9, 5), [(5, 6)], [], [])
         assert (gaps.missing, gaps.missing_count) == (((1, 2), (5, 6)), 4)
 
     def test_what_retention_deleted_is_not_missing(self) -> None:
-        assert stream_gaps(StreamSummary("s", 4, 6, 9, 3), [(8, 8)], []).missing == ((5, 5), (8, 8))
-        assert stream_gaps(StreamSummary("s", 9, None, 7, 0), [], []).missing_count == 0
+        assert stream_gaps(StreamSummary("s", 4, 6, 9, 3), [(8, 8)], [], []).missing == ((5, 5), (8, 8))
+        assert stream_gaps(StreamSummary("s", 9, None, 7, 0), [], [], []).missing_count == 0
 
 
 class TestRendering:

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from app.store.location import parse_location
 from app.store.opening import open_database
-from app.store.schema import MIGRATIONS, REVISION
+from app.store.schema import MIGRATIONS, REVISION, upgrade
 from backend_client import Client, command, event, line
 from bench.servers import BACKEND, HOST, Backend, Postgres, ServerFailed
 
@@ -80,8 +80,13 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
                           "WHERE table_schema = 'public' AND table_name <> 'alembic_version'")  # fmt: skip
         indices = execute(database_url, "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events\\_%' "
                           "AND indexname NOT LIKE '%pkey'")  # fmt: skip
-    assert len(columns) == len(set(columns)) == 13 + 2 + 7
-    assert {("events", "body"), ("expired_streams", "through_seq"), ("api_keys", "digest")} <= set(columns)
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 7
+    assert {
+        ("events", "body"),
+        ("expired_streams", "through_seq"),
+        ("broken_links", "seq"),
+        ("api_keys", "digest"),
+    } <= set(columns)
     expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
     assert {name for (name,) in indices} == {f"events_{name}" for name in expected}
 
@@ -119,6 +124,31 @@ def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url
         assert Client(backend.port).post(event()).status == 201
     execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
     assert "newer backend" in failing_start(tmp_path, database_url)
+
+
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(start: Any, database_url: str) -> None:
+    """With its events, of whose lines no hash is known: nothing is said of what follows them."""
+    database = open_database(parse_location(database_url))
+    database.create()
+    upgrade(database, "0001")
+    old = line("old", 1, trace_id="old")["event"]
+    columns = ("agent_instance_id", "trace_id", "actor", "action_type", "resource", "status")
+    values = ", ".join(f"'{old[name]}'" for name in columns)
+    given = old["event_id"].replace("-", "")
+    event_id = f"x'{given}'" if database_url.startswith("sqlite") else f"'{given}'"
+    body = json.dumps(old | {"stream": "old", "seq": 1, "prev": None})
+    execute(
+        database_url,
+        f"INSERT INTO events (event_id, occurred_at, received_at, {', '.join(columns)}, stream, seq, body) "
+        f"VALUES ({event_id}, 1, 1, {values}, 'old', 1, '{body}')",
+    )
+    backend: Backend = start(database_url)
+    assert "schema brought up to date" in backend.output()
+    client = Client(backend.port)
+    assert client.post(line("old", 2, trace_id="old")).status == 201
+    assert len(client.events("/v1/traces/old/events")) == 2
+    (stream,) = client.get("/v1/traces/old/gaps").json["streams"]
+    assert (stream["received"], stream["broken"]) == (2, [])
 
 
 @pytest.mark.parametrize(

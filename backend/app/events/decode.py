@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -142,7 +143,7 @@ def _row(raw: bytes, received_at: int, limits: Limits) -> Row:
     try:
         if raw.startswith(_LINE_START):
             return _row_of_line(raw, received_at)
-        return _row_of_event(raw, received_at, None)
+        return _row_of_event(raw, received_at)
     except RecursionError:
         raise _Refused({"": _TOO_DEEP}) from None
     except ValueError as error:
@@ -161,7 +162,7 @@ def _row_at_length(raw: bytes, received_at: int) -> Row:
     if faults:
         raise _Refused(faults)
     try:
-        return _row_of_line(raw, received_at) if is_line else _row_of_event(raw, received_at, None)
+        return _row_of_line(raw, received_at) if is_line else _row_of_event(raw, received_at)
     except msgspec.DecodeError:
         raise _Refused({"": "is no audit event"}) from None
 
@@ -170,10 +171,12 @@ def _row_of_line(raw: bytes, received_at: int) -> Row:
     line = _line.decode(raw)
     if not model.is_place(line.stream, line.seq, line.prev):
         raise ValueError("no place in a journal")
-    return _row_of_event(bytes(line.event), received_at, line)
+    return _row_of_event(bytes(line.event), received_at, line, sha256(raw.strip()).hexdigest())
 
 
-def _row_of_event(raw: bytes, received_at: int, line: model.JournalLine | None) -> Row:
+def _row_of_event(
+    raw: bytes, received_at: int, line: model.JournalLine | None = None, line_hash: str | None = None
+) -> Row:
     """Return the row for an event.
 
     What is stored is what was sent, less white space, repeated members (the last one counts, as for every common
@@ -211,6 +214,7 @@ def _row_of_event(raw: bytes, received_at: int, line: model.JournalLine | None) 
         event.status,
         None if line is None else line.stream,
         None if line is None else line.seq,
+        line_hash,
         text,
     )
 

@@ -12,7 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.events.chain import Link, Place
 from app.store.base import QueryTimeout, Row, StoreUnavailable
+from app.store.queries import LINK
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlConnection
@@ -248,6 +250,14 @@ class SqliteWriter:
                 found.update(self._connection.execute(sql, some))
         return found
 
+    def links(self, places: Sequence[Place]) -> list[Link]:
+        with _unavailable():
+            return [Link(*row) for place in places for row in self._connection.execute(_LINKS, place)]
+
+    def mark_broken(self, places: Sequence[Place]) -> None:
+        with _unavailable():
+            self._connection.executemany(_MARK_BROKEN, places)
+
     def purge(self, before: int, limit: int) -> int:
         with _unavailable():
             expired: list[tuple[int, str | None, int | None]] = []
@@ -277,6 +287,8 @@ class SqliteWriter:
             self._connection.close()
 
 
+_LINKS = f"SELECT {LINK} FROM events WHERE stream = ? AND seq = ?"  # noqa: S608  fixed names
+_MARK_BROKEN = "INSERT INTO broken_links (stream, seq) VALUES (?, ?) ON CONFLICT DO NOTHING"
 _MARK_EXPIRED = """
     INSERT INTO expired_streams (stream, through_seq) VALUES (?, ?)
     ON CONFLICT (stream) DO UPDATE SET through_seq = max(through_seq, excluded.through_seq)
