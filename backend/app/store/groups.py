@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from app.events.chain import broken_links, links_of, places_beside
+from app.events.chain import broken_links
 from app.events.sameness import same_content
 from app.store.base import Conflicting, Outcome, Row, Stored, StoreUnavailable, WriteConnection
 
@@ -100,10 +100,7 @@ def commit_group(connection: WriteConnection, batches: Sequence[Batch]) -> Commi
 
 def _check_links(connection: WriteConnection, new: Sequence[Row]) -> int:
     """Mark the lines that, now that `new` is stored, don't follow the ones before them; return how many."""
-    links = links_of(new)
-    if not links:
-        return 0
-    broken = broken_links(links, connection.links(places_beside(links)))
+    broken = broken_links(new, connection.links)
     if broken:
         connection.mark_broken(broken)
     return len(broken)

@@ -53,6 +53,7 @@ class SqliteDatabase:
         self.path = path
         self.query_timeout = query_timeout
         self._file: int | None = None
+        self._companions = [path.with_name(f"{path.name}{suffix}") for suffix in _COMPANIONS]
         self._companions_lost = False
 
     def create(self) -> None:
@@ -81,7 +82,7 @@ class SqliteDatabase:
 
     def companions(self) -> tuple[Identity, ...]:
         """Return which files SQLite's companions are now."""
-        return tuple(_identity(Path(f"{self.path}{suffix}")) for suffix in _COMPANIONS)
+        return tuple(map(_identity, self._companions))
 
     def require_companions(self, expected: tuple[Identity, ...] | None = None) -> None:
         """Do nothing if the companions of an open connection are still the files `expected` that it opened.
