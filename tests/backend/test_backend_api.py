@@ -319,6 +319,26 @@ def test_root_is_the_health_answer(client: Client, new: New) -> None:
     assert client.get("/readyz").json == {"status": "ready"}
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+def test_a_load_balancer_may_ask_with_head(client: Client, path: str) -> None:
+    asked, got = client.ask("HEAD", path), client.get(path)
+    assert (asked.status, asked.body) == (200, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
+    assert client.ask("POST", path).headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("prefix", ["/audit", "/audit/", "/a/b"])
+def test_behind_a_proxy_that_takes_a_prefix_off(start: Any, new: New, prefix: str) -> None:
+    client = Client(start(options=("--root-path", prefix)).port)
+    sent = new()
+    location = client.post(sent).headers["location"]
+    assert location == f"{prefix.rstrip('/')}/v1/events/{sent['event_id']}"
+    assert client.get(location.removeprefix(prefix.rstrip("/"))).json["event_id"] == sent["event_id"]
+    assert client.post_lines([new()]).status == 201
+    assert client.get("/readyz").status == client.ask("HEAD", "/healthz").status == 200
+    assert client.get("/openapi.json").json["servers"] == [{"url": prefix.rstrip("/")}]
+
+
 def test_metrics_count(client: Client, new: New) -> None:
     def value(name: str) -> float:
         text = client.get("/metrics").body.decode()

@@ -130,6 +130,41 @@ def test_says_what_is_wrong_with_bodies_that_are_no_event(body: bytes) -> None:
         assert refused.value.faults[0].detail
 
 
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("metadata", {"deep": ["\ud800"]}),
+        ("metadata", {"deep": ["\ud83d more"]}),
+        ("metadata", {"\udc00": 1}),
+        ("resource", "\ud800"),
+        ("resource", "\ud800x"),
+        ("resource", "\udc00x"),
+        ("event_id", "\ud800\ud800"),
+        ("unknown", "\udfff"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("in_a_line", [False, True], ids=["event", "journal line"])
+def test_names_half_of_a_surrogate_pair(member: str, value: Any, in_a_line: bool) -> None:
+    broken = line("s", 1, **{member: value}) if in_a_line else event(**{member: value})
+    detail = "holds half of a surrogate pair, which is not a character"
+    assert faults(broken) == {member: detail}
+    whole = event(metadata={"\U0001f600": "\\ud800"})
+    for decoder, body, number in (
+        (decode_array, encode([whole, broken]), None),
+        (decode_lines, encode(whole) + b"\n" + encode(broken), 2),
+    ):
+        with pytest.raises(InvalidEvents) as refused:
+            decoder(body, 0, LIMITS)
+        assert refused.value.faults == (Fault(detail, member, 1, number),)
+
+
+def test_names_what_can_be_named() -> None:
+    """Neither a name that is half a pair itself, nor something else that is wrong first."""
+    assert list(faults(event(**{"\ud800": 1}))) == [""]
+    assert "malformed JSON" in faults(encode(event(metadata={"a": "\ud800"}))[:-9])[""]
+
+
 def test_refuses_numbers_that_no_reader_can_hold() -> None:
     huge = encode(event(latency_ms=0)).replace(b'"latency_ms": 0', b'"latency_ms": 1e400')
     assert list(faults(huge)) == ["latency_ms"]

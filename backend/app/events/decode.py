@@ -103,7 +103,7 @@ def decode_array(body: bytes, received_at: int, limits: Limits) -> list[Row]:
             [Fault("must be a JSON array of events; events on lines need application/x-ndjson")]
         ) from None
     except msgspec.DecodeError as error:
-        raise InvalidEvents([Fault(_malformed(error))]) from None
+        raise InvalidEvents(_unpaired_in_array(body) or [Fault(_malformed(error))]) from None
     return _rows(((None, bytes(element)) for element in elements), len(elements), received_at, limits)
 
 
@@ -150,7 +150,7 @@ def _row(raw: bytes, received_at: int, limits: Limits) -> Row:
         if isinstance(error, _Refused):
             raise
         if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
-            raise _Refused({"": _malformed(error)}) from None
+            raise _Refused(_unpaired_in(_loads(raw)) or {"": _malformed(error)}) from None
     return _row_at_length(raw, received_at)
 
 
@@ -230,6 +230,46 @@ def _parse(raw: bytes) -> Any:
         raise _Refused({"": _TOO_DEEP}) from None
     except ValueError:  # an integer with more digits than Python takes
         raise _Refused({"": "holds a number that is too large"}) from None
+
+
+def _loads(raw: bytes) -> Any:
+    """Return the JSON value of bytes, or None when Python's parser does not take them either."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+_UNPAIRED = "holds half of a surrogate pair, which is not a character"
+
+
+def _unpaired_in_array(body: bytes) -> list[Fault]:
+    """Return which events of an array hold an unpaired surrogate, and in which member."""
+    value = _loads(body)
+    elements = value if isinstance(value, list) else []
+    faults = [Fault(detail, field, n) for n, one in enumerate(elements) for field, detail in _unpaired_in(one).items()]
+    return faults[:MAX_REPORTED]
+
+
+def _unpaired_in(value: Any) -> dict[str, str]:
+    """Return which members of an event, or of the event in a line, hold an unpaired surrogate.
+
+    JSON can write one as an escape, and parsers tell it in words of their own, if they refuse it at all.
+    """
+    members = value["event"] if model.is_line(value) else value
+    if not isinstance(members, dict):
+        return {}
+    return {"" if _is_unpaired(name) else name: _UNPAIRED for name in members if _is_unpaired([name, members[name]])}
+
+
+def _is_unpaired(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:
+        return False
+    return False
 
 
 def _malformed(error: msgspec.DecodeError) -> str:
