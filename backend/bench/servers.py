@@ -123,7 +123,7 @@ class Backend:
             return 0
         self.process.send_signal(how)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

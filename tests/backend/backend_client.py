@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from bench.servers import BACKEND, HOST
 
 HERE = Path(__file__).resolve().parent
@@ -134,6 +137,22 @@ def eventually(done: Callable[[], bool], seconds: float = 60) -> None:
     while not done():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.02)
+
+
+def administer(database_url: str, *statements: str) -> list[Any]:
+    """Run statements as an administrator would, and return what the last one selects."""
+    rows: list[Any] = []
+    if database_url.startswith("sqlite"):
+        path = database_url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as file:
+            for statement in statements:
+                rows = file.execute(statement).fetchall()
+    else:
+        with psycopg.connect(database_url, autocommit=True) as session:
+            for statement in statements:
+                cursor = session.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+    return rows
 
 
 def command(database_url: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:

@@ -91,8 +91,8 @@ def bound_connections(scope: Scope, receive: Receive, settings: Settings) -> boo
     """Have uvicorn use `BoundedProtocol`; return whether it does.
 
     Args:
-        scope, receive: of the lifespan. `receive` is a method of an object that has uvicorn's configuration, and an application that
-            `uvicorn app.main:app` starts has no other way to that.
+        scope, receive: of the lifespan. `receive` is a method of an object that has uvicorn's configuration; an
+            application that `uvicorn app.main:app` starts has no other way to that.
     """
     config = getattr(getattr(receive, "__self__", None), "config", None)
     if not isinstance(config, Config) or config.http_protocol_class is not HttpToolsProtocol:
