@@ -338,18 +338,20 @@ def _described(known: dict[str, str], key: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- events
 
 STEPS = {
-    "started": ("investigate, act", "the phase began"),
-    "gate_check": ("investigate, act", "one check of the gate, with its code as `check`"),
+    "started": ("investigate, seal, act", "the job began"),
+    "duplicate": ("seal", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
     "investigated": ("investigate", "`investigate()` returned"),
-    "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
-    "plan_sealed": ("investigate", "a plan waits for its approval, with `plan_digest`"),
-    "folded": ("investigate", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
+    "policy_evaluated": ("seal", "the policy decided, with `decision` and `matched_rules`"),
+    "plan_sealed": ("seal", "a plan waits for its approval, with `plan_digest`"),
     "approval_asked": ("ask", "the issue is open, with `issue` and `plan_digest`"),
-    "finished": ("investigate", "the report is written, with its status and SHA-256"),
     "approved": ("approve", "GitHub's record names an approver, with `approver`, `plan_digest` and `issue_comment`"),
-    "intent": ("act", "everything was verified, and the effect comes next"),
-    "outcome": ("act", "how the action ended, or why it was refused"),
-    "error": ("any", "something failed, with `code` and `message`"),
+    "plan_claimed": ("claim", "this run took the plan, with `plan_digest`"),
+    "gate_check": ("seal, claim, act", "one check of the gate, with its code as `check`"),
+    "authorized": ("act", "*Verify* found that everything holds, before anything of the team's started"),
+    "intent": ("act", "reported by the agent: the effect comes next, with `number` and `action`"),
+    "outcome": ("act", "reported by the agent: how the step ended, with `number` and `outcome`"),
+    "finished": ("investigate, seal", "the job wrote its document"),
+    "error": ("any", "something failed or was refused, with `code` and `message`"),
     "terminal": ("record", "how the run ended, with `outcome`"),
 }
 
