@@ -409,9 +409,25 @@ PAGES = {
 }
 
 
+SPEC = REPOSITORY / "template" / "specs" / "github-actions-agent-runtime.md"
+
+
+def spec() -> str:
+    """The specification with its tables of checks, which are those that the runtime makes."""
+    gates = importlib.import_module("agent_runtime.gate.gates")
+    text = SPEC.read_text(encoding="utf-8")
+    for name in ("environment", "issue"):
+        rows = [(f"`{check.code}`", check.what) for check in gates.by_name(name).checks()]
+        start = text.index(f"<!-- checks:{name} -->") + len(f"<!-- checks:{name} -->")
+        end = text.index("<!-- end -->", start)
+        text = f"{text[:start]}\n\n{table(('code', 'what must hold'), rows)}\n\n{text[end:]}"
+    return text
+
+
 def render() -> dict[Path, str]:
     """Return every page's text by its path."""
-    return {FOLDER / name: page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+    pages = {FOLDER / name: page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+    return {**pages, SPEC: spec()}
 
 
 def main() -> int:
