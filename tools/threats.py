@@ -1,4 +1,4 @@
-"""Write `docs/reference/threats.md`: for each threat the tests that carry its mark, such as `@pytest.mark.threat("T7")`.
+"""Write `docs/reference/threats.md`: for each threat the tests that carry its mark, `@pytest.mark.threat("T7")`.
 
 Usage: python tools/threats.py --write | --check
 """
@@ -22,8 +22,8 @@ VERDICTS = ("stopped", "partly stopped", "yours")
 _INTRODUCTION = """\
 # The tests of each threat
 
-Every threat of the [model](../../template/specs/threat-model.md) that software stops, wholly or in part, has tests that try it. This
-page is written by `tools/threats.py`.
+Every threat of the [model](../../template/specs/threat-model.md) that software stops, wholly or in part, has tests that
+try it. This page is written by `tools/threats.py`.
 """
 
 
