@@ -42,6 +42,7 @@ def command(*arguments, **environment):
 
 # --- forks ---
 
+QUIET = {"PYTHONWARNINGS": "ignore"}  # Python 3.12 warns of every fork of a process with threads
 FORK = """
 import os, sys, threading
 from aimgentix import AuditClient
@@ -64,7 +65,7 @@ print(codes)
 
 
 def test_a_fork_right_after_the_first_event_leaves_a_child_that_works_and_delivers(sink, journal_dir, run_python):
-    done = run_python(FORK, sink.url, str(journal_dir), "5")
+    done = run_python(FORK, sink.url, str(journal_dir), "5", **QUIET)
     assert (done.stdout, done.stderr) == ("[0, 0, 0, 0, 0]\n", "")
     assert delivered(sink) == [f"child {number}" for number in range(5)] + ["parent"]
 
@@ -86,6 +87,7 @@ assert client.close(30)
 """,
         sink.url,
         str(journal_dir),
+        **QUIET,
     )
     assert (done.stdout, done.stderr) == ("[True, True, True, True]\n", "")
     assert len(sink.events) == 5
