@@ -136,15 +136,16 @@ _NEAR = 80  # how far from its longest run a token may begin
 # is a fifth of the text: what the sketch does not have, the text does not have.
 _RARE = b"bcdknpswyz"
 _NOT_RARE = bytes(byte for byte in range(256) if _LOWER[byte] not in _RARE)
-_STEMS = tuple(
-    (
-        stem.translate(_LOWER, _NOT_RARE),
-        (stem, *(stem[:-3] + by + stem[-3:] for by in (b"_", b"-") if stem[-3:] == b"key")),
+_STEMS: Dict[bytes, Dict[bytes, List[bytes]]] = {}  # by a letter and then by the sketch
+for _stem in (
+    b"pass pwd secret token credential cookie authorization bearer basic "
+    b"apikey api_key api-key accesskey access_key access-key accountkey account_key account-key privatekey private_key "
+    b"private-key"
+).split():
+    _sketch = _stem.translate(_LOWER, _NOT_RARE)
+    _STEMS.setdefault(min(_sketch, key=b"zwbpdcsnky".index).to_bytes(1, "big"), {}).setdefault(_sketch, []).append(
+        _stem
     )
-    for stem in (
-        b"pass pwd secret token credential cookie authorization bearer basic apikey accesskey accountkey privatekey"
-    ).split()
-)
 # What stands between a name and its value: an assignment, or a comma in a list, or white space after a flag.
 _ASSIGNED = re.compile(r"""\\?["'`]?\s{0,9}(?::=|=>|[:=])\s{0,9}(\\?["'`])?""")
 _LISTED = re.compile(r"""\\?["']\s{0,9},\s{0,9}(?:\\?["'][Vv]alue\\?["']\s{0,9}:\s{0,9})?(\\?["'])""")
@@ -290,21 +291,21 @@ class Redactor:
         """Return where the values stand that a name before them says are secret."""
         spans = []
         sketch = data.translate(_LOWER, _NOT_RARE)
-        for sketched, stems in _STEMS:
-            if sketched in sketch:
-                low = data.lower()
-                for stem in stems:
-                    at = low.find(stem)
-                    while at >= 0:
-                        end = runs.find(b" ", at)
-                        end = len(runs) if end < 0 else end
-                        if stem in (b"bearer", b"basic"):
-                            span = _credentials(text, at)
-                        else:
-                            span = self._value(text, max(runs.rfind(b" ", 0, at) + 1, end - 80), end)
-                        if span is not None:
-                            spans.append(span)
-                        at = low.find(stem, max(end, span[1] if span else 0))
+        likely = [group for letter, group in _STEMS.items() if letter in sketch]
+        stems = [stem for group in likely for sketched in group if sketched in sketch for stem in group[sketched]]
+        low = data.lower() if stems else b""
+        for stem in stems:
+            at = low.find(stem)
+            while at >= 0:
+                end = runs.find(b" ", at)
+                end = len(runs) if end < 0 else end
+                if stem in (b"bearer", b"basic"):
+                    span = _credentials(text, at)
+                else:
+                    span = self._value(text, max(runs.rfind(b" ", 0, at) + 1, end - 80), end)
+                if span is not None:
+                    spans.append(span)
+                at = low.find(stem, max(end, span[1] if span else 0))
         return spans
 
     def _value(self, text: str, start: int, end: int) -> Optional[Tuple[int, int]]:
