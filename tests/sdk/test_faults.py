@@ -777,6 +777,29 @@ def test_verify_says_how_many_events_no_chain_holds(sink, tmp_path, from_the_sta
     )
 
 
+def test_a_child_records_in_every_thread_whatever_idents_the_parents_threads_had(sink, journal_dir, run_python):
+    done = run_python(
+        """
+import os, sys, threading, time, aimgentix
+client = aimgentix.AuditClient(sys.argv[1], journal_dir=sys.argv[2], exit_timeout=20)
+client.record("tool_call", "parent")
+assert client.flush(20)
+if os.fork() == 0:
+    threads = [threading.Thread(target=client.record, args=("tool_call", f"child {n}")) for n in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    os._exit(0 if client.counters.captured == 20 else 3)
+print(os.wait()[1])
+""",
+        sink.url,
+        str(journal_dir),
+        **QUIET,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 # --- many old segments ---
 
 
