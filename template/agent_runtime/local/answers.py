@@ -248,6 +248,7 @@ def _choice(choices: Sequence[str]) -> _Rule:
     return _Rule(CHOICE, "choose one of: {}".format(", ".join(choices)), lambda value: value in choices)
 
 
+_YES_NO_RULE = _choice(YES_NO)
 _NAME_RULE = _Rule(
     NAMES,
     "names such as METRICS_TOKEN; capitals, digits and _, at most 20, none twice in a job, and none that GitHub, "
@@ -286,13 +287,13 @@ _RULES: Dict[str, _Rule] = {
         "scopes such as issues, or nothing; different ones of {}".format(", ".join(PERMISSION_SCOPES)),
         _list(PERMISSION_SCOPES.__contains__),
     ),
-    "auto_approval": _choice(YES_NO),
+    "auto_approval": _YES_NO_RULE,
     "repository_plan": _choice(PLANS),
     "license": _choice(LICENSES),
-    "advanced": _choice(YES_NO),
+    "advanced": _YES_NO_RULE,
     "investigate_secrets": _NAME_RULE,
     "investigate_variables": _NAME_RULE,
-    "investigate_oidc": _choice(YES_NO),
+    "investigate_oidc": _YES_NO_RULE,
     "investigate_container": _Rule(
         CONTAINER,
         "name@sha256: with 64 hex digits; an image pinned by its digest, or nothing",
@@ -303,7 +304,7 @@ _RULES: Dict[str, _Rule] = {
     "investigate_runner": _RUNNER_RULE,
     "act_runner": _RUNNER_RULE,
     "gate_runner": _RUNNER_RULE,
-    "ephemeral_runners": _choice(YES_NO),
+    "ephemeral_runners": _YES_NO_RULE,
     "agent_python": _Rule(PYTHON, "3.8 to 3.14, such as 3.13", _PYTHON.match),
     "act_timeout_minutes": _Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
     "toolkit": _Rule(
@@ -350,16 +351,15 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
 
     Arguments:
         question: a name; any other than the template's questions is a problem of its own (ANS001).
-        value: text; a whole number counts as its digits, and the false that YAML reads for an unquoted no as `no`.
+        value: text, or what YAML makes of an unquoted number or no.
         answers: the others, where they are known: some answers exclude each other.
     """
     rule = _RULES.get(question)
     if rule is None:
         return Problem(UNKNOWN, question, "no question has this name")
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if value is False and rule.accepts("no") and rule.code == CHOICE:
-        value = "no"
+    if value is True and rule is _YES_NO_RULE:
+        return Problem(rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true")
+    value = _text_of(value)
     if not isinstance(value, str) or not rule.accepts(value):
         return Problem(rule.code, question, rule.message)
     if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
@@ -370,6 +370,13 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
         if question == "act_secrets" and _common(value, answers.get("investigate_secrets")):
             return Problem(rule.code, question, SECRETS_APART)
     return None
+
+
+def _text_of(value: Any) -> Any:
+    """An answer as the engines write it: a number by its digits, and the false that YAML reads for an unquoted no."""
+    if isinstance(value, bool):
+        return value if value else "no"
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _common(value: str, other: Any) -> bool:
@@ -391,7 +398,7 @@ def validate(answers: Mapping[str, Any]) -> List[Problem]:
             problem = check(question, answers[question], answers)
             if problem:
                 problems.append(problem)
-        elif str(answers[question]) != unasked(question, answers):
+        elif _text_of(answers[question]) != unasked(question, answers):
             needed = "a schedule among the triggers" if question == "schedule_cron" else "advanced=yes"
             problems.append(Problem(NOT_ASKED, question, f"it needs {needed}"))
     for name in answers:

@@ -61,6 +61,18 @@ SHARED = codes.register(
     + _UPDATE,
 )
 
+NO_RELEASE = codes.register(
+    "CHK011",
+    "nothing says which release of the template this is",
+    "Write the template's git address as _src_path, and the tag or commit that this repository came from as _commit; "
+    "copier update needs both",
+)
+NO_MODULE = codes.register(
+    "CHK012",
+    "the agent uses a module of the toolkit that is not here",
+    "Name it in the answer toolkit: copier update --defaults --data advanced=yes --data toolkit=",
+)
+
 # Where an answer has another name in the configuration.
 _NAMES = {"agent_slug": "agent", "agent_name": "name", "github_repository": "repository"}
 
@@ -105,7 +117,14 @@ def check(root: Path) -> List[Problem]:
     problems += _drift(root, manifest)
     problems += _hiding(root)
     problems += _compiled(root, manifest)
+    problems += _missing_modules(root)
     return problems
+
+
+def notes(root: Path) -> List[Problem]:
+    """Return what is not wrong with the repository at `root`, and will be in the way later."""
+    known = _answers(root, [])
+    return [] if not known or known.get("_commit") else [_problem(NO_RELEASE, ANSWERS_FILE, "it has no _commit")]
 
 
 def _problem(code: str, path: str, message: str, mend: Optional[str] = None) -> Problem:
@@ -347,6 +366,37 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
 
 
+def _missing_modules(root: Path) -> Iterator[Problem]:
+    """Imports of the team's files that a repository with a smaller toolkit can't give them."""
+    try:
+        named = set(config.load(root).toolkit)
+    except codes.AgentError:  # found by _configuration
+        return
+    missing = {}
+    for path in sorted([*root.glob("*.py"), *root.glob("tests/*.py")]):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):  # found by _content, where it is the template's or in the root
+            continue
+        imported = answers.TOOLKIT_MODULES.keys() & set(_toolkit_imports(tree))
+        missing[path.relative_to(root).as_posix()] = imported - answers.toolkit_modules(named)
+    mend = codes.describe(NO_MODULE).mend + ",".join(sorted(named.union(*missing.values())))
+    for name, modules in missing.items():
+        if modules:
+            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), mend)
+
+
+def _toolkit_imports(tree: ast.AST) -> Iterator[str]:
+    prefix = "agent_runtime.toolkit"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == prefix:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(prefix + "."):
+            yield str(node.module)[len(prefix) + 1 :]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name[len(prefix) + 1 :] for alias in node.names if alias.name.startswith(prefix + "."))
+
+
 def _standard_modules() -> Iterator[str]:
     """The modules that come with this Python."""
     known = getattr(sys, "stdlib_module_names", None)
@@ -367,9 +417,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if len(given) > 1 or any(word.startswith("-") for word in given):
         print("usage: python -m agent_runtime.local.check [FOLDER]", file=sys.stderr)
         return codes.EXIT_BAD_INPUT
-    problems = check(Path(given[0] if given else os.curdir))
+    root = Path(given[0] if given else os.curdir)
+    problems = check(root)
     for problem in problems:
         print(problem.line(), file=sys.stderr)
+    for note in notes(root):
+        print("note: " + note.line(), file=sys.stderr)
     if not problems:
         print("check: answers, configuration, policy, workflows and the template's files are in order")
     return codes.EXIT_BAD_INPUT if problems else codes.EXIT_OK

@@ -18,7 +18,7 @@ import pytest
 import agent_runner
 from agent_runner import ScaleResourcesAgent
 from agent_runtime import ActionStatus, ProposedAction
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit.errors import ToolError
 
 EXAMPLE = Path(__file__).with_name("example_service.py")

@@ -20,7 +20,7 @@ import pytest
 import agent_runner
 from agent_runner import ServiceRestartAgent
 from agent_runtime import ActionStatus, ProposedAction, RiskLevel
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit import services
 from agent_runtime.toolkit.errors import ToolError
 
