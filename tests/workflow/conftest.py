@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from template.engines import clone_template, run_copier
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import BUILD, ActionsService, node_tools
@@ -73,14 +73,14 @@ def commit_all(folder: Path, message: str = "Start") -> None:
 
 
 @pytest.fixture
-def github() -> Iterator[LoopbackGitHub]:
+def github() -> Iterator[FullGitHub]:
     """A GitHub that knows acme/widgets."""
-    with LoopbackGitHub("acme/widgets") as serving:
+    with FullGitHub("acme/widgets") as serving:
         yield serving
 
 
 @pytest.fixture
-def host(service: ActionsService, github: LoopbackGitHub, tmp_path: Path) -> Callable[..., ActionsHost]:
+def host(service: ActionsService, github: FullGitHub, tmp_path: Path) -> Callable[..., ActionsHost]:
     """Make a host for a repository with these files; further arguments are the settings of `Repository`."""
 
     def make(files: Mapping[str, str], **settings: Any) -> ActionsHost:
@@ -169,7 +169,7 @@ class World:
     """
 
     origin: Path
-    github: LoopbackGitHub
+    github: FullGitHub
     repository: Repository
     actions: ActionsHost
     url: str
@@ -239,7 +239,7 @@ def failing_service(project: Path, origin: Path) -> Iterator[tuple[str, str]]:
 def world(service: ActionsService, project: Path, locked_python: Path, tmp_path: Path) -> Iterator[World]:
     """A closed gate with the reviewer bob, and the example service, 31 % of whose requests fail."""
     origin = tmp_path / "origin"
-    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+    with failing_service(project, origin) as (url, token), FullGitHub(NAME) as github:
         github.protect("agent-approval", reviewers=("alice", "bob"))
         github.protect("agent-act")
         repository = Repository(origin, NAME, github, environment_secrets={"agent-act": {"AGENT_ACT_TOKEN": token}})

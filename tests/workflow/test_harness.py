@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.github.outputs import format_outputs
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from workflow.conftest import wait_for
 from workflow.harness.commands import CommandFileError, LogReader, parse_pairs
 from workflow.harness.engine import ActionsHost, Bypass, Cancel, Click, Refused, Run, approve_as
@@ -75,7 +75,7 @@ def test_values_flow_from_steps_to_jobs_to_other_jobs(host: Host) -> None:
     assert json.loads(done.jobs["second"].summary) == {"first": {"result": "success", "outputs": {"word": "a db\nb=c"}}}
 
 
-def test_runner_variables_describe_the_run_and_win_over_the_workflow(host: Host, github: LoopbackGitHub) -> None:
+def test_runner_variables_describe_the_run_and_win_over_the_workflow(host: Host, github: FullGitHub) -> None:
     done = run(
         host,
         """
@@ -388,7 +388,7 @@ def results(done: Run) -> list[str]:
     return [job.result for job in done.jobs.values()]
 
 
-def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: LoopbackGitHub) -> None:
+def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: FullGitHub) -> None:
     github.protect("agent-approval", reviewers=("bob",))
     github.protect("agent-act")
     seen = []
@@ -421,7 +421,7 @@ def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: Loopba
     ],
 )
 def test_without_an_approval_nothing_behind_the_gate_runs(
-    host: Host, github: LoopbackGitHub, answer: Any, expected: list[str], records: int
+    host: Host, github: FullGitHub, answer: Any, expected: list[str], records: int
 ) -> None:
     github.protect("agent-approval", reviewers=("alice", "bob"))
     github.protect("agent-act")
@@ -430,13 +430,13 @@ def test_without_an_approval_nothing_behind_the_gate_runs(
     assert len(github.approvals.get(done.id, [])) == records
 
 
-def test_an_unknown_environment_is_created_without_protection(host: Host, github: LoopbackGitHub) -> None:
+def test_an_unknown_environment_is_created_without_protection(host: Host, github: FullGitHub) -> None:
     done = run(host, GATED)
     assert results(done) == ["success"] * 4
     assert github.environments["agent-approval"]["protection_rules"] == []
 
 
-def test_an_environment_keeps_other_branches_out(host: Host, github: LoopbackGitHub) -> None:
+def test_an_environment_keeps_other_branches_out(host: Host, github: FullGitHub) -> None:
     github.protect("agent-approval", reviewers=("bob",))
     github.branch_policies["agent-approval"] = ["release/*"]
     done = run(host, GATED, reviewer=approve_as("bob"))

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.gate.bundle import load, verify
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from template.engines import run_copier
 from workflow.conftest import NAME, WORKFLOW, World, failing_service
 from workflow.harness.engine import ActionsHost, Repository, Run
@@ -79,7 +79,7 @@ class Asked(World):
         return self.actions.issue_comment(ACTING, copy.deepcopy(self.issue), copy.deepcopy(comment), **how)
 
 
-def private(github: LoopbackGitHub) -> LoopbackGitHub:
+def private(github: FullGitHub) -> FullGitHub:
     """GitHub Free: no environments, and three people who may write."""
     github.visibility, github.plan = "private", "free"
     github.people = {"alice": "write", "bob": "write", "carol": "admin", "dave": "write", "mallory": "read"}
@@ -90,7 +90,7 @@ def private(github: LoopbackGitHub) -> LoopbackGitHub:
 def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder: Path) -> Iterator[Asked]:
     """A run that asks, in a world with a service of its own."""
     origin = folder / "origin"
-    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+    with failing_service(project, origin) as (url, token), FullGitHub(NAME) as github:
         repository = Repository(origin, NAME, private(github), secrets={"AGENT_ACT_TOKEN": token})
         actions = ActionsHost(service, repository, python, folder / "runs")
         world = World(origin, github, repository, actions, url, token)
@@ -119,7 +119,7 @@ def own(service: ActionsService, issue_project: Path, locked_python: Path, tmp_p
 def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_path: Path) -> Iterator[Asked]:
     """A copy of the state on GitHub; repository and service are shared, so that nothing may be executed."""
     before = asked_once.instance()
-    with LoopbackGitHub(NAME) as github:
+    with FullGitHub(NAME) as github:
         for name, value in vars(asked_once.github).items():
             if not name.startswith("_"):
                 setattr(github, name, copy.deepcopy(value))

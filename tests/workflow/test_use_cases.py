@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from conftest import missing
 from tools.demo_cases import CASES, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld
@@ -78,7 +78,7 @@ def scene(
         shutil.copytree(generated(name), origin)
         with (
             replace(case, options=(*case.options, *options)).start(tmp_path / "world") as world,
-            LoopbackGitHub(NAME) as github,
+            FullGitHub(NAME) as github,
         ):
             agent = origin / "agent_runner.py"
             text = agent.read_text(encoding="utf-8")

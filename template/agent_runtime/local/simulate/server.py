@@ -360,7 +360,7 @@ class LoopbackGitHub:
         if rest[0] == "artifacts" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.archives:
             return self._of_archive(int(rest[1]), rest[2:])
         if rest == ["artifacts"]:
-            return 200, _list("artifacts", self._artifacts(list(self.artifacts), query), query)
+            return 200, _list("artifacts", self._artifacts([], query), query)
         if rest[0] == "artifacts" and rest[2:] == ["zip"] and int(rest[1]) in self._archives:
             return 302, f"{self.url}/storage/{rest[1]}"
         if rest[0] == "workflows" and rest[2:] == ["runs"]:
@@ -410,7 +410,7 @@ class LoopbackGitHub:
         wanted = query.get("name", [None])[0]
         found = [
             (run_id, name, created)
-            for run_id in run_ids
+            for run_id in run_ids or self.artifacts
             for name, created in self.artifacts.get(run_id, [])
             if wanted in (None, name)
         ]
@@ -607,7 +607,7 @@ def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(length) if length else b""
             try:
-                body = json.loads(content) if content else None
+                body = content if target.path.startswith("/uploads/") else json.loads(content) if content else None
             except ValueError:
                 self._send(400, {"message": "Problems parsing JSON", "documentation_url": "", "status": "400"})
                 return
