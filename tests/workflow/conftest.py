@@ -89,8 +89,9 @@ def host(service: ActionsService, github: FullGitHub, tmp_path: Path) -> Callabl
             (origin / name).parent.mkdir(parents=True, exist_ok=True)
             (origin / name).write_text(text, encoding="utf-8")
         commit_all(origin)
+        minute = settings.pop("minute", 60)
         repository = Repository(origin, "acme/widgets", github, **settings)
-        return ActionsHost(service, repository, tmp_path / "python", tmp_path / "runs")
+        return ActionsHost(service, repository, tmp_path / "python", tmp_path / "runs", minute=minute)
 
     return make
 

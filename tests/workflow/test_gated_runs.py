@@ -449,7 +449,7 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
 ) -> None:
     """The plan is sealed at two o'clock and counts for an hour; the click comes at four."""
     python, clock = clock_of(locked_python, tmp_path / "clocked")
-    host = ActionsHost(service, world.repository, python, tmp_path / "late-runs")
+    host = ActionsHost(service, world.repository, python, tmp_path / "late-runs", pythons=[locked_python])
     before = world.instance()
     clock.write_text("+0")
 
@@ -482,7 +482,8 @@ def test_a_plan_that_expires_while_it_is_checked_is_not_executed(
     world: World, service: ActionsService, locked_python: Path, tmp_path: Path
 ) -> None:
     """GitHub answers slowly, or observe() takes its time: two hours pass between the first check and the last."""
-    clock, program = tmp_path / "clock", tmp_path / "slow" / "bin" / "python"
+    clock, program = tmp_path / "clock" / "offset", tmp_path / "slow" / "bin" / "python"
+    clock.parent.mkdir()
     clock.write_text("+0")
     told = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
     (library,) = [line for line in told.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
@@ -503,7 +504,14 @@ exec {python} "$@"
     agent.write_text(text)
     world.commit()
     before = world.instance()
-    host = ActionsHost(service, world.repository, program.parent.parent, tmp_path / "slow-runs")
+    host = ActionsHost(
+        service,
+        world.repository,
+        program.parent.parent,
+        tmp_path / "slow-runs",
+        pythons=[locked_python],
+        reachable=[clock.parent],
+    )
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=APPROVE)
 
@@ -653,7 +661,7 @@ def test_no_second_attempt_escapes_a_rate_limit(world: World) -> None:
     after = world.instance()
     assert bundle(run)["outcome"] == "acted"
     # The runner died before its upload, or somebody deleted the artifact.
-    world.github.artifacts[run.id] = [each for each in world.github.artifacts[run.id] if each[0] != "action-result"]
+    run.artifacts.delete(run.artifacts.named("action-result").id)
     world.fail(0.5)
 
     world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)

@@ -226,8 +226,8 @@ def test_default_shell_stops_at_errors_and_bash_also_in_pipes(host: Host) -> Non
         one:
           runs-on: ubuntu-latest
           steps:
-            - {run: "false | true; echo reached"}
-            - {run: "false | true; echo not reached", shell: bash}
+            - {name: default, run: "false | true; echo reached"}
+            - {name: strict, run: "false | true; echo not reached", shell: bash}
         """,
     )
     assert [step.conclusion for step in done.jobs["one"].steps] == ["success", "failure"]
@@ -600,9 +600,11 @@ def test_a_rerun_keeps_the_other_jobs_and_their_outputs(host: Host) -> None:
     [
         "one: {runs-on: x}",
         "one: {runs-on: x, strategy: {matrix: {a: [1]}}, steps: [{run: x}]}",
-        "one: {runs-on: x, container: debian, steps: [{run: x}]}",
+        "one: {runs-on: x, container: {image: debian, options: --privileged}, steps: [{run: x}]}",
+        "one: {runs-on: {group: mine}, steps: [{run: x}]}",
+        "one: {runs-on: x, cache-mode: read, steps: [{run: x}]}",
         "one: {runs-on: x, steps: [{run: x, working-directory: y}]}",
-        "one: {runs-on: x, environment: {name: x, deployment: false}, steps: [{run: x}]}",
+        "one: {runs-on: x, environment: {name: x, url: y}, steps: [{run: x}]}",
     ],
 )
 def test_what_is_not_emulated_is_refused(service: ActionsService, jobs: str) -> None:
@@ -622,6 +624,7 @@ def test_unknown_actions_and_inputs_are_refused(host: Host, uses: str) -> None:
         "one: {runs-on: x, steps: [{run: '${{ nothing.here }}'}]}",
         "one: {runs-on: x, needs: two, steps: [{run: x}]}",
         "one: {runs-on: x, steps: [{run: x}], environment: {name: '${{ secrets.X }}'}}",
+        "one: {runs-on: x, steps: [{run: x, cache-mode: none}]}",
     ],
 )
 def test_what_github_refuses_is_refused(service: ActionsService, jobs: str) -> None:
@@ -673,6 +676,9 @@ def test_outputs_of_the_runtime_arrive_as_they_were_written(values: dict[str, st
         (["   ::warning::spaces before"], [("warning", "spaces before")]),
         (["text ##[error]old style anywhere"], [("error", "old style anywhere")]),
         (["::set-output name=a::b"], [("set-output", "b")]),
+        (["::Error::its name in any case"], [("error", "its name in any case")]),
+        (["::error::50%25%0Atwo lines"], [("error", "50%\ntwo lines")]),
+        (["::error no end"], []),
         (
             ["::stop-commands::t0k", "::error::hidden", "::t0k::", "::error::seen"],
             [("stop-commands", "t0k"), ("error", "seen")],

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ from agent_runtime.gate.bundle import load, verify
 from support.github import FullGitHub
 from template.engines import run_copier
 from workflow.conftest import NAME, WORKFLOW, World, failing_service
+from workflow.harness.artifacts import ArtifactStore
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import ActionsService
 from workflow.test_gated_runs import bundle, document, results
@@ -125,7 +126,10 @@ def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_p
                 setattr(github, name, copy.deepcopy(value))
         repository = dataclasses.replace(asked_once.repository, github=github, variables={})
         actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
-        yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions)
+        asking = dataclasses.replace(
+            asked_once.asking, artifacts=cast(ArtifactStore, github.stores[asked_once.asking.id])
+        )
+        yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions, asking=asking)
     assert asked_once.instance() == before, "something was executed"
 
 
@@ -348,9 +352,9 @@ def forged_issue(asked: Asked) -> dict[str, Any]:
 
 
 def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
-    number, (_, name, archive) = next(iter(asked.github.archives.items()))
-    asked.github.keep_archive(number + 50, "4711", name, archive)
-    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{number}`", f"artifact `{number + 50}`")
+    report = asked.asking.artifacts.named("investigation-report")
+    asked.github.keep_archive(report.id + 50, "4711", report.name, report.archive)
+    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{report.id}`", f"artifact `{report.id + 50}`")
     return asked.say("bob", f"/approve {asked.digest}")
 
 
@@ -369,8 +373,7 @@ def investigated_again(asked: Asked) -> dict[str, Any]:
 
 
 def swapped_archive(asked: Asked) -> dict[str, Any]:
-    number, (run, name, archive) = next(iter(asked.github.archives.items()))
-    asked.github.keep_archive(number, run, name, archive + b"x")
+    asked.asking.artifacts.tamper("investigation-report", "more", b"x", unnoticed=True)
     return asked.say("bob", f"/approve {asked.digest}")
 
 

@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workflow.harness.artifacts import Artifact, ArtifactStore
@@ -114,7 +114,7 @@ def upload_artifact(call: Call) -> str:
     given = call.known(name="artifact", path="", if_no_files_found="warn", retention_days="0")
     if any(sign in given["path"] for sign in "*?[\n"):
         raise Unsupported(f"upload of the pattern {given['path']!r}")
-    files = call.machine.collect(os.path.join(call.workspace, given["path"]))
+    files = call.machine.collect(str(PurePosixPath(call.workspace, given["path"])))
     if not files:
         message = f"No files were found with the provided path: {given['path']}. No artifacts will be uploaded."
         if given["if_no_files_found"] == "error":
@@ -132,14 +132,14 @@ def upload_artifact(call: Call) -> str:
 def download_artifact(call: Call) -> str:
     """actions/download-artifact: archives of this run by name, by ids, or all; digests compared with the service's."""
     given = call.known(name="", artifact_ids="", path=".", digest_mismatch="error", merge_multiple="false")
-    target = os.path.join(call.workspace, given["path"])
+    target = str(PurePosixPath(call.workspace, given["path"]))
     if given["name"] and given["artifact_ids"]:
         raise ActionFailure("Inputs 'name' and 'artifact-ids' cannot be used together. Please specify only one.")
     artifacts = _wanted(call.services.artifacts.latest(), given["name"], given["artifact_ids"])
     direct = bool(given["name"]) or given["merge_multiple"] == "true" or len(artifacts) == 1
     for artifact in artifacts:
         for name, data in artifact.files().items():
-            file = os.path.normpath(os.path.join(target, "" if direct else artifact.name, name))
+            file = os.path.normpath(f"{target}/{name if direct else f'{artifact.name}/{name}'}")
             if not file.startswith(os.path.normpath(target) + "/"):
                 raise ActionFailure(f"Malformed archive: {name}")
             call.machine.write({file: data})

@@ -136,7 +136,11 @@ class LogReader:
         if end >= 0:
             name, _, rest = text[2:end].partition(" ")
             if self._registered(name):
-                return name.lower(), _properties(rest, ",", _PROPERTY_ESCAPES), _unescape(text[end + 2 :], _DATA_ESCAPES)
+                return (
+                    name.lower(),
+                    _properties(rest, ",", _PROPERTY_ESCAPES),
+                    _unescape(text[end + 2 :], _DATA_ESCAPES),
+                )
         begin = line.find("##[")
         end = line.find("]", begin)
         if begin >= 0 and end >= 0:

@@ -105,7 +105,7 @@ class Repository:
 
     Arguments:
         origin: a Git repository with the commit to run.
-        environment_secrets: by environment.
+        environment_secrets, environment_variables: by environment.
     """
 
     origin: Path
@@ -114,6 +114,7 @@ class Repository:
     variables: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     environment_secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    environment_variables: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def commit(self, ref: str) -> str:
         """The commit that a branch points to.
@@ -389,6 +390,8 @@ class ActionsHost:
         if job.concurrency:
             result.concurrency = scope.text(job.concurrency["group"])
         if not job.environment or self._pass_gate(run, job.environment, result):
+            if job.environment and job.deploys:
+                self._repository.github.deployments.append((run.id, job.environment))
             self._take_turn(run, job, contexts, result)
         self._tell(run, result, "completed", result.result)
 
@@ -404,11 +407,13 @@ class ActionsHost:
                 result.result, result.note = CANCELLED, "cancelled while it waited for a runner"
                 return
             self._tell(run, result, "in_progress")
+            contexts["vars"] |= self._repository.environment_variables.get(job.environment or "", {})
             self._run_steps(run, job, contexts, result)
 
     def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
         """Let the API know where a job stands."""
         self._repository.github.set_job(run.id, job.name, status, now(), conclusion)
+        self._repository.github.label_job(run.id, job.name, job.labels)
 
     def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
         return {
@@ -440,7 +445,7 @@ class ActionsHost:
         if refused:
             answer = Nobody()
         if isinstance(answer, Click):
-            github.review(run.id, answer.login, answer.state, answer.comment, answer.kind)
+            github.review(run.id, answer.login, answer.state, answer.comment, answer.kind, environment=environment)
             if answer.state == "approved":
                 return True
             result.result, result.note = FAILURE, "rejected"
@@ -462,7 +467,7 @@ class ActionsHost:
         contexts["github"]["token"] = token
         permissions = run.workflow.permissions if job.permissions is None else job.permissions
         github.grants[token] = permissions
-        runners_own = github.let_in_runner(run.id, run.attempt, run.artifacts)
+        runners_own = github.let_in_runner(run.id, run.attempt)
         identity = {}
         if permissions.get("id-token") == "write":
             identity = {"ACTIONS_ID_TOKEN_REQUEST_URL": github.url + "/id-token?api-version=2.0"}
@@ -485,7 +490,9 @@ class ActionsHost:
                 Masks([value for value in (*values.values(), runners_own) if value]),
                 image=result.image,
                 identity=identity,
-                progress=lambda *step: github.set_step(run.id, result.name, *step, now()),
+                progress=lambda place, status, conclusion: github.set_step(
+                    run.id, result.name, place, status=status, conclusion=conclusion, now=now()
+                ),
                 dies_after=run.cancels.get(job.id),
                 deadline=time.monotonic() + job.timeout_minutes * self._minute,
             )

@@ -172,7 +172,7 @@ def write(request: dict[str, Any]) -> dict[str, Any]:
         with open(path, "wb") as file:
             file.write(base64.b64decode(content))
     for path in request["removed"]:
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not os.path.isdir(path):
             os.unlink(path)
     return {}
 
@@ -245,7 +245,7 @@ def main() -> None:
     try:
         _unshare(_NEW_MOUNTS | _NEW_PROCESSES | _NEW_IPC | _NEW_NAMES)
     except OSError as problem:
-        answer(control, {"unavailable": str(problem)})
+        answer(control, {"unavailable": problem.strerror})
         return
     child = os.fork()
     if child:
@@ -255,7 +255,7 @@ def main() -> None:
     try:
         build(plan)
     except OSError as problem:
-        answer(control, {"unavailable": str(problem)})
+        answer(control, {"unavailable": problem.strerror})
         os._exit(1)
     _call("prctl", _SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     answer(control, {})

@@ -127,7 +127,7 @@ class Machine:
             os.close(writer)
         printed = bytearray()
         while not select.select([self._control], [], [], 0)[0]:
-            ready, _, _ = select.select([self._control, *([reader] if reader >= 0 else [])], [], [])
+            ready, _, _ = select.select([self._control.fileno(), *([reader] if reader >= 0 else [])], [], [])
             if reader in ready and not _take(reader, printed):
                 os.close(reader)
                 reader = -1

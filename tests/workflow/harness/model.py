@@ -153,11 +153,13 @@ def _job(tree: dict[str, Any], parsed: dict[str, Any]) -> Job:
     if tree.get("cache-mode", "none") != "none":
         raise Unsupported(f"job {id}: cache-mode {tree['cache-mode']}")
     environment = tree.get("environment")
-    settings = environment if isinstance(environment, dict) else {"name": environment}
+    settings: dict[str, Any] = environment if isinstance(environment, dict) else {"name": environment}
     if not set(settings) <= {"name", "deployment"} or not isinstance(settings["name"], str | None):
         raise Unsupported(f"job {id}: environment {environment}")
     container = tree.get("container")
-    settings_of_container = container if isinstance(container, dict) and "$expr" not in container else {"image": container}
+    settings_of_container = (
+        container if isinstance(container, dict) and "$expr" not in container else {"image": container}
+    )
     _only(settings_of_container, f"container of job {id}", "image")
     concurrency = tree.get("concurrency")
     return Job(

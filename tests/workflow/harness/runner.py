@@ -233,7 +233,9 @@ class Runner:
         default = _DEFAULT_SHELL_IN_CONTAINER if self.image else _DEFAULT_SHELL
         program, *arguments = [part.replace("{0}", script) for part in _SHELLS.get(step.shell or "", default)]
         command = [self._find(program, variables["PATH"]), *arguments]
-        left = min(_STEP_SECONDS, max(0.01, self.deadline - time.monotonic()))
+        # After a cancellation the last steps have time of their own.
+        until_the_end = float("inf") if self.cancelled else max(0.01, self.deadline - time.monotonic())
+        left = min(_STEP_SECONDS, until_the_end)
         ended = self.machine.run(command, variables, self.workspace, left)
         reader = LogReader(self.masks)
         # A carriage return ends a line for the runner, too.
@@ -241,12 +243,13 @@ class Runner:
         log = "".join(reader.read(line) for line in lines) if ended.output else ""
         outputs, state, problem = self._take(files)
         summary = self._summary(files["step_summary"])
-        if ended.late and self.deadline <= time.monotonic():
+        cancelled = ended.late and left == until_the_end
+        if cancelled:
             self.cancelled = True
             problem += "##[error]The operation was canceled.\n"
         elif ended.code != 0:
             problem += f"##[error]Process completed with exit code {ended.code}.\n"
-        outcome = CANCELLED if self.cancelled else FAILURE if problem or reader.failures else SUCCESS
+        outcome = CANCELLED if cancelled else FAILURE if problem or reader.failures else SUCCESS
         return StepResult(
             step.id,
             name,

@@ -37,7 +37,7 @@ class SimulatedIssueRun(SimulatedRun):
     def play(self) -> Ended:
         """Run all phases of both runs and return how it ended."""
         with LoopbackGitHub(self._repository) as github:
-            github.visibility, github.plan = "private", "free"
+            github.visibility = "private"
             permission = "read" if self._request.scenario is Scenario.OPEN_GATE else "write"
             github.people = {INITIATOR: "write", ADMINISTRATOR: "admin", **dict.fromkeys(self._approvers, permission)}
             investigated = self._investigate(github)
