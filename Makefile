@@ -30,7 +30,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask; USE_CASE=name)
-	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),--approve) $(if $(USE_CASE),--use-case=$(USE_CASE))
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(filter 1 y yes true,$(APPROVE)),--approve) $(if $(USE_CASE),--use-case=$(USE_CASE))
 
 test: lint tests ## Lint, then run every test
 
@@ -65,13 +65,8 @@ bench: $(VENV)/dev.stamp ## Measure copy and start-up times side by side with th
 bench-audit: $(VENV)/dev.stamp ## Measure the audit trail beside its peers, half an hour (ARGS="--quick --only exits")
 	@$(ALONE) $(BIN)/python benchmarks/audit/run.py $(ARGS)
 
-lock: $(VENV)/dev.stamp ## Write requirements/*.lock anew from requirements/*.in (UPGRADE=1: newest versions)
-	@for each in dev:3.11 docs:3.11 node:3.11 sdk-tests:3.8; do \
-		name=$${each%:*}; \
-		env -u PIP_FIND_LINKS $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --universal \
-			--python-version $${each#*:} --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-			requirements/$$name.in --output-file requirements/$$name.lock >/dev/null || exit 1; \
-	done
+lock: $(VENV)/dev.stamp ## Write every lock of Python packages anew (UPGRADE=1: newest versions)
+	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
 manifest: $(VENV)/dev.stamp ## Write template/agent_runtime/manifest.json anew, after a change to template-owned files
 	@$(BIN)/python tools/manifest.py

@@ -55,6 +55,8 @@ def tidy() -> None:
         path = PROJECT / name
         if path.exists() and not path.stat().st_size:
             delete(path)
+    for module in answers.TOOLKIT_MODULES.keys() - answers.toolkit_modules(answers.listed(CONTEXT["toolkit"])):
+        delete(PROJECT / "agent_runtime" / "toolkit" / f"{module}.py")
 
 
 def source() -> str:
@@ -66,9 +68,7 @@ def source() -> str:
 
 def write_answers() -> None:
     """Write the answers file that Copier would have written, so that `copier update` works here too."""
-    known = {name: CONTEXT[name] for name in answers.QUESTIONS}
-    if "schedule" not in known["triggers"]:
-        del known["schedule_cron"]
+    known = {name: CONTEXT[name] for name in answers.QUESTIONS if answers.asked(name, CONTEXT)}
     command = ["git", "-C", str(REPOSITORY), "describe", "--tags", "--always"]
     described = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  fixed words
     if described.returncode == 0:

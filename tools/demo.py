@@ -52,6 +52,8 @@ from tools.demo_cases import (  # noqa: E402  the path above comes first
 DEFAULT_OUT = ROOT / "build" / "demo"
 DEFAULT_CASE = "service-restart"
 RUN_FOLDER = Path("agent-run") / "demo"
+# What simulate passes on by itself; everything else is named to it, as a secret or a variable is on GitHub.
+_KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN"}
 
 
 class Screen:
@@ -242,8 +244,17 @@ class Shown:
     def good(self) -> bool:
         """Whether the promise was kept, by what was measured and not by what the run says."""
         fell = self.restarted and self.after < self.before and self.after <= self.healthy_share
-        trail = self.verified and self.told == self.kept > 0
-        return fell and trail and self.simulated == 0 and self.manifest["outcome"] == "acted"
+        return fell and self.recorded and self.manifest["outcome"] == "acted"
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the run ended well and its trail is complete, here and at the backend."""
+        return self.verified and self.told == self.kept > 0 and self.simulated == 0
+
+    @property
+    def declined(self) -> bool:
+        """Whether the reviewer said no, and nothing was executed: a run that ended as it should."""
+        return self.recorded and not self.restarted and self.manifest["outcome"] == "rejected"
 
 
 def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
@@ -305,13 +316,16 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
 
 def simulate(repository: Path, world: World, audit: str, approve: bool, case: Case) -> int:
     """Let the agent look after the world, with this terminal as the reviewer, and return the exit code."""
+    settings = world.settings(repository.parent)
     arguments = ["simulate", "--resource", case.resource, "--out", str(RUN_FOLDER)]
-    environment = {**world.settings(repository.parent), "AIMGENTIX_API_URL": audit}
+    for name in sorted(set(settings) - _KNOWN_TO_SIMULATE):
+        arguments += ["--secret-env", f"investigate:{name}", "--secret-env", f"act:{name}"]
+    environment = {**settings, "AIMGENTIX_API_URL": audit}
     if not approve:
         return run_agent(repository, arguments, environment)
     command = [sys.executable, "agent_runner.py", *arguments, "--approve"]
     options = {"cwd": repository, "env": {**clean_environment(), **environment}, "stdout": subprocess.PIPE}
-    page = repository / RUN_FOLDER / "investigate" / "github-step-summary"
+    page = repository / RUN_FOLDER / "seal" / "summary-seal"
     with process(command, **options) as started:
         shown = False
         for line in started.stdout or ():
@@ -335,7 +349,9 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     """Tell what just happened, where the files lie, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
     approver = shown.manifest.get("approver") or {}
-    screen.title("What just happened" if shown.good else "This is not what the demo promises", shown.good)
+    title = "You rejected the plan, and nothing was executed" if shown.declined else "What just happened"
+    fine = shown.good or shown.declined
+    screen.title(title if fine else "This is not what the demo promises", fine)
     screen.fact("before", case.tell(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
     screen.fact("approved by", str(approver.get("login") or "nobody: nothing was executed"))
@@ -393,7 +409,7 @@ def main() -> int:
         case = CASES[options.use_case]
         shown = play(screen, options.out.resolve(), approve, case)
         summarise(screen, shown, case)
-        return 0 if shown.good else 1
+        return 0 if shown.good or shown.declined else 1
     except DemoFailed as problem:
         print(f"\ndemo: {problem}", file=sys.stderr)
         return 1

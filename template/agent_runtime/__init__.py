@@ -17,7 +17,7 @@ if _sys.path and _Path(_sys.path[0]).resolve() == _ROOT:
 # The SDK is part of the repository.  It goes first on the path, so that a package of the same name installed from
 # elsewhere can never take its place.
 _SDK = str(_ROOT / "sdk")
-if _SDK not in _sys.path:
+if "aimgentix" not in _sys.modules and _SDK not in _sys.path:  # __main__ has loaded it already
     _sys.path.insert(0, _SDK)
 
 from agent_runtime.agent import AgentRunner  # noqa: E402
@@ -30,6 +30,8 @@ from agent_runtime.results import (  # noqa: E402
     RiskLevel,
     Severity,
 )
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ActionResult",

@@ -45,6 +45,6 @@ class AgentRunner:
     @classmethod
     def main(cls, arguments: Optional[List[str]] = None) -> int:
         """Run the command line for this agent and return the exit code."""
-        from agent_runtime.cli import main  # noqa: PLC0415  the command line depends on the agent, not the reverse
+        from agent_runtime.cli import main  # noqa: PLC0415  a team's file imports no command line
 
         return main(cls, arguments)

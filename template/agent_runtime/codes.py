@@ -178,23 +178,27 @@ FILE_UNUSABLE = register(
     "Make room or mend the permissions where the message says, then run it again",
 )
 
-# Report: what the act and record jobs read from the investigate job.
-REPORT_MISSING = register("RPT001", "the report is missing", "Look at the investigate job of this run")
-REPORT_TOO_LARGE = register("RPT002", "the report is too large", "Keep findings and evidence below 1 MiB in all")
+# Documents that jobs hand over.
+REPORT_MISSING = register(
+    "RPT001", "what the job hands over is missing", "Look at the log of the named job of this run"
+)
+REPORT_TOO_LARGE = register(
+    "RPT002", "what the job hands over is too large", "Keep findings, evidence and plan below the bound that is named"
+)
 REPORT_NOT_JSON = register(
     "RPT003",
-    "the report is not whole JSON",
+    "what the job hands over is not whole JSON",
     "It was truncated or replaced: start a new run and look at the artifact of the old one",
 )
 REPORT_SCHEMA = register(
     "RPT004",
-    "the report does not have the agreed shape",
+    "what the job hands over does not have the agreed shape",
     "It was made by another version or by hand: start a new run",
 )
 REPORT_OTHER_RUN = register(
     "RPT005",
-    "the report belongs to another run",
-    "Start a new run; a report counts only in the run and attempt that made it",
+    "what the job hands over belongs to another run or resource",
+    "Start a new run; what a job hands over counts only in the run and attempt that made it",
 )
 REPORT_NO_PLAN = register(
     "RPT006",
@@ -228,7 +232,7 @@ PARAMETERS_INVALID = register(
 # Gate: checks before acting, in the order in which they run.
 GATE_ARTIFACT = register(
     "GATE01",
-    "the report is not the file that the investigate job uploaded",
+    "what was fetched is not what its job uploaded",
     "Somebody or something replaced it: do not approve again before you know what",
 )
 GATE_DIGEST = register(
@@ -286,6 +290,12 @@ GATE_API = register(
     "GATE12",
     "GitHub did not answer a question that the gate depends on",
     "Nothing was executed; look at https://www.githubstatus.com and the job's permissions, then start a new run",
+)
+
+GATE_INITIATOR = register(
+    "GATE14",
+    "another workflow started this run",
+    "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.
@@ -365,6 +375,11 @@ ACTION_FAILED = register(
     "AGT002",
     "the action failed",
     "The result names what was tried; look at the resource before you start a new run",
+)
+NOT_STARTED = register(
+    "AGT005",
+    "the plan was authorized and its execution never started",
+    "Look at the steps of the job before Execute, such as prepare-act; nothing was executed, a new run is safe",
 )
 OUTCOME_UNKNOWN = register(
     "AGT003",

@@ -44,8 +44,8 @@ class Severity(_Word):
 class ActionStatus(_Word):
     """How an action ended.
 
-    `unknown` means that the effect may or may not have happened: a human must look.  `refused` and `rehearsed` are
-    written by the runtime, when a gate check failed and for a dry run, never by a team's `act()`.
+    `unknown` means that the effect may or may not have happened: a human must look.  `refused` and `dry_run` are
+    written by the runtime, when a check before acting failed and for a dry run, never by a team's `act()`.
     """
 
     SUCCESS = "success"
@@ -53,7 +53,7 @@ class ActionStatus(_Word):
     UNKNOWN = "unknown"
     ALREADY_DONE = "already_done"
     REFUSED = "refused"
-    REHEARSED = "rehearsed"
+    DRY_RUN = "dry_run"
 
 
 @dataclass(frozen=True)

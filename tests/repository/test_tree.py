@@ -10,7 +10,12 @@ import pytest
 
 from conftest import REPOSITORY
 
-LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("template/*.lock")])
+LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("template/**/*.lock")])
+# What a lock is resolved from, where it doesn't lie beside it.
+LISTED = {
+    "template/requirements-dev.lock": "requirements/agent-dev.in",
+    "template/requirements-uv.lock": "requirements/agent-uv.in",
+}
 # Assembled, so that this file does not find itself.
 HOSTS = [".".join(parts) for parts in (("pythonhosted", "org"), ("registry", "npmjs"), ("deb", "debian", "org"))]
 FOLDERS = ["/" + "/".join(parts) for parts in (("root", ""), ("work", ""), ("opt", ""))]
@@ -37,7 +42,8 @@ def test_a_lock_holds_what_was_asked_for_with_hashes_and_without_addresses(lock:
         assert re.findall(r"--hash=sha256:[0-9a-f]{64}", block), f"{name}=={version} has no hash"
         locked[normal(name)] = version
 
-    wanted = lock.with_suffix(".in").read_text(encoding="utf-8").splitlines()
+    listed = LISTED.get(lock.relative_to(REPOSITORY).as_posix())
+    wanted = (REPOSITORY / listed if listed else lock.with_suffix(".in")).read_text(encoding="utf-8").splitlines()
     names = [re.match(r"[A-Za-z0-9._-]+", line) for line in wanted if line and line[0] not in "#-"]
     assert {normal(name[0]) for name in names if name} <= set(locked)
     assert "://" not in text

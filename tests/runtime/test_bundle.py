@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for gate, text in (
         ("environment", CONFIG),
-        ("issue", CONFIG.replace("public", "private-other") + "approval_gate: issue\n"),
+        ("issue", CONFIG.replace("public", "private-free") + "approval_gate: issue\n"),
     ):
         at = make(tmp_path_factory.mktemp(gate) / "repository")
         (at.root / ".github" / "agent-config.yml").write_text(text)
@@ -228,7 +228,7 @@ def test_the_bundle_of_an_honest_run_holds(
     desk: Desk, gate: str, scenario: str, context: dict[str, Any], outcome: str
 ) -> None:
     if gate == "issue":
-        text = CONFIG.replace("public", "private-other") + "approval_gate: issue\n"
+        text = CONFIG.replace("public", "private-free") + "approval_gate: issue\n"
         (desk.root / ".github" / "agent-config.yml").write_text(text)
     _, said, folder = desk.simulate(scenario, context=json.dumps(context))
     manifest, problems = bundle.verify(folder)

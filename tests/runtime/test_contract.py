@@ -64,7 +64,7 @@ def test_every_rendering_keeps_the_contract(triggers: str, act_permissions: str,
 
 
 def test_without_protected_environments_nothing_runs_without_asking() -> None:
-    assert "act-auto" not in render_workflow(auto_approval="yes", repository_plan="private-other")
+    assert "act-auto" not in render_workflow(auto_approval="yes", repository_plan="private-free")
 
 
 _CONDITION = "    if: needs.investigate.outputs.decision == 'auto'\n"

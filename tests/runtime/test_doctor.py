@@ -342,18 +342,36 @@ def test_it_knows_what_each_plan_allows(desk: Desk, visibility: str, plan: str |
         ("public", "free", "public", plans.Protection.REVIEWERS),
         ("public", None, None, plans.Protection.REVIEWERS),
         ("internal", None, "public", plans.Protection.REVIEWERS),
-        ("private", "enterprise", "private-other", plans.Protection.REVIEWERS),
+        ("private", "enterprise", "private-free", plans.Protection.REVIEWERS),
         ("private", "pro", "private-enterprise", plans.Protection.BRANCHES),
         ("private", "team", "private-enterprise", plans.Protection.BRANCHES),
         ("private", "free", "private-enterprise", plans.Protection.NOTHING),
         ("private", None, "private-enterprise", plans.Protection.REVIEWERS),
-        ("private", None, "private-other", plans.Protection.UNKNOWN),
+        ("private", None, "private-free", plans.Protection.UNKNOWN),
         ("private", "of tomorrow", "public", plans.Protection.UNKNOWN),
     ],
 )
 def test_plans(visibility: str, plan: str | None, answer: str | None, expected: plans.Protection) -> None:
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
     assert plans.protection(seen, answer) is expected
+
+
+@pytest.mark.parametrize(
+    ("visibility", "plan", "fitting"),
+    [
+        ("public", "free", ("public",)),
+        ("internal", None, ("private-enterprise",)),
+        ("private", "pro", ("private-team",)),
+        ("private", "team", ("private-team",)),
+        ("private", "free", ("private-free",)),
+        ("private", None, ("private-enterprise", "private-team", "private-free")),
+    ],
+)
+def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: tuple[str, ...]) -> None:
+    seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
+    assert plans.fitting_answers(seen) == fitting
+    if "public" not in fitting and "private-enterprise" not in fitting:
+        assert f"copier update --data repository_plan={fitting[0]})" in plans.choices(seen)
 
 
 def test_a_lonely_approver_is_a_note_and_nothing_open(own: Desk) -> None:
@@ -523,8 +541,8 @@ def test_github_that_does_not_answer_is_refused(desk: Desk) -> None:
         ("docs/*", "docs/x.md", True),
         ("docs/*", "docs/deep/x.md", False),
         ("docs/**", "docs/deep/x.md", True),
-        ("**/gate.py", "agent_runtime/gate/checks.py", True),
-        ("**/gate.py", "gate.py", True),
+        ("**/checks.py", "agent_runtime/gate/checks.py", True),
+        ("**/checks.py", "checks.py", True),
         ("agent_runtime/*.py", "x/agent_runtime/gate/checks.py", False),
         ("agent_runner.py", "sub/agent_runner.py", True),
         ("/agent_runner.py", "agent_runner.pyc", False),

@@ -20,7 +20,7 @@ from template import engines
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered repository; tests don't change it."""
     folder = tmp_path_factory.mktemp("rendered")
-    answers = {**ANSWERS, "approvers": "bob,alice", "repository_plan": "private-other"}
+    answers = {**ANSWERS, "approvers": "bob,alice", "repository_plan": "private-free"}
     return engines.run_copier(engines.clone_template(folder / "template"), folder / "agent", answers)
 
 
@@ -68,8 +68,8 @@ def test_from_a_fresh_repository_to_a_gate_and_back(rendered: Path) -> None:
             "is d",
         ),
         (lambda github: github.workflows.pop(WORKFLOW), "workflow", "GitHub knows no workflow"),
-        (lambda github: setattr(github, "visibility", "public"), "plan", "repository_plan is private-other"),
-        (lambda github: setattr(github, "plan", "enterprise"), "plan", "repository_plan is private-other"),
+        (lambda github: setattr(github, "visibility", "public"), "plan", "repository_plan is private-free"),
+        (lambda github: setattr(github, "plan", "enterprise"), "plan", "repository_plan is private-free"),
     ],
 )
 def test_doctor_names_what_keeps_the_issue_from_being_a_gate(

@@ -16,7 +16,7 @@ __all__ = ["desk"]
 @pytest.fixture(autouse=True)
 def issue_gate(desk: Desk) -> None:
     """The repository is a private one of GitHub Free."""
-    text = CONFIG.replace("public", "private-other").replace("[bob]", "[carol, bob]") + "approval_gate: issue\n"
+    text = CONFIG.replace("public", "private-free").replace("[bob]", "[carol, bob]") + "approval_gate: issue\n"
     (desk.root / ".github" / "agent-config.yml").write_text(text)
 
 

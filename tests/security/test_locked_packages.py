@@ -1,4 +1,4 @@
-"""Attacks on what gets installed: the command of setup-agent takes the locked packages, or none."""
+"""Attacks on what gets installed: setup-gate and setup-agent take the locked packages, or none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import yaml
 
 from agent_runtime.local import check
 from conftest import REPOSITORY
-from workflow.rendering import SETUP_ACTION
+from workflow.rendering import SETUP_ACTION, SETUP_GATE
 
 
 def wheel(folder: Path, name: str, body: str) -> str:
@@ -35,28 +36,106 @@ def wheel(folder: Path, name: str, body: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def install(folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
-    """Run the install command of the composite action with this lock, against the packages in `folder` only."""
-    steps = yaml.safe_load(SETUP_ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
-    python, *arguments = shlex.split(steps[-1]["run"])
-    assert python == "python"
-    (folder / "requirements.lock").write_text(lock, encoding="utf-8")
-    settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_TARGET": str(folder / "installed")}
-    settings |= {"PIP_CONFIG_FILE": os.devnull, "HOME": str(folder), "PATH": os.defpath}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=settings, capture_output=True, text=True, check=False
-    )
+@dataclass(frozen=True)
+class Action:
+    """A composite action that installs: where it lies, its lock, and the folder that its packages arrive in."""
+
+    path: Path
+    lock: str
+    installed: str
+
+    @property
+    def scripts(self) -> list[str]:
+        """What its steps run, in their order; the last installs."""
+        steps = yaml.safe_load(self.path.read_text(encoding="utf-8"))["runs"]["steps"]
+        return [step["run"] for step in steps if "run" in step]
+
+    def install(self, folder: Path, lock: str) -> subprocess.CompletedProcess[str]:
+        """Run its last step with this lock, against the packages in `folder` only."""
+        (folder / self.lock).write_text(lock, encoding="utf-8")
+        (folder / "bin").mkdir(exist_ok=True)
+        python = folder / "bin" / "python"
+        python.unlink(missing_ok=True)
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
+        settings = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "RUNNER_TEMP": str(folder / "temp")}
+        settings |= {"PIP_TARGET": str(folder / "installed")} if self.installed == "installed" else {}
+        settings |= {"PIP_CONFIG_FILE": os.devnull, "HOME": str(folder), "PATH": f"{folder / 'bin'}:{os.defpath}"}
+        command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", self.scripts[-1]]
+        return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False)
+
+
+ACTIONS = {
+    "agent": Action(SETUP_ACTION, "requirements-agent.lock", "installed"),
+    "gate": Action(SETUP_GATE, "requirements.lock", "temp/agent-gate"),
+}
+
+
+@pytest.fixture(params=list(ACTIONS.values()), ids=list(ACTIONS))
+def action(request: pytest.FixtureRequest) -> Action:
+    return request.param
 
 
 @pytest.mark.threat("T31")
-def test_t31_a_folder_of_the_repository_is_not_pip(tmp_path: Path) -> None:
+def test_t31_a_folder_of_the_repository_is_not_pip(action: Action, tmp_path: Path) -> None:
     (tmp_path / "pip").mkdir()
     (tmp_path / "pip" / "__init__.py").touch()
     (tmp_path / "pip" / "__main__.py").write_text("print('not pip')\n")
     honest = wheel(tmp_path, "honest", "x = 1\n")
-    done = install(tmp_path, f"honest==1.0 --hash=sha256:{honest}\n")
-    assert done.returncode == 0 and "not pip" not in done.stdout
-    assert (tmp_path / "installed" / "honest.py").exists()
+    done = action.install(tmp_path, f"honest==1.0 --hash=sha256:{honest}\n")
+    assert done.returncode == 0 and "not pip" not in done.stdout, done.stderr
+    assert (tmp_path / action.installed / "honest.py").exists()
+
+
+@pytest.mark.threat("T31")
+def test_t31_what_was_there_before_is_no_package_of_the_gate(tmp_path: Path) -> None:
+    """pip would leave a folder as it is that stands where it wants to put a package."""
+    gate = ACTIONS["gate"]
+    (tmp_path / gate.installed / "yaml").mkdir(parents=True)
+    (tmp_path / gate.installed / "honest.py").write_text("import evil\n")
+    honest = wheel(tmp_path, "honest", "x = 1\n")
+    done = gate.install(tmp_path, f"honest==1.0 --hash=sha256:{honest}\n")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / gate.installed / "honest.py").read_text() == "x = 1\n"
+    assert not (tmp_path / gate.installed / "yaml").exists()
+
+
+@pytest.mark.threat("T31")
+def test_t31_the_gate_takes_nothing_of_the_agents_lock(tmp_path: Path) -> None:
+    honest, foreign = wheel(tmp_path, "honest", "x = 1\n"), wheel(tmp_path, "foreign", "x = 1\n")
+    (tmp_path / "requirements-agent.lock").write_text(f"foreign==1.0 --hash=sha256:{foreign}\n")
+    gate = ACTIONS["gate"]
+    done = gate.install(tmp_path, f"honest==1.0 --hash=sha256:{honest}\n")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / gate.installed).glob("*.py")] == ["honest.py"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "code"),
+    [("agent_runner.py", "RUN001"), ("agent_runtime/__init__.py", "RUN002"), ("sdk/aimgentix/__init__.py", "RUN003")],
+)
+def test_a_repository_that_is_not_whole_is_refused_by_code(
+    action: Action, gone: str, code: str, tmp_path: Path
+) -> None:
+    """The gate does without the team's file: `record` must record whatever became of the team's code."""
+    for name in ("agent_runner.py", "agent_runtime/__init__.py", "sdk/aimgentix/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    summary = tmp_path / "summary.md"
+
+    def check() -> subprocess.CompletedProcess[str]:
+        command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", action.scripts[-2]]
+        settings = {"PATH": os.defpath, "GITHUB_STEP_SUMMARY": str(summary)}
+        return subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False)
+
+    assert check().returncode == 0 and not summary.exists()
+    (tmp_path / gone).unlink()
+    done = check()
+    if action is ACTIONS["gate"] and code == "RUN001":
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 2 and done.stderr.startswith(f"error: {code}: ")
+        assert f"{code}: " in summary.read_text()
 
 
 @pytest.mark.threat("T31")
@@ -64,11 +143,11 @@ def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
     """What agent_runner.py imports after agent_runtime comes from the lock; the team's own modules are found too."""
     shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
     shutil.copytree(REPOSITORY / "template" / "sdk", tmp_path / "sdk")
-    for name in ("rfc8785", "yaml", "requests", "aimgentix", "team_module"):
+    for name in ("rfc8785", "yaml", "urllib3", "aimgentix", "team_module"):
         (tmp_path / f"{name}.py").write_text("hidden = True\n")
     (tmp_path / "agent_runner.py").write_text(
-        "import agent_runtime, rfc8785, requests, yaml, aimgentix, team_module\n"
-        "print([hasattr(m, 'hidden') for m in (rfc8785, requests, yaml, aimgentix, team_module)])\n"
+        "import agent_runtime, rfc8785, urllib3, yaml, aimgentix, team_module\n"
+        "print([hasattr(m, 'hidden') for m in (rfc8785, urllib3, yaml, aimgentix, team_module)])\n"
     )
     for words in (["agent_runner.py"], ["-m", "agent_runner"]):
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -77,19 +156,19 @@ def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
 
 @pytest.mark.threat("T31")
 @pytest.mark.parametrize("checked", [False, True])
-def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(tmp_path: Path, checked: bool) -> None:
+def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_path: Path, checked: bool) -> None:
     """Python takes compiled code that names the hash of its source, and never asks whether it comes from there."""
     shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
     (tmp_path / "agent_runner.py").touch()
     (tmp_path / "sdk" / "aimgentix").mkdir(parents=True)
     (tmp_path / "sdk" / "aimgentix" / "__init__.py").touch()
-    source = tmp_path / "agent_runtime" / "protected_paths.py"
+    source = tmp_path / "agent_runtime" / "gate" / "protected_paths.py"
     compiled = Path(importlib.util.cache_from_source(str(source)))
     compiled.parent.mkdir(exist_ok=True)
     code = marshal.dumps(compile("problem = lambda parameters: None", str(source), "exec"))
     digest = importlib.util.source_hash(source.read_bytes())
     compiled.write_bytes(importlib.util.MAGIC_NUMBER + bytes([3 if checked else 1, 0, 0, 0]) + digest + code)
-    asked = "from agent_runtime import protected_paths; print(protected_paths.problem({'path': '.github/x'}))"
+    asked = "from agent_runtime.gate import protected_paths; print(protected_paths.problem({'path': '.github/x'}))"
 
     def answer() -> str:
         words = [sys.executable, "-B", "-c", asked]
@@ -99,23 +178,23 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(tmp_path: Path, chec
     found = {problem.path: problem.line() for problem in check.check(tmp_path) if problem.code == "CHK009"}
     name = compiled.relative_to(tmp_path).as_posix()
     assert found == {name: f"CHK009: {name}: it is run in the place of protected_paths.py. Remove it"}
-    steps = yaml.safe_load(SETUP_ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
-    for script in (step["run"] for step in steps[:-1] if "run" in step):
+    for script in action.scripts[:-1]:
         subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     assert "is protected" in answer()
 
 
 @pytest.mark.threat("T31")
-def test_t31_only_the_package_with_the_locked_hash_is_installed(tmp_path: Path) -> None:
+def test_t31_only_the_package_with_the_locked_hash_is_installed(action: Action, tmp_path: Path) -> None:
     honest = wheel(tmp_path, "honest", "x = 1\n")
     lock = f"honest==1.0 --hash=sha256:{honest}\n"
-    assert (done := install(tmp_path, lock)).returncode == 0, done.stderr
-    assert (tmp_path / "installed" / "honest.py").read_text() == "x = 1\n"
+    installed = tmp_path / action.installed / "honest.py"
+    assert (done := action.install(tmp_path, lock)).returncode == 0, done.stderr
+    assert installed.read_text() == "x = 1\n"
 
     wheel(tmp_path, "honest", "import evil\n")
-    swapped = install(tmp_path, lock)
+    swapped = action.install(tmp_path, lock)
     assert swapped.returncode != 0 and "DO NOT MATCH THE HASHES" in swapped.stderr
 
-    unlocked = install(tmp_path, "honest==1.0\n")
+    unlocked = action.install(tmp_path, "honest==1.0\n")
     assert unlocked.returncode != 0 and "--require-hashes" in unlocked.stderr
-    assert (tmp_path / "installed" / "honest.py").read_text() == "x = 1\n", "what was there is untouched"
+    assert not installed.exists() or installed.read_text() == "x = 1\n", "what was there is untouched"

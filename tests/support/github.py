@@ -71,7 +71,7 @@ class FullGitHub(LoopbackGitHub):
         told_name: what the repository's own answer calls it.
         teams: whether the owner's team can read the repository, by slug.
         retention: how long artifacts are kept.
-        owner_type, plan: of the repository's owner; a plan of None is not told.
+        owner_type: of the repository's owner; its plan is not told where it is None.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
         grants: the permissions of the tokens of jobs, by token; others may do everything.
@@ -92,7 +92,6 @@ class FullGitHub(LoopbackGitHub):
         self.waiting: dict[str, list[str]] = {}
         self.dispatches: list[dict[str, Any]] = []
         self.owner_type = "Organization"
-        self.plan: str | None = None
         self.administrator = True
         self.token: str | None = None
         self.teams: dict[str, bool] = {}

@@ -30,10 +30,10 @@ ORIGIN = ("_commit:", "_src_path:")
 def combinations() -> dict[str, dict[str, str]]:
     """Answers for every use case with every trigger, by a readable id; the other choices take turns."""
     turns = zip(
-        itertools.cycle(answers.PLANS),
+        itertools.cycle(answers.PLANS + answers.PLANS[::-1]),
         itertools.cycle(ACT_PERMISSIONS + ACT_PERMISSIONS[::-1]),
         itertools.cycle(answers.LICENSES[::-1] + answers.LICENSES),
-        itertools.cycle(answers.AUTO_APPROVAL[::-1] + answers.AUTO_APPROVAL),
+        itertools.cycle(answers.YES_NO[::-1] + answers.YES_NO),
         strict=False,
     )
     found = {}
@@ -77,7 +77,15 @@ def commit_all(folder: Path, message: str) -> None:
 
 
 # What rendering needs of this repository.
-PARTS = ("copier.yml", "cookiecutter.json", "hooks", "template", "tools/manifest.py", "{{cookiecutter.agent_slug}}")
+PARTS = (
+    "copier.yml",
+    "rules.jinja",
+    "cookiecutter.json",
+    "hooks",
+    "template",
+    "tools/manifest.py",
+    "{{cookiecutter.agent_slug}}",
+)
 
 
 def clone_template(destination: Path) -> Path:

@@ -68,7 +68,7 @@ GOOD: dict[str, list[Any]] = {
     ],
     "approval_ttl_minutes": ["1", "60", "43200", 60],
     "act_permissions": ["", "issues", "issues,contents", " id-token , actions "],
-    "auto_approval": list(answers.AUTO_APPROVAL),
+    "auto_approval": list(answers.YES_NO),
     "repository_plan": list(answers.PLANS),
     "license": list(answers.LICENSES),
 }

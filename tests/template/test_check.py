@@ -170,7 +170,7 @@ def test_the_agents_command_line_knows_it(project: Path) -> None:
 
 
 def test_rules_of_answers_need_no_package_on_the_oldest_python(project: Path) -> None:
-    script = "import sys; from agent_runtime import answers; print(answers.check('agent_slug', 'A').line())"
+    script = "import sys; from agent_runtime.local import answers; print(answers.check('agent_slug', 'A').line())"
 
     done = engines.run(
         [require_python("3.8"), "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.'); {script}"], project

@@ -96,7 +96,7 @@ def test_make_check_names_it_after_copier(spoil: Break, line: str, copy: Path, t
     assert [found for found in done.stderr.splitlines() if found.startswith(line)], done.stderr
 
 
-@pytest.mark.parametrize("name", ["codes", "answers", "policy", "check"])
+@pytest.mark.parametrize("name", ["codes", "local/answers", "gate/policy", "local/check"])
 def test_a_broken_runtime_is_named_where_even_the_check_needs_it(name: str, copy: Path, tmp_path: Path) -> None:
     _append(f"agent_runtime/{name}.py", "def (:\n")(copy)
 

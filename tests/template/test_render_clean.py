@@ -6,13 +6,15 @@ import ast
 import json
 import re
 import shutil
+import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from agent_runtime.local import answers
 from conftest import REPOSITORY
 from template import engines
 from template.conftest import Render
@@ -23,6 +25,8 @@ SEEDS = {
     f".github/agent-policies/{engines.SLUG}.yml": "policy.yml",
     "tests/test_agent.py": "test_agent.py",
     "docs/RUNBOOK.md": "RUNBOOK.md",
+    "requirements-agent.in": "requirements-agent.in",
+    "requirements-agent.lock": "requirements-agent.lock",
     "services.yml": "services.yml",
     "tests/example_service.py": "example_service.py",
 }
@@ -148,20 +152,72 @@ def test_code_owners_are_the_approvers(render: Render) -> None:
     assert "services.yml" not in blank, "it has none"
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_locks_name_packages_and_hashes_and_no_machine(name: str) -> None:
-    text = (REPOSITORY / "template" / name).read_text(encoding="utf-8")
+LOCKS = sorted((REPOSITORY / "template").rglob("*.lock"))
+
+
+def pins(lock: Path) -> set[str]:
+    """The versions that a lock names, with their markers."""
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    return {line.rstrip(" \\") for line in lines if line[:1].isalpha()}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: "-".join(path.parts[-2:]))
+def test_locks_name_packages_and_hashes_and_no_machine(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
 
     assert "--hash=sha256:" in text
     assert not re.search(r"https?:|file:|--find-links|--index|(^|[ @])/\w", text)
-    for line in text.splitlines():
-        if line[:1].isalpha():
-            assert re.match(r"[a-z0-9-]+==[\w.]+( ; .+)? \\$", line), line
+    for pin in pins(lock):
+        assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", pin), pin
 
 
-def test_both_locks_agree() -> None:
-    def pins(name: str) -> set[str]:
-        lines = (REPOSITORY / "template" / name).read_text(encoding="utf-8").splitlines()
-        return {line.rstrip(" \\") for line in lines if line[:1].isalpha()}
+@pytest.mark.parametrize("use_case", answers.USE_CASES)
+def test_a_new_agent_has_the_runtimes_packages_in_the_same_versions(render: Render, use_case: str) -> None:
+    project = render(use_case=use_case)
 
-    assert pins("requirements.lock") <= pins("requirements-dev.lock")
+    assert pins(project / "requirements.lock") < pins(project / "requirements-agent.lock")
+
+
+def imported(files: Iterable[Path]) -> set[str]:
+    """The modules outside the standard library that these files import, at whatever place."""
+    found: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module)
+    names = {name.partition(".")[0] for name in found}
+    return names - sys.stdlib_module_names - {"agent_runner", "agent_runtime", "aimgentix"}
+
+
+def required(listed: Path) -> set[str]:
+    """The modules of the packages that a list asks for."""
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    names = {re.split("[<>=]", line)[0] for line in lines if line and not line.startswith("#")}
+    return {{"pyyaml": "yaml"}.get(name, name) for name in names}
+
+
+def test_what_the_runtime_asks_for_is_what_it_imports() -> None:
+    runtime = REPOSITORY / "template" / "agent_runtime"
+    toolkit = set(runtime.glob("toolkit/**/*.py"))
+
+    assert imported(set(runtime.rglob("*.py")) - toolkit) == required(REPOSITORY / "template" / "requirements.in")
+
+
+@pytest.mark.parametrize("use_case", answers.USE_CASES)
+def test_what_an_agent_asks_for_is_what_it_and_its_toolkit_import(use_case: str, render: Render) -> None:
+    project = render(use_case=use_case)
+    modules = {path.stem: path for path in (project / "agent_runtime" / "toolkit").glob("*.py")}
+    used, waiting = {project / "agent_runner.py"}, [project / "agent_runner.py"]
+    while waiting:
+        text = waiting.pop().read_text(encoding="utf-8")
+        for line in re.findall(r"^ *from agent_runtime\.toolkit import (.+)$", text, re.MULTILINE):
+            new = {modules[name.strip()] for name in line.split("#")[0].split(",")} - used
+            used |= new
+            waiting += new
+    if use_case == "blank":  # which imports none yet, and has these three to begin with
+        used |= {modules[name] for name in ("errors", "http", "waiting")}
+
+    runtime = required(project / "requirements.in")
+    assert imported(used) - runtime == required(project / "requirements-agent.in")

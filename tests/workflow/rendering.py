@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 TEMPLATE = REPOSITORY / "template" / ".github" / "workflows" / "agent-investigate-act.yml.jinja"
 APPROVAL_TEMPLATE = TEMPLATE.with_name("agent-act-on-approval.yml.jinja")
 SETUP_ACTION = REPOSITORY / "template" / ".github" / "actions" / "setup-agent" / "action.yml"
+SETUP_GATE = REPOSITORY / "template" / ".github" / "actions" / "setup-gate" / "action.yml"
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
 ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,deployments,id-token,packages,statuses")
@@ -39,7 +40,7 @@ def render_workflow(
 def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
     """Render both workflows of a repository whose gate is an issue: the one that asks, and the one that acts."""
     asking, acting = (
-        render_workflow(triggers, act_permissions, repository_plan="private-other", template=template)
+        render_workflow(triggers, act_permissions, repository_plan="private-free", template=template)
         for template in (TEMPLATE, APPROVAL_TEMPLATE)
     )
     return asking, acting

@@ -39,7 +39,7 @@ def issue_project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         "agent_name": "Checkout Restart",
         "github_repository": NAME,
         "approvers": "bob,Carol",
-        "repository_plan": "private-other",
+        "repository_plan": "private-free",
     }
     return run_copier(template, tmp_path_factory.mktemp("project") / "checkout-restart", answers)
 

@@ -74,7 +74,7 @@ def test_every_combination_of_answers_is_clean(
         answers["triggers"], permissions, auto_approval=answers["auto_approval"], repository_plan=plan
     )
     approval = project / APPROVAL_WORKFLOW
-    assert approval.exists() == (plan == "private-other")
+    assert approval.exists() == (plan in ("private-team", "private-free"))
     if approval.exists():
         assert approval.read_text(encoding="utf-8") == render_issue_gate(act_permissions=permissions)[1]
 

@@ -4,22 +4,20 @@ Every check is a pure function of what was sealed, what was approved and what Gi
 attacked in a test.  All of them fail closed: what is missing, malformed or ambiguous refuses.  Messages are read at
 3 a.m. by somebody who did not write this: they name what is wrong, where, and the values, escaped.
 
-The order of the checks, and what each refusal means for a person: specs/github-actions-agent-runtime.md, section
-"Checks before acting".
+Their order stands in `environment.py` and `issue.py`; what each refusal means for a person: specs/codes.md.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from datetime import datetime, timedelta
 from typing import Any, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, evaluate
+from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, judge
 from agent_runtime.model import names
-from agent_runtime.model.documents import Plan, Run, is_hex64, parse_time
+from agent_runtime.model.documents import Approver, Plan, Run, is_hex64, parse_time
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH, canonical, digest
 from agent_runtime.text.escape import visible
 
@@ -28,9 +26,11 @@ MAX_TTL = timedelta(days=30)
 # Clocks of two runners may differ; a plan from further ahead than this was not sealed by this run.
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 
+# What acts with a job's own token.
+JOBS_AUTHOR = "github-actions[bot]"
+
 _SHOWN = 80
 _BOUND_RUN_FIELDS = ("repository", "run_id", "run_attempt", "sha", "workflow")
-_UNCLEAR = ", and this run has records of earlier attempts, which GitHub does not tell from new ones: start a new run"
 # What a person copies from the page to say which plan is meant.
 _DIGITS = re.compile(rf"(?<![0-9a-z])[0-9a-f]{{{SHORT_DIGEST_LENGTH},}}(?![0-9a-z])", re.IGNORECASE)
 _OFF = frozenset({"", "0", "false", "no", "off"})
@@ -45,46 +45,23 @@ def _show(value: object) -> str:
     return visible(str(value), _SHOWN)
 
 
-def check_artifact(report_bytes: bytes, approved_sha256: str) -> None:
-    """Refuse a report that is not byte for byte the one that the investigate job wrote (threat T7).
-
-    Arguments:
-        approved_sha256: digest of the file from the investigate job's outputs, never from the artifact itself.
-
-    Raises:
-        GateRefused: GATE01.
-    """
-    if not is_hex64(approved_sha256):
-        _refuse(
-            codes.GATE_ARTIFACT,
-            f"the investigate job told no SHA-256 of its report but '{_show(approved_sha256)}'",
-        )
-    found = hashlib.sha256(report_bytes).hexdigest()
-    if not hmac.compare_digest(found, approved_sha256):
-        _refuse(
-            codes.GATE_ARTIFACT,
-            f"the downloaded report ({len(report_bytes)} bytes) has SHA-256 {found}, the investigate job "
-            f"uploaded {approved_sha256}",
-        )
-
-
 def check_digest(plan: Plan, approved_digest: str) -> None:
     """Refuse a plan that is not the one whose digest the reviewer saw (threats T8, T11).
 
     Arguments:
-        approved_digest: plan digest from the investigate job's outputs, 64 lower-case hexadecimal digits.
+        approved_digest: plan digest from the outputs of `seal`, 64 lower-case hexadecimal digits.
 
     Raises:
         GateRefused: GATE02.
         BadInput: the plan has no canonical form (RPT007).
     """
     if not is_hex64(approved_digest):
-        _refuse(codes.GATE_DIGEST, f"what was approved is no plan digest but '{_show(approved_digest)}'")
+        _refuse(codes.GATE_DIGEST, f"what was approved is not a plan digest but '{_show(approved_digest)}'")
     found = digest(plan)
     if not hmac.compare_digest(found, approved_digest):
         _refuse(
             codes.GATE_DIGEST,
-            f"the plan in the report ({_show(plan.action)} on {_show(plan.resource)}) has the digest {found}, "
+            f"the plan in the report ({_show(plan.title)} on {_show(plan.resource)}) has the digest {found}, "
             f"the approved plan has {approved_digest}",
         )
 
@@ -104,6 +81,20 @@ def check_first_attempt(run: Run) -> None:
             f"this is attempt {run.run_attempt} of run {_show(run.run_id)}, and a click approves a run, "
             "whichever attempt's page was read",
         )
+
+
+def check_initiator(run: Run) -> None:
+    """Refuse a run that another workflow started with its own token (threat T15).
+
+    Whoever can write a workflow of a branch could start the agent through it, and approve as a person: GitHub names
+    `github-actions[bot]` as the initiator then, and nobody knows who stands behind it.
+
+    Raises:
+        GateRefused: GATE14.
+    """
+    for login in (run.actor, run.triggering_actor):
+        if login.casefold() == JOBS_AUTHOR:
+            _refuse(codes.GATE_INITIATOR, f"{login} started this run, and nobody knows who told it to")
 
 
 def check_run(plan_run: Run, current: Run) -> None:
@@ -179,22 +170,14 @@ def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None
             codes.GATE_POLICY,
             f"the plan was sealed under the policy with SHA-256 {plan.policy.digest}, this commit has {policy.digest}",
         )
-    verdict = evaluate(
-        policy,
-        action=plan.action,
-        resource=plan.resource,
-        parameters=plan.parameters,
-        risk_level=plan.risk_level,
-        reversible=plan.reversible,
-    )
-    wanted = AUTO if automatic else REVIEW
+    verdict = judge(policy, plan.steps, plan.resource)
     if not automatic:
         verdict = as_review(verdict)
     if verdict.decision == DENIED:
         _refuse(
-            codes.GATE_POLICY,
-            "{} on {} is denied: {}".format(_show(plan.action), _show(plan.resource), "; ".join(verdict.reasons)),
+            codes.GATE_POLICY, f"{_show(plan.title)} on {_show(plan.resource)} is denied: {'; '.join(verdict.reasons)}"
         )
+    wanted = AUTO if automatic else REVIEW
     if {str(plan.policy.decision), verdict.decision} != {wanted} or (
         tuple(plan.policy.matched_rules) != verdict.matched_rules
     ):
@@ -220,13 +203,11 @@ def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], n
     Raises:
         GateRefused: GATE13; the message says when the next action is possible.
     """
-    full = [
-        each.reason
-        for each in count(policy, action=plan.action, resource=plan.resource, history=history, now=now)
-        if each.full
-    ]
-    if full:
-        _refuse(codes.GATE_RATE, "{} on {}: {}".format(_show(plan.action), _show(plan.resource), "; ".join(full)))
+    for step in plan.steps:
+        counted = count(policy, action=step.action, resource=plan.resource, history=history, now=now)
+        full = [each.reason for each in counted if each.full]
+        if full:
+            _refuse(codes.GATE_RATE, f"{_show(step.action)} on {_show(plan.resource)}: {'; '.join(full)}")
 
 
 def environment_problems(
@@ -337,14 +318,11 @@ def check_environment(
         _refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(_show(name), "; ".join(problems)))
 
 
-def check_approval(
-    records: Sequence[Mapping[str, Any]], approvals_before: int, run: Run, plan_digest: str
-) -> Mapping[str, Any]:
-    """Return the record of the one new approval; refuse unless a human gave it who did not start the run.
+def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Approver:
+    """Return who approved; refuse unless a human did who did not start the run, and nobody rejected.
 
-    GitHub's records have neither time nor attempt, and their order is not documented.  A bypass by an administrator
-    leaves none.  So the number of records must have grown since the plan was sealed (threats T17b, T18), and where
-    older records exist, both orders must name the same new approver.
+    GitHub's records have neither time nor attempt, so only a run's first attempt has a plan, and all of its records are
+    about that plan.  A bypass by an administrator leaves none (threat T18).
 
     Threat T15: everybody who approved is a user, no bot, and neither the actor nor the triggering actor.
 
@@ -352,48 +330,33 @@ def check_approval(
 
     Arguments:
         records: GitHub's JSON of `GET /repos/{owner}/{repo}/actions/runs/{id}/approvals`, all of them.
-        approvals_before: how many of them there were when the plan was sealed.
         run: the current run.
         plan_digest: of the plan that waits for the approval.
 
     Raises:
         GateRefused: GATE07.
     """
-    added = len(records) - approvals_before
-    if approvals_before < 0 or added < 1:
-        _refuse(
-            codes.GATE_APPROVAL,
-            f"GitHub has {len(records)} approval records of this run and {approvals_before} before the plan was "
-            "sealed, so nobody approved this "
-            "plan (a bypass by an administrator is no approval)",
-        )
-    # Newest last, and newest first.
-    readings = [records[approvals_before:], records[:added]] if approvals_before else [records]
-    try:
-        found = [_approval_among(reading, run, plan_digest) for reading in readings]
-    except codes.GateRefused as refusal:
-        _refuse(codes.GATE_APPROVAL, refusal.message + (_UNCLEAR if approvals_before else ""))
-    if len({record["user"]["id"] for record in found}) > 1:
-        logins = " and ".join(_login(record) for record in found)
-        _refuse(codes.GATE_APPROVAL, f"{logins} approved{_UNCLEAR}")
-    return found[0]
-
-
-def _approval_among(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Mapping[str, Any]:
     of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
     for record in of_gate:
         if record.get("state") == "rejected":
-            _refuse(codes.GATE_APPROVAL, "{} rejected the plan".format(_login(record) or "somebody"))
+            _refuse(codes.GATE_APPROVAL, f"{_login(record) or 'somebody'} rejected the plan")
     approvals = [record for record in of_gate if record.get("state") == "approved"]
     if not approvals:
         _refuse(
             codes.GATE_APPROVAL,
-            f"none of the {len(records)} new records is an approval of the environment {names.GATE_ENVIRONMENT}",
+            f"none of the {len(records)} approval records of this run approves in the environment "
+            f"{names.GATE_ENVIRONMENT} (a bypass by an administrator is not an approval)",
         )
+    found = [_approver(record, run) for record in approvals]
     for record in approvals:
-        _check_approver(record, run)
         _check_names_no_other_plan(record, plan_digest)
-    return approvals[-1]
+    return found[-1]
+
+
+def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
+    """The logins of everybody who rejected in the gate's environment."""
+    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
+    return tuple(sorted({_login(record) for record in of_gate if record.get("state") == "rejected"} - {""}))
 
 
 def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:
@@ -420,7 +383,7 @@ def _login(record: Mapping[str, Any]) -> str:
     return _show(user.get("login") or "") if isinstance(user, Mapping) else ""
 
 
-def _check_approver(record: Mapping[str, Any], run: Run) -> None:
+def _approver(record: Mapping[str, Any], run: Run) -> Approver:
     user = record.get("user")
     if not isinstance(user, Mapping) or not isinstance(user.get("login"), str) or not user["login"]:
         _refuse(codes.GATE_APPROVAL, "GitHub does not name who approved (a deleted account?)")
@@ -434,6 +397,7 @@ def _check_approver(record: Mapping[str, Any], run: Run) -> None:
     for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
         if login.casefold() == initiator.casefold():
             _refuse(codes.GATE_APPROVAL, f"{_show(login)} approved a run that {_show(initiator)} {role}")
+    return Approver(login=login, id=user["id"], type="User")
 
 
 def check_preconditions(plan: Plan, observed: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ class Delivery:
         return "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
 
 
-def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Delivery:
+def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Delivery:
     """Deliver the journals of a bundle and say in the summary what became of them.
 
     Arguments:
@@ -74,7 +74,7 @@ def run_phase(folder: Path, environ: Mapping[str, str], *, timeout: float) -> De
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
         journals = Path(scratch)
-        for job in bundle.JOBS:
+        for job in bundle.FOLDERS:
             for path in segment_paths(str(folder / job / names.JOURNAL_FOLDER)):
                 shutil.copyfile(path, str(journals / Path(path).name))
         transport, why = _transport(environ)

@@ -1,6 +1,6 @@
-"""Is somebody asked about this alert already?  Folds the duplicates of one alert into the run that came first.
+"""Is somebody asked about this alert already?  Deduplicates the runs of one alert in favour of the one that came first.
 
-A run folds only into an earlier run that an alert started, about the same resource and the same trace, whose decision
+A run gives way only to an earlier run that an alert started, about the same resource and the same trace, whose decision
 is still open: never into a later one, so one run of a storm always asks.  Whenever GitHub does not tell, or tells
 something else than expected, the answer is no: a second question does no harm, an alert that nobody sees does.
 """
@@ -8,13 +8,12 @@ something else than expected, the answer is no: a second question does no harm, 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
-from typing import Any, Callable, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.context import DISPATCH_EVENT
-from agent_runtime.job.run_context import Desk
+from agent_runtime.job.context import JobContext, now
 from agent_runtime.model import names
 from agent_runtime.model.documents import format_time
 
@@ -24,7 +23,7 @@ _BEFORE_THE_CLICK = frozenset({"requested", "pending", "waiting"})
 
 
 def run_title(resource: str, trace_id: str) -> str:
-    """The `run-name` of the workflow for these values; neither holds a blank, so no other values give the same."""
+    """The `run-name` of the workflow for these values; neither holds a space, so no other values give the same."""
     return f"{resource} [{trace_id}]"
 
 
@@ -51,32 +50,30 @@ def is_decision_open(jobs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a run still investigates, or its reviewer has not answered yet.  Pure."""
     for job in jobs:
         name, status = str(job.get("name")), job.get("status")
-        if name == names.INVESTIGATE_JOB and status != "completed":
+        if name in (names.INVESTIGATE_JOB, names.SEAL_JOB) and status != "completed":
             return True
         if name.startswith(names.APPROVE_JOB) and status in _BEFORE_THE_CLICK:
             return True
     return False
 
 
-def find(api: GitHubApi, desk: Desk, resource: str, now: datetime, tell: Callable[[str], object]) -> Optional[str]:
-    """Return the id of the earlier run that waits for a decision about the same alert, or None.
+def find(api: GitHubApi, job: JobContext, resource: str) -> Tuple[Optional[str], str]:
+    """Return the id of the earlier run that waits for a decision about the same alert, or None; and why nobody knows.
 
     Arguments:
-        resource, desk.trace_id: what the alert names.
-        tell: is told in one line why GitHub could not be asked.
+        resource, job.trace_id: what the alert names.
     """
-    number = desk.environ.get("GITHUB_RUN_NUMBER", "")
-    workflow = _WORKFLOW.fullmatch(desk.environ.get("GITHUB_WORKFLOW_REF", ""))
+    number = job.environ.get("GITHUB_RUN_NUMBER", "")
+    workflow = _WORKFLOW.fullmatch(job.environ.get("GITHUB_WORKFLOW_REF", ""))
     if not number.isdigit() or workflow is None:
-        tell("the run's number or workflow is not known")
-        return None
+        return None, "the run's number or workflow is not known"
     # The second half of a plan's life is too short for another alert to rely on it.
-    since = now - timedelta(minutes=desk.config.approval_ttl_minutes) / 2
+    since = now() - job.config.approval_ttl / 2
     try:
-        runs = api.runs(desk.run.repository, workflow.group(1), event=DISPATCH_EVENT, since=format_time(since))
-        for id in earlier_runs(runs, title=run_title(resource, desk.trace_id), before=int(number)):
-            if is_decision_open(api.jobs(desk.run.repository, str(id))):
-                return str(id)
+        runs = api.runs(job.run.repository, workflow.group(1), event=DISPATCH_EVENT, since=format_time(since))
+        for id in earlier_runs(runs, title=run_title(resource, job.trace_id), before=int(number)):
+            if is_decision_open(api.jobs(job.run.repository, str(id))):
+                return str(id), ""
     except codes.AgentError as problem:
-        tell(problem.message)
-    return None
+        return None, problem.message
+    return None, ""

@@ -5,7 +5,7 @@ stands in them is believed: what is approved is found from the run that asked, a
 character, what the runtime writes about it.  Everything here is a pure function of GitHub's JSON; each check refuses
 with a code of its own, and what is missing or ambiguous refuses.
 
-The order of the checks: specs/github-actions-agent-runtime.md, section "The issue gate".
+The order of the checks: `issue.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from agent_runtime import codes
+from agent_runtime.gate.checks import JOBS_AUTHOR
 from agent_runtime.model import names
 from agent_runtime.model.documents import Plan, Run, is_hex64
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
 from agent_runtime.text.escape import visible
-
-# The author of everything that a job's own token writes; nobody can register a login with brackets.
-JOBS_AUTHOR = "github-actions[bot]"
 
 _MAY_WRITE = ("write", "admin")
 _TRIGGERS = ("workflow_dispatch", "repository_dispatch", "schedule")
@@ -31,14 +29,11 @@ _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:_[A-Za-z0-9]+)?
 _APPROVE = re.compile(rf"/approve ([0-9a-f]{{{SHORT_DIGEST_LENGTH},64}})")
 # Whatever begins so rejects; what stands between this and the reason is left out of the reason.
 _REJECT = re.compile(r"/reject\w*[\s:,.;\u2013\u2014-]*(.*)", re.IGNORECASE)
-_ORIGIN = re.compile(
-    r"Run `([1-9][0-9]{0,18})`, artifact `([1-9][0-9]{0,18})` with SHA-256 `([0-9a-f]{64})`, report with SHA-256 "
-    r"`([0-9a-f]{64})`"
-)
+_ORIGIN = re.compile(r"Run `([1-9][0-9]{0,18})`, artifact `([1-9][0-9]{0,18})` with SHA-256 `([0-9a-f]{64})`")
 _SHOWN = 80
 
 
-class Stranger(codes.GateRefused):
+class UnauthorizedCommenter(codes.GateRefused):
     """Somebody without a say commented: refused, and not even answered."""
 
 
@@ -47,20 +42,16 @@ class Origin:
     """Where the report behind an issue lies.
 
     Arguments:
-        artifact_sha256: of the archive; `report_sha256` of the report in it.
+        artifact_sha256: of the archive.
     """
 
     run_id: str
     artifact_id: int
     artifact_sha256: str
-    report_sha256: str
 
     def line(self) -> str:
         """The one line of the issue that says so, in Markdown."""
-        return (
-            f"Run `{self.run_id}`, artifact `{self.artifact_id}` with SHA-256 `{self.artifact_sha256}`, "
-            f"report with SHA-256 `{self.report_sha256}`"
-        )
+        return f"Run `{self.run_id}`, artifact `{self.artifact_id}` with SHA-256 `{self.artifact_sha256}`"
 
 
 def _refuse(code: str, message: str) -> NoReturn:
@@ -129,21 +120,21 @@ def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permissio
         permission: the author's on the repository, as GitHub names it now.
 
     Raises:
-        Stranger: IGATE06, and the author has no say in this repository.
+        UnauthorizedCommenter: IGATE06, and the author has no say in this repository.
         GateRefused: IGATE06.
     """
     user = comment.get("user")
     login = _field(user, "login")
     if not isinstance(login, str) or not login:
-        raise Stranger(codes.COMMENT_AUTHOR, "GitHub does not name who commented (a deleted account?)")
+        raise UnauthorizedCommenter(codes.COMMENT_AUTHOR, "GitHub does not name who commented (a deleted account?)")
     number = _field(user, "id")
     if _field(user, "type") != "User" or not isinstance(number, int) or isinstance(number, bool):
-        raise Stranger(
+        raise UnauthorizedCommenter(
             codes.COMMENT_AUTHOR, "{} is a {}, not a human".format(_show(login), _show(_field(user, "type")))
         )
     named = any(_same_login(login, approver) for approver in approvers)
     if not named:
-        kind = codes.GateRefused if permission in _MAY_WRITE else Stranger
+        kind = codes.GateRefused if permission in _MAY_WRITE else UnauthorizedCommenter
         raise kind(codes.COMMENT_AUTHOR, f"{_show(login)} is not among the approvers")
     if permission not in _MAY_WRITE:
         _refuse(codes.COMMENT_AUTHOR, f"{_show(login)} has no write access any more (GitHub says: {permission})")
@@ -190,8 +181,8 @@ def read_origin(issue: Mapping[str, Any]) -> Origin:
     if not found:
         _refuse(codes.ISSUE_EDITED, "the issue does not say which report it shows")
     # The runtime's own line is the last; the agent's words come before it.
-    run_id, artifact_id, artifact_sha256, report_sha256 = found[-1]
-    return Origin(run_id, int(artifact_id), artifact_sha256, report_sha256)
+    run_id, artifact_id, artifact_sha256 = found[-1]
+    return Origin(run_id, int(artifact_id), artifact_sha256)
 
 
 def check_page(issue: Mapping[str, Any], title: str, body: str) -> None:
@@ -305,12 +296,12 @@ def find_comment(comments: Sequence[Mapping[str, Any]], number: int) -> Mapping[
     """Return the comment that started this run, as it is now.
 
     Raises:
-        Stranger: IGATE05; it is gone, so that nobody knows whose it was.
+        UnauthorizedCommenter: IGATE05; it is gone, so that nobody knows whose it was.
     """
     for comment in comments:
         if comment.get("id") == number:
             return comment
-    raise Stranger(codes.COMMENT_UNUSABLE, f"comment {number} is not there any more")
+    raise UnauthorizedCommenter(codes.COMMENT_UNUSABLE, f"comment {number} is not there any more")
 
 
 def rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -> Optional[Tuple[str, str]]:

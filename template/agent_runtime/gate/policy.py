@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 from agent_runtime.gate import protected_paths
+from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.patterns import Expression, folded, glob_matches, glob_nearly_matches
@@ -34,7 +35,6 @@ BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
 OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
-AUTO_IS_ELSEWHERE = "a human is asked: nothing is done without asking outside of a workflow run"
 
 # What stands before the question that can't be judged.
 _ONLY = "only case, blanks or compatibility characters decide whether"
@@ -131,26 +131,6 @@ class Verdict:
     reasons: Tuple[str, ...]
 
 
-def parse_policy(data: bytes, source: str) -> Policy:
-    """Read a policy file.
-
-    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
-    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
-    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
-    condition has `parameter`, `operator` and `value`.
-
-    Arguments:
-        data: the file's bytes, UTF-8, at most 64 KiB.
-        source: its name, for messages.
-
-    Raises:
-        BadInput: POL002, with file, line, key and what to do about it.
-    """
-    from agent_runtime.gate import policy_file  # noqa: PLC0415  reading depends on the policy, not the reverse
-
-    return policy_file.read(data, source)
-
-
 def evaluate(
     policy: Policy,
     *,
@@ -216,6 +196,34 @@ def evaluate(
     if why:
         return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
     return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"))
+
+
+def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
+    """Decide about every step of a plan; the strictest decision counts for all of them."""
+    verdicts = [
+        evaluate(
+            policy,
+            action=step.action,
+            resource=resource,
+            parameters=step.parameters,
+            risk_level=step.risk_level,
+            reversible=step.reversible,
+        )
+        for step in steps
+    ]
+    said = {each.decision for each in verdicts}
+    decision = next(word for word in (DENIED, REVIEW, AUTO) if word in said)
+    deciding = [each for each in verdicts if decision != DENIED or each.decision == DENIED]
+    if decision == REVIEW:
+        deciding = [as_review(each) for each in deciding]
+    rules = tuple(dict.fromkeys(rule for each in deciding for rule in each.matched_rules))
+    mark = len(steps) > 1
+    reasons = [
+        f"step {number}: {reason}" if mark else reason
+        for number, each in enumerate(verdicts, 1)
+        for reason in each.reasons
+    ]
+    return Verdict(decision, rules, tuple(reasons))
 
 
 def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:

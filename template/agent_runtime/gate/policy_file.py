@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
@@ -28,6 +29,7 @@ from agent_runtime.gate.policy import (
     kind_of,
     show_value,
 )
+from agent_runtime.model.config import Config
 from agent_runtime.results import RiskLevel
 from agent_runtime.text import strict_yaml
 from agent_runtime.text.escape import visible
@@ -55,8 +57,35 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 _MAX_PER = timedelta(days=30)
 
 
-def read(data: bytes, source: str) -> Policy:
-    """Read a policy file; see `agent_runtime.gate.policy.parse_policy()`."""
+def load(root: Path, settings: Config) -> Policy:
+    """Read the agent's policy as it is at the commit that is checked out.
+
+    Raises:
+        BadInput: there is none (POL001), or it is invalid (POL002).
+    """
+    name = settings.policy_path.as_posix()
+    try:
+        data = (root / settings.policy_path).read_bytes()
+    except OSError as problem:
+        raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
+    return parse_policy(data, name)
+
+
+def parse_policy(data: bytes, source: str) -> Policy:
+    """Read a policy file.
+
+    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
+    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
+    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
+    condition has `parameter`, `operator` and `value`.
+
+    Arguments:
+        data: the file's bytes, UTF-8, at most 64 KiB.
+        source: its name, for messages.
+
+    Raises:
+        BadInput: POL002, with file, line, key and what to do about it.
+    """
     reader = _Reader(source)
     if len(data) > MAX_POLICY_BYTES:
         reader.fail(1, f"the file has {len(data)} bytes: {MAX_POLICY_BYTES} are allowed")

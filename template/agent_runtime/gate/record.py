@@ -1,4 +1,4 @@
-"""Record: collect what every job left behind, say how the run ended, and check that the trail tells all of it."""
+"""Record: collect what every job left behind, say how the run ended, and check that the trail says all of it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,54 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, comment, gatekeeper, pages
+from agent_runtime.gate import bundle, checks, comment, consistency, evidence
 from agent_runtime.gate.bundle import Parts, Problem, RunOutcome
-from agent_runtime.github import outputs
+from agent_runtime.gate.pages import record as pages
+from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.job.run_context import Desk, write_whole
+from agent_runtime.job.context import JobContext, write_whole
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Decision, ReportStatus
+from agent_runtime.text.strict_json import strict_json
 from aimgentix import EventStatus
 
 _GOOD_ENDS = (
     RunOutcome.ACTED,
-    RunOutcome.REHEARSED,
+    RunOutcome.DRY_RUN,
     RunOutcome.NOTHING_TO_DO,
     RunOutcome.DUPLICATE,
     RunOutcome.WAITING,
 )
 
 # The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
-_RUNS = ({"investigate", "approve", "act"}, {"investigate", "ask"}, {"approve", "act"})
+_RUNS = (
+    {"investigate", "seal", "approve", "act"},
+    {"investigate", "seal", "ask"},
+    {"approve", "claim", "act"},
+)
+# What each job uploads: the prefix of the outputs with the archive's id and digest, and its folder in the bundle.
+_UPLOADS = {
+    "investigate": (("investigation", "investigate"),),
+    "seal": (("report", "seal"),),
+    "ask": (("request", "ask"),),
+    "approve": (("receipt", "approve"),),
+    "claim": (("claim", "claim"),),
+    "act": (("authorization", names.VERIFY), ("result", "act")),
+    names.AUTO_JOB: (("authorization", names.VERIFY), ("result", "act")),
+}
+# The outputs with the last hash of each journal that was written without team code.
+_HEADS = {
+    "seal": ("journal_head", "seal"),
+    "ask": ("journal_head", "ask"),
+    "approve": ("journal_head", "approve"),
+    "claim": ("journal_head", "claim"),
+    "act": ("verify_head", names.VERIFY),
+    names.AUTO_JOB: ("verify_head", names.VERIFY),
+}
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,7 @@ class Ending:
 
     Arguments:
         folder: the bundle.
-        digest: SHA-256 of `bundle.json`; whoever keeps it can later tell whether the bundle is still the same.
+        digest: SHA-256 of `bundle.json`; whoever keeps it can later see whether the bundle is still the same.
     """
 
     outcome: RunOutcome
@@ -62,56 +87,41 @@ def parse_needs(text: str) -> Dict[str, Job]:
         BadInput: it is not what GitHub writes (INP005).
     """
     try:
-        value = documents.strict_json(text.encode("utf-8"))
-        jobs = next(jobs for jobs in _RUNS if jobs <= set(value))
+        value = strict_json(text.encode("utf-8"))
+        if not any(jobs <= set(value) for jobs in _RUNS):
+            raise ValueError(f"it names the jobs {sorted(value)}")
         return {
             name: Job(str(value[name]["result"]), {key: str(item) for key, item in value[name]["outputs"].items()})
-            for name in (*bundle.JOBS, names.AUTO_JOB)
-            if name in jobs or (name == names.AUTO_JOB and name in value)
+            for name in _UPLOADS
+            if name in value
         }
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise codes.BadInput(
             codes.RUN_CONTEXT_MISSING, f"NEEDS is not the needs context: {str(problem)[:80]!r}"
         ) from None
 
 
-def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> Ending:
+def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     """Build the bundle under the output folder, and write the run's terminal event.
 
     Arguments:
-        inputs_folder: has a folder for each job whose artifacts were downloaded.
         needs: how the other jobs ended.
     """
-    folder = desk.out / names.BUNDLE_FOLDER
-    commented = "investigate" not in needs
-    _collect(inputs_folder, folder, needs)
+    api = GitHubApi.from_environment(job.environ)
+    folder = job.out / names.BUNDLE_FOLDER
+    problems = _collect(api, job, folder, needs)
     parts = bundle.load(folder)
-    told = needs["approve" if commented else "investigate"].outputs
-    resource = told.get("resource") or "unknown"
-    digest = told.get("plan_digest") or None
-    issue = _issue(desk, needs)
-    sign = _sign_of_acting(desk, parts, needs)
-    if commented:
-        rejected_by = _refusal(parts).get("rejected_by")
-        outcome = decide_comment(parts, needs, began=bool(sign))
-    else:
-        rejected_by = _rejection(desk, parts) if _was_stopped_at_gate(needs) else None
-        outcome = decide(parts, needs, rejected=rejected_by is not None, began=bool(sign))
-    acting = _acting(needs)
-    acted = acting.result not in ("skipped", "") and outcome is not RunOutcome.CANCELLED
-    heads = {name: job.outputs.get("journal_head", "") for name, job in needs.items() if name != names.AUTO_JOB}
-    if "act" in needs:
-        heads["act"] = acting.outputs.get("journal_head", "")
-    if commented:
-        # What was refused before its report was found has none to show.
-        acted = acted and (parts.report is not None or outcome is not RunOutcome.REFUSED)
-        # That run's outputs are not told here; its journal came out of an archive with a known digest.
-        heads["investigate"] = (parts.heads.get("investigate") or ("",))[-1]
-    problems = bundle.check(parts, acted=acted, expected_heads=heads, expected_digest=digest)
-    if sign:
-        problems.append(Problem(codes.TRAIL_MISSING, "act was cancelled and left nothing, and " + sign))
+    jobs = evidence.read(api, job.run)
+    said = needs["seal" if "seal" in needs else "approve"].outputs
+    resource, digest = said.get("resource") or "unknown", said.get("plan_digest") or None
+    number = _issue(job, needs)
+    rejected_by = _rejection(api, job, parts, needs)
+    outcome = _decide(parts, needs, jobs, rejected=rejected_by is not None)
+    heads = _heads(parts, needs)
+    problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
+    problems += _compare(parts, needs, jobs, digest or "")
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
-    with Trail(desk, resource) as journal:
+    with Trail(job, resource) as journal:
         journal.event(
             names.STEP_TERMINAL,
             EventStatus.SUCCESS if outcome in _GOOD_ENDS and not problems else EventStatus.ERROR,
@@ -120,22 +130,23 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
             plan_digest=digest,
             approver=approver,
             rejected_by=rejected_by,
-            jobs={name: job.result for name, job in needs.items()},
+            jobs={name: each.result for name, each in needs.items()},
             problems=[problem.line() for problem in problems],
         )
         heads["record"] = journal.head
-    shutil.copytree(str(desk.journal), str(folder / "record" / names.JOURNAL_FOLDER))
+    shutil.copytree(str(job.journal), str(folder / "record" / names.JOURNAL_FOLDER))
     manifest = documents.encode(
         {
             "schema_version": documents.SCHEMA_VERSION,
-            "trace_id": desk.trace_id,
-            "run": desk.run,
+            "trace_id": job.trace_id,
+            "run": job.run,
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,
             "approver": approver,
             "rejected_by": rejected_by,
-            "issue": issue,
+            "issue": number,
+            "reported_by_agent": [name for name in bundle.REPORTED_BY_AGENT if (folder / name).is_dir()],
             "journal_heads": heads,
             "problems": [problem.line() for problem in problems],
             "files": bundle.file_digests(folder),
@@ -151,165 +162,187 @@ def run_phase(desk: Desk, *, inputs_folder: Path, needs: Mapping[str, Job]) -> E
         rejected_by=rejected_by,
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
-        issue=_issue_url(desk, issue) if issue else None,
-        automatic=told.get("decision") == Decision.AUTO.value,
+        issue=_issue_url(job, number) if number else None,
+        automatic=parts.automatic,
     )
-    outputs.write_summary(desk.environ, markdown)
-    outputs.write_outputs(desk.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
-    if commented and issue:
-        _tell(desk, issue, outcome, parts, needs)
+    outputs.write_summary(job.environ, markdown)
+    outputs.write_outputs(job.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    if number and "seal" not in needs:
+        _answer(api, job, number, outcome=outcome, parts=parts, needs=needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
 
 
-def decide(parts: Parts, needs: Mapping[str, Job], *, rejected: bool, began: bool) -> RunOutcome:
+def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, Job]) -> List[Problem]:
+    """Fetch what every job uploaded, by the id and the digest in its outputs."""
+    problems: List[Problem] = []
+    folder.mkdir(parents=True)
+    for name, each in needs.items():
+        for prefix, target in _UPLOADS[name]:
+            artifact_id = each.outputs.get(prefix + "_id", "")
+            if not artifact_id:
+                continue  # it ended before it uploaded anything; what must be there is looked for later
+            try:
+                files = archive.fetch(api, job.run.repository, artifact_id, each.outputs.get(prefix + "_digest", ""))
+                archive.write(files, folder / target)
+            except codes.AgentError as problem:
+                problems.append(Problem(problem.code, f"{target}: {problem.message}"))
+    # Where a comment started the run, the report came out of the archive that the issue names.
+    found = folder / "approve" / "seal"
+    if "seal" not in needs and found.is_dir():
+        found.rename(folder / "seal")
+    return problems
+
+
+def _heads(parts: Parts, needs: Mapping[str, Job]) -> Dict[str, str]:
+    """The end of every journal: as its job gave it, or as it lies there where nobody but the agent could have said."""
+    heads = {name: found[-1] for name, found in parts.heads.items() if found}
+    for name, (output, folder) in _HEADS.items():
+        if name in needs and needs[name].result != "skipped":
+            heads[folder] = needs[name].outputs.get(output, "") or heads.get(folder, "")
+    return heads
+
+
+def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest: str) -> List[Problem]:
+    """What the run's outputs say, against what was sealed and against GitHub's own list of jobs."""
+    found = [
+        bundle.contradiction(line)
+        for line in evidence.contradictions(jobs, {name: each.result for name, each in needs.items()}, digest)
+    ]
+    seal = needs.get("seal")
+    if seal is None or parts.report is None:
+        if seal is not None and seal.result == "success":
+            found.append(Problem(codes.TRAIL_MISSING, "seal succeeded, and its report is not there"))
+        return found
+    sealed = parts.report.plan
+    expected = {
+        "decision": str(sealed.policy.decision) if sealed else None,
+        "plan_digest": parts.plan_digest or "",
+        "resource": parts.report.resource,
+        "action": sealed.title if sealed else "",
+    }
+    for name, value in expected.items():
+        if value is not None and seal.outputs.get(name, "") != value:
+            given = seal.outputs.get(name, "") or "empty"
+            found.append(bundle.contradiction(f"the output {name} of seal is {given}, its report says {value}"))
+    return found
+
+
+def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, rejected: bool) -> RunOutcome:
     """Say in one word how a run ended.  Pure.
 
     Arguments:
         rejected: whether GitHub's record has a rejection.
-        began: whether a job that was cancelled and left nothing may have begun to act.
     """
-    investigate, act = needs["investigate"], _acting(needs)
-    if investigate.result == "cancelled":
+    if "seal" not in needs:
+        return _decide_comment(parts, needs, jobs)
+    seal, report = needs["seal"], parts.report
+    if seal.result in ("skipped", "cancelled"):
         return RunOutcome.CANCELLED
-    if investigate.result != "success":
-        return RunOutcome.INVESTIGATION_FAILED
-    decision = investigate.outputs.get("decision")
-    if decision == Decision.DENIED.value:
-        return RunOutcome.DENIED
-    if decision not in (Decision.REVIEW.value, Decision.AUTO.value):
-        folded = parts.report is not None and parts.report.status is ReportStatus.DUPLICATE
-        return RunOutcome.DUPLICATE if folded else RunOutcome.NOTHING_TO_DO
+    if seal.result == "success" and "act" in needs and _acting(needs).result != "skipped":
+        return RunOutcome.REJECTED if rejected else _decide_action(parts, _acting(needs), jobs)
+    if seal.result != "success" or report is None:
+        refused = report is not None and str(report.code).startswith(("GATE", "IGATE"))
+        return RunOutcome.REFUSED if refused else RunOutcome.INVESTIGATION_FAILED
+    if report.plan is None:
+        ends = {ReportStatus.DENIED: RunOutcome.DENIED, ReportStatus.DUPLICATE: RunOutcome.DUPLICATE}
+        return ends.get(report.status, RunOutcome.NOTHING_TO_DO)
     if "ask" in needs:
-        ends = {"success": RunOutcome.WAITING, "cancelled": RunOutcome.CANCELLED}
-        return ends.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
-    approve = needs["approve"]
+        asked = {"success": RunOutcome.WAITING, "cancelled": RunOutcome.CANCELLED}
+        return asked.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
     if rejected:
         return RunOutcome.REJECTED
-    if act.result == "skipped":
-        unasked = decision == Decision.AUTO.value
-        return RunOutcome.CANCELLED if unasked or approve.result == "cancelled" else RunOutcome.APPROVAL_FAILED
-    return _decide_action(parts, act, began=began)
+    unasked = report.plan.policy.decision is Decision.AUTO
+    return RunOutcome.CANCELLED if unasked or needs["approve"].result == "cancelled" else RunOutcome.APPROVAL_FAILED
 
 
-def decide_comment(parts: Parts, needs: Mapping[str, Job], *, began: bool) -> RunOutcome:
-    """Say in one word how a run ended that a comment started.  Pure.
-
-    Arguments:
-        began: as `decide()`.
-    """
-    approve, act = needs["approve"], needs["act"]
-    if act.result != "skipped":
-        return _decide_action(parts, act, began=began)
-    if approve.result in ("success", "cancelled"):
+def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs) -> RunOutcome:
+    """The same for a run that a comment started."""
+    if needs["act"].result != "skipped":
+        return _decide_action(parts, needs["act"], jobs)
+    if needs["approve"].result == "cancelled" or needs["claim"].result == "cancelled":
+        return RunOutcome.CANCELLED
+    if needs["claim"].result == "failure":
+        refusal = _refusal(parts, "claim")
+        return bundle.outcome_of(None, refusal.get("code"))
+    if needs["approve"].result == "success":
         return RunOutcome.CANCELLED
     ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
-    return ends.get(str(_refusal(parts).get("code")), RunOutcome.APPROVAL_FAILED)
+    return ends.get(str(_refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
 
 
-def _refusal(parts: Parts) -> Mapping[str, Any]:
-    """What the job that examined the comment wrote down about why it approves nothing."""
-    found = [entry for entry in parts.steps("approve") if entry.get("step") == names.STEP_ERROR]
+def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
+    """How a run ended whose job to act was not skipped: what Verify found, what Execute reports, what GitHub shows."""
+    authorization, result = parts.authorization, parts.result
+    if result is None and parts.steps("act", names.STEP_INTENT):
+        return RunOutcome.OUTCOME_UNKNOWN
+    if authorization is not None and not authorization.authorized:
+        return bundle.outcome_of(None, authorization.code) if result is None else RunOutcome.OUTCOME_UNKNOWN
+    if result is not None:
+        return bundle.outcome_of(result.status, result.code)
+    if evidence.of_executing(jobs):
+        # It may have begun, and nobody knows how far it came: only a look at the resource can say.
+        return RunOutcome.OUTCOME_UNKNOWN
+    if authorization is None and act.result == "cancelled":
+        return RunOutcome.CANCELLED
+    return RunOutcome.NOT_STARTED
+
+
+def _acting(needs: Mapping[str, Job]) -> Job:
+    """The job that may have acted: `act-auto` where it was not skipped."""
+    automatic = needs.get(names.AUTO_JOB)
+    return needs["act"] if automatic is None or automatic.result in ("skipped", "") else automatic
+
+
+def _rejection(api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str, Job]) -> Optional[str]:
+    """Return the login of who rejected, or None when GitHub's record has no rejection."""
+    if "seal" not in needs:
+        found = _refusal(parts, "approve").get("rejected_by")
+        return str(found) if found else None
+    if "approve" not in needs or needs["approve"].result in ("success", "cancelled", "skipped"):
+        return None
+    try:
+        return " or ".join(checks.rejected_by(api.approvals(job.run.repository, job.run.run_id))) or None
+    except codes.AgentError:
+        # The trail must be written even when GitHub does not answer; the run then ends as a failed approval.
+        return None
+
+
+def _refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
+    """What a job that refuses wrote down about why."""
+    found = parts.steps(folder, names.STEP_ERROR)
     return found[-1] if found else {}
 
 
-def _issue(desk: Desk, needs: Mapping[str, Job]) -> Optional[int]:
+def _issue(job: JobContext, needs: Mapping[str, Job]) -> Optional[int]:
     """Number of the issue that is this run's gate, or None."""
-    if "investigate" not in needs:
-        return comment.posted(desk).issue
+    if "seal" not in needs:
+        return comment.posted(job).issue
     number = needs["ask"].outputs.get("issue", "") if "ask" in needs else ""
     return int(number) if number.isdigit() else None
 
 
-def _issue_url(desk: Desk, number: int) -> str:
-    server = desk.environ.get("GITHUB_SERVER_URL") or "https://github.com"
-    return f"{server}/{desk.run.repository}/issues/{number}"
+def _issue_url(job: JobContext, number: int) -> str:
+    return job.run_url().rpartition("/actions/")[0] + f"/issues/{number}"
 
 
-def _tell(desk: Desk, issue: int, outcome: RunOutcome, parts: Parts, needs: Mapping[str, Job]) -> None:
-    """Answer on the issue, and close it when its plan is over; a stranger's comment gets no answer.
+def _answer(
+    api: GitHubApi, job: JobContext, number: int, *, outcome: RunOutcome, parts: Parts, needs: Mapping[str, Job]
+) -> None:
+    """Answer on the issue, and close it when its plan is over; an unauthorized commenter gets no answer.
 
     Raises:
         NotAnswered: GitHub did not take it; the trail is written all the same.
     """
     if needs["approve"].result != "success" and needs["approve"].outputs.get("answer") != "yes":
         return
-    api = GitHubApi.from_environment(desk.environ)
-    refusal = _refusal(parts)
-    problem = (str(refusal.get("code") or ""), str(refusal.get("message") or ""))
-    if parts.result is not None and parts.result.code:
-        problem = (parts.result.code, str(parts.result.details.get("refused") or parts.result.details.get("problem")))
-    line = codes.AgentError(*problem).line() if problem[0] in codes.registered() else ""
-    api.answer(
-        desk.run.repository,
-        issue,
-        pages.render_answer(pages.sentence(outcome.value), line, comment.run_url(desk, desk.run.run_id)),
-    )
+    code, message = None, None
+    for folder in ("claim", "approve"):
+        refusal = _refusal(parts, folder)
+        code, message = code or refusal.get("code"), message or refusal.get("message")
+    for part in (parts.authorization, parts.result):
+        if part is not None and part.code:
+            code, message = part.code, part.message or ""
+    line = codes.AgentError(code, str(message)).line() if code in codes.registered() else ""
+    api.answer(job.run.repository, number, pages.render_answer(pages.sentence(outcome.value), line, job.run_url()))
     if outcome in bundle.FINAL:
-        api.close_issue(desk.run.repository, issue, completed=outcome is RunOutcome.ACTED)
-
-
-def _acting(needs: Mapping[str, Job]) -> Job:
-    """The job that may have acted: `act-auto` where it was not skipped, whose parts then stand for those of `act`."""
-    automatic = needs.get(names.AUTO_JOB)
-    if automatic is None or automatic.result in ("skipped", ""):
-        return needs.get("act", Job("skipped", {}))
-    return automatic
-
-
-def _sign_of_acting(desk: Desk, parts: Parts, needs: Mapping[str, Job]) -> str:
-    """Why a cancelled job that left nothing may have acted; empty where it can't have, or where the trail tells.
-
-    A runner can die in the middle of the effect, with everything that was on its disk; then somebody cancels the run
-    that hangs.  `needs` tells this and a job that never left the queue with the same word.
-    """
-    act = _acting(needs)
-    if act.result != "cancelled" or parts.result is not None or parts.steps("act"):
-        return ""  # its journal has the intent if there was one
-    if act is needs.get("act") and needs["approve"].result != "success":
-        return ""  # it starts after a successful approve only
-    return gatekeeper.sign_of_acting(GitHubApi.from_environment(desk.environ), desk.run)
-
-
-def _decide_action(parts: Parts, act: Job, *, began: bool) -> RunOutcome:
-    if parts.result is None:
-        if began or parts.has_step("act", names.STEP_INTENT) or act.result != "cancelled":
-            # It meant to act, or nobody knows how far it came: only a look at the resource can tell.
-            return RunOutcome.OUTCOME_UNKNOWN
-        return RunOutcome.CANCELLED
-    return bundle.outcome_of(parts.result)
-
-
-def _was_stopped_at_gate(needs: Mapping[str, Job]) -> bool:
-    decision = needs["investigate"].outputs.get("decision")
-    if "approve" not in needs:
-        return False
-    return decision == Decision.REVIEW.value and needs["approve"].result not in ("success", "cancelled")
-
-
-def _rejection(desk: Desk, parts: Parts) -> Optional[str]:
-    """Return the login of who rejected, or None when GitHub's record tells of no rejection."""
-    before = parts.report.plan.approvals_before if parts.report and parts.report.plan else 0
-    try:
-        records = gatekeeper.approvals(GitHubApi.from_environment(desk.environ), desk.run)
-    except codes.AgentError:
-        # The trail must be written even when GitHub does not answer; the run is then told as a failed approval.
-        return None
-    # GitHub does not say in which order its records stand, so both readings of "the new ones" count.
-    added = max(0, len(records) - before)
-    logins = {
-        str(record["user"].get("login"))
-        for record in [*records[before:], *records[:added]]
-        if record.get("state") == "rejected" and isinstance(record.get("user"), dict)
-    }
-    return " or ".join(sorted(logins)) or None
-
-
-def _collect(source: Path, target: Path, needs: Mapping[str, Job]) -> None:
-    for job in needs:
-        if (source / job).is_dir():
-            shutil.copytree(str(source / job), str(target / job))
-        else:
-            (target / job).mkdir(parents=True)
-    found = target / "approve" / names.INVESTIGATION_FOLDER
-    if "investigate" not in needs and found.is_dir():
-        found.rename(target / "investigate")
+        api.close_issue(job.run.repository, number, completed=outcome is RunOutcome.ACTED)

@@ -189,6 +189,13 @@ class GitHubApi:
             raise
         return True
 
+    def reference_exists(self, repository: str, reference: str) -> bool:
+        """Return whether the repository has a git reference of this name.
+
+        Source: https://docs.github.com/en/rest/git/refs#get-a-reference
+        """
+        return self._http.exists(f"/repos/{repository}/git/ref/{quote(reference.partition('refs/')[2])}")
+
     def _list_of_run(self, repository: str, run_id: str, name: str) -> List[Mapping[str, Any]]:
         path = "/repos/{}/actions/runs/{}/{}".format(repository, quote(run_id, safe=""), name)
         answer = self._http.get(path)

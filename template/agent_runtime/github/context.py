@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from agent_runtime import codes
-from agent_runtime.model.documents import Run, strict_json
+from agent_runtime.model.documents import Run
+from agent_runtime.text.strict_json import strict_json
 
 # The number of a run that no workflow made: an investigation at somebody's desk.  Nothing sealed in it can be acted on.
 LOCAL_RUN_ID = "local"

@@ -2,24 +2,34 @@
 
 Passing faults are tried again, refusals are final, and the token never leaves through a message.
 
-A proxy and a certificate authority come from the process's environment (HTTPS_PROXY, REQUESTS_CA_BUNDLE), because
-runners behind a company's proxy and GitHub Enterprise Server need them.  Who sets them decides who answers the gate's
-questions: it must be the runner, so the contract refuses them in a workflow (CON17).
+A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy and
+GitHub Enterprise Server need them: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; REQUESTS_CA_BUNDLE or
+CURL_CA_BUNDLE (a file or a folder), else what the machine trusts, as SSL_CERT_FILE may say.  Who sets them decides who
+answers the gate's questions: it must be the runner, so the contract refuses them in a workflow (CON17).
 """
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from typing import Any, Callable, List, Mapping, Optional
-from urllib.parse import urlencode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
+from urllib.parse import unquote, urlencode, urlsplit
 
 from agent_runtime import codes
 from agent_runtime.text.escape import visible
 
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
 DEFAULT_API_URL = "https://api.github.com"
 
-_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+_HEADERS = {
+    "Accept": "application/vnd.github+json",
+    "Accept-Encoding": "gzip",
+    "X-GitHub-Api-Version": "2022-11-28",
+}
 _TIMEOUT_SECONDS = 10.0
 _ATTEMPTS = 4
 _MAX_PAGES = 50
@@ -78,7 +88,7 @@ class Transport:
         self._token = token
         self._pause = pause
         self._clock = clock
-        self._session: Any = None
+        self._connections: Optional[PoolManager] = None
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`.
@@ -128,7 +138,7 @@ class Transport:
                 raise malformed(path)
             found += entries
             # Only whether there is a next page is taken from the header, never where: the token goes to one host.
-            if "next" not in response.links and len(entries) < size:
+            if 'rel="next"' not in response.headers.get("Link", "") and len(entries) < size:
                 return found
         raise NotAnswered(f"{path} has more than {_MAX_PAGES} pages")
 
@@ -140,25 +150,25 @@ class Transport:
         Raises:
             NotAnswered: no such address, or no answer there, or more than `limit` bytes.
         """
-        import requests  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415  imported when HTTP is spoken
 
         address = self._exchange("GET", path, None, redirected=True).headers.get("Location", "")
         if not address.startswith("https://") and not self._base.startswith("http://"):
             raise malformed(path)
         try:
-            # A callable, because otherwise a .netrc file's credentials would go along.
-            with requests.get(
-                address, timeout=_TIMEOUT_SECONDS, stream=True, allow_redirects=False, auth=_without_credentials
-            ) as answer:
-                if answer.status_code != _HTTP_OK:
-                    raise NotAnswered(f"{path}: the storage answers with HTTP {answer.status_code}")
+            with connections(address) as storage:
+                answer = storage.request(
+                    "GET", address, timeout=_TIMEOUT_SECONDS, retries=False, redirect=False, preload_content=False
+                )
+                if answer.status != _HTTP_OK:
+                    raise NotAnswered(f"{path}: the storage answers with HTTP {answer.status}")
                 data = b""
-                for block in answer.iter_content(1024 * 1024):
+                for block in answer.stream(1024 * 1024):
                     data += block
                     if len(data) > limit:
                         raise NotAnswered(f"{path}: more than {limit} bytes")
                 return data
-        except requests.RequestException as error:
+        except (HTTPError, ValueError) as error:
             raise NotAnswered(f"{path}: the storage gave no answer ({type(error).__name__})") from None
 
     def send(self, method: str, path: str, body: Optional[Mapping[str, Any]]) -> Any:
@@ -167,45 +177,48 @@ class Transport:
         A POST that got no answer, or a server error, may have been carried out: it is not sent again.
         """
         response = self._exchange(method, path, body)
-        return self._decode(method, path, response) if response.content else None
+        return self._decode(method, path, response) if response.data else None
 
-    def _exchange(self, method: str, path: str, body: Optional[Mapping[str, Any]], *, redirected: bool = False) -> Any:
-        import requests  # noqa: PLC0415  imported when HTTP is spoken
+    def _exchange(
+        self, method: str, path: str, body: Optional[Mapping[str, Any]], *, redirected: bool = False
+    ) -> BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415  imported when HTTP is spoken
 
-        if self._session is None:
-            self._session = requests.Session()
-            # A callable wins over a .netrc file, whose credentials would otherwise replace the job's token.
-            self._session.auth = self._authorise
+        headers = {**_HEADERS, **({"Authorization": "Bearer " + self._token} if self._token else {})}
         repeatable = method != "POST"
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                response = self._session.request(
+                if self._connections is None:
+                    self._connections = connections(self._base)
+                response = self._connections.request(
                     method,
                     self._base + path,
                     json=body,
-                    headers=_HEADERS,
+                    headers=headers,
                     timeout=_TIMEOUT_SECONDS,
-                    allow_redirects=False,
+                    retries=False,
+                    redirect=False,
                 )
-            except requests.RequestException as error:
+            # ValueError: of an address or a token that no header can carry; its message would tell the token.
+            except (HTTPError, ValueError) as error:
                 problem = NotAnswered(f"{method} {path}: no answer ({type(error).__name__})")
                 least: Optional[float] = 0.0 if repeatable else None
             else:
-                if redirected and response.status_code == _HTTP_FOUND:
+                if redirected and response.status == _HTTP_FOUND:
                     return response
-                if _HTTP_OK <= response.status_code < _HTTP_REDIRECTS and not redirected:
+                if _HTTP_OK <= response.status < _HTTP_REDIRECTS and not redirected:
                     return response
                 said = self._said(response)
                 problem = NotAnswered(
                     "{} {}: HTTP {}{}".format(
-                        method, path, response.status_code, " ({})".format(said.rstrip(".")) if said else ""
+                        method, path, response.status, " ({})".format(said.rstrip(".")) if said else ""
                     ),
-                    response.status_code,
+                    response.status,
                     said,
                     visible(response.headers.get("X-Accepted-GitHub-Permissions", ""), _SHOWN),
                 )
-                least = least_wait(response.status_code, response.headers, said, self._clock())
-                if response.status_code >= _HTTP_SERVER_ERROR and not repeatable:
+                least = least_wait(response.status, response.headers, said, self._clock())
+                if response.status >= _HTTP_SERVER_ERROR and not repeatable:
                     least = None
             if least is None or attempt == _ATTEMPTS:
                 raise problem
@@ -218,13 +231,13 @@ class Transport:
             self._pause(max(least, jitter))
         raise AssertionError("unreachable")
 
-    def _decode(self, method: str, path: str, response: Any) -> Any:
+    def _decode(self, method: str, path: str, response: BaseHTTPResponse) -> Any:
         try:
             return response.json()
         except ValueError:
             raise malformed(path, method) from None
 
-    def _said(self, response: Any) -> str:
+    def _said(self, response: BaseHTTPResponse) -> str:
         """GitHub's message, and the first of its reasons."""
         try:
             answer = response.json()
@@ -239,14 +252,25 @@ class Transport:
         text = visible(": ".join(part for part in said if part), _SHOWN)
         return text.replace(self._token, "***") if self._token else text
 
-    def _authorise(self, request: Any) -> Any:
-        if self._token:
-            request.headers["Authorization"] = "Bearer " + self._token
-        return request
 
+def connections(address: str) -> PoolManager:
+    """Return what opens connections to the host of `address`, through the proxy that the environment names for it."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  imported when HTTP is spoken
 
-def _without_credentials(request: Any) -> Any:
-    return request
+    import urllib3  # noqa: PLC0415  imported when HTTP is spoken
+
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    trust: Dict[str, Any] = {("ca_cert_dir" if Path(bundle).is_dir() else "ca_certs"): bundle} if bundle else {}
+    parts = urlsplit(address)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return urllib3.PoolManager(**trust)
+    if "://" not in proxy:
+        proxy = "http://" + proxy
+    login = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **trust)
 
 
 def least_wait(status: int, headers: Mapping[str, str], said: str, now: float) -> Optional[float]:

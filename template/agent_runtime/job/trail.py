@@ -1,4 +1,4 @@
-"""The audit trail of one phase: its words for what happens, written to the journal through the SDK."""
+"""The audit trail of one job: its words for what happens, written to the journal through the SDK."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from types import TracebackType
 from typing import Any, Optional, Type
 
 from agent_runtime import codes
-from agent_runtime.job.run_context import Desk, gha_metadata
+from agent_runtime.github.context import audit_metadata
+from agent_runtime.job.context import JobContext
 from agent_runtime.text import escape
 from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus, Redactor
 from aimgentix.settings import SettingError
 
 
 class Trail:
-    """Writes the events of one phase; use it as a context manager, so that it is flushed whatever happens."""
+    """Writes the events of one job; use it as a context manager, so that it is flushed whatever happens."""
 
-    def __init__(self, desk: Desk, resource: str) -> None:
-        self._desk = desk
+    def __init__(self, job: JobContext, resource: str) -> None:
+        self._job = job
         self._resource = resource
-        self._gha = gha_metadata(desk)
-        self._agent = desk.environ.get("AGENT_INSTANCE_ID") or desk.config.agent
-        self._client = _client(self._agent, desk)
+        self._gha = audit_metadata(job.run, job.id)
+        self._agent = job.environ.get("AGENT_INSTANCE_ID") or job.config.agent
+        self._client = _client(self._agent, job)
         print("✅ AIMgentix audit client initialized")
 
     def event(
@@ -38,7 +39,7 @@ class Trail:
         """Append one event.
 
         Arguments:
-            step: one of the names above.
+            step: one of the names in `names`.
             durable: return only after the event is on the disk.
             facts: JSON values for the event's metadata.
 
@@ -50,7 +51,7 @@ class Trail:
         self._client.capture(
             AuditEvent(
                 agent_instance_id=self._agent,
-                trace_id=self._desk.trace_id,
+                trace_id=self._job.trace_id,
                 actor=actor,
                 action_type=action_type,
                 resource=self._resource,
@@ -63,7 +64,7 @@ class Trail:
 
     @property
     def redactor(self) -> Redactor:
-        """What keeps secrets out of the events; the phase's other outputs go through it too."""
+        """What keeps secrets out of the events; the job's other outputs go through it too."""
         return self._client.redactor
 
     @property
@@ -83,8 +84,8 @@ class Trail:
         self._client.close()
 
 
-def _client(agent: str, desk: Desk) -> AuditClient:
-    """The client of a phase; a setting of the audit backend that can't be used costs the copy, never the phase.
+def _client(agent: str, job: JobContext) -> AuditClient:
+    """The client of a job; an invalid setting of the audit backend costs the copy, never the job.
 
     Raises:
         BadInput: what is wrong is about the journal itself (INP012): nothing may go on without one.
@@ -92,7 +93,7 @@ def _client(agent: str, desk: Desk) -> AuditClient:
 
     def make(**settings: Any) -> AuditClient:
         return AuditClient(
-            agent_instance_id=agent, trace_id=desk.trace_id, journal_dir=str(desk.journal), strict=True, **settings
+            agent_instance_id=agent, trace_id=job.trace_id, journal_dir=str(job.journal), strict=True, **settings
         )
 
     try:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
-import zipfile
 from datetime import datetime, timedelta, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, checks, gatekeeper, issue_checks
+from agent_runtime.gate import bundle, consistency, gates
+from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, summarise
 from agent_runtime.model import config, names
-from agent_runtime.model.documents import Decision, format_time
+from agent_runtime.model.documents import format_time
 
 # Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
 MAX_RUNS = 200
-# Larger than any bundle of this runtime: reports and results are bounded, journals short.
-MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
-MAX_UNPACKED_BYTES = 128 * 1024 * 1024
 
 
 def read(
@@ -35,7 +31,7 @@ def read(
 
     Raises:
         BadInput: there is no such repository, or the token may not see it (SET002).
-        NotAnswered: GitHub does not tell the list of runs or the settings of the gate.
+        NotAnswered: GitHub does not give the list of runs or the settings of the gate.
     """
     repository = repository or settings.repository
     since = format_time(now - timedelta(days=days))
@@ -51,7 +47,7 @@ def read(
         days=days,
         now=now,
         ttl_minutes=settings.approval_ttl_minutes,
-        gate_problems=_gate_problems(api, repository, settings),
+        gate_problems=gates.of(settings).problems(api, repository, settings),
         left_out=max(0, len(runs) - MAX_RUNS),
     )
 
@@ -65,33 +61,6 @@ def _check_known(api: GitHubApi, repository: str) -> None:
         raise codes.BadInput(
             codes.REPOSITORY_UNKNOWN, f"GitHub knows no {repository}, or this token may not see it"
         ) from None
-
-
-def _gate_problems(api: GitHubApi, repository: str, settings: config.Config) -> List[str]:
-    if settings.approval_gate == config.ISSUE_GATE:
-        people = gatekeeper.permissions(api, repository, settings.approvers)
-        return [f"an issue is no gate now: {problem}" for problem in issue_checks.gate_problems(people, ())]
-    return _environment_problems(api, repository, automatic=settings.auto_approval)
-
-
-def _environment_problems(api: GitHubApi, repository: str, *, automatic: bool) -> List[str]:
-    branch = api.default_branch(repository)
-    found: List[str] = []
-    wanted = [(names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)]
-    if automatic:
-        wanted.append((names.AUTO_ENVIRONMENT, False))
-    for name, reviewers_required in wanted:
-        settings = api.environment(repository, name)
-        problems = checks.environment_problems(
-            settings,
-            api.deployment_branches(repository, name) if settings is not None else [],
-            branch,
-            name=name,
-            reviewers_required=reviewers_required,
-            initiator="",
-        )
-        found += [f"the environment {name} is no gate now: {problem}" for problem in problems]
-    return found
 
 
 def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activity:
@@ -110,7 +79,7 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
         jobs = {str(job.get("name")): _job(job) for job in api.jobs(repository, run_id)}
         records = api.approvals(repository, run_id)
         trail = _trail(api, repository, run_id)
-    except (codes.AgentError, zipfile.BadZipFile, OSError, ValueError) as problem:
+    except (codes.AgentError, OSError, ValueError) as problem:
         why = problem.message if isinstance(problem, codes.AgentError) else type(problem).__name__
         return Activity(**known, unreadable=why)
     approvals = _records_of_the_gate(records)
@@ -177,10 +146,10 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     if not found:
         return None
     newest = max(found, key=lambda each: int(field(each, "id", int, "/artifacts")))
-    data = api.download_artifact(repository, newest["id"], MAX_ARCHIVE_BYTES)
+    data = api.download_artifact(repository, newest["id"], archive.MAX_ARCHIVE_BYTES)
     with tempfile.TemporaryDirectory() as folder:
-        _unpack(data, Path(folder))
-        manifest, problems = bundle.verify(Path(folder))
+        archive.write(archive.unpack(data), Path(folder))
+        manifest, problems = consistency.verify(Path(folder))
         parts = bundle.load(Path(folder))
         sealed = parts.report.plan if parts.report else None
         comment = parts.receipt.issue_comment if parts.receipt else None
@@ -194,30 +163,9 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
             plan_digest=parts.plan_digest or "",
             sealed=_time(sealed.issued_at) if sealed else None,
             commented=_time(comment.created_at) if comment else None,
-            automatic=sealed is not None and sealed.policy.decision is Decision.AUTO,
+            automatic=parts.automatic,
         )
 
 
 def _codes(parts: bundle.Parts) -> List[str]:
-    told = [str(entry["code"]) for job in bundle.JOBS for entry in parts.steps(job) if entry.get("code")]
-    return sorted(set(told))
-
-
-def _unpack(data: bytes, folder: Path) -> None:
-    """Unpack an archive of plain files.
-
-    Raises:
-        ValueError: a file would lie elsewhere, or there is too much in it.
-        BadZipFile: it is no archive.
-    """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
-            raise ValueError("the archive is too large")
-        for entry in entries:
-            path = PurePosixPath(entry.filename)
-            if path.is_absolute() or ".." in path.parts or "\\" in entry.filename:
-                raise ValueError("a file of the archive lies outside it")
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(entry))
+    return sorted({str(entry["code"]) for job in bundle.FOLDERS for entry in parts.steps(job) if entry.get("code")})

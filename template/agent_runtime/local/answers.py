@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 
@@ -32,12 +32,74 @@ TTL = codes.register("ANS009", "the time to live is out of range", "Write whole 
 PERMISSIONS = codes.register(
     "ANS010", "a permission is not one that a workflow can have", "Write permission scopes, separated by commas"
 )
+NAMES = codes.register(
+    "ANS011",
+    "a secret or variable of the agent can't have this name",
+    "Use another name: GitHub, Python, the shell or the runtime use this one, or it stands there twice",
+)
+OIDC = codes.register(
+    "ANS012", "GitHub binds identity tokens to environments, and private-free has none", "Answer no, or change the plan"
+)
+CONTAINER = codes.register(
+    "ANS013", "the container image is not pinned by digest", "Write its name, @sha256: and its 64 hexadecimal digits"
+)
+RUNNER = codes.register("ANS014", "a label is not one that a runner can have", "Write labels, separated by commas")
+PYTHON = codes.register("ANS015", "the agent's Python is not supported", "Take one from 3.8 to 3.14")
+TIMEOUT = codes.register("ANS016", "the timeout is out of range", "Write whole minutes, 1 to 360")
+TOOLKIT = codes.register(
+    "ANS017", "the toolkit has no such module", "Write names of modules of agent_runtime/toolkit, separated by commas"
+)
+NOT_ASKED = codes.register(
+    "ANS018", "an answer is given to a question that is not asked", "Answer the question it depends on, or leave it out"
+)
 
 USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "blank")
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
-AUTO_APPROVAL = ("no", "yes")
-PLANS = ("public", "private-enterprise", "private-other")
+YES_NO = ("no", "yes")
+PLANS = ("public", "private-enterprise", "private-team", "private-free")
 LICENSES = ("MIT", "Apache-2.0", "Proprietary")
+
+# Every module of the toolkit and what it imports of the others; each stands before what it imports.  `errors` is always
+# there.
+TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
+    "usage": ("metrics",),
+    "scaling": ("git", "http", "metrics", "services"),
+    "rollback": ("git", "http"),
+    "keys": ("http", "metrics", "services"),
+    "health": ("http",),
+    "git": ("http", "waiting"),
+    "services": ("metrics",),
+    "metrics": ("http", "waiting"),
+    "http": (),
+    "waiting": (),
+    "errors": (),
+}
+
+_TOOLKIT_OF_USE_CASE = {
+    "service-restart": "health, http, services, waiting",
+    "config-rollback": "git, health, http, metrics, rollback, services, waiting",
+    "scale-resources": "http, metrics, scaling, services, usage, waiting",
+    "security-response": "keys, services, waiting",
+    "blank": "http, errors, waiting",
+}
+# What holds where a question of the group `advanced` is not asked; `toolkit` depends on the use case.
+_UNASKED = {
+    "investigate_secrets": "",
+    "investigate_variables": "",
+    "investigate_oidc": "no",
+    "investigate_container": "",
+    "act_secrets": "AGENT_ACT_TOKEN",
+    "act_variables": "",
+    "investigate_runner": "ubuntu-latest",
+    "act_runner": "ubuntu-latest",
+    "gate_runner": "ubuntu-latest",
+    "ephemeral_runners": "no",
+    "agent_python": "3.13",
+    "act_timeout_minutes": "30",
+    "toolkit": "",
+}
+ADVANCED = tuple(_UNASKED)
+DEFAULT_CRON = "17 */6 * * *"
 
 # The scopes of a workflow's token to which `write` can be given.  The ones that only serve GitHub itself are left out.
 PERMISSION_SCOPES = (
@@ -54,6 +116,9 @@ PERMISSION_SCOPES = (
 
 MAX_APPROVERS = 6  # GitHub's limit for the required reviewers of one environment
 MAX_TTL_MINUTES = 30 * 24 * 60  # GitHub fails a job that waited 30 days for its environment
+MAX_TIMEOUT_MINUTES = 6 * 60  # GitHub ends a job on its own machines after 6 hours
+MAX_NAMES = 20
+MAX_LABELS = 8
 
 # Control and format characters: nobody sees them, and they can make a text look like another one.
 _INVISIBLE = re.compile(
@@ -68,6 +133,20 @@ _SLUG = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _LOGIN = r"(?=[A-Za-z0-9-]{1,39}(?:[_/]|\Z))[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*(?:_[A-Za-z0-9]{3,8})?"
 _APPROVER = re.compile(_LOGIN + r"(?:/[A-Za-z0-9][A-Za-z0-9_-]{0,99})?\Z")
 _REPOSITORY = re.compile(_LOGIN + r"/(?!\.{1,2}\Z)(?!.*\.[Gg][Ii][Tt]\Z)[A-Za-z0-9._-]{1,100}\Z")
+
+# Names of secrets and variables that the runtime may hand to a team's steps: not what GitHub, Python, the loader, the
+# shell or the runtime itself read.
+_NAME = re.compile(
+    r"(?!(?:GITHUB|ACTIONS|RUNNER|INPUT|LD|AIMGENTIX)_|PYTHON|AGENT_(?!ACT_TOKEN\Z|OWN_.)"
+    r"|(?:PATH|HOME|BASH_ENV|ENV|NODE_OPTIONS|TARGET_RESOURCE|ACTION_CONTEXT|TRIGGER_SOURCE|TRACE_ID|DRY_RUN"
+    r"|APPROVED_DIGEST)\Z)[A-Z_][A-Z0-9_]{0,99}\Z"
+)
+_IMAGE = re.compile(
+    r"(?=.{1,330}\Z)(?:[A-Za-z0-9.-]+(?::[0-9]{1,5})?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?@sha256:[0-9a-f]{64}\Z"
+)
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_PYTHON = re.compile(r"3\.(?:[89]|1[0-4])\Z")
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -100,21 +179,24 @@ def _text(limit: int) -> Callable[[str], bool]:
     return accepts
 
 
-def _listed(value: str) -> List[str]:
-    return [item.strip(" ") for item in value.split(",")]
+def listed(value: str) -> List[str]:
+    """The items of an answer that is a list; an empty answer has none."""
+    return [item.strip(" ") for item in value.split(",")] if value else []
 
 
-def _approvers(value: str) -> bool:
-    items = _listed(value)
-    unique = {item.lower() for item in items}
-    return len(unique) == len(items) <= MAX_APPROVERS and all(_APPROVER.match(item) for item in items)
+def _list(accepts: Callable[[str], Any], least: int = 0, most: int = 1000) -> Callable[[str], bool]:
+    """A rule for lists: how many items, none twice whatever its case, and what each may be."""
+
+    def accepts_all(value: str) -> bool:
+        items = listed(value)
+        unique = {item.lower() for item in items}
+        return least <= len(unique) == len(items) <= most and all(accepts(item) for item in items)
+
+    return accepts_all
 
 
-def _permissions(value: str) -> bool:
-    if value == "":
-        return True
-    items = _listed(value)
-    return len(set(items)) == len(items) and set(items) <= set(PERMISSION_SCOPES)
+def _minutes(limit: int) -> Callable[[str], bool]:
+    return lambda value: bool(re.match(r"[1-9][0-9]{0,4}\Z", value)) and int(value) <= limit
 
 
 def _cron_value(text: str, low: int, high: int, names: Any = ()) -> Optional[int]:
@@ -158,87 +240,160 @@ def _cron(value: str) -> bool:
 @dataclass(frozen=True)
 class _Rule:
     code: str
-    message: str
-    accepts: Callable[[str], bool]
+    message: str  # up to a semicolon it must fit into the line that Copier shows
+    accepts: Callable[[str], Any]
 
 
-def _choice(choices: Any) -> _Rule:
+def _choice(choices: Sequence[str]) -> _Rule:
     return _Rule(CHOICE, "choose one of: {}".format(", ".join(choices)), lambda value: value in choices)
 
+
+_NAME_RULE = _Rule(
+    NAMES,
+    "names such as METRICS_TOKEN; capitals, digits and _, at most 20, none twice in a job, and none that GitHub, "
+    "Python, the shell or the runtime uses",
+    _list(_NAME.match, most=MAX_NAMES),
+)
+_RUNNER_RULE = _Rule(
+    RUNNER,
+    "labels such as self-hosted, linux; 1 to 8 different ones of letters, digits and . _ -, separated by commas",
+    _list(_LABEL.match, 1, MAX_LABELS),
+)
 
 # Every question, in the order in which both engines ask.
 _RULES: Dict[str, _Rule] = {
     "agent_name": _Rule(
-        TEXT, "use 1 to 80 visible characters on one line, without {{ {% {#, such as Checkout Restart", _text(80)
+        TEXT, "1 to 80 visible characters, without {{ {% {#; one line, such as Checkout Restart", _text(80)
     ),
     "agent_slug": _Rule(
         SLUG,
-        "use 2 to 50 lower-case letters, digits and single hyphens, starting with a letter, such as checkout-restart",
-        lambda value: 2 <= len(value) <= 50 and bool(_SLUG.match(value)),
+        "lower case with hyphens, like checkout-restart; 2 to 50 letters, digits and single hyphens, a letter first",
+        lambda value: 2 <= len(value) <= 50 and _SLUG.match(value),
     ),
-    "description": _Rule(TEXT, "use 1 to 200 visible characters on one line, without {{ {% {#", _text(200)),
-    "github_repository": _Rule(
-        REPOSITORY,
-        "use owner/name as on GitHub, such as acme/checkout-restart",
-        lambda value: bool(_REPOSITORY.match(value)),
-    ),
+    "description": _Rule(TEXT, "1 to 200 visible characters, without {{ {% {#; one line", _text(200)),
+    "github_repository": _Rule(REPOSITORY, "owner/name, such as acme/checkout-restart", _REPOSITORY.match),
     "approvers": _Rule(
         APPROVERS,
-        "use 1 to 6 different GitHub logins or org/team, separated by commas, such as octocat, acme/sre",
-        _approvers,
+        "1 to 6 logins or org/team, like octocat, acme/sre; different ones, separated by commas",
+        _list(_APPROVER.match, 1, MAX_APPROVERS),
     ),
     "use_case": _choice(USE_CASES),
     "triggers": _choice(TRIGGERS),
-    "schedule_cron": _Rule(CRON, "use five fields that GitHub accepts, in UTC, such as 17 */6 * * *", _cron),
-    "approval_ttl_minutes": _Rule(
-        TTL,
-        "use whole minutes from 1 to 43200 (30 days)",
-        lambda value: bool(re.match(r"[1-9][0-9]{0,4}\Z", value)) and int(value) <= MAX_TTL_MINUTES,
-    ),
+    "schedule_cron": _Rule(CRON, "five fields in UTC, such as 17 */6 * * *; what GitHub accepts", _cron),
+    "approval_ttl_minutes": _Rule(TTL, "whole minutes, 1 to 43200 (30 days)", _minutes(MAX_TTL_MINUTES)),
     "act_permissions": _Rule(
         PERMISSIONS,
-        "leave it empty or use different scopes of: {}".format(", ".join(PERMISSION_SCOPES)),
-        _permissions,
+        "scopes such as issues, or nothing; different ones of {}".format(", ".join(PERMISSION_SCOPES)),
+        _list(PERMISSION_SCOPES.__contains__),
     ),
-    "auto_approval": _choice(AUTO_APPROVAL),
+    "auto_approval": _choice(YES_NO),
     "repository_plan": _choice(PLANS),
     "license": _choice(LICENSES),
+    "advanced": _choice(YES_NO),
+    "investigate_secrets": _NAME_RULE,
+    "investigate_variables": _NAME_RULE,
+    "investigate_oidc": _choice(YES_NO),
+    "investigate_container": _Rule(
+        CONTAINER,
+        "name@sha256: with 64 hex digits; an image pinned by its digest, or nothing",
+        lambda value: not value or _IMAGE.match(value),
+    ),
+    "act_secrets": _NAME_RULE,
+    "act_variables": _NAME_RULE,
+    "investigate_runner": _RUNNER_RULE,
+    "act_runner": _RUNNER_RULE,
+    "gate_runner": _RUNNER_RULE,
+    "ephemeral_runners": _choice(YES_NO),
+    "agent_python": _Rule(PYTHON, "3.8 to 3.14, such as 3.13", _PYTHON.match),
+    "act_timeout_minutes": _Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
+    "toolkit": _Rule(
+        TOOLKIT,
+        "modules such as http, waiting; different ones of {}".format(", ".join(sorted(TOOLKIT_MODULES))),
+        _list(TOOLKIT_MODULES.__contains__),
+    ),
 }
 
 QUESTIONS = tuple(_RULES)
 
+OIDC_NEEDS_ENVIRONMENT = "no, as private-free has no environments; GitHub binds identity tokens to them"
+SECRETS_APART = "none of investigate_secrets; in private-free nothing else keeps them apart"
 
-def check(question: str, value: Any) -> Optional[Problem]:
+# The lists that the names of another list of the same job must not stand in.
+_SAME_JOB = {"investigate_variables": "investigate_secrets", "act_variables": "act_secrets"}
+
+
+def asked(question: str, answers: Mapping[str, Any]) -> bool:
+    """Whether the other answers let a question be asked; where not, its default holds and no engine records it."""
+    if question == "schedule_cron":
+        return "schedule" in str(answers.get("triggers"))
+    return question not in ADVANCED or answers.get("advanced") == "yes"
+
+
+def unasked(question: str, answers: Mapping[str, Any]) -> str:
+    """What holds where a question is not asked."""
+    if question == "schedule_cron":
+        return DEFAULT_CRON
+    return _TOOLKIT_OF_USE_CASE.get(str(answers.get("use_case")), "") if question == "toolkit" else _UNASKED[question]
+
+
+def toolkit_modules(named: Iterable[str]) -> FrozenSet[str]:
+    """The modules that the answer `toolkit` brings: those that it names, what they import, and `errors`."""
+    wanted = {"errors", *named}
+    for module, imports in TOOLKIT_MODULES.items():
+        if module in wanted:
+            wanted.update(imports)
+    return frozenset(wanted)
+
+
+def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[Problem]:
     """Return what is wrong with one answer, or None.
 
     Arguments:
         question: a name; any other than the template's questions is a problem of its own (ANS001).
-        value: text; a whole number counts as its digits.
+        value: text; a whole number counts as its digits, and the false that YAML reads for an unquoted no as `no`.
+        answers: the others, where they are known: some answers exclude each other.
     """
     rule = _RULES.get(question)
     if rule is None:
         return Problem(UNKNOWN, question, "no question has this name")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if isinstance(value, str) and rule.accepts(value):
-        return None
-    return Problem(rule.code, question, rule.message)
+    if value is False and rule.accepts("no") and rule.code == CHOICE:
+        value = "no"
+    if not isinstance(value, str) or not rule.accepts(value):
+        return Problem(rule.code, question, rule.message)
+    if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
+        return Problem(rule.code, question, rule.message)
+    if answers.get("repository_plan") == "private-free":  # no environments: what one job reads, every job can read
+        if question == "investigate_oidc" and value == "yes":
+            return Problem(OIDC, question, OIDC_NEEDS_ENVIRONMENT)
+        if question == "act_secrets" and _common(value, answers.get("investigate_secrets")):
+            return Problem(rule.code, question, SECRETS_APART)
+    return None
+
+
+def _common(value: str, other: Any) -> bool:
+    return not {*listed(value)}.isdisjoint(listed(str(other or "")))
 
 
 def validate(answers: Mapping[str, Any]) -> List[Problem]:
     """Return every problem of a complete set of answers, in the order of the questions; unknown names come last.
 
-    Names that start with an underscore belong to the engines and are passed over.  `schedule_cron` may be absent where
-    `triggers` has no schedule.
+    Names that start with an underscore belong to the engines and are passed over.  A question that is not asked needs
+    no answer, and takes no other than its default.
     """
     problems = []
     for question in QUESTIONS:
-        if question in answers:
-            problem = check(question, answers[question])
+        if question not in answers:
+            if asked(question, answers):
+                problems.append(Problem(MISSING, question, "the answer is missing"))
+        elif asked(question, answers):
+            problem = check(question, answers[question], answers)
             if problem:
                 problems.append(problem)
-        elif question != "schedule_cron" or "schedule" in str(answers.get("triggers")):
-            problems.append(Problem(MISSING, question, "the answer is missing"))
+        elif str(answers[question]) != unasked(question, answers):
+            needed = "a schedule among the triggers" if question == "schedule_cron" else "advanced=yes"
+            problems.append(Problem(NOT_ASKED, question, f"it needs {needed}"))
     for name in answers:
         if not str(name).startswith("_") and name not in _RULES:
             problems.append(Problem(UNKNOWN, str(name), "no question has this name"))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import yaml
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, contract
 from agent_runtime.model import config
 
@@ -52,6 +53,16 @@ HIDING = codes.register(
     "a file of the repository hides a module of Python or of a locked package",
     "Rename it: agent_runner.py, and what verifies before acting, would get it instead of the real one",
 )
+
+SHARED = codes.register(
+    "CHK010",
+    "two roles share self-hosted machines",
+    "Give each role a label of its own, or answer ephemeral_runners=yes where each machine takes one job only: "
+    + _UPDATE,
+)
+
+# Where an answer has another name in the configuration.
+_NAMES = {"agent_slug": "agent", "agent_name": "name", "github_repository": "repository"}
 
 # What is left where an engine did not render.
 _UNRENDERED = re.compile(r"\{\{-?\s*_?(?:cookiecutter|copier)\b|\{%[-+]?\s*(?:if|for|set|raw|endraw|include|macro)\b")
@@ -104,12 +115,24 @@ def _problem(code: str, path: str, message: str, mend: Optional[str] = None) -> 
 def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
     try:
         value: Dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        return {"folders": list(value["folders"]), "files": dict(value["files"]), "rendered": list(value["rendered"])}
+        unneeded = _unneeded(root)
+        files = {name: text for name, text in value["files"].items() if name not in unneeded}
+        return {"folders": list(value["folders"]), "files": files, "rendered": list(value["rendered"])}
     except FileNotFoundError:
         problems.append(_problem(LOST, MANIFEST, "it is missing", _restore(MANIFEST)))
     except (OSError, ValueError, KeyError, TypeError):
         problems.append(_problem(EDITED, MANIFEST, "it can't be read", _restore(MANIFEST)))
     return {"folders": [], "files": {}, "rendered": []}
+
+
+def _unneeded(root: Path) -> List[str]:
+    """The modules of the toolkit that do not belong to this repository."""
+    names = {"agent_runtime/toolkit/{}.py".format(module): module for module in answers.TOOLKIT_MODULES}
+    try:
+        needed = answers.toolkit_modules(config.load(root).toolkit)
+    except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here
+        return [name for name in names if not (root / name).exists()]
+    return [name for name, module in names.items() if module not in needed]
 
 
 def _restore(path: str) -> str:
@@ -144,29 +167,49 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
         where, _, what = error.message.partition(": ")  # both readers start with the file
         yield _problem(error.code, where, what)
         return
-    pairs = {
-        "agent_slug": settings.agent,
-        "agent_name": settings.name,
-        "github_repository": settings.repository,
-        "approvers": ",".join(settings.approvers),
-        "approval_ttl_minutes": str(settings.approval_ttl_minutes),
-        "repository_plan": settings.repository_plan,
-    }
-    if settings.repository_plan != "private-other":  # which has no environment for it, whatever the answer
-        pairs["auto_approval"] = "yes" if settings.auto_approval else "no"
-    gate = config.ISSUE_GATE if settings.repository_plan == config.PLAN_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
+    gate = config.ISSUE_GATE if settings.repository_plan in config.PLANS_WITH_ISSUE_GATE else config.ENVIRONMENT_GATE
     if settings.approval_gate != gate:
         yield _problem(
             MISMATCH,
             path,
             f"approval_gate is {settings.approval_gate!r}, and repository_plan asks for {gate!r}",
         )
-    for question, value in pairs.items():
-        answer = str(known.get(question, value))
-        if question == "approvers":
-            answer = ",".join(item.strip() for item in answer.split(","))
-        if answer != value:
-            yield _problem(MISMATCH, path, f"{question} is {value!r} here and {answer!r} in {ANSWERS_FILE}")
+    for question in answers.QUESTIONS:
+        here = getattr(settings, _NAMES.get(question, question), None)
+        if here is None or (question == "auto_approval" and gate == config.ISSUE_GATE):
+            continue  # not the runtime's, or without an environment for it, whatever the answer
+        answer = _recorded(question, known)
+        if isinstance(here, tuple):
+            here, answer = ",".join(here), ",".join(answers.listed(answer))
+        elif isinstance(here, bool):
+            here = "yes" if here else "no"
+        if (question in known or not answers.asked(question, known)) and str(here) != answer:
+            yield _problem(MISMATCH, path, f"{question} is {str(here)!r} here and {answer!r} in {ANSWERS_FILE}")
+    yield from _shared_machines(settings)
+
+
+def _recorded(question: str, known: Mapping[str, Any]) -> str:
+    """What the answers file says to a question; its default, where it is not asked."""
+    if answers.asked(question, known):
+        return str(known.get(question))
+    return "" if question == "schedule_cron" else answers.unasked(question, known)
+
+
+def _shared_machines(settings: config.Config) -> Iterator[Problem]:
+    """Pairs of roles of which one's jobs may come to a self-hosted machine of the other, and find what it left."""
+    roles = {name: getattr(settings, name) for name in ("investigate_runner", "act_runner", "gate_runner")}
+    own = {name: {label.lower() for label in labels} for name, labels in roles.items() if not _hosted(labels)}
+    for one, other in itertools.combinations(own, 2):
+        if not settings.ephemeral_runners and (own[one] <= own[other] or own[other] <= own[one]):
+            message = (
+                f"{one} and {other} take the same self-hosted machines, so one job finds what the other left there"
+            )
+            yield _problem(SHARED, config.CONFIG_PATH.as_posix(), message)
+
+
+def _hosted(labels: Sequence[str]) -> bool:
+    """Whether GitHub brings the machine, a new one for each job."""
+    return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
 def _contract(root: Path) -> Iterator[Problem]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import check
-from agent_runtime.local.settings import checklist, checks, desk, plans
+from agent_runtime.local.settings import access, checklist, checks, plans
 from agent_runtime.local.settings.model import Local, Observed
 from agent_runtime.local.settings.observe import observe
 from agent_runtime.model import config
@@ -39,10 +39,10 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
         GateRefused: GitHub can't be reached (SET008).
     """
     settings = config.load(root)
-    name = desk.repository(repository or settings.repository)
+    name = access.repository(repository or settings.repository)
     local = _local(root, settings)
-    with desk.asking():
-        seen = observe(desk.transport(environ), name, settings.approvers, automatic=settings.auto_approval)
+    with access.asking():
+        seen = observe(access.transport(environ), name, settings.approvers, automatic=settings.auto_approval)
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:

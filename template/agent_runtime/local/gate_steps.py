@@ -158,9 +158,9 @@ _STEPS: Mapping[str, Mapping[str, Tuple[Step, ...]]] = {
         AUTO: (
             *_START,
             _FETCH_REPORT,
-            _keep(names.AUTO_CLAIM_ARTIFACT, path=_IN + "/"),
+            _keep(names.AUTHORIZATION_ARTIFACT, path=_IN + "/"),
             _phase("act --auto" + _REPORT, {**_SEALED, **_act_with("AGENT_AUTO_TOKEN")}, "act"),
-            _keep(names.AUTO_RESULT_ARTIFACT, "result"),
+            _keep(names.RESULT_ARTIFACT, "result"),
         ),
         "record": _record("investigate", _FETCH_INVESTIGATION, _FETCH_RECEIPT, _FETCH_RESULT),
     },

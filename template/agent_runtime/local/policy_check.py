@@ -15,10 +15,11 @@ from typing import Any, Dict, List, Optional, TextIO
 from agent_runtime import codes
 from agent_runtime.gate import policy
 from agent_runtime.gate.policy import Policy, Verdict
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.model import config, inputs
-from agent_runtime.model.documents import strict_json
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import terminal
+from agent_runtime.text.strict_json import strict_json
 
 _WIDEST = 120
 _MEANING = {
@@ -63,7 +64,7 @@ def run(
     path = policy_file or root / settings.policy_path
     name = (policy_file or settings.policy_path).as_posix()
     try:
-        rules = policy.parse_policy(path.read_bytes(), name)
+        rules = parse_policy(path.read_bytes(), name)
     except OSError as problem:
         raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
     verdict = policy.evaluate(

@@ -18,7 +18,7 @@ from agent_runtime.github.transport import (
     NotAnswered,
     Transport,
 )
-from agent_runtime.local.settings import desk, planning
+from agent_runtime.local.settings import access, planning
 from agent_runtime.local.settings.model import Gate
 from agent_runtime.local.settings.observe import observe_gate
 from agent_runtime.model import config
@@ -52,10 +52,10 @@ def run(
         GateRefused: plan, rights or GitHub stand against it, or the gate is still open after everything was sent.
     """
     settings = config.load(root)
-    name = desk.repository(repository or settings.repository)
-    http = desk.transport(environ)
+    name = access.repository(repository or settings.repository)
+    http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
-    with desk.asking():
+    with access.asking():
         seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
@@ -76,7 +76,7 @@ def run(
     for call in plan.calls:
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
-    with desk.asking():
+    with access.asking():
         after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
     problems = planning.issue_gate_open(after) if by_issue else planning.still_open(after)
     if by_issue and not after.has_label:

@@ -1,7 +1,7 @@
-"""The documents that jobs exchange: run, plan, report, action result, receipt, and their strict decoding.
+"""The documents that jobs exchange: investigation, plan, report, receipt, authorization, result; strictly decoded.
 
-Every document is a frozen dataclass.  `encode()` writes it as JSON; the `decode_*()` functions read bytes that came
-from another job, and refuse whatever does not have exactly the agreed shape.  pydantic does the checking and is
+Every document is a frozen dataclass.  `encode()` writes it as JSON; `decode()` reads bytes that came
+from another job, and refuses whatever does not have exactly the agreed shape.  pydantic does the checking and is
 imported only when something is decoded.
 """
 
@@ -13,15 +13,21 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, Optional, Tuple, Type, TypeVar
 
 from agent_runtime import codes
 from agent_runtime.results import ActionStatus, Finding, RiskLevel, _Word
+from agent_runtime.text.strict_json import strict_json
 
 SCHEMA_VERSION = 1
 
 # GitHub shows at most 1 MiB of step summary, and the complete plan must fit: a larger report could not be reviewed.
 MAX_REPORT_BYTES = 1024 * 1024
+# What a human can read before deciding.
+MAX_FINDINGS = 100
+MAX_STEPS = 20
+# Distinct humans that a policy may ask for.
+MAX_APPROVALS = 2
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
@@ -114,48 +120,134 @@ class PolicyStamp:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One action of a plan, as the agent proposed it.
+
+    Arguments:
+        parameters: JSON values by name; `act()` gets exactly these.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    action: str
+    parameters: Dict[str, Any]
+    reason: str
+    reversible: bool
+    rollback: Optional[str]
+    risk_level: RiskLevel
+
+
+@dataclass(frozen=True)
+class Approvals:
+    """How many humans must approve a plan, and who may: nobody named means every reviewer of the gate."""
+
+    __pydantic_config__ = _STRICT
+
+    count: int = 1
+    approvers: Tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.count <= MAX_APPROVALS, f"approvals.count is not between 1 and {MAX_APPROVALS}")
+
+
+@dataclass(frozen=True)
+class RuntimeStamp:
+    """Which runtime sealed the plan: its release, and the SHA-256 of its manifest."""
+
+    __pydantic_config__ = _STRICT
+
+    release: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        _require(is_hex64(self.digest), "runtime.digest is not a SHA-256")
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The one proposed action with everything that its approval is bound to.
+    """The proposed steps with everything that their approval is bound to.
 
     Its canonical form (RFC 8785) has one SHA-256, the plan digest, which is the identity of what a human approves.
 
     Arguments:
-        preconditions: what `observe()` returned when the plan was sealed; must still hold when acting.
+        steps: at least one; they run in this order, and the first that does not succeed stops the rest.
+        preconditions: what `observe()` returned during the investigation; must still hold when acting.
+        variables: what `act` reads from outside the repository, by name, with the values at sealing.
         issued_at, expires_at: RFC 3339 times in UTC.
-        approvals_before: number of approval records that the run had when the plan was sealed.
         dry_run: everything is checked and asked, and nothing is executed.
     """
 
     __pydantic_config__ = _STRICT
 
     schema_version: int
-    action: str
     resource: str
-    parameters: Dict[str, Any]
-    reason: str
-    reversible: bool
-    rollback: Optional[str]
+    steps: Tuple[Step, ...]
     preconditions: Dict[str, Any]
-    risk_level: RiskLevel
     policy: PolicyStamp
+    approvals: Approvals
+    variables: Dict[str, str]
     run: Run
+    runtime: RuntimeStamp
     issued_at: str
     expires_at: str
-    approvals_before: int
     dry_run: bool
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"plan.schema_version is not {SCHEMA_VERSION}")
-        _require(self.approvals_before >= 0, "plan.approvals_before is negative")
+        _require(bool(self.steps), "the plan has no steps")
         parse_time(self.issued_at)
         parse_time(self.expires_at)
+
+    @property
+    def title(self) -> str:
+        """The actions of all steps in their order, for names and messages: identifiers joined by `+`."""
+        return "+".join(step.action for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Investigation:
+    """What the team's machine hands over (`investigation.json`): data that decides nothing until `seal` has read it.
+
+    Arguments:
+        steps: the proposed actions; none when there is nothing to do.
+        preconditions: what `observe()` returned.
+        measured_at: when `investigate()` returned.
+        code, error: why there is no result: the code that the agent's machine gives, and what went wrong.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    run: Run
+    resource: str
+    measured_at: str
+    risk_level: RiskLevel
+    confidence: float
+    findings: Tuple[Finding, ...]
+    recommendation: str
+    safe_to_proceed: bool
+    analysis: str
+    steps: Tuple[Step, ...]
+    preconditions: Dict[str, Any]
+    code: Optional[str] = None
+    error: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
+        _require(0 <= self.confidence <= 1, "confidence is not between 0 and 1")
+        _require(len(self.findings) <= MAX_FINDINGS, f"there are more than {MAX_FINDINGS} findings")
+        _require(len(self.steps) <= MAX_STEPS, f"there are more than {MAX_STEPS} steps")
+        _require(self.error is None or not self.steps, "a failed investigation proposes nothing")
+        parse_time(self.measured_at)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an investigation found (`investigation-report.json`): evidence, and the sealed plan if there is one.
+    """What an investigation came to (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
     Arguments:
+        investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
+        code, error: why it failed or was refused: a registered code, and the line for a person.
         duplicate_of: id of the earlier run that already asks about the same alert, or None.
     """
 
@@ -168,14 +260,17 @@ class Report:
     resource: str
     trigger: str
     status: ReportStatus
-    risk_level: RiskLevel
-    confidence: float
-    findings: Tuple[Finding, ...]
-    recommendation: str
-    safe_to_proceed: bool
-    analysis: str
+    risk_level: RiskLevel = RiskLevel.LOW
+    confidence: float = 0.0
+    findings: Tuple[Finding, ...] = ()
+    recommendation: str = ""
+    safe_to_proceed: bool = False
+    analysis: str = ""
+    measured_at: Optional[str] = None
+    investigation_sha256: Optional[str] = None
     policy_reasons: Tuple[str, ...] = ()
     plan: Optional[Plan] = None
+    code: Optional[str] = None
     error: Optional[str] = None
     duplicate_of: Optional[str] = None
 
@@ -249,12 +344,13 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class ActionReport:
-    """What acting came to (`action-result.json`).
+class Authorization:
+    """What *Verify* found (`authorization.json`): written before anything of the team's starts in `act`.
 
     Arguments:
-        latency_ms: duration of `act()`, 0 when nothing was executed.
-        code: the code of the gate check that refused, or None.
+        authorized: whether every check passed.
+        approvers: whose approvals counted, from GitHub's record; nobody where the policy asks nobody.
+        code, message: of the check that refused, or None.
     """
 
     __pydantic_config__ = _STRICT
@@ -263,19 +359,61 @@ class ActionReport:
     trace_id: str
     run: Run
     plan_digest: str
-    action: str
     resource: str
+    authorized: bool
+    approvers: Tuple[Approver, ...] = ()
+    code: Optional[str] = None
+    message: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _require(self.authorized == (self.code is None), "a code is there exactly when it was refused")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one call of `act()` came to, reported by the agent.
+
+    Arguments:
+        latency_ms: duration of `act()`.
+        code: why the runtime calls it failed or unknown, or None.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    action: str
     status: ActionStatus
     latency_ms: float
     changes: Tuple[str, ...] = ()
     verification: Dict[str, Any] = field(default_factory=dict)
     rollback: Optional[str] = None
     details: Dict[str, Any] = field(default_factory=dict)
-    approver: Optional[Approver] = None
     code: Optional[str] = None
 
     def __post_init__(self) -> None:
         _require(self.latency_ms >= 0, "latency_ms is negative")
+
+
+@dataclass(frozen=True)
+class ActionReport:
+    """What *Execute* came to (`action-result.json`), reported by the agent's machine.
+
+    Arguments:
+        status: that of the last step that ran; `refused` where none did.
+        steps: those that ran, in order.
+        code, message: of the check that refused, or of what went wrong, or None.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    schema_version: int
+    trace_id: str
+    run: Run
+    plan_digest: str
+    resource: str
+    status: ActionStatus
+    steps: Tuple[StepResult, ...] = ()
+    code: Optional[str] = None
+    message: Optional[str] = None
 
 
 def plain(value: Any) -> Any:
@@ -306,35 +444,19 @@ def encode(document: Any) -> bytes:
     return text.encode("utf-8") + b"\n"
 
 
-def _no_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    result: Dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"key {key[:80]!r} stands twice in one object")
-        result[key] = value
-    return result
-
-
-def _no_constants(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON value")
-
-
-def strict_json(data: bytes) -> Any:
-    """Parse UTF-8 JSON, refusing duplicate keys and NaN, which parsers understand differently.
-
-    Raises:
-        ValueError: the text is not such JSON; the message says where.
-    """
-    try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 _Document = TypeVar("_Document")
 
 
-def _decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
+def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
+    """Read a document that another job wrote.
+
+    Arguments:
+        kind: one of the classes above.
+        source: names it in messages.
+
+    Raises:
+        BadInput: it is too large (RPT002), not whole JSON (RPT003) or not of the agreed shape (RPT004).
+    """
     import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
 
     if len(data) > MAX_REPORT_BYTES:
@@ -348,23 +470,4 @@ def _decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
-        raise codes.BadInput(codes.REPORT_SCHEMA, "{}: {}: {}".format(source, where, first["msg"])) from None
-
-
-def decode_report(data: bytes, source: str) -> Report:
-    """Read a report that another job wrote; `source` names it in messages.
-
-    Raises:
-        BadInput: it is too large (RPT002), not whole JSON (RPT003) or not of the agreed shape (RPT004).
-    """
-    return _decode(Report, data, source)
-
-
-def decode_receipt(data: bytes, source: str) -> Receipt:
-    """Read an approval receipt; raises as `decode_report()` does."""
-    return _decode(Receipt, data, source)
-
-
-def decode_action_report(data: bytes, source: str) -> ActionReport:
-    """Read an action result; raises as `decode_report()` does."""
-    return _decode(ActionReport, data, source)
+        raise codes.BadInput(codes.REPORT_SCHEMA, f"{source}: {where}: {first['msg']}") from None

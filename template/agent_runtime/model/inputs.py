@@ -7,7 +7,7 @@ import re
 from typing import Any, Dict, Optional
 
 from agent_runtime import codes
-from agent_runtime.model.documents import strict_json
+from agent_runtime.text.strict_json import strict_json
 
 MAX_CONTEXT_BYTES = 64 * 1024
 TRIGGERS = ("manual", "alert", "schedule")

@@ -6,12 +6,10 @@ The canonical form is RFC 8785 (JSON Canonicalization Scheme), so that anyone ca
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
-from typing import Any, Dict
+from typing import Any
 
 from agent_runtime import codes
-from agent_runtime.model.documents import SCHEMA_VERSION, Plan, PolicyStamp, Run, format_time, plain
-from agent_runtime.results import ProposedAction
+from agent_runtime.model.documents import plain
 
 # How many digits of the digest people read: 48 bits, enough to tell plans of one repository apart at a glance.
 SHORT_DIGEST_LENGTH = 12
@@ -36,46 +34,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def seal(
-    proposed: ProposedAction,
-    *,
-    resource: str,
-    preconditions: Dict[str, Any],
-    policy: PolicyStamp,
-    run: Run,
-    issued_at: datetime,
-    ttl_minutes: int,
-    approvals_before: int,
-    dry_run: bool = False,
-) -> Plan:
-    """Bind a proposed action to its run, its policy decision, the state of the world and an expiry.
-
-    Arguments:
-        preconditions: what `observe()` says now.
-        issued_at: aware datetime.
-        ttl_minutes: minutes until the approval expires, at least 1.
-        approvals_before: number of approval records that GitHub has for this run now.
-        dry_run: whether the plan is only rehearsed.
-
-    Raises:
-        BadInput: a value of the action has no canonical form (RPT007).
-    """
-    plan = Plan(
-        schema_version=SCHEMA_VERSION,
-        action=proposed.action,
-        resource=resource,
-        parameters=plain(proposed.parameters),
-        reason=proposed.reason,
-        reversible=proposed.reversible,
-        rollback=proposed.rollback,
-        preconditions=plain(preconditions),
-        risk_level=proposed.risk_level,
-        policy=policy,
-        run=run,
-        issued_at=format_time(issued_at),
-        expires_at=format_time(issued_at + timedelta(minutes=ttl_minutes)),
-        approvals_before=approvals_before,
-        dry_run=dry_run,
-    )
-    canonical(plan)
-    return plan
+def short(digest: str) -> str:
+    """The digits of a digest that people read."""
+    return digest[:SHORT_DIGEST_LENGTH]

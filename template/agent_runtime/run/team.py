@@ -1,11 +1,14 @@
-"""Calls the team's code, and turns whatever it does into an answer or a coded error.
+"""Calls the team's code, fenced, and turns whatever it does into an answer or a coded error.
 
-While that code runs, and in the programs that it starts, nothing names the files by which a step speaks to the runner
-(threats T3, T5, T14), and what was written into them all the same is discarded before the runtime writes.
+From the first call on, the runner takes no command from what this process or a child of it prints, and nothing names
+the files by which a step speaks to the runner (threats T3, T4, T5).  Whatever that code does to this machine
+all the same decides nothing: what comes from here is data for `seal`, or a report for `record`.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
 import traceback
 from contextlib import contextmanager
@@ -20,8 +23,18 @@ from agent_runtime.text import escape
 from aimgentix import Redactor
 
 
+def stop_commands() -> None:
+    """Let the runner take every line of this step from now on for plain text.
+
+    The word that would end it is random, told to nobody and never printed again.
+    Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
+    """
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print("::stop-commands::" + secrets.token_hex(32), flush=True)
+
+
 @contextmanager
-def _unheard(environ: Mapping[str, str]) -> Iterator[None]:
+def _fenced(environ: Mapping[str, str]) -> Iterator[None]:
     """Let the block say nothing to the runner."""
     outputs.hide_from_children()
     try:
@@ -36,13 +49,13 @@ def investigate(
     """Return what `investigate()` found.
 
     Arguments:
-        environ: the phase's own environment, here and below; that of the process loses what speaks to the runner.
+        environ: the job's own environment, here and below; that of the process loses what speaks to the runner.
 
     Raises:
-        BadInput: it raised (AGT001), or returned something that can't be used (INP009).
+        BadInput: it raised (AGT001), or returned something invalid (INP009).
     """
     try:
-        with _unheard(environ):
+        with _fenced(environ):
             result: Any = agent.investigate(resource, context)
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
@@ -68,7 +81,7 @@ def observe(agent: AgentRunner, resource: str, redactor: Redactor, *, environ: M
         BadInput: it raised, or returned something else than a mapping (AGT001).
     """
     try:
-        with _unheard(environ):
+        with _fenced(environ):
             return dict(agent.observe(resource))
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
@@ -91,29 +104,29 @@ def act(
     Never raises: once `act()` was called the effect may have happened, whatever it said afterwards.
     """
     try:
-        with _unheard(environ):
+        with _fenced(environ):
             answer: Any = agent.act(resource, action, parameters)
     except Exception as error:
         _print_traceback(redactor)
         return None, _describe("act()", error, redactor)
     if not isinstance(answer, ActionResult):
         return None, f"act() returned {type(answer).__name__}, not ActionResult"
-    if answer.status in (ActionStatus.REFUSED, ActionStatus.REHEARSED):
+    if answer.status in (ActionStatus.REFUSED, ActionStatus.DRY_RUN):
         return None, f"act() says {answer.status}, which only the runtime can say"
     return answer, ""
 
 
 def _describe(what: str, error: Exception, redactor: Redactor) -> str:
-    told = " ".join(redactor.text(str(error)).split())
+    said = " ".join(redactor.text(str(error)).split())
     hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
-    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + told if told else "", hint)
+    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + said if said else "", hint)
 
 
 def _is_refused(error: Exception) -> bool:
     """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
     holders = (error, getattr(error, "response", None))
-    told = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
-    return isinstance(error, PermissionError) or 401 in told or 403 in told
+    said = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
+    return isinstance(error, PermissionError) or 401 in said or 403 in said
 
 
 def _unusable(message: str) -> codes.BadInput:

@@ -67,7 +67,7 @@ class Response:
         Raises:
             ToolError: it is not JSON.
         """
-        from agent_runtime.model.documents import strict_json  # noqa: PLC0415  imported when used
+        from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
 
         try:
             return strict_json(self.body)
@@ -120,7 +120,7 @@ def token(name: str) -> Optional[str]:
     secret = os.environ.get("AGENT_ACT_TOKEN", "").strip()
     if not secret.startswith("{"):
         return secret or None
-    from agent_runtime.model.documents import strict_json  # noqa: PLC0415  imported when used
+    from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
 
     try:
         tokens = strict_json(secret.encode())

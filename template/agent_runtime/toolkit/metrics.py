@@ -461,7 +461,7 @@ def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float) -> 
 
 def parse_log(text: str, since: float, source: str) -> LogLines:
     """Count the lines of a log's text; see `read_log()`."""
-    from agent_runtime.model.documents import strict_json  # noqa: PLC0415  imported when used
+    from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
 
     lines = errors = 0
     messages: List[str] = []

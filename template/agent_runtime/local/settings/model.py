@@ -144,7 +144,7 @@ class Local:
         repository: `owner/name` of the configuration.
         approvers: of the configuration.
         ttl_minutes: how long an approval counts.
-        plan_answer: `public`, `private-enterprise` or `private-other`.
+        plan_answer: `public`, `private-enterprise`, `private-team` or `private-free`.
         problems: lines of `check`.
         policy: or None when it can't be read; `problems` then says why.
         codeowners: text of .github/CODEOWNERS, or None.

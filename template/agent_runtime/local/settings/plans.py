@@ -12,7 +12,8 @@ from agent_runtime.local.settings.model import Repository
 
 PUBLIC_ANSWER = "public"
 ENTERPRISE_ANSWER = "private-enterprise"
-OTHER_ANSWER = "private-other"
+TEAM_ANSWER = "private-team"
+FREE_ANSWER = "private-free"
 
 _ENTERPRISE = frozenset({"enterprise", "business", "business_plus"})
 _PAID = frozenset({"pro", "team", "developer", "micro", "small", "medium", "large", "unlimited"})
@@ -51,7 +52,9 @@ def fitting_answers(repository: Repository) -> Tuple[str, ...]:
     found = protection(repository, None)
     if found is Protection.REVIEWERS:
         return (ENTERPRISE_ANSWER,)
-    return (OTHER_ANSWER,) if found is not Protection.UNKNOWN else (ENTERPRISE_ANSWER, OTHER_ANSWER)
+    if found is Protection.UNKNOWN:
+        return (ENTERPRISE_ANSWER, TEAM_ANSWER, FREE_ANSWER)
+    return (TEAM_ANSWER,) if found is Protection.BRANCHES else (FREE_ANSWER,)
 
 
 def describe(repository: Repository) -> str:
@@ -71,8 +74,9 @@ def choices(repository: Repository) -> str:
         move = "move the organisation to GitHub Enterprise"
     else:
         move = "move the repository to an organisation on GitHub Enterprise"
+    answer = TEAM_ANSWER if protection(repository, None) is Protection.BRANCHES else FREE_ANSWER
     return (
-        f"let an issue be the gate (copier update --data repository_plan={OTHER_ANSWER}), make the repository "
+        f"let an issue be the gate (copier update --data repository_plan={answer}), make the repository "
         "public (required "
         f"reviewers are there on every plan), or {move}"
     )

@@ -1,31 +1,38 @@
-"""One simulated run: investigate, ask, approve, act, record, exchanging only what the jobs exchange."""
+"""One simulated run: the jobs of the workflow, exchanging only what those jobs exchange."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import shutil
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import policy
-from agent_runtime.github import context
-from agent_runtime.local.simulate import jobs
-from agent_runtime.local.simulate.jobs import Finished
+from agent_runtime.gate import policy_file
+from agent_runtime.github import archive, context
+from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
-from agent_runtime.model import config, documents, names
+from agent_runtime.model import config, documents, names, plan
 
+# What lets team code find an example on this machine instead of production; no runner on GitHub has these.
+_OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
 
 _EVENTS = {"manual": "workflow_dispatch", "alert": "repository_dispatch", "schedule": "schedule"}
+_KINDS = {
+    "investigate": (names.INVESTIGATE_ENVIRONMENT, "investigate_secrets"),
+    "act": (names.ACT_ENVIRONMENT, "act_secrets"),
+    names.AUTO_JOB: (names.AUTO_ENVIRONMENT, "act_secrets"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,13 @@ class Request:
     """What to simulate.
 
     Arguments:
-        script: the repository's agent_runner.py.
+        root: the repository.
         folder: where the run's folders go; must not exist.
         scenario: None to ask the person at the terminal.
+        secrets: further variables of this terminal that team code gets, as pairs of a job and a name.
     """
 
-    script: Path
+    root: Path
     folder: Path
     resource: str
     context_text: str
@@ -46,6 +54,7 @@ class Request:
     trace_id: str
     dry_run: bool
     scenario: Optional[Scenario]
+    secrets: Sequence[Tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -53,178 +62,254 @@ class Ended:
     """How a simulated run ended.
 
     Arguments:
-        refused: the act job's or approve job's exit code where it was refused, else None.
         bundle: folder of the run's bundle.
+        page: the reviewer's page, or the one that says why nobody is asked.
     """
 
     exit_code: int
     outcome: str
     bundle: Path
+    page: Path
 
 
 class SimulatedRun:
-    """Plays the runner's part for one run.
+    """Plays the runner's part for one run behind environments.
 
     Arguments:
-        tell: shows one line to a person.
+        show: shows one line to a person.
         ask: shows the reviewer's page and returns whether the person approves.
     """
 
-    def __init__(self, request: Request, tell: Callable[[str], None], ask: Callable[[str], bool]) -> None:
-        self._request = request
-        self._tell = tell
-        self._ask = ask
-        self._root = request.script.resolve().parent
-        self._run_id = str(time.time_ns() // 1_000_000)
-        self._trace_id = request.trace_id
-        settings = config.load(self._root)
-        self._repository = settings.repository
-        self._automatic = settings.auto_approval
-        self._needs: Dict[str, Dict[str, object]] = {
-            name: {"result": "skipped", "outputs": {}}
-            for name in ("investigate", "approve", "act", *([names.AUTO_JOB] if self._automatic else []))
-        }
+    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str], bool]) -> None:
+        self.request = request
+        self.show = show
+        self.ask = ask
+        self.config = config.load(request.root)
+        self.run_id = str(time.time_ns() // 1_000_000)
+        self.trace_id = request.trace_id
+        self.changes: Dict[str, str] = {}
+        self.needs: Dict[str, Dict[str, object]] = {}
+        self.archives: Dict[str, Tuple[str, bytes]] = {}
 
     def play(self) -> Ended:
-        """Run all phases and return how it ended."""
-        with LoopbackGitHub(self._repository) as github:
-            github.protect(names.GATE_ENVIRONMENT, reviewers=(REVIEWER,))
-            github.protect(names.ACT_ENVIRONMENT)
-            if self._automatic:
-                github.protect(names.AUTO_ENVIRONMENT)
-            if self._request.scenario is Scenario.OPEN_GATE:
-                github.create_open(names.GATE_ENVIRONMENT)
-            if self._request.scenario is Scenario.BUSY:
-                self._use_up_limits(github)
-            investigated = self._investigate(github)
-            exit_code = investigated.exit_code
-            if investigated.outputs.get("decision") == documents.Decision.REVIEW.value:
-                exit_code = self._review(github, investigated)
-            if investigated.outputs.get("decision") == documents.Decision.AUTO.value:
-                self._tell("the policy lets it happen without asking")
-                exit_code = self._act(github, investigated, self._request.scenario or Scenario.APPROVE, automatic=True)
-            recorded = self._job(
-                github, "record", ["--inputs", str(self._collect())], {"NEEDS": json.dumps(self._needs)}
-            )
+        """Run all jobs and return how it ended."""
+        with LoopbackGitHub(self.config.repository) as github:
+            self.prepare(github)
+            sealed = self.investigate_and_seal(github)
+            exit_code, recorded = self.decide(github, sealed)
             folder = recorded.folder / names.DEFAULT_OUT / names.BUNDLE_FOLDER
             if os.environ.get("AIMGENTIX_API_URL") and (folder / names.MANIFEST_NAME).is_file():
-                self._job(github, "deliver", [str(folder)], {}, privileged=True)
-        return Ended(
-            exit_code=exit_code or recorded.exit_code,
-            outcome=recorded.outputs.get("outcome", "unknown"),
-            bundle=folder,
-        )
+                delivering = {name: os.environ.get(name, "") for name in ("AIMGENTIX_API_URL", "AIMGENTIX_API_KEY")}
+                self.step(github, recorded, "deliver", ["deliver", str(folder)], delivering)
+        page = self.request.folder / "seal" / "summary-seal"
+        return Ended(exit_code or recorded.exit_code, recorded.outputs.get("outcome", "unknown"), folder, page)
 
-    def _use_up_limits(self, github: LoopbackGitHub) -> None:
-        path = config.load(self._root).policy_path
-        rules = policy.parse_policy((self._root / path).read_bytes(), path.as_posix())
-        for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
-            # Nothing tells what these runs did, so they count for every limit.
-            github.add_artifact(str(number), names.RECEIPT_ARTIFACT)
-            github.add_job(str(number), names.ACT_JOB_NAME)
+    def prepare(self, github: LoopbackGitHub) -> None:
+        """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
+        self.expect("investigate", "seal", "approve", "act", *([names.AUTO_JOB] if self.config.auto_approval else []))
+        github.protect(names.GATE_ENVIRONMENT, reviewers=(REVIEWER,))
+        github.protect(names.ACT_ENVIRONMENT)
+        if self.config.auto_approval:
+            github.protect(names.AUTO_ENVIRONMENT)
+        if self.request.scenario is Scenario.OPEN_GATE:
+            github.create_open(names.GATE_ENVIRONMENT)
+        if self.request.scenario is Scenario.BUSY:
+            rules = policy_file.load(self.request.root, self.config)
+            if not rules.rate_limits:
+                self.show("the policy has no rate_limits: --busy tries nothing")
+            for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
+                # Nothing says what these runs did, so they count for every limit.
+                github.add_artifact(str(number), names.RECEIPT_ARTIFACT)
+                github.add_job(str(number), names.ACT_JOB_NAME)
 
-    def _investigate(self, github: LoopbackGitHub) -> Finished:
-        arguments = ["--resource", self._request.resource, "--trigger", self._request.trigger]
-        if self._request.scenario is Scenario.EXPIRE:
-            late = config.load(self._root).approval_ttl_minutes + 1
-            arguments += ["--sealed-minutes-ago", str(late)]
-        if self._request.dry_run:
-            arguments.append("--dry-run")
-        variables = {"ACTION_CONTEXT": self._request.context_text}
-        if self._request.trigger == "alert":
-            variables = {"GITHUB_EVENT_PATH": str(self._write_event())}
-        investigated = self._job(github, "investigate", arguments, variables)
-        # As in the workflow: the later jobs take it from here, because an alert may bring its own.
-        self._trace_id = investigated.outputs.get("trace_id", self._trace_id)
-        return investigated
+    def expect(self, *jobs: str) -> None:
+        """Let the run have these jobs before `record`, none of which has run."""
+        self.needs = {name: {"result": "skipped", "outputs": {}} for name in jobs}
 
-    def _write_event(self) -> Path:
-        """The file in which the runner keeps what an alert sent."""
-        payload = json.loads(self._request.context_text or "{}")
-        payload["resource"] = self._request.resource
-        if self._request.trace_id:
-            payload["trace_id"] = self._request.trace_id
-        path = self._request.folder / "event.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
-        return path
+    def investigate_and_seal(self, github: LoopbackGitHub) -> Job:
+        """Run the jobs up to the decision."""
+        asked = {
+            "TARGET_RESOURCE": self.request.resource,
+            "ACTION_CONTEXT": self.request.context_text,
+            "TRIGGER_SOURCE": self.request.trigger,
+            "TRACE_ID": self.request.trace_id,
+            "DRY_RUN": "true" if self.request.dry_run else "false",
+        }
+        if self.request.trigger == "alert":
+            self.changes["GITHUB_EVENT_PATH"] = str(self._write_event())
+        given = self.team_variables("investigate")
+        investigate = Job(self.request.folder / "investigate")
+        started = self.step(github, investigate, "Start", ["start"], asked)
+        if started and investigate.outputs.pop("state", "") == "go":
+            self.step(github, investigate, "Investigate", ["investigate"], {**asked, **given}, team=True)
+        self.upload(github, investigate, "investigation", names.INVESTIGATION_ARTIFACT)
+        self.close(github, "investigate", names.INVESTIGATE_JOB, investigate)
+        seal = Job(self.request.folder / "seal")
+        words = ["seal"]
+        if self.request.scenario is Scenario.EXPIRE:
+            words += ["--minutes-ago", str(self.config.approval_ttl_minutes + 1)]
+        handed_over = {
+            "INVESTIGATE_RESULT": investigate.result,
+            "INVESTIGATION_ID": investigate.outputs.get("investigation_id", ""),
+            "INVESTIGATION_DIGEST": investigate.outputs.get("investigation_digest", ""),
+        }
+        self.step(github, seal, "seal", words, {**asked, **handed_over})
+        self.upload(github, seal, "report", names.REPORT_ARTIFACT)
+        self.close(github, "seal", names.SEAL_JOB, seal)
+        self.trace_id = seal.outputs.get("trace_id", self.trace_id)
+        return seal
 
-    def _review(self, github: LoopbackGitHub, investigated: Finished) -> int:
-        scenario = self._request.scenario
+    def decide(self, github: LoopbackGitHub, sealed: Job) -> Tuple[int, Job]:
+        """Run the jobs from the decision on; return the exit code of what was decisive, and the job `record`."""
+        exit_code = sealed.exit_code
+        decision = sealed.outputs.get("decision")
+        if decision == documents.Decision.REVIEW.value:
+            exit_code = self._review(github, sealed)
+        if decision == documents.Decision.AUTO.value:
+            self.show("the policy lets it happen without asking")
+            exit_code = self._act(github, sealed, self.request.scenario or Scenario.APPROVE, names.AUTO_JOB)
+        return exit_code, self.record(github, "record")
+
+    def _review(self, github: LoopbackGitHub, sealed: Job) -> int:
+        scenario = self.request.scenario
         if scenario is None:
-            scenario = Scenario.APPROVE if self._ask(investigated.summary) else Scenario.REJECT
+            scenario = Scenario.APPROVE if self.ask(sealed.summary) else Scenario.REJECT
         if scenario is Scenario.WITHOUT_ASKING:
-            return self._act(github, investigated, scenario, automatic=True)
+            return self._act(github, sealed, scenario, names.AUTO_JOB)
         if scenario is Scenario.REJECT:
-            github.review(self._run_id, REVIEWER, "rejected", "not now")
-            self._needs["approve"]["result"] = "failure"
-            self._tell(f"approve: rejected by {REVIEWER}; nothing is executed")
+            github.review(self.run_id, REVIEWER, "rejected", "not now")
+            self.needs["approve"]["result"] = "failure"
+            self.show(f"approve: rejected by {REVIEWER}; nothing is executed")
             return codes.EXIT_OK
         if scenario is not Scenario.BYPASS:
-            github.review(self._run_id, INITIATOR if scenario is Scenario.SELF_APPROVE else REVIEWER, "approved", "go")
-        told = investigated.outputs
-        # An attacker who gets around the gate does not stop at the approve job, so act is started even when it failed.
-        self._job(
-            github,
-            "approve",
-            [],
-            {"APPROVED_DIGEST": told["plan_digest"], "APPROVALS_BEFORE": told["approvals_before"]},
-        )
-        return self._act(github, investigated, scenario)
+            github.review(self.run_id, INITIATOR if scenario is Scenario.SELF_APPROVE else REVIEWER, "approved", "go")
+        approve = Job(self.request.folder / "approve")
+        # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
+        self.step(github, approve, "approve", ["approve"], {"APPROVED_DIGEST": sealed.outputs["plan_digest"]})
+        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT)
+        self.close(github, "approve", self._title(names.APPROVE_JOB, sealed), approve)
+        return self._act(github, sealed, scenario, "act")
 
-    def _act(
-        self, github: LoopbackGitHub, investigated: Finished, scenario: Scenario, *, automatic: bool = False
-    ) -> int:
-        told = dict(investigated.outputs)
-        report = self._download(investigated.folder / names.DEFAULT_OUT / names.REPORT_NAME)
+    def _act(self, github: LoopbackGitHub, sealed: Job, scenario: Scenario, id: str) -> int:
+        given = dict(sealed.outputs)
         if scenario in (Scenario.TAMPER, Scenario.SWAP):
-            _tamper(report)
-        if scenario is Scenario.TAMPER:
-            told["report_sha256"] = hashlib.sha256(report.read_bytes()).hexdigest()
+            data = tampered(self.archives[names.REPORT_ARTIFACT][1])
+            github.keep_archive(int(given["report_id"]), self.run_id, names.REPORT_ARTIFACT, data)
+            if scenario is Scenario.TAMPER:
+                given["report_digest"] = hashlib.sha256(data).hexdigest()
         if scenario is Scenario.OTHER_RUN:
-            self._run_id = str(int(self._run_id) + 1)
-            github.review(self._run_id, REVIEWER, "approved", "go")
-        variables = {"REPORT_SHA256": told["report_sha256"], "APPROVED_DIGEST": told["plan_digest"]}
-        arguments = ["--report", str(report)]
-        if automatic:
-            arguments.append("--auto")
-            variables["AGENT_ACT_TOKEN"] = os.environ.get("AGENT_AUTO_TOKEN", "")
-        job = names.AUTO_JOB if automatic else "act"
-        acted = self._job(github, "act", arguments, variables, privileged=True, folder_name=job)
-        github.add_artifact(self._run_id, names.AUTO_RESULT_ARTIFACT if automatic else names.RESULT_ARTIFACT)
+            self.run_id = str(int(self.run_id) + 1)
+            github.review(self.run_id, REVIEWER, "approved", "go")
+        variables = {
+            "APPROVED_DIGEST": given["plan_digest"],
+            "REPORT_ID": given["report_id"],
+            "REPORT_DIGEST": given["report_digest"],
+        }
+        suffix = names.AUTO if id == names.AUTO_JOB else ""
+        title = self._title(names.AUTO_JOB_NAME, sealed) if suffix else names.ACT_JOB_NAME
+        act = self.act(github, id, variables, title, suffix)
         if scenario is Scenario.EXECUTE_TWICE:
-            return self._job(github, "act", arguments, variables, privileged=True, folder_name=job + "-again").exit_code
-        return acted.exit_code
+            return self.act(github, id, variables, title, suffix, folder=id + "-again").exit_code
+        return act.exit_code
 
-    def _job(
+    def act(
         self,
         github: LoopbackGitHub,
-        phase: str,
-        arguments: List[str],
-        variables: Dict[str, str],
+        id: str,
+        variables: Mapping[str, str],
+        title: str,
+        suffix: str,
         *,
-        privileged: bool = False,
-        folder_name: Optional[str] = None,
-    ) -> Finished:
-        environ = dict(os.environ)
-        environ.update(self._runner_variables(github))
-        environ.update(variables)
-        job = folder_name or phase
-        folder = self._request.folder / job
-        finished = jobs.run(self._request.script.resolve(), phase, folder, arguments, environ, privileged=privileged)
-        for line in finished.log.splitlines():
-            self._tell(f"{phase:>11} | {line}")
-        if job in self._needs:
-            self._needs[job] = {"result": finished.result, "outputs": finished.outputs}
-        return finished
+        folder: str = "",
+    ) -> Job:
+        """Run the job that acts: Verify, then Execute."""
+        job = Job(self.request.folder / (folder or id))
+        given = self.team_variables(id)
+        verified = self.step(github, job, names.VERIFY_STEP, ["authorize", *(["--auto"] if suffix else [])], variables)
+        self.upload(github, job, "authorization", names.AUTHORIZATION_ARTIFACT + suffix)
+        job.steps[names.EXECUTE_STEP] = "skipped"
+        if verified:
+            executing = {
+                **given,
+                "APPROVED_DIGEST": variables["APPROVED_DIGEST"],
+                "AGENT_JOB": id,
+                "AGENT_PLAN_FILE": str(job.folder / names.DEFAULT_OUT / names.PLAN_NAME),
+            }
+            self.step(github, job, names.EXECUTE_STEP, ["execute"], executing, team=True)
+            self.upload(github, job, "result", names.RESULT_ARTIFACT + suffix, names.EXECUTE_OUT)
+        if not folder:
+            self.close(github, id, title, job)
+        return job
 
-    def _runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
-        local = context.local_run(self._root, self._repository)
+    def record(self, github: LoopbackGitHub, folder: str) -> Job:
+        """Run the job that closes the trail."""
+        job = Job(self.request.folder / folder)
+        self.step(github, job, "record", ["record"], {"NEEDS": json.dumps(self.needs)})
+        return job
+
+    def step(
+        self,
+        github: LoopbackGitHub,
+        job: Job,
+        name: str,
+        words: List[str],
+        variables: Mapping[str, str],
+        *,
+        team: bool = False,
+    ) -> bool:
+        """Run one step, show what it prints, and return whether it succeeded."""
+        root = self.request.root
+        start = [str(root / "agent_runner.py")] if team else ["-I", str(root / "agent_runtime" / "__main__.py")]
+        before = len(job.log)
+        done = job.run(name, [*start, *words], {**self.runner_variables(github), **variables})
+        for line in job.log[before:].splitlines():
+            if not line.startswith("::stop-commands::"):
+                self.show(f"{words[0]:>11} | {line}")
+        return done
+
+    def close(self, github: LoopbackGitHub, id: str, title: str, job: Job) -> None:
+        """Let GitHub and the later jobs know how a job ended."""
+        self.needs[id] = {"result": job.result, "outputs": job.outputs}
+        github.set_job(self.run_id, title, "in_progress", _now())
+        github.set_job(self.run_id, title, "completed", _now(), job.result)
+        github.set_steps(self.run_id, title, job.steps)
+
+    def upload(self, github: LoopbackGitHub, job: Job, output: str, name: str, folder: str = names.DEFAULT_OUT) -> None:
+        """Keep what a step left as an artifact, with its id and digest in the job's outputs."""
+        files = sorted(path for path in (job.folder / folder).rglob("*") if path.is_file())
+        if not files:
+            return
+        data = pack({path.relative_to(job.folder / folder).as_posix(): path.read_bytes() for path in files})
+        number = 1 + len(github.archives)
+        github.add_artifact(self.run_id, name)
+        github.keep_archive(number, self.run_id, name, data)
+        self.archives[name] = (str(number), data)
+        job.outputs[output + "_id"] = str(number)
+        job.outputs[output + "_digest"] = hashlib.sha256(data).hexdigest()
+
+    def team_variables(self, id: str) -> Dict[str, str]:
+        """What team code gets in a job: what the answers name, and what --secret-env names, from this terminal."""
+        place, answer = _KINDS[id]
+        kind = "investigate" if id == "investigate" else "act"
+        named = [*getattr(self.config, f"{kind}_secrets"), *getattr(self.config, f"{kind}_variables")]
+        for job, name in self.request.secrets:
+            if job == kind and name not in named:
+                self.show(
+                    f"{name} goes to {kind} here. On GitHub: add it to the answer {answer}, and store it in the "
+                    f"environment {place} (docs/SETUP_GUIDE.md)"
+                )
+                named.append(name)
+        return {name: os.environ[name] for name in (*named, *_OF_THE_EXAMPLE) if name in os.environ}
+
+    def runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
+        """What the runner sets in every job of this run."""
+        local = context.local_run(self.request.root, self.config.repository)
         return {
+            "CI": "true",
             "GITHUB_ACTIONS": "true",
             "GITHUB_API_URL": github.url,
-            "GITHUB_REPOSITORY": self._repository,
-            "GITHUB_RUN_ID": self._run_id,
+            "GITHUB_REPOSITORY": self.config.repository,
+            "GITHUB_RUN_ID": self.run_id,
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_RUN_NUMBER": "1",
             "GITHUB_SHA": local.sha,
@@ -232,37 +317,50 @@ class SimulatedRun:
             "GITHUB_ACTOR": INITIATOR,
             "GITHUB_TRIGGERING_ACTOR": INITIATOR,
             "GITHUB_WORKFLOW": WORKFLOW_NAME,
-            "GITHUB_WORKFLOW_REF": f"{self._repository}/.github/workflows/{names.WORKFLOW_FILE}@refs/heads/main",
-            "GITHUB_EVENT_NAME": _EVENTS[self._request.trigger],
-            "GITHUB_TOKEN": "",
-            "TARGET_RESOURCE": self._request.resource,
-            "TRACE_ID": self._trace_id,
+            "GITHUB_WORKFLOW_REF": f"{self.config.repository}/{names.INVESTIGATE_WORKFLOW}@refs/heads/main",
+            "GITHUB_EVENT_NAME": _EVENTS[self.request.trigger],
+            "TARGET_RESOURCE": self.request.resource,
+            "TRACE_ID": self.trace_id,
+            **self.changes,
         }
 
-    def _download(self, source: Path) -> Path:
-        target = self._request.folder / "download" / source.name
-        target.parent.mkdir(parents=True)
-        shutil.copyfile(str(source), str(target))
-        return target
+    def _write_event(self) -> Path:
+        """The file in which the runner keeps what an alert sent."""
+        payload = json.loads(self.request.context_text or "{}")
+        payload["resource"] = self.request.resource
+        if self.request.trace_id:
+            payload["trace_id"] = self.request.trace_id
+        path = self.request.folder / "event.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
+        return path
 
-    def _collect(self, name: str = "artifacts") -> Path:
-        """Put what the jobs uploaded where the record job downloads it."""
-        target = self._request.folder / name
-        target.mkdir()
-        for job in self._needs:
-            source = self._request.folder / job / names.DEFAULT_OUT
-            if source.is_dir():
-                shutil.copytree(str(source), str(target / ("act" if job == names.AUTO_JOB else job)))
-        return target
+    def _title(self, prefix: str, sealed: Job) -> str:
+        given = sealed.outputs
+        return f"{prefix}{plan.short(given['plan_digest'])}: {given['action']} on {given['resource']}"
 
 
-def _tamper(report: Path) -> None:
+def tampered(data: bytes) -> bytes:
     """Change what the plan does, as somebody would who can replace an artifact."""
-    document = json.loads(report.read_bytes().decode("utf-8"))
-    document["plan"]["parameters"]["tampered"] = True
-    report.write_bytes(documents.encode(document))
+    files = archive.unpack(data)
+    document = json.loads(files[names.REPORT_NAME].decode("utf-8"))
+    document["plan"]["steps"][0]["parameters"]["tampered"] = True
+    return pack({**files, names.REPORT_NAME: documents.encode(document)})
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Files as the archive that an upload makes of them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, data in files.items():
+            made.writestr(name, data)
+    return buffer.getvalue()
 
 
 def is_terminal() -> bool:
     """Whether a person can answer a question."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -34,7 +34,7 @@ class LoopbackGitHub:
         environments, branch_policies: GitHub's JSON and the patterns (`tag:<pattern>` for tags), by name.
         approvals: GitHub's JSON, by the run's id.
         people: permission on the repository (`none`, `read`, `write`, `admin`) by login.
-        visibility: of the repository.
+        visibility, plan: of the repository and its owner.
         archives: zip files of artifacts with the id of their run and their name, by id of the artifact.
         issues, comments: GitHub's JSON, by number of the issue.
         references: commits by full name of the git reference, besides those of branches and tags.
@@ -47,6 +47,7 @@ class LoopbackGitHub:
         self.repository = repository
         self.default_branch = default_branch
         self.visibility = "public"
+        self.plan: Optional[str] = None
         self.environments: Dict[str, Dict[str, Any]] = {}
         self.branch_policies: Dict[str, List[str]] = {}
         self.approvals: Dict[str, List[Dict[str, Any]]] = {}
@@ -167,6 +168,22 @@ class LoopbackGitHub:
                 job.update(self.shapes.WITHOUT_A_RUNNER)
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
 
+    def set_steps(self, run_id: str, name: str, steps: Mapping[str, str]) -> None:
+        """Note the steps of a job and how each ended."""
+        with self._lock:
+            job = next(each for each in self.jobs[run_id] if each["name"] == name)
+            job["steps"] = [
+                {
+                    "name": step,
+                    "status": "completed",
+                    "conclusion": conclusion,
+                    "number": number,
+                    "started_at": None if conclusion == "skipped" else job["started_at"],
+                    "completed_at": None if conclusion == "skipped" else job["completed_at"],
+                }
+                for number, (step, conclusion) in enumerate(steps.items(), 1)
+            ]
+
     def run(self, run_id: str) -> Optional[Dict[str, Any]]:
         """GitHub's JSON of a run, for callers to change; None where there is none."""
         return next((run for run in self.runs if str(run["id"]) == run_id), None)
@@ -228,6 +245,9 @@ class LoopbackGitHub:
                 return 404, shapes.NOT_FOUND
             person = dict(self.shapes.user(rest[1]), role_name=permission)
             return 200, {"permission": permission, "role_name": permission, "user": person}
+        if rest[:2] == ["git", "ref"] and "refs/" + "/".join(rest[2:]) in self.references:
+            name = "refs/" + "/".join(rest[2:])
+            return 200, self.shapes.git_reference(self.repository, name, self.references[name])
         if rest[0] == "issues" and len(rest) >= 2 and rest[1].isdigit() and int(rest[1]) in self.issues:
             if len(rest) == 2:
                 return 200, self.issues[int(rest[1])]

@@ -1,4 +1,4 @@
-"""What every phase has on its desk: the repository, the run, a folder for its outputs, and the audit trail."""
+"""What every job knows: the repository, the run, a folder for its outputs, and its environment variables."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Mapping, Optional
 
-from agent_runtime import codes
-from agent_runtime.gate import policy
 from agent_runtime.github import context
 from agent_runtime.model import config, inputs, names
 from agent_runtime.model.documents import Run
 
 
 def now() -> datetime:
-    """The present moment, with a time zone."""
+    """The present moment, with a time zone: the one clock of the runtime."""
     return datetime.now(timezone.utc)
 
 
@@ -37,13 +35,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Desk:
-    """The surroundings of one phase.
+class JobContext:
+    """The surroundings of one job.
 
     Arguments:
         root: the repository's root.
-        out: folder for the phase's outputs.
-        job: `investigate`, `approve`, `act`, `act-auto` or `record`.
+        out: folder for the job's outputs.
+        id: the job's id in the workflow; `verify` for the part of `act` that verifies.
         run: the workflow run, or a local one.
         trace_id: what ties the events of one run together.
         environ: the process's environment variables.
@@ -51,7 +49,7 @@ class Desk:
 
     root: Path
     out: Path
-    job: str
+    id: str
     config: config.Config
     run: Run
     trace_id: str
@@ -64,15 +62,20 @@ class Desk:
 
     @property
     def journal(self) -> Path:
-        """Folder of this phase's journal."""
+        """Folder of this job's journal."""
         return self.out / names.JOURNAL_FOLDER
 
+    def run_url(self, run_id: Optional[str] = None) -> str:
+        """Address of a run for people; by default of this one."""
+        server = self.environ.get("GITHUB_SERVER_URL") or "https://github.com"
+        return f"{server}/{self.run.repository}/actions/runs/{run_id or self.run.run_id}"
 
-def set_up(root: Path, out: Path, job: str, environ: Mapping[str, str], trace_id: Optional[str] = None) -> Desk:
+
+def set_up(root: Path, out: Path, id: str, environ: Mapping[str, str], trace_id: Optional[str] = None) -> JobContext:
     """Read the configuration and the run's description; `trace_id` overrides the variable TRACE_ID.
 
     Raises:
-        BadInput: the configuration, the run's variables or the trace id can't be used.
+        BadInput: the configuration, the run's variables or the trace id is invalid.
     """
     settings = config.load(root)
     if context.in_workflow(environ):
@@ -81,31 +84,12 @@ def set_up(root: Path, out: Path, job: str, environ: Mapping[str, str], trace_id
     else:
         run = context.local_run(root, settings.repository)
         default_trace = f"local-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
-    return Desk(
+    return JobContext(
         root=root,
         out=out,
-        job=job,
+        id=id,
         config=settings,
         run=run,
         trace_id=inputs.trace_id(trace_id or environ.get("TRACE_ID"), default_trace),
         environ=environ,
     )
-
-
-def gha_metadata(desk: Desk) -> Dict[str, Any]:
-    """The `metadata.gha` object of this phase's events."""
-    return dict(context.audit_metadata(desk.run, desk.job))
-
-
-def load_policy(desk: Desk) -> policy.Policy:
-    """Read the agent's policy as it is at the commit that is checked out.
-
-    Raises:
-        BadInput: there is none (POL001), or it can't be read (POL002).
-    """
-    name = desk.config.policy_path.as_posix()
-    try:
-        data = (desk.root / desk.config.policy_path).read_bytes()
-    except OSError as problem:
-        raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
-    return policy.parse_policy(data, name)

@@ -11,42 +11,35 @@ from dataclasses import replace
 from typing import Any, Mapping, Tuple
 
 from agent_runtime import codes
-from agent_runtime.model.documents import ActionReport, Report
-from agent_runtime.results import ProposedAction
+from agent_runtime.model.documents import Investigation, StepResult
 from aimgentix import Redactor
 from aimgentix.redact import REDACTED
 
 _ENDS_IN_ID = re.compile(r"(?:^|[^A-Za-z])(?:id|Id|ID)$|[a-z0-9]I[dD]$")
 
 
-def of_report(redactor: Redactor, found: Report) -> Report:
-    """Return `found` with every secret in the agent's own words replaced."""
+def of_investigation(redactor: Redactor, found: Investigation) -> Investigation:
+    """Return `found` with every secret in the agent's own words replaced; parameters are for `refuse_secrets()`."""
     return replace(
         found,
         findings=tuple(
-            replace(
-                finding,
-                message=redactor.text(finding.message),
-                evidence=of_json(redactor, finding.evidence),
-            )
-            for finding in found.findings
+            replace(each, message=redactor.text(each.message), evidence=of_json(redactor, each.evidence))
+            for each in found.findings
         ),
         recommendation=redactor.text(found.recommendation),
         analysis=redactor.text(found.analysis),
+        steps=tuple(
+            replace(
+                step,
+                reason=redactor.text(step.reason),
+                rollback=None if step.rollback is None else redactor.text(step.rollback),
+            )
+            for step in found.steps
+        ),
     )
 
 
-def of_proposal(redactor: Redactor, proposed: ProposedAction) -> ProposedAction:
-    """Return `proposed` with every secret in its words replaced; its parameters are for `refuse_secrets()`."""
-    # A team's code is not type-checked here: what is no text is left for the plan's own checks.
-    return replace(
-        proposed,
-        reason=of_json(redactor, proposed.reason),
-        rollback=of_json(redactor, proposed.rollback),
-    )
-
-
-def of_result(redactor: Redactor, found: ActionReport) -> ActionReport:
+def of_result(redactor: Redactor, found: StepResult) -> StepResult:
     """Return `found` with every secret in the agent's own words replaced."""
     return replace(
         found,
@@ -55,6 +48,17 @@ def of_result(redactor: Redactor, found: ActionReport) -> ActionReport:
         rollback=None if found.rollback is None else redactor.text(found.rollback),
         details=of_json(redactor, found.details),
     )
+
+
+def refuse_secrets_in_plan(redactor: Redactor, found: Investigation) -> None:
+    """Refuse an investigation whose plan would show and keep a secret.
+
+    Raises:
+        BadInput: AGT004, with the place.
+    """
+    refuse_secrets(redactor, found.preconditions, "observe()")
+    for step in found.steps:
+        refuse_secrets(redactor, step.parameters, "proposed_action.parameters")
 
 
 def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:

@@ -1,0 +1,49 @@
+"""Bring a copy of the trail to the audit backend (AIMGENTIX_API_URL, AIMGENTIX_API_KEY).
+
+The bundle stays as it is, and a backend that is slow or gone fails nothing: what it did not take waits in the bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agent_runtime import codes
+from agent_runtime.cli import Call, complain
+
+_LONGEST_SECONDS = 3600
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("bundle", type=Path, help="folder with bundle.json")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
+    )
+
+
+def run(call: Call) -> int:
+    """Run it."""
+    from agent_runtime.gate import deliver  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.github import context  # noqa: PLC0415
+
+    delivery = deliver.run_job(call.options.bundle, call.environ, timeout=call.options.timeout)
+    print(delivery.line())
+    in_workflow = context.in_workflow(call.environ)
+    if delivery.problem and (delivery.addressed or not in_workflow):
+        # Said, and not a failure of a run: its trail is complete without the backend.  Who types this wants to know,
+        # though, when there is no address to deliver to.
+        complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem))
+        if not delivery.addressed:
+            return codes.EXIT_BAD_INPUT
+    return codes.EXIT_OK
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"not a number of seconds from 0 to {_LONGEST_SECONDS}: {text!r}")
+    return value

@@ -1,0 +1,53 @@
+"""Run the agent's act() for each step of the plan that *Verify* authorized on this machine.
+
+Reads AGENT_PLAN_FILE and APPROVED_DIGEST from the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agent_runtime import codes
+from agent_runtime.cli import Call, Ended, complain
+from agent_runtime.commands import options
+from agent_runtime.model import names
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    options.add_out(parser, names.EXECUTE_OUT)
+
+
+def run(call: Call) -> int:
+    """Run it."""
+    from agent_runtime.model import inputs  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.results import ActionStatus  # noqa: PLC0415
+    from agent_runtime.run import execute  # noqa: PLC0415
+
+    call.in_workflow()
+    outcome = execute.run_job(
+        call.agent(),
+        call.job(call.environ.get("AGENT_JOB") or "act"),
+        resource=inputs.resource(call.environ.get("TARGET_RESOURCE")),
+        plan_path=Path(call.required("AGENT_PLAN_FILE")),
+        approved_digest=call.required("APPROVED_DIGEST"),
+    )
+    if outcome.problem is not None:
+        complain(outcome.problem)
+        return codes.EXIT_REFUSED
+    result = outcome.result
+    for step in result.steps:
+        print(f"{result.resource}: {step.action} {str(step.status).replace('_', ' ')}")
+    last = result.steps[-1]
+    if result.status is ActionStatus.FAILED:
+        why = str(last.details.get("error") or "")
+        raise Ended(
+            codes.ACTION_FAILED, "act() reported a failure" + (": " + why if why else ""), codes.EXIT_ACTION_FAILED
+        )
+    if result.status is ActionStatus.UNKNOWN:
+        why = str(last.details.get("problem") or "act() reported that it does not know")
+        raise Ended(
+            codes.OUTCOME_UNKNOWN, f"{why}; whether {result.resource} changed is unknown", codes.EXIT_OUTCOME_UNKNOWN
+        )
+    return codes.EXIT_OK

@@ -1,0 +1,33 @@
+"""Run the agent's investigate() and observe(), and hand over what they found as data for `seal`.  Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+
+from agent_runtime import codes
+from agent_runtime.cli import Call
+from agent_runtime.commands import options
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    options.add_target(parser)
+    options.add_out(parser)
+
+
+def run(call: Call) -> int:
+    """Run it."""
+    from agent_runtime.job import request  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.run import investigate  # noqa: PLC0415
+    from agent_runtime.text import escape  # noqa: PLC0415
+
+    asked = request.read(call.environ, call.options)
+    job = call.job("investigate", asked.trace_id or None)
+    found = investigate.run_job(call.agent(), job, asked)
+    proposed = " then ".join(step.action for step in found.steps)
+    print(escape.log_line(f"{found.resource}: {'proposes ' + proposed if proposed else 'nothing to do'}"))
+    for finding in found.findings:
+        print(escape.log_line(f"  {finding.severity}: {finding.message}"))
+    if not job.in_workflow:
+        print("To see the page and to decide: python agent_runner.py simulate")
+    return codes.EXIT_OK

@@ -1,0 +1,38 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from agent_runtime.model import names
+
+
+def add_out(parser: argparse.ArgumentParser, default: str = names.DEFAULT_OUT) -> None:
+    """Where a job writes."""
+    parser.add_argument("--out", type=Path, default=Path(default), help="folder for what the job writes (%(default)s)")
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What an investigation is about."""
+    parser.add_argument("--resource", help="what to look at, for example a service's name (TARGET_RESOURCE)")
+    parser.add_argument("--context", help="JSON object with details of the trigger (ACTION_CONTEXT)")
+    parser.add_argument("--trace-id", help="ties this run to an alert or ticket (TRACE_ID)")
+    parser.add_argument("--trigger", help="manual, alert or schedule (TRIGGER_SOURCE)")
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Whether the effect is left out."""
+    parser.add_argument("--dry-run", action="store_true", help="ask and check everything, execute nothing (DRY_RUN)")
+
+
+def add_repository(parser: argparse.ArgumentParser) -> None:
+    """Which repository on GitHub is meant."""
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
+
+
+def minutes(text: str) -> int:
+    """A number of minutes."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"not a number of minutes: {text!r}")
+    return int(text)

@@ -1,0 +1,56 @@
+"""Recompute every digest and hash chain of an audit bundle, and say what does not hold.  Needs no network."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from agent_runtime import codes
+from agent_runtime.cli import Call, complain
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("bundle", type=Path, help="folder with bundle.json")
+    parser.add_argument("--digest", type=_digest, help="SHA-256 of bundle.json, as the run's summary gave it")
+
+
+def run(call: Call) -> int:
+    """Run it."""
+    import hashlib  # noqa: PLC0415  each command pays for what it uses
+
+    from agent_runtime.gate import bundle, consistency  # noqa: PLC0415
+    from agent_runtime.model import names  # noqa: PLC0415
+    from agent_runtime.text import escape  # noqa: PLC0415
+
+    manifest, problems = consistency.verify(call.options.bundle)
+    digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
+    if call.options.digest and call.options.digest != digest:
+        problems.insert(0, bundle.contradiction("bundle.json is not the one with this digest"))
+    for problem in problems:
+        complain(codes.TrailIncomplete(problem.code, problem.message))
+    if problems:
+        return codes.EXIT_TRAIL_INCOMPLETE
+    reported = " and ".join(manifest.get("reported_by_agent") or ["nothing"])
+    hint = "" if call.options.digest else "; compare the bundle's digest with the run's summary to know it is the same"
+    facts = {
+        "outcome": str(manifest["outcome"]).replace("_", " "),
+        "repository": manifest["run"]["repository"],
+        "resource": manifest["resource"],
+        "plan": manifest["plan_digest"] or "none",
+        "approved by": (manifest["approver"] or {}).get("login", "nobody"),
+        "rejected by": manifest["rejected_by"] or "nobody",
+        "reported by the agent": reported,
+        "bundle": digest,
+        "verdict": "every digest and hash chain holds" + hint,
+    }
+    for name, value in facts.items():
+        print(f"{name + ':':<12} {escape.terminal(str(value))}")
+    return codes.EXIT_OK
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch("[0-9A-Fa-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"not 64 hexadecimal digits: {text[:80]!r}")
+    return text.lower()

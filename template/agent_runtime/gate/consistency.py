@@ -1,0 +1,368 @@
+"""Whether the parts of a run belong together and its trail is whole: the same questions for `record` and for `verify`.
+
+What the agent's machines wrote (`investigate/`, `act/`) is held against what was written on machines that never ran
+team code (`seal/`, `approve/`, `claim/`, `verify/`), never the other way round.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate import gates
+from agent_runtime.gate.bundle import ACTED, Parts, Problem, RunOutcome, contradiction, file_digests, load, outcome_of
+from agent_runtime.model import config, documents, names
+from agent_runtime.results import ActionStatus
+from agent_runtime.text.strict_json import strict_json
+from aimgentix.redact import REDACTED, TRUNCATED
+
+# Where the journal of a job lies whose folder has another name.
+_JOURNALS = {"act": names.VERIFY, names.AUTO_JOB: names.VERIFY}
+# What stays the same of a run when one of its jobs is started again.
+_OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
+
+
+def check(
+    parts: Parts, outcome: RunOutcome, *, expected_heads: Mapping[str, str], expected_digest: Optional[str]
+) -> List[Problem]:
+    """Return what does not hold of a run: an empty list means that its trail tells the whole story.
+
+    Arguments:
+        outcome: how the run ended.
+        expected_heads: last journal hash that each job gave outside its journal; empty text for none.
+        expected_digest: plan digest that was approved, or None.
+    """
+    found = list(parts.problems)
+    for folder, head in expected_heads.items():
+        if head and head not in parts.heads.get(folder, ()):
+            found.append(Problem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
+    found += _check_same_run(parts) + _check_same_plan(parts, expected_digest) + _check_investigation(parts)
+    found += _check_outcome(outcome, parts)
+    if outcome in ACTED:
+        found += _check_action(parts) + _check_agreement(parts)
+    return found
+
+
+def _check_same_run(parts: Parts) -> List[Problem]:
+    # A comment starts a run of its own: the report is of another one, and the plan's digest ties them together.
+    own_run = (parts.receipt, parts.authorization, parts.result)
+    runs = {repr(documents.plain(part.run)) for part in (*own_run, None if parts.by_comment else parts.report) if part}
+    return [contradiction("report, receipt, authorization and result name different runs")] if len(runs) > 1 else []
+
+
+def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
+    digests = {"report": parts.plan_digest}
+    for name, part in (
+        ("receipt", parts.receipt),
+        ("authorization", parts.authorization),
+        ("result", parts.result),
+    ):
+        digests[name] = part.plan_digest if part else None
+    found = [
+        contradiction(f"{name} is of plan {digest[:12]}, not {expected[:12]}")
+        for name, digest in digests.items()
+        if digest and expected and digest != expected
+    ]
+    for folder, events in parts.events.items():
+        for event in events:
+            digest = event["metadata"].get("plan_digest")
+            if digest and parts.plan_digest and digest != parts.plan_digest:
+                found.append(contradiction(f"{folder}: an event is of plan {str(digest)[:12]}"))
+    return found
+
+
+def _check_investigation(parts: Parts) -> List[Problem]:
+    """What the team's machine left, against what was sealed."""
+    report = parts.report
+    if report is None or report.investigation_sha256 is None or parts.by_comment:
+        return []
+    if parts.investigation_sha256 is None:
+        return [Problem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
+    if parts.investigation_sha256 != report.investigation_sha256:
+        return [contradiction("what the job investigate left is not what was sealed")]
+    if report.plan and parts.investigation:
+        left = [(step.action, step.parameters) for step in parts.investigation.steps]
+        if left != [(step.action, step.parameters) for step in report.plan.steps]:
+            return [contradiction("the sealed steps are not those that the agent proposed")]
+    return []
+
+
+def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
+    """The outcome against what Verify found and what Execute reports."""
+    authorization, result = parts.authorization, parts.result
+    intents = parts.steps("act", names.STEP_INTENT)
+    found: List[Problem] = []
+    if (result or intents) and (authorization is None or not authorization.authorized):
+        found.append(contradiction("Execute left something behind, and Verify authorized nothing"))
+    if result is not None:
+        expected = outcome_of(result.status, result.code)
+        if authorization is not None and authorization.authorized and outcome is not expected:
+            found.append(contradiction(f"the outcome is {outcome}, and the result says {result.status}"))
+        if result.status is ActionStatus.REFUSED and result.code != codes.GATE_INTENT and intents and not result.steps:
+            found.append(contradiction("the result says refused, and Execute wrote that it was about to act"))
+    elif intents and outcome is not RunOutcome.OUTCOME_UNKNOWN:
+        found.append(contradiction(f"the outcome is {outcome}, and Execute wrote that it was about to act"))
+    if outcome is RunOutcome.REFUSED and result is None and authorization is None and parts.report is None:
+        found.append(contradiction("the outcome is refused, and nothing says by which check"))
+    return found
+
+
+def _check_action(parts: Parts) -> List[Problem]:
+    found: List[Problem] = []
+
+    def missing(what: str) -> None:
+        found.append(Problem(codes.TRAIL_MISSING, what))
+
+    sealed = parts.report.plan if parts.report else None
+    if sealed is None:
+        missing("no report with a plan")
+    if parts.authorization is None:
+        missing("no authorization")
+    if parts.result is None:
+        missing("no action result")
+    if parts.receipt is None and not parts.automatic:
+        missing("no approval receipt")
+    for folder, step in (
+        ("seal", names.STEP_SEALED),
+        *(() if parts.automatic else (("approve", names.STEP_APPROVED),)),
+        *((("claim", names.STEP_CLAIMED),) if parts.by_comment else ()),
+        (names.VERIFY, names.STEP_AUTHORIZED),
+    ):
+        if not parts.steps(folder, step):
+            missing(f"{folder}: no event {step}")
+    for step in (names.STEP_INTENT, names.STEP_OUTCOME):
+        written = len(parts.steps("act", step))
+        expected = len(parts.result.steps) if parts.result else 1
+        if written != expected:
+            missing(f"act: {written} events {step}, the result has {expected} steps")
+    passed = [
+        entry.get("check") for entry in parts.steps(names.VERIFY, names.STEP_CHECK) if entry["status"] == "success"
+    ]
+    gate = config.ISSUE_GATE if parts.by_comment else config.ENVIRONMENT_GATE
+    for code in gates.check_codes(gate, automatic=parts.automatic):
+        if code not in passed:
+            missing(f"{names.VERIFY}: the check {code} did not pass")
+    return found
+
+
+def _check_agreement(parts: Parts) -> List[Problem]:
+    found = _check_decision(parts)
+    sealed = parts.report.plan if parts.report else None
+    result, receipt, authorization = parts.result, parts.receipt, parts.authorization
+    if receipt and authorization and receipt.approver not in authorization.approvers:
+        found.append(contradiction("receipt and authorization name different approvers"))
+    if receipt:
+        found += _compare_events(
+            parts, "approve", names.STEP_APPROVED, [{"approver": documents.plain(receipt.approver)}]
+        )
+    if sealed is None or result is None:
+        return found
+    if result.resource != sealed.resource:
+        found.append(contradiction(f"the result's resource is {result.resource}, the plan's {sealed.resource}"))
+    dry = all(step.status is ActionStatus.DRY_RUN for step in result.steps) and bool(result.steps)
+    if sealed.dry_run is not dry:
+        found.append(contradiction("what was executed is not what a dry run is, or the other way"))
+    ran = [step.action for step in result.steps]
+    planned = [step.action for step in sealed.steps]
+    if ran != planned[: len(ran)]:
+        found.append(contradiction(f"the agent reports the actions {ran}, the plan has {planned}"))
+    intents = [{"action": action, "dry_run": sealed.dry_run, "number": number} for number, action in enumerate(ran)]
+    outcomes = [
+        {"action": step.action, "outcome": step.status.value, "code": step.code, "number": number}
+        for number, step in enumerate(result.steps)
+    ]
+    found += _compare_events(parts, "act", names.STEP_INTENT, intents)
+    found += _compare_events(parts, "act", names.STEP_OUTCOME, outcomes)
+    expires = documents.parse_time(sealed.expires_at)
+    # An action that began after its plan had expired was not the one that was approved.
+    return found + [
+        contradiction(f"{folder}: {step} is of {event['timestamp']}, and the plan expired at {sealed.expires_at}")
+        for folder, step in ((names.VERIFY, names.STEP_AUTHORIZED), ("act", names.STEP_INTENT))
+        for event in parts.events.get(folder, [])
+        if event["metadata"].get("step") == step and _moment(event["timestamp"]) > expires
+    ]
+
+
+def _check_decision(parts: Parts) -> List[Problem]:
+    found: List[Problem] = []
+    # Only the job without a gate may have executed what nobody was asked about, and nothing else.
+    expected = names.AUTO_JOB if parts.automatic else "act"
+    for folder in (names.VERIFY, "act"):
+        jobs = {event["metadata"].get("gha", {}).get("job") for event in parts.events.get(folder, [])}
+        if jobs - {expected}:
+            sealed_for = "to act without asking" if parts.automatic else "for a review"
+            where = " and ".join(sorted(map(str, jobs)))
+            found.append(contradiction(f"a plan that was sealed {sealed_for} was handled by the job {where}"))
+    if parts.automatic and (parts.receipt or (parts.authorization and parts.authorization.approvers)):
+        found.append(contradiction("somebody approved a plan that nobody was asked about"))
+    return found
+
+
+def _moment(timestamp: str) -> datetime:
+    """The moment of an event, to the second."""
+    zone = timedelta()
+    if timestamp[-6:-5] in ("+", "-"):
+        zone = timedelta(hours=int(timestamp[-5:-3]), minutes=int(timestamp[-2:]))
+        zone = -zone if timestamp[-6] == "-" else zone
+    moment = datetime.strptime(timestamp[:19].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    return moment - zone
+
+
+def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[Problem]:
+    """What the events of one step say against what is known of each of them."""
+    return [
+        contradiction(f"{folder}: the event {step} says {name} {_shown(entry.get(name))}")
+        for entry, facts in zip(parts.steps(folder, step), known)
+        for name, value in facts.items()
+        if _contradicts(entry.get(name), value)
+    ]
+
+
+def _contradicts(said: Any, known: Any) -> bool:
+    """Whether an event says something else; what was redacted or cut in it says nothing."""
+    return bool(said != known) and not any(mark in str(said) for mark in (REDACTED, TRUNCATED))
+
+
+def _shown(value: Any) -> str:
+    login = value.get("login") if isinstance(value, dict) else None
+    return str(value if login is None else login)
+
+
+def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
+    """Check a bundle offline; return its manifest and what does not hold.
+
+    Raises:
+        BadInput: `folder` holds no readable bundle (TRAIL04 says what is missing).
+    """
+    path = folder / names.MANIFEST_NAME
+    try:
+        manifest = strict_json(path.read_bytes())
+        listed = dict(manifest["files"])
+        heads = {str(job): str(head) for job, head in manifest["journal_heads"].items()}
+        outcome = RunOutcome(manifest["outcome"])
+        digest = manifest["plan_digest"]
+        noted = [str(line) for line in manifest["problems"]]
+        if manifest["schema_version"] != documents.SCHEMA_VERSION:
+            raise ValueError(f"its schema_version is not {documents.SCHEMA_VERSION}")
+        if digest is not None and not documents.is_hex64(digest):
+            raise ValueError("its plan_digest is not a SHA-256")
+    except OSError as problem:
+        raise codes.BadInput(
+            codes.TRAIL_MISMATCH, f"{path}: {problem.strerror}; give the folder of an unpacked audit-bundle"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise codes.BadInput(codes.TRAIL_MISMATCH, f"{path} is not a bundle's manifest: {problem}") from None
+    found = [contradiction(f"recorded when the bundle was made: {line}") for line in noted]
+    present = file_digests(folder)
+    for name in sorted(set(listed) | set(present)):
+        if name not in present:
+            found.append(contradiction(f"{name} is missing"))
+        elif name not in listed:
+            found.append(contradiction(f"{name} was added"))
+        elif listed[name] != present[name]:
+            found.append(contradiction(f"{name} was changed"))
+    parts = load(folder)
+    found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
+    found += _check_manifest(manifest, heads, outcome, parts)
+    return manifest, found
+
+
+def _check_manifest(
+    manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts
+) -> List[Problem]:
+    """What the manifest says of the run, against the documents and journals that it lists."""
+    found = [
+        contradiction(f"bundle.json names no end of the journal of {folder}")
+        for folder in (*parts.heads, "record")
+        if not heads.get(folder)
+    ]
+    if outcome in ACTED and manifest["plan_digest"] is None:
+        found.append(contradiction("bundle.json names no plan, and one was executed"))
+    for name, value in _facts(manifest, heads, parts).items():
+        if manifest.get(name) != value:
+            found.append(
+                contradiction(f"bundle.json says {name} {_shown(manifest.get(name))}, its parts say {_shown(value)}")
+            )
+    found += _check_run(manifest.get("run"), parts)
+    if parts.by_comment and parts.receipt and parts.receipt.issue_comment is None:
+        found.append(contradiction("the receipt names no comment, and a comment started the run"))
+    return found + _check_end(manifest, outcome, parts)
+
+
+def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) -> Dict[str, Any]:
+    """What the documents know of the run, by the manifest's names."""
+    run = manifest.get("run")
+    commented = isinstance(run, dict) and run.get("event") == "issue_comment"
+    known: Dict[str, Any] = {"approver": documents.plain(parts.receipt.approver) if parts.receipt else None}
+    if not heads.get("approve" if commented else "seal"):
+        # The job that says all of it ended before it could.
+        known.update(resource="unknown", plan_digest=None)
+    elif parts.report:
+        known.update(resource=parts.report.resource, plan_digest=parts.plan_digest, trace_id=parts.report.trace_id)
+    noted = [entry.get("issue") for folder in ("ask", "approve") for entry in parts.steps(folder)]
+    issues = {number for number in noted if isinstance(number, int)}
+    if parts.receipt and parts.receipt.issue_comment:
+        issues.add(parts.receipt.issue_comment.issue)
+    if len(issues) == 1 and (commented or heads.get("ask")):
+        known["issue"] = issues.pop()
+    elif issues or not commented:
+        known["issue"] = None
+    return known
+
+
+def _check_run(run: Any, parts: Parts) -> List[Problem]:
+    """The manifest's run against the documents: an attempt may have been started after theirs."""
+    if not isinstance(run, dict) or not isinstance(run.get("run_attempt"), int):
+        return [contradiction("bundle.json names no run")]
+    found: List[Problem] = []
+    listed = (
+        ("report", parts.report),
+        ("receipt", parts.receipt),
+        ("authorization", parts.authorization),
+        ("result", parts.result),
+    )
+    for name, part in listed:
+        if part is None:
+            continue
+        said = documents.plain(part.run)
+        fields: Iterable[str] = said if said["run_attempt"] == run["run_attempt"] else _OF_EVERY_ATTEMPT
+        if part is parts.report and run.get("event") == "issue_comment":
+            fields = ("repository",)  # it is of the run that asked
+        elif said["run_attempt"] > run["run_attempt"]:
+            found.append(contradiction(f"the {name} is of a later attempt than bundle.json"))
+        found += [
+            contradiction(f"the {field} of the run is {run.get(field)} in bundle.json and {said[field]} in the {name}")
+            for field in fields
+            if run.get(field) != said[field]
+        ]
+        if parts.report and part.trace_id != parts.report.trace_id:
+            found.append(contradiction(f"report and {name} have different trace ids"))
+    return found
+
+
+def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[Problem]:
+    """The record journal's last word against the manifest."""
+    ends = [event for event in parts.events.get("record", []) if event["metadata"].get("step") == names.STEP_TERMINAL]
+    if len(ends) != 1 or ends[0]["metadata"].get("outcome") != outcome.value:
+        return [contradiction(f"the record journal does not end with {outcome}")]
+    (end,) = ends
+    said = end["metadata"]
+    facts = [
+        (name, said.get(name), manifest.get(name)) for name in ("plan_digest", "approver", "rejected_by", "problems")
+    ]
+    facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
+    jobs = said.get("jobs")
+    for job, result in jobs.items() if isinstance(jobs, dict) else ():
+        folder = _JOURNALS.get(job, job)
+        if result == "success" and not manifest["journal_heads"].get(folder):
+            return [contradiction(f"bundle.json names no end of the journal of {folder}, and {job} succeeded")]
+    run, gha = manifest.get("run"), said.get("gha")
+    if isinstance(run, dict) and isinstance(gha, dict):
+        facts += [(name, gha.get(name), run.get(name)) for name in sorted(set(run) & set(gha))]
+    return [
+        contradiction(f"bundle.json says {name} {_shown(wanted)}, the record journal {_shown(found)}")
+        for name, found, wanted in facts
+        if _contradicts(found, wanted)
+    ]

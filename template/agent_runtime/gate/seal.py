@@ -1,0 +1,240 @@
+"""Seal: read what the team's machine hands over, judge it, bind it into a plan, and write what the reviewer reads.
+
+This machine never ran team code.  Resource, context and trigger come from the run's own event; of what the other
+machine hands over nothing is believed but that the agent said it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Dict, Optional, Sequence, Tuple
+
+import agent_runtime
+from agent_runtime import codes
+from agent_runtime.gate import gates, history, policy, policy_file, start
+from agent_runtime.gate.pages import review
+from agent_runtime.gate.policy import Policy, Verdict
+from agent_runtime.github import archive, outputs
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.job.context import JobContext, now, write_whole
+from agent_runtime.job.request import Request
+from agent_runtime.job.trail import Trail
+from agent_runtime.model import documents, names, plan, redaction
+from agent_runtime.model.documents import (
+    Approvals,
+    Decision,
+    Investigation,
+    Plan,
+    PolicyStamp,
+    Report,
+    ReportStatus,
+    RuntimeStamp,
+    Step,
+)
+from aimgentix import ActionType, EventStatus
+
+_DECISIONS = {ReportStatus.DENIED: Decision.DENIED}
+_INVESTIGATION = names.INVESTIGATION_NAME
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What the job `investigate` left.
+
+    Arguments:
+        artifact_id, digest: of the archive with `investigation.json`; empty where it uploaded none.
+        result: GitHub's word for how the job ended.
+    """
+
+    artifact_id: str
+    digest: str
+    result: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What sealing came to: the report, the reviewer's page, and the error that stopped it, or None."""
+
+    report: Report
+    markdown: str
+    problem: Optional[codes.AgentError]
+
+
+def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ago: int = 0) -> Outcome:
+    """Seal what was handed over; write report, journal, outputs and summary, whatever it comes to.
+
+    Arguments:
+        minutes_ago: dates the plan back, so that it expires earlier; never forward.
+
+    Raises:
+        BadInput: report or page are too large to be reviewed (RPT002); nothing is proposed then.
+    """
+    write_whole(job.out / names.TRACE_NAME, (job.trace_id + "\n").encode("ascii"))
+    with Trail(job, request.resource) as journal:
+        journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=request.trigger)
+        problem: Optional[codes.AgentError] = None
+        report = _report(job, request, ReportStatus.FAILED)
+        try:
+            report = _seal(job, request, handover, journal, now() - timedelta(minutes=minutes_ago))
+        except codes.AgentError as error:
+            problem = error
+            report = replace(report, code=error.code, error=error.line())
+            journal.event(names.STEP_ERROR, EventStatus.ERROR, code=error.code, message=error.message)
+        digest = plan.digest(report.plan) if report.plan else ""
+        decide = gates.of(job.config).how_to_decide(report.plan, digest) if report.plan else []
+        markdown = review.render_summary(report, digest=digest, decide=decide, run_url=job.run_url)
+        data = documents.encode(report)
+        if len(data) > documents.MAX_REPORT_BYTES:
+            raise codes.BadInput(codes.REPORT_TOO_LARGE, f"the report has {len(data)} bytes")
+        write_whole(job.out / names.REPORT_NAME, data)
+        journal.event(
+            names.STEP_FINISHED,
+            EventStatus.ERROR if problem else EventStatus.SUCCESS,
+            durable=True,
+            report_status=str(report.status),
+            report_sha256=hashlib.sha256(data).hexdigest(),
+        )
+        outputs.write_summary(job.environ, markdown)
+        outputs.write_outputs(job.environ, _job_outputs(job, report, digest, journal.head))
+    return Outcome(report, markdown, problem)
+
+
+def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail, issued_at: datetime) -> Report:
+    api = GitHubApi.from_environment(job.environ)
+    state, earlier = start.may_start(api, job, request)
+    checked = gates.of(job.config).check_closed(api, job)
+    journal.event(names.STEP_CHECK, EventStatus.SUCCESS, action_type=ActionType.POLICY_CHECK, check=checked)
+    if state == start.DUPLICATE:
+        journal.event(names.STEP_DUPLICATE, EventStatus.SUCCESS, duplicate_of=earlier)
+        return _report(job, request, ReportStatus.DUPLICATE, duplicate_of=earlier)
+    data, found = _read(api, job, request, handover)
+    redaction.refuse_secrets_in_plan(journal.redactor, found)
+    found = redaction.of_investigation(journal.redactor, found)
+    report = replace(
+        _report(job, request, ReportStatus.NOTHING_TO_DO),
+        risk_level=found.risk_level,
+        confidence=found.confidence,
+        findings=found.findings,
+        recommendation=found.recommendation,
+        safe_to_proceed=found.safe_to_proceed,
+        analysis=found.analysis,
+        measured_at=found.measured_at,
+        investigation_sha256=hashlib.sha256(data).hexdigest(),
+    )
+    if not found.steps:
+        return report
+    rules = policy_file.load(job.root, job.config)
+    verdict = _judge(job, api, rules, request.resource, found.steps)
+    denied = verdict.decision == policy.DENIED or not found.safe_to_proceed
+    journal.event(
+        names.STEP_POLICY,
+        EventStatus.DENIED if denied else EventStatus.SUCCESS,
+        action_type=ActionType.POLICY_CHECK,
+        action=found.steps[0].action,
+        steps=len(found.steps),
+        decision=policy.DENIED if denied else verdict.decision,
+        matched_rules=list(verdict.matched_rules),
+        policy_digest=rules.digest,
+    )
+    reasons = verdict.reasons
+    if not found.safe_to_proceed:
+        reasons += ("the agent itself advises against acting now",)
+    if denied:
+        return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
+    sealed = Plan(
+        schema_version=documents.SCHEMA_VERSION,
+        resource=request.resource,
+        steps=found.steps,
+        preconditions=found.preconditions,
+        policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
+        approvals=Approvals(),
+        variables={},
+        run=job.run,
+        runtime=_runtime(job),
+        issued_at=documents.format_time(issued_at),
+        expires_at=documents.format_time(issued_at + job.config.approval_ttl),
+        dry_run=request.dry_run,
+    )
+    journal.event(
+        names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
+    )
+    return replace(report, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+
+
+def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover) -> Tuple[bytes, Investigation]:
+    """Fetch and decode what the team's machine hands over; refuse what is not of this run and this request."""
+    if not handover.artifact_id:
+        raise codes.BadInput(
+            codes.REPORT_MISSING, f"the job investigate ended as '{handover.result}' and left no {_INVESTIGATION}"
+        )
+    files = archive.fetch(api, job.run.repository, handover.artifact_id, handover.digest)
+    data = files.get(_INVESTIGATION)
+    if data is None:
+        raise codes.BadInput(codes.REPORT_MISSING, f"the artifact of the job investigate has no {_INVESTIGATION}")
+    found = documents.decode(Investigation, data, _INVESTIGATION)
+    if found.run != job.run:
+        raise codes.BadInput(codes.REPORT_OTHER_RUN, f"{_INVESTIGATION} is of run {found.run.run_id}")
+    if found.resource != request.resource:
+        raise codes.BadInput(
+            codes.REPORT_OTHER_RUN, f"{_INVESTIGATION} is about '{found.resource}', this run about '{request.resource}'"
+        )
+    if found.error is not None:
+        raise codes.BadInput(codes.INVESTIGATION_FAILED, f"the agent reports {found.code}: {found.error}")
+    if handover.result != "success":
+        raise codes.BadInput(
+            codes.INVESTIGATION_FAILED, f"the job investigate ended as '{handover.result}' after it wrote its result"
+        )
+    return data, found
+
+
+def _judge(job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps: Sequence[Step]) -> Verdict:
+    """What the policy says, with what happened already counted."""
+    verdict = policy.judge(rules, steps, resource)
+    if not job.config.auto_approval:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    if verdict.decision == policy.DENIED:
+        return verdict
+    moment = now()
+    for step in steps:
+        found = history.begun(api, job, rules, action=step.action, resource=resource, now=moment)
+        counts = policy.count(rules, action=step.action, resource=resource, history=found, now=moment)
+        reasons = (*verdict.reasons, *(each.reason for each in counts))
+        full = tuple(each.rule for each in counts if each.full)
+        if full:
+            return Verdict(policy.DENIED, full, reasons)
+        verdict = replace(verdict, reasons=reasons)
+    return verdict
+
+
+def _runtime(job: JobContext) -> RuntimeStamp:
+    manifest = (job.root / "agent_runtime" / "manifest.json").read_bytes()
+    return RuntimeStamp(agent_runtime.__version__, hashlib.sha256(manifest).hexdigest())
+
+
+def _report(job: JobContext, request: Request, status: ReportStatus, *, duplicate_of: Optional[str] = None) -> Report:
+    return Report(
+        schema_version=documents.SCHEMA_VERSION,
+        trace_id=job.trace_id,
+        run=job.run,
+        timestamp=documents.format_time(now()),
+        resource=request.resource,
+        trigger=request.trigger,
+        status=status,
+        duplicate_of=duplicate_of,
+    )
+
+
+def _job_outputs(job: JobContext, report: Report, digest: str, head: str) -> Dict[str, str]:
+    decision = report.plan.policy.decision if report.plan else _DECISIONS.get(report.status, Decision.NONE)
+    return {
+        "decision": str(decision),
+        "approvals": str(report.plan.approvals.count) if report.plan else "",
+        "action": report.plan.title if report.plan else "",
+        "resource": report.resource,
+        "plan_digest": digest,
+        "plan_digest_short": plan.short(digest),
+        "trace_id": job.trace_id,
+        "journal_head": head,
+    }

@@ -1,0 +1,156 @@
+"""What *Verify* looks at before anything may act: an ordered list of checks over one state, each with its own refusal.
+
+The state is filled by the checks themselves, from what other jobs handed over and from what GitHub says now; the clock
+is read once.  The lists stand in `environment.py` and `issue.py`; whoever must know the order takes it from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate import checks, history, policy_file
+from agent_runtime.gate.policy import Policy
+from agent_runtime.github import archive
+from agent_runtime.github.api import GitHubApi
+from agent_runtime.job.context import JobContext, now
+from agent_runtime.job.trail import Trail
+from agent_runtime.model import documents, names
+from agent_runtime.model.documents import Approver, Plan, Report
+from aimgentix import ActionType, EventStatus
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Arguments:
+        code: of its refusal.
+        what: what must hold, in one sentence, for people.
+        look: makes it, and raises AgentError where it does not hold.
+    """
+
+    code: str
+    what: str
+    look: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Where the report lies, and which plan was approved, from the outputs of jobs without team code.
+
+    Arguments:
+        report_id, report_digest: of the archive with the report; empty where an issue names them.
+        plan_digest: what was approved, 64 hexadecimal digits.
+    """
+
+    plan_digest: str
+    report_id: str = ""
+    report_digest: str = ""
+
+
+class Verification:
+    """The state of one verification.
+
+    Attributes:
+        report: once it is known to be the genuine one.
+        approvers: whose approvals count.
+    """
+
+    def __init__(self, api: GitHubApi, job: JobContext, handover: Handover, *, automatic: bool = False) -> None:
+        self.api = api
+        self.job = job
+        self.handover = handover
+        self.automatic = automatic
+        self.now = now()
+        self.report: Optional[Report] = None
+        self.approvers: Tuple[Approver, ...] = ()
+        self._rules: Optional[Policy] = None
+
+    @property
+    def plan(self) -> Plan:
+        """The sealed plan.
+
+        Raises:
+            BadInput: there is none (RPT006).
+        """
+        if self.report is None or self.report.plan is None:
+            status = self.report.status if self.report else "not known"
+            raise codes.BadInput(codes.REPORT_NO_PLAN, f"the report's status is {status}")
+        return self.report.plan
+
+    @property
+    def rules(self) -> Policy:
+        """The policy at this commit."""
+        if self._rules is None:
+            self._rules = policy_file.load(self.job.root, self.job.config)
+        return self._rules
+
+    def fetch_report(self) -> None:
+        """GATE01: the report is the one that `seal` uploaded."""
+        handover = self.handover
+        files = archive.fetch(self.api, self.job.run.repository, handover.report_id, handover.report_digest)
+        self.report = documents.decode(Report, files.get(names.REPORT_NAME, b""), names.REPORT_NAME)
+
+    def check_digest(self) -> None:
+        """GATE02."""
+        checks.check_digest(self.plan, self.handover.plan_digest)
+
+    def check_run(self) -> None:
+        """GATE03."""
+        checks.check_run(self.plan.run, self.job.run)
+        if self.report is None or self.report.run != self.plan.run:
+            raise codes.BadInput(codes.REPORT_OTHER_RUN, "the report and its plan name different runs")
+
+    def check_initiator(self) -> None:
+        """GATE14."""
+        checks.check_initiator(self.plan.run)
+
+    def check_expiry(self) -> None:
+        """GATE04."""
+        checks.check_not_expired(self.plan, self.now)
+
+    def check_policy(self) -> None:
+        """GATE05."""
+        if self.automatic and not self.job.config.auto_approval:
+            raise codes.GateRefused(codes.GATE_POLICY, "auto_approval is false in .github/agent-config.yml")
+        checks.check_policy(self.plan, self.rules, automatic=self.automatic)
+
+    def check_rate(self) -> None:
+        """GATE13."""
+        for step in self.plan.steps:
+            found = history.begun(
+                self.api, self.job, self.rules, action=step.action, resource=self.plan.resource, now=self.now
+            )
+            checks.check_rate_limits(self.plan, self.rules, found, self.now)
+
+    def check_enabled(self) -> None:
+        """GATE10."""
+        checks.check_enabled(self.job.environ.get("AGENT_DISABLED"))
+
+
+def run(listed: Sequence[Check], state: Verification, journal: Optional[Trail] = None) -> None:
+    """Make the checks in order, write each into the journal, and stop at the first that refuses.
+
+    Raises:
+        AgentError: of that check.
+    """
+    for check in listed:
+        problem: Optional[codes.AgentError] = None
+        try:
+            check.look(state)
+        except codes.AgentError as error:
+            problem = error
+        if journal is not None:
+            facts: Dict[str, Any] = {"code": problem.code, "message": problem.message} if problem else {}
+            journal.event(
+                names.STEP_CHECK,
+                EventStatus.DENIED if problem else EventStatus.SUCCESS,
+                action_type=ActionType.POLICY_CHECK,
+                durable=problem is not None,
+                check=check.code,
+                **facts,
+            )
+        if problem is not None:
+            raise problem
