@@ -10,7 +10,8 @@ that specs/alert.schema.json of an agent repository describes.  examples/README.
 
 What is sent twice does no harm (the agent folds the duplicates of an alert into one run), what is lost does.  So the
 bridge answers 200 only after GitHub has taken every dispatch, and 5xx otherwise: Alertmanager then tries again.  It
-keeps nothing, so it may be restarted, and run twice, at any time.
+keeps no more than which alerts belong to an incident, in memory, so it may be restarted, and run twice, at any time: at
+worst somebody is asked twice about one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 60_000
 MAX_TEXT = 2_000
 MAX_MEMBERS = 50
+MAX_INCIDENTS = 10_000
 MIN_SECRET = 16
 
 # How long one webhook may take in all, and one request to GitHub.
@@ -83,6 +85,41 @@ class Group:
     nameless: list[str]
 
 
+class Incidents:
+    """Which alerts fired when an incident was last heard of, by group and resource.
+
+    An incident begins with the earliest alert of its group.  That one may end before the others, and new ones may join:
+    as long as one alert fired the last time too, it is the same incident.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], tuple[str, frozenset[str]]] = {}
+
+    def trace_id(self, webhook: Mapping[str, Any], resource: str, alerts: Sequence[Mapping[str, Any]]) -> str:
+        """The same for each webhook about the same incident: of a repetition, of a retry, mostly of a second bridge.
+
+        Arguments:
+            alerts: those that fire for the resource.
+        """
+        group = (str(webhook.get("groupKey") or ""), resource)
+        with self._lock:
+            trace_id, fired = self._known.pop(group, ("", frozenset()))
+            if not fired & _names(webhook["alerts"]):  # it may be that one of them has just ended
+                begun = min(str(alert.get("startsAt") or "") for alert in alerts)
+                identity = json.dumps([*group, begun]).encode("utf-8", "surrogatepass")
+                trace_id = "alertmanager-" + hashlib.sha256(identity).hexdigest()[:32]
+            self._known[group] = trace_id, _names(alerts)
+            while len(self._known) > MAX_INCIDENTS:
+                del self._known[next(iter(self._known))]  # the one that was not heard of for longest
+        return trace_id
+
+
+def _names(alerts: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """What tells one firing of an alert from another."""
+    return frozenset(json.dumps([each.get("labels"), each.get("startsAt")], sort_keys=True) for each in alerts)
+
+
 def read_webhook(body: bytes) -> dict[str, Any]:
     """Parse a webhook of Alertmanager, version 4.
 
@@ -107,12 +144,13 @@ def read_webhook(body: bytes) -> dict[str, Any]:
     return webhook
 
 
-def group(webhook: Mapping[str, Any], resource_labels: Sequence[str]) -> Group:
+def group(webhook: Mapping[str, Any], resource_labels: Sequence[str], incidents: Incidents) -> Group:
     """Say what to dispatch: a payload for each resource of the group that fires; what is resolved asks nobody.
 
     Arguments:
         webhook: as `read_webhook()` returns it.
         resource_labels: labels that may name the resource; the first that an alert has wins.
+        incidents: what is known from before, and is remembered.
     """
     by_resource: dict[str, list[Mapping[str, Any]]] = {}
     nameless: list[str] = []
@@ -125,14 +163,17 @@ def group(webhook: Mapping[str, Any], resource_labels: Sequence[str]) -> Group:
             by_resource.setdefault(resource, []).append(alert)
         else:
             nameless.append(str(labels.get("alertname") or alert.get("fingerprint") or "an alert"))
-    return Group([_payload(webhook, resource, alerts) for resource, alerts in by_resource.items()], nameless)
+    named = {name: incidents.trace_id(webhook, name, alerts) for name, alerts in by_resource.items()}
+    return Group([_payload(webhook, name, alerts, named[name]) for name, alerts in by_resource.items()], nameless)
 
 
-def _payload(webhook: Mapping[str, Any], resource: str, alerts: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _payload(
+    webhook: Mapping[str, Any], resource: str, alerts: list[Mapping[str, Any]], trace_id: str
+) -> dict[str, Any]:
     payload: dict[str, Any] = {
         "resource": resource,
         "alert_severity": _severity(alerts),
-        "trace_id": _trace_id(webhook, resource, alerts),
+        "trace_id": trace_id,
         "source": "alertmanager",
         "receiver": _text(webhook.get("receiver")),
         "group": _texts(webhook.get("groupLabels")),
@@ -159,13 +200,6 @@ def _severity(alerts: list[Mapping[str, Any]]) -> str:
     usable = [word for word in words if SEVERITY.fullmatch(word)]
     ranks = {word: rank for rank, word in enumerate(SEVERITIES)}
     return min(usable, key=lambda word: ranks.get(word.lower(), len(ranks)), default="unknown")
-
-
-def _trace_id(webhook: Mapping[str, Any], resource: str, alerts: list[Mapping[str, Any]]) -> str:
-    """The same for each webhook about the same incident: of a repetition, of a second Alertmanager, of a retry."""
-    begun = min(str(alert.get("startsAt") or "") for alert in alerts)
-    identity = json.dumps([str(webhook.get("groupKey") or ""), resource, begun])
-    return "alertmanager-" + hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _alert(alert: Mapping[str, Any], members: int = MAX_MEMBERS, limit: int = MAX_TEXT) -> dict[str, Any]:
@@ -315,6 +349,7 @@ class Bridge:
     github: GitHub
     secret: str = field(repr=False)
     resource_labels: tuple[str, ...] = ("resource", "service", "job")
+    incidents: Incidents = field(default_factory=Incidents)
 
     def is_known(self, authorization: str | None) -> bool:
         """Whether the header carries the secret; takes as long for every wrong one."""
@@ -328,7 +363,7 @@ class Bridge:
         except NotAWebhook as problem:
             log.error("refused: %s", problem)
             return Answer(400, str(problem))
-        found = group(webhook, self.resource_labels)
+        found = group(webhook, self.resource_labels, self.incidents)
         deadline = time.monotonic() + BUDGET_SECONDS
         for payload in found.payloads:
             about = f"{payload['resource']} ({payload['trace_id']})"

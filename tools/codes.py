@@ -56,13 +56,17 @@ def render() -> str:
         entries = [code for id, code in codes.registered().items() if id.rstrip("0123456789") == prefix]
         if not entries:
             continue
-        lines.append(f"## {title}\n")
-        for code in entries:
-            lines.append(f"### {code.id}\n\n{code.title[0].upper()}{code.title[1:]}. {code.mend}.\n")
+        lines.append(f"## {title}\n\n| code | what it says | what to do |\n| --- | --- | --- |")
+        lines += [f"| `{code.id}` | {_cell(code.title)} | {_cell(code.mend)} |" for code in entries]
+        lines.append("")
     unknown = [id for id in codes.registered() if id.rstrip("0123456789") not in FAMILIES]
     if unknown:
         raise SystemExit(f"codes without a family: {', '.join(unknown)}")
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main() -> int:

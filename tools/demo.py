@@ -361,7 +361,7 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     screen.fact("audit", f"{shown.told} of {shown.kept} events at the backend")
     screen.line("\nWhere the files lie")
     screen.fact("repository", shown_path(shown.repository))
-    screen.fact("report", shown_path(shown.repository / RUN_FOLDER / "investigate" / "github-step-summary"))
+    screen.fact("report", shown_path(shown.repository / RUN_FOLDER / "seal" / "summary-seal"))
     screen.fact("evidence", shown_path(shown.bundle))
     screen.line("\nType next")
     screen.line(f"   cd {shown_path(shown.repository)}")

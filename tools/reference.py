@@ -78,7 +78,7 @@ def _facts_of_question(question: dict[str, Any]) -> Iterator[str]:
     rules = re.findall(r"(ANS\d{3}): (.+)", str(question.get("validator", "")))
     for code, rule in rules:
         if code != "ANS001":
-            yield f"Refused otherwise ([{code}](../../template/specs/codes.md#{code.lower()})): {_plain(rule)}."
+            yield f"Refused otherwise ([{code}](../../template/specs/codes.md)): {_plain(rule)}."
 
 
 def _default(text: str) -> str:
@@ -131,11 +131,11 @@ def parser_of(main: Callable[..., Any]) -> argparse.ArgumentParser:
     raise Undescribed(f"{main.__module__} reads its arguments without argparse")
 
 
-def agent_parser() -> argparse.ArgumentParser:
-    """The parser of `agent_runner.py`."""
+def agent_parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parsers of `agent_runner.py` and of `agent_runtime/__main__.py`."""
     cli = importlib.import_module("agent_runtime.cli")
-    parser: argparse.ArgumentParser = cli._parser("agent_runner.py")
-    return parser
+    team = {**cli.TEAM, **cli.LOCAL}
+    return cli.build_parser("agent_runner.py", team, team), cli.build_parser("agent_runtime", cli.GATE, cli.GATE)
 
 
 def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
@@ -148,8 +148,14 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
             ("backend", "app.cli"),
         )
     }
+    team, gate = agent_parsers()
     return [
-        ("python agent_runner.py", "In an agent repository.", agent_parser()),
+        ("python agent_runner.py", "In an agent repository.", team),
+        (
+            "python -I agent_runtime/__main__.py",
+            "In an agent repository; what the jobs run that never run team code. It takes the local commands, too.",
+            gate,
+        ),
         ("python -m agent_runtime.local.contract", "In an agent repository.", parser_of(named["contract"])),
         (
             "python -m aimgentix",
@@ -332,18 +338,20 @@ def _described(known: dict[str, str], key: str) -> str:
 # -------------------------------------------------------------------------------------------------------------- events
 
 STEPS = {
-    "started": ("investigate, act", "the phase began"),
-    "gate_check": ("investigate, act", "one check of the gate, with its code as `check`"),
+    "started": ("investigate, seal, act", "the job began"),
+    "duplicate": ("seal", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
     "investigated": ("investigate", "`investigate()` returned"),
-    "policy_evaluated": ("investigate", "the policy decided, with `decision` and `matched_rules`"),
-    "plan_sealed": ("investigate", "a plan waits for its approval, with `plan_digest`"),
-    "folded": ("investigate", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
+    "policy_evaluated": ("seal", "the policy decided, with `decision` and `matched_rules`"),
+    "plan_sealed": ("seal", "a plan waits for its approval, with `plan_digest`"),
     "approval_asked": ("ask", "the issue is open, with `issue` and `plan_digest`"),
-    "finished": ("investigate", "the report is written, with its status and SHA-256"),
     "approved": ("approve", "GitHub's record names an approver, with `approver`, `plan_digest` and `issue_comment`"),
-    "intent": ("act", "everything was verified, and the effect comes next"),
-    "outcome": ("act", "how the action ended, or why it was refused"),
-    "error": ("any", "something failed, with `code` and `message`"),
+    "plan_claimed": ("claim", "this run took the plan, with `plan_digest`"),
+    "gate_check": ("seal, claim, act", "one check of the gate, with its code as `check`"),
+    "authorized": ("act", "*Verify* found that everything holds, before anything of the team's started"),
+    "intent": ("act", "reported by the agent: the effect comes next, with `number` and `action`"),
+    "outcome": ("act", "reported by the agent: how the step ended, with `number` and `outcome`"),
+    "finished": ("investigate, seal", "the job wrote its document"),
+    "error": ("any", "something failed or was refused, with `code` and `message`"),
     "terminal": ("record", "how the run ended, with `outcome`"),
 }
 

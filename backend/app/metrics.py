@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -10,7 +10,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from app import __version__
-from app.store.base import Conflicting, Outcome, Stored
+from app.store.base import Conflicting, Stored
+from app.store.groups import Committed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,6 +37,9 @@ class Metrics:
         self._conflicts = Counter(
             "aimgentix_events_conflicting", "Events refused for carrying another event's id", registry=registry
         )
+        self._broken = Counter(
+            "aimgentix_broken_links", "Journal lines that don't follow the lines before them", registry=registry
+        )
         self._invalid = Counter(
             "aimgentix_bodies_invalid", "Bodies refused as no events", ["status"], registry=registry
         )
@@ -58,14 +62,16 @@ class Metrics:
         """Ask `waiting` for the number of waiting events whenever the metrics are read."""
         self._waiting.set_function(waiting)
 
-    def committed(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+    def committed(self, group: Committed, seconds: float) -> None:
         """Count a group that became durable."""
+        outcomes = group.outcomes
         stored = sum(outcome.stored for outcome in outcomes if isinstance(outcome, Stored))
         duplicates = sum(outcome.duplicates for outcome in outcomes if isinstance(outcome, Stored))
         conflicts = sum(len(outcome.indices) for outcome in outcomes if isinstance(outcome, Conflicting))
         self._stored.inc(stored)
         self._duplicates.inc(duplicates)
         self._conflicts.inc(conflicts)
+        self._broken.inc(group.broken)
         self._commit.observe(seconds)
         self._group.observe(stored)
 

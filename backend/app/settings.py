@@ -58,7 +58,10 @@ class Settings(BaseSettings):
     """How long one query may run before it is given up."""
 
     body_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
-    """How long a client may take to send a body."""
+    """How long a client may take to send the head of a request, to send its body, and to read on in an answer."""
+
+    stop_timeout_seconds: float = Field(default=20.0, gt=0, le=600)
+    """How long requests under way may take when the backend is stopped; then their connections are ended."""
 
     readers: int = Field(default=4, ge=1, le=64)
     """Connections that answer queries."""

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 HOST = "127.0.0.1"
 TRACES = 200
@@ -37,7 +38,7 @@ class Events:
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)  # noqa: S311  load, no secrets
         self._traces = [f"{self._random.getrandbits(128):032x}" for _ in range(TRACES)]
-        self._seq: dict[int, int] = {}
+        self._last: dict[int, tuple[int, str]] = {}
 
     def trace(self, number: int) -> str:
         """Return the id of a trace, from 0 to TRACES - 1."""
@@ -58,13 +59,13 @@ class Events:
         """Return `count` lines of the journal of one stream."""
         now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
         trace = self._random.randrange(TRACES)
-        start = self._seq.get(trace, 0)
-        self._seq[trace] = start + count
+        start, prev = self._last.get(trace, (0, "null"))
         head = f'{{"v":1,"stream":"20261122T110000Z-{os.getpid()}-{self._traces[trace][:16]}"'
         lines = []
         for seq in range(start + 1, start + count + 1):
-            prev = "null" if seq == 1 else f'"{seq:064x}"'
             lines.append(f'{head},"seq":{seq},"prev":{prev},"event":{self.event(now, trace)}}}')
+            prev = f'"{sha256(lines[-1].encode()).hexdigest()}"'
+        self._last[trace] = (start + count, prev)
         return lines
 
 

@@ -29,12 +29,17 @@ class ServerFailed(RuntimeError):
     """A server did not start; the message ends with what it printed."""
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def reserve_port() -> socket.socket:
+    """Return a socket that keeps a port of its own for a server, until it is closed.
+
+    A port that was only found to be free may be another program's by the time the server starts, and then that program
+    answers in its place. A bound socket that does not listen keeps everybody off the port but a server with
+    SO_REUSEADDR, as all of them here have, and connections are refused while there is none.
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind((HOST, 0))
+    return keeper
 
 
 class Backend:
@@ -54,7 +59,8 @@ class Backend:
         settings: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
     ) -> None:
-        self.port = free_port()
+        self._keeper = reserve_port()
+        self.port: int = self._keeper.getsockname()[1]
         self.url = f"http://{HOST}:{self.port}"
         self.log = folder / "backend.log"
         self.database_url = database_url or f"sqlite:///{folder / 'audit.db'}"
@@ -117,7 +123,7 @@ class Backend:
             return 0
         self.process.send_signal(how)
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -137,8 +143,11 @@ class Backend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.stop()
+        try:
+            if self.process is not None and self.process.poll() is None:
+                self.stop()
+        finally:
+            self._keeper.close()
 
 
 class Postgres:
@@ -158,7 +167,8 @@ class Postgres:
             owner = pwd.getpwnam("postgres")
             os.chown(self._folder, owner.pw_uid, owner.pw_gid)
             self._as = [f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
-        self.port = free_port()
+        self._keeper = reserve_port()
+        self.port: int = self._keeper.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self._initialise()
@@ -211,6 +221,11 @@ class Postgres:
             self._process.wait(60)
             self._process = None
 
+    @property
+    def socket_folder(self) -> Path:
+        """The folder of its Unix socket."""
+        return self._folder
+
     def new_database(self) -> str:
         """Create an empty database and return its URL."""
         self._databases += 1
@@ -231,6 +246,7 @@ class Postgres:
         try:
             self.stop("immediate")
         finally:
+            self._keeper.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
 

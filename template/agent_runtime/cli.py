@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Mapping, NoReturn, Optional, Type
+from typing import TYPE_CHECKING, Any, Collection, List, Mapping, NoReturn, Optional, Type
 
 from agent_runtime import codes
 
@@ -127,7 +127,7 @@ def _run(
     options: Any = None
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
-        options = _parser(program, commands, words).parse_args(words)
+        options = build_parser(program, commands, words[:1]).parse_args(words)
         code: int = options.run(Call(root, agent_class, options, dict(os.environ)))
         return code
     except codes.AgentError as problem:
@@ -152,7 +152,13 @@ def _run(
         _flush()
 
 
-def _parser(program: str, commands: Mapping[str, str], words: List[str]) -> argparse.ArgumentParser:
+def build_parser(program: str, commands: Mapping[str, str], loaded: Collection[str]) -> argparse.ArgumentParser:
+    """Build the parser of a program.
+
+    Arguments:
+        commands: by name, what each does in a few words.
+        loaded: those that get their options; each costs an import.
+    """
     parser = _Parser(
         prog=program,
         description="An agent that may act on production only after a human approved exactly what it will do.",
@@ -167,9 +173,8 @@ def _parser(program: str, commands: Mapping[str, str], words: List[str]) -> argp
         required=True,
         parser_class=_Parser,
     )
-    chosen = words[0] if words else ""
     for name, what in commands.items():
-        if name != chosen:
+        if name not in loaded:
             found.add_parser(name, allow_abbrev=False, description=what)
             continue
         command = import_module(f"agent_runtime.commands.{name}")

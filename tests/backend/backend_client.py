@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 from bench.servers import BACKEND, HOST
 
 HERE = Path(__file__).resolve().parent
@@ -102,7 +107,7 @@ def event(**members: Any) -> dict[str, Any]:
 
 
 def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
-    """Return a journal line with a new event."""
+    """Return a journal line with a new event. It follows no other line; `chained` makes that so."""
     return {
         "v": 1,
         "stream": stream,
@@ -110,6 +115,44 @@ def line(stream: str, seq: int, **members: Any) -> dict[str, Any]:
         "prev": None if seq == 1 else f"{seq:064x}",
         "event": event(**members),
     }
+
+
+def line_hash(whole: dict[str, Any]) -> str:
+    """Return the hash of a line as `post_lines` sends it."""
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
+
+
+def chained(lines: Iterable[dict[str, Any]], before: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the lines of one stream, each with the hash of the line before it."""
+    chain: list[dict[str, Any]] = []
+    for one in lines:
+        chain.append(one if before is None else one | {"prev": line_hash(before)})
+        before = chain[-1]
+    return chain
+
+
+def eventually(done: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is so. The bound only ends a test that would wait for ever."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def administer(database_url: str, *statements: str) -> list[Any]:
+    """Run statements as an administrator would, and return what the last one selects."""
+    rows: list[Any] = []
+    if database_url.startswith("sqlite"):
+        path = database_url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as file:
+            for statement in statements:
+                rows = file.execute(statement).fetchall()
+    else:
+        with psycopg.connect(database_url, autocommit=True) as session:
+            for statement in statements:
+                cursor = session.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+    return rows
 
 
 def command(database_url: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:

@@ -141,7 +141,7 @@ def test_commands_say_what_is_wrong(tmp_path: Any, arguments: list[str]) -> None
         env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/x.db"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode in (1, 2)

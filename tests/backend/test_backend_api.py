@@ -6,13 +6,14 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_client import JSON, LINES, Answer, Client, line
+from backend_client import JSON, LINES, Answer, Client, chained, line
 
 from aimgentix import AuditClient, AuditEvent
 
@@ -220,10 +221,59 @@ def test_gaps_by_stream(client: Client, new: New) -> None:
         "missing_count": 4,
         "missing": [{"first": 3, "last": 4}, {"first": 7, "last": 8}],
         "forked": [5],
+        "broken": [2, 6],
     }
     assert [stream["stream"] for stream in gaps["streams"]] == [first, second]
     assert (gaps["streams"][1]["last"], gaps["streams"][1]["missing"]) == (5, [{"first": 1, "last": 2}])
     assert client.get("/v1/traces/nobody/gaps").json["streams"] == []
+
+
+def broken_so_far(client: Client) -> float:
+    (count,) = re.findall(r"^aimgentix_broken_links_total (\S+)$", client.get("/metrics").body.decode(), re.MULTILINE)
+    return float(count)
+
+
+@pytest.mark.threat("T37")
+def test_lines_that_do_not_follow_one_another_are_marked(client: Client, new: New) -> None:
+    """Whatever order they come in, and however many at once; a line that has not come says nothing."""
+    trace = new()["trace_id"]
+    lines = chained([line(trace, seq, trace_id=trace) for seq in range(1, 13)])
+    lines[2]["prev"] = "0" * 64  # nor does the fourth follow this one, any more
+    lines[8]["event"]["resource"] = "somewhere/else"  # after it was chained: the tenth does not follow it
+    start = broken_so_far(client)
+
+    def broken() -> list[int]:
+        (stream,) = client.get(f"/v1/traces/{trace}/gaps").json["streams"]
+        assert broken_so_far(client) == start + len(stream["broken"])
+        found: list[int] = stream["broken"]
+        return found
+
+    assert client.post_lines(lines[0:2]).status == 201
+    assert broken() == []
+    assert client.post(lines[2]).status == 201
+    assert broken() == [3]
+    assert client.post_lines([lines[9], lines[11]]).status == 201
+    assert broken() == [3]
+    assert client.post_lines(lines[5:9]).status == 201
+    assert broken() == [3, 10]
+    assert client.post_lines(lines[3:5]).status == 201
+    assert broken() == [3, 4, 10]
+    assert client.post(lines[10]).status == 201
+    assert client.post_lines(lines).status == 200
+    assert broken() == [3, 4, 10]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n"])
+def test_what_stands_between_lines_is_not_part_of_them(client: Client, new: New, end: str) -> None:
+    trace = new()["trace_id"]
+    lines = chained([line(trace, seq, trace_id=trace) for seq in range(1, 4)])
+    for media_type, body in (
+        (LINES, end.join(map(json.dumps, lines[:2])) + end),
+        (JSON, f"[ {json.dumps(lines[2])} ]"),
+    ):
+        assert client.ask("POST", "/v1/events/batch", body.encode(), content_type=media_type).status == 201
+    (stream,) = client.get(f"/v1/traces/{trace}/gaps").json["streams"]
+    assert (stream["received"], stream["broken"]) == (3, [])
 
 
 def test_export_is_complete_and_in_order(client: Client, new: New) -> None:
@@ -267,6 +317,26 @@ def test_root_is_the_health_answer(client: Client, new: New) -> None:
     assert answer.json == {"name": "AIMgentix", "status": "operational", "version": "0.1.0"}
     assert client.get("/healthz").json == {"status": "ok"}
     assert client.get("/readyz").json == {"status": "ready"}
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics"])
+def test_a_load_balancer_may_ask_with_head(client: Client, path: str) -> None:
+    asked, got = client.ask("HEAD", path), client.get(path)
+    assert (asked.status, asked.body) == (200, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
+    assert client.ask("POST", path).headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("prefix", ["/audit", "/audit/", "/a/b"])
+def test_behind_a_proxy_that_takes_a_prefix_off(start: Any, new: New, prefix: str) -> None:
+    client = Client(start(options=("--root-path", prefix)).port)
+    sent = new()
+    location = client.post(sent).headers["location"]
+    assert location == f"{prefix.rstrip('/')}/v1/events/{sent['event_id']}"
+    assert client.get(location.removeprefix(prefix.rstrip("/"))).json["event_id"] == sent["event_id"]
+    assert client.post_lines([new()]).status == 201
+    assert client.get("/readyz").status == client.ask("HEAD", "/healthz").status == 200
+    assert client.get("/openapi.json").json["servers"] == [{"url": prefix.rstrip("/")}]
 
 
 def test_metrics_count(client: Client, new: New) -> None:
@@ -326,4 +396,5 @@ def test_the_sdk_delivers_its_journal(client: Client, new: New, tmp_path: Path) 
     assert [(one["prev"], one["event"]["event_id"]) for one in journal] == [
         (one["prev"], one["event_id"]) for one in delivered
     ]
-    assert client.get(f"/v1/traces/{trace}/gaps").json["missing"] == 0
+    gaps = client.get(f"/v1/traces/{trace}/gaps").json
+    assert (gaps["missing"], [stream["broken"] for stream in gaps["streams"]]) == (0, [[]])

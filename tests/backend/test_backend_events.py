@@ -14,7 +14,7 @@ from app.events.gaps import stream_gaps
 from app.events.sameness import same_content
 from app.store.base import Conflicting, Row, Stored
 from app.store.groups import sort_out
-from app.store.location import InvalidLocation, parse_location
+from app.store.location import InvalidLocation, PostgresDatabase, parse_location
 from app.store.queries import Place, StoredEvent, StreamSummary
 from backend_client import event, line
 from hypothesis import given
@@ -128,6 +128,41 @@ def test_says_what_is_wrong_with_bodies_that_are_no_event(body: bytes) -> None:
         with pytest.raises(InvalidEvents) as refused:
             decoder(body, 0, LIMITS)
         assert refused.value.faults[0].detail
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("metadata", {"deep": ["\ud800"]}),
+        ("metadata", {"deep": ["\ud83d more"]}),
+        ("metadata", {"\udc00": 1}),
+        ("resource", "\ud800"),
+        ("resource", "\ud800x"),
+        ("resource", "\udc00x"),
+        ("event_id", "\ud800\ud800"),
+        ("unknown", "\udfff"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("in_a_line", [False, True], ids=["event", "journal line"])
+def test_names_half_of_a_surrogate_pair(member: str, value: Any, in_a_line: bool) -> None:
+    broken = line("s", 1, **{member: value}) if in_a_line else event(**{member: value})
+    detail = "holds half of a surrogate pair, which is not a character"
+    assert faults(broken) == {member: detail}
+    whole = event(metadata={"\U0001f600": "\\ud800"})
+    for decoder, body, number in (
+        (decode_array, encode([whole, broken]), None),
+        (decode_lines, encode(whole) + b"\n" + encode(broken), 2),
+    ):
+        with pytest.raises(InvalidEvents) as refused:
+            decoder(body, 0, LIMITS)
+        assert refused.value.faults == (Fault(detail, member, 1, number),)
+
+
+def test_names_what_can_be_named() -> None:
+    """Neither a name that is half a pair itself, nor something else that is wrong first."""
+    assert list(faults(event(**{"\ud800": 1}))) == [""]
+    assert "malformed JSON" in faults(encode(event(metadata={"a": "\ud800"}))[:-9])[""]
 
 
 def test_refuses_numbers_that_no_reader_can_hold() -> None:
@@ -313,16 +348,16 @@ class TestCursor:
 
 class TestGaps:
     def test_nothing_missing(self) -> None:
-        gaps = stream_gaps(StreamSummary("s", 0, 1, 5, 5), [], [])
+        gaps = stream_gaps(StreamSummary("s", 0, 1, 5, 5), [], [], [])
         assert (gaps.missing, gaps.missing_count) == ((), 0)
 
     def test_start_and_middle(self) -> None:
-        gaps = stream_gaps(StreamSummary("s", 0, 3, 9, 5), [(5, 6)], [])
+        gaps = stream_gaps(StreamSummary("s", 0, 3, 9, 5), [(5, 6)], [], [])
         assert (gaps.missing, gaps.missing_count) == (((1, 2), (5, 6)), 4)
 
     def test_what_retention_deleted_is_not_missing(self) -> None:
-        assert stream_gaps(StreamSummary("s", 4, 6, 9, 3), [(8, 8)], []).missing == ((5, 5), (8, 8))
-        assert stream_gaps(StreamSummary("s", 9, None, 7, 0), [], []).missing_count == 0
+        assert stream_gaps(StreamSummary("s", 4, 6, 9, 3), [(8, 8)], [], []).missing == ((5, 5), (8, 8))
+        assert stream_gaps(StreamSummary("s", 9, None, 7, 0), [], [], []).missing_count == 0
 
 
 class TestRendering:
@@ -352,12 +387,44 @@ class TestLocation:
         assert str(location) == "PostgreSQL database audit at db.internal:5433"
         assert "hunter2" not in repr(location)
 
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("postgresql:///audit?host=db&port=6000", "audit at db:6000"),
+            ("postgresql:///audit?host=/run/postgresql", "audit at /run/postgresql:5432"),
+            ("postgres://db1,db2:6000/audit", "audit at db1:5432, db2:6000"),
+            ("postgresql:///audit?host=db1,db2&port=6000", "audit at db1:6000, db2:6000"),
+            ("postgresql://[2001:db8::1]/audit", "audit at 2001:db8::1:5432"),
+            ("POSTGRESQL://", "(default) at the default host:5432"),
+        ],
+    )
+    def test_shows_where_libpq_will_look(self, url: str, shown: str) -> None:
+        assert str(parse_location(url)) == f"PostgreSQL database {shown}"
+
+    def test_leaves_all_but_the_scheme_to_libpq(self) -> None:
+        rest = "//u%40x:p%2Bw@db/a%20b?options=-c%20search_path%3Dx&application_name=a+b&passfile=%2Fa#b"
+        location = parse_location(f"postgresql+psycopg:{rest}\n")
+        assert isinstance(location, PostgresDatabase)
+        assert location.conninfo == f"postgresql:{rest}"
+
     def test_sqlite_forms(self) -> None:
         assert str(parse_location("sqlite:////var/audit.db")) == "SQLite file /var/audit.db"
         assert str(parse_location("sqlite:///audit.db")) == f"SQLite file {Path.cwd() / 'audit.db'}"
+        assert str(parse_location("sqlite:////var/a#b%20c.db")) == "SQLite file /var/a#b%20c.db"
 
     @pytest.mark.parametrize(
-        "url", ["", "mysql://x/y", "sqlite://", "sqlite://host/x", "postgresql://u:hunter2@h:port/x"]
+        "url",
+        [
+            "",
+            "mysql://x/y",
+            "sqlite://",
+            "sqlite://host/x",
+            "sqlite:///x?mode=ro",
+            "postgresql://u:hunter2@h:port/x",
+            "postgresql://u:hunter2%zz@h/x",
+            "postgresql://u:hunter2@h/x?unknown=1",
+            "u:hunter2@h/x?y=http://",
+        ],
     )
     def test_refuses_what_it_does_not_know(self, url: str) -> None:
         with pytest.raises(InvalidLocation) as refused:

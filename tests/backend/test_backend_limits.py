@@ -9,12 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_client import HERE, JSON, LINES, PROBLEM, Client, command, event
+from backend_client import HERE, JSON, LINES, PROBLEM, Client, administer, command, event, eventually
 from bench.servers import HOST, Backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,8 +24,16 @@ INVALID_BODIES = int(os.environ.get("AIMGENTIX_TEST_INVALID_BODIES", "1000"))
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with Backend(tmp_path_factory.mktemp("limits"), settings={"AIMGENTIX_BODY_TIMEOUT_SECONDS": "1"}).start() as one:
+    with Backend(tmp_path_factory.mktemp("limits")).start() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The port of a backend that waits for nobody; only for what has to be too slow for it."""
+    settings = {"AIMGENTIX_BODY_TIMEOUT_SECONDS": "1"}
+    with Backend(tmp_path_factory.mktemp("impatient"), settings=settings).start() as one:
+        yield one.port
 
 
 @pytest.fixture
@@ -112,13 +119,99 @@ def test_too_many_and_too_large_events(client: Client) -> None:
     assert client.post(large).status == 413
 
 
-def test_a_body_that_never_comes(client: Client) -> None:
-    with socket.create_connection((HOST, client.port), timeout=20) as connection:
+def test_a_body_that_never_comes(impatient: int) -> None:
+    with socket.create_connection((HOST, impatient), timeout=60) as connection:
         connection.sendall(head(1000) + b"{")
-        started = time.monotonic()
-        answer = connection.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 408")
-        assert 0.5 < time.monotonic() - started < 10
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "after a request"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "a byte", "half a head"]
+)
+def test_a_head_that_never_comes(impatient: int, sent: bytes, before: bool) -> None:
+    with socket.create_connection((HOST, impatient), timeout=60) as connection:
+        if before:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(sent)
+        assert hangs_up(connection)
+
+
+def hangs_up(connection: socket.socket) -> bool:
+    """Read until the server ends the connection; without that the read fails after the connection's time-out."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def test_a_head_that_comes_byte_by_byte(impatient: int) -> None:
+    with socket.create_connection((HOST, impatient), timeout=60) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        deadline = time.monotonic() + 60
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while time.monotonic() < deadline:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+
+def test_a_head_in_pieces_is_a_head(client: Client) -> None:
+    with socket.create_connection((HOST, client.port), timeout=60) as connection:
+        for _ in range(3):
+            for piece in (b"GET /hea", b"lthz HTTP/1.1\r\nHo", b"st: x\r\n\r", b"\n"):
+                connection.sendall(piece)
+                time.sleep(0.01)
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200")
+
+
+def stalled_export(backend: Backend) -> socket.socket:
+    """Ask for more than the buffers between here and there hold, and read no more than its beginning."""
+    client = Client(backend.port)
+    for _ in range(8):
+        assert client.post_lines(event(metadata={"x": "y" * 10_000}) for _ in range(300)).status == 201
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    connection.settimeout(60)
+    connection.connect((HOST, backend.port))
+    connection.sendall(b"GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    return connection
+
+
+def test_an_export_that_nobody_reads_does_not_hold_up_a_stop(start: Any) -> None:
+    backend: Backend = start(AIMGENTIX_STOP_TIMEOUT_SECONDS="1", AIMGENTIX_BODY_TIMEOUT_SECONDS="600")
+    with stalled_export(backend):
+        backend.stop()  # fails when it has to kill
+    assert "stopped; all acknowledged events are stored" in backend.output()
+
+
+def test_an_export_that_nobody_reads_ends(start: Any) -> None:
+    backend: Backend = start(AIMGENTIX_STOP_TIMEOUT_SECONDS="600", AIMGENTIX_BODY_TIMEOUT_SECONDS="1")
+    with stalled_export(backend) as connection:
+        backend.stop()
+        received = bytearray()
+        try:
+            while chunk := connection.recv(1 << 20):
+                received += chunk
+        except ConnectionResetError:
+            pass
+        assert not received.endswith(b"\r\n0\r\n\r\n"), "what broke off must not look complete"
+
+
+def test_an_export_that_is_read_slowly_is_whole(start: Any) -> None:
+    backend: Backend = start(AIMGENTIX_BODY_TIMEOUT_SECONDS="5")
+    with stalled_export(backend) as connection:
+        received = bytearray()
+        while not received.endswith(b"\r\n0\r\n\r\n"):
+            received += connection.recv(65536)
+            time.sleep(0.02)
+        assert received.count(b'"event_id"') == 2400
 
 
 def test_a_client_that_leaves(client: Client) -> None:
@@ -130,15 +223,26 @@ def test_a_client_that_leaves(client: Client) -> None:
     assert client.get("/v1/traces/left/events").json["events"] == []
 
 
+ENDLESS = """
+    CREATE VIEW events AS
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers)
+    SELECT n AS occurred_at, n AS position, n AS received_at, '{}' AS body, CAST(n AS text) AS resource FROM numbers
+"""
+
+
 def test_a_query_that_takes_too_long(start: Any, database_url: str) -> None:
-    backend = start(database_url, AIMGENTIX_QUERY_TIMEOUT_SECONDS="0.01")
+    """On every machine: what it looks through has no end."""
+    backend = start(database_url, AIMGENTIX_QUERY_TIMEOUT_SECONDS="1")
     client = Client(backend.port)
-    for _ in range(10):
-        assert client.post_lines(event(metadata={"x": "y" * 500}) for _ in range(5000)).status == 201
-    answers = Counter(client.get("/v1/events?resource=nobody's").status for _ in range(5))
-    assert set(answers) <= {200, 503}
-    assert answers[503], "50,000 events can't be looked through in 10 ms"
-    assert client.get("/v1/events?limit=1").status == 200
+    sent = event()
+    assert client.post(sent).status == 201
+    administer(database_url, "ALTER TABLE events RENAME TO kept_events", ENDLESS)
+    for path in ("/v1/events?resource=nobody's", "/v1/export?resource=nobody's"):
+        answer = client.get(path)
+        assert (answer.status, "too many events" in answer.json["detail"]) == (503, True), answer
+        assert int(answer.headers["retry-after"]) >= 1
+    administer(database_url, "DROP VIEW events", "ALTER TABLE kept_events RENAME TO events")
+    eventually(lambda: client.get(f"/v1/events/{sent['event_id']}").status == 200)
     assert client.post(event()).status == 201
 
 
@@ -177,12 +281,15 @@ def test_schemathesis(start: Any, tmp_path: Path, options: list[str]) -> None:
         env={**os.environ, "PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "schemathesis_hooks"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert '"status": 500' not in backend.output()
 
+
+UNIMPORTANT = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""The client keeps nothing between examples, and how fast they are made depends on the machine."""
 
 VALID = event()
 members = st.sampled_from(sorted(VALID))
@@ -198,7 +305,7 @@ rubbish = st.one_of(
 
 
 @given(member=members, value=rubbish)
-@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=UNIMPORTANT)
 def test_events_with_a_member_of_the_wrong_kind(client: Client, member: str, value: Any) -> None:
     answer = client.post(event(**{member: value}))
     if answer.status in (200, 201, 409):
@@ -211,7 +318,7 @@ def test_events_with_a_member_of_the_wrong_kind(client: Client, member: str, val
 
 
 @given(st.data())
-@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=INVALID_BODIES // 4, deadline=None, suppress_health_check=UNIMPORTANT)
 def test_bodies_with_a_byte_changed(client: Client, data: st.DataObject) -> None:
     body = bytearray(json.dumps([event(), event()]).encode())
     for _ in range(data.draw(st.integers(1, 3))):

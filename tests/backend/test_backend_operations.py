@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
-import sqlite3
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from app.store.location import parse_location
 from app.store.opening import open_database
-from app.store.schema import MIGRATIONS, REVISION
-from backend_client import Client, command, event, line
-from bench.servers import BACKEND, Backend, ServerFailed
+from app.store.schema import MIGRATIONS, REVISION, upgrade
+from backend_client import Client, administer, command, event, eventually, line
+from bench.servers import BACKEND, HOST, Backend, Postgres, ServerFailed
 
 DAY_US = 24 * 3600 * 1_000_000
 
 
-def execute(database_url: str, statement: str) -> list[Any]:
-    """Run a statement as an administrator would."""
-    if database_url.startswith("sqlite"):
-        with contextlib.closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as file:
-            return file.execute(statement).fetchall()
-    with psycopg.connect(database_url, autocommit=True) as session:
-        cursor = session.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
 def age(database_url: str, days: int, condition: str) -> None:
     """Make events look as if they had been received earlier."""
-    execute(database_url, f"UPDATE events SET received_at = received_at - {days * DAY_US} WHERE {condition}")
+    administer(database_url, f"UPDATE events SET received_at = received_at - {days * DAY_US} WHERE {condition}")
 
 
 def failing_start(folder: Path, database_url: str | None = None, **settings: str) -> str:
@@ -48,6 +37,20 @@ def failing_start(folder: Path, database_url: str | None = None, **settings: str
     return backend.output()
 
 
+def test_a_server_s_port_is_its_own(tmp_path: Path, postgres: Postgres) -> None:
+    """Started or not: else a start that has to fail finds another test's backend answering at its address."""
+    with Backend(tmp_path) as backend, socket.socket() as other:
+        for port in (backend.port, postgres.port):
+            with pytest.raises(OSError) as refused:
+                other.bind((HOST, port))
+            assert refused.value.errno == errno.EADDRINUSE
+        backend.start()
+        backend.kill()
+        with pytest.raises(ConnectionRefusedError):
+            other.connect((HOST, backend.port))
+        backend.start()
+
+
 def test_the_known_revision_is_the_newest_migration() -> None:
     assert max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")) == REVISION
 
@@ -56,16 +59,21 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
     assert "brought up to date" in command(database_url, "migrate").stdout
     assert "is up to date" in command(database_url, "migrate").stdout
     if database_url.startswith("sqlite"):
-        columns = execute(database_url, "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c "
+        columns = administer(database_url, "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c "
                           "WHERE m.type = 'table' AND m.name <> 'alembic_version'")  # fmt: skip
-        indices = execute(database_url, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        indices = administer(database_url, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
     else:
-        columns = execute(database_url, "SELECT table_name, column_name FROM information_schema.columns "
+        columns = administer(database_url, "SELECT table_name, column_name FROM information_schema.columns "
                           "WHERE table_schema = 'public' AND table_name <> 'alembic_version'")  # fmt: skip
-        indices = execute(database_url, "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events\\_%' "
+        indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE indexname LIKE 'events\\_%' "
                           "AND indexname NOT LIKE '%pkey'")  # fmt: skip
-    assert len(columns) == len(set(columns)) == 13 + 2 + 7
-    assert {("events", "body"), ("expired_streams", "through_seq"), ("api_keys", "digest")} <= set(columns)
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 7
+    assert {
+        ("events", "body"),
+        ("expired_streams", "through_seq"),
+        ("broken_links", "seq"),
+        ("api_keys", "digest"),
+    } <= set(columns)
     expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
     assert {name for (name,) in indices} == {f"events_{name}" for name in expected}
 
@@ -101,8 +109,33 @@ def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url
     command(database_url, "migrate")
     with Backend(tmp_path, database_url, {"AIMGENTIX_MIGRATE_ON_START": "false"}).start() as backend:
         assert Client(backend.port).post(event()).status == 201
-    execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    administer(database_url, "UPDATE alembic_version SET version_num = '9999'")
     assert "newer backend" in failing_start(tmp_path, database_url)
+
+
+def test_a_store_of_an_earlier_version_is_brought_up_to_date(start: Any, database_url: str) -> None:
+    """With its events, of whose lines no hash is known: nothing is said of what follows them."""
+    database = open_database(parse_location(database_url))
+    database.create()
+    upgrade(database, "0001")
+    old = line("old", 1, trace_id="old")["event"]
+    columns = ("agent_instance_id", "trace_id", "actor", "action_type", "resource", "status")
+    values = ", ".join(f"'{old[name]}'" for name in columns)
+    given = old["event_id"].replace("-", "")
+    event_id = f"x'{given}'" if database_url.startswith("sqlite") else f"'{given}'"
+    body = json.dumps(old | {"stream": "old", "seq": 1, "prev": None})
+    administer(
+        database_url,
+        f"INSERT INTO events (event_id, occurred_at, received_at, {', '.join(columns)}, stream, seq, body) "
+        f"VALUES ({event_id}, 1, 1, {values}, 'old', 1, '{body}')",
+    )
+    backend: Backend = start(database_url)
+    assert "schema brought up to date" in backend.output()
+    client = Client(backend.port)
+    assert client.post(line("old", 2, trace_id="old")).status == 201
+    assert len(client.events("/v1/traces/old/events")) == 2
+    (stream,) = client.get("/v1/traces/old/gaps").json["streams"]
+    assert (stream["received"], stream["broken"]) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -113,6 +146,8 @@ def test_a_schema_of_another_version_is_not_touched(tmp_path: Path, database_url
         ({"AIMGENTIX_AUTH": "auto"}, "AIMGENTIX_AUTH"),
         ({"DATABASE_URL": "mysql://root:hunter2@h/x"}, "unknown scheme 'mysql'"),
         ({"DATABASE_URL": "sqlite:////proc/audit.db"}, "can't be opened for writing"),
+        ({"DATABASE_URL": "postgresql://me:hunter2@h:port/x"}, "a port that is not a number"),
+        ({"DATABASE_URL": "postgresql://me:hunter2%@h/x"}, "percent-encoded"),
         ({"DATABASE_URL": "postgresql://me:hunter2@127.0.0.1:1/x"}, "can't use PostgreSQL database x at 127.0.0.1:1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -121,6 +156,45 @@ def test_a_start_that_fails_says_why(tmp_path: Path, settings: dict[str, str], s
     output = failing_start(tmp_path, settings.pop("DATABASE_URL", None), **settings)
     assert said in output
     assert "hunter2" not in output
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (
+            "postgresql://audit@{host}:{port}/{name}?options=-c%20search_path%3Delsewhere",
+            ("elsewhere", "aimgentix-backend"),
+        ),
+        (
+            "postgres://audit@{host}:{port}/{name}?options=-c%20work_mem%3D8MB%20-c%20search_path%3Delsewhere"
+            "&application_name=audit%20one%2Btwo",
+            ("elsewhere", "audit one+two"),
+        ),
+        ("postgresql:///{name}?host={host}&port={port}&user=audit", ("public", "aimgentix-backend")),
+        (
+            "postgresql://audit@%2Fnowhere,{host}:{port}/{name}?target_session_attrs=read-write",
+            ("public", "aimgentix-backend"),
+        ),
+        ("postgresql+psycopg://o%27neil@{folder}:{port}/{name}", ("public", "aimgentix-backend")),
+    ],
+    ids=["options", "two options and a name", "host in the query", "two hosts, one is down", "socket and quote"],
+)
+def test_takes_every_address_that_libpq_takes(
+    start: Any, postgres: Postgres, form: str, expected: tuple[str, str]
+) -> None:
+    plain = postgres.new_database()
+    administer(plain, "CREATE SCHEMA elsewhere")
+    administer(plain, 'DO $$BEGIN CREATE ROLE "o\'neil" LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN END$$')
+    name = plain.rpartition("/")[2]
+    url = form.format(host=HOST, port=postgres.port, name=name, folder=str(postgres.socket_folder).replace("/", "%2F"))
+    assert "brought up to date" in command(url, "migrate").stdout
+    client = Client(start(url).port)
+    assert client.post(event(trace_id="addressed")).status == 201
+    assert len(client.events("/v1/traces/addressed/events")) == 1
+    schema = administer(plain, "SELECT schemaname FROM pg_tables WHERE tablename = 'events'")
+    program = administer(plain, f"SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = '{name}' "
+                      "AND pid <> pg_backend_pid()")  # fmt: skip
+    assert (schema, program) == ([(expected[0],)], [(expected[1],)])
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
@@ -151,11 +225,15 @@ def test_logs_hold_no_contents(start: Any) -> None:
     client.get(f"/v1/events?resource={secret}&{secret}={secret}")
     client.get(f"/{secret}")
     client.ask("POST", "/v1/events", f"{{{secret}".encode(), content_type="application/json", authorization=secret)
-    deadline = time.monotonic() + 10
-    while backend.output().count('"message": "request"') < 9 and time.monotonic() < deadline:
-        time.sleep(0.01)  # a request is logged after its answer is sent
+
+    def requests() -> list[str]:
+        """The lines of these eight, and not of the ones that asked whether the backend is alive."""
+        lines = [text for text in backend.output().splitlines() if '"message": "request"' in text]
+        return [text for text in lines if '"route": "/healthz"' not in text]
+
+    eventually(lambda: len(requests()) >= 8)  # a request is logged after its answer is sent
     output = backend.output()
-    assert output.count('"message": "request"') == 9  # these eight, and the one that found it alive
+    assert len(requests()) == 8
     assert secret not in output
     assert '"route": "/v1/traces/{trace_id}/events"' in output
 
@@ -176,12 +254,9 @@ def test_retention(start: Any, database_url: str) -> None:
     backend.stop()
     with Backend(backend.log.parent, database_url, {"AIMGENTIX_RETENTION_DAYS": "9"}).start() as again:
         client = Client(again.port)
-        deadline = time.monotonic() + 20
-        while client.get("/v1/events?limit=1").json["events"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: b"aimgentix_events_expired_total 3002.0" in client.get("/metrics").body)
         assert client.get("/v1/events?limit=1").json["events"] == []
         assert client.post(event()).status == 201
-        assert client.get("/metrics").body.count(b"aimgentix_events_expired_total 3002.0") == 1
 
 
 def test_backup_of_a_store_in_use(start: Any, tmp_path: Path) -> None:
@@ -216,22 +291,22 @@ def test_requirements_are_locked() -> None:
     assert not re.search(r"https?://|^/| /|--index|--find-links|file:", text, re.MULTILINE)
 
 
-def test_idle_memory_and_start(start: Any) -> None:
-    """Generous bounds, for busy machines; `python -m bench` measures."""
-    started = time.monotonic()
+def test_idle_memory(start: Any) -> None:
+    """A generous bound; `python -m bench` measures, and the start, too."""
     backend: Backend = start()
-    assert time.monotonic() - started < 30
     assert backend.memory_bytes() < 120_000_000
 
 
 def test_the_application_needs_its_lifespan(tmp_path: Path) -> None:
     with Backend(tmp_path, options=["--lifespan", "off"]) as backend:
         backend.start(wait=False)
-        deadline = time.monotonic() + 30
-        while "--lifespan on" not in backend.output() and time.monotonic() < deadline:
+
+        def says_so() -> bool:
             with contextlib.suppress(ServerFailed):
                 backend.wait(0.2)
-        assert "--lifespan on" in backend.output()
+            return "--lifespan on" in backend.output()
+
+        eventually(says_so)
 
 
 def test_the_package_starts_from_another_folder(tmp_path: Path) -> None:
@@ -241,7 +316,7 @@ def test_the_package_starts_from_another_folder(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(BACKEND), "DATABASE_URL": "sqlite:///here.db"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done

@@ -63,9 +63,11 @@ def webhook(*alerts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
-def payloads(*alerts: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+def payloads(
+    *alerts: dict[str, Any], incidents: bridge.Incidents | None = None, **changes: Any
+) -> list[dict[str, Any]]:
     whole = bridge.read_webhook(json.dumps(webhook(*alerts, **changes)).encode())
-    return bridge.group(whole, ("resource", "service", "job")).payloads
+    return bridge.group(whole, ("resource", "service", "job"), incidents or bridge.Incidents()).payloads
 
 
 # ------------------------------------------------------------------------------------------------------- what it sends
@@ -89,6 +91,42 @@ def test_the_trace_id_is_that_of_the_incident() -> None:
     assert payloads(later, alert())[0]["trace_id"] == first["trace_id"], "another alert joins the group"
     assert payloads(later)[0]["trace_id"] != first["trace_id"], "it is over, and begins again"
     assert payloads(alert(), groupKey="another")[0]["trace_id"] != first["trace_id"]
+
+
+def at(instance: str, hour: int = 2, status: str = "firing") -> dict[str, Any]:
+    """An alert of one instance that began at an hour."""
+    return {**alert(status=status, instance=instance), "startsAt": f"2026-11-24T{hour:02}:00:00Z"}
+
+
+def test_an_incident_keeps_its_identity_while_the_group_fires() -> None:
+    incidents = bridge.Incidents()
+
+    def told(*alerts: dict[str, Any], **changes: Any) -> str:
+        (payload,) = payloads(*alerts, incidents=incidents, **changes)
+        return str(payload["trace_id"])
+
+    first = told(at("a", 2), at("b", 3))
+    assert told(at("a", 2), at("b", 3)) == first, "it is said again"
+    assert told(at("b", 3)) == first, "the earlier one ends"
+    assert told(at("b", 3), at("c", 5)) == first, "one joins"
+    assert told(at("c", 5)) == first, "none is left of those that began it"
+    assert told(at("c", 5, "resolved"), at("d", 6)) == first, "one ends as another begins"
+    other = told(at("d", 6), groupKey="another")
+    assert other != first
+    assert told(at("d", 7)) != first, "it was over, and began again"
+    assert told(at("d", 6), at("e", 9), groupKey="another") == other
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "MAX_INCIDENTS", 3)
+    incidents = bridge.Incidents()
+    first = payloads(at("a", 2), at("b", 3), incidents=incidents, groupKey="kept")[0]["trace_id"]
+    for number in range(9):
+        payloads(at("a", 2), incidents=incidents, groupKey=f"{number}")
+        assert payloads(at("b", 3), incidents=incidents, groupKey="kept")[0]["trace_id"] == first, "heard of just now"
+    for number in range(3):
+        payloads(at("a", 2), incidents=incidents, groupKey=f"{number}")
+    assert payloads(at("b", 3), incidents=incidents, groupKey="kept")[0]["trace_id"] != first
 
 
 def test_what_is_too_much_is_left_out_and_counted() -> None:

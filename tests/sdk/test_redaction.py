@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import sys
 import time
 import urllib.parse
 from datetime import datetime, timezone
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from aimgentix import AuditEvent
 from aimgentix.redact import MAX_EVENT_BYTES, REDACTED, TRUNCATED, Redactor, environment_secrets
-from sdk.helpers import event
+from sdk.helpers import SPECS, event
 
 HEX = "0123456789abcdef" * 4
 MIX = "aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xYzAbCdEfGhIjKlMnOpQrStUv"
@@ -516,3 +517,55 @@ def test_notes_do_not_outgrow_the_event_either(metadata):
     data = Redactor().encode(event(metadata=metadata))
     assert len(data) <= MAX_EVENT_BYTES
     assert b"hunter2" not in data
+
+
+VECTORS = json.loads((SPECS / "redaction.vectors.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("vector", VECTORS["texts"], ids=lambda vector: vector["form"])
+def test_every_form_of_the_table_in_text(vector):
+    redactor = Redactor()
+    text = "".join(vector["text"])
+    assert redactor.text(text) == vector["expect"]
+    assert redactor.text(vector["expect"]) == vector["expect"]
+    _, found = redact({"said": text})
+    assert found["metadata"]["said"] == vector["expect"]
+    assert ("redacted" in found["metadata"]) == (text != vector["expect"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["texts"], ids=lambda vector: vector["form"])
+def test_every_form_of_the_table_amid_four_kilobytes_and_other_scripts(vector):
+    text = "".join(vector["text"])
+    for filler in ("k1=v1 key2=value2 ", "ü — 日本語 İ "):
+        whole = filler * 120 + "\n" + text
+        assert Redactor().text(whole) == filler * 120 + "\n" + vector["expect"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["metadata"], ids=lambda vector: vector["form"])
+def test_every_form_of_the_table_in_metadata(vector):
+    _, found = redact(vector["metadata"])
+    assert found["metadata"].pop("redacted", []) == vector["redacted"]
+    assert found["metadata"] == vector["expect"]
+
+
+def test_expressions_run_only_where_a_text_has_what_they_need():
+    """Four kilobytes of assignments take no step that grows with their number: they are searched, never matched."""
+    steps: list[str] = []
+
+    def count(frame, kind, argument):
+        if kind in ("call", "c_call"):
+            steps.append(kind)
+
+    redactor = Redactor()
+    few, many = ("".join(f"key{n}=value{n} unit{n}=kg " for n in range(count)) for count in (3, 200))
+    counts = []
+    for text in (few, many):
+        steps.clear()
+        sys.setprofile(count)
+        try:
+            assert redactor.text(text) == text
+        finally:
+            sys.setprofile(None)
+        counts.append(len(steps))
+    assert len(many) > 4096
+    assert counts[0] == counts[1]

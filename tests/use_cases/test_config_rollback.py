@@ -34,7 +34,10 @@ class World:
         catalogue: the file services.yml, and its entry for this service.
         way: how somebody merges as soon as somebody looks: "rebased", "squashed", "edited" (squashed, with another
             content) or not at all.
+        closed: whether somebody closes it unmerged.
         status: what a new pull request is answered with, and what looking at it is answered with.
+        said, header: a body and a header (with the value 60) of GitHub's answer, instead of the usual.
+        looked: how often somebody looked at it.
     """
 
     origin: Origin
@@ -43,6 +46,10 @@ class World:
     catalogue: Path
     entry: dict[str, Any] = field(default_factory=dict)
     way: str | None = "rebased"
+    closed: bool = False
+    looked: int = 0
+    said: Any = None
+    header: str = ""
     status: int = 201
     seen_status: int = 200
     opened: list[dict[str, Any]] = field(default_factory=list)
@@ -56,18 +63,22 @@ class World:
             def do_POST(self) -> None:
                 world.tokens.add(self.headers.get("Authorization"))
                 world.opened.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self._answer(world.status, {"number": 7})
+                self._answer(world.status, world.said or {"number": 7})
 
             def do_GET(self) -> None:
                 world.tokens.add(self.headers.get("Authorization"))
+                world.looked += 1
                 if world.way:
                     world.merge(world.opened[-1]["head"])
-                self._answer(world.seen_status, {"number": 7, "merged": bool(world.way)})
+                state = "closed" if world.way or world.closed else "open"
+                self._answer(world.seen_status, {"number": 7, "merged": bool(world.way), "state": state})
 
             def _answer(self, status: int, value: Any) -> None:
                 data = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
+                if world.header:
+                    self.send_header(world.header, "60")
                 self.end_headers()
                 self.wfile.write(data)
 
@@ -195,6 +206,41 @@ def test_a_pull_request_that_nobody_merges_is_no_success(world: World) -> None:
     assert len({opened["head"] for opened in world.opened}) == 2
 
 
+def test_a_pull_request_that_somebody_closes_is_waited_for_no_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.agent, "MERGE_SECONDS", 600.0)
+    world.way, world.closed = None, True
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+    assert result.status is ActionStatus.FAILED
+    assert "the pull request 7 was closed without a merge" in result.details["error"]
+    assert world.looked == 1
+    assert result.changes[-1] == "opened the pull request 7 in acme/configuration"
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "told"),
+    [
+        (422, "", "HTTP 422: Validation Failed; A pull request already exists for acme:x."),
+        (403, "Retry-After", "HTTP 403, too many requests; it asks to wait 60 s: Validation Failed"),
+        (429, "Retry-After", "HTTP 429, too many requests; it asks to wait 60 s: Validation Failed"),
+    ],
+)
+def test_why_github_refuses_a_pull_request_is_told_in_its_words(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: int, header: str, told: str
+) -> None:
+    parameters = approved(world)
+    act_with_the_jobs_token(world, monkeypatch)
+    world.write(pull_request={**world.entry["pull_request"], "repository": "configuration"})
+    world.status, world.header = status, header
+    world.said = {"message": "Validation Failed", "errors": [{"message": "A pull request already exists for acme:x."}]}
+    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    assert result.status is ActionStatus.FAILED
+    assert told in result.details["error"]
+    for wrong in ("token", "allow GitHub Actions", "whether it runs"):
+        assert wrong not in result.details["error"]
+
+
 def test_a_pull_request_that_github_does_not_tell_of_is_unknown(world: World) -> None:
     world.way, world.seen_status = None, 503
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
@@ -249,6 +295,7 @@ def test_a_job_whose_own_token_may_open_no_pull_request_is_told_what_to_allow(
     world.status = 403
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert result.status is ActionStatus.FAILED
+    assert "HTTP 403 with the token of GITHUB_TOKEN" in result.details["error"]
     assert "allow GitHub Actions to create pull requests" in result.details["error"]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ from agent_runtime.toolkit.errors import (
     OutcomeUnknown,
     ToolError,
 )
+from conftest import REPOSITORY
 from use_cases import gitserver
 from use_cases.gitserver import Origin
 
@@ -169,6 +173,56 @@ def test_a_branch_that_can_not_be_made_is_another_problem(origin: Origin) -> Non
     assert caught.value.code == GIT_FAILED
 
 
+CRLF = b'{\r\n  "workers": %d\r\n}\r\n'
+
+
+@pytest.mark.parametrize(
+    ("attributes", "form"),
+    [
+        ("", CRLF),
+        ("* text=auto", CRLF),
+        ("* text=auto eol=lf", CRLF),
+        ("*.json text", CRLF),
+        ("*.json text eol=crlf", CRLF),
+        ("*.json eol=crlf", CRLF.replace(b"\r", b"")),
+        ("*.json crlf", CRLF),
+        ("*.json ident", b'{"v": "$Id: 123 $", "workers": %d}\n'),
+        ("*.json working-tree-encoding=UTF-16LE", "{\u00fc}".encode("utf-16") + b"%d\x00"),
+        ("*.json filter=lfs diff=lfs merge=lfs -text", b"version https://git-lfs.github.com/spec/v1\nsize %d\n"),
+        ("*.json filter=evil -merge -diff", CRLF),
+        ("[attr]mine text ident filter=evil\n*.json mine", CRLF),
+    ],
+)
+def test_a_change_is_undone_byte_by_byte_whatever_the_attributes_say(
+    origin: Origin, attributes: str, form: bytes
+) -> None:
+    work = origin.work
+
+    def commit(number: int) -> None:
+        """As it is in history: made without the attributes, which somebody added later."""
+        (work / "app.json").write_bytes(form % number)
+        raw = subprocess.run(
+            ["git", "-C", str(work), "hash-object", "-w", "--no-filters", "app.json"], capture_output=True, check=True
+        )
+        gitserver.git(work, "update-index", "--cacheinfo", f"100644,{raw.stdout.decode().strip()},app.json")
+        gitserver.git(work, "commit", "--quiet", "-m", f"Version {number}")
+
+    for folder in (".", "deep/er"):
+        (work / folder).mkdir(parents=True, exist_ok=True)
+        (work / folder / ".gitattributes").write_text(attributes + "\n", encoding="utf-8")
+    gitserver.git(work, "add", ".gitattributes", "deep")
+    gitserver.git(work, "commit", "--quiet", "-m", "Attributes")
+    for number in (4, 40):
+        commit(number)
+    origin.push()
+    with git.clone(origin.address, "main") as clone:
+        newest, before = clone.changes("app.json", 2)
+        made = clone.revert(newest)
+        assert clone.read(made, "app.json") == form % 4
+        assert clone.same(made, before.sha, "app.json")
+        assert clone.touched(made) == ["app.json"]
+
+
 def test_every_file_that_a_commit_would_change_is_named(origin: Origin) -> None:
     origin.commit({"app.json": "x\n", "other/ödd name": "x\n", "flags.yml": None}, "Change, add and remove")
     with git.clone(origin.address, "main") as clone:
@@ -210,24 +264,61 @@ def is_rollback(origin: Origin) -> bool:
         return clone.restores(clone.changes("app.json", 1)[0], "app.json")
 
 
-@pytest.mark.parametrize("way", ["pushed", "merged", "squashed", "rebased"])
+@pytest.mark.parametrize("way", ["pushed", "merged", "squashed", "title only", "rebased"])
 def test_a_rollback_is_known_again_however_it_was_merged(origin: Origin, way: str) -> None:
     assert not is_rollback(origin)
     made = rolled_back(origin)
     message = gitserver.git(origin.bare, "log", "-1", "--format=%B", made)
     assert message.splitlines()[0] == 'Revert "Second"', "as git itself names it"
+    assert git.RESTORES in message
     if way == "pushed":
         gitserver.git(origin.bare, "update-ref", "refs/heads/main", made)
     elif way == "merged":
         merge(origin, "main", "rollback", message="Merge pull request #7")
     elif way == "squashed":
         merge(origin, "main", message=f"Roll back (#7)\n\n* {message}\n\nCo-authored-by: Agent <agent@example.invalid>")
+    elif way == "title only":
+        merge(origin, "main", message="Roll back app.json (#7)")
     else:
         gitserver.git(origin.work, "pull", "--quiet", "--ff-only", origin.address, "main")
         origin.commit({"other.json": "x\n"}, "Something else")
         merge(origin, "main", message=message)
     assert origin.show("app.json") == "1\n2\n3"
     assert is_rollback(origin)
+
+
+def test_what_somebody_reverted_by_hand_is_a_rollback_too(origin: Origin) -> None:
+    gitserver.git(origin.work, "revert", "--no-edit", "HEAD")
+    origin.push()
+    assert is_rollback(origin)
+
+
+@pytest.mark.parametrize(
+    ("versions", "rollback"),
+    [
+        ("A", False),
+        ("AB", False),
+        ("ABC", False),
+        ("ABA", True),  # B was undone
+        ("ABCA", True),
+        ("ABCB", True),
+        ("ABAB", False),  # brought again: if it does harm, A may come back
+        ("ABABA", True),
+        ("ABAC", False),
+        ("ABABC", True),  # B, which would come back, was undone once
+        ("AB-B", True),  # taken away, and put back
+        ("A-", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["service.json", "folder"])
+def test_a_version_that_was_undone_is_known_by_its_content(
+    origin: Origin, versions: str, rollback: bool, path: str
+) -> None:
+    for number, content in enumerate(versions):
+        files: dict[str, str | None] = {f"{path}/x" if path == "folder" else path: None if content == "-" else content}
+        origin.commit({**files, "other.json": f"{number}\n"}, "Change")
+    with git.clone(origin.address, "main") as clone:
+        assert clone.restores(clone.changes(path, 1)[0], path) is rollback
 
 
 def test_what_brings_a_rolled_back_change_again_is_no_rollback(origin: Origin) -> None:
@@ -243,8 +334,6 @@ def test_what_brings_a_rolled_back_change_again_is_no_rollback(origin: Origin) -
 def test_a_message_alone_makes_no_rollback(origin: Origin) -> None:
     first = gitserver.git(origin.bare, "rev-parse", "main^")
     origin.commit({"app.json": "bad\n"}, f"Third\n\n{git.RESTORES}{first}")
-    assert not is_rollback(origin)
-    origin.commit({"app.json": "worse\n"}, f"Fourth\n\n{git.RESTORES}{'0' * 40}\n{git.RESTORES}nothing")
     assert not is_rollback(origin)
 
 
@@ -422,13 +511,48 @@ def test_an_address_that_is_none_never_reaches_git(address: str) -> None:
     assert caught.value.code == GIT_NAME
 
 
-@pytest.mark.parametrize(
-    "branch", ["", "-x", "--all", "a..b", "a b", "x.lock", "a/", "/a", "a//b", "@{0}", "+main", "a:b"]
-)
+NO_BRANCHES = ["", "-x", "--all", "a..b", "a b", "x.lock", "a/", "/a", "a//b", "@{0}", "a:b", "@", "HEAD", ".a", "a/.b"]
+NO_BRANCHES += ["a.", "a.lock/b", "a~1", "a^", "a?", "a*", "[a", "a\\b", "a\x7f", "a\tb", "a@{b"]
+BRANCHES = ["feature#1", "release/1.x+hotfix", "trunk/Ünï", "+main", "a@b", "@a", "a{b", "x.locked", "a-", "(a)", "💥"]
+BRANCHES += ["a%20b", "a,b", "user/me@example.com", "a=b", "a&b", "$a", "'a'", "_", "0"]
+
+
+@pytest.mark.parametrize("branch", NO_BRANCHES)
 def test_a_branch_that_is_none_never_reaches_git(origin: Origin, branch: str) -> None:
     with pytest.raises(ToolError) as caught, git.clone(origin.address, branch):
         pass
     assert caught.value.code == GIT_NAME
+
+
+@pytest.mark.parametrize("branch", [*BRANCHES, *NO_BRANCHES])
+def test_what_is_a_branch_is_git_s_own_rule(branch: str) -> None:
+    asked = subprocess.run(["git", "check-ref-format", "--branch", branch], capture_output=True, check=False)
+    assert (asked.returncode == 0) == (branch in BRANCHES) or branch in ("@", "HEAD"), "both mean another thing"
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_every_name_that_git_takes_is_cloned_and_pushed_to(origin: Origin, branch: str) -> None:
+    gitserver.git(origin.bare, "update-ref", f"refs/heads/{branch}", "main")
+    with git.clone(origin.address, branch) as clone:
+        made = clone.revert(clone.changes("app.json", 1)[0])
+        clone.push(made, branch)
+    assert origin.head(branch) == made
+
+
+def test_a_name_reaches_git_as_it_is_in_any_locale(origin: Origin) -> None:
+    gitserver.git(origin.bare, "update-ref", "refs/heads/trunk/Ünï", "main")
+    code = "from agent_runtime.toolkit import git\nwith git.clone({!a}, 'trunk/\\xdcn\\xef') as c: print(c.head)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG"))}
+    environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONPATH"] = str(REPOSITORY / "template")
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(origin.address)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == origin.head("trunk/Ünï"), done.stderr
 
 
 @pytest.mark.parametrize(

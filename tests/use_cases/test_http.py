@@ -13,8 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.toolkit import health, http
-from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
+from agent_runtime.toolkit import health, http, waiting
+from agent_runtime.toolkit.errors import (
+    ACCESS_REFUSED,
+    REQUEST_REFUSED,
+    TOKEN_REFUSED,
+    OutcomeUnknown,
+    Refused,
+    ToolError,
+)
 from conftest import require_tool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -132,6 +139,7 @@ def test_the_query_is_encoded(serve: Callable[..., Server]) -> None:
         (status("200 OK", "Content-Encoding: gzip", body=gzip.compress(b"x" * 100_000)), "compressed"),
         (status("302 Found", "Location: http://elsewhere.invalid/x"), "another host, http://elsewhere.invalid/x"),
         (status("302 Found", "Location: file:///etc/passwd"), "another host"),
+        (status("301 Moved", "Location: https://127.0.0.1/x"), "redirects to https on this host, https://127.0.0.1/x"),
         (status("302 Found", "Location: http://[broken"), "GET"),
         (status("302 Found", "Location: /again"), "more than 3 redirects"),
     ],
@@ -302,16 +310,14 @@ def test_health_is_what_the_endpoint_says(serve: Callable[..., Server]) -> None:
 @pytest.mark.parametrize(
     ("secret", "git", "restart"),
     [
-        ("", None, None),
+        ("", "", ""),
         (" one-for-all \n", "one-for-all", "one-for-all"),
         ('{"git": "g", "restart": "r"}', "g", "r"),
         ('{"git": "g", "restart": ""}', "g", ""),
         ('{"git": "g"}', "g", ""),
     ],
 )
-def test_each_system_gets_its_own_token(
-    secret: str, git: str | None, restart: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_system_gets_its_own_token(secret: str, git: str, restart: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
     assert (http.token("git"), http.token("restart")) == (git, restart)
 
@@ -371,3 +377,155 @@ def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[
     with pytest.raises(OutcomeUnknown, match="more than 100 bytes; it has taken effect"):
         http.send_once("POST", server.url, max_bytes=100)
     assert len(server.requests) == 1
+
+
+# Refusals: whose token it was, and what is no matter of tokens
+
+
+@pytest.mark.parametrize(
+    ("token", "told", "code"),
+    [
+        (lambda: http.token("restart"), "with the token of AGENT_ACT_TOKEN", TOKEN_REFUSED),
+        (lambda: http.token_of("MODEL_API_KEY"), "with the token of MODEL_API_KEY", ACCESS_REFUSED),
+        (lambda: http.token_of("NO_SUCH_KEY"), "without a token: NO_SUCH_KEY is empty", ACCESS_REFUSED),
+        (lambda: "s3cret-of-my-own", "with a token of the agent's own", ACCESS_REFUSED),
+        (lambda: None, "without a token", ACCESS_REFUSED),
+    ],
+    ids=["act", "named", "empty", "plain", "none"],
+)
+def test_a_refusal_names_the_credential_that_was_given_and_no_other(
+    serve: Callable[..., Server],
+    token: Callable[[], str | None],
+    told: str,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGENT_ACT_TOKEN", "s3cret-for-act")
+    monkeypatch.setenv("MODEL_API_KEY", " s3cret-for-models\n")
+    url = serve(answers(status("401 Who", body=b"{}"))).url
+    for use in (
+        lambda: http.send_once("POST", url, value={}, token=token()),
+        lambda: http.ask(url, {}, token=token()).fields(choices=list),
+        lambda: http.get(url, token=token()).granted(),
+    ):
+        with pytest.raises(ToolError) as caught:
+            use()
+        assert caught.value.message.endswith(f"HTTP 401 {told}")
+        assert caught.value.code in (code, ACCESS_REFUSED)
+        assert ("AGENT_ACT_TOKEN" in caught.value.line()) == ("AGENT_ACT_TOKEN" in told)
+        assert "s3cret" not in caught.value.line()
+    with pytest.raises(ToolError) as caught:
+        http.send_once("POST", url, token=token())
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "told"),
+    [
+        ("403 Forbidden", "Retry-After: 60", "HTTP 403, too many requests; it asks to wait 60 s"),
+        ("403 Forbidden", "X-RateLimit-Remaining: 0", "HTTP 403, too many requests"),
+        ("429 Too Many", "Retry-After: 7", "HTTP 429, too many requests; it asks to wait 7 s"),
+        ("429 Too Many", "Retry-After: Wed, 21 Oct 2026 07:28:00 GMT", "HTTP 429, too many requests"),
+        ("409 Conflict", "X: y", "HTTP 409"),
+    ],
+)
+def test_a_limit_or_a_conflict_is_no_matter_of_tokens(
+    serve: Callable[..., Server], line: str, header: str, told: str
+) -> None:
+    server = serve(answers(status(line, header, body=b'{"message": "why"}')))
+    with pytest.raises(Refused) as caught:
+        http.send_once("POST", server.url, token="s3cret-token")
+    assert (caught.value.code, caught.value.status) == (REQUEST_REFUSED, int(line[:3]))
+    assert caught.value.message.endswith("refused with " + told)
+    assert caught.value.answer.json() == {"message": "why"}
+    assert "token" not in caught.value.message
+    assert "runs" not in caught.value.line(), "it runs, and it said no"
+    assert http.get(server.url).said == told
+    assert len(server.requests) == 2
+
+
+def test_what_is_refused_stays_refused_however_the_answer_goes_on(serve: Callable[..., Server]) -> None:
+    for rest in ("Content-Length: 100\r\n\r\nshort", "Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"):
+        server = serve(answers(f"HTTP/1.1 422 No\r\n{rest}".encode()))
+        with pytest.raises(Refused) as caught:
+            http.send_once("POST", server.url, value={})
+        assert (caught.value.status, caught.value.answer.body) == (422, b"")
+
+
+# A POST that reads
+
+
+def test_a_question_is_sent_as_json_and_may_be_asked_again(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_API_KEY", "s3cret-for-models")
+    said = iter([b"", status("503 Busy"), status("200 OK", body=b'{"choices": [1]}')])
+    server = serve(lambda connection, _: connection.sendall(next(said)))
+
+    def asked() -> list[int]:
+        answer = http.ask(
+            server.url + "/v1?x=1", {"q": "ü"}, params={"y": "2"}, token=http.token_of("MODEL_API_KEY"), max_bytes=100
+        )
+        found: list[int] = answer.fields(choices=list)["choices"]
+        return found
+
+    assert waiting.until(asked, seconds=60, interval_seconds=0) == [1]
+    assert len(server.requests) == 3
+    for request in server.requests:
+        assert request.startswith(b"POST /v1?x=1&y=2 HTTP/1.1\r\n")
+        assert b"Content-Type: application/json\r\n" in request
+        assert b"Authorization: Bearer s3cret-for-models\r\n" in request
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [silence, answers(b""), answers(status("200 OK", body=b"x" * 101)), answers(status("307 Go", "Location: /x"))],
+    ids=["silent", "closes", "too large", "redirect"],
+)
+def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Server], behave: Behaviour) -> None:
+    server = serve(behave)
+    with pytest.raises(ToolError) as caught:
+        http.ask(server.url, {}, timeout_seconds=0.5, max_bytes=100).fields(choices=list)
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert "taken effect" not in caught.value.line()
+    assert len(server.requests) == 1
+
+
+# Where a token must not show up
+
+
+def test_a_server_that_repeats_the_token_does_not_bring_it_into_a_report(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret-for-reading")
+    server = serve(lambda connection, asked: connection.sendall(status("400 Bad", body=asked)))
+    for answer in (
+        http.get(server.url, token=http.token_of("PROMETHEUS_TOKEN")),
+        http.ask(server.url, {}, token=http.token_of("PROMETHEUS_TOKEN")),
+    ):
+        assert b"Bearer ***" in answer.body
+        assert b"s3cret" not in answer.body
+    with pytest.raises(Refused) as caught:
+        http.send_once("PUT", server.url, token=http.token_of("PROMETHEUS_TOKEN"))
+    assert b"s3cret" not in caught.value.answer.body
+
+
+def test_a_token_that_can_not_be_sent_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret with spaces")
+    with pytest.raises(ToolError, match="the token of PROMETHEUS_TOKEN holds spaces") as caught:
+        http.get("http://127.0.0.1:1", token=http.token_of("PROMETHEUS_TOKEN"))
+    assert "s3cret" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("base", "whole"),
+    [
+        ("https://h", "https://h/api/v1"),
+        ("https://h/", "https://h/api/v1"),
+        ("https://h:9/prom/", "https://h:9/prom/api/v1"),
+        ("https://h/prom?partial_response=false", "https://h/prom/api/v1?partial_response=false"),
+        ("https://h?a=1&b=2", "https://h/api/v1?a=1&b=2"),
+    ],
+)
+def test_a_path_goes_before_the_query_of_an_address(base: str, whole: str) -> None:
+    assert http.under(base, "/api/v1") == whole

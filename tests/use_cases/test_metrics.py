@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from agent_runtime.toolkit import http, metrics
 from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NO_ANSWER, NOT_DONE, ToolError
-from agent_runtime.toolkit.metrics import Sample, Traffic
+from agent_runtime.toolkit.metrics import Sample, Started, Traffic
 
 NAME = "http_requests_total"
 
@@ -50,6 +50,11 @@ def test_the_code_may_have_any_of_its_usual_labels(label: str) -> None:
     ("samples", "message"),
     [
         ([Sample(NAME, (("path", "/"),), 1.0)], "none of the labels"),
+        *(
+            ([Sample(NAME, (("status", word),), 1.0), *requests(c200=1)], f"status={word!a} is no code of http")
+            for word in ("error", "success", "OK", "Unavailable", "0", "14", "", "HTTP_500", "600", "5x", "50", "5000")
+        ),
+        ([Sample(NAME, (("code", "OK"), ("status", "500")), 1.0)], "code='OK' is no code of http"),
         (requests(c200=-1), "can't be"),
         (requests(c200=math.inf), "can't be"),
         (requests(c200=1.7e308, c500=1.7e308), "too large"),
@@ -58,6 +63,47 @@ def test_the_code_may_have_any_of_its_usual_labels(label: str) -> None:
 def test_what_is_no_count_is_refused(samples: list[Sample], message: str) -> None:
     with pytest.raises(ToolError, match=message):
         metrics.count_requests(samples, "x")
+
+
+@pytest.mark.parametrize(("code", "errors"), [("5xx", 1), ("2xx", 0), ("4XX", 0), ("5XX", 1), ("101", 0), ("599", 1)])
+def test_a_class_of_codes_is_a_code(code: str, errors: int) -> None:
+    assert metrics.count_requests([Sample(NAME, (("code", code),), 1.0)], "x") == (1, errors)
+
+
+# https://grpc.github.io/grpc/core/md_doc_statuscodes.html; whether it blames the server, as OpenTelemetry has it.
+GRPC_CODES = {
+    "OK": False,
+    "CANCELLED": False,
+    "UNKNOWN": True,
+    "INVALID_ARGUMENT": False,
+    "DEADLINE_EXCEEDED": True,
+    "NOT_FOUND": False,
+    "ALREADY_EXISTS": False,
+    "PERMISSION_DENIED": False,
+    "RESOURCE_EXHAUSTED": False,
+    "FAILED_PRECONDITION": False,
+    "ABORTED": False,
+    "OUT_OF_RANGE": False,
+    "UNIMPLEMENTED": True,
+    "INTERNAL": True,
+    "UNAVAILABLE": True,
+    "DATA_LOSS": True,
+    "UNAUTHENTICATED": False,
+}
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(GRPC_CODES)))
+def test_the_codes_of_grpc_are_read_by_name_and_by_number(number: int, name: str) -> None:
+    camel = "".join(word.capitalize() for word in name.split("_"))  # as Go's library writes it, with one l
+    for text in (name, name.lower(), camel, camel.replace("Cancelled", "Canceled"), str(number)):
+        sample = Sample(NAME, (("grpc_code", text),), 1.0)
+        assert metrics.count_requests([sample], "x", "grpc") == (1, GRPC_CODES[name]), text
+
+
+@pytest.mark.parametrize("text", ["200", "17", "-1", "01", "", "error"])
+def test_what_is_no_code_of_grpc_is_refused(text: str) -> None:
+    with pytest.raises(ToolError, match="is no code of grpc"):
+        metrics.count_requests([Sample(NAME, (("code", text),), 1.0)], "x", "grpc")
 
 
 def test_the_rate_is_errors_per_request_and_none_without_requests() -> None:
@@ -121,9 +167,27 @@ def test_what_the_official_library_writes_is_read_back(values: dict[tuple[str, s
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'http_requests_total{code="200"} 9\nhttp_requests_total{code="500"} 1\n# EOF',
+        ' http_requests_total{code="200"} 9\n\thttp_requests_total{code="500"} 1\n',
+        'http_requests_total{code="200"} 9.0 # {trace_id="a"} 1.0 2\nhttp_requests_total{code="500"} 1 1700000000123\n',
+        '{"http_requests_total",code="200"} 9\n{ "http_requests_total", code="500" } 1\n',
+        'http_requests_total { code = "200" , } 9\r\nhttp_requests_total{ code="500",} 1\r\n',
+    ],
+    ids=["end of OpenMetrics", "indented", "exemplar", "quoted name", "blanks"],
+)
+def test_every_form_that_programs_write_is_read(text: str) -> None:
+    samples = metrics.parse_exposition(text, NAME, "x")
+    assert metrics.count_requests(samples, "x") == (10, 1)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ('http_requests_total{code="200"} 12', "in the middle of a line"),
+        ('http_requests_total{code="200"} 12\n# EO', "in the middle of a line"),
+        ('http_requests_total{code="200"} 12 # EOF', "in the middle of a line"),
         ('http_requests_total{code="200"} NaN\n', "holds NaN"),
         ('http_requests_total{code="200"} twelve\n', "line"),
         ('http_requests_total{code="200} 12\n', "line"),
@@ -166,19 +230,26 @@ def test_no_text_makes_the_reader_crash(text: str) -> None:
 
 def test_a_vector_is_read() -> None:
     value = vector(({"__name__": "up", "code": "200"}, "12.5"), ({"code": "500"}, "0"))
-    assert metrics.parse_query_answer(answer(value), "x") == [
-        Sample("up", (("code", "200"),), 12.5),
-        Sample("", (("code", "500"),), 0.0),
-    ]
+    found = metrics.parse_query_answer(answer(value), "x")
+    assert found.samples == [Sample("up", (("code", "200"),), 12.5), Sample("", (("code", "500"),), 0.0)]
+    assert (found.at, found.notes) == (1795347831.5, ())
 
 
 def test_a_scalar_is_read() -> None:
     value = {"status": "success", "data": {"resultType": "scalar", "result": [1, "0.5"]}}
-    assert metrics.parse_query_answer(answer(value), "x") == [Sample("", (), 0.5)]
+    assert metrics.parse_query_answer(answer(value), "x") == ([Sample("", (), 0.5)], 1.0, ())
 
 
 def test_an_empty_vector_is_no_sample() -> None:
-    assert metrics.parse_query_answer(answer(vector()), "x") == []
+    assert metrics.parse_query_answer(answer(vector()), "x") == ([], None, ())
+
+
+def test_what_the_server_notes_of_a_query_is_evidence() -> None:
+    value = vector(({"code": "200"}, "90"), ({"code": "500"}, "10")) | {"infos": ["PromQL info: no\ncounter"] * 9}
+    found = metrics.parse_query_answer(answer(value), "x")
+    assert found.notes == ("PromQL info: no counter",) * metrics.SHOWN_MESSAGES
+    assert Traffic(1, 0, 60, "x", notes=found.notes).evidence()["notes"] == list(found.notes)
+    assert "notes" not in Traffic(1, 0, 60, "x").evidence()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +261,11 @@ def test_an_empty_vector_is_no_sample() -> None:
         (answer(vector(({"code": "200"}, "x"))), "no number"),
         (answer(vector(({"code": "200"}, 5))), "not of the form"),
         (answer(vector(({"code": 200}, "5"))), "no text"),
+        (answer(vector(({"code": "200"}, "5")) | {"warnings": ["store a: partial"]}), "not whole: store a: partial"),
+        (answer(vector(({"code": "200"}, "5")) | {"isPartial": True}), "not whole: isPartial"),
+        (answer(vector() | {"warnings": ["store a: partial"]}), "not whole: store a: partial"),
+        (answer({"status": "success", "data": {"resultType": "scalar", "result": [True, "1"]}}), "not of the form"),
+        (answer({"status": "success", "data": {"resultType": "scalar", "result": ["x", "1"]}}), "no number"),
         (answer({"status": "success", "data": {"resultType": "matrix", "result": []}}), "a matrix, not a vector"),
         (answer({"status": "success", "data": {"resultType": "string", "result": [1, "a"]}}), "a string, not a vector"),
         (answer({"status": "success", "data": {"resultType": "vector", "result": {}}}), "no list"),
@@ -237,6 +313,9 @@ prometheus_answers = st.fixed_dictionaries(
         ),
         "errorType": json_values,
         "error": json_values,
+        "warnings": json_values,
+        "infos": json_values,
+        "isPartial": json_values,
     },
 )
 
@@ -249,7 +328,7 @@ prometheus_answers = st.fixed_dictionaries(
 )
 def test_no_answer_makes_the_reader_crash(body: bytes, status: int) -> None:
     try:
-        samples = metrics.parse_query_answer(http.Response("x", status, body), "x")
+        samples = metrics.parse_query_answer(http.Response("x", status, body), "x").samples
         metrics.count_requests(samples, "x")
         metrics.start_times(samples, "x")
     except ToolError as problem:
@@ -291,35 +370,62 @@ def test_errors_are_counted_from_a_moment_on_whatever_form_the_time_has() -> Non
         entry("2026-11-24T02:00:00Z", "ERROR", message="one"),
         entry("2026-11-24T04:30:00.123456789+02:00", "fatal", message="two\nlines"),
         entry("2026-11-24 02:00:01Z", "warning"),
+        entry("2026-11-24t02:00:01,5+0000", "info"),
+        entry(1795485599999, "error", message="from before, in milliseconds"),
+        entry(1795485600000, "debug"),
         entry(1795485700, "critical", message="one"),
         "",
     ]
     found = metrics.parse_log("\n".join(lines), 1795485600, "x")  # 02:00:00
-    assert (found.lines, found.errors, found.error_rate) == (4, 3, 0.75)
+    assert (found.lines, found.errors, found.error_rate) == (6, 3, 0.5)
     assert found.messages == ("one", "two lines"), "newest first, each once"
     assert found.evidence()["since"] == "2026-11-24T02:00:00Z"
     assert metrics.parse_log("", 0, "x").error_rate is None
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("level", "error"),
     [
-        "text",
-        "[]",
-        '"x"',
-        "{}",
-        '{"time": "2026-11-24T02:00:00Z"}',
-        entry("yesterday"),
-        entry("2026-13-24T02:00:00Z"),
-        entry("2026-11-24T02:00:00"),  # without a zone it is any time of a day
-        entry(True),
-        entry(None),
-        '{"time": ' + "9" * 400 + ', "level": "info"}',
+        *((level, True) for level in (50, 60, "50", "err", "crit", "emerg", "panic", "severe", "dpanic", "ERROR ")),
+        *((level, True) for level in ("Error", "ERROR+2", "Fatal", "alert", "emergency")),
+        *((level, False) for level in (10, 20, 30, "INFO+1", "DEBUG-4", "WARN+3", "Warning", "notice", "trace")),
+        *((level, None) for level in (3, 40, 17, "", "oops", "terror", "errors", None, True, ["error"], 50.5)),
     ],
 )
-def test_a_line_that_is_no_entry_is_one_clear_error(line: str) -> None:
-    with pytest.raises(ToolError, match="line 2 has no time and level") as caught:
+def test_a_level_is_known_or_refused_by_name(level: Any, error: bool | None) -> None:
+    text = json.dumps({"time": 0, "level": level}) + "\n"
+    if error is not None:
+        assert metrics.parse_log(text, 0, "x").errors == error
+        return
+    with pytest.raises(ToolError, match="line 1 can't be used: nobody knows whether the level") as caught:
+        metrics.parse_log(text, 0, "x")
+    assert caught.value.code == LOG_UNUSABLE
+    assert ascii(level) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("text", "Expecting value"),
+        ("[]", "no JSON object with time and level"),
+        ('"x"', "no JSON object with time and level"),
+        ("{}", "no JSON object with time and level"),
+        ('{"time": "2026-11-24T02:00:00Z"}', "no JSON object with time and level"),
+        ('{"time": 0, "level": "info", "a": 1, "a": 2}', "key 'a' stands twice"),
+        (entry("yesterday"), "'yesterday' is no time with a zone"),
+        (entry("2026-13-24T02:00:00Z"), "month must be in 1..12"),
+        (entry("2026-11-24T02:00:00"), "is no time with a zone"),  # it is any time of a day
+        (entry(True), "True is no time with a zone"),
+        (entry(None), "None is no time with a zone"),
+        (entry(1795485600000000), "is no time with a zone"),
+        ('{"time": ' + "9" * 400 + ', "level": "info"}', "is no time with a zone"),
+    ],
+)
+def test_a_line_that_is_no_entry_is_one_clear_error(line: str, told: str) -> None:
+    with pytest.raises(ToolError) as caught:
         metrics.parse_log(entry(0) + "\n" + line + "\n", 0, "x")
+    assert caught.value.message.startswith("x: line 2 can't be used: ")
+    assert told in caught.value.message
     assert caught.value.code == LOG_UNUSABLE
 
 
@@ -339,15 +445,15 @@ def test_no_log_makes_the_reader_crash(text: str) -> None:
 # Restarts
 
 
-class Started(metrics.Source):
+class Tells(metrics.Source):
     """A source that tells start times, and counts nothing."""
 
     def __init__(self, **times: float) -> None:
         super().__init__("x", 0, 0)
         object.__setattr__(self, "times", times)
 
-    def started(self) -> dict[str, float]:
-        return dict(vars(self)["times"])
+    def started(self) -> Started:
+        return Started(vars(self)["times"], 0.0)
 
     def recent(self) -> Traffic:
         raise NotImplementedError
@@ -358,7 +464,22 @@ class Started(metrics.Source):
 
 @pytest.mark.parametrize("now", [{"a": 3.0, "b": 4.0}, {"c": 3.0, "d": 3.0}, {"a": 3.0, "b": 3.0, "c": 3.0}])
 def test_a_restart_is_complete_when_every_process_is_another_one(now: dict[str, float]) -> None:
-    assert Started(**now).restarted_since({"a": 1.0, "b": 2.0}) == now
+    assert Tells(**now).restarted_since({"a": 1.0, "b": 2.0}) == now
+
+
+def test_a_restart_is_newer_than_what_was_seen_before() -> None:
+    """Of several processes behind one address another one answers, or its start time drifts: nothing was restarted."""
+    before = Started({"a": 5000.0}, at=9000.0)
+    for unchanged in (1000.0, 4999.99, 5000.0, 5000.01, 8000.0, 8997.9):
+        with pytest.raises(ToolError, match="still the process from before: a") as caught:
+            Tells(a=unchanged).restarted_since(before)
+        assert caught.value.code == NOT_DONE
+    for newer in (8998.1, 9000.0, 9001.0):
+        assert Tells(a=newer).restarted_since(before) == {"a": newer}
+    young = Started({"a": 8999.5}, at=9000.0)
+    with pytest.raises(ToolError, match="still the process from before: a"):
+        Tells(a=8999.51).restarted_since(young)
+    assert Tells(a=9000.0).restarted_since(young)
 
 
 @pytest.mark.parametrize(
@@ -373,5 +494,5 @@ def test_a_restart_is_complete_when_every_process_is_another_one(now: dict[str, 
 )
 def test_what_is_missing_of_a_restart_is_named(now: dict[str, float], missing: str) -> None:
     with pytest.raises(ToolError) as caught:
-        Started(**now).restarted_since({"a": 1.0, "b": 2.0})
+        Tells(**now).restarted_since({"a": 1.0, "b": 2.0})
     assert (caught.value.code, caught.value.message) == (NOT_DONE, missing)

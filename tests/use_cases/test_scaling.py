@@ -79,6 +79,8 @@ def test_only_the_number_changes(key: str, old: str, new: str) -> None:
         "spec: {n: 3.5}\n",
         "spec: {n: -3}\n",
         "spec: {n: 0x3}\n",
+        "spec: {n: 010}\n",
+        "spec: {n: 00}\n",
         "spec: {n: [3]}\n",
         "spec: {n: 3, n: 4}\n",
         "a: &x 3\nspec: {n: *x}\n",
@@ -262,6 +264,9 @@ class Cluster:
         further: how many instances there are after the next change, instead of as many as it asks for.
         delay_seconds: until they are.
         raced: whether somebody else is faster with a change.
+        resets_to: the `minReplicas` that an operator sets again after each change.
+        reading: the token that Prometheus wants.
+        notes: what Prometheus says of each query.
         values, histories: what Prometheus answers, by the name of the query.
     """
 
@@ -279,6 +284,9 @@ class Cluster:
         self.values: dict[str, str] = {}
         self.histories: dict[str, list[str]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.resets_to: int | None = None
+        self.reading = ""
+        self.notes: list[str] = []
         self.autoscaler: dict[str, Any] = {
             "apiVersion": "autoscaling/v2",
             "kind": "HorizontalPodAutoscaler",
@@ -335,7 +343,7 @@ class Cluster:
     @property
     def replicas(self) -> int:
         """How many instances there are."""
-        number: int = self.autoscaler["status"]["currentReplicas"]
+        number: int = self.autoscaler["status"].get("currentReplicas", 0)
         return number
 
     @replicas.setter
@@ -369,6 +377,8 @@ class Cluster:
             self._changes_at = time.monotonic() + self.delay_seconds
         self.autoscaler = merged
         self.settle()
+        if self.resets_to is not None:
+            self.autoscaler = merge(merged, {"spec": {"minReplicas": self.resets_to}})
         return 200, self.autoscaler
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -381,15 +391,21 @@ class Cluster:
                 asked = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
                 name = next((name for name in ("online", "cpu", "memory", "latency") if name in asked), "")
                 value = str(cluster.replicas) if name == "online" else str(cluster.cpu)
-                if path == "/api/v1/query":
+                if path.startswith("/api/v1/") and cluster.reading not in ("", self._bearer()):
+                    self._answer(401, {"status": "error", "error": f"who is {self._bearer()}?"})
+                elif path == "/api/v1/query":
                     found: Any = [{"metric": {}, "value": [0, cluster.values.get(name, value)]}]
-                    self._answer(200, {"status": "success", "data": {"resultType": "vector", "result": found}})
+                    data = {"resultType": "vector", "result": found}
+                    self._answer(200, {"status": "success", "data": data, "infos": cluster.notes})
                 elif path == "/api/v1/query_range":
                     past = list(enumerate(cluster.histories.get(name, [value] * 10)))
                     found = [{"metric": {}, "values": [[60 * number, one] for number, one in past]}] if past else []
                     self._answer(200, {"status": "success", "data": {"resultType": "matrix", "result": found}})
                 else:
                     self._api("GET", b"")
+
+            def _bearer(self) -> str:
+                return self.headers.get("Authorization", "").partition("Bearer ")[2]
 
             def do_PATCH(self) -> None:
                 self._api("PATCH", self.rfile.read(int(self.headers["Content-Length"])))
@@ -667,7 +683,7 @@ def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
             ActionStatus.FAILED,
             "TOOL13: nothing was done: somebody else changed the autoscaler shop/checkout meanwhile (HTTP 409); start",
         ),
-        (lambda cluster: setattr(cluster, "fails", 422), ActionStatus.FAILED, "TOOL01: PATCH"),
+        (lambda cluster: setattr(cluster, "fails", 422), ActionStatus.FAILED, "TOOL16: PATCH"),
         (lambda cluster: setattr(cluster, "fails", 500), ActionStatus.UNKNOWN, "may have taken effect"),
         (
             lambda cluster: cluster.autoscaler["status"].update(currentReplicas=5),
@@ -705,6 +721,125 @@ def test_who_may_not_read_an_autoscaler_is_told_what_it_takes(
     with pytest.raises(ToolError, match=said) as caught:
         agent.ScaleResourcesAgent().investigate("example")
     assert caught.value.code == code
+
+
+# What the API leaves out, what is off, and what is broken
+
+
+def test_no_instance_is_a_number_that_the_api_leaves_out(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.autoscaler["spec"]["minReplicas"] = 0
+    del cluster.autoscaler["status"]["currentReplicas"]
+    cluster.values["online"] = "0"
+    assert official(cluster.autoscaler) == cluster.autoscaler, "as the API writes it"
+    assert scaling.Autoscaler(cluster.url, "shop", "checkout").look().instances == 0
+    cluster.autoscaler["status"]["currentReplicas"] = "4"
+    with pytest.raises(ToolError, match="currentReplicas is no whole number"):
+        scaling.Autoscaler(cluster.url, "shop", "checkout").look()
+
+
+def test_where_autoscaling_is_off_nothing_is_proposed_and_nothing_set(cluster: Cluster, agent: ModuleType) -> None:
+    proposed = approved(agent)
+    cluster.autoscaler["status"] = {
+        "desiredReplicas": 0,
+        "conditions": [
+            {"type": "AbleToScale", "status": "True"},
+            {"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled"},
+        ],
+    }
+    cluster.values["online"] = "0"
+    assert official(cluster.autoscaler) == cluster.autoscaler, "as the API writes it"
+    result = agent.ScaleResourcesAgent().investigate("example")
+    assert result.proposed_action is None
+    assert result.recommendation.startswith("nothing to do: autoscaling is off")
+    done = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+    assert (done.status, done.changes) == (ActionStatus.FAILED, ())
+    assert "nothing was done: autoscaling is off" in done.details["error"]
+    assert cluster.bounds == (2, 4)
+
+
+def test_what_does_not_come_online_after_the_cool_down_is_told_and_blocks_no_more_capacity(
+    cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent, "SCALE_SECONDS", 300.0)
+    cluster.bounds, cluster.values["online"] = (4, 8), "3"
+    broken = "1 of 4 instances are not online"
+
+    def changed(seconds_ago: float) -> Any:
+        cluster.autoscaler["status"]["lastScaleTime"] = metrics.shown_time(time.time() - seconds_ago)
+        return agent.ScaleResourcesAgent().investigate("example")
+
+    for cooldown, seconds_ago in ((60, 100), (3600, 3000)):
+        cluster.describe(cooldown_seconds=cooldown)
+        assert changed(seconds_ago).recommendation == "nothing to do: the last change is not online yet"
+    result = changed(7 * 86400)
+    assert result.recommendation == "scale up"
+    assert result.findings[0].message.startswith(broken)
+    assert broken in result.proposed_action.reason
+    cluster.cpu = 0.1
+    assert changed(7 * 86400).recommendation == f"nothing to do: {broken}"
+    cluster.values["online"] = "5"
+    assert changed(7 * 86400).recommendation == "nothing to do: the last change is not online yet"
+
+
+def test_what_somebody_set_again_meanwhile_is_told_as_that(cluster: Cluster, agent: ModuleType) -> None:
+    proposed = approved(agent)
+    for online, further in (("4", None), ("6", 6)):
+        cluster.bounds, cluster.replicas = (2, 4), 4
+        cluster.further = further
+        before = cluster.values.get("online")
+        cluster.resets_to = 2
+        cluster.values["online"] = online
+        done = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)
+        assert done.status is ActionStatus.FAILED, f"although {online} are online (before: {before})"
+        assert (
+            "6 were set, and now it is 2: somebody, or an operator such as KEDA, set it again" in done.details["error"]
+        )
+        assert f"{online} are online" in done.details["error"]
+
+
+@pytest.mark.parametrize("online", ["2.5", "3.5", "0.25"])
+def test_half_an_instance_is_refused(cluster: Cluster, agent: ModuleType, online: str) -> None:
+    cluster.values["online"] = online
+    with pytest.raises(ToolError, match=f"online gives {online}, no whole number of instances") as caught:
+        agent.ScaleResourcesAgent().investigate("example")
+    assert caught.value.code == METRICS_UNUSABLE
+
+
+@pytest.mark.parametrize(("now", "past"), [("9", "9"), ("1.5", "9"), ("12", "0.1")])
+@pytest.mark.parametrize("name", ["cpu", "memory"])
+def test_percent_is_no_share(cluster: Cluster, agent: ModuleType, name: str, now: str, past: str) -> None:
+    cluster.values[name], cluster.histories[name] = now, [past] * 10
+    with pytest.raises(ToolError, match=rf"{name} gives \d+ now or in its history, which is no share") as caught:
+        agent.ScaleResourcesAgent().investigate("example")
+    assert caught.value.code == METRICS_UNUSABLE
+
+
+def test_a_burst_is_a_share_and_a_latency_may_be_far_over_its_limit(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.values.update(cpu="1.4", latency="90")
+    assert approved(agent).parameters["busiest"] == "latency"
+
+
+def test_a_prometheus_that_wants_a_token_gets_the_one_that_the_catalogue_names(
+    cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.reading = "s3cret-for-reading"
+    with pytest.raises(ToolError, match="HTTP 401 without a token"):
+        agent.ScaleResourcesAgent().investigate("example")
+    cluster.describe(token="PROMETHEUS_TOKEN")
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret-but-wrong")
+    with pytest.raises(ToolError, match="HTTP 401 with the token of PROMETHEUS_TOKEN") as caught:
+        agent.ScaleResourcesAgent().investigate("example")
+    assert "s3cret" not in caught.value.line()
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret-for-reading")
+    assert agent.ScaleResourcesAgent().act("example", "scale_up", approved(agent).parameters).status is (
+        ActionStatus.SUCCESS
+    )
+
+
+def test_what_the_server_notes_of_a_query_is_shown(cluster: Cluster, agent: ModuleType) -> None:
+    cluster.notes = ["PromQL info: metric might not be a counter"]
+    findings = agent.ScaleResourcesAgent().investigate("example").findings
+    assert [one.evidence["notes"] for one in findings if "points" in one.evidence] == [cluster.notes] * 3
 
 
 def test_an_answer_that_is_no_autoscaler_is_one_clear_error(cluster: Cluster) -> None:
@@ -767,20 +902,21 @@ def scraped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_the_agent_decides_and_acts_by_what_prometheus_saw(
     scraped: str, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent, "SCALE_SECONDS", 20.0)
+    monkeypatch.setattr(agent, "SCALE_SECONDS", 60.0)
     runner = agent.ScaleResourcesAgent()
-    result = waiting.until(lambda: runner.investigate("example"), seconds=30, interval_seconds=0.2)
+    result = waiting.until(lambda: runner.investigate("example"), seconds=60, interval_seconds=0.2)
     assert result is not None
     assert (result.recommendation, result.proposed_action.parameters["cpu"]) == ("scale up", 0.95)
     done = runner.act("example", result.proposed_action.action, result.proposed_action.parameters)
     assert done.status is ActionStatus.SUCCESS, done
     assert metrics.value(scraped, "max(example_instances)") == 4
     assert runner.investigate("example").recommendation == "nothing to do"
-    # Real gaps: half of the time this divides by 0.
-    cpu = "max(example_cpu_share) / (vector(time()) % 2 > bool 1)"
-    holes = metrics.history(scraped, cpu, until=time.time(), seconds=2)
+    # Real gaps: in the first half of the time this divides by 0.
+    until = metrics.number(scraped, "time()").at
+    cpu = f"max(example_cpu_share) / (vector(time()) > bool {until - 1:.3f})"
+    holes = metrics.history(scraped, cpu, until=until, seconds=2)
     assert 0 < len(holes) < 60
-    assert all(math.isfinite(value) for _, value in holes)
+    assert all(until - 1 < moment <= until and math.isfinite(value) for moment, value in holes)
     nothing = "0 * max(example_latency_seconds) / 0"
     assert metrics.value_or_none(scraped, nothing) is None
     assert metrics.value_or_none(scraped, "(no_such_metric or vector(NaN)) / 0.5") is None

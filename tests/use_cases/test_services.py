@@ -41,6 +41,17 @@ def test_both_kinds_of_metrics_are_read() -> None:
     assert search.dependencies == {}
 
 
+def test_metrics_may_want_a_token_and_count_codes_of_grpc() -> None:
+    wanted = "{token: PROMETHEUS_TOKEN, codes: grpc, "
+    text = GOOD.replace("metrics: {", "metrics: " + wanted).replace(
+        "metrics:\n", "metrics:\n      token: PROMETHEUS_TOKEN\n      codes: grpc\n"
+    )
+    for name in ("shop", "search/eu"):
+        source = services.parse(text.encode(), "services.yml").get(name).metrics
+        assert (source.token, source.codes) == ("PROMETHEUS_TOKEN", "grpc")
+        assert services.parse(GOOD.encode(), "services.yml").get(name).metrics.token == ""
+
+
 def test_what_is_not_listed_is_not_there() -> None:
     with pytest.raises(ToolError, match=r"'http://evil' is not in services\.yml, which has: search/eu, shop") as caught:
         services.parse(GOOD.encode(), "services.yml").get("http://evil")
@@ -63,9 +74,13 @@ def test_what_is_not_listed_is_not_there() -> None:
         ("http://shop:8080/healthz\n", "http://me:pw@shop/\n", r"services\.shop\.health must not hold a user"),
         ("http://shop:8080/healthz\n", "'http://shop/#x'\n", r"services\.shop\.health must not hold a # part"),
         ("http://shop:8080/healthz\n", "[]\n", r"services\.shop\.health must be a text"),
-        ("window_seconds: 0", "window_seconds: -1", r"services\.shop\.metrics\.window_seconds must be between 0 and"),
-        ("window_seconds: 0", "window_seconds: yes", r"window_seconds must be a number of seconds"),
-        ("window_seconds: 0", "window_seconds: .nan", r"window_seconds must be a number of seconds"),
+        ("window_seconds: 0", "window_seconds: -1", r"services\.shop\.metrics\.window_seconds must be a number from 0"),
+        ("window_seconds: 0", "window_seconds: yes", r"window_seconds must be a number from 0"),
+        ("window_seconds: 0", "window_seconds: .nan", r"window_seconds must be a number from 0"),
+        ("window_seconds: 0", "codes: gprc", r"services\.shop\.metrics\.codes must be one of http, grpc"),
+        ("window_seconds: 0", "codes: [grpc]", r"services\.shop\.metrics\.codes must be one of http, grpc"),
+        ("window_seconds: 0", "token: ghp_s3cret", r"metrics\.token must be the name of an environment variable"),
+        ("window_seconds: 0", "token: 7", r"metrics\.token must be the name of an environment variable"),
         ("window_seconds: 0", "window: 0", r"services\.shop\.metrics has an unknown key 'window'"),
         ("counter: hits_total", "counter: hits total", r"counter must be the name of a metric"),
         ("url: ", "prometheus: ", r"services\.shop\.metrics has no key requests"),
@@ -92,6 +107,7 @@ def test_every_mistake_is_named(old: str, new: str, message: str | None) -> None
     assert caught.value.code == CATALOGUE_INVALID
     assert caught.value.message.startswith("services.yml")
     assert "\n" not in caught.value.line()
+    assert "s3cret" not in caught.value.line(), "whoever writes a token there must not find it in a report"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
 from app.api import health, ingest, openapi, queries
+from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
 from app.auth.guard import Guard
@@ -39,13 +40,13 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection (ASGI)."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._live(scope, receive, send)
         elif self._app is None:
             raise RuntimeError("the server has to run the application's lifespan: uvicorn --lifespan on")
         else:
             await self._app(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         try:
             settings = load_settings()
@@ -64,7 +65,12 @@ class Application:
         self._app = build(settings, store, guard, metrics)
         if changed:
             log.info("schema brought up to date")
+        bounded = bound_connections(scope, receive, settings)
         await _announce(settings, store, guard)
+        if not bounded:
+            log.warning(
+                "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
+            )
         tasks = []
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))

@@ -35,7 +35,9 @@ async def post_event(request: Request) -> Response:
     stored = await _store(request, [row], batch=False)
     event_id = UUID(bytes=row.event_id)
     if stored.stored:
-        return _answer(201, {"event_id": str(event_id), "status": "stored"}, {"Location": f"/v1/events/{event_id}"})
+        # A proxy that takes a prefix off the path is told to the server as --root-path.
+        location = f"{request.scope.get('root_path', '').rstrip('/')}/v1/events/{event_id}"
+        return _answer(201, {"event_id": str(event_id), "status": "stored"}, {"Location": location})
     return _answer(200, {"event_id": str(event_id), "status": "duplicate"})
 
 

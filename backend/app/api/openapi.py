@@ -78,6 +78,7 @@ _GAPS = _object(
             missing_count=_COUNT,
             missing={"type": "array", "items": _object(first=_SEQ, last=_SEQ)},
             forked={"type": "array", "items": _SEQ},
+            broken={"type": "array", "items": _SEQ},
         ),
     },
 )

@@ -27,6 +27,7 @@ from app.store.queries import (
     Place,
     StoredEvent,
     count_without_stream,
+    select_broken,
     select_event,
     select_forks,
     select_holes,
@@ -178,7 +179,8 @@ async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Re
         for summary in select_streams(connection, trace_id, _MAX_STREAMS):
             holes = select_holes(connection, summary.stream, summary.expired_through, _MAX_RANGES)
             forks = select_forks(connection, summary.stream, _MAX_RANGES)
-            streams.append(stream_gaps(summary, holes, forks))
+            broken = select_broken(connection, summary.stream, summary.expired_through, _MAX_RANGES)
+            streams.append(stream_gaps(summary, holes, forks, broken))
         return events, unplaced, streams
 
     events, unplaced, streams = await store.read(read)
@@ -196,6 +198,7 @@ async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Re
                 "missing_count": stream.missing_count,
                 "missing": [{"first": first, "last": last} for first, last in stream.missing],
                 "forked": stream.forked,
+                "broken": stream.broken,
             }
             for stream in streams
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -102,7 +103,7 @@ def decode_array(body: bytes, received_at: int, limits: Limits) -> list[Row]:
             [Fault("must be a JSON array of events; events on lines need application/x-ndjson")]
         ) from None
     except msgspec.DecodeError as error:
-        raise InvalidEvents([Fault(_malformed(error))]) from None
+        raise InvalidEvents(_unpaired_in_array(body) or [Fault(_malformed(error))]) from None
     return _rows(((None, bytes(element)) for element in elements), len(elements), received_at, limits)
 
 
@@ -142,14 +143,14 @@ def _row(raw: bytes, received_at: int, limits: Limits) -> Row:
     try:
         if raw.startswith(_LINE_START):
             return _row_of_line(raw, received_at)
-        return _row_of_event(raw, received_at, None)
+        return _row_of_event(raw, received_at)
     except RecursionError:
         raise _Refused({"": _TOO_DEEP}) from None
     except ValueError as error:
         if isinstance(error, _Refused):
             raise
         if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
-            raise _Refused({"": _malformed(error)}) from None
+            raise _Refused(_unpaired_in(_loads(raw)) or {"": _malformed(error)}) from None
     return _row_at_length(raw, received_at)
 
 
@@ -161,7 +162,7 @@ def _row_at_length(raw: bytes, received_at: int) -> Row:
     if faults:
         raise _Refused(faults)
     try:
-        return _row_of_line(raw, received_at) if is_line else _row_of_event(raw, received_at, None)
+        return _row_of_line(raw, received_at) if is_line else _row_of_event(raw, received_at)
     except msgspec.DecodeError:
         raise _Refused({"": "is no audit event"}) from None
 
@@ -170,10 +171,12 @@ def _row_of_line(raw: bytes, received_at: int) -> Row:
     line = _line.decode(raw)
     if not model.is_place(line.stream, line.seq, line.prev):
         raise ValueError("no place in a journal")
-    return _row_of_event(bytes(line.event), received_at, line)
+    return _row_of_event(bytes(line.event), received_at, line, sha256(raw.strip()).hexdigest())
 
 
-def _row_of_event(raw: bytes, received_at: int, line: model.JournalLine | None) -> Row:
+def _row_of_event(
+    raw: bytes, received_at: int, line: model.JournalLine | None = None, line_hash: str | None = None
+) -> Row:
     """Return the row for an event.
 
     What is stored is what was sent, less white space, repeated members (the last one counts, as for every common
@@ -211,6 +214,7 @@ def _row_of_event(raw: bytes, received_at: int, line: model.JournalLine | None) 
         event.status,
         None if line is None else line.stream,
         None if line is None else line.seq,
+        line_hash,
         text,
     )
 
@@ -226,6 +230,46 @@ def _parse(raw: bytes) -> Any:
         raise _Refused({"": _TOO_DEEP}) from None
     except ValueError:  # an integer with more digits than Python takes
         raise _Refused({"": "holds a number that is too large"}) from None
+
+
+def _loads(raw: bytes) -> Any:
+    """Return the JSON value of bytes, or None when Python's parser does not take them either."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+_UNPAIRED = "holds half of a surrogate pair, which is not a character"
+
+
+def _unpaired_in_array(body: bytes) -> list[Fault]:
+    """Return which events of an array hold an unpaired surrogate, and in which member."""
+    value = _loads(body)
+    elements = value if isinstance(value, list) else []
+    faults = [Fault(detail, field, n) for n, one in enumerate(elements) for field, detail in _unpaired_in(one).items()]
+    return faults[:MAX_REPORTED]
+
+
+def _unpaired_in(value: Any) -> dict[str, str]:
+    """Return which members of an event, or of the event in a line, hold an unpaired surrogate.
+
+    JSON can write one as an escape, and parsers tell it in words of their own, if they refuse it at all.
+    """
+    members = value["event"] if model.is_line(value) else value
+    if not isinstance(members, dict):
+        return {}
+    return {"" if _is_unpaired(name) else name: _UNPAIRED for name in members if _is_unpaired([name, members[name]])}
+
+
+def _is_unpaired(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except RecursionError:
+        return False
+    return False
 
 
 def _malformed(error: msgspec.DecodeError) -> str:

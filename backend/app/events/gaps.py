@@ -22,6 +22,7 @@ class StreamGaps:
         missing: ranges of sequence numbers, both ends included, that never arrived; may be cut short.
         missing_count: how many sequence numbers never arrived in all.
         forked: sequence numbers that several events claim; may be cut short.
+        broken: sequence numbers whose lines don't hold the hash of the line before; may be cut short.
     """
 
     stream: str
@@ -31,14 +32,18 @@ class StreamGaps:
     missing: tuple[tuple[int, int], ...]
     missing_count: int
     forked: tuple[int, ...]
+    broken: tuple[int, ...]
 
 
-def stream_gaps(summary: StreamSummary, holes: Sequence[tuple[int, int]], forked: Sequence[int]) -> StreamGaps:
+def stream_gaps(
+    summary: StreamSummary, holes: Sequence[tuple[int, int]], forked: Sequence[int], broken: Sequence[int]
+) -> StreamGaps:
     """Return what is missing of a stream, whose sequence numbers start at 1.
 
     Args:
         holes: ranges beyond `expired_through` that lie between stored sequence numbers, in order.
         forked: sequence numbers that several events claim.
+        broken: sequence numbers whose lines don't hold the hash of the line before.
     """
     start = summary.expired_through + 1
     missing = list(holes)
@@ -53,4 +58,5 @@ def stream_gaps(summary: StreamSummary, holes: Sequence[tuple[int, int]], forked
         tuple(missing),
         missing_count,
         tuple(forked),
+        tuple(broken),
     )

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from app.events.chain import Link, Place
+
 
 class Row(NamedTuple):
     """One event as it is stored. The fields are the columns of `events`, in the order in which they are written.
 
-    Times are microseconds since 1970-01-01T00:00:00Z. `body` is the event as JSON on one line.
+    Times are microseconds since 1970-01-01T00:00:00Z. `body` is the event as JSON on one line. `line_hash` is the
+    SHA-256, in hex, of the line of a journal that the event came in.
     """
 
     event_id: bytes
@@ -27,6 +30,7 @@ class Row(NamedTuple):
     status: str
     stream: str | None
     seq: int | None
+    line_hash: str | None
     body: str
 
 
@@ -90,6 +94,12 @@ class WriteConnection(Protocol):
 
     def existing(self, event_ids: Sequence[bytes]) -> dict[bytes, str]:
         """Return the bodies of those of the given events that are there."""
+
+    def links(self, places: Sequence[Place]) -> list[Link]:
+        """Return the links of the stored lines at these places."""
+
+    def mark_broken(self, places: Sequence[Place]) -> None:
+        """Remember that the lines at these places don't follow the ones before them."""
 
     def purge(self, before: int, limit: int) -> int:
         """Delete the oldest events received before the time `before` (µs), at most `limit`; return how many."""

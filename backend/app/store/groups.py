@@ -6,12 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from app.events.chain import broken_links
 from app.events.sameness import same_content
 from app.store.base import Conflicting, Outcome, Row, Stored, StoreUnavailable, WriteConnection
 
 Batch = Sequence[Row]
 
 _ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What became of a group of batches.
+
+    Attributes:
+        outcomes: of each batch, in order.
+        broken: how many lines were found not to follow the ones before them.
+    """
+
+    outcomes: list[Outcome]
+    broken: int
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,8 @@ def sort_out(batches: Sequence[Batch], known: Mapping[bytes, str]) -> Sorted:
     return Sorted(new, outcomes)
 
 
-def commit_group(connection: WriteConnection, batches: Sequence[Batch]) -> list[Outcome]:
-    """Store `batches` in one transaction and return what became of each, in order, once they are durable.
+def commit_group(connection: WriteConnection, batches: Sequence[Batch]) -> Committed:
+    """Store `batches` in one transaction and return what became of them once they are durable.
 
     Nearly always every event is new, so that is tried first. When it turns out otherwise, the transaction is undone and
     the batches are sorted out against what is stored. Another process may store one of the same events in between;
@@ -68,15 +82,25 @@ def commit_group(connection: WriteConnection, batches: Sequence[Batch]) -> list[
     rows = list(chain.from_iterable(batches))
     connection.begin()
     if connection.insert(rows) == len(rows):
+        broken = _check_links(connection, rows)
         connection.commit()
-        return [Stored(len(batch), 0) for batch in batches]
+        return Committed([Stored(len(batch), 0) for batch in batches], broken)
     connection.rollback()
     event_ids = list({row.event_id for row in rows})
     for _ in range(_ATTEMPTS):
         connection.begin()
         todo = sort_out(batches, connection.existing(event_ids))
         if not todo.new or connection.insert(todo.new) == len(todo.new):
+            broken = _check_links(connection, todo.new)
             connection.commit()
-            return todo.outcomes
+            return Committed(todo.outcomes, broken)
         connection.rollback()
     raise StoreUnavailable("other processes keep storing the same events")
+
+
+def _check_links(connection: WriteConnection, new: Sequence[Row]) -> int:
+    """Mark the lines that, now that `new` is stored, don't follow the ones before them; return how many."""
+    broken = broken_links(new, connection.links)
+    if broken:
+        connection.mark_broken(broken)
+    return len(broken)

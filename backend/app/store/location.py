@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_SQLITE_SCHEMES = ("sqlite", "sqlite+pysqlite")
 _POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 _FORMS = "use sqlite:///file, sqlite:////absolute/file or postgresql://user@host/name"
 
@@ -34,17 +36,14 @@ class PostgresDatabase:
 
     Attributes:
         conninfo: its address as libpq understands it; may hold a password.
+        shown: its address for people.
     """
 
-    conninfo: str
+    conninfo: str = field(repr=False)
+    shown: str
 
     def __str__(self) -> str:
-        parts = urlsplit(self.conninfo)
-        host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "local socket")
-        return f"PostgreSQL database {parts.path.lstrip('/') or '(default)'} at {host}:{parts.port or 5432}"
-
-    def __repr__(self) -> str:
-        return f"PostgresDatabase({self})"
+        return f"PostgreSQL database {self.shown}"
 
 
 Location = SqliteFile | PostgresDatabase
@@ -56,20 +55,40 @@ def parse_location(url: str) -> Location:
     Raises:
         InvalidLocation: it names none; the message does not repeat the URL, which may hold a password.
     """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise InvalidLocation(f"DATABASE_URL is no URL: {_FORMS}") from None
-    if parts.scheme in ("sqlite", "sqlite+pysqlite"):
-        return _sqlite(parts)
-    if parts.scheme in _POSTGRES_SCHEMES:
-        query = urlencode(parse_qsl(parts.query, keep_blank_values=True))
-        return PostgresDatabase(urlunsplit(("postgresql", parts.netloc, parts.path, query, "")))
-    raise InvalidLocation(f"DATABASE_URL has the unknown scheme {parts.scheme!r}: {_FORMS}")
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or not _SCHEME.fullmatch(scheme):
+        raise InvalidLocation(f"DATABASE_URL is not a URL: {_FORMS}")
+    if scheme.lower() in _SQLITE_SCHEMES:
+        return _sqlite(rest)
+    if scheme.lower() in _POSTGRES_SCHEMES:
+        return _postgres(f"postgresql://{rest}")
+    raise InvalidLocation(f"DATABASE_URL has the unknown scheme {scheme!r}: {_FORMS}")
 
 
-def _sqlite(parts: SplitResult) -> SqliteFile:
-    if parts.netloc or parts.query or not parts.path.strip("/"):
+def _sqlite(rest: str) -> SqliteFile:
+    start, _, path = rest.partition("/")
+    if start or "?" in path or not path.strip("/"):
         raise InvalidLocation("DATABASE_URL names no SQLite file: use sqlite:///file or sqlite:////absolute/file")
-    return SqliteFile(Path(parts.path[1:]).absolute())
+    return SqliteFile(Path(path).absolute())
+
+
+def _postgres(conninfo: str) -> PostgresDatabase:
+    """Return the database that libpq connects to; what the URL may say is libpq's to know."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        said = conninfo_to_dict(conninfo)
+    except ProgrammingError:
+        raise InvalidLocation(
+            "DATABASE_URL is not a connection URI that libpq takes; in user, password and values every character other "
+            "than letters, digits and -._~ has to be percent-encoded"
+        ) from None
+    hosts = str(said.get("host") or said.get("hostaddr") or "the default host").split(",")
+    ports = str(said.get("port") or "5432").split(",")
+    if not all(port.isdecimal() for port in ports if port):
+        raise InvalidLocation("DATABASE_URL has a port that is not a number")
+    if len(ports) != len(hosts):  # one for all
+        ports = ports[:1] * len(hosts)
+    places = ", ".join(f"{host}:{port or 5432}" for host, port in zip(hosts, ports, strict=True))
+    return PostgresDatabase(conninfo, f"{said.get('dbname') or '(default)'} at {places}")

@@ -9,8 +9,11 @@ from uuid import UUID
 
 import psycopg
 from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
 
+from app.events.chain import Link, Place
 from app.store.base import Contention, QueryTimeout, Row, StoreUnavailable
+from app.store.queries import LINK
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlConnection
@@ -21,6 +24,15 @@ _FEW = 16
 """Up to so many rows, one INSERT is quicker than a COPY with what belongs to it."""
 
 _CONNECT_SECONDS = 5
+_OPTIONS: dict[str, Any] = {
+    "connect_timeout": _CONNECT_SECONDS,
+    "fallback_application_name": "aimgentix-backend",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""What libpq is told where the operator's URL says nothing."""
 _WRITE_SECONDS = 30
 
 _RETENTION_LOCK = 0x61696D78
@@ -118,16 +130,9 @@ def connect(conninfo: str, statement_timeout: float) -> psycopg.Connection[tuple
     Raises:
         psycopg.Error: that can't be done.
     """
-    connection = psycopg.connect(
-        conninfo,
-        autocommit=True,
-        connect_timeout=_CONNECT_SECONDS,
-        application_name="aimgentix-backend",
-        keepalives_idle=10,
-        keepalives_interval=5,
-        keepalives_count=3,
-        tcp_user_timeout=15_000,
-    )
+    said = conninfo_to_dict(conninfo)
+    unsaid = {name: value for name, value in _OPTIONS.items() if name not in said}
+    connection = psycopg.connect(conninfo, autocommit=True, **unsaid)
     try:
         connection.execute(
             "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
@@ -180,6 +185,14 @@ class PostgresWriter:
             cursor = self._connection.execute("SELECT event_id, body FROM events WHERE event_id = ANY(%s)", (wanted,))
             return {event_id.bytes: body for event_id, body in cursor}
 
+    def links(self, places: Sequence[Place]) -> list[Link]:
+        with _unavailable():
+            return [Link(*row) for row in self._connection.execute(_LINKS, _arrays(places), prepare=True)]
+
+    def mark_broken(self, places: Sequence[Place]) -> None:
+        with _unavailable():
+            self._connection.execute(_MARK_BROKEN, _arrays(places))
+
     def purge(self, before: int, limit: int) -> int:
         with _unavailable():
             alone = self._connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_RETENTION_LOCK,)).fetchone()
@@ -200,12 +213,20 @@ class PostgresWriter:
             self._connection.close()
 
 
-_VALUES = "(%s::uuid, %s::bigint, %s::bigint, " + ", ".join(["%s::text"] * 7) + ", %s::bigint, %s::text)"
+def _arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
+    return [stream for stream, _ in places], [seq for _, seq in places]
+
+
+_PLACES = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
+_LINKS = f"SELECT {LINK} FROM events WHERE (stream, seq) IN ({_PLACES})"  # noqa: S608  fixed names
+_MARK_BROKEN = f"INSERT INTO broken_links (stream, seq) {_PLACES} ON CONFLICT DO NOTHING"
+
+_VALUES = "(%s::uuid, %s::bigint, %s::bigint, " + ", ".join(["%s::text"] * 7) + ", %s::bigint, %s::text, %s::text)"
 
 _CREATE_INCOMING = """
     CREATE TEMPORARY TABLE incoming (
         ordinal integer, event_id uuid, occurred_at bigint, received_at bigint, agent_instance_id text, trace_id text,
-        actor text, action_type text, resource text, status text, stream text, seq bigint, body text
+        actor text, action_type text, resource text, status text, stream text, seq bigint, line_hash text, body text
     ) ON COMMIT DELETE ROWS
 """
 _COPY = f"COPY incoming (ordinal, {_COLUMNS}) FROM STDIN"
@@ -239,11 +260,25 @@ def _copy_text(rows: Sequence[Row]) -> bytes:
     """
     lines = []
     for ordinal, row in enumerate(rows):
-        (event_id, occurred_at, received_at, agent, trace, actor, action, resource, status, stream, seq, body) = row
+        (
+            event_id,
+            occurred_at,
+            received_at,
+            agent,
+            trace,
+            actor,
+            action,
+            resource,
+            status,
+            stream,
+            seq,
+            line_hash,
+            body,
+        ) = row
         if "\\" in body:  # the other texts are part of the body, so without one there they hold nothing special either
             agent, trace, resource = agent.translate(_ESCAPES), trace.translate(_ESCAPES), resource.translate(_ESCAPES)
             body = body.replace("\\", "\\\\")
-        place = "\\N\t\\N" if stream is None else f"{stream}\t{seq}"
+        place = "\\N\t\\N\t\\N" if stream is None else f"{stream}\t{seq}\t{line_hash}"
         lines.append(
             f"{ordinal}\t{event_id.hex()}\t{occurred_at}\t{received_at}\t{agent}\t{trace}\t{actor}\t{action}\t{resource}"
             f"\t{status}\t{place}\t{body}\n"

@@ -10,6 +10,9 @@ from app.store.base import ReadConnection
 
 Order = Literal["asc", "desc"]
 
+LINK = "stream, seq, substr(body, length(body) - 65, 64), line_hash"
+"""The columns of a `Link`: the body of a stored line ends with the hash of the line before it."""
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -150,6 +153,14 @@ def select_forks(connection: ReadConnection, stream: str, limit: int) -> list[in
     """Return sequence numbers of the stream that more than one event claims, at most `limit`."""
     rows = connection.fetch(
         "SELECT seq FROM events WHERE stream = ? GROUP BY seq HAVING count(*) > 1 ORDER BY seq LIMIT ?", (stream, limit)
+    )
+    return [seq for (seq,) in rows]
+
+
+def select_broken(connection: ReadConnection, stream: str, after: int, limit: int) -> list[int]:
+    """Return sequence numbers beyond `after` whose lines don't follow the ones before them, at most `limit`."""
+    rows = connection.fetch(
+        "SELECT seq FROM broken_links WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?", (stream, after, limit)
     )
     return [seq for (seq,) in rows]
 

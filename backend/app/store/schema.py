@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.settings import PACKAGE
 from app.store.base import Database
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. Kept here too, so that a start finds its store up to date without loading Alembic."""
 
 MIGRATIONS = PACKAGE / "store" / "migrations"
@@ -36,7 +36,7 @@ def prepare(database: Database, *, migrate: bool) -> bool:
     return True
 
 
-def upgrade(database: Database) -> None:
+def upgrade(database: Database, revision: str = REVISION) -> None:
     """Run the migrations that are missing. Any number of processes may do so at once: one does it, the others wait.
 
     Raises:
@@ -52,6 +52,6 @@ def upgrade(database: Database) -> None:
         with engine.begin() as connection:
             database.lock(connection)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     finally:
         engine.dispose()

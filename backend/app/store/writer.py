@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from app.store.base import Contention, Outcome, Row, StoreUnavailable, WriteConnection
-from app.store.groups import commit_group
+from app.store.groups import Committed, commit_group
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _FAILURE_SECONDS = 10.0
 class Observer(Protocol):
     """Who wants to know what the writer does. Called on the writer's thread."""
 
-    def committed(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+    def committed(self, group: Committed, seconds: float) -> None:
         """A group became durable after `seconds`."""
 
     def failed(self, reason: str) -> None:
@@ -187,7 +187,7 @@ class Writer:
             return
         started = time.perf_counter()
         try:
-            outcomes = self._commit([job.rows for job in group])
+            committed = self._commit([job.rows for job in group])
         except StoreUnavailable as unavailable:
             if self._failure is None:
                 log.error("events can't be stored", extra={"reason": unavailable.reason})
@@ -209,14 +209,14 @@ class Writer:
         if self._failure is not None:
             log.info("events are stored again")
             self._failure = None
-        self._observer.committed(outcomes, time.perf_counter() - started)
-        self._reply(group, outcomes)
+        self._observer.committed(committed, time.perf_counter() - started)
+        self._reply(group, committed.outcomes)
 
     def _refuse(self, group: Sequence[_Append], why: StoreUnavailable) -> None:
         # An exception for each: one that is raised again and again collects tracebacks.
         self._reply(group, [StoreUnavailable(why.reason, why.retry_after) for _ in group])
 
-    def _commit(self, batches: Sequence[Sequence[Row]]) -> list[Outcome]:
+    def _commit(self, batches: Sequence[Sequence[Row]]) -> Committed:
         for _ in range(_RETRIES):
             fresh = self._connection is None
             try:

@@ -190,10 +190,11 @@ def _check_decision(parts: Parts) -> List[Problem]:
     # Only the job without a gate may have executed what nobody was asked about, and nothing else.
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
-        jobs = {event["metadata"].get("gha", {}).get("job") for event in parts.events.get(folder, [])}
+        run_contexts = [event["metadata"].get("gha") for event in parts.events.get(folder, [])]
+        jobs = {str(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
         if jobs - {expected}:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
-            where = " and ".join(sorted(map(str, jobs)))
+            where = " and ".join(sorted(jobs))
             found.append(contradiction(f"a plan that was sealed {sealed_for} was handled by the job {where}"))
     if parts.automatic and (parts.receipt or (parts.authorization and parts.authorization.approvers)):
         found.append(contradiction("somebody approved a plan that nobody was asked about"))

@@ -14,6 +14,8 @@ from agent_runtime.model.documents import Run
 from agent_runtime.text.escape import visible
 
 _SHOWN = 80
+# The jobs whose names say which plan they are about.
+_NAME_A_PLAN = (names.APPROVE_JOB, names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[
             found.append(f"GitHub lists {name} as {' and '.join(sorted(ends))}, and the run says {results[id]}")
     for job in jobs.listed:
         name = str(job["name"])
-        gated = name.startswith((names.APPROVE_JOB, names.AUTO_JOB_NAME)) and job.get("conclusion") != "skipped"
+        gated = name.startswith(_NAME_A_PLAN) and job.get("conclusion") != "skipped"
         if gated and not (digest and digest[:12] in name):
             found.append(f"the job '{visible(name, _SHOWN)}' names another plan than the sealed one")
     return found

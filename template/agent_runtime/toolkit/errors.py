@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_runtime.codes import AgentError, register
 
 NO_ANSWER = register(
@@ -82,6 +84,18 @@ READ_REFUSED = register(
     "The job that investigates has no secrets: name an address in the catalogue that can be read without one; see "
     "docs/RUNBOOK.md, Tokens",
 )
+REQUEST_REFUSED = register(
+    "TOOL16",
+    "a service understood a request and refused it",
+    "Nothing was changed. The status says why: 404, there is no such thing; 409, it is in another state than expected; "
+    "422, it does not take these values; 429, it wants to be asked less often",
+)
+ACCESS_REFUSED = register(
+    "TOOL17",
+    "a service refuses a token, or wants one",
+    "Give the job a token that may do this, in the environment variable that the message names; where it names none, "
+    "name one in the catalogue of services, or an address that wants none; see docs/RUNBOOK.md, Tokens",
+)
 
 
 class ToolError(AgentError):
@@ -92,12 +106,13 @@ class Refused(ToolError):
     """A service understood a request and refused it; nothing was changed.
 
     Arguments:
-        status: HTTP status code of the refusal.
+        answer: the `http.Response` that refuses it.
     """
 
-    def __init__(self, code: str, message: str, status: int) -> None:
+    def __init__(self, code: str, message: str, answer: Any) -> None:
         super().__init__(code, message)
-        self.status = status
+        self.answer = answer
+        self.status: int = answer.status
 
 
 class OutcomeUnknown(ToolError):

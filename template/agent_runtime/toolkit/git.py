@@ -6,8 +6,9 @@ environment, for the one address it is meant for.  Nothing is ever forced: what 
 push fail.
 
     with git.clone(address, "main", token=http.token("git")) as clone:
-        newest, before = clone.changes("services/shop.json", 2)
-        clone.push(clone.revert(newest, restores=before.sha), "main")
+        (newest,) = clone.changes("services/shop.json", 1)
+        if not clone.restores(newest, "services/shop.json"):
+            clone.push(clone.revert(newest), "main")
 
 Needs git 2.31 or newer.
 """
@@ -19,19 +20,20 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from agent_runtime.toolkit import http, waiting
 from agent_runtime.toolkit.errors import (
+    ACCESS_REFUSED,
     GIT_CONFLICT,
     GIT_FAILED,
     GIT_NAME,
     GIT_OVERTAKEN,
-    NO_ANSWER,
     NOT_DONE,
     OUTCOME_UNKNOWN,
     TOKEN_REFUSED,
     OutcomeUnknown,
+    Refused,
     ToolError,
 )
 
@@ -39,13 +41,19 @@ TIMEOUT_SECONDS = 120.0
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LINES = 20  # of a difference, in a report
 AUTHOR = ("Agent", "agent@example.invalid")
-RESTORES = "Restores-version-of: "  # and a commit: by this line of its message a rollback is known again
+RESTORES = "Restores-version-of: "  # and a commit, in the message of a rollback: for whoever reads the history
+MAX_VERSIONS = 200  # that are looked through for what was undone before
 
 _ADDRESS = re.compile(r"(?:https?://[\x21-\x7e]+|file:///[\x20-\x7e]+)")
-_BRANCH = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|\Z)|[./]\Z))[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
+# Git's own rule for a branch, `git check-ref-format --branch`.
+_BRANCH = re.compile(
+    r"(?!-|@\Z|HEAD\Z|.*(?:\.\.|@\{|//|/\.|\.lock(?:/|\Z)|[./]\Z))[^\x00-\x20\x7f~^:?*\[\\./][^\x00-\x20\x7f~^:?*\[\\]{0,199}"
+)
 _PATH = re.compile(r"[^\x00-\x1f\x7f:\\-][^\x00-\x1f\x7f\\]{0,999}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_RESTORES = re.compile(r"^" + RESTORES + "(" + _COMMIT.pattern + r")\s*$", re.M)
+
+# Every file is what its bytes are, whatever .gitattributes say: this stands above them, and leaves only merge and diff.
+_ATTRIBUTES = "* !text !crlf !eol !ident !filter !working-tree-encoding\n"
 
 # What git says of a branch that moved on: it sees that itself, or the server sees it in the last moment.
 _OVERTAKEN = re.compile(r"! \[rejected\]|cannot lock ref .* but expected ")
@@ -169,18 +177,25 @@ class Clone:
         return [name for name in self._git.text("diff", *options, self.head, _sha(commit)).split("\0") if name]
 
     def restores(self, commit: Commit, path: str) -> bool:
-        """Whether a commit of the branch is a rollback of `path` that an agent made, however it was merged.
+        """Whether undoing a commit of the branch would bring back a version of `path` that was undone before.
 
-        Its message, or one of those that a merge brought, names the version that comes back, and `path` has the content
-        of that version.  Anybody can write such a message; then nothing is rolled back.
+        So it is after a rollback, whoever made it and however it was merged: what counts is the content.  A version is
+        undone when the next one has the content of an older one; what brings such a version again undoes nothing.
         """
-        span = [commit.sha, *("^" + parent for parent in commit.parents[:1])]
-        said = self._git.text("log", "--no-show-signature", "-n", "50", "--format=%B", *span, "--")
-        for version in _RESTORES.findall(said)[:5]:
-            kind = self._git.text("cat-file", "--batch-check=%(objecttype)", data=version.encode() + b"\n")
-            if kind == "commit" and self.same(version, commit.sha, path):
-                return True
-        return False
+        options = ["--first-parent", "--no-show-signature", "-n", str(MAX_VERSIONS), "--format=%H"]
+        versions = self._git.text("log", *options, _sha(commit.sha), "--", _path(path)).split()[::-1]
+        asked = "".join("{}:{}\n".format(version, path) for version in versions)
+        found = self._git.text("cat-file", "--batch-check=%(objectname)", data=asked.encode()).splitlines()
+        contents = ["" if line.endswith(" missing") else line for line in found]
+        known: Set[str] = set()
+        undone: Set[str] = set()
+        undoes = False
+        for before, content in zip(["", *contents], contents):
+            undoes = content in known and not undoes
+            if undoes:
+                undone.add(before)
+            known.add(content)
+        return len(contents) > 1 and contents[-2] in undone
 
     def revert(self, commit: Commit, *, restores: Optional[str] = None) -> str:
         """Make a commit that undoes `commit` on top of the branch, as `git revert` does, and return its id.
@@ -189,7 +204,7 @@ class Clone:
         `push()` does that.
 
         Arguments:
-            restores: the commit whose version comes back; it is written down, so that `restores()` knows it again.
+            restores: the commit whose version comes back; the message names it.
 
         Raises:
             ToolError: later commits changed the same lines (TOOL09, with the files), or git fails (TOOL08).
@@ -304,10 +319,17 @@ def clone(
     with tempfile.TemporaryDirectory(prefix="agent-git-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        runner = _Git(Path(folder), _environment(home, address, token or _own_token(address)), timeout_seconds)
+        runner = _Git(
+            Path(folder),
+            _environment(home, address, token or _own_token("GITHUB_SERVER_URL", address)),
+            timeout_seconds,
+        )
         options = ["--quiet", "--no-checkout", "--no-tags", "--single-branch", "--branch", branch]
         runner.run("clone", *options, "--", address, str(Path(folder) / "clone"))
         runner.folder = Path(folder) / "clone"
+        attributes = runner.folder / ".git" / "info" / "attributes"
+        attributes.parent.mkdir(exist_ok=True)
+        attributes.write_text(_ATTRIBUTES, encoding="ascii")
         yield Clone(address, branch, runner)
 
 
@@ -327,18 +349,30 @@ def open_pull_request(
         OutcomeUnknown: it may have been opened.
         ToolError: it was not.
     """
-    address = "{}/repos/{}/pulls".format(api.rstrip("/"), repository)
     asked = {"title": title[:200], "head": branch, "base": base, "body": body}
-    own = None if token else _own_api_token(api, repository)
+    own = None if token else _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository))
+    address = http.under(api, "/repos/{}/pulls".format(repository))
     try:
-        answer = http.send_once("POST", address, value=asked, token=token or own)
+        answer = http.send_once("POST", address, value=asked, token=own or token)
+    except Refused as problem:
+        raise ToolError(problem.code, "{}: {}".format(problem.message, _reason(problem.answer))) from None
     except ToolError as problem:
-        if own and problem.code == TOKEN_REFUSED:
-            why = "POST {}: refused with the job's own GITHUB_TOKEN: act_permissions must grant pull-requests, and the "
-            why += "repository's settings must allow GitHub Actions to create pull requests"
-            raise ToolError(TOKEN_REFUSED, why.format(address)) from None
+        if own and problem.code == ACCESS_REFUSED:
+            why = ": act_permissions must grant pull-requests, and the repository's settings must allow GitHub Actions "
+            why += "to create pull requests"
+            raise ToolError(TOKEN_REFUSED, problem.message + why) from None
         raise
-    return int(_field(answer, "number", int))
+    return int(answer.fields(number=int)["number"])
+
+
+def _reason(answer: http.Response) -> str:
+    """Why GitHub refuses a request, in its own words."""
+    try:
+        said = answer.json()
+        parts = [said["message"], *(error.get("message", "") for error in said.get("errors", []))]
+    except (ToolError, LookupError, TypeError, AttributeError):
+        parts = ["no reason was given"]
+    return ascii("; ".join(str(part) for part in parts if part))[1:-1][:300]
 
 
 def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -> bool:
@@ -348,32 +382,42 @@ def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -
         token: as for `open_pull_request()`.
 
     Raises:
-        ToolError: GitHub does not say.
+        ToolError: GitHub does not say, or it was closed without a merge (TOOL13).
     """
-    address = "{}/repos/{}/pulls/{}".format(api.rstrip("/"), repository, number)
-    answer = http.get(address, token=token or _own_api_token(api, repository))
-    return bool(_field(answer, "merged", bool))
+    address = http.under(api, "/repos/{}/pulls/{}".format(repository, number))
+    token = token or _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository)) or token
+    found = http.get(address, token=token).fields(merged=bool, state=str)
+    if found["state"] == "closed" and not found["merged"]:
+        raise ToolError(NOT_DONE, "the pull request {} was closed without a merge".format(number))
+    return bool(found["merged"])
 
 
 def wait_for_merge(api: str, repository: str, number: int, *, token: Optional[str], seconds: float) -> None:
-    """Wait until somebody merged a pull request on GitHub.
+    """Wait until somebody merged a pull request on GitHub, or closed it.
 
     Arguments:
         token: as for `open_pull_request()`.
 
     Raises:
         OutcomeUnknown: GitHub does not say at the end whether somebody did.
-        ToolError: nobody did in time (TOOL13).
+        ToolError: nobody did in time, or it was closed (TOOL13).
     """
-    merged, why = waiting.until_or_why(
-        lambda: is_merged(api, repository, number, token=token), seconds=seconds, interval_seconds=5
-    )
+
+    def ended() -> Optional[str]:
+        try:
+            return "merged" if is_merged(api, repository, number, token=token) else None
+        except ToolError as problem:
+            if problem.code == NOT_DONE:
+                return problem.message
+            raise
+
+    found, why = waiting.until_or_why(ended, seconds=seconds, interval_seconds=5)
     if why:
         said = "nobody knows whether the pull request {} was merged within {:g} s: {}".format(number, seconds, why)
         raise OutcomeUnknown(OUTCOME_UNKNOWN, said)
-    if not merged:
+    if found != "merged":
         late = "the pull request {} was not merged within {:g} s, so nothing is changed on its branch yet: merge it or "
-        raise ToolError(NOT_DONE, (late + "close it, as docs/RUNBOOK.md says").format(number, seconds))
+        raise ToolError(NOT_DONE, found or (late + "close it, as docs/RUNBOOK.md says").format(number, seconds))
 
 
 def restored_by(address: str, branch: str, path: str, version: str, *, token: Optional[str] = None) -> str:
@@ -394,13 +438,6 @@ def restored_by(address: str, branch: str, path: str, version: str, *, token: Op
             held = "{} does not hold the version of {} in {}, but that of {} by {}: look at what was merged"
             raise ToolError(NOT_DONE, held.format(branch, version, path, newest.sha, ascii(newest.author)))
     return newest.sha
-
-
-def _field(answer: http.Response, name: str, kind: type) -> Any:
-    found = answer.json() if answer.ok else None
-    if not isinstance(found, dict) or not isinstance(found.get(name), kind):
-        raise ToolError(NO_ANSWER, "{}: HTTP {} without {}".format(answer.url, answer.status, name))
-    return found[name]
 
 
 class _TimedOut(ToolError):
@@ -428,9 +465,10 @@ class _Git:
         import subprocess  # noqa: PLC0415  imported when used
 
         settings = [word for setting in _SETTINGS for word in ("-c", setting)]
+        command = ["git", "--no-pager", "--literal-pathspecs", *settings, *arguments]
         try:
             process = subprocess.Popen(  # noqa: S603  an argument list without a shell; names are checked
-                ["git", "--no-pager", "--literal-pathspecs", *settings, *arguments],  # noqa: S607  the runner's git
+                [word.encode("utf-8", "surrogateescape") for word in command],
                 cwd=str(self.folder),
                 env=dict(self._environment),
                 stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
@@ -505,21 +543,11 @@ def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, st
     return environment
 
 
-def _own_token(address: str) -> Optional[str]:
-    """The job's own token, for the repository that it belongs to."""
-    server, repository = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
-    own = "{}/{}".format(server, repository)
-    if server and repository and address in (own, own + ".git"):
-        return os.environ.get("GITHUB_TOKEN") or None
-    return None
-
-
-def _own_api_token(api: str, repository: str) -> Optional[str]:
-    """The job's own token, for GitHub's API about the repository that it belongs to."""
-    own = os.environ.get("GITHUB_API_URL", ""), os.environ.get("GITHUB_REPOSITORY", "")
-    if all(own) and (api.rstrip("/"), repository) == (own[0].rstrip("/"), own[1]):
-        return os.environ.get("GITHUB_TOKEN") or None
-    return None
+def _own_token(variable: str, wanted: str) -> Optional[http.Token]:
+    """The job's own token, for the repository that it belongs to, below the address in a variable of GitHub's."""
+    host, repository = os.environ.get(variable, "").rstrip("/"), os.environ.get("GITHUB_REPOSITORY", "")
+    own = "{}/{}".format(host, repository)
+    return http.token_of("GITHUB_TOKEN") if host and repository and wanted in (own, own + ".git") else None
 
 
 def _commit(entry: str) -> Commit:

@@ -1,7 +1,11 @@
 """Single HTTP requests with a bound on everything: time, size, redirects.
 
-`get()` reads, `send_once()` and `post_once()` change something.  The difference that matters: when one of those fails,
-it says whether the request may have taken effect.  `token()` finds what they present.
+`get()` and `ask()` read, and may be tried again; `send_once()` and `post_once()` change something.  The difference that
+matters: when one of those fails, it says whether the request may have taken effect.  `token()` finds what changes
+present, `token_of()` what reads present; both know where it is from, so that a refusal names it.
+
+Everywhere `token` is sent as `Authorization: Bearer`, and None or an empty one sends none; `timeout_seconds` is for the
+whole request, name resolution and body included; `max_bytes` is for the answer's body.
 """
 
 from __future__ import annotations
@@ -10,12 +14,14 @@ import os
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from agent_runtime.toolkit.errors import (
+    ACCESS_REFUSED,
     NO_ANSWER,
     OUTCOME_UNKNOWN,
+    REQUEST_REFUSED,
     TOKEN_INVALID,
     TOKEN_REFUSED,
     OutcomeUnknown,
@@ -23,8 +29,10 @@ from agent_runtime.toolkit.errors import (
     ToolError,
 )
 
+ACT_TOKEN = "AGENT_ACT_TOKEN"  # noqa: S105  the name of a variable
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_REDIRECTS = 3
+MIN_HIDDEN = 8  # characters of a token that no answer may repeat; a shorter one is a word
 _CHUNK_BYTES = 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -38,17 +46,64 @@ class Response:
     Arguments:
         url: what was asked, without its query.
         status: HTTP status code.
-        body: the whole body.
+        body: the whole body; the token that was presented is taken out of it.
+        headers: looked up in any case.
+        presented: which token was presented, in words.
     """
 
     url: str
     status: int
     body: bytes = field(repr=False)  # it may hold a secret
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    presented: str = "without a token"
 
     @property
     def ok(self) -> bool:
         """Whether the status is one of success, 200 to 299."""
         return 200 <= self.status < 300
+
+    @property
+    def denied(self) -> bool:
+        """Whether the token is missing, wrong, or may not do this.  A limit on how often to ask is another matter."""
+        return self.status in (401, 403) and self._limited is None
+
+    @property
+    def said(self) -> str:
+        """The status, with the token where that is what is wrong, or the limit where there is one."""
+        why = " " + self.presented if self.denied else self._limited or ""
+        return "HTTP {}{}".format(self.status, why)
+
+    @property
+    def _limited(self) -> Optional[str]:
+        after = self.headers.get("Retry-After", "")
+        if self.status == 429 or (self.status == 403 and (after or self.headers.get("X-RateLimit-Remaining") == "0")):
+            wait = "; it asks to wait {} s".format(after) if re.fullmatch("[0-9]{1,6}", after) else ""
+            return ", too many requests{}".format(wait)
+        return None
+
+    @property
+    def date(self) -> Optional[float]:
+        """What time it was at the server, in seconds since 1970, in whole seconds; None where it does not say."""
+        from email.utils import parsedate_to_datetime  # noqa: PLC0415  imported when used
+
+        try:
+            return parsedate_to_datetime(self.headers["Date"]).timestamp()
+        except (LookupError, TypeError, ValueError, OverflowError):
+            return None
+
+    def granted(self, otherwise: str = "") -> Response:
+        """Return this answer.
+
+        Arguments:
+            otherwise: code of the error for any other status that is none of success; empty lets it pass.
+
+        Raises:
+            ToolError: the server wants a token, or another one (TOOL17), or `otherwise`.
+        """
+        code = ACCESS_REFUSED if self.denied else otherwise
+        if code and not self.ok:
+            raise ToolError(code, "{}: {}".format(self.url, self.said))
+        return self
 
     def text(self) -> str:
         """The body as UTF-8 text.
@@ -81,32 +136,35 @@ class Response:
             ToolError: the status is none of success, or the body is no such object.  The message holds nothing of the
                 body, which may be a secret.
         """
+        self.granted()
         try:
             found = self.json() if self.ok else None
         except ToolError:
             found = None
         if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
-            raise ToolError(NO_ANSWER, "{}: HTTP {} without {}".format(self.url, self.status, ", ".join(kinds)))
+            raise ToolError(NO_ANSWER, "{}: {} without {}".format(self.url, self.said, ", ".join(kinds)))
         return found
 
 
-class NoToken(str):
-    """An empty text in the place of a token, so that nothing is sent; a refusal then says whose token is missing.
+class Token(str):
+    """A token that knows where it is from.  An empty one sends nothing; a refusal then says which one is missing.
 
     Arguments:
-        name: what `token()` was asked for.
+        place: the environment variable that holds it.
+        missing: what is wrong there when it is empty.
     """
 
-    name: str
+    place: str
+    missing: str
 
-    def __new__(cls, name: str) -> NoToken:
-        empty = super().__new__(cls)
-        empty.name = name
-        return empty
+    def __new__(cls, value: str, place: str, missing: str = "is empty") -> Token:
+        made = super().__new__(cls, value)
+        made.place, made.missing = place, missing
+        return made
 
 
-def token(name: str) -> Optional[str]:
-    """Return the token for one of the systems that `act()` changes; None or an empty text where there is none.
+def token(name: str) -> Token:
+    """Return the token for one of the systems that `act()` changes; an empty one where there is none.
 
     The secret AGENT_ACT_TOKEN holds either the one token for all of them, or a JSON object with one for each, such as
     `{"git": "...", "restart": "..."}`, so that no system sees what belongs to another.
@@ -117,9 +175,9 @@ def token(name: str) -> Optional[str]:
     Raises:
         ToolError: it looks like an object and is none of texts (TOOL06).  The message never holds the value.
     """
-    secret = os.environ.get("AGENT_ACT_TOKEN", "").strip()
+    secret = token_of(ACT_TOKEN)
     if not secret.startswith("{"):
-        return secret or None
+        return secret
     from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
 
     try:
@@ -130,7 +188,18 @@ def token(name: str) -> Optional[str]:
         raise ToolError(
             TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
         )
-    return tokens.get(name) or NoToken(name)
+    return Token(tokens.get(name, ""), ACT_TOKEN, "has no token for {}".format(name))
+
+
+def token_of(variable: str) -> Token:
+    """Return the token of an environment variable, such as MODEL_API_KEY; an empty one where there is none."""
+    return Token(os.environ.get(variable, "").strip(), variable)
+
+
+def under(base: str, path: str) -> str:
+    """The address of a path below `base`, whose own query stays behind it: `https://host/x?partial_response=false`."""
+    parts = urlsplit(base)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))
 
 
 def get(
@@ -145,36 +214,37 @@ def get(
 
     Arguments:
         params: the query.
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request, name resolution and body included.
-        max_bytes: of the body.
 
     Raises:
         ToolError: no answer in time, an answer that is too large, or a redirect that leads elsewhere.
     """
+    return _read(_Request("GET", url, token, timeout_seconds, max_bytes, params))
 
-    check_token(token)
 
-    def read() -> Response:
-        return _read(url, params, token, timeout_seconds, max_bytes)
+def ask(
+    url: str,
+    value: Any,
+    *,
+    params: Optional[Mapping[str, str]] = None,
+    token: Optional[str] = None,
+    timeout_seconds: float = 60.0,
+    max_bytes: int = MAX_BODY_BYTES,
+) -> Response:
+    """Send a POST that changes nothing, such as a question to a model or a GraphQL query, and return the answer.
 
-    try:
-        return _within(timeout_seconds, read)
-    except _DeadlinePassed:
-        raise _no_answer("GET", url, "no whole answer within {:g} s".format(timeout_seconds)) from None
+    Otherwise as `get()`: it fails like a reading, so `waiting.until()` may try it again.  Redirects are not followed.
+
+    Arguments:
+        value: sent as JSON.
+
+    Raises:
+        ToolError: no answer in time, or an answer that is too large.
+    """
+    return _read(_Request("POST", url, token, timeout_seconds, max_bytes, params, value))
 
 
 def post_once(url: str, *, token: Optional[str] = None, timeout_seconds: float = 30.0) -> Response:
-    """Send an empty POST once, and never again.  The answer's body is not read.
-
-    Arguments:
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request.
-
-    Raises:
-        OutcomeUnknown: the request was or may have been sent, and no answer or a server error (5xx) came back.
-        ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.
-    """
+    """Send an empty POST once, and never again, as `send_once()` does.  The answer's body is not read."""
     return send_once("POST", url, token=token, timeout_seconds=timeout_seconds, max_bytes=0)
 
 
@@ -188,46 +258,36 @@ def send_once(
     timeout_seconds: float = 30.0,
     max_bytes: int = MAX_BODY_BYTES,
 ) -> Response:
-    """Send a POST, PUT or PATCH once, and never again.
+    """Send a POST, PUT or PATCH that changes something once, and never again; `ask()` is for one that reads.
 
     Arguments:
         value: sent as JSON; None sends no body.
         content_type: of the body.
-        token: sent as `Authorization: Bearer`; None or empty sends none.
-        timeout_seconds: for the whole request.
-        max_bytes: of the answer's body; 0 does not read it.
+        max_bytes: 0 does not read the answer's body.
 
     Raises:
         OutcomeUnknown: the request was or may have been sent, and no whole answer or a server error (5xx) came back.
         ToolError: the request was not sent, or the service refused it (3xx, 4xx): nothing was changed.  Its subclass
-            Refused tells the status, unless it is about the token (401, 403).
+            Refused has the answer, unless it is about the token.
     """
-    check_token(token)
-
-    def send() -> Response:
-        return _send(
-            method,
-            url,
-            value=value,
-            content_type=content_type,
-            token=token,
-            timeout_seconds=timeout_seconds,
-            max_bytes=max_bytes,
-        )
-
+    request = _Request(method, url, token, timeout_seconds, max_bytes, None, value, content_type, changes=True)
     try:
-        response = _within(timeout_seconds, send)
+        response = request.within_time()
     except _DeadlinePassed:
         raise _unknown(method, url, "no answer within {:g} s".format(timeout_seconds)) from None
+    except ToolError as problem:
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it has taken effect".format(problem.message)) from None
+    except _failures() as problem:
+        if _never_sent(problem):
+            raise _no_answer(method, url, _cause(problem)) from None
+        raise _unknown(method, url, _cause(problem)) from None
     if response.status >= 500:
         raise _unknown(method, url, "HTTP {}".format(response.status))
-    if response.status in (401, 403):
-        raise ToolError(
-            TOKEN_REFUSED, "{} {}: refused with HTTP {} {}".format(method, _shown(url), response.status, _sent(token))
-        )
+    why = "{} {}: refused with {}".format(method, _shown(url), response.said)
+    if response.denied:
+        raise ToolError(TOKEN_REFUSED if getattr(token, "place", "") == ACT_TOKEN else ACCESS_REFUSED, why)
     if not response.ok:
-        why = "{} {}: refused with HTTP {}".format(method, _shown(url), response.status)
-        raise Refused(NO_ANSWER, why, response.status)
+        raise Refused(REQUEST_REFUSED, why, response)
     return response
 
 
@@ -238,94 +298,102 @@ def check_token(token: Optional[str]) -> None:
             TOKEN_INVALID, "the token is a JSON object, as AGENT_ACT_TOKEN may be: take one out of it with http.token()"
         )
     if token and not _TOKEN.fullmatch(token):
-        raise ToolError(TOKEN_INVALID, "the token holds spaces, line ends or characters that are not ASCII")
+        of = " of {}".format(token.place) if isinstance(token, Token) else ""
+        raise ToolError(TOKEN_INVALID, "the token{} holds spaces, line ends or characters not of ASCII".format(of))
 
 
-def _sent(token: Optional[str]) -> str:
+def _presented(token: Optional[str]) -> str:
     """Which token was presented, in words."""
-    if token:
-        return "with the token of AGENT_ACT_TOKEN"
-    if isinstance(token, NoToken):
-        return "without a token: AGENT_ACT_TOKEN has no token for {}".format(token.name)
-    return "without a token: AGENT_ACT_TOKEN is empty"
+    if isinstance(token, Token) and token.place:
+        return ("with the token of {0}" if token else "without a token: {0} {1}").format(token.place, token.missing)
+    return "with a token of the agent's own" if token else "without a token"
 
 
-def _read(
-    url: str, params: Optional[Mapping[str, str]], token: Optional[str], timeout_seconds: float, max_bytes: int
-) -> Response:
-    import requests  # noqa: PLC0415  imported when used
-
-    shown = _shown(url)
+def _read(request: _Request) -> Response:
+    method, url = request.method, request.url
     try:
+        return request.within_time()
+    except _DeadlinePassed:
+        raise _no_answer(method, url, "no whole answer within {:g} s".format(request.timeout_seconds)) from None
+    except _failures() as problem:
+        raise _no_answer(method, url, _cause(problem)) from None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One request; `get()` and `send_once()` say what its parts are."""
+
+    method: str
+    url: str
+    token: Optional[str] = field(repr=False)
+    timeout_seconds: float
+    max_bytes: int
+    params: Optional[Mapping[str, str]] = None
+    value: Any = None
+    content_type: str = "application/json"
+    changes: bool = False
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
+
+    def within_time(self) -> Response:
+        return _within(self.timeout_seconds, self._send)
+
+    def _send(self) -> Response:
+        import json  # noqa: PLC0415  imported when used
+
+        import requests  # noqa: PLC0415  imported when used
+
+        # "identity": a small compressed answer can't unpack into a huge one.
+        headers, url, params, data = {"Accept-Encoding": "identity"}, self.url, self.params, None
+        if self.value is not None:
+            data = json.dumps(self.value, allow_nan=False).encode()
+            headers["Content-Type"] = self.content_type
         with requests.Session() as session:
-            session.auth = _Authorization(token)
+            session.auth = _Authorization(self.token)
             for _ in range(MAX_REDIRECTS + 1):
-                # "identity": a small compressed answer can't unpack into a huge one.
-                with session.get(
+                with session.request(
+                    self.method,
                     url,
                     params=dict(params or {}),
-                    headers={"Accept-Encoding": "identity"},
-                    timeout=timeout_seconds,
+                    data=data,
+                    headers=headers,
+                    timeout=self.timeout_seconds,
                     stream=True,
                     allow_redirects=False,
                 ) as answer:
-                    if not answer.is_redirect:
-                        return Response(shown, answer.status_code, _body(answer, shown, max_bytes))
+                    if self.method != "GET" or not answer.is_redirect:
+                        body = self._body(answer) if self.max_bytes else b""
+                        return Response(_shown(url), answer.status_code, body, answer.headers, _presented(self.token))
                     there = urljoin(answer.url, answer.headers["Location"])
                 if _origin(there) != _origin(url):
-                    raise _no_answer("GET", url, "redirects to another host, {}".format(_shown(there)))
+                    other = "https on this host" if _origin(there)[1] == _origin(url)[1] else "another host"
+                    raise _no_answer("GET", url, "redirects to {}, {}".format(other, _shown(there)))
                 url, params = there, None
-    except (requests.RequestException, OSError, ValueError) as problem:
-        raise _no_answer("GET", url, _cause(problem)) from None
-    raise _no_answer("GET", url, "more than {} redirects".format(MAX_REDIRECTS))
+        raise _no_answer("GET", url, "more than {} redirects".format(MAX_REDIRECTS))
+
+    def _body(self, answer: Any) -> bytes:
+        shown, body = "{} {}".format(self.method, _shown(self.url)), bytearray()
+        try:
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
+            for chunk in answer.iter_content(_CHUNK_BYTES):
+                body += chunk
+                if len(body) > self.max_bytes:
+                    raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, self.max_bytes))
+        except _failures(ToolError):
+            if not self.changes or answer.status_code < 300:
+                raise
+            body.clear()  # what is refused is refused, however the answer goes on
+        token = (self.token or "").encode()
+        return bytes(body.replace(token, b"***") if len(token) >= MIN_HIDDEN else body)
 
 
-def _send(
-    method: str,
-    url: str,
-    *,
-    value: Any,
-    content_type: str,
-    token: Optional[str],
-    timeout_seconds: float,
-    max_bytes: int,
-) -> Response:
-    import json  # noqa: PLC0415  imported when used
-
+def _failures(*more: Type[Exception]) -> Tuple[Type[Exception], ...]:
+    """What requests raises when there is no answer."""
     import requests  # noqa: PLC0415  imported when used
 
-    headers: Dict[str, str] = {"Accept-Encoding": "identity"}
-    data = None
-    if value is not None:
-        data = json.dumps(value, allow_nan=False).encode()
-        headers["Content-Type"] = content_type
-    try:
-        with requests.Session() as session:
-            session.auth = _Authorization(token)
-            with session.request(
-                method, url, data=data, headers=headers, timeout=timeout_seconds, stream=True, allow_redirects=False
-            ) as answer:
-                wanted = max_bytes and 200 <= answer.status_code < 300
-                body = _body(answer, _shown(url), max_bytes, method) if wanted else b""
-                return Response(_shown(url), answer.status_code, body)
-    except ToolError as problem:
-        raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it has taken effect".format(problem.message)) from None
-    except (requests.RequestException, OSError, ValueError) as problem:
-        if _never_sent(problem):
-            raise _no_answer(method, url, _cause(problem)) from None
-        raise _unknown(method, url, _cause(problem)) from None
-
-
-def _body(answer: Any, shown: str, max_bytes: int, method: str = "GET") -> bytes:
-    shown = "{} {}".format(method, shown)
-    if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
-    body = bytearray()
-    for chunk in answer.iter_content(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > max_bytes:
-            raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, max_bytes))
-    return bytes(body)
+    return (requests.RequestException, OSError, ValueError, *more)
 
 
 def _within(seconds: float, call: Callable[[], Value]) -> Value:
@@ -419,5 +487,5 @@ def _shown(url: str) -> str:
 
 
 def _origin(url: str) -> Tuple[str, Optional[str], Optional[int]]:
-    parts: SplitResult = urlsplit(url)
+    parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port

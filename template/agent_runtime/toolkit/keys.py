@@ -68,6 +68,9 @@ class Word(NamedTuple):
 class System:
     """An identity service and the secret store that goes with it.  `http.token()` has what they want to see.
 
+    What reads raises a ToolError where there is no answer, or one that can't be used.  What changes something raises a
+    ToolError where it was refused, and OutcomeUnknown where nobody knows whether it took effect.
+
     Arguments:
         identity: address of the identity service.
         secrets: address of the secret store.
@@ -77,11 +80,7 @@ class System:
     secrets: str
 
     def key(self, name: str) -> Key:
-        """Return one key.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return one key."""
         answer = http.get(self._key(name))
         found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
         plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
@@ -90,11 +89,7 @@ class System:
         return Key(name, found["owner"], found["status"], found["created"], found["stored_as"])
 
     def keys_of(self, user: str) -> List[str]:
-        """Return the names of a user's keys.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the names of a user's keys."""
         names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
         for name in names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -102,22 +97,14 @@ class System:
         return names
 
     def is_active(self, user: str) -> bool:
-        """Whether a user is known and active.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Whether a user is known and active."""
         answer = http.get(self._user(user))
         return answer.status != 404 and bool(answer.fields(active=bool)["active"])
 
     def uses(self, name: str) -> List[Use]:
-        """Return the uses of a key.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the uses of a key."""
         found = []
-        for use in http.get(self._key(name) + "/uses").fields(uses=list)["uses"]:
+        for use in http.get(self._key(name + "/uses")).fields(uses=list)["uses"]:
             if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
                 raise ToolError(NO_ANSWER, "a use of {} has no time, address and status".format(name))
             found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))
@@ -128,7 +115,7 @@ class System:
         if not value:
             return Word(False, None)
         try:
-            answer = http.get(self.identity + "/whoami", token=value)
+            answer = http.get(http.under(self.identity, "/whoami"), token=value)
         except ToolError:  # or it holds what can't be presented
             return Word(None, None)
         accepted = {200: True, 401: False, 403: False}.get(answer.status)
@@ -150,48 +137,29 @@ class System:
         return "" if word.key in (None, name) else "the stored value is another key's"
 
     def disable(self, name: str) -> None:
-        """Have a key disabled.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
-        http.send_once("POST", self._key(name) + "/disable", token=http.token("identity"))
+        """Have a key disabled."""
+        http.send_once("POST", self._key(name + "/disable"), token=http.token("identity"))
 
     def rotate(self, name: str) -> http.Response:
-        """Have a key made in the place of another.  `made()` reads it from the answer.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
-        return http.send_once("POST", self._key(name) + "/rotate", token=http.token("identity"))
+        """Have a key made in the place of another.  `made()` reads it from the answer."""
+        return http.send_once("POST", self._key(name + "/rotate"), token=http.token("identity"))
 
     def stored(self, place: str) -> str:
-        """Return the value that the secret store has under a name; never to be shown.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+        """Return the value that the secret store has under a name; never to be shown."""
         return str(http.get(self._place(place), token=http.token("secrets")).fields(value=str)["value"])
 
     def store(self, place: str, value: str) -> None:
-        """Put a value into the secret store.
-
-        Raises:
-            OutcomeUnknown: nobody knows whether it took effect.
-            ToolError: it was refused.
-        """
+        """Put a value into the secret store."""
         http.send_once("PUT", self._place(place), value={"value": value}, token=http.token("secrets"))
 
     def _key(self, name: str) -> str:
-        return "{}/keys/{}".format(self.identity, name)
+        return http.under(self.identity, "/keys/" + name)
 
     def _user(self, name: str) -> str:
-        return "{}/users/{}".format(self.identity, name)
+        return http.under(self.identity, "/users/" + name)
 
     def _place(self, place: str) -> str:
-        return "{}/{}".format(self.secrets, place)
+        return http.under(self.secrets, "/" + place)
 
 
 def made(answer: http.Response) -> NewKey:

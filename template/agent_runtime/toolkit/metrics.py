@@ -3,12 +3,15 @@
 A `Source` answers three questions: how many requests failed lately (`recent`), how many of those that come from now on
 fail (`fresh`), and since when the processes run (`started`).  Requests are counted by a counter with the label `code`,
 `status` or `status_code`; codes that start with 5 are errors.  It is a service's own text endpoint or a Prometheus
-server.
+server.  Times are those of the clock there, not of the runner's.
 
-`read_log()` counts the errors of an application log, `fresh_log()` once it has enough lines.  `value()` and `history()`
-ask a Prometheus server for any number; `trend()` puts a straight line through the history.  Prometheus answers NaN
-where there was nothing to compute from, as for the latency of no requests: `value_or_none()` tells that apart, and
-`history()` leaves it out.
+`read_log()` counts the errors of an application log, `fresh_log()` once it has enough lines.  `number()`, `value()` and
+`history()` ask a Prometheus server for any number; `trend()` puts a straight line through the history.  Prometheus
+answers NaN where there was nothing to compute from, as for the latency of no requests: `value_or_none()` tells that
+apart, and `history()` leaves it out.
+
+What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
+`token` is always the name of the environment variable with the token to read with; empty where none is needed.
 """
 
 from __future__ import annotations
@@ -22,14 +25,31 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 from agent_runtime.toolkit import http, waiting
 from agent_runtime.toolkit.errors import LOG_UNUSABLE, METRICS_UNUSABLE, NOT_DONE, ToolError
 
-CODE_LABELS = ("code", "status", "status_code")
+CODE_LABELS = ("code", "status", "status_code", "grpc_code")
 MAX_SERIES = 20_000
 MAX_LINE = 4096
-ERROR_LEVELS = ("error", "critical", "fatal", "alert", "emergency")
+CODES = ("http", "grpc")
 SHOWN_MESSAGES = 3
-MAX_SKEW_SECONDS = 300.0  # the clocks of runner and services may differ
+MAX_AHEAD_SECONDS = 300.0  # the clocks of Prometheus and of services may differ
+START_SECONDS = 2.0  # so much earlier than it was, a start may be told: systems count from a boot time in whole seconds
+DRIFT_SECONDS = 0.1  # and so much it may drift, where it is told again, although nothing was restarted
 
-_TIME = re.compile(r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?(Z|[+-]\d{2}:\d{2})")
+# What tells of an error, and what does not, of each kind.  gRPC: what blames the server, as OpenTelemetry has it.
+# Levels: the numbers are those on which bunyan, pino and Python agree.
+_KINDS = {
+    "http": ("5(?:[0-9]{2}|xx)", "[1-4](?:[0-9]{2}|xx)"),
+    "grpc": (
+        "unknown|deadline_?exceeded|unimplemented|internal|unavailable|data_?loss|2|4|12|13|14|15",
+        "ok|cancell?ed|invalid_?argument|not_?found|already_?exists|permission_?denied|resource_?exhausted"
+        "|failed_?precondition|aborted|out_?of_?range|unauthenticated|[01356789]|10|11|16",
+    ),
+    "level": (
+        "error|err|critical|crit|fatal|alert|emergency|emerg|panic|dpanic|severe|50|60",
+        "trace|debug|verbose|silly|fine|finer|finest|config|info|information|informational|notice|success|log|http"
+        "|warning|warn|10|20|30",
+    ),
+}
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(?:[Zz]|([+-]\d\d):?(\d\d))")
 
 Labels = Tuple[Tuple[str, str], ...]
 
@@ -42,6 +62,40 @@ class Sample(NamedTuple):
     value: float
 
 
+class Answer(NamedTuple):
+    """What a Prometheus server answers.
+
+    Arguments:
+        samples: the values of the series, or the one of a scalar.
+        at: what time it was at the server, in seconds since 1970; None without samples.
+        notes: what the server says of the query, such as that a metric may be no counter.
+    """
+
+    samples: List[Sample]
+    at: Optional[float]
+    notes: Tuple[str, ...] = ()
+
+
+class Number(NamedTuple):
+    """One number of a Prometheus server; None where it gives NaN.  `at` and `notes` are those of its `Answer`."""
+
+    value: Optional[float]
+    at: float
+    notes: Tuple[str, ...]
+
+
+class Started(Dict[str, float]):
+    """Start times in seconds since 1970, by instance, and what time it was there (`at`) when they were read."""
+
+    def __init__(self, times: Mapping[str, float], at: float) -> None:
+        super().__init__(times)
+        self.at = at
+
+    def same(self, other: Mapping[str, float]) -> bool:
+        """Whether these are the same processes, although a start time may drift."""
+        return self.keys() == other.keys() and all(abs(self[name] - other[name]) <= DRIFT_SECONDS for name in self)
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Requests counted over a time.
@@ -52,6 +106,7 @@ class Traffic:
         window_seconds: over how long; None for "since the service started".
         source: where the numbers come from.
         since_restart: when the newest process started, in seconds since 1970, where that cut the time short.
+        notes: what a Prometheus server says of the query.
     """
 
     requests: float
@@ -59,6 +114,7 @@ class Traffic:
     window_seconds: Optional[float]
     source: str
     since_restart: Optional[float] = None
+    notes: Tuple[str, ...] = ()
 
     @property
     def error_rate(self) -> Optional[float]:
@@ -76,24 +132,29 @@ class Traffic:
             "window_seconds": None if self.window_seconds is None else round(self.window_seconds, 1),
             "since_restart": None if self.since_restart is None else shown_time(self.since_restart),
             "source": self.source,
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
 
 @dataclass(frozen=True)
 class Source(abc.ABC):
-    """Where a service's metrics come from.
+    """Where a service's metrics come from.  Whatever asks it raises a ToolError where no answer can be used.
 
     Arguments:
         url: address of the text endpoint or of the Prometheus server.
         window_seconds: how far back `recent()` looks.
         fresh_seconds: how long `fresh()` counts at least.
-        clock: time; tests give another one.
+        clock: for waiting; tests give another one.
+        codes: what the label holds: `http`, codes or classes such as 5xx; `grpc`, names or numbers of gRPC.
+        token: as above.
     """
 
     url: str
     window_seconds: float
     fresh_seconds: float
     clock: waiting.Clock = waiting.SYSTEM
+    codes: str = "http"
+    token: str = ""
 
     @abc.abstractmethod
     def recent(self) -> Traffic:
@@ -101,30 +162,31 @@ class Source(abc.ABC):
 
         What processes from before a restart did says nothing about those that run: counted on, it would ask for one
         restart after the other until the window holds nothing of it any more.
-
-        Raises:
-            ToolError: no answer, or one that can't be used.
         """
 
     @abc.abstractmethod
-    def started(self) -> Dict[str, float]:
-        """When each process started, in seconds since 1970, by instance.
+    def started(self) -> Started:
+        """When each process started, by instance."""
 
-        Raises:
-            ToolError: no answer, or one that can't be used.
-        """
+    def restarted_since(self, before: Mapping[str, float]) -> Started:
+        """Return what `started()` says now, once every process started after `before` was read.
 
-    def restarted_since(self, before: Mapping[str, float]) -> Dict[str, float]:
-        """Return what `started()` says now, once every process is another one and as many are there as before.
+        Another start time is not enough: of several processes behind one address, now this one answers and now that
+        one.  As many processes must be there as before.
 
         Arguments:
             before: what `started()` said before the restart.
 
         Raises:
-            ToolError: what is missing yet (TOOL13); or as for `started()`.
+            ToolError: what is missing yet (TOOL13).
         """
         now = self.started()
-        still = sorted(name for name, _ in now.items() & before.items())
+        earliest = before.at - START_SECONDS if isinstance(before, Started) else max(before.values(), default=0.0)
+        still = sorted(
+            name
+            for name, time in now.items()
+            if time < earliest or abs(time - before.get(name, -math.inf)) <= DRIFT_SECONDS
+        )
         missing = ["still the process from before: {}".format(_names(still))] if still else []
         if len(now) < len(before):
             gone = sorted(before.keys() - now.keys())
@@ -132,14 +194,6 @@ class Source(abc.ABC):
         if missing:
             raise ToolError(NOT_DONE, "; ".join(missing))
         return now
-
-    def _age(self, started: float) -> float:
-        """For how many seconds a process has run."""
-        age = self.clock.wall() - started
-        if age < -MAX_SKEW_SECONDS:
-            why = "a process started {:.0f} s after now: start times are seconds since 1970".format(-age)
-            raise _unusable(self.url, why)
-        return max(0.0, age)
 
     @abc.abstractmethod
     def _count_from_now(self) -> Callable[[], Traffic]:
@@ -151,9 +205,6 @@ class Source(abc.ABC):
         Arguments:
             at_least: how many requests are enough to judge by.
             wait_seconds: how long to wait for them beyond `fresh_seconds`; then fewer are returned.
-
-        Raises:
-            ToolError: no answer until then, or one that can't be used.
         """
         count = self._count_from_now()
         self.clock.sleep(self.fresh_seconds)
@@ -182,36 +233,43 @@ class TextEndpoint(Source):
 
     def recent(self) -> Traffic:
         if not self.window_seconds:
-            requests, errors = count_requests(self._read(self.counter), self.url)
+            requests, errors = count_requests(self._samples(self._get(), self.counter), self.url, self.codes)
             return Traffic(requests, errors, None, self.url)
-        begin = self.clock.wall()
         count = self._count_from_now()
         self.clock.sleep(self.window_seconds)
-        started = min(self.started().values())
-        age = self._age(started)
-        if started <= begin:
-            return count()
-        requests, errors = count_requests(self._read(self.counter), self.url)
-        return Traffic(requests, errors, age, self.url, started)
+        return count()
 
-    def started(self) -> Dict[str, float]:
-        return start_times(self._read(self.started_metric), self.url)
+    def started(self) -> Started:
+        return self._started(self._get())
 
     def _count_from_now(self) -> Callable[[], Traffic]:
-        first = self._read(self.counter)
-        begin = self.clock.now()
+        response, begin = self._get(), self.clock.now()
+        first, started = self._samples(response, self.counter), self._started(response)
 
         def count() -> Traffic:
-            increase = increase_between(first, self._read(self.counter))
-            requests, errors = count_requests(increase, self.url)
-            return Traffic(requests, errors, self.clock.now() - begin, self.url)
+            response, seconds, newest = self._get(), self.clock.now() - begin, None
+            samples, now = self._samples(response, self.counter), self._started(response)
+            if now.same(started):
+                samples = increase_between(first, samples)
+            elif min(now.values()) < started.at - START_SECONDS:
+                why = "several processes answer in turns, one that started at {} and one at {}: name an address of one"
+                raise _unusable(self.url, why.format(*map(shown_time, (min(started.values()), min(now.values())))))
+            else:
+                newest = max(now.values())
+                seconds = max(0.0, now.at - newest)
+            requests, errors = count_requests(samples, self.url, self.codes)
+            return Traffic(requests, errors, seconds, self.url, newest)
 
         return count
 
-    def _read(self, name: str) -> List[Sample]:
-        response = http.get(self.url)
-        if not response.ok:
-            raise _unusable(self.url, "HTTP {}".format(response.status))
+    def _get(self) -> http.Response:
+        return http.get(self.url, token=http.token_of(self.token)).granted(METRICS_UNUSABLE)
+
+    def _started(self, response: http.Response) -> Started:
+        times = start_times(self._samples(response, self.started_metric), self.url)
+        return Started(times, self.clock.wall() if response.date is None else response.date)
+
+    def _samples(self, response: http.Response, name: str) -> List[Sample]:
         samples = parse_exposition(response.text(), name, self.url)
         if not samples:
             raise _unusable(self.url, "has no metric {}".format(name))
@@ -234,25 +292,30 @@ class PrometheusServer(Source):
     started_query: str = ""
 
     def recent(self) -> Traffic:
-        newest = max(self.started().values())
+        started = self.started()
+        newest = max(started.values())
+        age = started.at - newest
+        if age < -MAX_AHEAD_SECONDS:
+            why = "a process started {:.0f} s after now: start times are seconds since 1970".format(-age)
+            raise _unusable(self.url, why)
         # Over less than `fresh_seconds` the server may have too few scrapes to tell an increase.
-        missing = min(self.fresh_seconds, self.window_seconds) - self._age(newest)
-        if missing > 0:
-            self.clock.sleep(missing)
-        age = self._age(newest)
+        enough = min(self.fresh_seconds, self.window_seconds)
+        if age < enough:
+            self.clock.sleep(enough - max(0.0, age))
+            age = enough
         if age >= self.window_seconds:
             return self._count(self.window_seconds)
         window = max(1, math.floor(age))
-        samples = _samples(self.url, self._requests_over(window))
-        if not samples:
+        answer = _query(self.url, self._requests_over(window), self.token)
+        if not answer.samples:
             # Many programs export a counter from its first request on: no data since a restart is no request.  Where
             # there is none over the whole time either, it is a mistake in the query, and an error.
             self._count(self.window_seconds)
-        requests, errors = count_requests(samples, self.url)
-        return Traffic(requests, errors, window, self.url, newest)
+        return self._traffic(answer, window, newest)
 
-    def started(self) -> Dict[str, float]:
-        return start_times(_ask(self.url, self.started_query), self.url)
+    def started(self) -> Started:
+        answer = _ask(self.url, self.started_query, self.token)
+        return Started(start_times(answer.samples, self.url), answer.at or 0.0)
 
     def _count_from_now(self) -> Callable[[], Traffic]:
         begin = self.clock.now()
@@ -260,8 +323,11 @@ class PrometheusServer(Source):
 
     def _count(self, window_seconds: float) -> Traffic:
         window = max(1, round(window_seconds))
-        requests, errors = count_requests(_ask(self.url, self._requests_over(window)), self.url)
-        return Traffic(requests, errors, window, self.url)
+        return self._traffic(_ask(self.url, self._requests_over(window), self.token), window)
+
+    def _traffic(self, answer: Answer, window: float, newest: Optional[float] = None) -> Traffic:
+        requests, errors = count_requests(answer.samples, self.url, self.codes)
+        return Traffic(requests, errors, window, self.url, newest, answer.notes)
 
     def _requests_over(self, seconds: int) -> str:
         return self.requests.replace("$window", "{}s".format(seconds))
@@ -356,47 +422,46 @@ def _line(history: Sequence[Tuple[float, float]], at: Optional[float]) -> Option
     )
 
 
-def value(url: str, query: str) -> float:
-    """Ask a Prometheus server for one number.
-
-    Arguments:
-        query: PromQL that gives a scalar or exactly one series.
-
-    Raises:
-        ToolError: no answer, one that can't be used, more than one series, or no finite number.
-    """
-    found = value_or_none(url, query)
-    if found is None:
-        raise _unusable(url, "{} gives NaN, not one number".format(_one_line(query)))
-    return found
+def value(url: str, query: str, *, token: str = "") -> float:
+    """Ask a Prometheus server for one number; as `number()`, but NaN is an error too."""
+    return number(url, query, token=token, nan=False).value or 0.0
 
 
-def value_or_none(url: str, query: str) -> Optional[float]:
+def value_or_none(url: str, query: str, *, token: str = "") -> Optional[float]:
+    """Ask a Prometheus server for one number, or None; as `number()`."""
+    return number(url, query, token=token).value
+
+
+def number(url: str, query: str, *, token: str = "", nan: bool = True) -> Number:
     """Ask a Prometheus server for one number, or None where the query gives NaN: there was nothing to compute from.
 
-    A query that gives no series at all is an error here too: nobody can tell it from a name that is misspelt.
+    A query that gives no series at all is an error: nobody can tell it from a name that is misspelt.
 
     Arguments:
         query: PromQL that gives a scalar or exactly one series.
+        nan: whether it may be NaN.
 
     Raises:
         ToolError: no answer, one that can't be used, more than one series, or an infinite number.
     """
-    samples = _ask(url, query, nan=True)
-    if len(samples) != 1:
-        raise _unusable(url, "{} gives {} series, not one number".format(_one_line(query), len(samples)))
-    found = samples[0].value
-    if math.isinf(found):
-        raise _unusable(url, "{} gives {}, not one number".format(_one_line(query), found))
-    return None if math.isnan(found) else found
+    answer = _ask(url, query, token, nan=True)
+    if len(answer.samples) != 1:
+        raise _unusable(url, "{} gives {} series, not one number".format(_one_line(query), len(answer.samples)))
+    found = answer.samples[0].value
+    if math.isinf(found) or (math.isnan(found) and not nan):
+        shown = "NaN" if math.isnan(found) else found
+        raise _unusable(url, "{} gives {}, not one number".format(_one_line(query), shown))
+    return Number(None if math.isnan(found) else found, answer.at or 0.0, answer.notes)
 
 
-def history(url: str, query: str, *, until: float, seconds: float, points: int = 60) -> List[Tuple[float, float]]:
+def history(
+    url: str, query: str, *, until: float, seconds: float, points: int = 60, token: str = ""
+) -> List[Tuple[float, float]]:
     """Ask a Prometheus server how one number developed; return (time, value) pairs, oldest first.
 
     Arguments:
         query: PromQL that gives a scalar or at most one series.
-        until: the newest time, in seconds since 1970.
+        until: the newest time, in seconds since 1970; `number()` tells what time it is at the server.
         seconds: from the oldest to the newest.
         points: how many to ask for; there are fewer where nothing was measured, or no finite number.
 
@@ -405,9 +470,8 @@ def history(url: str, query: str, *, until: float, seconds: float, points: int =
     """
     span = {"start": until - seconds, "end": until, "step": seconds / (points - 1)}
     params = dict({name: "{:.3f}".format(moment) for name, moment in span.items()}, query=query)
-    source = _asked(url, query)
-    data = _answer_data(http.get(url.rstrip("/") + "/api/v1/query_range", params=params), source)
-    result = data.get("result")
+    data, _ = _answer_data(_get(url, "/api/v1/query_range", params, token), _asked(url, query))
+    source, result = _asked(url, query), data.get("result")
     if data.get("resultType") != "matrix" or not isinstance(result, list) or len(result) > 1:
         found = len(result) if isinstance(result, list) else "no"
         raise _unusable(url, "{} gives {} series over time, not one".format(_one_line(query), found))
@@ -416,30 +480,25 @@ def history(url: str, query: str, *, until: float, seconds: float, points: int =
     pairs = result[0].get("values") if isinstance(result[0], dict) else None
     if not isinstance(pairs, list):
         raise _unusable(source, "a series of the answer has no values")
-    numbers = [
-        (_number(pair[0], str(pair), source), _value_of(pair, source, nan=True))
-        for pair in pairs
-        if isinstance(pair, list) and pair
-    ]
-    return [(time, value) for time, value in numbers if math.isfinite(time) and math.isfinite(value)]
+    numbers = [_value_of(pair, source, nan=True) for pair in pairs]
+    return [(time, value) for time, value in numbers if math.isfinite(value)]
 
 
-def read_log(url: str, since: float) -> LogLines:
+def read_log(url: str, since: float, *, token: str = "") -> LogLines:
     """Count the lines of an application log, and those that tell of errors, from `since` on.
 
-    The address answers with one JSON object a line: `time` (RFC 3339, or seconds since 1970), `level`, and `message` if
-    it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is not counted.
+    The address answers with one JSON object a line: `time` (RFC 3339, or seconds or milliseconds since 1970),
+    `level`, and `message` if it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is
+    not counted.
 
     Raises:
-        ToolError: no answer, or a line that has not this form (TOOL12).
+        ToolError: no answer, or a line that has not this form, or a level that is not known (TOOL12).
     """
-    response = http.get(url, params={"since": shown_time(since)})
-    if not response.ok:
-        raise ToolError(LOG_UNUSABLE, "{}: HTTP {}".format(response.url, response.status))
+    response = http.get(url, params={"since": shown_time(since)}, token=http.token_of(token)).granted(LOG_UNUSABLE)
     return parse_log(response.text(), since, response.url)
 
 
-def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float) -> LogLines:
+def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float, token: str = "") -> LogLines:
     """Read an application log as `read_log()` does, once it has enough lines since then.
 
     Arguments:
@@ -451,7 +510,7 @@ def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float) -> 
     """
 
     def enough() -> LogLines:
-        found = read_log(url, since)
+        found = read_log(url, since, token=token)
         if found.lines < at_least:
             raise ToolError(NOT_DONE, "{} lines are too few".format(found.lines))
         return found
@@ -470,34 +529,44 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             continue
         try:
             entry = strict_json(line.encode())
-            when, level = moment(entry["time"]), str(entry["level"]).lower()
-        except (ValueError, LookupError, TypeError, OverflowError):
-            raise ToolError(LOG_UNUSABLE, "{}: line {} has no time and level".format(source, number)) from None
+            when, failed = moment(entry["time"]), _tells_of_error(entry["level"])
+        except (ValueError, LookupError, TypeError, OverflowError) as problem:
+            why = _one_line(problem) if isinstance(problem, ValueError) else "it is no JSON object with time and level"
+            told = "{}: line {} can't be used: {}".format(source, number, ascii(why)[1:-1])
+            raise ToolError(LOG_UNUSABLE, told) from None
         if when < since:
             continue
         lines += 1
-        if level in ERROR_LEVELS:
+        if failed:
             errors += 1
             messages.append(_one_line(entry.get("message", "")))
     newest = tuple(dict.fromkeys(reversed(messages)))
     return LogLines(lines, errors, since, source, newest[:SHOWN_MESSAGES])
 
 
+def _tells_of_error(level: Any) -> bool:
+    """Whether a level does.  Go's slog writes `ERROR+2` for what lies two over ERROR."""
+    known = _is_error(re.sub(r"[+-][0-9]{1,3}\Z", "", str(level).strip()), "level")
+    if known is None:
+        raise ValueError("nobody knows whether the level {} tells of an error".format(ascii(level)[:40]))
+    return known
+
+
 def moment(value: Any) -> float:
-    """Return the seconds since 1970 of a time as programs write it: RFC 3339, or already such a number.
+    """Return the seconds since 1970 of a time as programs write it: RFC 3339, or seconds or milliseconds since 1970.
 
     Raises:
         ValueError: it is none.
     """
     from datetime import datetime  # noqa: PLC0415  imported when used
 
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e14:
+        return float(value) if value < 1e11 else value / 1000
     found = _TIME.fullmatch(str(value))
     if not found:
-        raise ValueError("no time")
-    day, clock, fraction, zone = found.groups()
-    whole = datetime.fromisoformat("{}T{}{}".format(day, clock, "+00:00" if zone == "Z" else zone))
+        raise ValueError("{} is no time with a zone".format(ascii(value)[:40]))
+    day, clock, fraction, hours, minutes = found.groups()
+    whole = datetime.fromisoformat("{}T{}{}:{}".format(day, clock, hours or "+00", minutes or "00"))
     return whole.timestamp() + float("0." + (fraction or "0"))
 
 
@@ -508,16 +577,19 @@ def shown_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _samples(url: str, query: str, *, nan: bool = False) -> List[Sample]:
-    response = http.get(url.rstrip("/") + "/api/v1/query", params={"query": query})
-    return parse_query_answer(response, _asked(url, query), nan=nan)
+def _get(url: str, path: str, params: Mapping[str, str], token: str) -> http.Response:
+    return http.get(http.under(url, path), params=params, token=http.token_of(token))
 
 
-def _ask(url: str, query: str, *, nan: bool = False) -> List[Sample]:
-    samples = _samples(url, query, nan=nan)
-    if not samples:
+def _query(url: str, query: str, token: str, *, nan: bool = False) -> Answer:
+    return parse_query_answer(_get(url, "/api/v1/query", {"query": query}, token), _asked(url, query), nan=nan)
+
+
+def _ask(url: str, query: str, token: str, *, nan: bool = False) -> Answer:
+    answer = _query(url, query, token, nan=nan)
+    if not answer.samples:
         raise _unusable(url, "has no data for {}".format(_one_line(query)))
-    return samples
+    return answer
 
 
 def _asked(url: str, query: str) -> str:
@@ -533,9 +605,10 @@ def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
     """
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415  imported when used
 
-    if text and not text.endswith("\n"):
+    if text and not text.endswith(("\n", "\n# EOF")):
         raise _unusable(source, "the text ends in the middle of a line")
-    lines = [line for line in text.split("\n") if line.startswith(name) and line[len(name) : len(name) + 1] in "{ \t"]
+    named = re.compile(re.escape(name) + r'(?=[{ \t])|\{\s*"' + re.escape(name) + '"').match
+    lines = [line for line in map(str.lstrip, text.split("\n")) if named(line)]
     if len(lines) > MAX_SERIES:
         raise _unusable(source, "{} has more than {} series".format(name, MAX_SERIES))
     samples: Dict[Labels, Sample] = {}
@@ -555,34 +628,36 @@ def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
     return list(samples.values())
 
 
-def parse_query_answer(response: http.Response, source: str, *, nan: bool = False) -> List[Sample]:
-    """Return the samples of an answer of `/api/v1/query`; an instant vector or a scalar.
+def parse_query_answer(response: http.Response, source: str, *, nan: bool = False) -> Answer:
+    """Return what an answer of `/api/v1/query` holds; an instant vector or a scalar.
 
     Arguments:
         nan: whether NaN may be a value; otherwise it is an error, because no counter and no time is NaN.
 
     Raises:
-        ToolError: the server reports an error, or the answer does not have the documented form.
+        ToolError: the server reports an error or a part only, or the answer does not have the documented form.
     """
-    data = _answer_data(response, source)
+    data, notes = _answer_data(response, source)
     kind, result = data.get("resultType"), data.get("result")
     if kind == "scalar":
-        return [Sample("", (), _value_of(result, source, nan=nan))]
+        at, value = _value_of(result, source, nan=nan)
+        return Answer([Sample("", (), value)], at, notes)
     if kind != "vector":
         raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
     if not isinstance(result, list) or len(result) > MAX_SERIES:
         raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
-    return [_vector_sample(entry, source, nan) for entry in result]
+    found = [_vector_sample(entry, source, nan) for entry in result]
+    return Answer([sample for _, sample in found], min((at for at, _ in found), default=None), notes)
 
 
-def _answer_data(response: http.Response, source: str) -> Dict[str, Any]:
-    """What an answer of Prometheus holds."""
+def _answer_data(response: http.Response, source: str) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
+    """What an answer of Prometheus holds, and what it notes of the query.  A part of the data is as good as none."""
     try:
-        answer = response.json()
+        answer = response.granted().json()
     except ToolError:
-        if response.ok:
+        if response.ok or response.denied:
             raise
-        raise _unusable(source, "HTTP {}".format(response.status)) from None
+        raise _unusable(source, response.said) from None
     if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
         raise _unusable(source, "the answer is not one of Prometheus")
     if answer["status"] == "error" or not response.ok:
@@ -591,29 +666,47 @@ def _answer_data(response: http.Response, source: str) -> Dict[str, Any]:
     data = answer.get("data")
     if not isinstance(data, dict):
         raise _unusable(source, "the answer has no data")
-    return data
+    parts = answer.get("warnings") or ("isPartial" if answer.get("isPartial") else None)
+    if parts:
+        first = parts[0] if isinstance(parts, list) else parts
+        raise _unusable(source, "the answer is not whole: {}".format(ascii(_one_line(first))[1:-1]))
+    return data, tuple(_one_line(note) for note in list(answer.get("infos") or ())[:SHOWN_MESSAGES])
 
 
-def count_requests(samples: Iterable[Sample], source: str) -> Tuple[float, float]:
-    """Return how many requests the samples count, and how many of them failed (codes that start with 5).
+def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") -> Tuple[float, float]:
+    """Return how many requests the samples count, and how many of them failed (HTTP codes that start with 5).
+
+    Arguments:
+        codes: `http` or `grpc`; see `Source`.
 
     Raises:
-        ToolError: a sample has no label for the code, or a value that no counter can have.
+        ToolError: a sample has no label for the code, one that is no code, or a value that no counter can have.
     """
     requests = errors = 0.0
     for sample in samples:
         if not 0 <= sample.value < math.inf:
             raise _unusable(source, "{} requests can't be".format(sample.value))
         labels = dict(sample.labels)
-        code = next((labels[label] for label in CODE_LABELS if label in labels), None)
-        if code is None:
+        label = next((label for label in CODE_LABELS if label in labels), None)
+        if label is None:
             raise _unusable(source, "the requests have none of the labels {}".format(", ".join(CODE_LABELS)))
+        failed = _is_error(labels[label], codes)
+        if failed is None:
+            why = "{}={} is no code of {} nor a class such as 5xx: nobody knows whether it failed"
+            raise _unusable(source, why.format(label, ascii(labels[label])[:80], codes))
         requests += sample.value
-        if code.startswith("5"):
-            errors += sample.value
+        errors += sample.value if failed else 0.0
     if not requests < math.inf:
         raise _unusable(source, "the counters are too large to add")
     return requests, errors
+
+
+def _is_error(text: str, kind: str) -> Optional[bool]:
+    """Whether a code or level tells of an error; None where nobody knows."""
+    for pattern, error in zip(_KINDS[kind], (True, False)):
+        if re.fullmatch(pattern, text, re.I):
+            return error
+    return None
 
 
 def increase_between(first: Sequence[Sample], second: Sequence[Sample]) -> List[Sample]:
@@ -648,21 +741,25 @@ def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
     return times
 
 
-def _vector_sample(entry: Any, source: str, nan: bool) -> Sample:
+def _vector_sample(entry: Any, source: str, nan: bool) -> Tuple[float, Sample]:
     if not isinstance(entry, dict) or not isinstance(entry.get("metric"), dict):
         raise _unusable(source, "a series of the answer has no labels")
     metric: Mapping[Any, Any] = entry["metric"]
     if not all(isinstance(value, str) for value in metric.values()):
         raise _unusable(source, "a label of the answer is no text")
     labels = tuple(sorted((label, value) for label, value in metric.items() if label != "__name__"))
-    return Sample(metric.get("__name__", ""), labels, _value_of(entry.get("value"), source, nan=nan))
+    at, value = _value_of(entry.get("value"), source, nan=nan)
+    return at, Sample(metric.get("__name__", ""), labels, value)
 
 
-def _value_of(pair: Any, source: str, *, nan: bool = False) -> float:
-    """The value of `[time, "value"]`."""
-    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], str):
+def _value_of(pair: Any, source: str, *, nan: bool = False) -> Tuple[float, float]:
+    """Time and value of `[time, "value"]`."""
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[1], str) or isinstance(pair[0], bool):
         raise _unusable(source, "a value of the answer is not of the form [time, text]")
-    return _number(pair[1], pair[1], source, nan=nan)
+    at = _number(pair[0], str(pair[0]), source)
+    if not math.isfinite(at):
+        raise _unusable(source, "{} is no time".format(at))
+    return at, _number(pair[1], pair[1], source, nan=nan)
 
 
 def _number(value: Any, shown: str, source: str, *, nan: bool = False) -> float:

@@ -24,7 +24,7 @@ from agent_runtime.toolkit.errors import (
 
 MERGE_PATCH = "application/merge-patch+json"
 _KEY = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
-_NUMBER = re.compile(r"[0-9]{1,6}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,5}")  # 010 is 8 to a YAML parser, and 10 to a person
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -38,6 +38,8 @@ class Setting:
         changed_at: when that was last changed, in seconds since 1970; None where nobody knows.
         version: JSON values by name that differ after any change: what `observe()` returns.
         undo: how a person sets what is set now again, in one sentence.
+        pending: whether what was set is not even asked for yet.
+        off: why nothing set here takes effect; empty where it does.
     """
 
     instances: int
@@ -45,6 +47,8 @@ class Setting:
     changed_at: Optional[float]
     version: Dict[str, Any]
     undo: str
+    pending: bool = False
+    off: str = ""
 
 
 class Change(NamedTuple):
@@ -152,10 +156,14 @@ class Autoscaler(Target):
                 "instances": found.current,
             },
             undo=self._undo(found),
+            pending=found.current < found.lowest,
+            off=found.off,
         )
 
     def set(self, instances: int, *, instead_of: int, why: str) -> Change:
         found = self._read()
+        if found.off:
+            raise ToolError(NOT_DONE, "nothing was done: " + found.off)
         _expect(found.instances, instead_of)
         name = "{}/{}".format(self.namespace, self.name)
         if found.lowest <= instances < instead_of:
@@ -182,14 +190,14 @@ class Autoscaler(Target):
         return told.format(found.lowest, found.highest, self.namespace, self.name)
 
     def _address(self) -> str:
-        place = "{}/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}"
-        return place.format(self.api.rstrip("/"), self.namespace, self.name)
+        place = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}"
+        return http.under(self.api, place.format(self.namespace, self.name))
 
     def _read(self) -> _Found:
         token = http.token("kubernetes")
         answer = http.get(self._address(), token=token)
         asked = "GET {}: HTTP {}".format(answer.url, answer.status)
-        if answer.status in (401, 403):
+        if answer.denied:
             rights = "on horizontalpodautoscalers in the namespace {}".format(self.namespace)
             if token:
                 told = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
@@ -213,6 +221,7 @@ class _Found(NamedTuple):
     highest: int
     current: int
     scaled_at: Optional[float]
+    off: str
 
     @property
     def instances(self) -> int:
@@ -225,13 +234,17 @@ def _found(metadata: Dict[str, Any], spec: Dict[str, Any], status: Dict[str, Any
         scaled_at = metrics.moment(status["lastScaleTime"]) if status.get("lastScaleTime") else None
     except ValueError:
         raise ToolError(NO_ANSWER, "{}: lastScaleTime is no time".format(source)) from None
+    conditions = status.get("conditions") or []
+    disabled = any(isinstance(one, dict) and one.get("reason") == "ScalingDisabled" for one in conditions)
     return _Found(
         uid=metadata.get("uid"),
         version=metadata.get("resourceVersion"),
         lowest=_whole(spec.get("minReplicas", 1), "spec.minReplicas", source),
         highest=_whole(spec.get("maxReplicas"), "spec.maxReplicas", source),
-        current=_whole(status.get("currentReplicas"), "status.currentReplicas", source),
+        # The API leaves out a number that is 0.
+        current=_whole(status.get("currentReplicas", 0), "status.currentReplicas", source),
         scaled_at=scaled_at,
+        off="autoscaling is off, because what it scales was set to 0 (ScalingDisabled)" if disabled else "",
     )
 
 

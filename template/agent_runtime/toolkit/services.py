@@ -2,12 +2,11 @@
 
 Addresses come from this file only, never from a trigger: a resource that is not listed can't be touched.  `load()`
 reads the catalogue of services that can be restarted; `read()` one whose entries have another form, which a team's file
-states with `form()`, `text`, `url`, `repository`, `number()` and `measured`.
+states with `form()`, `text`, `url`, `repository`, `number()`, `variable` and `measured`.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from agent_runtime.toolkit.errors import CATALOGUE_INVALID, FILE_UNUSABLE, NOT_I
 MAX_BYTES = 256 * 1024
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,2000}")
 
 
@@ -170,63 +170,53 @@ def number(least: float, most: float) -> Reader:
     return one
 
 
+def _service(name: str, node: Node) -> Service:
+    whole = form({"metrics": measured, "health": url, "restart": url}, {"dependencies": _addresses})
+    return Service(name, **whole(node))
+
+
+def _addresses(node: Node) -> Dict[str, str]:
+    return {name: address.url() for name, address in node.mapping(None).items()}
+
+
 def measured(node: Node) -> metrics.Source:
     """Read the section `metrics`."""
-    return _source(node)
+    asked = isinstance(node.value, dict) and "prometheus" in node.value
+    least = {"window_seconds": 1.0 if asked else 0.0, "fresh_seconds": 1.0}
+    common: Dict[str, Reader] = {name: number(low, MAX_WINDOW_SECONDS) for name, low in least.items()}
+    common.update(codes=_codes, token=variable)
+    if asked:
+        found = form({"prometheus": url, "requests": _windowed, "started": text}, common)(node)
+        names = {"url": found.pop("prometheus"), "started_query": found.pop("started")}
+        return metrics.PrometheusServer(**{"window_seconds": 3600, "fresh_seconds": 60, **names, **found})
+    found = form({"url": url}, {"counter": _metric, "started": _metric, **common})(node)
+    if "started" in found:
+        found["started_metric"] = found.pop("started")
+    return metrics.TextEndpoint(**{"window_seconds": 30, "fresh_seconds": 30, **found})
 
 
-def _service(name: str, node: Node) -> Service:
-    keys = node.mapping(("metrics", "health", "restart"), ("dependencies",))
-    dependencies = keys["dependencies"].mapping(None) if "dependencies" in keys else {}
-    return Service(
-        name=name,
-        metrics=_source(keys["metrics"]),
-        health=keys["health"].url(),
-        restart=keys["restart"].url(),
-        dependencies={dependency: address.url() for dependency, address in dependencies.items()},
-    )
+def variable(node: Node) -> str:
+    """Read the name of an environment variable with a token; the token itself has no place in the file."""
+    if not isinstance(node.value, str) or not _VARIABLE.fullmatch(node.value):
+        raise node.wrong("must be the name of an environment variable, such as PROMETHEUS_TOKEN, never a token itself")
+    return node.value
 
 
-def _source(node: Node) -> metrics.Source:
-    windows = ("window_seconds", "fresh_seconds")
-    if isinstance(node.value, dict) and "prometheus" in node.value:
-        keys = node.mapping(("prometheus", "requests", "started"), windows)
-        requests = keys["requests"].text()
-        if "$window" not in requests:
-            raise keys["requests"].wrong("must hold $window, for example increase(http_requests_total[$window])")
-        return metrics.PrometheusServer(
-            url=keys["prometheus"].url(),
-            requests=requests,
-            started_query=keys["started"].text(),
-            window_seconds=_seconds(keys.get("window_seconds"), 3600, least=1),
-            fresh_seconds=_seconds(keys.get("fresh_seconds"), 60, least=1),
-        )
-    keys = node.mapping(("url",), ("counter", "started", *windows))
-    return metrics.TextEndpoint(
-        url=keys["url"].url(),
-        counter=_metric_name(keys.get("counter"), "http_requests_total"),
-        started_metric=_metric_name(keys.get("started"), "process_start_time_seconds"),
-        window_seconds=_seconds(keys.get("window_seconds"), 30, least=0),
-        fresh_seconds=_seconds(keys.get("fresh_seconds"), 30, least=1),
-    )
+def _windowed(node: Node) -> str:
+    if "$window" not in node.text():
+        raise node.wrong("must hold $window, for example increase(http_requests_total[$window])")
+    return node.text()
 
 
-def _seconds(node: Optional[Node], default: float, *, least: float) -> float:
-    if node is None:
-        return default
-    value = node.value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise node.wrong("must be a number of seconds")
-    if not least <= value <= MAX_WINDOW_SECONDS:
-        raise node.wrong("must be between {} and {} seconds".format(least, MAX_WINDOW_SECONDS))
-    return float(value)
+def _codes(node: Node) -> str:
+    if node.value not in metrics.CODES:
+        raise node.wrong("must be one of {}".format(", ".join(metrics.CODES)))
+    return node.text()
 
 
-def _metric_name(node: Optional[Node], default: str) -> str:
-    if node is None:
-        return default
+def _metric(node: Node) -> str:
     if not _METRIC.fullmatch(node.text()):
-        raise node.wrong("must be the name of a metric, for example {}".format(default))
+        raise node.wrong("must be the name of a metric, for example http_requests_total")
     return node.text()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from agent_runtime.results import Finding, Severity
 from agent_runtime.toolkit import metrics
+from agent_runtime.toolkit.errors import METRICS_UNUSABLE, ToolError
+
+MAX_SHARE = 2.0  # of a limit: a burst may take more than all of it, but what is twice as much is percent
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class Load:
         now: the share that is used now; 0 where `idle`.
         trend: the line through its history; None where there are too few points for one.
         idle: whether nobody uses it, so that there is nothing to measure.
+        notes: what a Prometheus server says of the query.
     """
 
     name: str
     now: float
     trend: Optional[metrics.Trend]
     idle: bool = False
+    notes: Tuple[str, ...] = ()
 
     @property
     def unforeseen(self) -> bool:
@@ -47,6 +51,8 @@ class Load:
             now = "nobody asks for anything now, so {} can't be measured: it counts as no load".format(self.name)
         ahead = "its history has too few points for a forecast"
         evidence: Dict[str, Any] = {"now": None if self.idle else round(self.now, 4)}
+        if self.notes:
+            evidence["notes"] = list(self.notes)
         if self.trend is not None:
             forecast = _forecast(self.trend, hours)
             line = "a straight line through {} points leads to {:.1%} in {:g} h, and the points lie {:.1%} from it"
@@ -66,20 +72,33 @@ def _forecast(trend: metrics.Trend, hours: float) -> float:
 
 
 def measure(
-    name: str, server: str, query: str, *, window_seconds: float, limit: float = 1.0, may_be_idle: bool = False
+    name: str,
+    server: str,
+    query: str,
+    *,
+    window_seconds: float,
+    limit: Optional[float] = None,
+    may_be_idle: bool = False,
+    token: str = "",
 ) -> Load:
     """Ask a Prometheus server for one load and its history.
 
     Arguments:
         query: PromQL that gives one number.
-        limit: the number that is all of it.
+        limit: the number that is all of it; None where the query gives a share already, 0 to 1.
         window_seconds: how far back the trend looks.
         may_be_idle: whether NaN means that nobody uses it, as for a latency without requests; otherwise it is an error.
+        token: name of the environment variable with the token to read with.
 
     Raises:
-        ToolError: no answer, or one that can't be used.
+        ToolError: no answer, or one that can't be used, such as percent in the place of a share.
     """
-    share, now = "({}) / {:g}".format(query, limit), time.time()
-    trend = metrics.trend(metrics.history(server, share, until=now, seconds=window_seconds), at=now)
-    used = metrics.value_or_none(server, share) if may_be_idle else metrics.value(server, share)
-    return Load(name, 0.0 if used is None else used, trend, idle=used is None)
+    share = "({}) / {:g}".format(query, limit or 1)
+    found = metrics.number(server, share, token=token, nan=may_be_idle)
+    history = metrics.history(server, share, until=found.at, seconds=window_seconds, token=token)
+    seen = max(found.value or 0.0, *(value for _, value in history), 0.0)
+    if limit is None and seen > MAX_SHARE:
+        why = "{}: {} gives {:g} now or in its history, which is no share of a limit, 0 to 1: divide percent by 100"
+        raise ToolError(METRICS_UNUSABLE, why.format(server, name, seen))
+    trend = metrics.trend(history, at=found.at)
+    return Load(name, found.value or 0.0, trend, found.value is None, found.notes)

@@ -1,4 +1,4 @@
-"""Command line: `python -m aimgentix journal status|drain|verify|show`."""
+"""Command line: `python -m aimgentix journal status|drain|verify|show|prune`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ._version import VERSION
 from .delivery import Courier, drain
 from .events import AuditEvent
 from .redact import Redactor, environment_secrets
-from .status import directory_status
+from .segments import strange_files
+from .status import directory_status, prune
 from .transport import Transport
 
 TYPE_CHECKING = False
@@ -36,13 +37,16 @@ _DRAIN = """\
 Deliver everything that processes which are gone have left, and wait for the backend if need be.
 The key is read from AIMGENTIX_API_KEY. Lines that the backend refuses are kept in rejected/.
 
-exit codes: 0 everything is delivered; 2 bad input; 3 something is not delivered yet; 4 something was rejected"""
+exit codes: 0 everything is delivered; 2 bad input; 3 something is not delivered yet; 4 something is in rejected/"""
 _VERIFY = """\
 Check offline that no line was changed, removed, added or moved.
 A chain shows every change but those at its end; give --head to check the end too.
 
 exit codes: 0 whole; 2 bad input; {codes}"""
 _SHOW = "Print the events in the order of time, each once."
+_PRUNE = """\
+Remove old segments of processes that are gone, when the backend has all of their events.
+A segment that a kept one goes on from is kept too, so that what stays can be verified."""
 
 
 class InputError(Exception):
@@ -52,8 +56,8 @@ class InputError(Exception):
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
-    named, options.dir = options.dir, options.dir or settings.journal_directory(os.environ)
     try:
+        named, options.dir = options.dir, options.dir or settings.journal_directory(os.environ)
         # Where nothing was captured yet, the default folder is not there and nothing is wrong, and a job's last step
         # has nothing to deliver.  Who asks what a folder holds wants to know that there is none.
         if named and options.run is not _drain and not os.path.isdir(named):
@@ -77,10 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     journal = groups.add_parser("journal", help="look after the audit journal", description=_DESCRIPTION)
     commands = journal.add_subparsers(metavar="COMMAND", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    default = settings.journal_directory(os.environ).replace("%", "%%")
     shared.add_argument(
         "--dir", metavar="DIR",
-        help=f"the journal's folder (AIMGENTIX_JOURNAL_DIR; default {default})",
+        help="the journal's folder (AIMGENTIX_JOURNAL_DIR; default ~/.local/state/aimgentix/journal)",
     )  # fmt: skip
 
     def add(name: str, help: str, description: str) -> argparse.ArgumentParser:
@@ -98,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     deliver.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=30.0, help="how long to try (default %(default)g)"
     )
+    deliver.add_argument("--rejected", action="store_true", help="send once more what was refused earlier, too")
     deliver.set_defaults(run=_drain)
 
     codes = ", ".join(f"{code} {kind}" for kind, code in VERIFY_CODES.items())
@@ -113,11 +117,19 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--trace", metavar="ID", help="only events of this trace")
     show.add_argument("--json", action="store_true", help="print one JSON object for each event")
     show.set_defaults(run=_show)
+
+    old = add("prune", "remove old segments that are delivered", _PRUNE)
+    old.add_argument(
+        "--older-than", metavar="DAYS", type=float, required=True, help="days since the last event at least"
+    )
+    old.add_argument("--archived", action="store_true", help="also what is not delivered: you have it elsewhere")
+    old.set_defaults(run=_prune)
     return parser
 
 
 def _status(options: argparse.Namespace) -> int:
     segments = directory_status(options.dir)
+    _name_strange_files(options.dir)
     totals = {
         name: sum(getattr(segment, name) for segment in segments)
         for name in ("captured", "delivered", "waiting", "rejected")
@@ -150,18 +162,37 @@ def _drain(options: argparse.Namespace) -> int:
 
     transport = Transport(api_url, settings.text(None, "AIMGENTIX_API_KEY"), min(10.0, options.timeout))
     courier = Courier(transport, on_progress=count)
-    reason = drain(courier, options.dir, deadline)
+    reason = drain(courier, options.dir, deadline, options.rejected)
     courier.close()
-    waiting = sum(segment.waiting for segment in directory_status(options.dir))
+    segments = directory_status(options.dir)
+    waiting = sum(segment.waiting for segment in segments)
+    rejected = sum(segment.rejected for segment in segments)
     print(f"{options.dir}: delivered {dealt[0]}, rejected {dealt[1]}, waiting {waiting}")
-    if courier.rejection and dealt[1]:
-        print(f"aimgentix: the backend refuses events ({courier.rejection.detail}): see rejected/", file=sys.stderr)
+    if rejected:
+        why = courier.rejection.detail if courier.rejection else "drain --rejected sends them once more"
+        print(f"aimgentix: the backend refuses events ({why}): {rejected} are in rejected/", file=sys.stderr)
+    strange = _name_strange_files(options.dir)
     if reason or waiting:
         secrets = Redactor(environment_secrets(os.environ))
         why = f"can't deliver to {secrets.text(api_url)} ({reason})" if reason else "processes that still run have more"
         print(f"aimgentix: {why}", file=sys.stderr)
         return UNDELIVERED
-    return REJECTED if dealt[1] else OK
+    return UNDELIVERED if strange else REJECTED if rejected else OK
+
+
+def _name_strange_files(directory: str) -> int:
+    strange = strange_files(directory)
+    for path in strange:
+        print(f"aimgentix: passed over: {_printable(path)} is not a file", file=sys.stderr)
+    return len(strange)
+
+
+def _prune(options: argparse.Namespace) -> int:
+    if not 0 <= options.older_than < float("inf"):
+        raise InputError("--older-than must be a number of days")
+    removed, kept = prune(options.dir, time.time() - 86400 * options.older_than, options.archived)
+    print(f"{options.dir}: {removed} segments removed, {kept} kept")
+    return OK
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -192,6 +223,9 @@ def _verify(options: argparse.Namespace) -> int:
         for problem in report.between:
             print(f"{problem.kind}: {_printable(problem.message)}")
         state = "whole" if not problems else f"{len(problems)} problems"
+        outside = sum(segment.outside for segment in report.segments)
+        if outside:
+            state += f"; not covered: {outside} events while no disk could be written, which no chain holds"
         print(
             f"{options.dir}: {lines} lines in {len(report.segments)} segments, {anchored} anchored by a head: {state}"
         )

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
+from _thread import get_ident
+from collections import namedtuple
 from weakref import WeakSet
 
 from . import settings
-from .events import MAX_ID, MAX_RESOURCE, ActorType, AuditEvent, EventStatus, check_text
+from .events import MAX_ID, MAX_RESOURCE, ActionType, ActorType, AuditEvent, EventStatus, check_text, member
 from .journal import SEGMENT_BYTES, Journal, JournalError
-from .redact import Redactor, environment_secrets
+from .redact import Redactor, as_text, environment_secrets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Type, TypeVar, Union
+    from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple, Type, TypeVar, Union
 
-    from .events import ActionType
+    from .segments import StrPath
     from .sender import Sender
     from .transport import Outcome
-    from .verify import StrPath
 
     F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Counters:
+class Counters(namedtuple("Counters", "captured delivered spooled rejected lost")):
     """What became of the events that this process captured.
 
     Attributes:
@@ -36,30 +38,14 @@ class Counters:
         lost: not accepted, because no disk could be written and memory was full.
     """
 
-    __slots__ = ("captured", "delivered", "lost", "rejected", "spooled")
-
-    def __init__(self, captured: int, delivered: int, spooled: int, rejected: int, lost: int) -> None:
-        self.captured = captured
-        self.delivered = delivered
-        self.spooled = spooled
-        self.rejected = rejected
-        self.lost = lost
+    __slots__ = ()
 
     def to_dict(self) -> Dict[str, int]:
         """Return the numbers by name."""
-        return {
-            "captured": self.captured,
-            "delivered": self.delivered,
-            "spooled": self.spooled,
-            "rejected": self.rejected,
-            "lost": self.lost,
-        }
+        return dict(self._asdict())
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.to_dict().items() if value or name != "lost")
-
-    def __repr__(self) -> str:
-        return f"Counters({self})"
 
 
 class AuditClient:
@@ -140,6 +126,7 @@ class AuditClient:
             from .transport import Transport
 
             self._transport = Transport(self.api_url, self._api_key, timeout)
+            self._transport.prepare()  # here, and not in the sender's thread: a fork would find imports half done
             courier = Courier(self._transport, batch, self._progress)
             self._sender = Sender(self._journal, courier, interval, batch, self._failed)
         _clients.add(self)
@@ -175,12 +162,17 @@ class AuditClient:
 
         Raises:
             JournalError: `strict`, and the event is not safe on disk.
+
+        What a log handler captures of the delivery of events is not recorded.
         """
+        sender = self._sender
+        if sender is not None and get_ident() in sender.threads:
+            return  # delivery itself, as a log handler sees it: to record that would never end
         if self._metadata:
-            event = _with_metadata(event, {**self._metadata, **event.metadata})
+            event = event.replace(metadata={**self._metadata, **event.metadata})
         self._journal.append(self._redactor.encode(event), durable)
-        if self._sender is not None:
-            self._sender.nudge()
+        if sender is not None:
+            sender.nudge()
 
     def record(
         self,
@@ -245,7 +237,7 @@ class AuditClient:
             timeout: seconds that delivery may take, with as many attempts as fit; default `exit_timeout`.
 
         Returns:
-            Whether all of it is safe and, with a backend, dealt with.
+            Whether all of it survives a power cut here or is stored by the backend and, with a backend, dealt with.
 
         Raises:
             JournalError: `strict`, and something is not safe on disk.
@@ -285,7 +277,7 @@ class AuditClient:
             delivered = self._sender is None or self._sender.flush(deadline, last) or not self.counters.spooled
             if last and not delivered and budget > 0:
                 self._say_once("backend", f"no time to deliver everything: events stay in {self.journal_dir}")
-        return delivered and (safe or not self._journal.held)
+        return delivered and (safe or (self._sender is not None and not self.counters.spooled))
 
     def _at_exit(self) -> None:
         try:
@@ -334,10 +326,13 @@ class TimedAction:
         metadata: Optional[Mapping[str, Any]],
         durable: bool,
     ) -> None:
-        self._arguments = (client, action_type, resource, actor, metadata, durable)
+        kinds = member("actor", ActorType, actor), member("action_type", ActionType, action_type)
+        self._arguments = (client, kinds[1], _fit(resource, MAX_RESOURCE), kinds[0], metadata, durable)
         self.metadata: Dict[str, Any] = dict(metadata or {})
         self.event: Optional[AuditEvent] = None
         self._started = 0.0
+        self._harmless: Tuple[Type[BaseException], ...] = ()  # what ends it without being an error
+        self._goes_on = False  # the call returned, and its work has not ended
 
     def __enter__(self) -> TimedAction:
         self._started = time.perf_counter()
@@ -346,48 +341,105 @@ class TimedAction:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
+        if self._goes_on and error is None:
+            return
         latency = round((time.perf_counter() - self._started) * 1000, 3)
         client, action_type, resource, actor, _, durable = self._arguments
         status = EventStatus.SUCCESS
-        if error is not None and not (isinstance(error, SystemExit) and error.code in (None, 0)):
+        leaving = isinstance(error, SystemExit) and error.code in (None, 0)
+        if error is not None and not leaving and not isinstance(error, self._harmless):
             status = EventStatus.ERROR
-            self.metadata.setdefault("error", {"type": type(error).__qualname__, "message": str(error)})
+            self.metadata.setdefault("error", {"type": type(error).__qualname__, "message": as_text(error)})
         self.event = client.record(action_type, resource, status, actor, latency, self.metadata, durable)
 
     def __call__(self, function: F) -> F:
-        """Return `function`, timed and recorded on each call; coroutine functions are awaited."""
+        """Return `function`, timed and recorded on each call, when its work has ended.
+
+        That is when a coroutine or another awaitable was awaited, a generator is exhausted or closed, a future is done.
+        """
         import functools
         import inspect
 
         if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def timed(*args: Any, **kwargs: Any) -> Any:
-                with TimedAction(*self._arguments):
-                    return await function(*args, **kwargs)
+            timed = _coroutine(self._arguments, function)
+        elif inspect.isgeneratorfunction(function):
+            timed = _generator(self._arguments, function)
+        elif inspect.isasyncgenfunction(function):
+            timed = _async_generator(self._arguments, function)
         else:
-
-            @functools.wraps(function)
-            def timed(*args: Any, **kwargs: Any) -> Any:
-                with TimedAction(*self._arguments):
-                    return function(*args, **kwargs)
-
-        return timed  # type: ignore[return-value]
+            timed = _call(self._arguments, function)
+        return functools.wraps(function)(timed)  # type: ignore[return-value]
 
 
-def _with_metadata(event: AuditEvent, metadata: Dict[str, Any]) -> AuditEvent:
-    return AuditEvent(
-        event.agent_instance_id,
-        event.trace_id,
-        event.actor,
-        event.action_type,
-        event.resource,
-        event.status,
-        event.latency_ms,
-        metadata,
-        event.event_id,
-        event.timestamp,
-    )
+def _call(arguments: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        with TimedAction(*arguments) as action:
+            result = function(*args, **kwargs)
+            kind = type(result)
+            follow = None
+            is_future = callable(getattr(kind, "add_done_callback", None))
+            if is_future:
+                pass
+            elif hasattr(kind, "__await__") and not hasattr(kind, "__aenter__"):
+                follow = _coroutine
+            elif hasattr(kind, "gi_frame"):
+                follow = _generator
+            elif hasattr(kind, "ag_frame"):
+                follow = _async_generator
+            action._goes_on = is_future or follow is not None
+        if is_future:
+            result.add_done_callback(lambda future: _end(action, future))
+        return result if follow is None else follow(arguments, lambda: result)()
+
+    return timed
+
+
+def _end(action: TimedAction, future: Any) -> None:
+    action._goes_on = False
+    try:
+        error = future.exception()
+    except BaseException as cancelled:
+        error = cancelled
+    action.__exit__(type(error), error, None)
+
+
+def _coroutine(arguments: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def timed(*args: Any, **kwargs: Any) -> Any:
+        with TimedAction(*arguments):
+            return await function(*args, **kwargs)
+
+    return timed
+
+
+def _generator(arguments: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        with TimedAction(*arguments) as action:
+            action._harmless = (GeneratorExit,)
+            return (yield from function(*args, **kwargs))
+
+    return timed
+
+
+def _async_generator(arguments: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def timed(*args: Any, **kwargs: Any) -> Any:
+        with TimedAction(*arguments) as action:
+            action._harmless = (GeneratorExit,)
+            work = function(*args, **kwargs)
+            step = work.__anext__()
+            while True:
+                try:
+                    value = await step
+                except StopAsyncIteration:
+                    return
+                try:
+                    step = work.asend((yield value))
+                except GeneratorExit:
+                    await work.aclose()
+                    raise
+                except BaseException as error:
+                    step = work.athrow(error)
+
+    return timed
 
 
 def _fit(text: str, limit: int) -> str:
@@ -397,10 +449,12 @@ def _fit(text: str, limit: int) -> str:
 
 
 def _warn(message: str) -> None:
-    # Python prints a warning on stderr when logging is not configured.
-    import logging
-
-    logging.getLogger("aimgentix").warning("aimgentix: %s", message)
+    # A program that has not imported logging has not configured it: then a warning would be printed on stderr.
+    logger = getattr(sys.modules.get("logging"), "getLogger", None)
+    if logger:
+        logger("aimgentix").warning("aimgentix: %s", message)
+    elif sys.stderr is not None:
+        sys.stderr.write(f"aimgentix: {message}\n")
 
 
 _clients: WeakSet[AuditClient] = WeakSet()

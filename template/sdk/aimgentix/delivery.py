@@ -9,21 +9,40 @@ import time
 
 from .chain import MalformedLine, parse_line
 from .events import utc_now
-from .journal import lock_segment
+from .segments import (
+    lock_segment,
+    open_segment,
+    read_notes,
+    read_offset,
+    reasons_path,
+    rejected_path,
+    segment_paths,
+    stream_of,
+    unsent,
+    write,
+    write_notes,
+)
 from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, Outcome
-from .verify import segment_files, stream_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import BinaryIO, Callable, Dict, List, Optional, Sequence, Tuple
+    from typing import BinaryIO, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
     from .journal import Journal
     from .transport import Transport
 
+    _Refused = List[Tuple[bytes, Outcome]]
+
+__all__ = ["Courier", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
+
 BATCH_BYTES = 1024 * 1024
 BACKOFF_BASE = 0.5
 BACKOFF_MAX = 30.0
-MAX_REQUESTS = 64  # to find the refused lines of one batch; what is in doubt after that is refused as a whole
+_NOT_ABOUT_A_LINE = (None, 408, 425, 429, 503)
+MAX_STUCK = 8  # so many lines one after the other, each sent alone and met by a server error: that is the server
+
+
+OUT_OF_TIME = Outcome(UNAVAILABLE, "out of time")
 
 
 class Undelivered(Exception):
@@ -37,6 +56,8 @@ class Undelivered(Exception):
 class Courier:
     """Takes lines from segments to the backend, and notes what was dealt with.
 
+    What is wrong with one line or one segment keeps no other waiting: it is passed over, and tried again later.
+
     Args:
         transport: where to.
         batch_events: how many lines go in one request at most.
@@ -45,6 +66,7 @@ class Courier:
     Attributes:
         deadline: no request is begun after this `time.monotonic()`.
         rejection: the last refusal, or None.
+        problem: what was passed over last since `begin`, and why, or None.
     """
 
     def __init__(
@@ -55,74 +77,145 @@ class Courier:
     ) -> None:
         self.deadline: Optional[float] = None
         self.rejection: Optional[Outcome] = None
+        self.problem: Optional[Outcome] = None
         self._transport = transport
         self._batch_events = batch_events
         self._on_progress = on_progress
-        self._requests_left = 0
-        self._offsets: Dict[str, int] = {}  # what was dealt with, should the disk not take the note
+        self._most = batch_events  # how many lines go in one request now: fewer after a batch that was refused
+        self._stuck = 0  # lines, one after the other, that were passed over
+        self._notes: Dict[str, Tuple[int, List[int]]] = {}  # should the disk not take them
+        self._again = 0  # how often lines that were passed over were tried again in vain
+        self._again_at = 0.0
 
-    def prepare(self) -> None:
-        """Do what takes long before the first delivery: import the HTTP library."""
-        try:
-            self._transport.connect()
-        except Exception:  # said when there is something to deliver
-            self._transport.close()
+    def begin(self, deadline: Optional[float]) -> None:
+        """Begin a pass over segments that ends at `deadline`."""
+        self.deadline = deadline
+        self.problem = None
+        self._stuck = 0
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
 
-    def deliver(self, path: str) -> None:
+    def deliver(self, path: str) -> bool:
         """Deliver the whole lines of a segment that are not dealt with yet. The caller owns the segment or its lock.
 
-        Raises:
-            Undelivered: the backend stopped taking them.
-            OSError: the segment can't be read, or refused lines can't be set aside.
-        """
-        offset = max(read_offset(path), self._offsets.get(path, 0))
-        with open(path, "rb") as file:
-            while True:
-                file.seek(offset)  # the last read may have ended within a line that was being written
-                lines, size = self._next_batch(file)
-                if not lines:
-                    return
-                refused = self._send(lines)
-                if refused:
-                    keep_rejected(path, refused)
-                offset += size
-                self._offsets[path] = offset
-                try:
-                    write_offset(path, offset)
-                except OSError:  # a full disk: after this process, some lines are sent again, and stored once
-                    pass
-                if self._on_progress:
-                    self._on_progress(stream_of(path), len(lines) - len(refused), len(refused))
-
-    def deliver_held(self, journal: Journal) -> None:
-        """Deliver the events that `journal` holds in memory. Refused ones stay there.
+        Returns:
+            Whether all of them are dealt with now; if not, `problem` says why.
 
         Raises:
-            Undelivered: the backend stopped taking them, or refuses some.
+            Undelivered: the backend stopped taking lines.
         """
+        try:
+            with open(path, "rb") as file:
+                return self._deliver(path, file)
+        except OSError as error:  # it can't be read, or what was refused can't be set aside
+            self.problem = Outcome(MISCONFIGURED, f"{error.filename or path}: {error.strerror}")
+            return False
+
+    def _deliver(self, path: str, file: BinaryIO) -> bool:
+        noted = read_notes(path)
+        offset, passed = max(noted, self._notes.get(path, noted), key=lambda notes: notes[0])
+        stuck: List[int] = []  # lines just passed over: it may still turn out that the backend takes nothing
+        position = offset
         while True:
-            events = undelivered = journal.take_held(self._batch_events)
-            if not events:
-                return
-            try:
-                refused = self._send(events)
-                undelivered = [event for event, _ in refused]
-            finally:
-                journal.settle_held(undelivered)
-            if self._on_progress:
-                self._on_progress("", len(events) - len(refused), 0)
-            if refused:
-                raise Undelivered(refused[0][1])
+            file.seek(position)  # the last read may have ended within a line that was being written
+            lines = self._next_batch(file)
+            if not lines:
+                break
+            count, refused, failure = self._send(lines)
+            if failure:
+                stuck.append(position)
+            else:
+                passed, stuck = passed + stuck, []
+            position += sum(map(len, lines[:count])) + count
+            if not failure:
+                offset = position
+                self._note(path, offset, passed, count, refused)
+        while passed and time.monotonic() >= self._again_at:
+            file.seek(passed[0])
+            _, refused, failure = self._send([file.readline().rstrip(b"\n")])
+            if failure:
+                self._again += 1
+                self._again_at = time.monotonic() + backoff(self._again + 1)
+                passed = passed[1:] + passed[:1]
+            else:
+                self._again = 0
+                passed = passed[1:]
+                self._note(path, offset, passed, 1, refused)
+        return not passed and not stuck
 
-    def deliver_orphans(self, directory: str, settled: Dict[str, int], own: Sequence[str] = ()) -> int:
-        """Adopt and deliver every segment in `directory` whose owner is gone.
+    def _note(self, path: str, offset: int, passed: List[int], count: int, refused: _Refused) -> None:
+        """Note that so much of a segment is dealt with, `count` lines of it since the last note."""
+        if refused:
+            keep_rejected(path, refused)
+        self._notes[path] = offset, passed
+        try:
+            write_notes(path, offset, passed)
+        except OSError:  # a full disk: after this process, some lines are sent again, and stored once
+            pass
+        if self._on_progress:
+            self._on_progress(stream_of(path), count - len(refused), len(refused))
+
+    def deliver_held(self, journal: Journal) -> bool:
+        """Deliver the events that `journal` holds in memory; return whether it did. Refused ones stay there.
+
+        Raises:
+            Undelivered: the backend stopped taking lines.
+        """
+        events, kept = journal.take_held(journal.held), []  # type: List[bytes], List[bytes]
+        try:
+            self._send_all("", events, kept)
+        finally:
+            journal.settle_held(kept + events)
+        return not kept
+
+    def deliver_rejected(self, directory: str) -> None:
+        """Send once more what was refused earlier. What is refused again stays, and segments in other hands.
+
+        Raises:
+            Undelivered: the backend stopped taking lines.
+            OSError: a file can't be read or written.
+        """
+        for path in segment_paths(os.path.join(directory, "rejected")):
+            segment = os.path.join(directory, os.path.basename(path))
+            if path.endswith(".reasons.jsonl"):
+                continue
+            fd = open_segment(segment) if os.path.exists(segment) else -1
+            try:
+                if fd >= 0 and not lock_segment(fd):
+                    continue
+                with open(path, "rb") as file:
+                    lines, kept = list(dict.fromkeys(file.read().splitlines())), []  # type: List[bytes], List[bytes]
+                try:
+                    self._send_all(stream_of(path), lines, kept)
+                finally:
+                    left = kept + lines
+                    write(f"{path}.{os.getpid()}", b"".join(line + b"\n" for line in left), os.O_TRUNC)
+                    os.replace(f"{path}.{os.getpid()}", path)
+                if not left:
+                    os.unlink(path)
+                    os.unlink(reasons_path(segment))
+            finally:
+                if fd >= 0:
+                    os.close(fd)
+
+    def _send_all(self, stream: str, lines: List[bytes], kept: List[bytes]) -> None:
+        """Send `lines`, which are taken from there, and add those to `kept` that were refused or passed over."""
+        while lines:
+            count, refused, failure = self._send(lines)
+            kept += lines[:count] if failure else [line for line, _ in refused]
+            del lines[:count]
+            if refused:
+                self.problem = refused[0][1]
+            if self._on_progress and not failure:
+                self._on_progress(stream, count - len(refused), len(refused) if stream else 0)
+
+    def deliver_orphans(self, paths: Iterable[str], settled: Dict[str, int], own: Sequence[str] = ()) -> int:
+        """Adopt and deliver every segment of `paths` whose owner is gone.
 
         Args:
-            directory: the journal directory; one that is absent is empty.
+            paths: segments; those that are gone are none of our business.
             settled: sizes of segments known to be dealt with, by path; kept by the caller from call to call.
             own: paths of the caller's own segments, which are left alone.
 
@@ -131,92 +224,135 @@ class Courier:
 
         Raises:
             Undelivered: the backend stopped taking lines.
-            OSError: a segment can't be read, or refused lines can't be set aside.
         """
         busy = 0
-        for path in segment_paths(directory):
+        for path in paths:
             try:
                 size = os.path.getsize(path)
                 if size == 0 or path in own or settled.get(path) == size:  # an owner takes its lock before it writes
                     continue
-                fd = open_segment(path)
+                if read_notes(path) != (size, []):
+                    fd = open_segment(path)
+                    try:
+                        if not lock_segment(fd):
+                            busy += unsent(path) > 0
+                            continue
+                        if not self.deliver(path):
+                            continue
+                    finally:
+                        os.close(fd)
+                settled[path] = size
             except FileNotFoundError:  # cleared away
                 continue
             except PermissionError:  # another user's, in a shared folder
                 busy += 1
-                continue
-            try:
-                if lock_segment(fd):
-                    self.deliver(path)
-                    settled[path] = size
-                elif unsent(path):
-                    busy += 1
-            finally:
-                os.close(fd)
+            except OSError as error:
+                self.problem = Outcome(MISCONFIGURED, f"{path}: {error.strerror}")
         return busy
 
-    def _next_batch(self, file: BinaryIO) -> Tuple[List[bytes], int]:
+    def _next_batch(self, file: BinaryIO) -> List[bytes]:
         lines: List[bytes] = []
         size = 0
-        while len(lines) < self._batch_events and size < BATCH_BYTES:
+        while len(lines) < self._most and size < BATCH_BYTES:
             line = file.readline()
             if not line.endswith(b"\n"):  # the end, or a line that is being written, or was cut when its writer died
                 break
             lines.append(line[:-1])
             size += len(line)
-        return lines, size
+        return lines
 
-    def _send(self, lines: List[bytes]) -> List[Tuple[bytes, Outcome]]:
-        self._requests_left = MAX_REQUESTS
-        return self._send_part(lines)
+    def _send(self, lines: List[bytes]) -> Tuple[int, _Refused, Optional[Outcome]]:
+        """Post lines from the front, fewer at a time as long as the backend does not say which of them it refuses.
 
-    def _send_part(self, lines: List[bytes]) -> List[Tuple[bytes, Outcome]]:
-        """Post `lines`, halving what is refused until the refused lines are alone; return those with the reason."""
+        Returns:
+            How many are dealt with, those of them that were refused, and None. Or, when the first line meets a server
+            error even alone: 1, nothing, and that error.
+
+        Raises:
+            Undelivered: the backend takes nothing.
+        """
+        count = min(len(lines), self._most)
+        while count > 1 and sum(map(len, lines[:count])) > BATCH_BYTES + 65536:
+            count //= 2
+        pending = list(range(count))
+        refused: Dict[int, Outcome] = {}
+        while pending:
+            outcome = self._post([lines[number] for number in pending])
+            if outcome.kind == DELIVERED:
+                self._stuck = 0
+                self._most = min(2 * self._most, self._batch_events)
+                break
+            faults = outcome.faults
+            if outcome.kind == REFUSED:
+                self.rejection = outcome
+                if len(pending) == 1:
+                    faults = {0: faults.get(0, outcome.detail)}
+            elif outcome.kind != UNAVAILABLE or outcome.retry_after or outcome.status in _NOT_ABOUT_A_LINE:
+                raise Undelivered(outcome)
+            if faults:
+                self._stuck = 0
+                refused.update({pending[at]: Outcome(REFUSED, said, outcome.status) for at, said in faults.items()})
+                pending = [number for number in pending if number not in refused]
+            elif len(pending) > 1:
+                self._most = len(pending) // 2
+                count = pending[self._most]
+                pending = pending[: self._most]
+            elif pending[0] > 0:
+                count = pending[0]
+                break
+            elif self._stuck >= MAX_STUCK:
+                raise Undelivered(outcome)
+            else:
+                self._stuck += 1
+                self.problem = outcome
+                return 1, [], outcome
+        return count, [(lines[number], refused[number]) for number in sorted(refused) if number < count], None
+
+    def _post(self, lines: List[bytes]) -> Outcome:
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise Undelivered(Outcome(UNAVAILABLE, "out of time"))
-        self._requests_left -= 1
-        outcome = self._transport.post(lines, left)
-        if outcome.kind == DELIVERED:
-            return []
-        if outcome.kind != REFUSED:
-            raise Undelivered(outcome)
-        self.rejection = outcome
-        if len(lines) == 1 or self._requests_left <= 0:
-            return [(line, outcome) for line in lines]
-        middle = len(lines) // 2
-        return self._send_part(lines[:middle]) + self._send_part(lines[middle:])
+            raise Undelivered(OUT_OF_TIME)
+        return self._transport.post(lines, left)
 
 
-def drain(courier: Courier, directory: str, deadline: float) -> Optional[str]:
+def drain(courier: Courier, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:
     """Deliver what processes that are gone have left in `directory`, trying again as long as there is time.
 
     Args:
         courier: how lines get to the backend.
         directory: the journal directory; one that is absent is empty.
         deadline: `time.monotonic()` at which to stop.
+        rejected: send once more what was refused earlier, too.
 
     Returns:
-        Why the backend did not take everything, or None. Segments of processes that still run may be left.
+        Why not everything was taken, or None. Segments of processes that still run may be left.
 
     Raises:
-        OSError: a segment can't be read, or refused lines can't be set aside.
+        OSError: the directory can't be read, or what was refused can't be rewritten.
     """
-    courier.deadline = deadline
     settled: Dict[str, int] = {}
     failures = 0
     while True:
         reason = None
+        courier.begin(deadline)
         try:
-            if not courier.deliver_orphans(directory, settled):
-                return None
+            if rejected:
+                courier.deliver_rejected(directory)
+                rejected, courier.problem = False, None
+            busy = courier.deliver_orphans(segment_paths(directory), settled)
+            problem = courier.problem
+            reason = problem.detail if problem else None
+            if not busy and (problem is None or problem.kind == MISCONFIGURED):
+                return reason
             pause = 0.2  # somebody else is at it; they may end, or die
         except Undelivered as error:
-            reason = error.outcome.detail
-            if error.outcome.kind == MISCONFIGURED:
+            problem = error.outcome
+            reason = problem.detail
+            if problem.kind == MISCONFIGURED:
                 return reason
+        if problem:
             failures += 1
-            pause = max(backoff(failures), error.outcome.retry_after or 0.0)
+            pause = max(backoff(failures), problem.retry_after or 0.0)
         if time.monotonic() + pause >= deadline:
             return reason
         time.sleep(pause)
@@ -227,79 +363,7 @@ def backoff(failures: int, rng: Callable[[], float] = random.random) -> float:
     return min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(failures - 1, 16)) * rng()
 
 
-def segment_paths(directory: str) -> List[str]:
-    """Return the segments in `directory`, oldest first; none when it does not exist."""
-    try:
-        return [path for _, path in segment_files(directory)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def open_segment(path: str) -> int:
-    """Open a segment for locking it; return the descriptor.
-
-    Raises:
-        OSError: it can't be opened.
-    """
-    try:
-        return os.open(path, os.O_RDWR)  # NFS gives an exclusive lock only on a writable descriptor
-    except PermissionError:
-        return os.open(path, os.O_RDONLY)
-
-
-def owner_lives(path: str) -> bool:
-    """Return whether a process holds the segment: its owner, or one that is delivering it."""
-    if os.path.getsize(path) == 0:  # its owner may be about to take the lock
-        return False
-    fd = open_segment(path)
-    try:
-        return not lock_segment(fd)
-    finally:
-        os.close(fd)
-
-
-def read_offset(path: str) -> int:
-    """Return how many bytes of the segment are dealt with; 0 when that is not known, or can't be true."""
-    try:
-        with open(offset_path(path), "rb") as file:
-            offset = int(file.read(32))
-        with open(path, "rb") as file:
-            file.seek(offset - 1)
-            return offset if offset > 0 and file.read(1) == b"\n" else 0
-    except (OSError, ValueError, OverflowError):
-        return 0
-
-
-def write_offset(path: str, offset: int) -> None:
-    """Note that `offset` bytes of the segment are dealt with, replacing the old note atomically.
-
-    Raises:
-        OSError: it can't be written.
-    """
-    target = offset_path(path)
-    temporary = f"{target}.{os.getpid()}"
-    _write(temporary, b"%d\n" % offset, os.O_TRUNC)
-    os.replace(temporary, target)
-
-
-def offset_path(path: str) -> str:
-    """Return the file that holds the offset of a segment."""
-    return os.path.join(os.path.dirname(path), stream_of(path) + ".offset")
-
-
-def rejected_path(path: str) -> str:
-    """Return the file that holds the refused lines of a segment."""
-    return os.path.join(os.path.dirname(path), "rejected", os.path.basename(path))
-
-
-def unsent(path: str) -> int:
-    """Return how many whole lines of a segment are not dealt with."""
-    with open(path, "rb") as file:
-        file.seek(read_offset(path))
-        return file.read().count(b"\n")
-
-
-def keep_rejected(path: str, refused: List[Tuple[bytes, Outcome]]) -> None:
+def keep_rejected(path: str, refused: _Refused) -> None:
     """Append refused lines of a segment to `rejected/`, and beside them why they were refused.
 
     Raises:
@@ -307,7 +371,7 @@ def keep_rejected(path: str, refused: List[Tuple[bytes, Outcome]]) -> None:
     """
     target = rejected_path(path)
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    _write(target, b"".join(line + b"\n" for line, _ in refused), os.O_APPEND)
+    write(target, b"".join(line + b"\n" for line, _ in refused), os.O_APPEND)
     reasons: Dict[Tuple[Optional[int], str], List[Optional[int]]] = {}
     for line, outcome in refused:
         reasons.setdefault((outcome.status, outcome.detail), []).append(_seq(line))
@@ -315,7 +379,7 @@ def keep_rejected(path: str, refused: List[Tuple[bytes, Outcome]]) -> None:
         json.dumps({"at": utc_now(), "status": status, "said": detail, "seq": seqs}) + "\n"
         for (status, detail), seqs in reasons.items()
     )
-    _write(os.path.join(os.path.dirname(target), stream_of(path) + ".reasons.jsonl"), text.encode(), os.O_APPEND)
+    write(reasons_path(path), text.encode(), os.O_APPEND)
 
 
 def _seq(line: bytes) -> Optional[int]:
@@ -323,9 +387,3 @@ def _seq(line: bytes) -> Optional[int]:
         return parse_line(line).seq
     except MalformedLine:
         return None
-
-
-def _write(path: str, data: bytes, how: int) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)

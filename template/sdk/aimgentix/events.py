@@ -128,12 +128,12 @@ class AuditEvent:
                 "trace_id": trace_id
                 if type(trace_id) is str and trace_id in _good_ids
                 else _check_id("trace_id", trace_id),
-                "actor": actor if type(actor) is ActorType else _member("actor", ActorType, actor),
+                "actor": actor if type(actor) is ActorType else member("actor", ActorType, actor),
                 "action_type": action_type
                 if type(action_type) is ActionType
-                else _member("action_type", ActionType, action_type),
+                else member("action_type", ActionType, action_type),
                 "resource": resource,
-                "status": status if type(status) is EventStatus else _member("status", EventStatus, status),
+                "status": status if type(status) is EventStatus else member("status", EventStatus, status),
                 "latency_ms": latency_ms
                 if latency_ms is None or (type(latency_ms) is float and 0 <= latency_ms < _INFINITY)
                 else _latency(latency_ms),
@@ -177,6 +177,12 @@ class AuditEvent:
             "latency_ms": self.latency_ms,
             "metadata": dict(self.metadata),
         }
+
+    def replace(self, **changes: Any) -> AuditEvent:
+        """Return the event with other values of some fields, which the caller vouches for."""
+        changed = object.__new__(AuditEvent)
+        _set(changed, "__dict__", {**self.__dict__, **changes})
+        return changed
 
     @classmethod
     def from_dict(cls, value: Any) -> AuditEvent:
@@ -273,7 +279,12 @@ def _check_id(field: str, value: Any) -> str:
     return checked
 
 
-def _member(field: str, kind: Type[E], value: Any) -> E:
+def member(field: str, kind: Type[E], value: Any) -> E:
+    """Return the member of `kind` that `value` is or names.
+
+    Raises:
+        InvalidEvent: there is none; named by `field`.
+    """
     try:
         return kind(value)
     except ValueError:

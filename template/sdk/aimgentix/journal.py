@@ -15,53 +15,28 @@ import time
 from collections import deque
 from weakref import WeakSet
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; the README says what that means
-    fcntl = None  # type: ignore[assignment]
+from .segments import SUFFIX, lock_segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, List, Optional, Set, Tuple
+    from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
-    from .verify import (
-        DirectoryReport,
-        Problem,
-        SegmentReport,
-        StrPath,
-        read_events,
-        read_lines,
-        verify_directory,
-        verify_segment,
-    )
-
-__all__ = [
-    "DirectoryReport",
-    "Journal",
-    "JournalError",
-    "Problem",
-    "SegmentReport",
-    "lock_segment",
-    "read_events",
-    "read_lines",
-    "verify_directory",
-    "verify_segment",
-]
+    from .segments import StrPath
 
 
 def __getattr__(name: str) -> Any:
     """Find what reads journals, which stands in `verify`; writing them does not need it imported."""
-    if name in __all__:
-        from . import verify
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import verify
 
-        return getattr(verify, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(verify, name)
 
 
-SUFFIX = ".jsonl"
 SEGMENT_BYTES = 8 * 1024 * 1024
 MEMORY_BYTES = 32 * 1024 * 1024
 RETRY_DISK_SECONDS = 5.0
+LOOK_SECONDS = 0.05
 MAX_RETIRED = 8
 
 
@@ -74,17 +49,6 @@ def new_stream() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{os.urandom(8).hex()}"
 
 
-def lock_segment(fd: int) -> bool:
-    """Take the lock of a segment; return False when its owner lives, or somebody else is delivering it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # a file system without locks: nobody holds one
-    return True
-
-
 def _ignore(_: str) -> None:
     pass
 
@@ -93,49 +57,53 @@ class _Segment:
     """One stream and its file.
 
     Args:
-        directory: where the file is created, locked.
-        origin: stream, sequence number and head that this stream goes on from.
-        reason: why it does not go on there, or None for the first of a process.
-
-    Raises:
-        OSError: the file can't be created.
+        directory: where the file will be created, locked.
+        sha256: of `hashlib`.
+        after: what the first line says of where the stream goes on from, or None.
     """
 
-    def __init__(
-        self, directory: str, origin: Optional[Tuple[Optional[str], int, Optional[str]]], reason: Optional[str]
-    ) -> None:
-        from hashlib import sha256  # loads OpenSSL, which takes longer than most of this package
-
+    def __init__(self, directory: str, sha256: Any, after: Optional[Dict[str, Any]]) -> None:
         self._sha256 = sha256
         self.stream = new_stream()
-        self.origin = origin
         self.path = os.path.join(directory, self.stream + SUFFIX)
         self.seq = 0
         self.head: Optional[str] = None
         self.size = 0
-        self.unfinished = False  # an append was begun and has not ended: it failed, or an exception or signal cut in
+        self.unfinished = True  # claimed for a line that is not whole yet: see `Journal._claim`
         self.failure: Optional[str] = None
         self.named = False  # the next segment says that it goes on from here
+        self.heirs: List[_Segment] = []  # segments that go on from here: the first one does
+        self.fd = -1
         self._synced = 0  # bytes that are known to be on disk
         self._prefix_text = f'{{"v":1,"stream":"{self.stream}","seq":'
         self._prefix = self._prefix_text.encode()
-        self._after = b""
-        if reason is not None:
-            stream, seq, head = origin or (None, 0, None)
-            after = json.dumps({"stream": stream, "seq": seq, "hash": head, "reason": reason}, separators=(",", ":"))
-            self._after = b'"after":%b,' % after.encode()
-        self._syncing = threading.Lock()  # so that nobody closes the descriptor while another thread syncs it
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self.fd = os.open(self.path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        lock_segment(self.fd)
+        self.after = after
+        self._after = b"" if after is None else b'"after":%b,' % json.dumps(after, separators=(",", ":")).encode()
+        # Nobody closes the descriptor while another thread syncs it; a signal handler may do either meanwhile.
+        self._syncing = threading.RLock()
+
+    def create(self) -> None:
+        """Create the file, and its folder when there is none.
+
+        Raises:
+            OSError: it can't be created.
+        """
+        self.fd = self._create()
+        self.unfinished = False
+
+    def _create(self) -> int:
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        fd = os.open(self.path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        lock_segment(fd)
+        return fd
 
     def append(self, event: bytes) -> None:
-        """Append one line.
+        """Append one line to the segment, which the caller has claimed.
 
         Raises:
             OSError: it was not written, or not whole; the segment takes no more.
         """
-        self.unfinished = True
         if self.head is None:
             line = self._prefix + b'1,"prev":null,' + self._after + b'"event":' + event + b"}"
         else:
@@ -148,9 +116,32 @@ class _Segment:
         self.size += len(data)
         self.unfinished = False
 
+    def is_removed(self) -> bool:
+        """Return whether somebody removed the file, which then exists for this process only."""
+        return self.fd >= 0 and not os.fstat(self.fd).st_nlink
+
+    def restore(self) -> None:
+        """Write a removed file anew, in a new folder if need be. Nothing is appended meanwhile.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        fd = self._create()
+        try:
+            written = 0
+            while written < self.size:
+                written += os.write(fd, os.pread(self.fd, self.size - written, written))
+            os.dup2(fd, self.fd, inheritable=False)  # the same open file, so that the lock stays
+            self._synced = 0
+        except OSError:
+            os.unlink(self.path)
+            raise
+        finally:
+            os.close(fd)
+
     def fail(self, error: OSError) -> None:
         """Note why the segment ends, and remove what a short write left behind the last whole line."""
-        self.failure = f"write failed: {errno.errorcode.get(error.errno or 0, 'unknown')}"
+        self.failure = self.failure or f"write failed: {_code(error)}"
         try:
             os.ftruncate(self.fd, self.size)
         except OSError:
@@ -164,15 +155,19 @@ class _Segment:
         """
         with self._syncing:
             size = self.size
-            if self.fd < 0 or size == self._synced:
+            if self.fd < 0 or size <= self._synced:
                 return
-            os.fsync(self.fd)
-            if self._synced == 0 and fcntl is not None:  # the name of the file too, where a folder can be synced
-                directory = os.open(os.path.dirname(self.path), os.O_RDONLY)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
+            try:
+                os.fsync(self.fd)
+                if self._synced == 0 and hasattr(os, "O_DIRECTORY"):  # the name of the file too, where that works
+                    directory = os.open(os.path.dirname(self.path), os.O_RDONLY)
+                    try:
+                        os.fsync(directory)
+                    finally:
+                        os.close(directory)
+            except OSError:
+                if self.fd >= 0:  # else a signal handler has synced and closed it
+                    raise
             self._synced = size
 
     def end(self) -> None:
@@ -188,8 +183,8 @@ class _Segment:
                 return
             if not self.named and not os.fstat(self.fd).st_size:
                 os.unlink(self.path)
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
 
 class Journal:
@@ -211,6 +206,9 @@ class Journal:
         memory_bytes: int = MEMORY_BYTES,
         complain: Optional[Callable[[str], None]] = None,
     ) -> None:
+        from hashlib import sha256  # loads OpenSSL: not for those who only import this, nor later, in a signal handler
+
+        self._sha256 = sha256
         self.directory = None if directory is None else os.path.abspath(os.fspath(directory))
         self.strict = strict
         self.segment_bytes = segment_bytes
@@ -221,15 +219,20 @@ class Journal:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # a signal handler may append while its own thread is appending
+        self._appending = 0  # how many appends are under way: one, and those of signal handlers that cut into it
         self._segment: Optional[_Segment] = None
+        self._first: List[_Segment] = []  # as the heirs of a segment
         self._retired: List[_Segment] = []  # full or failed; still to be synced and closed
-        self._released = False  # some were closed since `release_retired` was asked
+        self._released: List[str] = []  # the files of those that were, since `release_retired` was asked
         self._interrupted: List[_Segment] = []  # stay open: the append that was cut into may go on (a signal handler)
         self._held: Deque[bytes] = deque()  # events that no disk would take
         self._held_bytes = 0
         self._taken = 0  # events that were held, and are being delivered
+        self._outside = 0  # events that never got a place in a chain, since a first line told how many
+        self._unsafe = False  # a sync failed: a power cut may lose what was written before
         self._disk_error: Optional[OSError] = None
         self._retry_disk_at = 0.0
+        self._look_at = 0.0  # whether the segment's file is still there
         self.streams: Set[str] = set()  # all that this process began
         self.accepted = 0  # events
         self.refused = 0
@@ -250,7 +253,7 @@ class Journal:
     def paths(self) -> List[str]:
         """The files that this process keeps locked: the present segment's, and those that were interrupted."""
         with self._lock:
-            return [segment.path for segment in [*self._interrupted, self._segment] if segment and segment.fd >= 0]
+            return [segment.path for segment in self._open() if self._restored(segment)]
 
     @property
     def held(self) -> int:
@@ -270,22 +273,32 @@ class Journal:
             JournalError: `strict`, and the event is not on disk (or, with `durable`, maybe not safe there).
         """
         with self._lock:
-            segment = self._segment
-            if segment is None or segment.unfinished or segment.size >= self.segment_bytes:
-                segment = self._next_segment(segment)
-            if segment is None or self._held:
-                accepted = self._hold(event)
-            else:
+            self._appending += 1
+            try:
+                segment = None if self._held else self._claim()
                 try:
-                    segment.append(event)
-                    accepted = True
+                    if segment is None:
+                        accepted = self._hold(event)
+                    else:
+                        now = time.monotonic()
+                        if now >= self._look_at:
+                            self._look_at = now + LOOK_SECONDS
+                            if segment.is_removed():
+                                self._restore(segment)
+                        segment.append(event)
+                        accepted = True
                 except OSError as error:
+                    if segment is None:
+                        raise
                     segment.fail(error)
                     accepted = self._hold(event)
+            finally:
+                self._appending -= 1
             if accepted:
                 self.accepted += 1
             else:
                 self.refused += 1
+                self._outside += 1
         if durable and accepted:
             self.sync()
         return accepted
@@ -297,40 +310,39 @@ class Journal:
             JournalError: `strict`, and it may not.
         """
         with self._lock:
-            if self._held:
-                self._write_held()
-            segment = self._segment
-            interrupted = list(self._interrupted)
-        safe = all(self._release())
-        for cut in interrupted:
-            safe = self._sync(cut) and safe
-        return (segment is None or self._sync(segment)) and safe and not self._held
+            self._write_held()
+            segments = self._open()
+            there = [self._restored(segment) for segment in segments]
+        self._release()
+        for segment in segments:
+            self._sync(segment)
+        return all(there) and not (self._unsafe or self.held)
 
-    def release_retired(self) -> bool:
-        """Sync and close the segments that are full or failed, so that they can be adopted.
-
-        Returns:
-            Whether any was closed since the last call.
+    def release_retired(self) -> List[str]:
+        """Sync and close the segments that are full or failed; return the files that were closed since the last call.
 
         Raises:
             JournalError: `strict`, and one may not survive a power cut.
         """
         self._release()
         with self._lock:
-            released, self._released = self._released, False
+            released, self._released = self._released, []
         return released
 
-    def _release(self) -> List[bool]:
+    def _release(self) -> None:
         with self._lock:
             retired, self._retired = self._retired, []
-        safe = []
+            for segment in retired:
+                self._unsafe = not self._restored(segment) or self._unsafe
         for segment in retired:
-            try:
-                safe.append(self._sync(segment))
-            finally:
-                segment.close()
-                self._released = True
-        return safe
+            self._close_retired(segment)
+
+    def _close_retired(self, segment: _Segment) -> None:
+        try:
+            self._sync(segment)
+        finally:
+            segment.close()
+            self._released.append(segment.path)
 
     def take_held(self, count: int) -> List[bytes]:
         """Return up to `count` events that are held in memory, oldest first, for delivery; `settle_held` ends that."""
@@ -343,6 +355,7 @@ class Journal:
     def settle_held(self, undelivered: List[bytes]) -> None:
         """Hold again those events of `take_held` that could not be delivered; the others are done with."""
         with self._lock:
+            self._outside += self._taken - len(undelivered)
             self._taken = 0
             self._held.extendleft(reversed(undelivered))
             self._held_bytes += sum(map(len, undelivered))
@@ -357,46 +370,83 @@ class Journal:
             self.sync()
         finally:
             with self._lock:
-                for segment in self._interrupted:
-                    segment.close()
-                self._interrupted = []
-                if self._segment is not None:
-                    self._segment.end()
+                if not self._appending:  # else this is a signal handler: the append that it cut into goes on
+                    for segment in self._open():
+                        segment.end()
+                    self._interrupted = []
+
+    def _open(self) -> List[_Segment]:
+        return [segment for segment in [*self._interrupted, self._segment] if segment and segment.fd >= 0]
+
+    def _claim(self) -> Optional[_Segment]:
+        """Return the segment for the next line, claimed, or None when no disk can be written now. Holds the lock.
+
+        A signal handler may append at any moment. Before the claim its lines go where these go, or to a new segment,
+        which is seen after the claim; from then on it goes on in a new segment.
+        """
+        while True:
+            segment = self._segment
+            if segment is None or segment.unfinished or segment.size >= self.segment_bytes:
+                segment = self._next_segment(segment)
+                if segment is None:
+                    return None
+            segment.unfinished = True
+            if segment is self._segment:
+                return segment
 
     def _next_segment(self, before: Optional[_Segment]) -> Optional[_Segment]:
         """Return a new segment that goes on from `before`, or None when no disk can be written now. Holds the lock."""
-        origin = reason = None
+        after: Optional[Dict[str, Any]] = None
+        outside = self._outside
+        full = None  # a segment that would take more, should there be no new one
         if before is not None:
+            full = None if before.unfinished else before
             reason = before.failure or ("interrupted" if before.unfinished else "size")
             before.named = before.seq > 0 or reason == "interrupted"
-            origin = (before.stream, before.seq, before.head) if before.named else before.origin
+            place = {"stream": before.stream, "seq": before.seq, "hash": before.head}
+            after = {**(place if before.named else before.after or _NOWHERE), "reason": reason}
+        elif outside:
+            after = {**_NOWHERE, "reason": f"write failed: {_code(self._disk_error)}"}
+        if after and outside:
+            after["outside"] = after.get("outside", 0) + outside
         if self.directory is None or (not self.strict and time.monotonic() < self._retry_disk_at):
-            return before if reason == "size" else None
+            return full
+        segment = _Segment(self.directory, self._sha256, after)
+        heirs = self._first if before is None else before.heirs
         try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            segment = _Segment(self.directory, origin, reason)
-        except OSError as error:
+            # Two never go on from the same one, whenever a signal handler cuts in: who comes second goes on from the
+            # first, also when that has no file yet.
+            heirs.append(segment)
+            if self._segment is before:
+                self._segment = heirs[0]
+            if heirs[0] is not segment:
+                heirs.remove(segment)
+                return self._claim()
+            segment.create()
+        except BaseException as error:
+            if segment in heirs:
+                heirs.remove(segment)
+            if self._segment is segment:
+                self._segment = before
+            if not isinstance(error, OSError):
+                raise
             self._disk_failed(error)
-            return before if reason == "size" else None
+            return full
+        self._outside -= outside
         if before is not None:
             self._retire(before)
-        self._segment = segment
         self.streams.add(segment.stream)
         return segment
 
     def _retire(self, segment: _Segment) -> None:
         if segment.unfinished and segment.failure is None:
             self._interrupted.append(segment)
-            return
-        if not segment.named:
+        elif not segment.named:
             segment.close()
-            return
-        self._retired.append(segment)
-        if len(self._retired) > MAX_RETIRED:  # nobody flushes: don't run out of file descriptors
-            oldest = self._retired.pop(0)
-            self._sync(oldest)
-            oldest.close()
-            self._released = True
+        else:
+            self._retired.append(segment)
+            if len(self._retired) > MAX_RETIRED:  # nobody flushes: don't run out of file descriptors
+                self._close_retired(self._retired.pop(0))
 
     def _hold(self, event: bytes) -> bool:
         """Append `event` behind those in memory, then write what the disk takes. Holds the lock."""
@@ -414,20 +464,22 @@ class Journal:
 
     def _write_held(self) -> None:
         """Write the events in memory to disk, as far as it takes them. Holds the lock."""
-        for attempt in range(2):
-            segment = self._segment
-            if segment is None or segment.unfinished:
-                segment = self._next_segment(segment)
+        failures = 0
+        while self._held and failures < 2:
+            segment = self._claim()
             if segment is None:
                 return
+            event = self._held.popleft()
             try:
-                while self._held:
-                    segment.append(self._held[0])
-                    self._held_bytes -= len(self._held.popleft())
-                return
-            except OSError as error:
+                segment.append(event)
+                self._held_bytes -= len(event)
+            except BaseException as error:
+                self._held.appendleft(event)
+                if not isinstance(error, OSError):
+                    raise
                 segment.fail(error)
-                if attempt:
+                failures += 1
+                if failures == 2:
                     if segment.seq == 0:
                         segment.close()
                     self._disk_failed(error)
@@ -438,25 +490,46 @@ class Journal:
         if not self.strict:
             self._complain(f"can't write the journal in {self.directory} ({error.strerror}): events stay in memory")
 
-    def _sync(self, segment: _Segment) -> bool:
+    def _restored(self, segment: _Segment) -> bool:
+        """Return whether the file of an open segment is there, written anew if need be. Holds the lock."""
+        try:
+            if segment.is_removed():
+                self._restore(segment)
+        except OSError as error:
+            self._disk_failed(error)
+            return False
+        return True
+
+    def _restore(self, segment: _Segment) -> None:
+        claimed, segment.unfinished = segment.unfinished, True  # a signal handler goes on elsewhere meanwhile
+        segment.restore()
+        segment.unfinished = claimed
+        self._complain(f"the journal was removed from {self.directory}: what this process still had is written anew")
+
+    def _sync(self, segment: _Segment) -> None:
         try:
             segment.sync()
         except OSError as error:
-            segment.failure = f"sync failed: {errno.errorcode.get(error.errno or 0, 'unknown')}"
-            segment.unfinished = True
+            segment.failure = f"sync failed: {_code(error)}"
+            segment.unfinished = self._unsafe = True
             if self.strict:
                 raise JournalError(f"events may not survive a power cut: {error}") from error
             self._complain(
                 f"can't sync the journal in {self.directory} ({error.strerror}): a power cut may lose events"
             )
-            return False
-        return True
 
     def _after_fork_in_child(self) -> None:
-        for segment in [self._segment, *self._interrupted, *self._retired]:
-            if segment is not None and segment.fd >= 0:
+        for segment in [*self._open(), *self._retired]:
+            if segment.fd >= 0:
                 os.close(segment.fd)  # the parent's descriptor keeps the lock
         self._reset()
+
+
+_NOWHERE = {"stream": None, "seq": 0, "hash": None}
+
+
+def _code(error: Optional[OSError]) -> str:
+    return errno.errorcode.get((error.errno if error else None) or 0, "unknown")
 
 
 _journals: WeakSet[Journal] = WeakSet()

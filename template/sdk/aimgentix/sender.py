@@ -6,12 +6,13 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
-from .delivery import Courier, Undelivered, backoff
+from .delivery import OUT_OF_TIME, Courier, Undelivered, backoff
+from .segments import segment_paths
 from .transport import MISCONFIGURED, UNAVAILABLE, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Optional, Tuple
+    from typing import Callable, ClassVar, Dict, List, Optional, Set, Tuple
 
     from .journal import Journal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MISCONFIGURED_PAUSE = 300.0
 ORPHANS_EVERY = 30.0
+ORPHANS_AT_ONCE = 100  # looked at in one pass, so that a short process among many old segments stays a short one
 
 
 class Sender:
@@ -32,8 +34,13 @@ class Sender:
         courier: how lines get to the backend.
         interval: seconds between passes.
         nudge_events: a pass is made at once after so many new events.
-        on_failure: called with the outcome of each pass that failed.
+        on_failure: called with the outcome of each pass that failed, or passed something over.
+
+    Attributes:
+        threads: idents of the threads that run senders.
     """
+
+    threads: ClassVar[Set[int]] = set()
 
     def __init__(
         self,
@@ -60,6 +67,8 @@ class Sender:
         self._delay = self._interval
         self._not_before = 0.0  # the backend asked for patience until then
         self._orphans_at = 0.0
+        self._orphans: List[str] = []  # still to be looked at, the newest last
+        self._own: Dict[str, None] = {}  # segments that this process has closed, and that are not settled
         self._starting = threading.Lock()
         self._ended = False
 
@@ -88,6 +97,9 @@ class Sender:
             if done or last or time.monotonic() + self._delay >= deadline:
                 return done
             time.sleep(self._delay)
+        self._ended = (
+            self._ended or last
+        )  # an interpreter that goes down starts no thread, and may wait for it for ever
         return False
 
     def _start(self) -> bool:
@@ -102,7 +114,7 @@ class Sender:
         return not self._ended
 
     def _run(self) -> None:
-        self._courier.prepare()
+        self.threads.add(threading.get_ident())
         last = False
         while not last:
             asked = self._wait()
@@ -112,6 +124,7 @@ class Sender:
                 reply.put(done)
                 last = last or is_last
         self._courier.close()
+        self.threads.discard(threading.get_ident())
 
     def _wait(self) -> List[_Flush]:
         """Wait until the next pass is due, or asked for; return the flushes that it will answer."""
@@ -133,10 +146,12 @@ class Sender:
         if time.monotonic() < self._not_before:
             return False
         try:
-            self._courier.deadline = deadline
-            self._deliver()
+            self._courier.begin(deadline)
+            done = self._deliver()
             self._failures, self._delay = 0, self._interval
-            return True
+            if self._courier.problem and not self._ended:
+                self._on_failure(self._courier.problem)
+            return done
         except Undelivered as error:
             outcome = error.outcome
         except Exception as error:  # the thread must live on: a full disk goes away again
@@ -146,17 +161,25 @@ class Sender:
         if outcome.retry_after:
             self._delay = max(self._delay, outcome.retry_after)
             self._not_before = time.monotonic() + outcome.retry_after
-        if not self._ended:
+        if not self._ended and outcome is not OUT_OF_TIME:
             self._on_failure(outcome)
         return False
 
-    def _deliver(self) -> None:
-        released = self._journal.release_retired()
-        own = self._journal.paths
-        for path in own:
-            self._courier.deliver(path)
-        self._courier.deliver_held(self._journal)
+    def _deliver(self) -> bool:
+        """Deliver what this process has, then some of what others left; return whether all of its own is dealt with."""
+        courier = self._courier
+        self._own.update(dict.fromkeys(self._journal.release_retired()))
+        paths = self._journal.paths
+        done = [courier.deliver(path) for path in paths]
+        done.append(courier.deliver_held(self._journal))
+        courier.deliver_orphans(list(self._own), self._settled, paths)
+        for path in [path for path in self._own if path in self._settled]:
+            del self._own[path]
+        done.append(not courier.problem)
         now = time.monotonic()
-        if self._journal.directory and (released or now >= self._orphans_at):
-            self._courier.deliver_orphans(self._journal.directory, self._settled, own)
+        if self._journal.directory and not self._orphans and now >= self._orphans_at:
+            self._orphans = segment_paths(self._journal.directory)
             self._orphans_at = now + ORPHANS_EVERY
+        some, self._orphans = self._orphans[-ORPHANS_AT_ONCE:], self._orphans[:-ORPHANS_AT_ONCE]
+        courier.deliver_orphans(reversed(some), self._settled, paths)
+        return all(done)

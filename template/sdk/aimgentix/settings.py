@@ -16,8 +16,8 @@ class SettingError(ValueError):
 
 
 def text(given: Optional[str], variable: str) -> Optional[str]:
-    """Return `given`, else the environment variable `variable`, else None; empty counts as absent."""
-    return (given if given is not None else os.environ.get(variable)) or None
+    """Return `given`, else the environment variable `variable`, without white space around it; empty is None."""
+    return (given if given is not None else os.environ.get(variable, "")).strip() or None
 
 
 def flag(given: Optional[bool], variable: str) -> bool:
@@ -76,10 +76,18 @@ def trace_parent(environment: Mapping[str, str]) -> Optional[str]:
 
 
 def journal_directory(environment: Mapping[str, str]) -> str:
-    """Return the journal's folder: AIMGENTIX_JOURNAL_DIR, else in RUNNER_TEMP, else in the user's state folder."""
+    """Return the journal's folder: AIMGENTIX_JOURNAL_DIR, else in RUNNER_TEMP, else in the user's state folder.
+
+    Raises:
+        SettingError: there is none of these: no HOME, and no entry in the list of users.
+    """
     if environment.get("AIMGENTIX_JOURNAL_DIR"):
         return environment["AIMGENTIX_JOURNAL_DIR"]
     if environment.get("RUNNER_TEMP"):
         return os.path.join(environment["RUNNER_TEMP"], "aimgentix", "journal")
     state = environment.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    if state.startswith("~"):
+        raise SettingError(
+            "there is no home folder for the journal: AIMGENTIX_JOURNAL_DIR (or journal_dir) must name one"
+        )
     return os.path.join(state, "aimgentix", "journal")

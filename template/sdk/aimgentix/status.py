@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 
-from .delivery import owner_lives, read_offset, rejected_path, segment_paths
-from .verify import stream_of
+from .segments import (
+    offset_path,
+    owner_lives,
+    read_notes,
+    reasons_path,
+    rejected_path,
+    segment_paths,
+    stream_of,
+)
+from .verify import read_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Tuple
 
-    from .verify import StrPath
+    from .segments import StrPath
 
 
 class SegmentStatus:
@@ -21,10 +29,10 @@ class SegmentStatus:
     """
 
     def __init__(self, path: str) -> None:
-        offset = read_offset(path)
+        offset, passed = read_notes(path)
         with open(path, "rb") as file:
-            dealt_with = file.read(offset).count(b"\n")
-            self.waiting = file.read().count(b"\n")
+            dealt_with = file.read(offset).count(b"\n") - len(passed)
+            self.waiting = file.read().count(b"\n") + len(passed)
         try:
             with open(rejected_path(path), "rb") as file:
                 self.rejected = min(len(set(file.read().splitlines())), dealt_with)
@@ -54,3 +62,36 @@ def directory_status(directory: StrPath) -> List[SegmentStatus]:
         OSError: a file can't be read.
     """
     return [SegmentStatus(path) for path in segment_paths(os.fspath(directory))]
+
+
+def prune(directory: StrPath, before: float, archived: bool) -> Tuple[int, int]:
+    """Remove segments that were last written `before` a time, and are in no process's hands, with what lies beside.
+
+    Args:
+        archived: whether those count as delivered of which not all is: somebody has a copy.
+
+    Returns:
+        How many were removed and kept.
+
+    Raises:
+        OSError: one can't be read or removed.
+    """
+    origins: Dict[object, object] = {}  # the stream that each stream goes on from
+    going: Dict[object, str] = {}
+    for path in segment_paths(os.fspath(directory)):
+        status = SegmentStatus(path)
+        first = next(read_lines(path), None)
+        origins[status.stream] = ((first.after if first else None) or {}).get("stream")
+        done = archived or not (status.waiting or status.rejected)
+        if done and not status.in_use and os.path.getmtime(path) < before:
+            going[status.stream] = path
+    while True:
+        needed = {origin for stream, origin in origins.items() if stream not in going}
+        if needed.isdisjoint(going):
+            break
+        going = {stream: path for stream, path in going.items() if stream not in needed}
+    for path in going.values():
+        for each in (path, offset_path(path), rejected_path(path), reasons_path(path)):
+            if os.path.exists(each):
+                os.unlink(each)
+    return len(going), len(origins) - len(going)

@@ -10,7 +10,7 @@ from .settings import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, List, Optional
+    from typing import Any, Dict, List, Optional
 
 DELIVERED = "delivered"  # stored durably by the backend
 REFUSED = "refused"  # some line of the batch will never be accepted
@@ -33,13 +33,15 @@ class Outcome:
         detail: one line for people: the status and what the backend said, or why there was no answer.
         retry_after: seconds that the backend asks to wait, 0 to 300, or None.
         status: HTTP status, or None when there was no answer.
+        faults: what is wrong with which line of a refused batch, by its place from 0; empty when that was not said.
     """
 
-    __slots__ = ("detail", "kind", "retry_after", "status")
+    __slots__ = ("detail", "faults", "kind", "retry_after", "status")
 
     def __init__(
         self, kind: str, detail: str, status: Optional[int] = None, retry_after: Optional[float] = None
     ) -> None:
+        self.faults: Dict[int, str] = {}
         self.kind = kind
         self.detail = detail
         self.status = status
@@ -55,17 +57,31 @@ class Transport:
         timeout: seconds that connecting, and each wait for bytes, may take.
 
     Raises:
-        SettingError: `api_url` is no http or https address.
+        SettingError: `api_url` is no http or https address, or `api_key` can't be sent.
     """
 
     def __init__(self, api_url: str, api_key: Optional[str], timeout: float) -> None:
         self.url = check_url(api_url) + "/v1/events/batch"
         self.timeout = timeout
-        self._api_key = api_key
+        self._api_key = check_key(api_key)
         self._session: Any = None
 
+    def prepare(self) -> None:
+        """Import all that delivering needs, which takes a tenth of a second, unless `requests` is not installed.
+
+        Nothing of it is imported later, by a thread: a process that forks meanwhile would leave its child with modules
+        that are half imported, for ever.
+        """
+        for name in ("email.utils", "encodings.idna", "gzip"):
+            __import__(name)
+
+        try:
+            self.connect()
+        except ImportError:  # said when there is something to deliver
+            pass
+
     def connect(self) -> None:
-        """Import `requests` and make the session, which takes a tenth of a second.
+        """Make the session.
 
         Raises:
             ImportError: `requests` is not installed.
@@ -120,7 +136,7 @@ class Transport:
                 self.url, data=body, headers=headers, timeout=limit, allow_redirects=False, stream=True
             ) as response:
                 answer = response.raw.read(MAX_ANSWER)
-                return judge(response.status_code, response.headers.get("Retry-After"), answer)
+                return judge(response.status_code, response.headers.get("Retry-After"), answer, len(lines))
         except Exception as error:  # whatever goes wrong in the network or in its libraries, the lines stay
             return Outcome(UNAVAILABLE, _reason(error))
 
@@ -136,13 +152,14 @@ class Transport:
 
 
 def check_url(api_url: str) -> str:
-    """Return `api_url` without a slash at its end.
+    """Return `api_url` without white space around it and a slash at its end.
 
     Raises:
         SettingError: it is no http or https address.
     """
     from urllib.parse import urlsplit
 
+    api_url = api_url.strip()
     try:
         parts = urlsplit(api_url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -153,27 +170,57 @@ def check_url(api_url: str) -> str:
     return api_url.rstrip("/")
 
 
-def judge(status: int, retry_after: Optional[str], answer: bytes) -> Outcome:
-    """Return what an answer of the backend means for the batch."""
+def check_key(api_key: Optional[str]) -> Optional[str]:
+    """Return `api_key` without white space around it, or None when there is none.
+
+    Raises:
+        SettingError: no header can hold it.
+    """
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise SettingError("AIMGENTIX_API_KEY (or its argument) must be one line of printable ASCII")
+    return key or None
+
+
+def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0) -> Outcome:
+    """Return what an answer of the backend means for the batch of `sent` lines."""
+    try:
+        document = json.loads(answer.decode())
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        document = {}
     if 200 <= status < 300:
-        return Outcome(DELIVERED, str(status), status)
-    said = f"{status} {_said(answer)}".strip()
+        if type(document.get("received")) is int and document["received"] == sent:
+            return Outcome(DELIVERED, str(status), status)
+        return Outcome(MISCONFIGURED, f"{status}, but not the answer of an audit backend", status)
+    said = f"{status} {_said(document)}".strip()
     if status in _MISCONFIGURED or 300 <= status < 400:
         return Outcome(MISCONFIGURED, said, status)
     if 400 <= status < 500 and status not in _TRY_AGAIN:
-        return Outcome(REFUSED, said, status)
+        outcome = Outcome(REFUSED, said, status)
+        outcome.faults = _faults(document, status, sent)
+        return outcome
     return Outcome(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
 
 
-def _said(answer: bytes) -> str:
+def _said(problem: Dict[str, Any]) -> str:
     """Return the title and detail of a problem document (RFC 9457), in one printable line of at most 200 characters."""
-    try:
-        problem = json.loads(answer.decode())
-        parts = [problem.get("title"), problem.get("detail")]
-        text = ": ".join(part for part in parts if isinstance(part, str) and part)
-    except (ValueError, AttributeError, RecursionError):
-        return ""
+    parts = [problem.get("title"), problem.get("detail")]
+    text = ": ".join(part for part in parts if isinstance(part, str) and part)
     return "".join(character if character.isprintable() else " " for character in text)[:200]
+
+
+def _faults(problem: Dict[str, Any], status: int, sent: int) -> Dict[int, str]:
+    """Return what a problem document says of which line: its member `errors` has their `index`."""
+    faults: Dict[int, str] = {}
+    errors = problem.get("errors")
+    for error in errors if isinstance(errors, list) else []:
+        index = error.get("index") if isinstance(error, dict) else None
+        if type(index) is int and 0 <= index < sent:
+            said = _said({"title": error.get("field"), "detail": error.get("detail")})
+            faults.setdefault(index, f"{status} {said}".strip())
+    return faults
 
 
 def _seconds(retry_after: str) -> Optional[float]:

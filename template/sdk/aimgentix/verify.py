@@ -6,13 +6,13 @@ import os
 
 from .chain import Line, MalformedLine, line_hash, parse_line
 from .events import AuditEvent, InvalidEvent
-from .journal import SUFFIX
+from .segments import segment_files, strange_files, stream_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+    from typing import Any, Dict, Iterator, List, Optional
 
-    StrPath = Union[str, os.PathLike[str]]
+    from .segments import StrPath
 
 # Kinds of problems, each a distinct result.
 ALTERED = "altered"  # a line is not the one that was chained
@@ -20,7 +20,7 @@ MISSING = "missing"  # sequence numbers, or a whole stream that another one goes
 REORDERED = "reordered"  # a line stands after one with a higher sequence number
 REPEATED = "repeated"  # the same line twice
 FORKED = "forked"  # two different lines claim the same place in the same stream
-FOREIGN = "foreign stream"  # a line of another stream
+FOREIGN = "foreign stream"  # a line of another stream, or something that is no file in the place of one
 TRUNCATED = "truncated line"  # the last line has no newline: the write was cut
 APPENDED = "appended"  # lines after the expected head
 KINDS = (ALTERED, FORKED, MISSING, REORDERED, REPEATED, FOREIGN, APPENDED, TRUNCATED)  # gravest first
@@ -73,6 +73,12 @@ class SegmentReport:
         """Whether nothing is wrong."""
         return not self.problems
 
+    @property
+    def outside(self) -> int:
+        """How many events before the first line have no place in any chain: no disk could be written then."""
+        count = (self.after or {}).get("outside", 0)
+        return count if type(count) is int and count > 0 else 0
+
     def to_dict(self) -> Dict[str, Any]:
         """Return the report as JSON values."""
         return {
@@ -80,6 +86,7 @@ class SegmentReport:
             "lines": self.lines,
             "head": self.head,
             "anchored": self.anchored,
+            "outside": self.outside,
             "problems": [problem.to_dict() for problem in self.problems],
         }
 
@@ -159,28 +166,12 @@ def verify_directory(directory: StrPath, expected_heads: Optional[Dict[str, str]
         for stream in expected
         if stream not in by_stream
     ]
+    between += [Problem(FOREIGN, None, f"{os.path.basename(path)} is not a file") for path in strange_files(directory)]
     successors: Dict[str, str] = {}
     for segment in segments:
         if segment.after:
             between.extend(_check_after(segment, by_stream, successors))
     return DirectoryReport(segments, between)
-
-
-def stream_of(path: str) -> str:
-    """Return the stream id that the name of a segment file says."""
-    name = os.path.basename(path)
-    return name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name
-
-
-def segment_files(directory: StrPath) -> List[Tuple[str, str]]:
-    """Return (stream, path) of every segment in `directory`, oldest first.
-
-    Raises:
-        OSError: the directory can't be read.
-    """
-    directory = os.fspath(directory)
-    names = sorted(name for name in os.listdir(directory) if name.endswith(SUFFIX))
-    return [(stream_of(name), os.path.join(directory, name)) for name in names]
 
 
 def read_lines(path: StrPath) -> Iterator[Line]:
@@ -298,6 +289,8 @@ def _check_after(
 ) -> Iterator[Problem]:
     after = segment.after or {}
     stream, seq, reason = after.get("stream"), after.get("seq"), after.get("reason")
+    if stream is None:  # nothing could be written before
+        return
     before = by_stream.get(stream) if isinstance(stream, str) else None
     if before is None:
         yield Problem(MISSING, None, f"stream {stream}, which {segment.stream} goes on from, is not there")

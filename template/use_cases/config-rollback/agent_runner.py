@@ -8,7 +8,6 @@ are spoken to, in agent_runtime/toolkit.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -45,8 +44,9 @@ class ConfigRollbackAgent(AgentRunner):
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
         """Compare the two newest versions, count errors since the start, look at the feature flags, decide."""
         service = catalogue().get(resource)
-        started = max(service["metrics"].started().values())
-        log = metrics.read_log(service["log"], started)
+        times = service["metrics"].started()
+        started = max(times.values())
+        log = metrics.read_log(service["log"], started, token=service.get("log_token", ""))
         rate = log.error_rate
         with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
             versions = clone.changes(service["path"], 2)
@@ -56,7 +56,7 @@ class ConfigRollbackAgent(AgentRunner):
             current, previous = versions
             difference = clone.compare(previous.sha, current.sha, service["path"])
             flags = look_at_flags(clone, service.get("flags"), current)
-            obstacle = look_at_deployment(clone, service["path"], current, previous, started)
+            obstacle = look_at_deployment(clone, service["path"], current, previous, times)
             failing = rate is not None and log.lines >= MIN_LINES and rate > ERRORS_ABOVE
             files = clone.touched(clone.revert(current)) if failing and not obstacle else []
 
@@ -70,6 +70,10 @@ class ConfigRollbackAgent(AgentRunner):
         others = [
             Finding("The newest change of the configuration", Severity.INFO, dict(change, lines=difference.lines))
         ]
+        gap = f"{(started - current.time) / 60:.0f} minutes before {resource} was last started"
+        if not obstacle:
+            what = f"The change was committed {gap}; git does not tell when it was pushed, so it may not be what runs"
+            others.append(Finding(what, Severity.LOW, {"committed": metrics.shown_time(current.time)}))
         others += flags
         if not health.check(service["health"]).healthy:
             others.append(Finding("The service is not healthy", Severity.HIGH))
@@ -83,7 +87,7 @@ class ConfigRollbackAgent(AgentRunner):
                 (Finding(message, Severity.MEDIUM, evidence), *others), f"nothing to do: {why}", confidence=0.5
             )
 
-        since = f"since {resource} was started with the change"
+        since = f"since {resource} was last started"
         if rate is None or log.lines < MIN_LINES:
             few = Finding(f"Only {log.lines} lines {since}: too few to judge by", Severity.LOW, log.evidence())
             return InvestigationResult((few, *others), "nothing to do: too few lines", confidence=0.2)
@@ -96,7 +100,7 @@ class ConfigRollbackAgent(AgentRunner):
         what = f"{rate:.2%} of the lines {since} are errors, more than {ERRORS_ABOVE:.0%}"
         worst = [Finding(what, Severity.HIGH, log.evidence())]
         reason = (
-            f"{rate:.2%} of the log's lines {since} {current.short} are errors; "
+            f"{rate:.2%} of the log's lines {since} are errors; {current.short} was committed before that, and "
             f"undoing it restores the version of {previous.short} ({difference.summary()})."
         )
         outside = [name for name in files if not git.is_inside(name, service["path"])]
@@ -108,7 +112,7 @@ class ConfigRollbackAgent(AgentRunner):
             findings=(*worst, *others),
             recommendation="roll back",
             risk_level=RiskLevel.HIGH,
-            confidence=0.4 if suspects else 0.8,
+            confidence=0.4 if suspects else 0.7,
             analysis="The feature flags changed after the configuration: they may be the cause." if suspects else "",
             safe_to_proceed=not suspects,
             proposed_action=ProposedAction(
@@ -177,7 +181,13 @@ class ConfigRollbackAgent(AgentRunner):
 
         since = max(started.values())
         try:
-            log = metrics.fresh_log(service["log"], since, at_least=MIN_LINES, wait_seconds=TRAFFIC_SECONDS)
+            log = metrics.fresh_log(
+                service["log"],
+                since,
+                at_least=MIN_LINES,
+                wait_seconds=TRAFFIC_SECONDS,
+                token=service.get("log_token", ""),
+            )
         except ToolError as problem:
             return ended(ActionStatus.FAILED, f"rolled back and healthy; not shown that it helped: {problem.message}")
         rate, limit = log.error_rate or 0.0, approved.get("errors_above", ERRORS_ABOVE)
@@ -205,17 +215,19 @@ def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], 
 
 
 def look_at_deployment(
-    clone: git.Clone, path: str, current: git.Commit, previous: git.Commit, started: float
+    clone: git.Clone, path: str, current: git.Commit, previous: git.Commit, times: metrics.Started
 ) -> Optional[Tuple[str, str]]:
     """Return why the newest change is not to be undone, in short and in full, or None."""
+    started = max(times.values())
     if clone.restores(current, path):
         do = (
             "look for another cause"
             if started >= current.time
             else "the service was not restarted since: do it by hand"
         )
-        return "rolled back already", f"The newest change is a rollback of {previous.short}: {do}"
-    if current.time > time.time():
+        what = f"Undoing the newest change would bring back that of {previous.short}, which was undone before: {do}"
+        return "rolled back already", what
+    if current.time > times.at:
         return "not known to be deployed", "The newest change is dated in the future: nobody can tell who runs it"
     if started < current.time:
         return "not deployed yet", "The service was not started since the newest change: not deployed yet"
@@ -255,7 +267,7 @@ def catalogue() -> services.Catalogue[Dict[str, Any]]:
                 "health": services.url,
                 "restart": services.url,
             },
-            {"flags": services.text, "pull_request": github},
+            {"flags": services.text, "pull_request": github, "log_token": services.variable},
         ),
     )
 

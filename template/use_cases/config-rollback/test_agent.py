@@ -6,6 +6,7 @@ Thresholds are tested at, below and above.  The example service spreads its fail
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -324,7 +325,22 @@ def test_errors_are_counted_since_the_deployment_and_not_since_the_commit(start:
     result = ConfigRollbackAgent().investigate("example")
     assert result.proposed_action is not None, "2 of 20 lines are errors, and 2 of 120 since the commit"
     assert (result.proposed_action.parameters["lines"], result.proposed_action.parameters["error_rate"]) == (20, 0.1)
-    assert "since example was started with the change" in result.findings[0].message
+    assert "since example was last started" in result.findings[0].message
+
+
+def test_nobody_claims_that_a_change_was_deployed_because_it_was_committed_before(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", f"@{int(time.time()) - 7200} +0000")
+    example.commit({"service.json": '{"connections": 7}\n'}, "Made two hours ago, pushed now")
+    result = ConfigRollbackAgent().investigate("example")
+    told = [finding.message for finding in result.findings if "git does not tell when it was pushed" in finding.message]
+    assert "so it may not be what runs" in told[0]
+    assert re.match(r"The change was committed 1[0-9]{2} minutes before example was last started", told[0])
+    assert result.proposed_action is not None
+    assert "started with the change" not in repr(result)
 
 
 def test_a_commit_with_files_of_others_is_told_denied_and_undone_only_as_approved(

@@ -7,6 +7,7 @@ stands in services.yml; how load is measured and capacity set, in agent_runtime/
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -22,7 +23,7 @@ from agent_runtime import (
     Severity,
 )
 from agent_runtime.toolkit import http, metrics, scaling, services, usage, waiting
-from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import METRICS_UNUSABLE, OutcomeUnknown, ToolError
 
 UP, DOWN = "scale_up", "scale_down"
 
@@ -74,10 +75,15 @@ class ScaleResourcesAgent(AgentRunner):
         else:
             return nothing("")
 
-        if online != setting.instances:
-            return nothing(": the last change is not online yet", confidence=0.5)
-        if setting.changed_at is not None and time.time() < setting.changed_at + service["cooldown_seconds"]:
-            return nothing(": the last change is too recent", confidence=0.5)
+        missing = max(0, setting.instances - online)
+        broken = f"{missing} of {setting.instances} instances are not online" if missing else ""
+        against = look_at_change(service, setting, online)
+        if broken and not against:
+            what = f"{broken}, long after the last change: look at what is broken, too"
+            findings.insert(0, Finding(what, Severity.HIGH, {"set": setting.instances, "online": online}))
+            against = broken if action == DOWN else None
+        if against:
+            return nothing(f": {against}", confidence=0.5)
         if (wanted <= setting.instances) if action == UP else (wanted >= setting.instances):
             return nothing(f": the {'maximum' if action == UP else 'minimum'} is reached", confidence=0.5)
         if action == DOWN and setting.lowest < setting.instances:
@@ -97,7 +103,7 @@ class ScaleResourcesAgent(AgentRunner):
                     "busiest": decisive.name,
                     **{load.name: round(load.now, 4) for load in loads},
                 },
-                reason=f"{why}; {setting.instances} instances become {wanted}.",
+                reason=f"{why}; {setting.instances} instances become {wanted}.{broken and f' {broken}.'}",
                 risk_level=RiskLevel.LOW if action == UP else RiskLevel.MEDIUM,
                 reversible=True,
                 rollback=setting.undo,
@@ -141,27 +147,54 @@ class ScaleResourcesAgent(AgentRunner):
             return bool(online >= wanted if action == UP else min(service["minimum"], wanted) <= online <= wanted)
 
         seconds = SCALE_SECONDS if action == UP else SHRINK_SECONDS
-        if not waiting.until(as_wanted, seconds=seconds):
-            online = seen.get("online_after", "an unknown number of")
+        there = waiting.until(as_wanted, seconds=seconds)
+        online = seen.get("online_after", "an unknown number of")
+        try:
+            now = service["target"].look().lowest
+        except ToolError as problem:
+            return ended(ActionStatus.FAILED, f"{wanted} were set; {online} are online; {problem.line()}")
+        if now != wanted:
+            why = f"{wanted} were set, and now it is {now}: somebody, or an operator such as KEDA, set it again"
+            return ended(ActionStatus.FAILED, f"{why}; {online} are online")
+        if not there:
             return ended(ActionStatus.FAILED, f"{wanted} are set; {online} are online after {seconds:g} s")
         changes.append(f"{seen['online_after']} instances of {resource} are online")
         return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
 
 
+def look_at_change(service: Dict[str, Any], setting: scaling.Setting, online: int) -> Optional[str]:
+    """Return why another change would come too soon, or would take no effect; None where nothing is against it."""
+    if setting.off:
+        return setting.off
+    age = math.inf if setting.changed_at is None else time.time() - setting.changed_at
+    grace = max(service["cooldown_seconds"], SCALE_SECONDS)  # what is not there after that is broken
+    if setting.pending or online > setting.instances or (online < setting.instances and age < grace):
+        return "the last change is not online yet"
+    return "the last change is too recent" if age < service["cooldown_seconds"] else None
+
+
 def measure(service: Dict[str, Any]) -> List[usage.Load]:
     """Return the load of CPU, memory and latency, in this order."""
-    server, seconds, limit = service["prometheus"], service["window_seconds"], service["latency_limit_seconds"]
+    server, limit = service["prometheus"], service["latency_limit_seconds"]
+    how = {"window_seconds": service["window_seconds"], "token": service.get("token", "")}
     return [
-        usage.measure("cpu", server, service["cpu"], window_seconds=seconds),
-        usage.measure("memory", server, service["memory"], window_seconds=seconds),
+        usage.measure("cpu", server, service["cpu"], **how),
+        usage.measure("memory", server, service["memory"], **how),
         # Without requests there is no latency: Prometheus answers NaN, and that is no load.
-        usage.measure("latency", server, service["latency"], window_seconds=seconds, limit=limit, may_be_idle=True),
+        usage.measure("latency", server, service["latency"], limit=limit, may_be_idle=True, **how),
     ]
 
 
 def capacity(service: Dict[str, Any]) -> int:
-    """Return how many instances are online."""
-    return round(metrics.value(service["prometheus"], service["online"]))
+    """Return how many instances are online.
+
+    Raises:
+        ToolError: no answer, or no whole number: half an instance is an average, or something else.
+    """
+    found = metrics.value(service["prometheus"], service["online"], token=service.get("token", ""))
+    if found != int(found):
+        raise ToolError(METRICS_UNUSABLE, f"{service['online']} gives {found:g}, no whole number of instances")
+    return int(found)
 
 
 def catalogue() -> services.Catalogue[Dict[str, Any]]:
@@ -183,7 +216,7 @@ def catalogue() -> services.Catalogue[Dict[str, Any]]:
                 "cooldown_seconds": services.number(0, 30 * 24 * 3600),
                 "target": scaling.target,
             },
-            {"trigger": services.url},
+            {"trigger": services.url, "token": services.variable},
             ascending=("minimum", "maximum"),
         ),
     )

@@ -169,6 +169,7 @@ def test_while_a_change_is_not_online_nothing_is_proposed(
     example = start("--demand=1.9", "--stuck")
     parameters = proposal().parameters
     assert ScaleResourcesAgent().act("example", "scale_up", parameters).status is ActionStatus.FAILED
+    monkeypatch.setattr(agent_runner, "SCALE_SECONDS", 300.0)  # so long it may take to come online
     assert ScaleResourcesAgent().investigate("example").recommendation.endswith("the last change is not online yet")
     assert example.online() == 2
 

@@ -84,7 +84,9 @@ class ServiceRestartAgent(AgentRunner):
     def observe(self, resource: str) -> Dict[str, Any]:
         """What must not change between plan and action: which processes run, and which address restarts them."""
         service = services.load(SERVICES).get(resource)
-        return {"restart_url": service.restart, "started": service.metrics.started()}
+        # In whole seconds: some libraries tell a start time that drifts by hundredths.
+        started = {name: round(time) for name, time in service.metrics.started().items()}
+        return {"restart_url": service.restart, "started": started}
 
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
         """Restart once, wait for health, measure again, and say what the world shows."""

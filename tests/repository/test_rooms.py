@@ -1,0 +1,65 @@
+"""The arrows between the rooms of the runtime are held: an import in the wrong direction is found by its contract."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY, require_tool
+
+BOUNDARY = "what decides never imports what runs a team's code BROKEN"
+CIRCLE = "There is no circle BROKEN"
+
+
+def lint(template: Path) -> str:
+    """What import-linter says of the contracts of this repository and the packages below `template`, in one line."""
+    command = [require_tool("lint-imports"), "--no-logo", "--no-cache", str(REPOSITORY / "pyproject.toml")]
+    path = os.pathsep.join(map(str, (template, template / "sdk")))
+    done = subprocess.run(
+        command, cwd=template, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """The packages of the template, in which a test may change something."""
+    for name in ("agent_runtime", "sdk/aimgentix"):
+        shutil.copytree(REPOSITORY / "template" / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_every_contract_is_kept(template: Path) -> None:
+    assert " 0 broken." in lint(template)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("agent_runtime/gate/checks.py", "from agent_runtime.run import team", BOUNDARY),
+        ("agent_runtime/gate/checks.py", "from agent_runtime.toolkit import http", BOUNDARY),
+        ("agent_runtime/gate/checks.py", "from agent_runtime.local import check", BOUNDARY),
+        ("agent_runtime/gate/checks.py", "import agent_runner", "don't import a team's file BROKEN"),
+        ("agent_runtime/model/plan.py", "from agent_runtime.gate import checks", BOUNDARY),
+        ("agent_runtime/local/check.py", "def f():\n    from agent_runtime.commands import seal", BOUNDARY),
+        (
+            "agent_runtime/toolkit/waiting.py",
+            "from agent_runtime.github import api",
+            "know nothing of runs, gates and GitHub BROKEN",
+        ),
+        ("agent_runtime/run/team.py", "from agent_runtime.gate import policy", "to report what it finds BROKEN"),
+        ("sdk/aimgentix/events.py", "import agent_runtime", "never the other way round BROKEN"),
+        ("agent_runtime/text/escape.py", "from agent_runtime.text import markdown", CIRCLE),
+        ("agent_runtime/attic.py", "", "attic"),
+    ],
+)
+def test_an_import_in_the_wrong_direction_is_found(file: str, line: str, broken: str, template: Path) -> None:
+    with (template / file).open("a", encoding="utf-8") as stream:
+        stream.write(f"\n{line}\n")
+    said = lint(template)
+    assert broken in said and " 0 broken." not in said, said
