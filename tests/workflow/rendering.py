@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import jinja2
@@ -15,6 +16,13 @@ SETUP_GATE = REPOSITORY / "template" / ".github" / "actions" / "setup-gate" / "a
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
 ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,deployments,id-token,packages,statuses")
+
+
+def defaults() -> dict[str, str]:
+    """The answer to each question that has one of its own."""
+    questions = json.loads((REPOSITORY / "cookiecutter.json").read_text(encoding="utf-8"))
+    found = {name: value[0] if isinstance(value, list) else value for name, value in questions.items()}
+    return {name: value for name, value in found.items() if isinstance(value, str) and "{" not in value}
 
 
 def render_workflow(
@@ -34,7 +42,7 @@ def render_workflow(
         "auto_approval": auto_approval,
         "repository_plan": repository_plan,
     }
-    return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter=answers)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter={**defaults(), **answers})
 
 
 def render_issue_gate(triggers: str = "manual+alert", act_permissions: str = "") -> tuple[str, str]:
