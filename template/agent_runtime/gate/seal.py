@@ -157,6 +157,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         expires_at=documents.format_time(issued_at + job.config.approval_ttl),
         dry_run=request.dry_run,
     )
+    # As Execute will read it: a number that its canonical form makes another one refuses now, not after the approval.
+    sealed = documents.decode(Plan, plan.canonical(sealed), "the plan")
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
     )
