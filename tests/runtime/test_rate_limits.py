@@ -220,6 +220,16 @@ def test_each_step_of_a_plan_meets_the_limits() -> None:
     assert refused.value.code == codes.GATE_RATE
 
 
+@pytest.mark.threat("T25")
+def test_the_steps_of_a_plan_count_for_those_after_them() -> None:
+    """Whoever writes an investigation may propose the same step many times."""
+    checks.check_rate_limits(examples.sealed(*[examples.step()] * 2), RULES, [], NOW)
+    for steps, happened in ((3, []), (2, [ago(1)])):
+        with pytest.raises(codes.GateRefused) as refused:
+            checks.check_rate_limits(examples.sealed(*[examples.step()] * steps), RULES, happened, NOW)
+        assert refused.value.code == codes.GATE_RATE
+
+
 def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
     with LoopbackGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
