@@ -7,8 +7,8 @@ characters that some YAML parsers take for the end of a line and others don't.  
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import yaml
 
@@ -89,85 +89,68 @@ def read(data: bytes) -> Value:
         line = text.count("\n", 0, found.start()) + 1
         raise Unreadable(line, f"the character {visible(found.group())} can't be seen and hides what the line says")
     try:
-        return _Reader(text).document()
+        return _Reader(text).root()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Unreadable(line, f"not YAML: {visible(str(error.problem), 200)}") from None
+        mark = error.problem_mark or error.context_mark
+        raise Unreadable(mark.line + 1 if mark else 1, f"not YAML: {visible(str(error.problem), 200)}") from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise Unreadable(1, f"not YAML: {type(error).__name__}") from None
 
 
 class _Reader:
-    def __init__(self, text: str) -> None:
-        self._events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
-        self._anchors: Dict[str, Value] = {}
-        self._count = 0
+    """Makes values of PyYAML's nodes; its constructor would overwrite a key that stands twice, and merge mappings."""
 
-    def document(self) -> Value:
-        next(self._events)  # the stream starts
-        start = next(self._events)
-        if not isinstance(start, yaml.DocumentStartEvent):
-            raise Unreadable(1, "the file is empty")
-        if start.version or start.tags:
-            raise Unreadable(_line(start), "a directive changes how YAML is read: remove it")
-        root = self._value(next(self._events))
-        next(self._events)  # the document ends
-        more = next(self._events)
-        if not isinstance(more, yaml.StreamEndEvent):
-            raise Unreadable(_line(more), "a second document follows")
+    def __init__(self, text: str) -> None:
+        self._loader: Any = yaml.SafeLoader(text)
+        self._made: Dict[int, Tuple[Value, int]] = {}
+
+    def root(self) -> Value:
+        node = self._loader.get_single_node()
+        if node is None or self._loader.yaml_version:
+            raise Unreadable(1, "a directive changes how YAML is read: remove it" if node else "the file is empty")
+        root, _ = self._value(node)
         if root.fields is None:
             raise Unreadable(root.line, "the file is not a mapping")
         return root
 
-    def _value(self, event: Any) -> Value:
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise Unreadable(_line(event), "an alias stands inside of what it names, or before it")
-            value = self._anchors[event.anchor]
-            self._counted(event, sum(1 for _ in value.walk()))
-            return value
-        self._counted(event, 1)
-        if event.tag:
-            raise Unreadable(_line(event), "a tag changes how YAML is read: remove it")
-        if isinstance(event, yaml.ScalarEvent):
-            value = Value(_line(event), text=str(event.value))
-        elif isinstance(event, yaml.SequenceStartEvent):
-            items = tuple(self._value(item) for item in self._until(yaml.SequenceEndEvent))
-            value = Value(_line(event), items=items)
+    def _value(self, node: Any) -> Tuple[Value, int]:
+        """The value of a node, once for all its aliases, and how many values it holds."""
+        if id(node) in self._made:
+            return self._made[id(node)]
+        line, size, plain_text = _line(node), 1, not getattr(node, "style", None)
+        if node.tag != self._loader.resolve(type(node), node.value, (plain_text, not plain_text)):
+            raise Unreadable(line, "a tag changes how YAML is read: remove it")
+        if isinstance(node, yaml.ScalarNode):
+            value = Value(line, text=str(node.value))
+        elif isinstance(node, yaml.SequenceNode):
+            made = [self._value(item) for item in node.value]
+            value, size = Value(line, items=tuple(item for item, _ in made)), size + sum(more for _, more in made)
         else:
-            value = Value(_line(event), fields=self._fields())
-        if event.anchor:
-            self._anchors[event.anchor] = value
-        return value
-
-    def _fields(self) -> Dict[str, Value]:
-        fields: Dict[str, Value] = {}
-        for key in self._until(yaml.MappingEndEvent):
-            if not isinstance(key, yaml.ScalarEvent):
-                raise Unreadable(_line(key), "a key is not plain text")
-            if "${{" in key.value or key.value == "<<":
-                # `${{ insert }}` merges a mapping that stands nowhere in the file; GitHub knows no `<<`.
-                raise Unreadable(_line(key), f"the key {visible(key.value, 60)} is computed: write the keys out")
-            if key.value in fields:
-                raise Unreadable(_line(key), f"the key {visible(key.value, 60)} stands there twice")
-            value = self._value(next(self._events))
-            fields[key.value] = Value(_line(key), value.text, value.items, value.fields)
-        return fields
-
-    def _until(self, end: Any) -> Iterator[Any]:
-        event = next(self._events)
-        while not isinstance(event, end):
-            yield event
-            event = next(self._events)
-
-    def _counted(self, event: Any, more: int) -> None:
-        self._count += more
-        if self._count > _MAX_VALUES:
-            raise Unreadable(_line(event), f"more than {_MAX_VALUES} values, with aliases written out")
+            fields: Dict[str, Value] = {}
+            for key, item in node.value:
+                name = _key(key, fields)
+                below, more = self._value(item)
+                fields[name] = replace(below, line=_line(key))
+                size += more
+            value = Value(line, fields=fields)
+        if size > _MAX_VALUES:
+            raise Unreadable(line, f"more than {_MAX_VALUES} values, with aliases written out")
+        self._made[id(node)] = value, size
+        return value, size
 
 
-def _line(event: Any) -> int:
-    return event.start_mark.line + 1 if event.start_mark else 1
+def _key(key: Any, before: Mapping[str, Value]) -> str:
+    name = str(key.value)
+    if not isinstance(key, yaml.ScalarNode) or "${{" in name or name == "<<":
+        # `${{ insert }}` merges a mapping that stands nowhere in the file; GitHub knows no `<<`.
+        raise Unreadable(_line(key), "a key is computed: write the keys out")
+    if name in before:
+        raise Unreadable(_line(key), f"the key {visible(name, 60)} stands there twice")
+    return name
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def action(step: Value) -> str:
@@ -183,7 +166,7 @@ def is_pinned(uses: str) -> bool:
 
 
 def pieces(text: str) -> List[Tuple[str, bool]]:
-    """A text in its order: what stands there, and the bodies of `${{ }}` (True), which a `}}` in quotes does not end."""
+    """A text in its order: what stands there, and the bodies of `${{ }}` (True); a `}}` in quotes does not end one."""
     found: List[Tuple[str, bool]] = []
     end, start = 0, text.find("${{")
     while start >= 0:
