@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +77,6 @@ def render(template: Path, given: dict[str, str]) -> str:
     return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter=known)
 
 
-def defaults() -> dict[str, str]:
-    """The answer to each question that has one of its own."""
-    questions = json.loads((REPOSITORY / "cookiecutter.json").read_text(encoding="utf-8"))
-    found = {name: value[0] if isinstance(value, list) else value for name, value in questions.items()}
-    return {name: value for name, value in found.items() if isinstance(value, str) and "{" not in value}
-
-
 def render_workflow(
     triggers: str = "manual+alert",
     act_permissions: str = "",
@@ -102,11 +94,7 @@ def render_workflow(
         "auto_approval": auto_approval,
         "repository_plan": repository_plan,
     }
-<<<<<<< HEAD
-    return environment.from_string(template.read_text(encoding="utf-8")).render(cookiecutter={**defaults(), **answers})
-=======
     return render(template, {**given, **more})
->>>>>>> linter
 
 
 def render_issue_gate(
