@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runtime.job.run_context import set_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime.agent import AgentRunner
-from agent_runtime.job.run_context import set_up
 from agent_runtime.model.documents import Report
 from agent_runtime.results import ActionResult, Finding, InvestigationResult, ProposedAction, RiskLevel, Severity
 from agent_runtime.run import investigate
