@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
-from agent_runtime.local.activity_reader import _unpack, read
+from agent_runtime.local.activity_reader import read
 from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
@@ -138,7 +135,7 @@ def test_an_issue_that_nobody_answered_is_not_forgotten() -> None:
 
 
 def test_an_issue_that_was_answered_or_can_be_concerns_nobody() -> None:
-    for outcome in ("acted", "rehearsed", "rejected", "expired"):
+    for outcome in ("acted", "dry_run", "rejected", "expired"):
         assert told(answering(outcome), asking()) == []
     fresh = Trail("waiting", plan_digest="ab" * 32, sealed=NOW - timedelta(minutes=59))
     assert told(asking(trail=fresh)) == []
@@ -164,7 +161,7 @@ def test_approvals_without_times_are_no_silence() -> None:
 
 
 def test_an_open_gate_concerns_somebody_without_any_run() -> None:
-    opened = summary(gate_problems=("the environment agent-approval is no gate now: it has no required reviewers",))
+    opened = summary(gate_problems=("the environment agent-approval is not a gate now: it has no required reviewers",))
     assert len(opened.concerns) == 1
     assert "**It is open**" in render(opened) and "There was no run." in render(opened)
 
@@ -195,7 +192,7 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
         found = read(GitHubApi(github.url, None), settings, days=7, now=NOW)
     assert [(run.id, line) for run, line in found.concerns if run] == [
         (2, "it is over and left no audit-bundle"),
-        (1, "it could not be read: BadZipFile"),
+        (1, "it could not be read: an artifact can't be used: it can't be unpacked (BadZipFile)"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
 
@@ -234,22 +231,3 @@ def test_a_title_that_anybody_can_choose_stays_text() -> None:
     page = render(summary(decided(300, title="](http://evil.invalid) <b> @bob\n# Approved", trail=None)))
     assert "\n# Approved" not in page
     assert "`](http://evil.invalid) <b> @bob\\u{a}# Approved`" in page
-
-
-@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "a\\outside"])
-def test_an_archive_can_write_nowhere_else(tmp_path: Path, name: str) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(name, "x")
-    with pytest.raises(ValueError, match="outside"):
-        _unpack(packed.getvalue(), tmp_path / "bundle")
-    assert list(tmp_path.rglob("*outside*")) == []
-
-
-def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_runtime.local.activity_reader.MAX_UNPACKED_BYTES", 1000)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(1001))
-    with pytest.raises(ValueError, match="too large"):
-        _unpack(packed.getvalue(), tmp_path)

@@ -8,18 +8,18 @@ import pytest
 
 from agent_runtime.gate import gatekeeper
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import examples
+from support.github import FullGitHub
 
 RUN = examples.run()
 WHEN = "2026-11-22T11:00:00Z"
 
 
-def sign(github: LoopbackGitHub) -> str:
+def sign(github: FullGitHub) -> str:
     return gatekeeper.sign_of_acting(GitHubApi(github.url, None, pause=lambda seconds: None), RUN)
 
 
-def queued(github: LoopbackGitHub, name: str = "Act") -> dict[str, Any]:
+def queued(github: FullGitHub, name: str = "Act") -> dict[str, Any]:
     """A job that was cancelled in the queue, beside others that ran."""
     for other in ("Investigate", "Approve restart_service on checkout (plan 0123456789ab)", "Record"):
         github.set_job(RUN.run_id, other, "in_progress", WHEN)
@@ -37,7 +37,7 @@ def queued(github: LoopbackGitHub, name: str = "Act") -> dict[str, Any]:
     ],
 )
 def test_a_job_that_left_the_queue_has_begun(name: str) -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github, name)
         assert sign(github) == ""
         github.set_job(RUN.run_id, name, "in_progress", WHEN)
@@ -60,14 +60,14 @@ def test_a_job_that_left_the_queue_has_begun(name: str) -> None:
     ids=str,
 )
 def test_the_least_sign_of_a_runner_and_whatever_can_not_be_read_count(changes: dict[str, Any]) -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github).update(changes)
         assert sign(github) != ""
 
 
 @pytest.mark.threat("T37", "T39")
 def test_an_earlier_attempt_that_began_counts() -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         second = dict(queued(github), run_attempt=2)
         github.set_job(RUN.run_id, "Act", "in_progress", WHEN)
         github.jobs[RUN.run_id].append(second)
@@ -76,7 +76,7 @@ def test_an_earlier_attempt_that_began_counts() -> None:
 
 @pytest.mark.threat("T37")
 def test_a_github_that_does_not_answer_does_not_say_no() -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github)
         github.token = "another"
         assert sign(github).startswith("GitHub does not tell whether it began (")

@@ -257,7 +257,7 @@ def test_roles_share_no_machine_that_stays(
 
     found = [problem for problem in check.check(project) if problem.code.startswith("CHK")]
 
-    assert [problem.message.partition(" take the same")[0] for problem in found] == shared
+    assert [problem.message.partition(" share ")[0] for problem in found] == shared
     assert {problem.code for problem in found} <= {"CHK010"}
 
 

@@ -56,11 +56,9 @@ HIDING = codes.register(
 
 SHARED = codes.register(
     "CHK010",
-    "two roles share self-hosted machines",
-    "Give each role a label of its own, or answer ephemeral_runners=yes where each machine takes one job only: "
-    + _UPDATE,
+    "two roles share self-hosted runners",
+    "Give each role a label of its own, or answer ephemeral_runners=yes if each runner takes one job: " + _UPDATE,
 )
-
 NO_RELEASE = codes.register(
     "CHK011",
     "nothing says which release of the template this is",
@@ -211,7 +209,7 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
             here = "yes" if here else "no"
         if (question in known or not answers.asked(question, known)) and str(here) != answer:
             yield _problem(MISMATCH, path, f"{question} is {str(here)!r} here and {answer!r} in {ANSWERS_FILE}")
-    yield from _shared_machines(settings)
+    yield from _shared_runners(settings)
 
 
 def _recorded(question: str, known: Mapping[str, Any]) -> str:
@@ -221,20 +219,18 @@ def _recorded(question: str, known: Mapping[str, Any]) -> str:
     return "" if question == "schedule_cron" else answers.unasked(question, known)
 
 
-def _shared_machines(settings: config.Config) -> Iterator[Problem]:
-    """Pairs of roles of which one's jobs may come to a self-hosted machine of the other, and find what it left."""
+def _shared_runners(settings: config.Config) -> Iterator[Problem]:
+    """Pairs of roles of which one's jobs may come to a self-hosted runner of the other, and find what it left."""
     roles = {name: getattr(settings, name) for name in ("investigate_runner", "act_runner", "gate_runner")}
     own = {name: {label.lower() for label in labels} for name, labels in roles.items() if not _hosted(labels)}
     for one, other in itertools.combinations(own, 2):
         if not settings.ephemeral_runners and (own[one] <= own[other] or own[other] <= own[one]):
-            message = (
-                f"{one} and {other} take the same self-hosted machines, so one job finds what the other left there"
-            )
+            message = f"{one} and {other} share self-hosted runners: a job finds there what one of the other role left"
             yield _problem(SHARED, config.CONFIG_PATH.as_posix(), message)
 
 
 def _hosted(labels: Sequence[str]) -> bool:
-    """Whether GitHub brings the machine, a new one for each job."""
+    """Whether GitHub hosts the runner, a new one for each job."""
     return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
