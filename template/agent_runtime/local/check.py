@@ -27,7 +27,7 @@ import yaml
 
 from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.local import answers, contract
+from agent_runtime.local import answers, contract, locks
 from agent_runtime.model import config
 
 ANSWERS_FILE = ".copier-answers.yml"
@@ -69,6 +69,12 @@ NO_MODULE = codes.register(
     "CHK012",
     "the agent uses a module of the toolkit that is not here",
     "Name it in the answer toolkit: copier update --defaults --data advanced=yes --data toolkit=",
+)
+
+STALE_LOCK = codes.register(
+    "CHK013",
+    "the agent's lock does not hold what it is resolved from",
+    "Write it anew with: make lock",
 )
 
 # Where an answer has another name in the configuration.
@@ -114,6 +120,7 @@ def check(root: Path) -> List[Problem]:
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
     problems += _hiding(root)
+    problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
     problems += _missing_modules(root)
     return problems
@@ -323,8 +330,7 @@ def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 # Packages whose module has another name; all others only write _ for -.
-_MODULES = {"pyyaml": ("yaml", "_yaml"), "prometheus_client": ("prometheus_client",)}
-_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_MODULES = {"pyyaml": ("yaml", "_yaml")}
 # Beside those of the lock: what installs them, and the SDK that is found in sdk/.
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
@@ -332,13 +338,8 @@ _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "
 def _hiding(root: Path) -> Iterator[Problem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
-    try:
-        locked = _LOCKED.findall((root / "requirements.lock").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        locked = []
-    for package in locked:
-        name = re.sub(r"[-.]", "_", package).lower()
-        taken.update(_MODULES.get(name, (name,)))
+    for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
+        taken.update(_MODULES.get(package, (package.replace("-", "_"),)))
     for path in sorted(root.iterdir()):
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
