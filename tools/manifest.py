@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Folders in which every file is the template's, and single files beside a team's. What is neither here nor rendered,
 # such as pyproject.toml, belongs to both: a team may change it.
-FOLDERS = (".github/actions/*", "agent_runtime", "sdk", "specs")
+FOLDERS = (".github/actions/setup-*", "agent_runtime", "sdk", "specs")
 GUIDES = tuple(f"docs/{name}.md" for name in ("AUDITOR", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING"))
 FILES = (".github/workflows/*.yml", *GUIDES, "tests/*")
 SEEDS = "use_cases/"
@@ -38,7 +38,7 @@ def build(repository: Path) -> str:
     """The manifest's text for the template in `repository`."""
     template = repository / "template"
     sys.path.insert(0, str(template))
-    from agent_runtime.local.check import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
+    from agent_runtime.local.linter.actions import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
 
     names = [name for name in tracked(template) if not name.startswith(SEEDS) and name != MANIFEST]
     static = [name for name in names if not name.endswith(".jinja")]

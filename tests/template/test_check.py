@@ -81,7 +81,14 @@ FOUND = {
         )
     },
     "suffix": (_write("README.md.jinja", lambda _: "x"), "CHK003: README.md.jinja: its name was not rendered"),
-    "workflow": (_write(".github/workflows/ci.yml", _replaced("timeout-minutes: 15", "x: 1")), "CON"),
+    "workflow": (
+        _write(".github/workflows/agent-investigate-act.yml", _replaced("environment: agent-act", "x: 1")),
+        "CON04: .github/workflows/agent-investigate-act.yml:",
+    ),
+    "setup-action": (
+        _write(".github/actions/setup-gate/action.yml", _replaced("--no-compile", "--compile")),
+        "CON24: .github/actions/setup-gate/action.yml:1: it is not as agent_runtime/manifest.json has it",
+    ),
     "manifest-lost": (lambda project: (project / check.MANIFEST).unlink(), f"CHK005: {check.MANIFEST}: it is missing"),
     "manifest-json": (_write(check.MANIFEST, lambda _: "{"), f"CHK004: {check.MANIFEST}: it can't be read"),
 }
@@ -113,6 +120,13 @@ PASSED = {
         lambda _: (
             "on: push\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    timeout-minutes: 1\n"
             "    permissions: {}\n    steps:\n      - run: make test\n"
+        ),
+    ),
+    "own-steps": _write(
+        ".github/actions/prepare-act/action.yml",
+        _replaced(
+            "  steps:\n",
+            f"  steps:\n    - uses: hashicorp/vault-action@{'b' * 40} # v3.4.0\n      with:\n        method: jwt\n",
         ),
     ),
     "own-action": _write(".github/actions/ours/action.yml", lambda _: "runs:\n  using: composite\n  steps: []\n"),
@@ -200,7 +214,13 @@ def test_manifest_lists_the_templates_own_files_and_nothing_else(template: Path)
     assert not {"README.md", "pyproject.toml", "Makefile", "requirements.lock", "agent_runner.py"} & files
     assert not [name for name in files if name.startswith("use_cases/")]
     assert {"agent_runner.py", "README.md", CONFIG} <= set(manifest["rendered"])
-    assert manifest["folders"] == [".github/actions/setup-agent", "agent_runtime", "sdk", "specs"]
+    assert manifest["folders"] == [
+        ".github/actions/setup-agent",
+        ".github/actions/setup-gate",
+        "agent_runtime",
+        "sdk",
+        "specs",
+    ]
 
 
 def test_a_stale_manifest_is_told(template: Path, tmp_path: Path) -> None:
