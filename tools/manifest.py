@@ -39,7 +39,7 @@ def build(repository: Path) -> str:
     """The manifest's text for the template in `repository`."""
     template = repository / "template"
     sys.path.insert(0, str(template))
-    from agent_runtime.local.check import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
+    from agent_runtime.local.linter.actions import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
 
     names = [name for name in tracked(template) if not name.startswith(SEEDS) and name != MANIFEST]
     static = [name for name in names if not name.endswith(".jinja")]

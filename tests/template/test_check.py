@@ -170,7 +170,14 @@ FOUND = {
         "CHK013: requirements-agent.lock: requirements-agent.in asks for requests, which is not in it. ",
     ),
     "suffix": (_write("README.md.jinja", lambda _: "x"), "CHK003: README.md.jinja: its name was not rendered"),
-    "workflow": (_write(".github/workflows/ci.yml", _replaced("timeout-minutes: 15", "x: 1")), "CON"),
+    "workflow": (
+        _write(".github/workflows/agent-investigate-act.yml", _replaced("environment: agent-act", "x: 1")),
+        "CON04: .github/workflows/agent-investigate-act.yml:",
+    ),
+    "setup-action": (
+        _write(".github/actions/setup-gate/action.yml", _replaced("--no-compile", "--compile")),
+        "CON24: .github/actions/setup-gate/action.yml:1: it is not as agent_runtime/manifest.json has it",
+    ),
     "manifest-lost": (lambda project: (project / check.MANIFEST).unlink(), f"CHK005: {check.MANIFEST}: it is missing"),
     "manifest-json": (_write(check.MANIFEST, lambda _: "{"), f"CHK004: {check.MANIFEST}: it can't be read"),
 }
@@ -206,6 +213,13 @@ PASSED = {
         lambda _: (
             "on: push\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    timeout-minutes: 1\n"
             "    permissions: {}\n    steps:\n      - run: make test\n"
+        ),
+    ),
+    "own-steps": _write(
+        ".github/actions/prepare-act/action.yml",
+        _replaced(
+            "  steps:\n",
+            f"  steps:\n    - uses: hashicorp/vault-action@{'b' * 40} # v3.4.0\n      with:\n        method: jwt\n",
         ),
     ),
     "own-action": _write(".github/actions/ours/action.yml", lambda _: "runs:\n  using: composite\n  steps: []\n"),
