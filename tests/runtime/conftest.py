@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from runtime.gate_world import REPOSITORY, GateWorld, close_the_gate, make_root
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[GateWorld]:
     """A repository whose gate is closed, and a run of it that has just begun."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         close_the_gate(github)
         yield GateWorld(make_root(tmp_path / "repository"), github)

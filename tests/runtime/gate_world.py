@@ -17,7 +17,7 @@ from agent_runtime.job.context import JobContext, set_up
 from agent_runtime.job.request import Request
 from agent_runtime.local.simulate.jobs import parse_outputs
 from agent_runtime.local.simulate.run import pack
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Authorization, Plan, Report
 from conftest import REPOSITORY as CHECKOUT
@@ -55,7 +55,7 @@ class GateWorld:
     """
 
     root: Path
-    github: LoopbackGitHub
+    github: FullGitHub
     changes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -119,7 +119,6 @@ class GateWorld:
         archive = data if isinstance(data, bytes) else pack(data)
         number = 1 + len(self.github.archives)
         self.github.keep_archive(number, self.run_id, name, archive)
-        self.github.add_artifact(self.run_id, name)
         return str(number), hashlib.sha256(archive).hexdigest()
 
     def upload_folder(self, name: str, folder: Path) -> tuple[str, str]:
@@ -192,7 +191,7 @@ def make_root(root: Path, *, config: str = CONFIG, policy: str = POLICY) -> Path
     return root
 
 
-def close_the_gate(github: LoopbackGitHub) -> None:
+def close_the_gate(github: FullGitHub) -> None:
     """The settings that docs/SETUP_GUIDE.md asks for."""
     github.protect(names.GATE_ENVIRONMENT, reviewers=("bob",))
     github.protect(names.ACT_ENVIRONMENT)

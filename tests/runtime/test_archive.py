@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 
 REPOSITORY = "acme/checkout-restart"
 
@@ -161,7 +161,7 @@ def test_nothing_is_ever_written_outside(files: list[tuple[str, bytes]]) -> None
 # Fetching
 
 
-def fetch(github: LoopbackGitHub, id: str, digest: str) -> dict[str, bytes]:
+def fetch(github: FullGitHub, id: str, digest: str) -> dict[str, bytes]:
     return archive.fetch(GitHubApi(github.url, None, pause=lambda seconds: None), REPOSITORY, id, digest)
 
 
@@ -169,7 +169,7 @@ def fetch(github: LoopbackGitHub, id: str, digest: str) -> dict[str, bytes]:
 def test_t7_the_archive_that_was_uploaded_is_read_and_no_other() -> None:
     uploaded, other = packed(("report.json", b"{}")), packed(("report.json", b"{} "))
     digest = hashlib.sha256(uploaded).hexdigest()
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.keep_archive(1, "4711", "investigation-report", uploaded)
         github.keep_archive(2, "4711", "investigation-report", other)
         assert fetch(github, "1", digest) == {"report.json": b"{}"}
@@ -188,7 +188,7 @@ def test_t7_the_archive_that_was_uploaded_is_read_and_no_other() -> None:
     ],
 )
 def test_t7_what_is_not_an_id_and_a_sha256_is_refused_unasked(id: str, digest: str) -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.keep_archive(1, "4711", "investigation-report", packed(("a", b"x")))
         with pytest.raises(codes.GateRefused) as caught:
             fetch(github, id, digest)
@@ -199,7 +199,7 @@ def test_t7_what_is_not_an_id_and_a_sha256_is_refused_unasked(id: str, digest: s
 def test_an_archive_that_is_gone_or_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = packed(("a", bytes(range(256)) * 10), method=zipfile.ZIP_STORED)
     digest = hashlib.sha256(data).hexdigest()
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.keep_archive(1, "4711", "investigation-report", data)
         monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 1000)
         for id in ("1", "2"):

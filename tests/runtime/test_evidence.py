@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent_runtime.gate import evidence
 from agent_runtime.gate.evidence import Jobs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from runtime import examples
 
 RUN = examples.run()
@@ -21,11 +21,11 @@ AUTO = "Act without asking on plan 0123456789ab: restart_service on checkout"
 COMMENT = "Act on approval of plan 0123456789ab: restart_service on checkout"
 
 
-def read(github: LoopbackGitHub) -> Jobs:
+def read(github: FullGitHub) -> Jobs:
     return evidence.read(GitHubApi(github.url, None, pause=lambda seconds: None), RUN)
 
 
-def queued(github: LoopbackGitHub, name: str = "Act") -> dict[str, Any]:
+def queued(github: FullGitHub, name: str = "Act") -> dict[str, Any]:
     """A job that was cancelled in the queue, beside others that ran."""
     for other in ("Investigate", "Seal", "Approve plan 0123456789ab: restart_service on checkout", "Record"):
         github.set_job(RUN.run_id, other, "in_progress", WHEN)
@@ -36,7 +36,7 @@ def queued(github: LoopbackGitHub, name: str = "Act") -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["Act", AUTO, COMMENT])
 def test_a_job_that_left_the_queue_has_begun(name: str) -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github, name)
         assert evidence.of_acting(read(github)) == evidence.of_executing(read(github)) == ""
         github.set_job(RUN.run_id, name, "in_progress", WHEN)
@@ -59,14 +59,14 @@ def test_a_job_that_left_the_queue_has_begun(name: str) -> None:
     ids=str,
 )
 def test_the_least_sign_of_a_runner_and_whatever_can_not_be_read_count(changes: dict[str, Any]) -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github).update(changes)
         assert evidence.of_acting(read(github)) != ""
 
 
 @pytest.mark.threat("T37", "T39")
 def test_an_earlier_attempt_that_began_counts() -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         second = dict(queued(github), run_attempt=2)
         github.set_job(RUN.run_id, "Act", "in_progress", WHEN)
         github.jobs[RUN.run_id].append(second)
@@ -75,7 +75,7 @@ def test_an_earlier_attempt_that_began_counts() -> None:
 
 @pytest.mark.threat("T37")
 def test_a_github_that_does_not_answer_does_not_say_no() -> None:
-    with LoopbackGitHub(RUN.repository) as github:
+    with FullGitHub(RUN.repository) as github:
         queued(github)
         github.token = "another"
         jobs = read(github)

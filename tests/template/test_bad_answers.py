@@ -13,6 +13,9 @@ from agent_runtime.local import answers
 from template import engines
 from template.conftest import Render
 
+UNASKED = {question: answer for question, answer in engines.ADVANCED.items() if question in answers.ADVANCED}
+UNASKED["ephemeral_runners"] = "yes"
+
 # One answer for each question and one for each way in which an engine might be led astray.
 BAD = {
     "name-empty": ({"agent_name": ""}, "ANS003"),
@@ -31,6 +34,27 @@ BAD = {
     "ttl-zero": ({"approval_ttl_minutes": "0"}, "ANS009"),
     "ttl-word": ({"approval_ttl_minutes": "an hour"}, "ANS009"),
     "permission-all": ({"act_permissions": "write-all"}, "ANS010"),
+    "secret-of-github": ({"advanced": "yes", "investigate_secrets": "GITHUB_TOKEN"}, "ANS011"),
+    "variable-twice": ({"advanced": "yes", "investigate_secrets": "A", "investigate_variables": "A"}, "ANS011"),
+    "act-secret-jinja": ({"advanced": "yes", "act_secrets": "{{ 7 * 7 }}"}, "ANS011"),
+    "act-variable-lower": ({"advanced": "yes", "act_variables": "path"}, "ANS011"),
+    "one-secret-before-and-behind": (
+        {"advanced": "yes", "repository_plan": "private-free", "investigate_secrets": "A", "act_secrets": "A"},
+        "ANS011",
+    ),
+    "identity-without-environment": (
+        {"advanced": "yes", "repository_plan": "private-free", "investigate_oidc": "yes"},
+        "ANS012",
+    ),
+    "container-by-tag": ({"advanced": "yes", "investigate_container": "alpine:3.20"}, "ANS013"),
+    "runner-expression": ({"advanced": "yes", "investigate_runner": "${{ 7 * 7 }}"}, "ANS014"),
+    "runner-quote": ({"advanced": "yes", "act_runner": "a'b"}, "ANS014"),
+    "runner-empty": ({"advanced": "yes", "gate_runner": ","}, "ANS014"),
+    "python-old": ({"advanced": "yes", "agent_python": "3.7"}, "ANS015"),
+    "timeout-long": ({"advanced": "yes", "act_timeout_minutes": "361"}, "ANS016"),
+    "toolkit-unknown": ({"advanced": "yes", "toolkit": "http,../colour"}, "ANS017"),
+    "cron-without-schedule": ({"triggers": "manual", "schedule_cron": "1 2 * * *"}, "ANS018"),
+    **{f"unasked-{question}": ({question: answer}, "ANS018") for question, answer in UNASKED.items()},
 }
 NO_CHOICE = {
     "use_case": "fly",
@@ -38,6 +62,9 @@ NO_CHOICE = {
     "auto_approval": "maybe",
     "repository_plan": "free",
     "license": "WTFPL",
+    "advanced": "maybe",
+    "investigate_oidc": "maybe",
+    "ephemeral_runners": "maybe",
 }
 
 
@@ -66,7 +93,7 @@ def test_cookiecutter_refuses(
 
 @pytest.mark.parametrize("question", NO_CHOICE)
 def test_both_refuse_what_is_no_choice(question: str, template: Path, tmp_path: Path, bake: Render) -> None:
-    given = {question: NO_CHOICE[question]}
+    given = {"advanced": "yes", question: NO_CHOICE[question]}
 
     with pytest.raises(ValueError, match=f"Invalid choice for '{question}'"):
         engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, **given})
@@ -94,6 +121,17 @@ def test_copier_wants_a_name(template: Path, tmp_path: Path) -> None:
         engines.run_copier(template, tmp_path / "project", {})
 
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("name", ["🚀", "Ωmega"])
+def test_a_name_that_gives_no_slug_needs_one(name: str, template: Path, tmp_path: Path, bake: Render) -> None:
+    with pytest.raises(ValueError, match='Question "agent_slug" is required'):
+        engines.run_copier(template, tmp_path / "project", {"agent_name": name})
+    done = _cookiecutter(template, tmp_path / "out", f"agent_name={name}")
+
+    assert (done.returncode, "ANS004: agent_slug: " in done.stderr) == (1, True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (bake(agent_name=name, agent_slug="rocket") / "agent_runner.py").is_file()
 
 
 def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -16,14 +16,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from agent_runtime.gate.bundle import load, verify
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.gate.consistency import verify
+from support.github import FullGitHub
 from template.engines import run_copier
 from workflow.conftest import NAME, WORKFLOW, World, failing_service
+from workflow.harness.artifacts import ArtifactStore
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import ActionsService
 from workflow.test_gated_runs import bundle, document, results
@@ -79,7 +80,7 @@ class Asked(World):
         return self.actions.issue_comment(ACTING, copy.deepcopy(self.issue), copy.deepcopy(comment), **how)
 
 
-def private(github: LoopbackGitHub) -> LoopbackGitHub:
+def private(github: FullGitHub) -> FullGitHub:
     """GitHub Free: no environments, and three people who may write."""
     github.visibility, github.plan = "private", "free"
     github.people = {"alice": "write", "bob": "write", "carol": "admin", "dave": "write", "mallory": "read"}
@@ -90,7 +91,7 @@ def private(github: LoopbackGitHub) -> LoopbackGitHub:
 def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder: Path) -> Iterator[Asked]:
     """A run that asks, in a world with a service of its own."""
     origin = folder / "origin"
-    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+    with failing_service(project, origin) as (url, token), FullGitHub(NAME) as github:
         repository = Repository(origin, NAME, private(github), secrets={"AGENT_ACT_TOKEN": token})
         actions = ActionsHost(service, repository, python, folder / "runs")
         world = World(origin, github, repository, actions, url, token)
@@ -119,13 +120,16 @@ def own(service: ActionsService, issue_project: Path, locked_python: Path, tmp_p
 def asked(asked_once: Asked, service: ActionsService, locked_python: Path, tmp_path: Path) -> Iterator[Asked]:
     """A copy of the state on GitHub; repository and service are shared, so that nothing may be executed."""
     before = asked_once.instance()
-    with LoopbackGitHub(NAME) as github:
+    with FullGitHub(NAME) as github:
         for name, value in vars(asked_once.github).items():
             if not name.startswith("_"):
                 setattr(github, name, copy.deepcopy(value))
         repository = dataclasses.replace(asked_once.repository, github=github, variables={})
         actions = ActionsHost(service, repository, locked_python, tmp_path / "runs")
-        yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions)
+        asking = dataclasses.replace(
+            asked_once.asking, artifacts=cast(ArtifactStore, github.stores[asked_once.asking.id])
+        )
+        yield dataclasses.replace(asked_once, github=github, repository=repository, actions=actions, asking=asking)
     assert asked_once.instance() == before, "something was executed"
 
 
@@ -348,9 +352,9 @@ def forged_issue(asked: Asked) -> dict[str, Any]:
 
 
 def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
-    number, (_, name, archive) = next(iter(asked.github.archives.items()))
-    asked.github.keep_archive(number + 50, "4711", name, archive)
-    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{number}`", f"artifact `{number + 50}`")
+    report = asked.asking.artifacts.named("investigation-report")
+    asked.github.keep_archive(report.id + 50, "4711", report.name, report.archive)
+    asked.issue["body"] = asked.issue["body"].replace(f"artifact `{report.id}`", f"artifact `{report.id + 50}`")
     return asked.say("bob", f"/approve {asked.digest}")
 
 
@@ -369,8 +373,7 @@ def investigated_again(asked: Asked) -> dict[str, Any]:
 
 
 def swapped_archive(asked: Asked) -> dict[str, Any]:
-    number, (run, name, archive) = next(iter(asked.github.archives.items()))
-    asked.github.keep_archive(number, run, name, archive + b"x")
+    asked.asking.artifacts.tamper("investigation-report", "more", b"x", unnoticed=True)
     return asked.say("bob", f"/approve {asked.digest}")
 
 

@@ -104,7 +104,8 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
             found.append(contradiction("the result says refused, and Execute wrote that it was about to act"))
     elif intents and outcome is not RunOutcome.OUTCOME_UNKNOWN:
         found.append(contradiction(f"the outcome is {outcome}, and Execute wrote that it was about to act"))
-    if outcome is RunOutcome.REFUSED and result is None and authorization is None and parts.report is None:
+    refusals = [entry for folder in ("seal", "claim", names.VERIFY) for entry in parts.steps(folder, names.STEP_ERROR)]
+    if outcome is RunOutcome.REFUSED and result is None and authorization is None and not refusals:
         found.append(contradiction("the outcome is refused, and nothing says by which check"))
     return found
 
@@ -264,7 +265,8 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
             found.append(contradiction(f"{name} was added"))
         elif listed[name] != present[name]:
             found.append(contradiction(f"{name} was changed"))
-    parts = load(folder)
+    run = manifest.get("run")
+    parts = load(folder, by_comment=isinstance(run, dict) and run.get("event") == "issue_comment")
     found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
     found += _check_manifest(manifest, heads, outcome, parts)
     return manifest, found

@@ -67,10 +67,10 @@ def of_executing(jobs: Jobs) -> str:
     A step that was passed over is `skipped`; one that its job never reached is `queued` or `pending`, or not listed
     in a job that ended.  Anything else counts as begun.
     """
-    sign = of_acting(jobs)
+    began = of_acting(jobs)
     acting = [job for job in jobs.listed if acts(job["name"])]
-    if not (sign and acting):
-        return sign
+    if not began or not acting:
+        return began
     for job in acting:
         if job.get("status") != "completed":
             return f"GitHub says that its job is {visible(str(job.get('status')), _SHOWN)}"

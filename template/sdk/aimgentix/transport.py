@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import namedtuple
 
 from ._version import VERSION
 from .settings import SettingError
@@ -25,27 +26,18 @@ _MISCONFIGURED = (401, 403, 404, 405, 407)
 _TRY_AGAIN = (408, 425, 429)
 
 
-class Outcome:
+class Outcome(namedtuple("Outcome", "kind detail status retry_after faults", defaults=(None, None, {}))):
     """What became of a batch.
 
     Attributes:
         kind: DELIVERED, REFUSED, MISCONFIGURED or UNAVAILABLE.
         detail: one line for people: the status and what the backend said, or why there was no answer.
-        retry_after: seconds that the backend asks to wait, 0 to 300, or None.
         status: HTTP status, or None when there was no answer.
+        retry_after: seconds that the backend asks to wait, 0 to 300, or None.
         faults: what is wrong with which line of a refused batch, by its place from 0; empty when that was not said.
     """
 
-    __slots__ = ("detail", "faults", "kind", "retry_after", "status")
-
-    def __init__(
-        self, kind: str, detail: str, status: Optional[int] = None, retry_after: Optional[float] = None
-    ) -> None:
-        self.faults: Dict[int, str] = {}
-        self.kind = kind
-        self.detail = detail
-        self.status = status
-        self.retry_after = retry_after
+    __slots__ = ()
 
 
 class Transport:
@@ -72,13 +64,11 @@ class Transport:
         Nothing of it is imported later, by a thread: a process that forks meanwhile would leave its child with modules
         that are half imported, for ever.
         """
-        for name in ("email.utils", "encodings.idna", "gzip"):
-            __import__(name)
-
-        try:
-            self.connect()
-        except ImportError:  # said when there is something to deliver
-            pass
+        for name in ("email.utils", "encodings.idna", "gzip", "requests"):
+            try:
+                __import__(name)
+            except ImportError:  # said when there is something to deliver
+                pass
 
     def connect(self) -> None:
         """Make the session.
@@ -198,9 +188,7 @@ def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0)
     if status in _MISCONFIGURED or 300 <= status < 400:
         return Outcome(MISCONFIGURED, said, status)
     if 400 <= status < 500 and status not in _TRY_AGAIN:
-        outcome = Outcome(REFUSED, said, status)
-        outcome.faults = _faults(document, status, sent)
-        return outcome
+        return Outcome(REFUSED, said, status, None, _faults(document, status, sent))
     return Outcome(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
 
 

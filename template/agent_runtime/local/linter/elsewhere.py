@@ -1,0 +1,246 @@
+"""Workflows beside the gate's: only what protects the gate is asked of them.
+
+What an expression could become is told by patterns, in which `*` stands for any text: `deploy-${{ github.ref }}` is
+`deploy-refs/*`.  Known are literals, inputs of type choice, what workflows of this repository pass on, literal
+matrices, and what of `github` nobody chooses; all else could be anything.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+from agent_runtime.local.linter import actions
+from agent_runtime.local.linter.values import NOTHING, Value, action, expressions, pieces
+from agent_runtime.model import names
+from agent_runtime.model.config import PLAN_WITHOUT_ENVIRONMENTS, Config
+
+Finding = Tuple[str, int, str]  # code, line, message
+
+ENVIRONMENTS = (
+    names.GATE_ENVIRONMENT,
+    names.ACT_ENVIRONMENT,
+    names.AUTO_ENVIRONMENT,
+    names.INVESTIGATE_ENVIRONMENT,
+)
+GROUPS = ("agent-run-*", "agent-act-*")
+# Generic words, such as Record, are left to everyone: nobody clicks on them.
+JOB_NAMES = (
+    names.APPROVE_JOB + "*",
+    "Approve by comment",
+    names.ACT_JOB_NAME,
+    names.APPROVED_JOB_NAME + "*",
+    names.AUTO_JOB_NAME + "*",
+    names.SEAL_JOB,
+    "Claim",
+)
+WORKFLOW_NAMES = ("Agent Runtime*",)
+
+# Of the context `github`: what holds no text that somebody chose.
+_NUMBERS = re.compile(
+    r"github\.(?:run_id|run_number|run_attempt|sha|event_name|event\.number|event\.pull_request\.number)\Z"
+)
+# Events that strangers cause, and that run with the rights of the default branch.
+_STRANGERS = {"pull_request_target", "workflow_run", "issue_comment"}
+_FETCHES = re.compile(r"\bgh\s+pr\s+checkout\b|\bpull/")
+_MOST = 200
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The workflows of a repository by file name, and what it answered."""
+
+    files: Mapping[str, Value]
+    config: Config
+
+
+def problems(name: str, repository: Repository) -> Iterator[Finding]:
+    """What the workflow `name`, which is none of the gate's, may do to the gate."""
+    root = repository.files[name]
+    if _imitates(root.get("name"), name, NOTHING, WORKFLOW_NAMES, repository):
+        yield "CON35", root.get("name").line, "the workflow is called like one of the gate's"
+    for holder in (root, *root.get("jobs").below().values()):
+        concurrency = holder.get("concurrency")
+        group = concurrency if concurrency.text is not None else concurrency.get("group")
+        if _could_be(group, name, holder, GROUPS, repository):
+            yield "CON21", group.line, f"the concurrency group {group.text} could be one of the gate's"
+    for id, job in root.get("jobs").below().items():
+        environment = job.get("environment")
+        environment = environment if environment.text is not None else environment.get("name")
+        if repository.config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and _could_be(
+            environment, name, job, ENVIRONMENTS, repository
+        ):
+            yield "CON05", environment.line, f"the job {id} could use an environment of the gate: {environment.text}"
+        title = job.get("name") if job.get("name").text else Value(job.line, text=id)
+        if _imitates(title, name, job, JOB_NAMES, repository):
+            yield "CON36", title.line, f"the job {id} is called like one of the gate's"
+        yield from _calls(job, repository.config)
+    yield from _secrets(root, repository.config)
+    yield from _strangers(root)
+
+
+def _could_be(value: Value, file: str, job: Value, taken: Sequence[str], repository: Repository) -> bool:
+    found = _patterns(value.text, file, job, repository, 5) if value.text is not None else set()
+    return any(meets(pattern.strip().lower(), other.lower()) for pattern in found for other in taken)
+
+
+def _imitates(value: Value, file: str, job: Value, taken: Sequence[str], repository: Repository) -> bool:
+    """Whether a name reads like one of `taken`; what its expressions add does not count."""
+    found = _patterns(value.text, file, job, repository, 5) if value.text is not None else set()
+    texts = [" ".join(unicodedata.normalize("NFKC", text).casefold().replace("*", "\0").split()) for text in found]
+    return any(meets(text, other.casefold()) for text in texts for other in taken)
+
+
+def meets(one: str, other: str) -> bool:
+    """Whether some text fits both patterns."""
+    todo, seen = [(0, 0)], set()
+    while todo:
+        i, j = todo.pop()
+        if (i, j) in seen:
+            continue
+        seen.add((i, j))
+        here, there = one[i : i + 1], other[j : j + 1]
+        if not here and not there:
+            return True
+        if here == "*":
+            todo += [(i + 1, j), *([(i, j + 1)] if there else [])]
+        if there == "*":
+            todo += [(i, j + 1), *([(i + 1, j)] if here else [])]
+        if here and here == there:
+            todo.append((i + 1, j + 1))
+    return False
+
+
+def _patterns(text: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
+    """What a text with expressions could become."""
+    found = {""}
+    for piece, computed in pieces(text):
+        values = _values(piece, file, job, repository, depth) if computed else {piece}
+        found = {before + value for before in found for value in values}
+        if len(found) > _MOST:
+            return {"*"}
+    return found
+
+
+def _values(body: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
+    """What an expression could be: `a && b || c` is b, c, or what is false of a."""
+    found: Set[str] = set()
+    for part in _split(body, "||"):
+        operands = _split(part, "&&")
+        found |= {"", "false", "0"} if len(operands) > 1 else set()
+        last = operands[-1].strip()
+        inner = last[1:-1] if last.startswith("(") and last.endswith(")") and len(_split(last[1:-1], ")")) == 1 else ""
+        found |= _values(inner, file, job, repository, depth) if inner else _atom(last, file, job, repository, depth)
+    return found
+
+
+def _split(body: str, operator: str) -> List[str]:
+    """The parts of an expression between an operator that stands in no parentheses and no quotes."""
+    parts, nesting, quoted, at = [""], 0, False, 0
+    while at < len(body):
+        if not quoted and not nesting and body.startswith(operator, at):
+            parts.append("")
+            at += len(operator)
+            continue
+        quoted = quoted != (body[at] == "'")
+        nesting += 0 if quoted else {"(": 1, ")": -1}.get(body[at], 0)
+        parts[-1] += body[at]
+        at += 1
+    return parts
+
+
+def _atom(text: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
+    root, lower = repository.files[file], text.lower()
+    literal = re.match(r"'((?:[^']|'')*)'\Z", text)
+    context = re.match(r"(?:github\.event\.)?inputs\.([\w-]+)\Z|matrix\.([\w-]+)\Z", text, re.IGNORECASE)
+    called = "workflow_call" in root.get("on").below() or "workflow_call" in root.get("on").texts()
+    if literal:
+        return {literal.group(1).replace("''", "'")}
+    if _NUMBERS.match(lower):
+        return {"#"}
+    if lower == "github.ref":
+        return {"refs/*"}
+    if lower == "github.repository":
+        return {repository.config.repository}
+    if lower == "github.workflow" and not called:  # in a called workflow it is the caller's
+        return {root.get("name").text or f".github/workflows/{file}"}
+    if context and context.group(1) and depth:
+        return _input(context.group(1), file, repository, depth - 1)
+    if context and context.group(2):
+        return _of_matrix(context.group(2), job)
+    return {"*"}
+
+
+def _input(name: str, file: str, repository: Repository, depth: int) -> Set[str]:
+    """What whoever starts a workflow, or calls it, can give it as an input."""
+    on, found = repository.files[file].get("on"), {""}
+    dispatched = on.get("workflow_dispatch", "inputs", name)
+    if dispatched.fields is not None:
+        kind = dispatched.get("type").text
+        fixed = {"choice": set(dispatched.get("options").texts()), "boolean": {"true", "false"}, "number": {"#"}}
+        found |= fixed.get(kind or "", {"*"})
+    called = on.get("workflow_call", "inputs", name)
+    if called.fields is not None:
+        found |= _patterns(called.get("default").text or "", file, NOTHING, repository, 0)
+        for caller, root in repository.files.items():
+            for job in root.get("jobs").below().values():
+                if (job.get("uses").text or "").replace("$/", "./", 1) == f"./.github/workflows/{file}":
+                    found |= _patterns(job.get("with", name).text or "", caller, job, repository, depth)
+    return found
+
+
+def _of_matrix(key: str, job: Value) -> Set[str]:
+    matrix = job.get("strategy", "matrix")
+    rows = [matrix.get(key), *(row.get(key) for row in matrix.get("include").items or ())]
+    known = matrix.fields is not None and all(
+        holder.text is None for holder in (matrix.get(key), matrix.get("include"))
+    )
+    found = {text for row in rows for text in row.texts()}
+    return found if known and found and not any("${{" in text for text in found) else {"*"}
+
+
+def _names(body: str, secrets: Sequence[str]) -> bool:
+    """Whether an expression reads one of these secrets, all at once, or one whose name is computed."""
+    known = "|".join(map(re.escape, secrets)) or r"\Z\A"
+    named = rf"\bsecrets\s*(?:\.\s*(?:{known})\b|\[\s*'(?:{known})'\s*\])"
+    computed = r"\bsecrets\b(?!\s*(?:\.\s*[a-z_]|\[\s*'[^']*'\s*\]))"
+    return bool(re.search(f"{named}|{computed}", body, re.IGNORECASE))
+
+
+def _calls(job: Value, config: Config) -> Iterator[Finding]:
+    """Secrets of the gate that a job hands to a workflow of another repository."""
+    uses, secrets = job.get("uses"), job.get("secrets")
+    if uses.text is None or uses.text.startswith(("./", "$/")):
+        return
+    taken = (*config.act_secrets, *config.investigate_secrets, "AIMGENTIX_API_KEY")
+    if secrets.text is not None:  # inherit
+        yield "CON07", secrets.line, f"every secret is handed to {uses.text}"
+    for name, value in secrets.below().items():
+        if name.upper() in taken or any(_names(body, taken) for body in expressions(value.text or "")):
+            yield "CON07", value.line, f"a secret of the gate is handed to {uses.text}"
+
+
+def _secrets(root: Value, config: Config) -> Iterator[Finding]:
+    """Reads of the acting secret, where no environment keeps it."""
+    if config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
+        return
+    for value in root.walk():
+        if any(_names(body, config.act_secrets) for body in expressions(value.text or "")):
+            yield "CON07", value.line, "the secret that waits for an approval may be read here"
+
+
+def _strangers(root: Value) -> Iterator[Finding]:
+    """Whether a stranger's code, or text, runs with this repository's token."""
+    on = root.get("on")
+    events = sorted(_STRANGERS & set(on.below() or on.texts()))
+    steps = [step for job in root.get("jobs").below().values() for step in job.get("steps").items or ()]
+    for step in steps if events else ():
+        given: Dict[str, Value] = step.get("with").below() if action(step) == "actions/checkout" else {}
+        chosen = [value for key, value in given.items() if key in ("ref", "repository") and "${{" in str(value.text)]
+        chosen += [run for run in (step.get("run"),) if _FETCHES.search(run.text or "")]
+        for value in chosen:
+            yield "CON15", value.line, f"code that a stranger may have written runs after {events[0]}"
+        for script in actions.scripts(step):
+            yield "CON11", script.line, f"an expression stands inside a script, after {events[0]}"
