@@ -17,9 +17,9 @@ from agent_runtime.gate.policy import Happened
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
-from support.github import FullGitHub
 from agent_runtime.model.config import Config
 from runtime import examples
+from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

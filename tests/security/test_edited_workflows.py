@@ -266,7 +266,7 @@ MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
         # What one reader sees and another doesn't.
         *[
             case(
-                f"a comment that ends at {ascii(sign)}",
+                f"a comment that ends at {sign!a}",
                 "approve",
                 "    environment: agent-approval\n",
                 f"    # gate{sign}    x: y\n",
