@@ -187,7 +187,9 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     assert (found["plan_digest"], problems) == (own.digest, [])
     report = json.loads((tmp_path / "bundle/seal/investigation-report.json").read_bytes())
     assert report["run"]["run_id"] == own.asking.id and found["run"]["run_id"] == run.id
-    assert {event["trace_id"] for event in load(tmp_path / "bundle", by_comment=True).events["act"]} == {report["trace_id"]}
+    assert {event["trace_id"] for event in load(tmp_path / "bundle", by_comment=True).events["act"]} == {
+        report["trace_id"]
+    }
     assert own.token not in run.log and carried_out(run) == []
 
     # Whatever comes later finds a closed issue, an old approval and a claimed plan.
