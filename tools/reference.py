@@ -77,13 +77,6 @@ def _facts_of_question(name: str, question: dict[str, Any]) -> Iterator[str]:
         yield f"Default: {_default(str(question['default']))}"
     if "when" in question:
         condition = re.sub(r"[{}]", "", str(question["when"])).strip()
-<<<<<<< HEAD
-        yield f"Asked only when `{condition}`."
-    rules = re.findall(r"(ANS\d{3}): (.+)", str(question.get("validator", "")))
-    for code, rule in rules:
-        if code != "ANS001":
-            yield f"Refused otherwise ([{code}](../../template/specs/codes.md)): {_plain(rule)}."
-=======
         yield f"Asked only when `{condition}`; refused ({_code(answers.NOT_ASKED)}) when it is answered all the same."
     rule = answers.RULES[name]
     if rule.code != answers.CHOICE:
@@ -95,12 +88,11 @@ def _facts_of_question(name: str, question: dict[str, Any]) -> Iterator[str]:
 
 
 def _code(code: str) -> str:
-    return f"[{code}](../../template/specs/codes.md#{code.lower()})"
+    return f"[{code}](../../template/specs/codes.md)"
 
 
 def _value(choice: Any) -> str:
     return str(choice["value"] if isinstance(choice, dict) else choice)
->>>>>>> questions
 
 
 def _default(text: str) -> str:
@@ -164,7 +156,7 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
     named = {
         name: importlib.import_module(module).main
         for name, module in (
-            ("contract", "agent_runtime.local.contract"),
+            ("linter", "agent_runtime.local.linter.__main__"),
             ("aimgentix", "aimgentix.__main__"),
             ("backend", "app.cli"),
         )
@@ -177,7 +169,7 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
             "In an agent repository; what the jobs run that never run team code. It takes the local commands, too.",
             gate,
         ),
-        ("python -m agent_runtime.local.contract", "In an agent repository.", parser_of(named["contract"])),
+        ("python -m agent_runtime.local.linter", "In an agent repository.", parser_of(named["linter"])),
         (
             "python -m aimgentix",
             "Where the SDK is on the path: in an agent repository with `PYTHONPATH=sdk`.",
