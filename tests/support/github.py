@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -161,6 +161,38 @@ class FullGitHub(LoopbackGitHub):
 
     def _job(self, run_id: str, name: str) -> dict[str, Any]:
         return next(job for job in self.jobs[run_id] if job["name"] == name)
+
+    # -------------------------------------------------------------------------------------------- what tests set up
+
+    def add_artifact(self, run_id: str, name: str, created: datetime | None = None, *, archive: bytes = b"") -> None:
+        """Note that a run uploaded an artifact, by default now."""
+        self.keep_archive(shapes.number(f"{run_id}/{name}"), run_id, name, archive, created)
+
+    def add_job(
+        self,
+        run_id: str,
+        name: str,
+        status: str = "completed",
+        conclusion: str | None = "success",
+        started: datetime | None = None,
+    ) -> None:
+        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
+        with self._lock:
+            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+        self.set_job(run_id, name, status, shapes.when(started or datetime.now(UTC)), conclusion)
+
+    def note_attempt(self, run_id: str, attempt: int, *, branch: str, sha: str, triggering_actor: str) -> None:
+        """Note what the newest attempt of a run that was added is made of."""
+        with self._lock:
+            run = self.run(run_id)
+            if run is not None:
+                run.update(run_attempt=attempt, head_branch=branch, head_sha=sha)
+                run["triggering_actor"] = shapes.user(triggering_actor)
+
+    def open_issue(self, login: str, title: str, body: str, labels: list[str], kind: str = "User") -> dict[str, Any]:
+        """Open an issue as somebody, and return it."""
+        with self._lock:
+            return self._open_issue(shapes.user(login, kind), title, body, labels)
 
     # ------------------------------------------------------------------------------------ tokens, and what they open
 
