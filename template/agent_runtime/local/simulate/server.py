@@ -140,16 +140,18 @@ class LoopbackGitHub:
     def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: Optional[str] = None) -> None:
         """Note where a job of a run stands; one that waits has not started, one that is completed has ended."""
         with self._lock:
-            jobs = self.jobs.setdefault(run_id, [])
-            job = next((each for each in jobs if each["name"] == name), None)
+            job = self._job(run_id, name)
             if job is None:
                 job = self.shapes.job(self.repository, int(run_id), name, status, now)
-                jobs.append(job)
+                self.jobs.setdefault(run_id, []).append(job)
             if status == "in_progress":
                 job.update(self.shapes.on_a_runner(now), started_at=now)
             elif status == "completed" and job["runner_id"] is None:
                 job.update(self.shapes.WITHOUT_A_RUNNER)
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
+
+    def _job(self, run_id: str, name: str) -> Optional[Dict[str, Any]]:
+        return next((each for each in self.jobs.get(run_id, []) if each["name"] == name), None)
 
     def set_steps(self, run_id: str, name: str, steps: Mapping[str, str]) -> None:
         """Note the steps of a job and how each ended."""
