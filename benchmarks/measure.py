@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,56 @@ class Comparison:
         """Whether the target is met."""
         return self.ratio <= self.target
 
+    @property
+    def row(self) -> str:
+        """Its line of the table, without the word at the end."""
+        return (
+            f"| {self.name} (median of {self.rounds}) | {self.seconds * 1000:.0f} ms "
+            f"| {self.reference_seconds * 1000:.0f} ms | {self.ratio:.2f} | <= {self.target} |"
+        )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One measured thing that may take so long and no longer.
+
+    Arguments:
+        name: what was measured.
+        seconds: median wall time.
+        target: the most seconds that are accepted, on the machine of docs/decisions/0003-dependencies.md.
+        rounds: how many times it ran.
+    """
+
+    name: str
+    seconds: float
+    target: float
+    rounds: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the target is met."""
+        return self.seconds <= self.target
+
+    @property
+    def row(self) -> str:
+        """Its line of the table, without the word at the end."""
+        return f"| {self.name} (median of {self.rounds}) | {self.seconds * 1000:.0f} ms | | | <= {self.target} s |"
+
+
+def limit(name: str, thing: Callable[[int], object], *, target: float, rounds: int) -> Limit:
+    """Run it `rounds` times after one round to warm up, and take the median.
+
+    Arguments:
+        thing: called with the number of the round; what is measured.
+    """
+    times = []
+    for number in range(rounds + 1):
+        start = time.perf_counter()
+        thing(number)
+        if number:
+            times.append(time.perf_counter() - start)
+    return Limit(name, statistics.median(times), target, rounds)
+
 
 def compare(
     name: str, thing: Callable[[int], object], reference: Callable[[int], object], *, target: float, rounds: int
@@ -67,14 +117,10 @@ def compare(
     return Comparison(name, statistics.median(times[0]), statistics.median(times[1]), target, rounds)
 
 
-def table(comparisons: list[Comparison]) -> str:
+def table(measured: Sequence[Comparison | Limit]) -> str:
     """Return the results as one Markdown table."""
     lines = ["| measured | here | reference | ratio | target | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    lines += [
-        f"| {c.name} (median of {c.rounds}) | {c.seconds * 1000:.0f} ms | {c.reference_seconds * 1000:.0f} ms "
-        f"| {c.ratio:.2f} | <= {c.target} | {'ok' if c.holds else 'MISSED'} |"
-        for c in comparisons
-    ]
+    lines += [f"{each.row} {'ok' if each.holds else 'MISSED'} |" for each in measured]
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ import argparse
 
 import cli_start
 import copier_copy
+import gate_job
 from measure import table
 
 
@@ -17,9 +18,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run every benchmark and print one table with the targets.")
     parser.add_argument("--rounds", type=int, help="how often each runs (default: each benchmark's own number)")
     rounds = parser.parse_args().rounds
-    comparisons = [*copier_copy.measure(rounds or 11), *cli_start.measure(rounds or 31)]
-    print(table(comparisons))
-    return 0 if all(c.holds for c in comparisons) else 1
+    measured = [
+        *copier_copy.measure(rounds or 11),
+        *cli_start.measure(rounds or 31),
+        *gate_job.measure(rounds or 15),
+    ]
+    print(table(measured))
+    return 0 if all(each.holds for each in measured) else 1
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ CONTEXT = json.loads(r"""{{ cookiecutter | jsonify }}""")
 REPOSITORY = Path(CONTEXT["_repo_dir"])
 PROJECT = Path.cwd()
 
-JUNK = ("__pycache__", "*.py[co]", ".*_cache", ".DS_Store", ".hypothesis", ".venv")
 # Not every use case has the first two, and only an issue gate has the last.
 OPTIONAL = ("services.yml", "tests/example_service.py", ".github/workflows/agent-act-on-approval.yml")
 ANSWERS_FILE = ".copier-answers.yml"
@@ -27,36 +26,19 @@ sys.path.insert(0, str(REPOSITORY / "template"))
 from agent_runtime.local import answers  # noqa: E402  the path above comes first
 
 
-def delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def arrived(pattern: str) -> list[Path]:
-    """Where the template's files and folders that match `pattern` are now; a team's own ones are never touched."""
-    template = REPOSITORY / "template"
-    names = [path.relative_to(template).as_posix() for path in template.rglob(pattern)]
-    places = [PROJECT / name.replace(SLUG, CONTEXT["agent_slug"]) for name in names]
-    return [place for place in places if place.exists()]
-
-
 def tidy() -> None:
     """Give rendered files their names, and drop what belongs to no repository or to another use case."""
-    delete(PROJECT / "use_cases")
-    for pattern in JUNK:
-        for path in arrived(pattern):
-            if path.exists():  # it may have lain in a folder that is gone by now
-                delete(path)
-    for path in arrived("*.jinja"):
-        path.replace(path.with_suffix(""))
+    shutil.rmtree(PROJECT / "use_cases")
+    template = REPOSITORY / "template"
+    for name in [path.relative_to(template).as_posix() for path in template.rglob("*.jinja")]:
+        place = PROJECT / name.replace(SLUG, CONTEXT["agent_slug"])
+        place.replace(place.with_suffix(""))
     for name in OPTIONAL:
         path = PROJECT / name
         if path.exists() and not path.stat().st_size:
-            delete(path)
+            path.unlink()
     for module in answers.TOOLKIT_MODULES.keys() - answers.toolkit_modules(answers.listed(CONTEXT["toolkit"])):
-        delete(PROJECT / "agent_runtime" / "toolkit" / f"{module}.py")
+        (PROJECT / "agent_runtime" / "toolkit" / f"{module}.py").unlink()
 
 
 def source() -> str:
@@ -68,7 +50,8 @@ def source() -> str:
 
 def write_answers() -> None:
     """Write the answers file that Copier would have written, so that `copier update` works here too."""
-    known = {name: CONTEXT[name] for name in answers.QUESTIONS if answers.asked(name, CONTEXT)}
+    asked = [name for name in answers.QUESTIONS if answers.asked(name, CONTEXT)]
+    known = {name: "no" if CONTEXT[name] is False else CONTEXT[name] for name in asked}
     command = ["git", "-C", str(REPOSITORY), "describe", "--tags", "--always"]
     described = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  fixed words
     if described.returncode == 0:

@@ -18,8 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Folders in which every file is the template's, and single files beside a team's. What is neither here nor rendered,
 # such as pyproject.toml, belongs to both: a team may change it.
 FOLDERS = (".github/actions/setup-*", "agent_runtime", "sdk", "specs")
-GUIDES = tuple(f"docs/{name}.md" for name in ("AUDITOR", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING"))
-FILES = (".github/workflows/*.yml", *GUIDES, "tests/*")
+PAGES = ("AUDITOR", "GITHUB_ACTIONS_RUNTIME", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING")
+GUIDES = tuple(f"docs/{name}.md" for name in PAGES)
+FILES = (".github/workflows/*.yml", *GUIDES, "requirements.in", "requirements*.lock", "tests/*")
 SEEDS = "use_cases/"
 
 

@@ -60,39 +60,52 @@ def questions() -> str:
         parts.append(f"{question['help']}\n")
         choices = question.get("choices")
         if isinstance(choices, dict):
-            parts.append(table(("answer", "means"), [(f"`{value}`", label) for label, value in choices.items()]) + "\n")
+            parts.append(
+                table(("answer", "means"), [(f"`{_value(it)}`", label) for label, it in choices.items()]) + "\n"
+            )
         elif choices:
             parts.append("One of " + ", ".join(f"`{choice}`" for choice in choices) + ".\n")
-        parts.append("\n".join(f"- {fact}" for fact in _facts_of_question(question)) + "\n")
+        parts.append("\n".join(f"- {fact}" for fact in _facts_of_question(name, question)) + "\n")
     return "\n".join(parts)
 
 
-def _facts_of_question(question: dict[str, Any]) -> Iterator[str]:
+def _facts_of_question(name: str, question: dict[str, Any]) -> Iterator[str]:
+    answers = importlib.import_module("agent_runtime.local.answers")
     if "default" not in question:
         yield "It has no default."
     else:
         yield f"Default: {_default(str(question['default']))}"
     if "when" in question:
         condition = re.sub(r"[{}]", "", str(question["when"])).strip()
-        yield f"Asked only when `{condition}`."
-    rules = re.findall(r"(ANS\d{3}): (.+)", str(question.get("validator", "")))
-    for code, rule in rules:
-        if code != "ANS001":
-            yield f"Refused otherwise ([{code}](../../template/specs/codes.md)): {_plain(rule)}."
+        yield f"Asked only when `{condition}`; refused ({_code(answers.NOT_ASKED)}) when it is answered all the same."
+    rule = answers.RULES[name]
+    if rule.code != answers.CHOICE:
+        yield f"Accepts {rule.message} ({_code(rule.code)})."
+    if name == "investigate_oidc":
+        yield f"With `private-free`, accepts only `no` ({_code(answers.OIDC)}): identity tokens need an environment."
+    if name == "act_secrets":
+        yield f"With `private-free`, accepts no name of `investigate_secrets` ({_code(answers.NAMES)})."
+
+
+def _code(code: str) -> str:
+    return f"[{code}](../../template/specs/codes.md)"
+
+
+def _value(choice: Any) -> str:
+    return str(choice["value"] if isinstance(choice, dict) else choice)
 
 
 def _default(text: str) -> str:
     if not text:
         return "empty."
-    if "{%" in text:
+    if "{%" in text or "[use_case]" in text:
         return "made from the other answers."
-    return f"`{_plain(text)}`"
+    otherwise = re.search(r" else '(\w+)' \}\}$", text)  # what it is for an answer of an older template goes before
+    return f"`{otherwise.group(1) if otherwise else _plain(text)}`"
 
 
 def _plain(text: str) -> str:
     """Jinja's expressions as words in angle brackets."""
-    text = re.sub(r"\{\{ \"(.+?)\" \}\}", lambda found: found.group(1), text)
-    text = re.sub(r"\{\{ scopes \| join\(.*?\) \}\}", "those that a workflow's token can have", text)
     text = re.sub(r"\{\{ github_repository\.split\(.*?\)\[0\] \}\}", "<owner>", text)
     return re.sub(r"\{\{ (\w+) \}\}", lambda found: f"<{found.group(1)}>", text)
 
@@ -409,9 +422,25 @@ PAGES = {
 }
 
 
+SPEC = REPOSITORY / "template" / "specs" / "github-actions-agent-runtime.md"
+
+
+def spec() -> str:
+    """The specification with its tables of checks, which are those that the runtime makes."""
+    gates = importlib.import_module("agent_runtime.gate.gates")
+    text = SPEC.read_text(encoding="utf-8")
+    for name in ("environment", "issue"):
+        rows = [(f"`{check.code}`", check.what) for check in gates.by_name(name).checks()]
+        start = text.index(f"<!-- checks:{name} -->") + len(f"<!-- checks:{name} -->")
+        end = text.index("<!-- end -->", start)
+        text = f"{text[:start]}\n\n{table(('code', 'what must hold'), rows)}\n\n{text[end:]}"
+    return text
+
+
 def render() -> dict[Path, str]:
     """Return every page's text by its path."""
-    return {FOLDER / name: page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+    pages = {FOLDER / name: page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+    return {**pages, SPEC: spec()}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Keep the tests that `template/specs/threat-model.md` names equal to those that carry `@pytest.mark.threat("T7")`.
+"""Write `docs/reference/threats.md`: for each threat the tests that carry its mark, `@pytest.mark.threat("T7")`.
 
 Usage: python tools/threats.py --write | --check
 """
@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PAGE = REPOSITORY / "template" / "specs" / "threat-model.md"
+MODEL = REPOSITORY / "template" / "specs" / "threat-model.md"
+PAGE = REPOSITORY / "docs" / "reference" / "threats.md"
 TESTS = REPOSITORY / "tests"
 
 VERDICTS = ("stopped", "partly stopped", "yours")
-_TRIED_BY = "- **Tried by:**"
-_WIDTH = 120
+_INTRODUCTION = """\
+# The tests of each threat
+
+Every threat of the [model](../../template/specs/threat-model.md) that software stops, wholly or in part, has tests that
+try it. This page is written by `tools/threats.py`.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,21 +33,16 @@ class Threat:
 
     Arguments:
         number: such as T7 or T17b.
-        parts: what stands behind Verdict, Defence, Tried by and Yours, on one line each.
+        parts: what stands behind Verdict, Defence and Yours, on one line each.
     """
 
     number: str
     title: str
     parts: dict[str, str]
 
-    @property
-    def tests(self) -> list[str]:
-        """The tests that it names, as `tests/file.py::name`."""
-        return re.findall(r"`(tests/[^`]+)`", self.parts.get("Tried by", ""))
-
 
 def read_threats(text: str) -> list[Threat]:
-    """Return the page's threats in their order."""
+    """Return the model's threats in their order."""
     found = []
     for part in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
         section, *_ = re.split(r"^## ", part, flags=re.MULTILINE)
@@ -87,48 +87,28 @@ def _numbers(node: ast.FunctionDef) -> list[str]:
     ]
 
 
-def fill(text: str, tests: dict[str, list[str]]) -> str:
-    """Return the page with the tests of each threat; a threat without a test keeps the words that say why."""
-    lines: list[str] = []
-    number = ""
-    skipping = False
-    for line in text.split("\n"):
-        heading = re.match(r"### (T\d+b?) ", line)
-        number = heading.group(1) if heading else number
-        if skipping and line.startswith("  "):
-            continue
-        skipping = False
-        if line.startswith(_TRIED_BY) and tests.get(number):
-            skipping = True
-            lines += _wrapped([f"`{test}`" for test in tests[number]])
-        else:
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def _wrapped(names: list[str]) -> list[str]:
-    lines = [_TRIED_BY]
-    for position, name in enumerate(names):
-        word = name + ("," if position + 1 < len(names) else "")
-        if len(lines[-1]) + 1 + len(word) > _WIDTH:
-            lines.append(" ")
-        lines[-1] += " " + word
-    return lines
+def render(threats: list[Threat], tests: dict[str, list[str]]) -> str:
+    """Return the page for these threats and tests."""
+    lines = [_INTRODUCTION]
+    for threat in threats:
+        lines.append(f"## {threat.number} {threat.title}\n\n{threat.parts.get('Verdict', '')}\n")
+        lines += [f"- `{test}`" for test in tests.get(threat.number, [])]
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def main() -> int:
     """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--write", action="store_true", help="write the tests into the page")
-    mode.add_argument("--check", action="store_true", help="exit 1 when page and tests differ")
+    mode.add_argument("--write", action="store_true", help="write the page")
+    mode.add_argument("--check", action="store_true", help="exit 1 when the page is not up to date")
     options = parser.parse_args()
-    text = PAGE.read_text(encoding="utf-8")
-    filled = fill(text, marked_tests())
+    text = render(read_threats(MODEL.read_text(encoding="utf-8")), marked_tests())
     if options.write:
-        PAGE.write_text(filled, encoding="utf-8")
+        PAGE.write_text(text, encoding="utf-8")
         return 0
-    if filled != text:
+    if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
         print(f"{PAGE.relative_to(REPOSITORY)} is not up to date: run python tools/threats.py --write", file=sys.stderr)
         return 1
     return 0

@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         entry |= _extras(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return json.dumps(entry, default=str)
 
 
 class Text(logging.Formatter):

@@ -1,4 +1,7 @@
-"""The event that every SDK captures: the same ten attributes, with a number that can be found again in any encoding."""
+"""The event that every SDK captures: the same ten attributes, with a number that can be found again in any encoding.
+
+The large one has an eleventh, 4 KB of `key=value` text, as a tool prints it. No two are the same.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,27 @@ def resource(number: int) -> str:
     return f"service/event-{number:06d}"
 
 
+OUTPUTS: list[str] = []
+"""What tools printed, when the event is the large one."""
+
+
+def make_large() -> None:
+    """Let events be large from now on."""
+    OUTPUTS.extend(
+        " ".join(f"key{line}=value{line}" for line in range(turn, turn + 400))[:4096] for turn in range(10_000, 18_192)
+    )
+
+
+def extra(number: int) -> dict[str, str | int | float]:
+    """Return what is an attribute for every SDK and has no member of its own in our event."""
+    more: dict[str, str | int | float] = {"attempt": 1, "run_id": "4000000001", "job": "act"}
+    if OUTPUTS:
+        more["output"] = OUTPUTS[number % len(OUTPUTS)]
+    return more
+
+
 def attributes(number: int) -> dict[str, str | int | float]:
-    """Return the event as ten flat attributes."""
+    """Return the event as flat attributes."""
     return {
         "agent_instance_id": AGENT,
         "trace_id": TRACE,
@@ -26,7 +48,5 @@ def attributes(number: int) -> dict[str, str | int | float]:
         "resource": resource(number),
         "status": "success",
         "latency_ms": 12.5,
-        "attempt": 1,
-        "run_id": "4000000001",
-        "job": "act",
+        **extra(number),
     }

@@ -86,11 +86,15 @@ class Bench:
         """Return the command line of a worker."""
         return [str(self.python), "-m", "audit.worker", *arguments]
 
-    def timed_calls(self, sdk: Sdk, rounds: int, events: int) -> tuple[list[int], float, int]:
-        """Return the nanoseconds of each call, the processor seconds of all, and how many events arrived."""
+    def timed_calls(self, task: str, sdk: Sdk, rounds: int, events: int) -> tuple[list[int], float, int]:
+        """Return the nanoseconds of each call, the processor seconds of all, and how many events arrived.
+
+        Args:
+            task: capture, or large.
+        """
         self.sink.prepare("ok")
         with self.scratch() as folder:
-            command = self.command("capture", sdk.opener, self.sink.url, str(folder), str(rounds), str(events))
+            command = self.command(task, sdk.opener, self.sink.url, str(folder), str(rounds), str(events))
             done = subprocess.run(
                 command, env=self.environment, cwd=folder, capture_output=True, text=True, check=False, timeout=600
             )

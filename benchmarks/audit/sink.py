@@ -61,7 +61,10 @@ class Sink:
                 self.requests += 1
                 answer = ABOUT if verb == "GET" else b"{}"
                 if self.mode == "ok":
-                    self.seen.update(MARK.findall(decode(body, headers.get("content-encoding", ""))))
+                    plain = decode(body, headers.get("content-encoding", ""))
+                    self.seen.update(MARK.findall(plain))
+                    if headers.get("content-type") == "application/x-ndjson":  # ours, which wants its lines counted
+                        answer = json.dumps({"received": len(plain.splitlines())}).encode()
                     status = "200 OK"
                 else:
                     status = "503 Service Unavailable"

@@ -1,6 +1,7 @@
 """One process that uses one SDK, as the parts of the benchmark start it in the peers' environment.
 
 python -m audit.worker capture OPENER URL FOLDER ROUNDS EVENTS   time calls; print one JSON object
+python -m audit.worker large OPENER URL FOLDER ROUNDS EVENTS     the same with the large event
 python -m audit.worker end OPENER URL FOLDER HOW EVENTS          capture without a flush; print one JSON object; end so
 """
 
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from audit.adapters import by_opener
+from audit.event import make_large
 
 PACE_SECONDS = 0.1
 """Between two events of a process that goes on working."""
@@ -62,7 +64,9 @@ def main() -> None:
     """Run what the arguments say."""
     task, opener, url, folder, how, events = sys.argv[1:]
     session = by_opener(opener).open(url, folder)
-    if task == "capture":
+    if task == "large":
+        make_large()
+    if task in ("capture", "large"):
         time_calls(session.capture, session.flush, int(how), int(events))
     else:
         end(session.capture, how, int(events))

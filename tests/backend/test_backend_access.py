@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -147,3 +148,34 @@ def test_commands_say_what_is_wrong(tmp_path: Any, arguments: list[str]) -> None
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_commands_work_in_every_encoding(tmp_path: Any, encoding: str) -> None:
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/gr\xfc\xdfe \u2192.db",
+        "PYTHONIOENCODING": encoding,
+    }
+    for arguments in (
+        ["keys", "create", "--name", "Gr\xf6\xdfe \u2192 \U0001f600", "--scope", "read"],
+        ["keys", "list"],
+        ["migrate"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *arguments],
+            cwd=BACKEND,
+            env={**environment, "PYTHONUTF8": "1"},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done
+    assert b"up to date" in done.stdout
+
+
+def test_the_log_is_json_in_every_encoding(start: Any, tmp_path: Any) -> None:
+    path = tmp_path / "gr\xfc\xdfe \u2192 \U0001f600.db"
+    backend = start(f"sqlite:///{path}", PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    said = [json.loads(text)["message"] for text in backend.output().splitlines()]
+    assert f"stores in SQLite file {path}; all events are kept" in said

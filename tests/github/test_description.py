@@ -16,11 +16,11 @@ import pytest
 
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport
-from agent_runtime.local.simulate import shapes
 from examples import alertmanager_bridge
 from github import description
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, Desk, close_by_hand
+from support import shapes
 
 ENVIRONMENT = f"/repos/{REPOSITORY}/environments/agent-approval"
 

@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.testing import parse_policy
 from conftest import REPOSITORY
 from tools import reference
 

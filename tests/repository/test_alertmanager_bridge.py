@@ -21,10 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import inputs
 from conftest import REPOSITORY, require_tool
 from examples import alertmanager_bridge as bridge
+from support.github import FullGitHub
 
 SECRET = "a-secret-of-24-characters"
 TOKEN = "ghp_" + "t0ken" * 7
@@ -201,8 +201,8 @@ def serving(api_url: str) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def github() -> Iterator[LoopbackGitHub]:
-    with LoopbackGitHub(REPO) as serving_github:
+def github() -> Iterator[FullGitHub]:
+    with FullGitHub(REPO) as serving_github:
         serving_github.token = TOKEN
         yield serving_github
 
@@ -232,7 +232,7 @@ def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str,
         server.shutdown()
 
 
-def test_what_fires_is_dispatched_and_what_is_resolved_is_not(github: LoopbackGitHub) -> None:
+def test_what_fires_is_dispatched_and_what_is_resolved_is_not(github: FullGitHub) -> None:
     with serving(github.url) as desk:
         assert desk.post(webhook(alert(), alert("cart")))[0] == 200
         assert desk.post(webhook(alert(status="resolved"), status="resolved"))[0] == 200
@@ -240,7 +240,7 @@ def test_what_fires_is_dispatched_and_what_is_resolved_is_not(github: LoopbackGi
 
 
 @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", SECRET[:-1], "ü"])
-def test_without_the_secret_nothing_is_dispatched(github: LoopbackGitHub, secret: str | None) -> None:
+def test_without_the_secret_nothing_is_dispatched(github: FullGitHub, secret: str | None) -> None:
     with serving(github.url) as desk:
         if secret == "ü":
             assert desk.post(webhook(alert()), secret=None, Authorization="Bearer \xfc")[0] == 401
@@ -264,7 +264,7 @@ def test_without_the_secret_nothing_is_dispatched(github: LoopbackGitHub, secret
         (b"0\r\n\r\n", {"Transfer-Encoding": "chunked"}, 411),
     ],
 )
-def test_what_is_no_webhook_is_refused(github: LoopbackGitHub, body: Any, headers: dict[str, str], status: int) -> None:
+def test_what_is_no_webhook_is_refused(github: FullGitHub, body: Any, headers: dict[str, str], status: int) -> None:
     with serving(github.url) as desk:
         assert desk.post(body, **headers)[0] == status
         assert desk.post(webhook(alert()), path="/elsewhere")[0] == 404
@@ -272,7 +272,7 @@ def test_what_is_no_webhook_is_refused(github: LoopbackGitHub, body: Any, header
 
 
 def test_an_alert_that_names_no_resource_is_a_failure_that_somebody_sees(
-    github: LoopbackGitHub, caplog: pytest.LogCaptureFixture
+    github: FullGitHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(github.url) as desk:
         assert desk.post(webhook(alert(), alert(None, alertname="Lost\n"), alert("a b")))[0] == 422
@@ -317,7 +317,7 @@ def test_a_wait_that_is_too_long_is_left_to_alertmanager(answer: tuple[int, dict
     assert int(headers["Retry-After"]) >= 60
 
 
-def test_a_redirect_does_not_get_the_token(github: LoopbackGitHub) -> None:
+def test_a_redirect_does_not_get_the_token(github: FullGitHub) -> None:
     with scripted((302, {"Location": github.url}, b"")) as (url, _), serving(url) as desk:
         assert desk.post(webhook(alert()))[0] == 503
     assert github.requests == []

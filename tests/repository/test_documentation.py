@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent_runtime.gate.policy import evaluate, parse_policy
 from agent_runtime.local import answers
 from agent_runtime.results import ActionStatus
+from agent_runtime.testing import evaluate, parse_policy
 from conftest import REPOSITORY, require_tool
 from repository import samples
 from repository.samples import Place, blocks, commands, tokens

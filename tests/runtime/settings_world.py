@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_runtime.local import doctor, setup
 from agent_runtime.local.settings.checks import CI_CHECK
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from template import engines
 
 REPOSITORY = "acme/checkout-restart"
@@ -44,7 +44,7 @@ class Desk:
     """
 
     root: Path
-    github: LoopbackGitHub
+    github: FullGitHub
     url: str = ""
 
     def environ(self, **changes: str) -> dict[str, str]:
@@ -86,9 +86,9 @@ class Desk:
         )
 
 
-def fresh() -> LoopbackGitHub:
+def fresh() -> FullGitHub:
     """GitHub after the first push: people and the workflow are there, and every setting is GitHub's default."""
-    github = LoopbackGitHub(REPOSITORY)
+    github = FullGitHub(REPOSITORY)
     github.token = TOKEN
     github.people = {"bob": "write", "alice": "admin", "mallory": "read"}
     github.teams = {"sre": True}
@@ -97,7 +97,7 @@ def fresh() -> LoopbackGitHub:
     return github
 
 
-def close_by_hand(github: LoopbackGitHub) -> None:
+def close_by_hand(github: FullGitHub) -> None:
     """What docs/SETUP_GUIDE.md, step 3, has a person do in the browser."""
     github.token_permissions = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
     github.actions_permissions["sha_pinning_required"] = True
@@ -122,7 +122,7 @@ def close_by_hand(github: LoopbackGitHub) -> None:
     ]
 
 
-def writes(github: LoopbackGitHub) -> list[str]:
+def writes(github: FullGitHub) -> list[str]:
     """What was asked of GitHub that may change something: method and the path's end."""
     return [
         f"{method} {path.partition('/environments/')[2] or path}" for method, path in github.requests if method != "GET"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +10,11 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
-from agent_runtime.local.activity_reader import _unpack, read
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.local.activity_reader import read
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
 from agent_runtime.text.markdown import as_terminal
+from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)
 BEGUN = NOW - timedelta(hours=5)
@@ -138,7 +135,7 @@ def test_an_issue_that_nobody_answered_is_not_forgotten() -> None:
 
 
 def test_an_issue_that_was_answered_or_can_be_concerns_nobody() -> None:
-    for outcome in ("acted", "rehearsed", "rejected", "expired"):
+    for outcome in ("acted", "dry_run", "rejected", "expired"):
         assert told(answering(outcome), asking()) == []
     fresh = Trail("waiting", plan_digest="ab" * 32, sealed=NOW - timedelta(minutes=59))
     assert told(asking(trail=fresh)) == []
@@ -164,7 +161,7 @@ def test_approvals_without_times_are_no_silence() -> None:
 
 
 def test_an_open_gate_concerns_somebody_without_any_run() -> None:
-    opened = summary(gate_problems=("the environment agent-approval is no gate now: it has no required reviewers",))
+    opened = summary(gate_problems=("the environment agent-approval is not a gate now: it has no required reviewers",))
     assert len(opened.concerns) == 1
     assert "**It is open**" in render(opened) and "There was no run." in render(opened)
 
@@ -178,7 +175,7 @@ def test_what_was_done_without_asking_is_counted() -> None:
 
 
 def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
-    with LoopbackGitHub("acme/checkout-restart") as github:
+    with FullGitHub("acme/checkout-restart") as github:
         for name, reviewers in (("agent-approval", ("bob",)), ("agent-act", ())):
             github.protect(name, reviewers)
         for number in ("1", "2"):
@@ -195,14 +192,14 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
         found = read(GitHubApi(github.url, None), settings, days=7, now=NOW)
     assert [(run.id, line) for run, line in found.concerns if run] == [
         (2, "it is over and left no audit-bundle"),
-        (1, "it could not be read: BadZipFile"),
+        (1, "it could not be read: an artifact can't be used: it can't be unpacked (BadZipFile)"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
 
 
 def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_says() -> None:
     stale = Config("x", "X", "your-org/checkout-restart", ("bob",), 60, "public")
-    with LoopbackGitHub("acme/checkout-restart") as github:
+    with FullGitHub("acme/checkout-restart") as github:
         api = GitHubApi(github.url, None)
         found = read(api, stale, days=7, now=NOW, repository="acme/checkout-restart")
         assert found.runs == () and found.gate_problems
@@ -234,22 +231,3 @@ def test_a_title_that_anybody_can_choose_stays_text() -> None:
     page = render(summary(decided(300, title="](http://evil.invalid) <b> @bob\n# Approved", trail=None)))
     assert "\n# Approved" not in page
     assert "`](http://evil.invalid) <b> @bob\\u{a}# Approved`" in page
-
-
-@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "a\\outside"])
-def test_an_archive_can_write_nowhere_else(tmp_path: Path, name: str) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(name, "x")
-    with pytest.raises(ValueError, match="outside"):
-        _unpack(packed.getvalue(), tmp_path / "bundle")
-    assert list(tmp_path.rglob("*outside*")) == []
-
-
-def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent_runtime.local.activity_reader.MAX_UNPACKED_BYTES", 1000)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("zeros", bytes(1001))
-    with pytest.raises(ValueError, match="too large"):
-        _unpack(packed.getvalue(), tmp_path)

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agent_runtime.job.run_context import set_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime.agent import AgentRunner
-from agent_runtime.job.run_context import set_up
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model.documents import Report
 from agent_runtime.results import ActionResult, Finding, InvestigationResult, ProposedAction, RiskLevel, Severity
 from agent_runtime.run import investigate
+from support.github import FullGitHub
 
 REPOSITORY = "acme/caches"
 CONFIG = f"""
@@ -76,16 +76,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def github() -> Iterator[LoopbackGitHub]:
+def github() -> Iterator[FullGitHub]:
     """A GitHub whose gate is closed."""
-    with LoopbackGitHub(REPOSITORY) as serving:
+    with FullGitHub(REPOSITORY) as serving:
         serving.protect("agent-approval", reviewers=("bob",))
         serving.protect("agent-act")
         serving.protect("agent-auto")
         yield serving
 
 
-def found_by(root: Path, github: LoopbackGitHub, result: InvestigationResult, *, in_workflow: bool = True) -> Report:
+def found_by(root: Path, github: FullGitHub, result: InvestigationResult, *, in_workflow: bool = True) -> Report:
     variables = {**VARIABLES, "GITHUB_API_URL": github.url} if in_workflow else {}
     with tempfile.TemporaryDirectory() as out:
         desk = set_up(root, Path(out), "investigate", variables)
@@ -112,7 +112,7 @@ DECISIONS = {"clear_cache": "auto", "clear_all": "review"}
     st.text(max_size=20),
 )
 def test_t23_what_the_agent_says_of_itself_changes_no_decision(
-    root: Path, github: LoopbackGitHub, action: str, confidence: float, risk: RiskLevel, severity: Severity, words: str
+    root: Path, github: FullGitHub, action: str, confidence: float, risk: RiskLevel, severity: Severity, words: str
 ) -> None:
     said = proposing(
         action,
@@ -128,12 +128,12 @@ def test_t23_what_the_agent_says_of_itself_changes_no_decision(
 
 
 @pytest.mark.threat("T23")
-def test_t23_an_agent_that_advises_against_it_is_believed(root: Path, github: LoopbackGitHub) -> None:
+def test_t23_an_agent_that_advises_against_it_is_believed(root: Path, github: FullGitHub) -> None:
     assert found_by(root, github, proposing("clear_cache", safe_to_proceed=False)).plan is None
 
 
 @pytest.mark.threat("T23")
-def test_t23_outside_of_a_workflow_a_human_is_asked(root: Path, github: LoopbackGitHub) -> None:
+def test_t23_outside_of_a_workflow_a_human_is_asked(root: Path, github: FullGitHub) -> None:
     report = found_by(root, github, proposing("clear_cache"), in_workflow=False)
     assert report.plan is not None
     assert str(report.plan.policy.decision) == "review"

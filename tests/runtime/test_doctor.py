@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.local.settings import checklist, checks, codeowners, plans
 from agent_runtime.local.settings.model import Repository
-from agent_runtime.local.simulate import shapes
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, WORKFLOW, Desk, close_by_hand, writes
+from support import shapes
+from support.github import FullGitHub
 
 
 @pytest.fixture(scope="module")
@@ -145,27 +145,27 @@ def test_it_only_reads(desk: Desk) -> None:
     assert {method for method, _ in desk.github.requests} == {"GET"}
 
 
-def _gate(github: LoopbackGitHub) -> dict[str, Any]:
+def _gate(github: FullGitHub) -> dict[str, Any]:
     return github.environments["agent-approval"]
 
 
-def _rule(github: LoopbackGitHub, kind: str) -> Any:
+def _rule(github: FullGitHub, kind: str) -> Any:
     return next(rule for rule in github.rules if rule["type"] == kind)
 
 
-def _without(github: LoopbackGitHub, kind: str) -> None:
+def _without(github: FullGitHub, kind: str) -> None:
     github.rules = [rule for rule in github.rules if rule["type"] != kind]
 
 
-def _wait(github: LoopbackGitHub) -> None:
+def _wait(github: FullGitHub) -> None:
     _gate(github)["protection_rules"].append({"id": 3, "node_id": "T", "type": "wait_timer", "wait_timer": 60})
 
 
-def _stranger(github: LoopbackGitHub) -> None:
+def _stranger(github: FullGitHub) -> None:
     _gate(github)["protection_rules"][1]["reviewers"].append({"type": "User", "reviewer": shapes.user("mallory")})
 
 
-LOOSENED: dict[str, tuple[Callable[[LoopbackGitHub], Any], str, str]] = {
+LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "gate removed": (lambda g: g.environments.pop("agent-approval"), "gate-environment", "does not exist"),
     "act removed": (lambda g: g.environments.pop("agent-act"), "act-environment", "does not exist"),
     "self-review": (

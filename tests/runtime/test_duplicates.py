@@ -12,6 +12,7 @@ from agent_runtime.gate.duplicates import earlier_runs, is_decision_open, run_ti
 from agent_runtime.model import inputs
 
 TITLE = run_title("checkout", "alert-9")
+APPROVE = "Approve plan 0123456789ab: restart on checkout"
 
 
 def run(number: int, **changes: Any) -> dict[str, Any]:
@@ -70,11 +71,14 @@ def test_no_other_values_give_the_same_title(resource: str, trace: str, other: s
         ([("Investigate", "queued")], True),
         ([("Investigate", "in_progress")], True),
         ([("Investigate", "completed")], False),
-        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "waiting")], True),
-        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "pending")], True),
-        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "queued")], False),
-        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "in_progress")], False),
-        ([("Investigate", "completed"), ("Approve restart on checkout (plan 0c7d)", "completed")], False),
+        ([("Investigate", "completed"), ("Seal", "queued")], True),
+        ([("Investigate", "completed"), ("Seal", "in_progress")], True),
+        ([("Investigate", "completed"), ("Seal", "completed")], False),
+        ([("Investigate", "completed"), (APPROVE, "waiting")], True),
+        ([("Investigate", "completed"), (APPROVE, "pending")], True),
+        ([("Investigate", "completed"), (APPROVE, "queued")], False),
+        ([("Investigate", "completed"), (APPROVE, "in_progress")], False),
+        ([("Investigate", "completed"), (APPROVE, "completed")], False),
         ([("Act", "in_progress"), ("Record", "queued")], False),
         ([], False),
     ],

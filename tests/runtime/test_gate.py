@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import checks
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.model import documents, plan
-from agent_runtime.model.documents import Plan
+from agent_runtime.model.documents import Plan, Report
 from agent_runtime.results import RiskLevel
 from runtime import examples
 from runtime.strategies import json_objects, json_values
@@ -35,32 +35,6 @@ def refusal(code: str, check: Callable[..., object], *arguments: Any, **options:
     assert caught.value.code == code
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202e]", caught.value.line())
     return caught.value.message
-
-
-# GATE01, threat T7: the artifact was swapped.
-
-
-def test_t7_the_report_that_was_uploaded_passes() -> None:
-    checks.check_artifact(b"report", hashlib.sha256(b"report").hexdigest())
-
-
-@pytest.mark.threat("T7")
-@given(st.binary(max_size=50), st.binary(max_size=50))
-def test_t7_any_other_bytes_are_refused(uploaded: bytes, downloaded: bytes) -> None:
-    assume(uploaded != downloaded)
-    told = hashlib.sha256(uploaded).hexdigest()
-    message = refusal(codes.GATE_ARTIFACT, checks.check_artifact, downloaded, told)
-    assert told in message
-    assert hashlib.sha256(downloaded).hexdigest() in message
-
-
-@pytest.mark.parametrize("told", ["", "sha256:" + "0" * 64, "0" * 63, "é" * 64, "a\n::error::" + "b" * 53])
-def test_t7_what_is_no_sha256_is_refused(told: str) -> None:
-    refusal(codes.GATE_ARTIFACT, checks.check_artifact, b"report", told)
-
-
-def test_t7_an_upper_case_digest_is_refused_even_when_it_is_the_right_one() -> None:
-    refusal(codes.GATE_ARTIFACT, checks.check_artifact, b"report", hashlib.sha256(b"report").hexdigest().upper())
 
 
 # GATE02, threat T8: another plan than the approved one.
@@ -96,7 +70,7 @@ def with_plan(path: tuple[Any, ...], change: Callable[[Any], Any]) -> dict[str, 
 def assert_refused(changed: dict[str, Any]) -> None:
     """Whoever edits the plan in a report gets no further than reading or the digest, whatever the edit."""
     try:
-        found = documents.decode_report(json.dumps(changed).encode(), "report")
+        found = documents.decode(Report, json.dumps(changed).encode(), "report")
     except codes.BadInput:
         return
     assert found.plan is not None
@@ -129,13 +103,16 @@ def test_t8_the_slightest_edit_of_each_value_is_refused(path: tuple[Any, ...]) -
 
 
 @pytest.mark.threat("T8")
-def test_t8_a_later_expiry_and_a_larger_number_are_refused_by_the_digest() -> None:
+def test_t8_a_later_expiry_a_larger_number_and_a_further_step_are_refused_by_the_digest() -> None:
     for changes in (
         {"expires_at": "2026-11-22T12:00:01Z"},
-        {"parameters": {"error_rate": 0.31, "requests": 241}},
-        {"action": "delete_service"},
-        {"risk_level": RiskLevel.LOW},
-        {"approvals_before": 1},
+        {"steps": (examples.step(parameters={"error_rate": 0.31, "requests": 241}),)},
+        {"steps": (examples.step(action="delete_service"),)},
+        {"steps": (examples.step(risk_level=RiskLevel.LOW),)},
+        {"steps": (examples.step(), examples.step())},
+        {"approvals": documents.Approvals(2)},
+        {"variables": {"REGION": "eu-1"}},
+        {"dry_run": True},
     ):
         edited = dataclasses.replace(examples.sealed(), **changes)
         message = refusal(codes.GATE_DIGEST, checks.check_digest, edited, APPROVED)
@@ -184,6 +161,22 @@ def test_t19_a_plan_of_a_later_attempt_is_refused_in_that_attempt_too(attempt: i
 def test_t19_all_differences_are_told() -> None:
     message = refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(run_id="1", run_attempt=3))
     assert message.count("the plan was sealed in") == 2
+
+
+# GATE14, threat T15: another workflow started it.
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("login", ["github-actions[bot]", "GitHub-Actions[bot]"])
+@pytest.mark.parametrize("role", ["actor", "triggering_actor"])
+def test_t15_a_run_that_another_workflow_started_is_refused(role: str, login: str) -> None:
+    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}))
+    assert message.startswith(f"{login} started this run")
+
+
+@pytest.mark.parametrize("login", ["alice", "alert-bridge[bot]", "github-actions"])
+def test_people_and_the_apps_of_alerts_start_runs(login: str) -> None:
+    checks.check_initiator(examples.run(actor=login, triggering_actor=login))
 
 
 # GATE04, threat T20: a stale approval.
@@ -255,10 +248,17 @@ denied_actions:
 """
 
 
+def with_step(sealed: Plan, **changes: Any) -> Plan:
+    """The plan with some fields changed: those of its one step there, the others in the plan."""
+    of_step = {key: changes.pop(key) for key in list(changes) if key in documents.Step.__dataclass_fields__}
+    steps = (dataclasses.replace(sealed.steps[0], **of_step), *sealed.steps[1:])
+    return dataclasses.replace(sealed, **{"steps": steps, **changes})
+
+
 def under_policy(**changes: Any) -> Plan:
     sealed = examples.sealed()
     stamp = dataclasses.replace(sealed.policy, digest=hashlib.sha256(POLICY).hexdigest())
-    return dataclasses.replace(sealed, **{"policy": stamp, **changes})
+    return with_step(sealed, **{"policy": stamp, **changes})
 
 
 def test_t10_the_plan_passes_under_the_policy_that_it_was_sealed_under() -> None:
@@ -306,6 +306,23 @@ def test_t23_a_plan_that_tells_another_decision_than_the_policy_is_refused(chang
     refusal(codes.GATE_POLICY, checks.check_policy, forged, parse_policy(POLICY, "p.yml"))
 
 
+@pytest.mark.threat("T8")
+def test_t8_one_step_that_the_policy_denies_denies_the_plan() -> None:
+    for steps in (
+        (examples.step(), examples.step(action="delete_service")),
+        (examples.step(action="delete_service"), examples.step()),
+        (examples.step(), examples.step(parameters={"requests": 99})),
+    ):
+        message = refusal(
+            codes.GATE_POLICY, checks.check_policy, under_policy(steps=steps), parse_policy(POLICY, "p.yml")
+        )
+        assert "+" in message.partition(" on checkout is denied")[0]
+    rules = ("allowed_actions[0]",)
+    both = under_policy(steps=(examples.step(), examples.step()))
+    both = dataclasses.replace(both, policy=dataclasses.replace(both.policy, matched_rules=rules))
+    checks.check_policy(both, parse_policy(POLICY, "p.yml"))
+
+
 AUTO_POLICY = b"""\
 name: checkout
 version: 1
@@ -320,7 +337,7 @@ def automatic(**changes: Any) -> Plan:
     """A plan that the policy above lets pass without asking."""
     digest = hashlib.sha256(AUTO_POLICY).hexdigest()
     stamp = documents.PolicyStamp(digest, documents.Decision.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
-    return dataclasses.replace(examples.sealed(), **{"policy": stamp, "reversible": True, **changes})
+    return with_step(examples.sealed(), **{"policy": stamp, "reversible": True, **changes})
 
 
 def reviewed(**changes: Any) -> Plan:
@@ -355,6 +372,16 @@ def test_t23_each_job_executes_only_what_was_sealed_for_it() -> None:
 def test_t23_what_the_policy_does_not_decide_alone_any_more_is_refused(changes: dict[str, Any]) -> None:
     rules = parse_policy(AUTO_POLICY, "p.yml")
     refusal(codes.GATE_POLICY, checks.check_policy, automatic(**changes), rules, automatic=True)
+
+
+@pytest.mark.threat("T23")
+def test_t23_one_step_that_needs_a_human_makes_the_plan_need_one() -> None:
+    rules = parse_policy(AUTO_POLICY, "p.yml")
+    reversible = examples.step(reversible=True)
+    checks.check_policy(automatic(steps=(reversible, reversible)), rules, automatic=True)
+    for other in (examples.step(reversible=False), examples.step(reversible=True, risk_level=RiskLevel.HIGH)):
+        for steps in ((reversible, other), (other, reversible)):
+            refusal(codes.GATE_POLICY, checks.check_policy, automatic(steps=steps), rules, automatic=True)
 
 
 @pytest.mark.threat("T23")
@@ -564,73 +591,56 @@ RUN = examples.run(actor="alice", triggering_actor="carol")
 
 
 def test_t15_an_approval_by_another_human_is_returned() -> None:
-    assert checks.check_approval([record("bob")], 0, RUN, APPROVED) == record("bob")
-    assert checks.check_approval(
-        [record("bob"), record("dave", environments=[{"name": "x"}])], 0, RUN, APPROVED
-    ) == record("bob")
-    assert (
-        checks.check_approval([record("bob", environments=[{"name": "Agent-Approval"}])], 0, RUN, APPROVED)["user"][
-            "login"
-        ]
-        == "bob"
-    )
+    bob = documents.Approver("bob", record("bob")["user"]["id"], "User")
+    for records in (
+        [record("bob")],
+        [record("bob"), record("dave", environments=[{"name": "x"}])],
+        [record("bob", environments=[{"name": "Agent-Approval"}])],
+        [record("dave"), record("bob")],
+    ):
+        assert checks.check_approval(records, RUN, APPROVED) == bob
 
 
-APPROVALS: list[tuple[str, list[dict[str, Any]], int, str]] = [
-    ("T18 nobody", [], 0, "0 approval records of this run and 0 before"),
-    ("T17b only an old one", [record("bob")], 1, "1 approval records of this run and 1 before"),
-    ("T17b fewer than before", [record("bob")], 2, "1 approval records of this run and 2 before"),
-    ("a negative baseline", [record("bob")], -1, "and -1 before"),
-    ("T15 the actor", [record("alice")], 0, "alice approved a run that alice started"),
-    ("T15 the actor in capitals", [record("ALICE")], 0, "ALICE approved a run that alice started"),
-    ("T15 who re-ran", [record("Carol")], 0, "Carol approved a run that carol re-ran"),
-    ("T15 the actor beside another", [record("bob"), record("alice")], 0, "alice approved a run"),
-    ("T15 another beside the actor", [record("alice"), record("bob")], 0, "alice approved a run"),
+APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("T18 nobody", [], "none of the 0 approval records of this run approves in the environment agent-approval"),
+    ("T15 the actor", [record("alice")], "alice approved a run that alice started"),
+    ("T15 the actor in capitals", [record("ALICE")], "ALICE approved a run that alice started"),
+    ("T15 who re-ran", [record("Carol")], "Carol approved a run that carol re-ran"),
+    ("T15 the actor beside another", [record("bob"), record("alice")], "alice approved a run"),
+    ("T15 another beside the actor", [record("alice"), record("bob")], "alice approved a run"),
     (
         "T15 a bot",
         [record("x", user={"login": "x", "id": 5, "type": "Bot"})],
-        0,
         "x approved and is a Bot, not a human",
     ),
-    ("T15 a bot by name", [record("dependabot[bot]")], 0, "dependabot[bot] approved and is a User, not a human"),
-    ("T15 an organisation", [record("x", user={"login": "x", "id": 5, "type": "Organization"})], 0, "not a human"),
-    ("T15 no type", [record("x", user={"login": "x", "id": 5})], 0, "not a human"),
-    ("T15 no user", [record(user=None)], 0, "GitHub does not name who approved"),
-    ("T15 no login", [record(user={"type": "User", "id": 5})], 0, "GitHub does not name who approved"),
-    ("T15 no id", [record(user={"login": "bob", "type": "User"})], 0, "GitHub's record of bob has no user id"),
-    ("rejected", [record("bob", "rejected")], 0, "bob rejected the plan"),
-    ("rejected and approved", [record("bob"), record("dave", "rejected")], 0, "dave rejected the plan"),
-    ("pending", [record("bob", "pending")], 0, "none of the 1 new records is an approval"),
-    ("another word", [record("bob", "APPROVED")], 0, "none of the 1 new records is an approval"),
-    ("T17 another environment", [record(environments=[{"name": "agent-act"}])], 0, "is an approval of the environment"),
-    ("T17 no environment", [record(environments=[])], 0, "is an approval of the environment agent-approval"),
-    ("T17 malformed environments", [record(environments="agent-approval")], 0, "is an approval of the environment"),
+    ("T15 a bot by name", [record("dependabot[bot]")], "dependabot[bot] approved and is a User, not a human"),
+    ("T15 an organisation", [record("x", user={"login": "x", "id": 5, "type": "Organization"})], "not a human"),
+    ("T15 no type", [record("x", user={"login": "x", "id": 5})], "not a human"),
+    ("T15 no user", [record(user=None)], "GitHub does not name who approved"),
+    ("T15 no login", [record(user={"type": "User", "id": 5})], "GitHub does not name who approved"),
+    ("T15 no id", [record(user={"login": "bob", "type": "User"})], "GitHub's record of bob has no user id"),
+    ("rejected", [record("bob", "rejected")], "bob rejected the plan"),
+    ("rejected and approved", [record("bob"), record("dave", "rejected")], "dave rejected the plan"),
+    ("pending", [record("bob", "pending")], "none of the 1 approval records of this run approves"),
+    ("another word", [record("bob", "APPROVED")], "none of the 1 approval records of this run approves"),
+    (
+        "T17 another environment",
+        [record(environments=[{"name": "agent-act"}])],
+        "approves in the environment agent-approval",
+    ),
+    ("T17 no environment", [record(environments=[])], "approves in the environment agent-approval"),
+    (
+        "T17 malformed environments",
+        [record(environments="agent-approval")],
+        "approves in the environment agent-approval",
+    ),
 ]
 
 
-@pytest.mark.threat("T15", "T17", "T17b", "T18", "T32")
-@pytest.mark.parametrize(
-    ("records", "before", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS]
-)
-def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], before: int, told: str) -> None:
-    assert told in refusal(codes.GATE_APPROVAL, checks.check_approval, records, before, RUN, APPROVED)
-
-
-def test_t17b_a_second_attempt_needs_a_second_approval_and_one_that_can_be_told_apart() -> None:
-    assert checks.check_approval([record("bob"), record("bob")], 1, RUN, APPROVED)["user"]["login"] == "bob"
-    for records in ([record("bob"), record("dave")], [record("dave"), record("bob")]):
-        message = refusal(codes.GATE_APPROVAL, checks.check_approval, records, 1, RUN, APPROVED)
-        assert "bob" in message
-        assert "dave" in message
-        assert "start a new run" in message
-
-
-@pytest.mark.threat("T17b")
-@pytest.mark.parametrize("old", [record("carol"), record("bob", "rejected"), record("ci[bot]")])
-def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_order(old: dict[str, Any]) -> None:
-    """GitHub does not document the order of its records, so no order may let a self-approval pass."""
-    for records in ([old, record("bob")], [record("bob"), old]):
-        assert "earlier attempts" in refusal(codes.GATE_APPROVAL, checks.check_approval, records, 1, RUN, APPROVED)
+@pytest.mark.threat("T15", "T17", "T18", "T32")
+@pytest.mark.parametrize(("records", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
+def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], told: str) -> None:
+    assert told in refusal(codes.GATE_APPROVAL, checks.check_approval, records, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(
@@ -647,7 +657,7 @@ def test_t17b_an_older_record_never_lends_its_name_to_a_new_one_whatever_the_ord
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    assert checks.check_approval([record("bob", comment=comment)], 0, RUN, APPROVED)["comment"] == comment
+    assert checks.check_approval([record("bob", comment=comment)], RUN, APPROVED).login == "bob"
 
 
 OTHER = "0" * 64
@@ -668,7 +678,7 @@ OTHER = "0" * 64
     ],
 )
 def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
-    message = refusal(codes.GATE_APPROVAL, checks.check_approval, [record("bob", comment=comment)], 0, RUN, APPROVED)
+    message = refusal(codes.GATE_APPROVAL, checks.check_approval, [record("bob", comment=comment)], RUN, APPROVED)
     assert "bob approved with a comment that names the plan" in message
     assert f"this plan is {APPROVED}" in message
 
@@ -706,21 +716,28 @@ _records = st.lists(
 )
 
 
-@pytest.mark.threat("T15", "T17b", "T18")
-@given(_records, st.integers(-1, 5))
-def test_t15_t17b_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any], before: int) -> None:
+@pytest.mark.threat("T15", "T18")
+@given(_records)
+def test_t15_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any]) -> None:
     try:
-        found = checks.check_approval(records, before, RUN, APPROVED)
+        found = checks.check_approval(records, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return
-    assert 0 <= before < len(records)
-    assert found in records
-    assert found["state"] == "approved"
-    assert found["user"]["type"] == "User"
-    assert type(found["user"]["id"]) is int
-    assert found["user"]["login"].casefold() in ("bob", "dave")
-    assert {"name": "agent-approval"}.items() <= found["environments"][0].items()
+    assert found.login.casefold() in ("bob", "dave")
+    (approved, *_) = [
+        record
+        for record in records
+        if (record.get("user") or {}) == {"login": found.login, "id": found.id, "type": "User"}
+    ]
+    assert approved["state"] == "approved"
+    assert {"name": "agent-approval"}.items() <= approved["environments"][0].items()
+    assert not any(record.get("state") == "rejected" and _is_of_gate(record) for record in records)
+
+
+def _is_of_gate(record: dict[str, Any]) -> bool:
+    environments = record.get("environments")
+    return isinstance(environments, list) and {"name": "agent-approval"} in environments
 
 
 # GATE08, threat T9: the world changed.

@@ -16,7 +16,7 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import NotAnswered, Transport, least_wait
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 
 TOKEN = "ghs_" + "x" * 36
 REPOSITORY = "acme/checkout-restart"
@@ -60,7 +60,7 @@ def api(url: str, waits: list[float] | None = None) -> GitHubApi:
 
 
 def test_the_settings_of_an_environment_are_read() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.protect("agent-approval", reviewers=("bob",))
         client = api(github.url)
         assert client.default_branch(REPOSITORY) == "main"
@@ -71,13 +71,13 @@ def test_the_settings_of_an_environment_are_read() -> None:
 
 
 def test_an_environment_that_is_not_there_is_none() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         assert api(github.url).environment(REPOSITORY, "agent-act") is None
         assert api(github.url).deployment_branches(REPOSITORY, "agent-act") == []
 
 
 def test_all_pages_of_branch_policies_are_read() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.protect("agent-act")
         github.branch_policies["agent-act"] = [f"release/{number}" for number in range(230)]
         assert api(github.url).deployment_branches(REPOSITORY, "agent-act") == github.branch_policies["agent-act"]
@@ -90,7 +90,7 @@ def test_a_tag_policy_never_passes_for_a_branch() -> None:
 
 
 def test_approvals_and_artifacts_belong_to_one_run() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.protect("agent-approval", reviewers=("bob",))
         github.review("1", "bob", "approved", "go")
         github.add_artifact("1", "action-result")
@@ -102,7 +102,7 @@ def test_approvals_and_artifacts_belong_to_one_run() -> None:
 
 
 def test_artifacts_of_all_runs_and_jobs_of_all_attempts_are_read_to_their_last_page() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         for number in range(1, 231):
             github.add_artifact(str(number), "approval-receipt")
             github.add_artifact(str(number), "audit-bundle")
@@ -228,7 +228,7 @@ def test_a_put_is_sent_again_after_a_server_error() -> None:
 
 
 def test_what_a_run_waits_for_names_its_reviewers() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.protect("agent-approval", reviewers=("bob",))
         github.waiting["1"] = ["agent-approval"]
         (waiting,) = api(github.url).pending_deployments(REPOSITORY, "1")
@@ -238,7 +238,7 @@ def test_what_a_run_waits_for_names_its_reviewers() -> None:
 
 def test_an_archive_is_fetched_from_githubs_storage_without_the_token() -> None:
     """Prism follows redirects itself, so this speaks to the loopback GitHub, whose storage takes no token."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.token = TOKEN
         github.add_artifact("3", "audit-bundle", archive=b"archive")
         client = api(github.url)
@@ -320,7 +320,7 @@ def test_an_archive_without_a_redirection_is_a_refusal(status: int) -> None:
 
 
 def test_of_many_who_claim_a_plan_one_gets_it() -> None:
-    with LoopbackGitHub(REPOSITORY) as github, ThreadPoolExecutor(8) as pool:
+    with FullGitHub(REPOSITORY) as github, ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda _: api(github.url).claim(REPOSITORY, "refs/agent-claims/x", "a" * 40), range(16)))
     assert won.count(True) == 1
 

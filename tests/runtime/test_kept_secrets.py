@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.text import redaction
+from agent_runtime.model import redaction
 from aimgentix import Redactor
 from aimgentix.redact import REDACTED
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import policy
-from agent_runtime.gate.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate, parse_policy
+from agent_runtime.gate.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
 from runtime.strategies import (
     action_types,

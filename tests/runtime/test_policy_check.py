@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.gate.policy import evaluate
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
 from conftest import REPOSITORY
 

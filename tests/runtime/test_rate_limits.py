@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, gatekeeper, policy
-from agent_runtime.gate.policy import Happened, parse_policy
+from agent_runtime.gate import checks, policy
+from agent_runtime.gate.history import begun
+from agent_runtime.gate.policy import Happened
+from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.job.context import JobContext
+from agent_runtime.model.config import Config
 from runtime import examples
+from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -90,7 +94,7 @@ def test_the_time_that_is_named_is_the_first_at_which_there_is_room(hours: list[
 
 @pytest.mark.threat("T25")
 def test_the_gate_refuses_with_the_time() -> None:
-    plan = dataclasses.replace(examples.sealed(), action="restart_service", resource="checkout")
+    plan = examples.sealed()
     checks.check_rate_limits(plan, RULES, [ago(1)], NOW)
     with pytest.raises(codes.GateRefused) as refused:
         checks.check_rate_limits(plan, RULES, [ago(1), ago(2)], NOW)
@@ -100,27 +104,23 @@ def test_the_gate_refuses_with_the_time() -> None:
 
 # ------------------------------------------------------------------------------------------- GitHub's own history
 
-PLAN = "(plan 0123456789ab)"
+PLAN = "plan 0123456789ab:"
 
 
-def history(github: LoopbackGitHub, **changes: Any) -> list[Happened]:
-    ask: dict[str, Any] = {
-        "action": "restart_service",
-        "resource": "checkout",
-        "now": datetime.now(UTC),
-        "ttl": HOUR,
-        "run": examples.run(run_id="99"),
-        "rules": RULES,
-    }
-    return gatekeeper.history(GitHubApi(github.url, None, pause=lambda seconds: None), **{**ask, **changes})
+def history(github: FullGitHub, *, ttl_minutes: int = 60, action: str = "restart_service") -> list[Happened]:
+    """What other runs began, for a plan about the checkout."""
+    settings = Config("p", "P", REPOSITORY, ("bob",), ttl_minutes, "public")
+    job = JobContext(Path("/"), Path("/"), "seal", settings, examples.run(run_id="99"), "99-1", {})
+    api = GitHubApi(github.url, None, pause=lambda seconds: None)
+    return begun(api, job, RULES, action=action, resource="checkout", now=datetime.now(UTC))
 
 
-def acted(github: LoopbackGitHub, run_id: str, *, hours: float = 1.0, resource: str = "checkout", **job: Any) -> None:
+def acted(github: FullGitHub, run_id: str, *, hours: float = 1.0, resource: str = "checkout", **job: Any) -> None:
     """A run that began an action some hours ago."""
     moment = datetime.now(UTC) - hours * HOUR
     github.add_artifact(run_id, "approval-receipt", moment)
     github.add_job(run_id, "Investigate", started=moment)
-    github.add_job(run_id, f"Approve restart_service on {resource} {PLAN}", started=moment)
+    github.add_job(run_id, f"Approve {PLAN} restart_service on {resource}", started=moment)
     github.add_job(run_id, "Act", **{"started": moment, **job})
 
 
@@ -130,13 +130,13 @@ def told(found: list[Happened]) -> list[tuple[str | None, str | None]]:
 
 @pytest.mark.threat("T25")
 def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         acted(github, "2", resource="cart-api", conclusion="failure")
         acted(github, "3", hours=30)
         acted(github, "99")
-        github.add_artifact("4", "auto-claim")
-        github.add_job("4", f"Act without asking: restart_service on checkout {PLAN}", "in_progress", None)
+        github.add_artifact("4", "action-authorization-auto")
+        github.add_job("4", f"Act without asking on {PLAN} restart_service on checkout", "in_progress", None)
         found = history(github)
     assert told(found) == [
         ("restart_service", "cart-api"),
@@ -147,10 +147,19 @@ def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
     assert all(timedelta(minutes=55) < datetime.now(UTC) - moment < timedelta(minutes=65) for moment in moments)
 
 
-@pytest.mark.parametrize("artifact", ["approval-receipt", "action-result", "auto-claim"])
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        "approval-receipt",
+        "action-authorization",
+        "action-authorization-auto",
+        "action-result",
+        "action-result-auto",
+    ],
+)
 def test_each_artifact_leads_to_its_run(artifact: str) -> None:
     """The two that are there before an action begins: a runner that died can't hide what it began."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         github.artifacts["1"] = [(artifact, datetime.now(UTC))]
         assert len(history(github)) == 1
@@ -171,42 +180,77 @@ def test_each_artifact_leads_to_its_run(artifact: str) -> None:
     ],
 )
 def test_an_action_counts_from_the_moment_its_job_began(status: str, conclusion: str | None, counted: int) -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1", status=status, conclusion=conclusion)
         assert len(history(github)) == counted
 
 
 def test_an_action_that_a_comment_approved_counts() -> None:
     """Where an issue is the gate, another workflow acts, in a run of its own."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "approval-receipt")
         github.add_job("1", "Approve by comment")
-        github.add_job("1", f"Act on approval: restart_service on cart-api {PLAN}", "in_progress", None)
+        github.add_job("1", f"Act on approval of {PLAN} restart_service on cart-api", "in_progress", None)
         assert told(history(github)) == [("restart_service", "cart-api")]
 
 
-def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+def test_every_step_of_a_plan_counts() -> None:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
-        github.add_job("1", "Approve ${{ needs.investigate.outputs.action }}")
+        github.add_job("1", f"Approve {PLAN} delete+restart_service on checkout")
+        github.add_job("1", "Act")
+        assert told(history(github)) == [("delete", "checkout"), ("restart_service", "checkout")]
+
+
+@pytest.mark.threat("T25")
+def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything() -> None:
+    with FullGitHub(REPOSITORY) as github:
+        github.add_artifact("1", "action-result")
+        github.add_job("1", f"Approve {PLAN} delete+restart_service on {'x' * 100}"[:100])
+        github.add_job("1", "Act")
+        assert told(history(github)) == [(None, None)]
+
+
+@pytest.mark.threat("T25")
+def test_each_step_of_a_plan_meets_the_limits() -> None:
+    plan = examples.sealed(examples.step(action="scale"), examples.step())
+    with pytest.raises(codes.GateRefused) as refused:
+        checks.check_rate_limits(plan, RULES, [ago(1), ago(2)], NOW)
+    assert refused.value.code == codes.GATE_RATE
+
+
+@pytest.mark.threat("T25")
+def test_the_steps_of_a_plan_count_for_those_after_them() -> None:
+    """Whoever writes an investigation may propose the same step many times."""
+    checks.check_rate_limits(examples.sealed(*[examples.step()] * 2), RULES, [], NOW)
+    for steps, happened in ((3, []), (2, [ago(1)])):
+        with pytest.raises(codes.GateRefused) as refused:
+            checks.check_rate_limits(examples.sealed(*[examples.step()] * steps), RULES, happened, NOW)
+        assert refused.value.code == codes.GATE_RATE
+
+
+def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
+    with FullGitHub(REPOSITORY) as github:
+        github.add_artifact("1", "action-result")
+        github.add_job("1", "Approve plan ${{ needs.seal.outputs.plan_digest_short }}")
         github.add_job("1", "Act")
         github.add_artifact("2", "action-result")
-        github.add_job("2", f"Approve restart_service on checkout {PLAN}")
-        github.add_job("2", f"Approve delete on other {PLAN}")
+        github.add_job("2", f"Approve {PLAN} restart_service on checkout")
+        github.add_job("2", f"Approve {PLAN} delete on other")
         github.add_job("2", "Act")
         assert told(history(github)) == [(None, None), (None, None)]
 
 
 def test_a_plan_that_waited_for_its_reviewer_is_found() -> None:
     """The receipt is older than the limit looks back, the action is not."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1", hours=24.5, started=datetime.now(UTC) - HOUR)
-        assert len(history(github, ttl=HOUR)) == 1
-        assert len(history(github, ttl=timedelta(minutes=1))) == 0
+        assert len(history(github, ttl_minutes=60)) == 1
+        assert len(history(github, ttl_minutes=1)) == 0
 
 
 def test_every_page_is_read() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         for number in range(1, 131):
             github.add_artifact(str(number), "approval-receipt", datetime.now(UTC) - HOUR)
         for number in range(130):
@@ -216,13 +260,13 @@ def test_every_page_is_read() -> None:
 
 
 def test_without_a_limit_nothing_is_asked() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         assert history(github, action="scale") == []
         assert github.requests == []
 
 
 def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.retention = timedelta(days=1)
         acted(github, "1")
         with pytest.raises(codes.GateRefused) as refused:
@@ -233,7 +277,7 @@ def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted
 
 @pytest.mark.threat("T25")
 def test_a_github_that_does_not_answer_refuses() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         github.token = "another"
         with pytest.raises(codes.GateRefused) as refused:
@@ -243,13 +287,13 @@ def test_a_github_that_does_not_answer_refuses() -> None:
 
 def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
-    whole = LoopbackGitHub._artifacts
+    whole = FullGitHub._artifacts
     fork = {"id": 1, "repository_id": 5, "head_repository_id": 6, "head_branch": "main", "head_sha": "0" * 40}
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         assert len(history(github)) == 1
         monkeypatch.setattr(
-            LoopbackGitHub,
+            FullGitHub,
             "_artifacts",
             lambda self, runs, query: [{**each, "workflow_run": fork} for each in whole(self, runs, query)],
         )
@@ -259,13 +303,13 @@ def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("broken", ["no run", "no time", "a time without a zone", "no name", "no status"])
 def test_a_malformed_answer_refuses(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         act = github.jobs["1"][-1]
         if broken == "no run":
-            whole = LoopbackGitHub._artifacts
+            whole = FullGitHub._artifacts
             monkeypatch.setattr(
-                LoopbackGitHub,
+                FullGitHub,
                 "_artifacts",
                 lambda self, runs, query: [{**each, "workflow_run": None} for each in whole(self, runs, query)],
             )

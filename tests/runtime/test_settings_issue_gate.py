@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import ANSWERS, WORKFLOW, Desk, close_by_hand
+from support.github import FullGitHub
 from template import engines
 
 
@@ -24,7 +24,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return engines.run_copier(engines.clone_template(folder / "template"), folder / "agent", answers)
 
 
-def free(github: LoopbackGitHub) -> LoopbackGitHub:
+def free(github: FullGitHub) -> FullGitHub:
     github.visibility, github.plan = "private", "free"
     github.workflows["agent-act-on-approval.yml"] = "active"
     return github
@@ -73,7 +73,7 @@ def test_from_a_fresh_repository_to_a_gate_and_back(rendered: Path) -> None:
     ],
 )
 def test_doctor_names_what_keeps_the_issue_from_being_a_gate(
-    desk: Desk, loosen: Callable[[LoopbackGitHub], Any], check: str, problem: str
+    desk: Desk, loosen: Callable[[FullGitHub], Any], check: str, problem: str
 ) -> None:
     loosen(desk.github)
     found = desk.doctor()

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.local.settings import planning
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate, Repository
-from agent_runtime.local.simulate import shapes
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, Desk, writes
+from support import shapes
+from support.github import FullGitHub
 
 BRANCHES = {"protected_branches": False, "custom_branch_policies": True}
 BOB = {"type": "User", "id": shapes.number("bob")}
@@ -162,12 +162,12 @@ def test_other_branches_are_named_and_removed_only_when_told(desk: Desk) -> None
 
 
 def test_a_setting_that_github_does_not_take_is_no_success(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = LoopbackGitHub._put_environment
+    whole = FullGitHub._put_environment
 
-    def forgetful(github: LoopbackGitHub, name: str, given_name: str, body: Any) -> Any:
+    def forgetful(github: FullGitHub, name: str, given_name: str, body: Any) -> Any:
         return whole(github, name, given_name, {**body, "can_admins_bypass": True})
 
-    monkeypatch.setattr(LoopbackGitHub, "_put_environment", forgetful)
+    monkeypatch.setattr(FullGitHub, "_put_environment", forgetful)
     with pytest.raises(codes.GateRefused) as refused:
         desk.setup()
     assert refused.value.code == codes.GATE_STILL_OPEN
@@ -272,14 +272,14 @@ def test_a_wait_timer_out_of_range_is_bad_input(desk: Desk, minutes: int) -> Non
 
 def test_a_race_is_no_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else adds the branch (303) and removes a superfluous one (404) in between."""
-    whole = LoopbackGitHub.answer
+    whole = FullGitHub.answer
 
-    def racing(github: LoopbackGitHub, method: str, path: str, *rest: Any) -> Any:
+    def racing(github: FullGitHub, method: str, path: str, *rest: Any) -> Any:
         if method in ("POST", "DELETE"):
             whole(github, method, path, *rest)
         return whole(github, method, path, *rest)
 
-    monkeypatch.setattr(LoopbackGitHub, "answer", racing)
+    monkeypatch.setattr(FullGitHub, "answer", racing)
     assert "the gate is closed" in desk.setup()
     desk.github.branch_policies["agent-act"].append("dev")
     assert "the gate is closed" in desk.setup(exact=True)

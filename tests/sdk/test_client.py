@@ -12,7 +12,7 @@ import pytest
 from aimgentix import ActionType, AuditClient, InvalidEvent, JournalError
 from aimgentix.journal import read_events, verify_directory
 from aimgentix.settings import SettingError
-from sdk.helpers import event
+from sdk.helpers import SDK, event
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ client = aimgentix.AuditClient(journal_dir=sys.argv[1])
 client.record("tool_call", "x")
 client.flush()
 assert threading.active_count() == 1
-print(sorted({"requests", "http.client", "ssl", "asyncio", "dataclasses", "typing", "logging"} & set(sys.modules)))
+print(sorted({"urllib3", "http.client", "ssl", "asyncio", "dataclasses", "typing", "logging"} & set(sys.modules)))
 """,
         str(journal_dir),
     )
@@ -285,3 +285,37 @@ def test_types_are_shipped():
     assert (Path(aimgentix.__file__).parent / "py.typed").exists()
     assert aimgentix.__version__
     assert all(hasattr(aimgentix, name) for name in aimgentix.__all__)
+
+
+def test_what_delivery_imports_is_what_installing_the_package_brings(sink, journal_dir, run_python):
+    """Every foreign module of a process that delivers belongs to a dependency of the package, or to one of its own."""
+    done = run_python(
+        """
+import sys
+before = set(sys.modules)
+import aimgentix
+with aimgentix.AuditClient(sys.argv[1], journal_dir=sys.argv[2]) as client:
+    client.record("tool_call", "x")
+    assert client.flush(30)
+import importlib.metadata, re
+with open(sys.argv[3]) as file:
+    declared = re.search(r"^dependencies = \\[(.*)\\]$", file.read(), re.M).group(1)
+names, found = re.findall(r'"([a-z0-9_-]+)', declared), set()
+while names:
+    name = names.pop()
+    if name not in found:
+        found.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            if "extra ==" not in text:
+                names.append(re.match("[A-Za-z0-9_-]+", text).group().lower())
+files = {str(each.locate()) for name in found for each in importlib.metadata.files(name)}
+for name in set(sys.modules) - before:
+    path = getattr(sys.modules[name], "__file__", None) or ""
+    if "site-packages" in path and path not in files:
+        print(name, path)
+""",
+        sink.url,
+        str(journal_dir),
+        str(SDK / "pyproject.toml"),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -42,6 +42,7 @@ def command(*arguments, **environment):
 
 # --- forks ---
 
+QUIET = {"PYTHONWARNINGS": "ignore"}  # Python 3.12 warns of every fork of a process with threads
 FORK = """
 import os, sys, threading
 from aimgentix import AuditClient
@@ -51,9 +52,9 @@ children = []
 for number in range(int(sys.argv[3])):
     child = os.fork()
     if child == 0:
-        import faulthandler, requests, ssl, hashlib, logging, gzip, email.utils
+        import faulthandler, urllib3, ssl, hashlib, logging, gzip, email.utils
         faulthandler.dump_traceback_later(40, exit=True)
-        assert requests.get and requests.auth and gzip.compress and logging.getLogger
+        assert urllib3.PoolManager and urllib3.util and gzip.compress and logging.getLogger
         client.record("tool_call", f"child {number}")
         os._exit(0 if client.flush(30) else 5)
     children.append(child)
@@ -64,7 +65,7 @@ print(codes)
 
 
 def test_a_fork_right_after_the_first_event_leaves_a_child_that_works_and_delivers(sink, journal_dir, run_python):
-    done = run_python(FORK, sink.url, str(journal_dir), "5")
+    done = run_python(FORK, sink.url, str(journal_dir), "5", **QUIET)
     assert (done.stdout, done.stderr) == ("[0, 0, 0, 0, 0]\n", "")
     assert delivered(sink) == [f"child {number}" for number in range(5)] + ["parent"]
 
@@ -76,9 +77,9 @@ import multiprocessing, sys
 from aimgentix import AuditClient
 client = AuditClient(sys.argv[1], journal_dir=sys.argv[2])
 def work(number):
-    import requests
+    import urllib3
     client.record("tool_call", f"child {number}")
-    return client.flush(30) and hasattr(requests, "auth")
+    return client.flush(30) and hasattr(urllib3, "PoolManager")
 client.record("tool_call", "parent")
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(pool.map_async(work, range(4)).get(40))
@@ -86,6 +87,7 @@ assert client.close(30)
 """,
         sink.url,
         str(journal_dir),
+        **QUIET,
     )
     assert (done.stdout, done.stderr) == ("[True, True, True, True]\n", "")
     assert len(sink.events) == 5
@@ -773,6 +775,29 @@ def test_verify_says_how_many_events_no_chain_holds(sink, tmp_path, from_the_sta
         sum(each["outside"] for each in json.loads(command("verify", "--dir", directory, "--json").stdout)["segments"])
         == 25
     )
+
+
+def test_a_child_records_in_every_thread_whatever_idents_the_parents_threads_had(sink, journal_dir, run_python):
+    done = run_python(
+        """
+import os, sys, threading, time, aimgentix
+client = aimgentix.AuditClient(sys.argv[1], journal_dir=sys.argv[2], exit_timeout=20)
+client.record("tool_call", "parent")
+assert client.flush(20)
+if os.fork() == 0:
+    threads = [threading.Thread(target=client.record, args=("tool_call", f"child {n}")) for n in range(20)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    os._exit(0 if client.counters.captured == 20 else 3)
+print(os.wait()[1])
+""",
+        sink.url,
+        str(journal_dir),
+        **QUIET,
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 # --- many old segments ---

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import copier
+from copier._jinja_ext import SandboxedEnvironment
+from copier._main import Worker
 
 from agent_runtime.local import answers
 from conftest import REPOSITORY
@@ -22,6 +25,24 @@ from conftest import REPOSITORY
 NAME = "Checkout 'Restart' & Co 🚀"
 SLUG = "checkout-restart-co"
 ACT_PERMISSIONS = ("", "issues, pull-requests", "contents,deployments")
+
+ADVANCED = {
+    "advanced": "yes",
+    "repository_plan": "private-team",
+    "investigate_secrets": "METRICS_TOKEN, LOGS_TOKEN",
+    "investigate_variables": "METRICS_URL",
+    "investigate_oidc": "yes",
+    "investigate_container": "ghcr.io/acme/agent@sha256:" + "0123456789abcdef" * 4,
+    "act_secrets": "AGENT_ACT_TOKEN,DEPLOY_KEY",
+    "act_variables": "CLUSTER",
+    "investigate_runner": "self-hosted, readers",
+    "act_runner": "self-hosted, actors",
+    "gate_runner": "ubuntu-24.04",
+    "ephemeral_runners": "no",
+    "agent_python": "3.12",
+    "act_timeout_minutes": "45",
+    "toolkit": "git, health, http, services, waiting",
+}
 
 # The lines that say where a repository came from, which the engines know differently.
 ORIGIN = ("_commit:", "_src_path:")
@@ -48,6 +69,7 @@ def combinations() -> dict[str, dict[str, str]]:
             "auto_approval": auto,
             "license": license,
         }
+    found["advanced"] = {"agent_name": NAME, **ADVANCED}
     return found
 
 
@@ -107,10 +129,32 @@ def release(template: Path, tag: str) -> None:
     git(template, "tag", tag)
 
 
+@cache
+def copier_environment() -> SandboxedEnvironment:
+    """The Jinja of Copier, as it reads this working tree."""
+    worker = Worker(src_path=str(REPOSITORY), dst_path=REPOSITORY / "nowhere")
+    worker.template.__dict__["local_abspath"] = REPOSITORY  # the working tree, not a clone of it
+    return worker.jinja_env
+
+
 def run_copier(template: Path, destination: Path, given: dict[str, Any], **options: Any) -> Path:
     """Render with Copier, without trust."""
     copier.run_copy(str(template), destination, data=given, defaults=True, quiet=True, unsafe=False, **options)
     return destination
+
+
+def litter(template: Path) -> None:
+    """Leave in a copy of the template what tools leave in a working tree: something for each pattern of .gitignore."""
+    rules = [
+        (REPOSITORY / name).read_text(encoding="utf-8").splitlines() for name in (".gitignore", "template/.gitignore")
+    ]
+    patterns = {rule for rule in itertools.chain(*rules) if rule and not rule.startswith(("#", "/"))}
+    assert {"*.egg-info/", "*.py[co]", "agent-run*/"} <= patterns
+    for pattern in [*patterns, ".DS_Store"]:
+        name = pattern.replace("*", "x").replace("[co]", "c")
+        path = template / "template" / "sdk" / (name + "PKG-INFO" if name.endswith("/") else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{{ vars }} {% surprise %}", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from agent_runtime.local import answers
 from template import engines
 from template.conftest import Render
 
+UNASKED = {question: answer for question, answer in engines.ADVANCED.items() if question in answers.ADVANCED}
+UNASKED["ephemeral_runners"] = "yes"
+
 # One answer for each question and one for each way in which an engine might be led astray.
 BAD = {
     "name-empty": ({"agent_name": ""}, "ANS003"),
@@ -31,6 +34,27 @@ BAD = {
     "ttl-zero": ({"approval_ttl_minutes": "0"}, "ANS009"),
     "ttl-word": ({"approval_ttl_minutes": "an hour"}, "ANS009"),
     "permission-all": ({"act_permissions": "write-all"}, "ANS010"),
+    "secret-of-github": ({"advanced": "yes", "investigate_secrets": "GITHUB_TOKEN"}, "ANS011"),
+    "variable-twice": ({"advanced": "yes", "investigate_secrets": "A", "investigate_variables": "A"}, "ANS011"),
+    "act-secret-jinja": ({"advanced": "yes", "act_secrets": "{{ 7 * 7 }}"}, "ANS011"),
+    "act-variable-lower": ({"advanced": "yes", "act_variables": "path"}, "ANS011"),
+    "one-secret-before-and-behind": (
+        {"advanced": "yes", "repository_plan": "private-free", "investigate_secrets": "A", "act_secrets": "A"},
+        "ANS011",
+    ),
+    "identity-without-environment": (
+        {"advanced": "yes", "repository_plan": "private-free", "investigate_oidc": "yes"},
+        "ANS012",
+    ),
+    "container-by-tag": ({"advanced": "yes", "investigate_container": "alpine:3.20"}, "ANS013"),
+    "runner-expression": ({"advanced": "yes", "investigate_runner": "${{ 7 * 7 }}"}, "ANS014"),
+    "runner-quote": ({"advanced": "yes", "act_runner": "a'b"}, "ANS014"),
+    "runner-empty": ({"advanced": "yes", "gate_runner": ","}, "ANS014"),
+    "python-old": ({"advanced": "yes", "agent_python": "3.7"}, "ANS015"),
+    "timeout-long": ({"advanced": "yes", "act_timeout_minutes": "361"}, "ANS016"),
+    "toolkit-unknown": ({"advanced": "yes", "toolkit": "http,../colour"}, "ANS017"),
+    "cron-without-schedule": ({"triggers": "manual", "schedule_cron": "1 2 * * *"}, "ANS018"),
+    **{f"unasked-{question}": ({question: answer}, "ANS018") for question, answer in UNASKED.items()},
 }
 NO_CHOICE = {
     "use_case": "fly",
@@ -38,6 +62,9 @@ NO_CHOICE = {
     "auto_approval": "maybe",
     "repository_plan": "free",
     "license": "WTFPL",
+    "advanced": "maybe",
+    "investigate_oidc": "maybe",
+    "ephemeral_runners": "maybe",
 }
 
 
@@ -66,7 +93,7 @@ def test_cookiecutter_refuses(
 
 @pytest.mark.parametrize("question", NO_CHOICE)
 def test_both_refuse_what_is_no_choice(question: str, template: Path, tmp_path: Path, bake: Render) -> None:
-    given = {question: NO_CHOICE[question]}
+    given = {"advanced": "yes", question: NO_CHOICE[question]}
 
     with pytest.raises(ValueError, match=f"Invalid choice for '{question}'"):
         engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME, **given})
@@ -94,6 +121,17 @@ def test_copier_wants_a_name(template: Path, tmp_path: Path) -> None:
         engines.run_copier(template, tmp_path / "project", {})
 
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize("name", ["🚀", "Ωmega"])
+def test_a_name_that_gives_no_slug_needs_one(name: str, template: Path, tmp_path: Path, bake: Render) -> None:
+    with pytest.raises(ValueError, match='Question "agent_slug" is required'):
+        engines.run_copier(template, tmp_path / "project", {"agent_name": name})
+    done = _cookiecutter(template, tmp_path / "out", f"agent_name={name}")
+
+    assert (done.returncode, "ANS004: agent_slug: " in done.stderr) == (1, True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert (bake(agent_name=name, agent_slug="rocket") / "agent_runner.py").is_file()
 
 
 def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -150,6 +188,55 @@ def test_a_default_of_the_user_that_no_question_has_is_fine(template: Path, tmp_
     done = engines.run([*command, str(template), "agent_name=Jo"])
 
     assert done.returncode == 0, done.stderr
+
+
+def _configured(template: Path, folder: Path, defaults: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Cookiecutter with these defaults in the user's configuration."""
+    config = folder / "config.yml"
+    lines = "".join(f"  {line}\n" for line in ["full_name: Jo", *defaults.split("; ")])
+    text = f"default_context:\n{lines}replay_dir: {folder}\ncookiecutters_dir: {folder}\n"
+    config.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", str(folder / "out"), *words]
+    return engines.run(
+        [*command, str(template), f"agent_name={engines.NAME}"], environment={"COOKIECUTTER_CONFIG": str(config)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("defaults", "line"),
+    [
+        ("license: BSD-3-Clause; repository_plan: private-free; approvers: lead", "ANS007: license: choose one of: "),
+        ("approvers: lead; repository_plan: private-other", "ANS007: repository_plan: choose one of: public, "),
+        ("auto_approval: yes", "ANS007: auto_approval: choose one of: no, yes; in YAML with quotes"),
+        ("approvers: '@lead'; license: MIT", "ANS006: approvers: "),
+        ("investigate_container: alpine", "ANS013: investigate_container: "),
+    ],
+)
+def test_a_bad_default_of_the_user_takes_no_other_along(
+    defaults: str, line: str, template: Path, tmp_path: Path
+) -> None:
+    done = _configured(template, tmp_path, defaults)
+
+    assert done.returncode != 0
+    (said,) = [said for said in done.stderr.splitlines() if said.startswith("ANS")]
+    assert said.startswith(line)
+    assert "default_context" in said
+    assert not (tmp_path / "out").exists()
+    assert _configured(template, tmp_path, defaults, "--default-config").returncode == 0
+
+
+def test_good_defaults_of_the_user_hold_and_an_unquoted_no_means_no(
+    template: Path, tmp_path: Path, render: Render
+) -> None:
+    defaults = (
+        "auto_approval: no; repository_plan: private-team; approvers: lead; approval_ttl_minutes: 5; advanced: no"
+    )
+
+    done = _configured(template, tmp_path, defaults)
+
+    given = {"auto_approval": "no", "repository_plan": "private-team", "approvers": "lead", "approval_ttl_minutes": "5"}
+    assert done.returncode == 0, done.stderr
+    assert engines.tree(tmp_path / "out" / engines.SLUG) == engines.tree(render(**given))
 
 
 def test_copier_says_it_on_the_command_line(template: Path, tmp_path: Path) -> None:

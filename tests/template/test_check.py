@@ -47,6 +47,36 @@ def _replaced(old: str, new: str) -> Callable[[str], str]:
     return lambda text: text.replace(old, new)
 
 
+DIFFERENCES = [
+    ("triggers", "manual+alert", "manual"),
+    ("schedule_cron", "''", "'1 2 * * *'"),
+    ("act_permissions", "[]", "['contents']"),
+    ("auto_approval", "false", "true"),
+    ("investigate_secrets", "[]", "['A']"),
+    ("investigate_variables", "[]", "['A']"),
+    ("investigate_oidc", "false", "true"),
+    ("investigate_container", "''", "'x'"),
+    ("act_secrets", "['AGENT_ACT_TOKEN']", "[]"),
+    ("act_variables", "[]", "['A']"),
+    ("investigate_runner", "['ubuntu-latest']", "['x']"),
+    ("act_runner", "['ubuntu-latest']", "['x']"),
+    ("gate_runner", "['ubuntu-latest']", "['x']"),
+    ("ephemeral_runners", "false", "true"),
+    ("agent_python", "'3.13'", "'3.12'"),
+    ("act_timeout_minutes", "30", "31"),
+    ("toolkit", "['health', ", "['keys', 'health', "),
+]
+
+INVALID = [
+    ("act_secrets: ['AGENT_ACT_TOKEN']", "act_secrets: A", "key act_secrets is not of type list"),
+    ("act_secrets: ['AGENT_ACT_TOKEN']", "act_secrets: [1]", "key act_secrets holds something that is not text"),
+    ("act_timeout_minutes: 30", "act_timeout_minutes: true", "key act_timeout_minutes is not of type int"),
+    ("act_timeout_minutes: 30", "act_timeout_minutes: 361", "act_timeout_minutes is not between 1 and 360"),
+    ("agent_python: '3.13'", "agent_python: 3.13", ""),
+    ("schema_version: 1", "schema_version: true", "schema_version is not 1"),
+    ("repository_plan: public\n", "", "key repository_plan is missing"),
+]
+
 FOUND = {
     "answers-lost": (lambda project: (project / ANSWERS).unlink(), f"CHK001: {ANSWERS}: it can't be read"),
     "answers-yaml": (_write(ANSWERS, lambda _: "a: ["), f"CHK001: {ANSWERS}: it can't be read (ParserError)"),
@@ -62,6 +92,48 @@ FOUND = {
     "config-differs": (
         _write(CONFIG, _replaced("minutes: 60", "minutes: 61")),
         f"CHK008: {CONFIG}: approval_ttl_minutes",
+    ),
+    **{
+        f"config-differs-{name}": (
+            _write(CONFIG, _replaced(f"{name}: {old}", f"{name}: {new}")),
+            f"CHK008: {CONFIG}: {name} is ",
+        )
+        for name, old, new in DIFFERENCES
+    },
+    **{
+        f"config-invalid-{old.partition(':')[0]}-{new or 'absent'}": (
+            _write(CONFIG, _replaced(old, new)),
+            f"INP007: {CONFIG}: {line}",
+        )
+        for old, new, line in INVALID
+    },
+    "config-identity": (
+        lambda project: [
+            _write(CONFIG, _replaced("plan: public", "plan: private-free"))(project),
+            _write(CONFIG, _replaced("oidc: false", "oidc: true"))(project),
+        ],
+        f"INP007: {CONFIG}: investigate_oidc needs an environment, and repository_plan is private-free",
+    ),
+    "toolkit-foreign": (
+        _write("agent_runtime/toolkit/keys.py", lambda _: "x = 1\n"),
+        "CHK006: agent_runtime/toolkit/keys.py: it is not of the template",
+    ),
+    "toolkit-lost": (
+        lambda project: (project / "agent_runtime/toolkit/metrics.py").unlink(),
+        "CHK005: agent_runtime/toolkit/metrics.py: it is missing",
+    ),
+    "toolkit-import": (
+        _write("agent_runner.py", lambda text: "from agent_runtime.toolkit import keys, http\n" + text),
+        "CHK012: agent_runner.py: it imports keys of the toolkit. Name it in the answer toolkit: copier update "
+        "--defaults --data advanced=yes --data toolkit=health,http,keys,services,waiting",
+    ),
+    "toolkit-import-of-a-test": (
+        _write("tests/test_agent.py", lambda text: "import agent_runtime.toolkit.git\n" + text),
+        "CHK012: tests/test_agent.py: it imports git of the toolkit. ",
+    ),
+    "toolkit-import-from-a-module": (
+        _write("helpers.py", lambda _: "from agent_runtime.toolkit.usage import load\n"),
+        "CHK012: helpers.py: it imports usage of the toolkit. ",
     ),
     "policy-lost": (lambda project: (project / POLICY).unlink(), f"POL001: {POLICY}: it is missing"),
     "policy-alias": (_write(POLICY, lambda _: "a: &x 1\n"), f"POL002: {POLICY} line 1: "),
@@ -80,6 +152,23 @@ FOUND = {
             "pip/__init__.py",
         )
     },
+    "hides-a-package-of-the-agent": (
+        _write("requests.py", lambda _: "x = 1\n"),
+        "CHK009: requests.py: it hides the module",
+    ),
+    "lock-behind-the-team": (
+        _write("requirements-agent.in", lambda text: text + "My_Package[extra] >= 2  # why\n"),
+        "CHK013: requirements-agent.lock: requirements-agent.in asks for my-package, which is not in it. "
+        "Write it anew with: make lock",
+    ),
+    "lock-behind-an-update": (
+        _write("requirements.in", lambda text: text.replace("pydantic>=2.10", "pydantic>=2.99,<3")),
+        "CHK013: requirements-agent.lock: requirements.in asks for pydantic 2.99 or newer. ",
+    ),
+    "lock-lost": (
+        lambda project: (project / "requirements-agent.lock").unlink(),
+        "CHK013: requirements-agent.lock: requirements-agent.in asks for requests, which is not in it. ",
+    ),
     "suffix": (_write("README.md.jinja", lambda _: "x"), "CHK003: README.md.jinja: its name was not rendered"),
     "workflow": (
         _write(".github/workflows/agent-investigate-act.yml", _replaced("environment: agent-act", "x: 1")),
@@ -109,6 +198,10 @@ def test_found(spoil: Callable[[Path], None], line: str, project: Path) -> None:
 
 
 PASSED = {
+    "lists": _write(
+        "requirements-agent.in",
+        lambda text: text + "\nRequests>=2  # newer\n--extra-index-url x\nold ; python_version < '3.0'\n",
+    ),
     "dependabot": _write(
         ".github/workflows/ci.yml", lambda text: re.sub(r"@[0-9a-f]{40} # v[\d.]+", f"@{'a' * 40} # v99.0.0", text)
     ),
@@ -145,6 +238,67 @@ def test_passed(change: Callable[[Path], None], project: Path) -> None:
     change(project)
 
     assert _lines(project) == []
+
+
+@pytest.mark.parametrize(
+    ("investigate", "act", "gate", "ephemeral", "shared"),
+    [
+        ("ubuntu-latest", "ubuntu-latest", "ubuntu-latest", "no", []),
+        ("Windows-2025", "macOS-15", "ubuntu-24.04-arm", "no", []),
+        ("self-hosted", "ubuntu-latest", "ubuntu-latest", "no", []),
+        ("self-hosted, readers", "self-hosted, actors", "ubuntu-latest", "no", []),
+        ("self-hosted, linux", "Linux ,SELF-HOSTED", "ubuntu-latest", "no", ["investigate_runner and act_runner"]),
+        ("big", "ubuntu-latest", "big", "no", ["investigate_runner and gate_runner"]),
+        ("ubuntu-latest", "ubuntu-latest, ours", "ours, ubuntu-latest", "no", ["act_runner and gate_runner"]),
+        # A machine with the labels of one takes the jobs of the other, too.
+        ("self-hosted", "self-hosted, actors", "ubuntu-latest", "no", ["investigate_runner and act_runner"]),
+        (
+            "a",
+            "a",
+            "A",
+            "no",
+            ["investigate_runner and act_runner", "investigate_runner and gate_runner", "act_runner and gate_runner"],
+        ),
+        ("a", "a", "A", "yes", []),
+    ],
+)
+def test_roles_share_no_machine_that_stays(
+    investigate: str, act: str, gate: str, ephemeral: str, shared: list[str], render: Render
+) -> None:
+    project = render(
+        advanced="yes", investigate_runner=investigate, act_runner=act, gate_runner=gate, ephemeral_runners=ephemeral
+    )
+
+    found = [problem for problem in check.check(project) if problem.code.startswith("CHK")]
+
+    assert [problem.message.partition(" share ")[0] for problem in found] == shared
+    assert {problem.code for problem in found} <= {"CHK010"}
+
+
+def test_a_repository_without_a_release_is_told_how_to_get_one(
+    project: Path, template: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So it is born from an archive, which has no history."""
+    text = (project / ANSWERS).read_text(encoding="utf-8")
+    without = re.sub("_commit: .*\n", "", text).replace(f"_src_path: {template}", "_src_path: ~/Downloads/template.zip")
+    (project / ANSWERS).write_text(without, encoding="utf-8")
+
+    assert check.main([str(project)]) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith(
+        f"note: CHK011: {ANSWERS}: it has no _commit. Write the template's git address as _src_path"
+    )
+    assert "in order" in said.out
+
+    whole = without.replace("_src_path: ~/Downloads/template.zip", f"_src_path: {template}\n_commit: v1.0.0")
+    (project / ANSWERS).write_text(whole, encoding="utf-8")
+    engines.commit_all(project, "Say where it came from")
+    done = engines.run(
+        [sys.executable, "-m", "copier", "update", "--defaults", "--data", "license=Proprietary"], project
+    )
+    assert done.returncode == 0, done.stderr
+    assert check.main([str(project)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_the_advice_restores_a_file(project: Path) -> None:
@@ -211,7 +365,8 @@ def test_manifest_lists_the_templates_own_files_and_nothing_else(template: Path)
         ".github/workflows/ci.yml",
         "docs/SETUP_GUIDE.md",
     } <= files
-    assert not {"README.md", "pyproject.toml", "Makefile", "requirements.lock", "agent_runner.py"} & files
+    assert {"requirements.in", "requirements.lock", "requirements-dev.lock", "requirements-uv.lock"} <= files
+    assert not {"README.md", "pyproject.toml", "Makefile", "requirements-agent.lock", "agent_runner.py"} & files
     assert not [name for name in files if name.startswith("use_cases/")]
     assert {"agent_runner.py", "README.md", CONFIG} <= set(manifest["rendered"])
     assert manifest["folders"] == [

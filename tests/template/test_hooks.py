@@ -103,7 +103,7 @@ def test_a_broken_runtime_is_named_where_even_the_check_needs_it(name: str, copy
     code, said = _cookiecutter(copy, tmp_path / "out")
 
     assert code != 0
-    assert f"{name}.py" in said
+    assert f"{Path(name).name}.py" in said
     assert not list((tmp_path / "out").glob("*"))
 
 
@@ -134,14 +134,31 @@ def test_the_door_may_be_a_text_file(copy: Path, tmp_path: Path, render: Render)
 
 
 def test_litter_of_a_working_copy_stays_behind(copy: Path, tmp_path: Path, render: Render) -> None:
-    for name in ("agent_runtime/__pycache__/x.cpython-311.pyc", ".ruff_cache/x", "sdk/.mypy_cache/x.json", "stale.pyc"):
-        (copy / "template" / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / "template" / name).write_bytes(b"\0{{ x")
+    engines.litter(copy)
 
     code, said = _cookiecutter(copy, tmp_path / "out")
 
     assert code == 0, said
     assert engines.tree(tmp_path / "out" / engines.SLUG) == engines.tree(render())
+
+
+def test_from_an_archive_it_is_said_that_no_update_will_come(template: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "gated-agents.zip"
+    engines.git(template, "archive", "--format=zip", "--prefix=gated-agents-main/", f"--output={archive}", "HEAD")
+
+    code, said = _cookiecutter(archive, tmp_path / "out", cwd=tmp_path)
+
+    assert code == 0, said
+    assert "note: CHK011: .copier-answers.yml: it has no _commit. Write the template's git address as _src_path" in said
+
+
+def test_from_a_folder_without_history_copier_says_it_too(copy: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "--data", f"agent_name={engines.NAME}"]
+    hint = "copier update can't bring a new release: make check says what to write down"
+
+    assert hint not in engines.run([*command, str(copy), str(tmp_path / "with")]).stderr
+    shutil.rmtree(copy / ".git")
+    assert hint in engines.run([*command, str(copy), str(tmp_path / "without")]).stderr
 
 
 def test_a_relative_address_is_remembered_as_an_absolute_one(template: Path, tmp_path: Path) -> None:

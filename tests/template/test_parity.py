@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent_runtime.local import answers
 from template import engines
 from template.conftest import Render
 
+IMAGE = "ghcr.io/acme/agent:1.2@sha256:" + "0123456789abcdef" * 4
 COMBINATIONS = engines.combinations()
 
 
@@ -34,6 +36,20 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "schedule_cron": "*/15 0-23/2 1,15 JAN-DEC MON-FRI",
         "approval_ttl_minutes": "43200",
         "act_permissions": " issues , id-token",
+        "advanced": "yes",
+        "investigate_secrets": " NO ,METRICS_TOKEN",
+        "investigate_variables": "NULL",
+        "investigate_oidc": "yes",
+        "investigate_container": IMAGE,
+        "act_secrets": "",
+        "act_variables": "Y, _1",
+        "investigate_runner": "self-hosted, Linux ,1.0",
+        "act_runner": "windows-2025",
+        "gate_runner": "null",
+        "ephemeral_runners": "yes",
+        "agent_python": "3.10",
+        "act_timeout_minutes": "360",
+        "toolkit": " usage ,health, services",
     }
 
     project, baked = render(**given), bake(**given)
@@ -49,9 +65,37 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "approval_ttl_minutes": 43200,
         "repository_plan": "public",
         "approval_gate": "environment",
+        "triggers": "manual+schedule",
+        "schedule_cron": given["schedule_cron"],
+        "act_permissions": ["issues", "id-token"],
         "auto_approval": False,
+        "investigate_secrets": ["NO", "METRICS_TOKEN"],
+        "investigate_variables": ["NULL"],
+        "investigate_oidc": True,
+        "investigate_container": IMAGE,
+        "act_secrets": [],
+        "act_variables": ["Y", "_1"],
+        "investigate_runner": ["self-hosted", "Linux", "1.0"],
+        "act_runner": ["windows-2025"],
+        "gate_runner": ["null"],
+        "ephemeral_runners": True,
+        "agent_python": "3.10",
+        "act_timeout_minutes": 360,
+        "toolkit": ["usage", "health", "services"],
     }
-    assert engines.run_check(project).returncode == 0
+    modules = {path.stem for path in (project / "agent_runtime" / "toolkit").glob("*.py")}
+    assert modules == {"__init__", "errors", "health", "http", "metrics", "services", "usage", "waiting"}
+    assert engines.run_check(project).stderr == ""
+
+
+@pytest.mark.parametrize("use_case", answers.USE_CASES)
+def test_a_use_case_gets_the_modules_that_it_names(use_case: str, render: Render) -> None:
+    words = (render(use_case=use_case) / ".github" / "agent-config.yml").read_text(encoding="utf-8")
+    named = yaml.safe_load(words)["toolkit"]
+
+    modules = {path.stem for path in (render(use_case=use_case) / "agent_runtime" / "toolkit").glob("*.py")}
+    assert ", ".join(named) == answers.unasked("toolkit", {"use_case": use_case})
+    assert modules == {"__init__", *answers.toolkit_modules(named)}
 
 
 def test_answers_that_cookiecutter_writes_are_those_that_copier_remembers(

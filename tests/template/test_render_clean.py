@@ -118,9 +118,7 @@ def test_litter_of_a_working_copy_stays_behind(template: Path, tmp_path: Path, r
     """A template folder without git, in which tools have run."""
     copy = tmp_path / "copy"
     shutil.copytree(template, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    for name in ("agent_runtime/__pycache__/x.cpython-311.pyc", ".ruff_cache/x", "sdk/.mypy_cache/x.json", "stale.pyc"):
-        (copy / "template" / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / "template" / name).write_bytes(b"\0{{ x")
+    engines.litter(copy)
 
     project = engines.run_copier(copy, tmp_path / "project", {"agent_name": engines.NAME})
 

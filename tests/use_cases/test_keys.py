@@ -108,6 +108,19 @@ def test_what_is_as_it_should_be_is_a_success(act: Callable[[Identity], ActionRe
     }
 
 
+@pytest.mark.parametrize(("status", "told"), [(409, "HTTP 409"), (429, "HTTP 429, too many requests")])
+def test_a_rotation_that_is_refused_is_told_as_that(
+    act: Callable[[Identity], ActionResult], status: int, told: str
+) -> None:
+    identity = Identity()
+    identity.rotated = (status, {"value": "s3cret"})
+    result = act(identity)
+    assert result.status is ActionStatus.FAILED
+    assert f"refused with {told}. Nothing was changed." in result.details["error"]
+    for wrong in ("whether it runs", "token", "s3cret"):
+        assert wrong not in result.details["error"]
+
+
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_key_that_was_never_seen_accepted_is_not_told_as_refused(
     act: Callable[[Identity], ActionResult], refuses: bool

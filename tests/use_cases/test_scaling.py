@@ -612,7 +612,7 @@ def test_there_is_more_time_on_the_way_down(
     cluster.cpu = 0.1
     cluster.bounds = (4, 9)
     monkeypatch.setattr(agent, "SCALE_SECONDS", 0.0)
-    monkeypatch.setattr(agent, "SHRINK_SECONDS", 10.0)
+    monkeypatch.setattr(agent, "SHRINK_SECONDS", 60.0)
     proposed = approved(agent)
     cluster.delay_seconds = 1.5
     result = agent.ScaleResourcesAgent().act("example", proposed.action, proposed.parameters)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.gate.policy import parse_policy
+from agent_runtime.testing import parse_policy
 from agent_runtime.toolkit import services
 from use_cases.conftest import load_agent
 

@@ -32,6 +32,7 @@ class Cluster:
         self.tokens: list[str] = []
         self.wanted = ""
         self.clock: Callable[[], float] = time.time
+        self.notes: list[str] = []
 
     def answer(self, method: str, path: str, bearer: str) -> tuple[int, Any]:
         """Answer one request."""
@@ -52,7 +53,7 @@ class Cluster:
         """An answer of Prometheus."""
         at = self.clock()
         result = [{"metric": {label: name}, "value": [at, str(value)]} for name, value in values.items()]
-        return 200, {"status": "success", "data": {"resultType": "vector", "result": result}}
+        return 200, {"status": "success", "data": {"resultType": "vector", "result": result}, "infos": self.notes}
 
 
 @pytest.fixture
@@ -159,6 +160,12 @@ def test_processes_that_run_for_long_are_measured_over_the_whole_window(service:
     cluster = Cluster({"a": time.time() - 3601, "b": time.time() - 90_000}, {})
     evidence = service(cluster).investigate("example").findings[0].evidence
     assert (evidence["window_seconds"], evidence["since_restart"], cluster.windows) == (3600, None, [3600])
+
+
+def test_what_the_server_notes_of_a_query_stands_in_the_evidence(service: Callable[[Cluster], Any]) -> None:
+    cluster = Cluster({"a": time.time() - 90_000}, {})
+    cluster.notes = ["PromQL info: metric might not be a counter"]
+    assert service(cluster).investigate("example").findings[0].evidence["notes"] == cluster.notes
 
 
 def test_no_data_since_a_restart_is_no_request_and_no_data_at_all_is_an_error(

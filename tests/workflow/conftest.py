@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from template.engines import clone_template, run_copier
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import BUILD, ActionsService, node_tools
@@ -73,14 +73,14 @@ def commit_all(folder: Path, message: str = "Start") -> None:
 
 
 @pytest.fixture
-def github() -> Iterator[LoopbackGitHub]:
+def github() -> Iterator[FullGitHub]:
     """A GitHub that knows acme/widgets."""
-    with LoopbackGitHub("acme/widgets") as serving:
+    with FullGitHub("acme/widgets") as serving:
         yield serving
 
 
 @pytest.fixture
-def host(service: ActionsService, github: LoopbackGitHub, tmp_path: Path) -> Callable[..., ActionsHost]:
+def host(service: ActionsService, github: FullGitHub, tmp_path: Path) -> Callable[..., ActionsHost]:
     """Make a host for a repository with these files; further arguments are the settings of `Repository`."""
 
     def make(files: Mapping[str, str], **settings: Any) -> ActionsHost:
@@ -89,8 +89,9 @@ def host(service: ActionsService, github: LoopbackGitHub, tmp_path: Path) -> Cal
             (origin / name).parent.mkdir(parents=True, exist_ok=True)
             (origin / name).write_text(text, encoding="utf-8")
         commit_all(origin)
+        minute = settings.pop("minute", 60)
         repository = Repository(origin, "acme/widgets", github, **settings)
-        return ActionsHost(service, repository, tmp_path / "python", tmp_path / "runs")
+        return ActionsHost(service, repository, tmp_path / "python", tmp_path / "runs", minute=minute)
 
     return make
 
@@ -122,27 +123,40 @@ def project(generated: Callable[[str], Path]) -> Path:
     return generated("service-restart")
 
 
-# Stands in for pip once everything is installed: a real one in each job would take most of a run's time.
+# Stands in for pip once everything is installed: a real one in each job would take most of a run's time.  What it
+# brings is not there before it ran, as on a fresh machine.
 PIP_FOR_JOBS = """\
-import hashlib, pathlib, sys
-lock = sys.argv[sys.argv.index("--requirement") + 1]
-if sys.argv[1] != "install" or "--require-hashes" not in sys.argv:
+import hashlib, pathlib, shutil, sys, sysconfig
+words = sys.argv
+lock = words[words.index("--requirement") + 1]
+if words[1] != "install" or "--require-hashes" not in words:
     sys.exit("only the installation of locked packages is expected here")
-if hashlib.sha256(pathlib.Path(lock).read_bytes()).hexdigest() != {digest!r}:
+packages = pathlib.Path(sys.prefix, "locked", hashlib.sha256(pathlib.Path(lock).read_bytes()).hexdigest())
+if not packages.is_dir():
     sys.exit("this environment was made from another " + lock)
-print("Requirements already satisfied:", lock)
+if "--target" in words:
+    shutil.copytree(packages, words[words.index("--target") + 1])
+else:
+    pathlib.Path(sysconfig.get_path("purelib"), "locked.pth").write_text(str(packages) + "\\n")
+print("Installed the packages of", lock)
 """
+# By lock, the action that installs it.
+_LOCKS = {"requirements.lock": "setup-gate", "requirements-agent.lock": "setup-agent"}
 
 
-@pytest.fixture(scope="session")
-def locked_python(project: Path) -> Path:
-    """A virtual environment that setup-agent's own command filled from the project's requirements.lock.
+def make_python(*projects: Path) -> Path:
+    """A virtual environment whose stand-in for pip has what the actions of these projects install.
 
-    It is kept below `build/` for as long as lock, command and interpreter stay the same.
+    It is kept below `build/` for as long as locks, commands and interpreter stay the same.
     """
-    lock = (project / "requirements.lock").read_bytes()
-    steps = yaml.safe_load((project / ".github/actions/setup-agent/action.yml").read_text())["runs"]["steps"]
-    state = hashlib.sha256(json.dumps([steps, sys.version, PIP_FOR_JOBS]).encode() + lock).hexdigest()[:16]
+    commands: dict[str, tuple[Path, str]] = {}
+    for project in projects:
+        for lock, action in _LOCKS.items():
+            text = (project / f".github/actions/{action}/action.yml").read_text(encoding="utf-8")
+            digest = hashlib.sha256((project / lock).read_bytes()).hexdigest()
+            commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"])
+    made_of = {digest: command for digest, (_, command) in sorted(commands.items())}
+    state = hashlib.sha256(json.dumps([made_of, sys.version, PIP_FOR_JOBS]).encode()).hexdigest()[:16]
     folder = BUILD / f"python-{state}"
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "python.lock").open("w") as held:
@@ -151,12 +165,22 @@ def locked_python(project: Path) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
             path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-            command = ["bash", "-e", "-c", steps[-1]["run"]]
-            subprocess.run(command, cwd=project, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+            (folder / "locked").mkdir()
+            for digest, (project, command) in commands.items():
+                install = command if "--target" in command else f'{command.rstrip()} --target "$RUNNER_TEMP/agent-gate"'
+                environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(folder)}
+                subprocess.run(["bash", "-e", "-c", install], cwd=project, env=environ, check=True, capture_output=True)
+                (folder / "agent-gate").rename(folder / "locked" / digest)
             (main,) = folder.glob("lib/python*/site-packages/pip/__main__.py")
-            main.write_text(PIP_FOR_JOBS.format(digest=hashlib.sha256(lock).hexdigest()), encoding="utf-8")
+            main.write_text(PIP_FOR_JOBS, encoding="utf-8")
             (folder / "ready").touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def locked_python(project: Path) -> Path:
+    """The environment of the project."""
+    return make_python(project)
 
 
 @dataclass
@@ -169,7 +193,7 @@ class World:
     """
 
     origin: Path
-    github: LoopbackGitHub
+    github: FullGitHub
     repository: Repository
     actions: ActionsHost
     url: str
@@ -239,7 +263,7 @@ def failing_service(project: Path, origin: Path) -> Iterator[tuple[str, str]]:
 def world(service: ActionsService, project: Path, locked_python: Path, tmp_path: Path) -> Iterator[World]:
     """A closed gate with the reviewer bob, and the example service, 31 % of whose requests fail."""
     origin = tmp_path / "origin"
-    with failing_service(project, origin) as (url, token), LoopbackGitHub(NAME) as github:
+    with failing_service(project, origin) as (url, token), FullGitHub(NAME) as github:
         github.protect("agent-approval", reviewers=("alice", "bob"))
         github.protect("agent-act")
         repository = Repository(origin, NAME, github, environment_secrets={"agent-act": {"AGENT_ACT_TOKEN": token}})

@@ -39,7 +39,8 @@ def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: W
     alone = world.start(reviewer=approve_as("bob"), inputs={"resource": "a b"})
     world.repository.variables["AGENT_DISABLED"] = "true"
     world.start()
-    world.github.artifacts[alone.id].clear()
+    for artifact in alone.artifacts.every():
+        alone.artifacts.delete(artifact.id)
     world.github.approvals[failed.id].clear()
     world.github.environments["agent-approval"]["can_admins_bypass"] = True
 

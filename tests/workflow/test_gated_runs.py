@@ -7,7 +7,6 @@ of a GitHub on the loopback interface, and its effect the restart of the example
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import subprocess
 import tempfile
@@ -20,13 +19,19 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.gate.bundle import verify
+from agent_runtime.gate.consistency import verify
 from conftest import require_tool
 from workflow.conftest import NAME, WORKFLOW, World
 from workflow.harness.engine import ActionsHost, Answer, Bypass, Cancel, Click, Run, approve_as, nobody
 from workflow.harness.node import ActionsService
 
 APPROVE = approve_as("bob")
+ALL_SUCCEED = dict.fromkeys(("investigate", "seal", "approve", "act", "record"), "success")
+
+
+def ended(**otherwise: str) -> dict[str, str]:
+    """How jobs end: all of them well, but for those named."""
+    return {**ALL_SUCCEED, **otherwise}
 
 
 def reject(waiting: Any) -> Answer:
@@ -37,9 +42,22 @@ def results(run: Run) -> dict[str, str]:
     return {id: job.result for id, job in run.jobs.items()}
 
 
+def carried_out(run: Run) -> list[tuple[str, tuple[str, str]]]:
+    """The commands that the runner took from what was printed, but for those that stop it from taking any."""
+    found = [(id, each) for id, job in run.jobs.items() for step in job.steps for each in step.commands]
+    return [(id, each) for id, each in found if each[0] != "stop-commands"]
+
+
 def document(run: Run, artifact: str, path: str) -> Any:
     """A JSON file of an artifact."""
     return json.loads(run.artifacts.named(artifact).files()[path])
+
+
+def approvers(run: Run) -> list[str]:
+    """Whose approvals Verify counted."""
+    found = document(run, "action-authorization", "authorization.json")
+    assert found["authorized"] is True
+    return [approver["login"] for approver in found["approvers"]]
 
 
 def bundle(run: Run) -> Any:
@@ -76,13 +94,14 @@ def test_a_dry_run_goes_all_the_way_and_executes_nothing(world: World) -> None:
 
     run = world.start(inputs={"dry_run": "true"}, reviewer=APPROVE)
 
-    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert results(run) == ALL_SUCCEED, run.log
     assert world.instance() == before, "the service was not restarted"
     assert document(run, "investigation-report", "investigation-report.json")["plan"]["dry_run"] is True
-    assert "**Dry run:**" in run.jobs["investigate"].summary
+    assert "**Dry run:**" in run.jobs["seal"].summary
     result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["approver"]["login"], result["changes"]) == ("rehearsed", "bob", [])
-    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("rehearsed", [])
+    assert (result["status"], approvers(run)) == ("dry_run", ["bob"])
+    assert [step["changes"] for step in result["steps"]] in ([], [[]])
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("dry_run", [])
 
 
 @pytest.mark.threat("T14", "T28", "T38")
@@ -98,22 +117,24 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
 
     run = start(world, trigger, reviewer=bob)
 
-    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert results(run) == ALL_SUCCEED, run.log
     assert world.instance() != before, "the service was restarted"
 
     # The reviewer saw the plan, and the job's name said what the click is for.
-    told = run.jobs["investigate"].outputs
+    told = run.jobs["seal"].outputs
     (waiting,) = seen
     assert waiting.environment == "agent-approval"
-    assert waiting.job == f"Approve restart_service on example (plan {told['plan_digest'][:12]})"
+    assert waiting.job == f"Approve plan {told['plan_digest'][:12]}: restart_service on example"
     assert told["plan_digest"] in waiting.summary and "expires_at" in waiting.summary
     assert run.jobs["act"].concurrency == "agent-act-example"
 
     # What the jobs left behind.
     assert run.artifacts.names() == [
+        "investigation",
         "investigation-report",
         "audit-trace-id",
         "approval-receipt",
+        "action-authorization",
         "action-result",
         "audit-bundle",
     ]
@@ -122,8 +143,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert (report["trigger"], report["status"]) == (trigger, "action_proposed")
     assert report["trace_id"] == TRACES.get(trigger, f"{run.id}-1")
     assert run.artifacts.named("audit-trace-id").files()["trace-id.txt"].decode().strip() == report["trace_id"]
-    data = run.artifacts.named("investigation-report").files()["investigation-report.json"]
-    assert told["report_sha256"] == hashlib.sha256(data).hexdigest()
+    assert told["report_digest"] == run.artifacts.named("investigation-report").digest
     receipt = document(run, "approval-receipt", "approval-receipt.json")
     assert (receipt["approver"]["login"], receipt["plan_digest"], receipt["comment"]) == (
         "bob",
@@ -131,16 +151,13 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
         "go",
     )
     result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["plan_digest"], result["approver"]["login"]) == (
-        "success",
-        told["plan_digest"],
-        "bob",
-    )
-    assert result["verification"]["error_rate_after"] == 0
+    assert (result["status"], result["plan_digest"]) == ("success", told["plan_digest"])
+    assert approvers(run) == ["bob"]
+    assert result["steps"][0]["verification"]["error_rate_after"] == 0
     assert run.jobs["act"].outputs["action_status"] == "success"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     assert bundle(run)["approver"]["login"] == "bob"
-    for id in ("investigate", "act", "record"):
+    for id in ("seal", "act", "record"):
         assert run.jobs[id].summary.startswith("# "), f"{id} tells people how it went"
 
     # No checkout kept a token where the agent could read it.
@@ -150,7 +167,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     # Nothing printed a secret (it would be masked), and no log holds a workflow command.
     assert "***" not in run.log + "".join(job.summary for job in run.jobs.values())
     assert all(world.token.encode() not in data for each in run.artifacts.latest() for data in each.files().values())
-    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    assert carried_out(run) == []
 
 
 def test_a_rejected_plan_is_not_executed(world: World) -> None:
@@ -158,9 +175,9 @@ def test_a_rejected_plan_is_not_executed(world: World) -> None:
 
     run = world.start(reviewer=reject)
 
-    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", act="skipped")
     assert world.instance() == before
-    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "audit-bundle"]
+    assert run.artifacts.names() == ["investigation", "investigation-report", "audit-trace-id", "audit-bundle"]
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "bob", [])
 
 
@@ -171,9 +188,9 @@ def test_nothing_to_do_asks_nobody(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="skipped", act="skipped")
     assert run.clicks == [] and world.instance() == before
-    assert run.jobs["investigate"].outputs["decision"] == "none"
+    assert run.jobs["seal"].outputs["decision"] == "none"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("nothing_to_do", [])
 
 
@@ -185,8 +202,8 @@ def test_what_the_policy_denies_asks_nobody(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
-    assert run.clicks == [] and run.jobs["investigate"].outputs["decision"] == "denied"
+    assert results(run) == ended(approve="skipped", act="skipped")
+    assert run.clicks == [] and run.jobs["seal"].outputs["decision"] == "denied"
     assert bundle(run)["outcome"] == "denied"
 
 
@@ -194,7 +211,7 @@ def test_what_the_policy_denies_asks_nobody(world: World) -> None:
 def test_a_run_that_is_cancelled_while_it_waits_is_recorded(world: World) -> None:
     before = world.instance()
     run = world.start(reviewer=lambda waiting: Cancel())
-    assert results(run) == {"investigate": "success", "approve": "cancelled", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="cancelled", act="skipped")
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("cancelled", [])
     assert world.instance() == before
 
@@ -204,15 +221,14 @@ def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcom
     """Nothing of act is left, the run hangs, and somebody cancels it; `needs` says what it says of a queued job."""
     before = world.instance()
 
-    run = world.start(reviewer=APPROVE, cancels={"act": "act"})
+    run = world.start(reviewer=APPROVE, cancels={"act": "execute"})
 
     assert world.instance() != before, "the effect happened"
-    assert results(run) == {"investigate": "success", "approve": "success", "act": "cancelled", "record": "failure"}
-    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "approval-receipt", "audit-bundle"]
+    assert results(run) == ended(act="cancelled", record="failure")
+    assert run.artifacts.names()[-3:] == ["approval-receipt", "action-authorization", "audit-bundle"]
     assert bundle(run)["outcome"] == "outcome_unknown"
-    began = "act was cancelled and left nothing, and it began on the runner 'GitHub Actions 21'"
-    assert any(problem.startswith("TRAIL02") and began in problem for problem in bundle(run)["problems"])
-    assert "Nothing was executed" not in run.jobs["record"].summary and began in run.jobs["record"].log
+    assert "TRAIL02: no action result" in bundle(run)["problems"]
+    assert "Nothing was executed" not in run.jobs["record"].summary
 
 
 def forget_jobs(world: World) -> Callable[[Run], None]:
@@ -239,7 +255,7 @@ def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> Non
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert results(run) == ended(act="failure")
     assert document(run, "action-result", "action-result.json")["status"] == "failed"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("action_failed", [])
     assert world.instance() == before
@@ -251,7 +267,7 @@ def test_a_failed_investigation_leaves_a_report_and_asks_nobody(world: World) ->
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert run.clicks == []
     assert document(run, "investigation-report", "investigation-report.json")["status"] == "failed"
     assert bundle(run)["outcome"] == "investigation_failed"
@@ -276,10 +292,12 @@ class Backend:
         self.keys.add(request.headers.get("Authorization"))
         if self.status == 200:
             self.steps += [json.loads(line)["event"]["metadata"]["step"] for line in body.splitlines()]
+        answer = json.dumps({"received": len(body.splitlines())}).encode()
         request.send_response(self.status)
-        request.send_header("Content-Length", "2")
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(answer)))
         request.end_headers()
-        request.wfile.write(b"{}")
+        request.wfile.write(answer)
 
 
 @pytest.fixture
@@ -311,7 +329,7 @@ def test_the_trail_of_a_rejected_run_reaches_the_backend_and_a_refusal_fails_not
 
     run = world.start(reviewer=reject)
 
-    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", act="skipped")
     assert backend.keys == {"Bearer key-of-the-backend"}
     assert backend.steps[-1:] == (["terminal"] if status == 200 else [])
     assert bundle(run)["problems"] == []
@@ -323,13 +341,12 @@ def test_the_trail_of_a_rejected_run_reaches_the_backend_and_a_refusal_fails_not
 Attack = Callable[[World, Run], None]
 
 
-def edit_report(run: Run, *, unnoticed: bool) -> bytes:
+def edit_report(run: Run, *, unnoticed: bool) -> None:
     """Let the stored report name a plan that nobody approved."""
     report = document(run, "investigation-report", "investigation-report.json")
-    report["plan"]["parameters"]["error_rate"] = 1.0
+    report["plan"]["steps"][0]["parameters"]["error_rate"] = 1.0
     data = json.dumps(report).encode()
     run.artifacts.tamper("investigation-report", "investigation-report.json", data, unnoticed=unnoticed)
-    return data
 
 
 def swap_artifact(world: World, run: Run) -> None:
@@ -338,28 +355,27 @@ def swap_artifact(world: World, run: Run) -> None:
 
 
 def swap_artifact_and_digest(world: World, run: Run) -> None:
-    """The stored archive changes, and GitHub's digest with it."""
+    """The stored archive changes, and GitHub's digest with it; the output of seal has the right one."""
     edit_report(run, unnoticed=True)
 
 
-def edit_plan_and_forge_checksum(world: World, run: Run) -> None:
-    """The stored plan changes, GitHub's digest and the report's checksum with it: only the approved digest is left."""
-    data = edit_report(run, unnoticed=True)
-    run.jobs["investigate"].outputs["report_sha256"] = hashlib.sha256(data).hexdigest()
+def edit_plan_and_forge_output(world: World, run: Run) -> None:
+    """The stored plan changes, GitHub's digest and the output with it: only the approved plan's digest is left."""
+    edit_report(run, unnoticed=True)
+    run.jobs["seal"].outputs["report_digest"] = run.artifacts.named("investigation-report").digest
 
 
 def forge_digest(world: World, run: Run) -> None:
-    run.jobs["investigate"].outputs["plan_digest"] = "0" * 64
+    run.jobs["seal"].outputs["plan_digest"] = "0" * 64
 
 
 def forge_artifact_id(world: World, run: Run) -> None:
     """The report is fetched from somewhere else."""
-    run.jobs["investigate"].outputs["report_artifact_id"] = str(run.artifacts.named("audit-trace-id").id)
+    run.jobs["seal"].outputs["report_id"] = str(run.artifacts.named("audit-trace-id").id)
 
 
-def all_artifacts(world: World, run: Run) -> None:
-    """Without an id the download action fetches everything."""
-    run.jobs["investigate"].outputs["report_artifact_id"] = ""
+def forget_artifact_id(world: World, run: Run) -> None:
+    run.jobs["seal"].outputs["report_id"] = ""
 
 
 def open_gate(world: World, run: Run) -> None:
@@ -387,12 +403,12 @@ def restart_service(world: World, run: Run) -> None:
 @pytest.mark.parametrize(
     ("attack", "code"),
     [
-        (swap_artifact, "Digest validation failed for artifact(s): investigation-report"),
+        (swap_artifact, "GATE01"),
         (swap_artifact_and_digest, "GATE01"),
-        (edit_plan_and_forge_checksum, "GATE02"),
+        (edit_plan_and_forge_output, "GATE02"),
         (forge_digest, "GATE02"),
-        (forge_artifact_id, "RPT001"),
-        (all_artifacts, "RPT001"),
+        (forge_artifact_id, "GATE01"),
+        (forget_artifact_id, "INP005"),
         (open_gate, "GATE06"),
         (open_act, "GATE06"),
         (forget_approval, "GATE07"),
@@ -427,7 +443,7 @@ def test_a_commit_between_plan_and_action_changes_nothing(world: World) -> None:
 
     run = world.start(reviewer=APPROVE, hooks={"act": push})
 
-    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert results(run) == ALL_SUCCEED, run.log
     assert world.instance() != before
     assert world.repository.commit("main") != run.github["sha"]
 
@@ -449,7 +465,7 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
 ) -> None:
     """The plan is sealed at two o'clock and counts for an hour; the click comes at four."""
     python, clock = clock_of(locked_python, tmp_path / "clocked")
-    host = ActionsHost(service, world.repository, python, tmp_path / "late-runs")
+    host = ActionsHost(service, world.repository, python, tmp_path / "late-runs", pythons=[locked_python])
     before = world.instance()
     clock.write_text("+0")
 
@@ -459,7 +475,7 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=bob)
 
-    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert results(run) == ended(act="failure")
     assert "GATE04" in run.jobs["act"].log, run.log
     assert world.instance() == before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
@@ -482,7 +498,8 @@ def test_a_plan_that_expires_while_it_is_checked_is_not_executed(
     world: World, service: ActionsService, locked_python: Path, tmp_path: Path
 ) -> None:
     """GitHub answers slowly, or observe() takes its time: two hours pass between the first check and the last."""
-    clock, program = tmp_path / "clock", tmp_path / "slow" / "bin" / "python"
+    clock, program = tmp_path / "clock" / "offset", tmp_path / "slow" / "bin" / "python"
+    clock.parent.mkdir()
     clock.write_text("+0")
     told = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
     (library,) = [line for line in told.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
@@ -503,11 +520,18 @@ exec {python} "$@"
     agent.write_text(text)
     world.commit()
     before = world.instance()
-    host = ActionsHost(service, world.repository, program.parent.parent, tmp_path / "slow-runs")
+    host = ActionsHost(
+        service,
+        world.repository,
+        program.parent.parent,
+        tmp_path / "slow-runs",
+        pythons=[locked_python],
+        reachable=[clock.parent],
+    )
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "success", "approve": "success", "act": "failure", "record": "success"}
+    assert results(run) == ended(act="failure")
     assert "error: GATE04: the plan expired at" in run.jobs["act"].log, run.log
     assert world.instance() == before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
@@ -524,8 +548,8 @@ def test_without_its_environments_the_gate_stays_closed(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
-    assert "GATE06" in run.jobs["investigate"].log and "agent-approval" in run.jobs["investigate"].log
+    assert results(run) == ended(seal="failure", approve="skipped", act="skipped")
+    assert "GATE06" in run.jobs["seal"].log and "agent-approval" in run.jobs["seal"].summary
     assert world.github.environments == {} and world.instance() == before
 
 
@@ -556,7 +580,7 @@ def test_an_approval_that_is_none_is_refused(world: World, settings: dict[str, A
     run = world.start(reviewer=lambda waiting: answer, hooks={"approve": loosen(world, **settings)})
 
     assert run.clicks == [(answer, "")], "GitHub let it through"
-    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", act="skipped")
     assert "GATE07" in run.jobs["approve"].log
     assert world.instance() == before
     assert bundle(run)["outcome"] == "approval_failed"
@@ -605,7 +629,7 @@ def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world:
     """GitHub's approval names a run: while the reviewer reads, the initiator cancels and runs all jobs again."""
     before = world.instance()
     run = world.start(reviewer=lambda waiting: Cancel())
-    read = run.jobs["investigate"].outputs["plan_digest"]
+    read = run.jobs["seal"].outputs["plan_digest"]
     run.cancelled = False
     world.fail(0.9)
     asked = []
@@ -617,10 +641,10 @@ def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world:
     world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=bob)
 
     assert asked == [] and world.instance() == before
-    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert f"error: GATE03: this is attempt 2 of run {run.id}" in run.jobs["investigate"].log
-    assert "a click approves a run" in run.jobs["investigate"].summary
-    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
+    assert "a click approves a run" in run.jobs["seal"].summary
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("refused", [])
 
 
 def test_record_alone_may_be_run_again(world: World) -> None:
@@ -638,7 +662,7 @@ def test_a_click_whose_comment_names_another_plan_executes_nothing(world: World)
 
     run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0" * 12))
 
-    assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", act="skipped")
     assert "error: GATE07: bob approved with a comment that names the plan 000000000000" in run.jobs["approve"].log
     assert (bundle(run)["outcome"], world.instance()) == ("approval_failed", before)
 
@@ -653,7 +677,7 @@ def test_no_second_attempt_escapes_a_rate_limit(world: World) -> None:
     after = world.instance()
     assert bundle(run)["outcome"] == "acted"
     # The runner died before its upload, or somebody deleted the artifact.
-    world.github.artifacts[run.id] = [each for each in world.github.artifacts[run.id] if each[0] != "action-result"]
+    run.artifacts.delete(run.artifacts.named("action-result").id)
     world.fail(0.5)
 
     world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)
@@ -732,9 +756,8 @@ def test_a_program_of_the_agent_can_not_write_on_the_reviewers_page(world: World
 
     assert results(run)["investigate"] == "success" and len(seen) == 1, run.log
     assert seen[0].startswith("# Approve") and "\n<!--" not in seen[0]
-    assert "forged" not in run.jobs["investigate"].step("investigate").outputs
-    written = [path for each in ("env", "path", "state") for path in run.folder.glob(f"*/investigate/temp/{each}_*")]
-    assert written and not [path for path in written if "forged" in path.read_text()]
+    steps = run.jobs["investigate"].steps
+    assert not [step for step in steps if "forged" in {**step.outputs, **step.state} or "forged" in step.summary]
 
 
 @pytest.mark.threat("T1", "T5")
@@ -744,7 +767,7 @@ def test_a_poisoned_resource_is_refused_before_the_agent_sees_it(world: World, r
         WORKFLOW, "alert-triggered", {"resource": resource}, actor="monitoring[bot]"
     )
 
-    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert "INP001" in run.jobs["investigate"].log
     assert_nothing_was_injected(run)
 
@@ -763,14 +786,14 @@ def test_a_poisoned_payload_reaches_the_reviewer_as_text(world: World) -> None:
     )
 
     assert results(run)["investigate"] == "success", run.log
-    assert run.jobs["investigate"].outputs["decision"] == "review"
+    assert run.jobs["seal"].outputs["decision"] == "review"
     assert_nothing_was_injected(run)
-    lines = run.jobs["investigate"].summary.splitlines()
+    lines = run.jobs["seal"].summary.splitlines()
     assert not [line for line in lines if line.startswith(("# Approved by security", "</details>", "<script"))]
 
 
 def assert_nothing_was_injected(run: Run) -> None:
-    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    assert carried_out(run) == []
     for job in run.jobs.values():
         if job.workspace is not None:
             assert not list(Path(job.workspace).rglob("pwned"))

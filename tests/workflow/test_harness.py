@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.github.outputs import format_outputs
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from workflow.conftest import wait_for
 from workflow.harness.commands import CommandFileError, LogReader, parse_pairs
 from workflow.harness.engine import ActionsHost, Bypass, Cancel, Click, Refused, Run, approve_as
@@ -75,7 +75,7 @@ def test_values_flow_from_steps_to_jobs_to_other_jobs(host: Host) -> None:
     assert json.loads(done.jobs["second"].summary) == {"first": {"result": "success", "outputs": {"word": "a db\nb=c"}}}
 
 
-def test_runner_variables_describe_the_run_and_win_over_the_workflow(host: Host, github: LoopbackGitHub) -> None:
+def test_runner_variables_describe_the_run_and_win_over_the_workflow(host: Host, github: FullGitHub) -> None:
     done = run(
         host,
         """
@@ -226,8 +226,8 @@ def test_default_shell_stops_at_errors_and_bash_also_in_pipes(host: Host) -> Non
         one:
           runs-on: ubuntu-latest
           steps:
-            - {run: "false | true; echo reached"}
-            - {run: "false | true; echo not reached", shell: bash}
+            - {name: default, run: "false | true; echo reached"}
+            - {name: strict, run: "false | true; echo not reached", shell: bash}
         """,
     )
     assert [step.conclusion for step in done.jobs["one"].steps] == ["success", "failure"]
@@ -388,7 +388,7 @@ def results(done: Run) -> list[str]:
     return [job.result for job in done.jobs.values()]
 
 
-def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: LoopbackGitHub) -> None:
+def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: FullGitHub) -> None:
     github.protect("agent-approval", reviewers=("bob",))
     github.protect("agent-act")
     seen = []
@@ -421,7 +421,7 @@ def test_a_protected_environment_waits_for_a_reviewer(host: Host, github: Loopba
     ],
 )
 def test_without_an_approval_nothing_behind_the_gate_runs(
-    host: Host, github: LoopbackGitHub, answer: Any, expected: list[str], records: int
+    host: Host, github: FullGitHub, answer: Any, expected: list[str], records: int
 ) -> None:
     github.protect("agent-approval", reviewers=("alice", "bob"))
     github.protect("agent-act")
@@ -430,13 +430,13 @@ def test_without_an_approval_nothing_behind_the_gate_runs(
     assert len(github.approvals.get(done.id, [])) == records
 
 
-def test_an_unknown_environment_is_created_without_protection(host: Host, github: LoopbackGitHub) -> None:
+def test_an_unknown_environment_is_created_without_protection(host: Host, github: FullGitHub) -> None:
     done = run(host, GATED)
     assert results(done) == ["success"] * 4
     assert github.environments["agent-approval"]["protection_rules"] == []
 
 
-def test_an_environment_keeps_other_branches_out(host: Host, github: LoopbackGitHub) -> None:
+def test_an_environment_keeps_other_branches_out(host: Host, github: FullGitHub) -> None:
     github.protect("agent-approval", reviewers=("bob",))
     github.branch_policies["agent-approval"] = ["release/*"]
     done = run(host, GATED, reviewer=approve_as("bob"))
@@ -600,9 +600,11 @@ def test_a_rerun_keeps_the_other_jobs_and_their_outputs(host: Host) -> None:
     [
         "one: {runs-on: x}",
         "one: {runs-on: x, strategy: {matrix: {a: [1]}}, steps: [{run: x}]}",
-        "one: {runs-on: x, container: debian, steps: [{run: x}]}",
+        "one: {runs-on: x, container: {image: debian, options: --privileged}, steps: [{run: x}]}",
+        "one: {runs-on: {group: mine}, steps: [{run: x}]}",
+        "one: {runs-on: x, cache-mode: read, steps: [{run: x}]}",
         "one: {runs-on: x, steps: [{run: x, working-directory: y}]}",
-        "one: {runs-on: x, environment: {name: x, deployment: false}, steps: [{run: x}]}",
+        "one: {runs-on: x, environment: {name: x, url: y}, steps: [{run: x}]}",
     ],
 )
 def test_what_is_not_emulated_is_refused(service: ActionsService, jobs: str) -> None:
@@ -622,6 +624,7 @@ def test_unknown_actions_and_inputs_are_refused(host: Host, uses: str) -> None:
         "one: {runs-on: x, steps: [{run: '${{ nothing.here }}'}]}",
         "one: {runs-on: x, needs: two, steps: [{run: x}]}",
         "one: {runs-on: x, steps: [{run: x}], environment: {name: '${{ secrets.X }}'}}",
+        "one: {runs-on: x, steps: [{run: x, cache-mode: none}]}",
     ],
 )
 def test_what_github_refuses_is_refused(service: ActionsService, jobs: str) -> None:
@@ -673,6 +676,9 @@ def test_outputs_of_the_runtime_arrive_as_they_were_written(values: dict[str, st
         (["   ::warning::spaces before"], [("warning", "spaces before")]),
         (["text ##[error]old style anywhere"], [("error", "old style anywhere")]),
         (["::set-output name=a::b"], [("set-output", "b")]),
+        (["::Error::its name in any case"], [("error", "its name in any case")]),
+        (["::error::50%25%0Atwo lines"], [("error", "50%\ntwo lines")]),
+        (["::error no end"], []),
         (
             ["::stop-commands::t0k", "::error::hidden", "::t0k::", "::error::seen"],
             [("stop-commands", "t0k"), ("error", "seen")],

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from conftest import missing
+from support.github import FullGitHub
 from tools.demo_cases import CASES, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld
 from workflow.conftest import NAME, WORKFLOW, commit_all
@@ -78,7 +78,7 @@ def scene(
         shutil.copytree(generated(name), origin)
         with (
             replace(case, options=(*case.options, *options)).start(tmp_path / "world") as world,
-            LoopbackGitHub(NAME) as github,
+            FullGitHub(NAME) as github,
         ):
             agent = origin / "agent_runner.py"
             text = agent.read_text(encoding="utf-8")
@@ -98,7 +98,8 @@ def scene(
             github.protect("agent-act")
             secrets = {"agent-act": {"AGENT_ACT_TOKEN": secret if token is None else token}}
             repository = Repository(origin, NAME, github, environment_secrets=secrets)
-            yield Scene(name, world, repository, ActionsHost(service, repository, locked_python, tmp_path / "runs"))
+            host = ActionsHost(service, repository, locked_python, tmp_path / "runs", reachable=[tmp_path / "world"])
+            yield Scene(name, world, repository, host)
 
     return make
 

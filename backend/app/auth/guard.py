@@ -54,7 +54,7 @@ class Guard:
             return "NOT PROTECTED: everybody who reaches this port may read and write (AIMGENTIX_AUTH=off)"
         if await self._any_key():
             return "protected: callers need an API key"
-        create = "create one with `python -m app keys create --name NAME --scope write`"
+        create = "create one with `python -m app keys create --name agents --scope write`"
         if self._mode == "required":
             return f"protected: callers need an API key, but there is none yet; {create}, {_TRIAL}"
         return (

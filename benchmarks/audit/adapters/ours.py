@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aimgentix import ActionType, ActorType, AuditClient, AuditEvent, EventStatus
 from audit.adapters import Session
-from audit.event import AGENT, TRACE, resource
+from audit.event import AGENT, TRACE, extra, resource
 
 
 def delivering(url: str, folder: str) -> Session:
@@ -28,7 +28,7 @@ def _session(client: AuditClient) -> Session:
                 resource(number),
                 EventStatus.SUCCESS,
                 12.5,
-                {"attempt": 1, "run_id": "4000000001", "job": "act"},
+                extra(number),
             )
         )
 

@@ -80,12 +80,14 @@ class Parts:
     """What was found of a run.
 
     Arguments:
+        by_comment: whether a comment on an issue started the run, as it does where an issue is the gate.
         investigation_sha256: of the file that the team's machine left.
         heads: hash of the last line of every journal segment, by folder.
         events: audit events in order, by folder.
         problems: what could not be read.
     """
 
+    by_comment: bool = False
     investigation: Optional[documents.Investigation] = None
     investigation_sha256: Optional[str] = None
     report: Optional[Report] = None
@@ -102,11 +104,6 @@ class Parts:
         return plan.digest(self.report.plan) if self.report and self.report.plan else None
 
     @property
-    def by_comment(self) -> bool:
-        """Whether a comment on an issue started the run, as it does where an issue is the gate."""
-        return any(part.run.event == "issue_comment" for part in (self.receipt, self.authorization) if part)
-
-    @property
     def automatic(self) -> bool:
         """Whether the policy alone decided: then, and only then, nothing of an approval is there."""
         sealed = self.report.plan if self.report else None
@@ -118,7 +115,7 @@ class Parts:
         return [entry for entry in found if step is None or entry.get("step") == step]
 
 
-def load(folder: Path) -> Parts:
+def load(folder: Path, *, by_comment: bool) -> Parts:
     """Read whatever is there of a run; what can't be read becomes a problem, never an exception."""
     problems: List[Problem] = []
 
@@ -149,6 +146,7 @@ def load(folder: Path) -> Parts:
         problems += [Problem(codes.TRAIL_BROKEN, f"{job}: {one.kind}: {one.message}") for one in checked.problems]
         events[job] = [event.to_dict() for event in read_events(str(journal))]
     return Parts(
+        by_comment=by_comment,
         investigation=investigation,
         investigation_sha256=hashlib.sha256(left.read_bytes()).hexdigest() if left.is_file() else None,
         report=read("seal", names.REPORT_NAME, Report),

@@ -197,17 +197,19 @@ def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], n
     """Refuse when as much happened already as the policy allows, over all runs of the repository (threat T25).
 
     Arguments:
-        history: what other runs began, from GitHub's own records.
+        history: what other runs began, from GitHub's own records; each step of the plan counts for those after it.
         now: aware datetime.
 
     Raises:
         GateRefused: GATE13; the message says when the next action is possible.
     """
+    happened = list(history)
     for step in plan.steps:
-        counted = count(policy, action=step.action, resource=plan.resource, history=history, now=now)
+        counted = count(policy, action=step.action, resource=plan.resource, history=happened, now=now)
         full = [each.reason for each in counted if each.full]
         if full:
             _refuse(codes.GATE_RATE, f"{_show(step.action)} on {_show(plan.resource)}: {'; '.join(full)}")
+        happened.append(Happened(now, step.action, plan.resource))
 
 
 def environment_problems(

@@ -104,7 +104,8 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
             found.append(contradiction("the result says refused, and Execute wrote that it was about to act"))
     elif intents and outcome is not RunOutcome.OUTCOME_UNKNOWN:
         found.append(contradiction(f"the outcome is {outcome}, and Execute wrote that it was about to act"))
-    if outcome is RunOutcome.REFUSED and result is None and authorization is None and parts.report is None:
+    refusals = [entry for folder in ("seal", "claim", names.VERIFY) for entry in parts.steps(folder, names.STEP_ERROR)]
+    if outcome is RunOutcome.REFUSED and result is None and authorization is None and not refusals:
         found.append(contradiction("the outcome is refused, and nothing says by which check"))
     return found
 
@@ -190,10 +191,11 @@ def _check_decision(parts: Parts) -> List[Problem]:
     # Only the job without a gate may have executed what nobody was asked about, and nothing else.
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
-        jobs = {event["metadata"].get("gha", {}).get("job") for event in parts.events.get(folder, [])}
+        run_contexts = [event["metadata"].get("gha") for event in parts.events.get(folder, [])]
+        jobs = {str(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
         if jobs - {expected}:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
-            where = " and ".join(sorted(map(str, jobs)))
+            where = " and ".join(sorted(jobs))
             found.append(contradiction(f"a plan that was sealed {sealed_for} was handled by the job {where}"))
     if parts.automatic and (parts.receipt or (parts.authorization and parts.authorization.approvers)):
         found.append(contradiction("somebody approved a plan that nobody was asked about"))
@@ -263,7 +265,8 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
             found.append(contradiction(f"{name} was added"))
         elif listed[name] != present[name]:
             found.append(contradiction(f"{name} was changed"))
-    parts = load(folder)
+    run = manifest.get("run")
+    parts = load(folder, by_comment=isinstance(run, dict) and run.get("event") == "issue_comment")
     found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
     found += _check_manifest(manifest, heads, outcome, parts)
     return manifest, found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import checks
@@ -124,22 +124,12 @@ class EnvironmentGate:
         return EnvironmentVerification(api, job, handover, automatic=automatic)
 
 
-def wanted(settings: Config) -> List[Tuple[str, bool]]:
-    """The environments of a repository with this configuration, and whether each needs reviewers."""
-    found = [(names.GATE_ENVIRONMENT, True), (names.ACT_ENVIRONMENT, False)]
-    if settings.auto_approval:
-        found.append((names.AUTO_ENVIRONMENT, False))
-    return found
-
-
-def read(
-    api: GitHubApi, repository: str, settings: Config, listed: Callable[[Config], List[Tuple[str, bool]]] = wanted
-) -> List[_Settings]:
-    """Ask GitHub for the settings of the environments that the gate stands on."""
+def read(api: GitHubApi, repository: str, settings: Config) -> List[_Settings]:
+    """Ask GitHub for the settings of the environments that the gate stands on, and of those that hold secrets."""
     branch = api.default_branch(repository)
     found: List[_Settings] = []
-    for name, required in listed(settings):
+    for name in settings.environments:
         answer = api.environment(repository, name)
         branches = api.deployment_branches(repository, name) if answer is not None else []
-        found.append((name, answer, branches, branch, required))
+        found.append((name, answer, branches, branch, name == names.GATE_ENVIRONMENT))
     return found

@@ -14,6 +14,8 @@ from agent_runtime.model.documents import Run
 from agent_runtime.text.escape import visible
 
 _SHOWN = 80
+# The jobs whose names say which plan they are about.
+_NAME_A_PLAN = (names.APPROVE_JOB, names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME)
 
 
 @dataclass(frozen=True)
@@ -65,25 +67,23 @@ def of_executing(jobs: Jobs) -> str:
     A step that was passed over is `skipped`; one that its job never reached is `queued` or `pending`, or not listed
     in a job that ended.  Anything else counts as begun.
     """
-    if not of_acting(jobs):
-        return ""
-    if jobs.unknown:
-        return jobs.unknown
-    for job in (job for job in jobs.listed if acts(job["name"])):
+    began = of_acting(jobs)
+    acting = [job for job in jobs.listed if acts(job["name"])]
+    if not began or not acting:
+        return began
+    for job in acting:
         if job.get("status") != "completed":
             return f"GitHub says that its job is {visible(str(job.get('status')), _SHOWN)}"
-        for step in _steps(job):
+        steps = job.get("steps")
+        if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
+            return "GitHub's list of the steps of its job can't be read"
+        for step in steps:
             never = step.get("conclusion") == "skipped" or (
                 step.get("conclusion") in (None, "cancelled") and not step.get("started_at")
             )
             if step.get("name") == names.EXECUTE_STEP and not never:
                 return f"GitHub says of its step {names.EXECUTE_STEP}: {visible(str(step.get('conclusion')), _SHOWN)}"
     return ""
-
-
-def _steps(job: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-    steps = job.get("steps")
-    return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
 
 
 def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[str]:
@@ -103,7 +103,7 @@ def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[
             found.append(f"GitHub lists {name} as {' and '.join(sorted(ends))}, and the run says {results[id]}")
     for job in jobs.listed:
         name = str(job["name"])
-        gated = name.startswith((names.APPROVE_JOB, names.AUTO_JOB_NAME)) and job.get("conclusion") != "skipped"
+        gated = name.startswith(_NAME_A_PLAN) and job.get("conclusion") != "skipped"
         if gated and not (digest and digest[:12] in name):
             found.append(f"the job '{visible(name, _SHOWN)}' names another plan than the sealed one")
     return found

@@ -15,7 +15,7 @@ from agent_runtime.gate.verification import Check, Handover, Verification
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
-from agent_runtime.model import config, documents, names, plan
+from agent_runtime.model import documents, names, plan
 from agent_runtime.model.config import Config
 from agent_runtime.model.documents import Approver, IssueComment, Plan, Report
 
@@ -125,9 +125,8 @@ class IssueVerification(Verification):
 
     def check_environments(self) -> None:
         """GATE06, where environments hold the acting secrets."""
-        for name, settings, branches, default, required in environment.read(
-            self.api, self.job.run.repository, self.job.config, wanted
-        ):
+        found = environment.read(self.api, self.job.run.repository, self.job.config)
+        for name, settings, branches, default, required in found:
             checks.check_environment(
                 name, settings, branches, default, reviewers_required=required, initiator=self.job.run.actor
             )
@@ -223,9 +222,7 @@ class IssueGate:
                 codes.ISSUE_RUN, f"this run is on {job.run.ref}, not on the default branch {branch}"
             )
         issue_checks.check_possible(permissions(api, job.run.repository, job.config.approvers), job.run)
-        for name, settings, branches, default, required in environment.read(
-            api, job.run.repository, job.config, wanted
-        ):
+        for name, settings, branches, default, required in environment.read(api, job.run.repository, job.config):
             checks.check_environment(
                 name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
             )
@@ -249,11 +246,6 @@ class IssueGate:
     ) -> Verification:
         """The state that these checks look at."""
         return IssueVerification(api, job, handover, automatic=automatic)
-
-
-def wanted(settings: Config) -> List[Tuple[str, bool]]:
-    """The environments of a repository whose gate is an issue: the one that holds the acting secrets, if it can."""
-    return [] if settings.repository_plan == config.PLAN_WITHOUT_ENVIRONMENTS else [(names.ACT_ENVIRONMENT, False)]
 
 
 def permissions(api: GitHubApi, repository: str, approvers: Sequence[str]) -> Dict[str, str]:

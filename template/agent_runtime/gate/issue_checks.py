@@ -14,7 +14,7 @@ import hmac
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import JOBS_AUTHOR
@@ -28,7 +28,8 @@ _TRIGGERS = ("workflow_dispatch", "repository_dispatch", "schedule")
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:_[A-Za-z0-9]+)?")
 _APPROVE = re.compile(rf"/approve ([0-9a-f]{{{SHORT_DIGEST_LENGTH},64}})")
 # Whatever begins so rejects; what stands between this and the reason is left out of the reason.
-_REJECT = re.compile(r"/reject\w*[\s:,.;\u2013\u2014-]*(.*)", re.IGNORECASE)
+_REJECT = re.compile(r"/reject\w*[\s:,.;*_\u2013\u2014-]*(.*)", re.IGNORECASE)
+_FENCE = re.compile(r"(`{3,}|~{3,})")
 _ORIGIN = re.compile(r"Run `([1-9][0-9]{0,18})`, artifact `([1-9][0-9]{0,18})` with SHA-256 `([0-9a-f]{64})`")
 _SHOWN = 80
 
@@ -308,25 +309,39 @@ def rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -
     """Return login and reason of the first approver who rejected, or None.
 
     An approval is read strictly and a rejection generously, because overlooking a rejection executes what somebody
-    refused: `/Reject: why`, `/rejected` and ` /reject` reject too, and so they do after invisible characters and in
-    compatibility forms.  An edited rejection counts as well: who can edit the comments of others must not be able to
-    take one back.
+    refused.  Any line outside of quotes and code that begins so rejects, beside whatever else the comment says:
+    `/Reject: why`, `- /reject`, `**/rejected**`, also after invisible characters and in compatibility forms.  An edited
+    rejection counts as well: who can edit the comments of others must not be able to take one back.
     """
     for comment in comments:
-        found = _REJECT.match(_first_words(comment))
         login = _field(comment, "user", "login")
-        if found and any(_same_login(login, approver) for approver in approvers):
-            return str(login), found.group(1).rstrip()
+        if any(_same_login(login, approver) for approver in approvers):
+            for line in _own_lines(str(comment.get("body") or "")):
+                found = _REJECT.match(line)
+                if found:
+                    return str(login), found.group(1).rstrip()
     return None
 
 
-def _first_words(comment: Mapping[str, Any]) -> str:
-    """A comment's first line that is not empty, from its first visible character, in compatible form (NFKC)."""
-    text = str(comment.get("body") or "")
-    # Categories Z and C: blanks and line breaks of every kind, and what has no glyph, such as a zero-width space.
-    start = next((at for at, sign in enumerate(text) if unicodedata.category(sign)[0] not in "ZC"), len(text))
-    lines = text[start:].splitlines()
-    return unicodedata.normalize("NFKC", lines[0]) if lines else ""
+def _own_lines(text: str) -> Iterator[str]:
+    """The lines of a comment without quotes, fenced code and what stands before a word, in compatible form (NFKC)."""
+    fence = ""
+    for line in text.splitlines():
+        bare = unicodedata.normalize("NFKC", line).lstrip()
+        mark = _FENCE.match(bare)
+        if mark and (not fence or mark.group(1).startswith(fence)):
+            fence = "" if fence else mark.group(1)
+        elif not fence and not bare.startswith(">"):
+            # Whitespace, what has no glyph, and the marks of lists and emphasis.
+            start = next(
+                (
+                    at
+                    for at, sign in enumerate(bare)
+                    if unicodedata.category(sign)[0] not in "ZC" and sign not in "-*+_\\"
+                ),
+                len(bare),
+            )
+            yield bare[start:]
 
 
 def check_no_rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -> None:
@@ -358,6 +373,9 @@ def check_comment(comment: Mapping[str, Any], posted: str, digest: str) -> None:
     Raises:
         GateRefused: IGATE05, or GATE02 for another plan.
     """
+    app = comment.get("performed_via_github_app")
+    if app is not None:  # a token that somebody gave to a program approves nothing
+        _refuse(codes.COMMENT_UNUSABLE, f"the app {_show(_field(app, 'slug'))} wrote it in a person's name")
     created, updated = comment.get("created_at"), comment.get("updated_at")
     if not isinstance(created, str) or created != updated or comment.get("body") != posted:
         _refuse(codes.COMMENT_UNUSABLE, "it was edited, and edited comments don't count")

@@ -110,7 +110,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     api = GitHubApi.from_environment(job.environ)
     folder = job.out / names.BUNDLE_FOLDER
     problems = _collect(api, job, folder, needs)
-    parts = bundle.load(folder)
+    parts = bundle.load(folder, by_comment="seal" not in needs)
     jobs = evidence.read(api, job.run)
     said = needs["seal" if "seal" in needs else "approve"].outputs
     resource, digest = said.get("resource") or "unknown", said.get("plan_digest") or None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import agent_runtime
 from agent_runtime import codes
 from agent_runtime.gate import gates, history, policy, policy_file, start
 from agent_runtime.gate.pages import review
-from agent_runtime.gate.policy import Policy, Verdict
+from agent_runtime.gate.policy import Happened, Policy, Verdict
 from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, now, write_whole
@@ -157,6 +157,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         expires_at=documents.format_time(issued_at + job.config.approval_ttl),
         dry_run=request.dry_run,
     )
+    # As Execute will read it: a number that its canonical form makes another one refuses now, not after the approval.
+    sealed = documents.decode(Plan, plan.canonical(sealed), "the plan")
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
     )
@@ -190,16 +192,18 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
 
 
 def _judge(job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps: Sequence[Step]) -> Verdict:
-    """What the policy says, with what happened already counted."""
+    """What the policy says, with what happened already counted, and each step for those after it."""
     verdict = policy.judge(rules, steps, resource)
     if not job.config.auto_approval:
         verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
     if verdict.decision == policy.DENIED:
         return verdict
     moment = now()
+    planned: List[Happened] = []
     for step in steps:
         found = history.begun(api, job, rules, action=step.action, resource=resource, now=moment)
-        counts = policy.count(rules, action=step.action, resource=resource, history=found, now=moment)
+        counts = policy.count(rules, action=step.action, resource=resource, history=[*found, *planned], now=moment)
+        planned.append(Happened(moment, step.action, resource))
         reasons = (*verdict.reasons, *(each.reason for each in counts))
         full = tuple(each.rule for each in counts if each.full)
         if full:

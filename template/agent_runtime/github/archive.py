@@ -8,8 +8,8 @@ import io
 import re
 import zipfile
 import zlib
-from pathlib import Path
-from typing import Dict, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Dict, Mapping, Set
 
 from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
@@ -56,6 +56,7 @@ def unpack(data: bytes) -> Dict[str, bytes]:
         GateRefused: it is not a zip file of plain files, or too many or too large ones are in it (GATE01).
     """
     files: Dict[str, bytes] = {}
+    folders: Set[str] = set()
     left = MAX_UNPACKED_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -65,6 +66,7 @@ def unpack(data: bytes) -> Dict[str, bytes]:
             for entry in entries:
                 if not _NAME.fullmatch(entry.filename) or entry.filename in files:
                     raise _refused(f"it has a file '{visible(entry.filename, 80)}', twice or by no plain name")
+                folders.update(str(parent) for parent in PurePosixPath(entry.filename).parents)
                 with archive.open(entry) as stream:
                     files[entry.filename] = stream.read(left + 1)
                 left -= len(files[entry.filename])
@@ -72,6 +74,8 @@ def unpack(data: bytes) -> Dict[str, bytes]:
                     raise _refused(f"its files have more than {MAX_UNPACKED_BYTES} bytes")
     except _BROKEN as problem:
         raise _refused(f"it can't be unpacked ({type(problem).__name__})") from None
+    if folders & set(files):
+        raise _refused("a name in it is a file and a folder")
     return files
 
 

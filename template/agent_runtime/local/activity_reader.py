@@ -150,7 +150,7 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     with tempfile.TemporaryDirectory() as folder:
         archive.write(archive.unpack(data), Path(folder))
         manifest, problems = consistency.verify(Path(folder))
-        parts = bundle.load(Path(folder))
+        parts = bundle.load(Path(folder), by_comment=manifest["run"].get("event") == "issue_comment")
         sealed = parts.report.plan if parts.report else None
         comment = parts.receipt.issue_comment if parts.receipt else None
         return Trail(

@@ -238,62 +238,65 @@ def _cron(value: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
+    """What an answer may be; the message holds what helps before its first semicolon: Copier cuts it."""
+
     code: str
-    message: str  # up to a semicolon it must fit into the line that Copier shows
+    message: str
     accepts: Callable[[str], Any]
 
 
-def _choice(choices: Sequence[str]) -> _Rule:
-    return _Rule(CHOICE, "choose one of: {}".format(", ".join(choices)), lambda value: value in choices)
+def _choice(choices: Sequence[str]) -> Rule:
+    return Rule(CHOICE, "choose one of: {}".format(", ".join(choices)), lambda value: value in choices)
 
 
-_NAME_RULE = _Rule(
+_YES_NO_RULE = _choice(YES_NO)
+_NAME_RULE = Rule(
     NAMES,
     "names such as METRICS_TOKEN; capitals, digits and _, at most 20, none twice in a job, and none that GitHub, "
     "Python, the shell or the runtime uses",
     _list(_NAME.match, most=MAX_NAMES),
 )
-_RUNNER_RULE = _Rule(
+_RUNNER_RULE = Rule(
     RUNNER,
     "labels such as self-hosted, linux; 1 to 8 different ones of letters, digits and . _ -, separated by commas",
     _list(_LABEL.match, 1, MAX_LABELS),
 )
 
 # Every question, in the order in which both engines ask.
-_RULES: Dict[str, _Rule] = {
-    "agent_name": _Rule(
+RULES: Dict[str, Rule] = {
+    "agent_name": Rule(
         TEXT, "1 to 80 visible characters, without {{ {% {#; one line, such as Checkout Restart", _text(80)
     ),
-    "agent_slug": _Rule(
+    "agent_slug": Rule(
         SLUG,
         "lower case with hyphens, like checkout-restart; 2 to 50 letters, digits and single hyphens, a letter first",
         lambda value: 2 <= len(value) <= 50 and _SLUG.match(value),
     ),
-    "description": _Rule(TEXT, "1 to 200 visible characters, without {{ {% {#; one line", _text(200)),
-    "github_repository": _Rule(REPOSITORY, "owner/name, such as acme/checkout-restart", _REPOSITORY.match),
-    "approvers": _Rule(
+    "description": Rule(TEXT, "1 to 200 visible characters, without {{ {% {#; one line", _text(200)),
+    "github_repository": Rule(REPOSITORY, "owner/name, such as acme/checkout-restart", _REPOSITORY.match),
+    "approvers": Rule(
         APPROVERS,
         "1 to 6 logins or org/team, like octocat, acme/sre; different ones, separated by commas",
         _list(_APPROVER.match, 1, MAX_APPROVERS),
     ),
     "use_case": _choice(USE_CASES),
     "triggers": _choice(TRIGGERS),
-    "schedule_cron": _Rule(CRON, "five fields in UTC, such as 17 */6 * * *; what GitHub accepts", _cron),
-    "approval_ttl_minutes": _Rule(TTL, "whole minutes, 1 to 43200 (30 days)", _minutes(MAX_TTL_MINUTES)),
-    "act_permissions": _Rule(
+    "schedule_cron": Rule(CRON, "five fields in UTC, such as 17 */6 * * *; what GitHub accepts", _cron),
+    "approval_ttl_minutes": Rule(TTL, "whole minutes, 1 to 43200 (30 days)", _minutes(MAX_TTL_MINUTES)),
+    "act_permissions": Rule(
         PERMISSIONS,
         "scopes such as issues, or nothing; different ones of {}".format(", ".join(PERMISSION_SCOPES)),
         _list(PERMISSION_SCOPES.__contains__),
     ),
-    "auto_approval": _choice(YES_NO),
+    "auto_approval": _YES_NO_RULE,
     "repository_plan": _choice(PLANS),
     "license": _choice(LICENSES),
-    "advanced": _choice(YES_NO),
+    "advanced": _YES_NO_RULE,
     "investigate_secrets": _NAME_RULE,
     "investigate_variables": _NAME_RULE,
-    "investigate_oidc": _choice(YES_NO),
-    "investigate_container": _Rule(
+    "investigate_oidc": _YES_NO_RULE,
+    "investigate_container": Rule(
         CONTAINER,
         "name@sha256: with 64 hex digits; an image pinned by its digest, or nothing",
         lambda value: not value or _IMAGE.match(value),
@@ -303,17 +306,17 @@ _RULES: Dict[str, _Rule] = {
     "investigate_runner": _RUNNER_RULE,
     "act_runner": _RUNNER_RULE,
     "gate_runner": _RUNNER_RULE,
-    "ephemeral_runners": _choice(YES_NO),
-    "agent_python": _Rule(PYTHON, "3.8 to 3.14, such as 3.13", _PYTHON.match),
-    "act_timeout_minutes": _Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
-    "toolkit": _Rule(
+    "ephemeral_runners": _YES_NO_RULE,
+    "agent_python": Rule(PYTHON, "3.8 to 3.14, such as 3.13", _PYTHON.match),
+    "act_timeout_minutes": Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
+    "toolkit": Rule(
         TOOLKIT,
         "modules such as http, waiting; different ones of {}".format(", ".join(sorted(TOOLKIT_MODULES))),
         _list(TOOLKIT_MODULES.__contains__),
     ),
 }
 
-QUESTIONS = tuple(_RULES)
+QUESTIONS = tuple(RULES)
 
 OIDC_NEEDS_ENVIRONMENT = "no, as private-free has no environments; GitHub binds identity tokens to them"
 SECRETS_APART = "none of investigate_secrets; in private-free nothing else keeps them apart"
@@ -350,16 +353,15 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
 
     Arguments:
         question: a name; any other than the template's questions is a problem of its own (ANS001).
-        value: text; a whole number counts as its digits, and the false that YAML reads for an unquoted no as `no`.
+        value: text, or what YAML makes of an unquoted number or no.
         answers: the others, where they are known: some answers exclude each other.
     """
-    rule = _RULES.get(question)
+    rule = RULES.get(question)
     if rule is None:
         return Problem(UNKNOWN, question, "no question has this name")
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if value is False and rule.accepts("no") and rule.code == CHOICE:
-        value = "no"
+    if value is True and rule is _YES_NO_RULE:
+        return Problem(rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true")
+    value = _text_of(value)
     if not isinstance(value, str) or not rule.accepts(value):
         return Problem(rule.code, question, rule.message)
     if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
@@ -370,6 +372,13 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
         if question == "act_secrets" and _common(value, answers.get("investigate_secrets")):
             return Problem(rule.code, question, SECRETS_APART)
     return None
+
+
+def _text_of(value: Any) -> Any:
+    """An answer as the engines write it: a number by its digits, and the false that YAML reads for an unquoted no."""
+    if isinstance(value, bool):
+        return value if value else "no"
+    return str(value) if isinstance(value, (int, float)) else value
 
 
 def _common(value: str, other: Any) -> bool:
@@ -391,10 +400,10 @@ def validate(answers: Mapping[str, Any]) -> List[Problem]:
             problem = check(question, answers[question], answers)
             if problem:
                 problems.append(problem)
-        elif str(answers[question]) != unasked(question, answers):
+        elif _text_of(answers[question]) != unasked(question, answers):
             needed = "a schedule among the triggers" if question == "schedule_cron" else "advanced=yes"
             problems.append(Problem(NOT_ASKED, question, f"it needs {needed}"))
     for name in answers:
-        if not str(name).startswith("_") and name not in _RULES:
+        if not str(name).startswith("_") and name not in RULES:
             problems.append(Problem(UNKNOWN, str(name), "no question has this name"))
     return problems

@@ -26,7 +26,7 @@ import yaml
 
 from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.local import answers, linter
+from agent_runtime.local import answers, linter, locks
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.model import config
 
@@ -55,9 +55,25 @@ HIDING = codes.register(
 
 SHARED = codes.register(
     "CHK010",
-    "two roles share self-hosted machines",
-    "Give each role a label of its own, or answer ephemeral_runners=yes where each machine takes one job only: "
-    + _UPDATE,
+    "two roles share self-hosted runners",
+    "Give each role a label of its own, or answer ephemeral_runners=yes if each runner takes one job: " + _UPDATE,
+)
+NO_RELEASE = codes.register(
+    "CHK011",
+    "nothing says which release of the template this is",
+    "Write the template's git address as _src_path, and the tag or commit that this repository came from as _commit; "
+    "copier update needs both",
+)
+NO_MODULE = codes.register(
+    "CHK012",
+    "the agent uses a module of the toolkit that is not here",
+    "Name it in the answer toolkit: copier update --defaults --data advanced=yes --data toolkit=",
+)
+
+STALE_LOCK = codes.register(
+    "CHK013",
+    "the agent's lock does not hold what it is resolved from",
+    "Write it anew with: make lock",
 )
 
 # Where an answer has another name in the configuration.
@@ -97,8 +113,16 @@ def check(root: Path) -> List[Problem]:
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
     problems += _hiding(root)
+    problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
+    problems += _missing_modules(root)
     return problems
+
+
+def notes(root: Path) -> List[Problem]:
+    """Return what is not wrong with the repository at `root`, and will be in the way later."""
+    known = _answers(root, [])
+    return [] if not known or known.get("_commit") else [_problem(NO_RELEASE, ANSWERS_FILE, "it has no _commit")]
 
 
 def _problem(code: str, path: str, message: str, mend: Optional[str] = None) -> Problem:
@@ -178,7 +202,7 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
             here = "yes" if here else "no"
         if (question in known or not answers.asked(question, known)) and str(here) != answer:
             yield _problem(MISMATCH, path, f"{question} is {str(here)!r} here and {answer!r} in {ANSWERS_FILE}")
-    yield from _shared_machines(settings)
+    yield from _shared_runners(settings)
 
 
 def _recorded(question: str, known: Mapping[str, Any]) -> str:
@@ -188,20 +212,18 @@ def _recorded(question: str, known: Mapping[str, Any]) -> str:
     return "" if question == "schedule_cron" else answers.unasked(question, known)
 
 
-def _shared_machines(settings: config.Config) -> Iterator[Problem]:
-    """Pairs of roles of which one's jobs may come to a self-hosted machine of the other, and find what it left."""
+def _shared_runners(settings: config.Config) -> Iterator[Problem]:
+    """Pairs of roles of which one's jobs may come to a self-hosted runner of the other, and find what it left."""
     roles = {name: getattr(settings, name) for name in ("investigate_runner", "act_runner", "gate_runner")}
     own = {name: {label.lower() for label in labels} for name, labels in roles.items() if not _hosted(labels)}
     for one, other in itertools.combinations(own, 2):
         if not settings.ephemeral_runners and (own[one] <= own[other] or own[other] <= own[one]):
-            message = (
-                f"{one} and {other} take the same self-hosted machines, so one job finds what the other left there"
-            )
+            message = f"{one} and {other} share self-hosted runners: a job finds there what one of the other role left"
             yield _problem(SHARED, config.CONFIG_PATH.as_posix(), message)
 
 
 def _hosted(labels: Sequence[str]) -> bool:
-    """Whether GitHub brings the machine, a new one for each job."""
+    """Whether GitHub hosts the runner, a new one for each job."""
     return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
@@ -307,8 +329,7 @@ def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 # Packages whose module has another name; all others only write _ for -.
-_MODULES = {"pyyaml": ("yaml", "_yaml"), "prometheus_client": ("prometheus_client",)}
-_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_MODULES = {"pyyaml": ("yaml", "_yaml")}
 # Beside those of the lock: what installs them, and the SDK that is found in sdk/.
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
@@ -316,13 +337,8 @@ _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "
 def _hiding(root: Path) -> Iterator[Problem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
-    try:
-        locked = _LOCKED.findall((root / "requirements.lock").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        locked = []
-    for package in locked:
-        name = re.sub(r"[-.]", "_", package).lower()
-        taken.update(_MODULES.get(name, (name,)))
+    for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
+        taken.update(_MODULES.get(package, (package.replace("-", "_"),)))
     for path in sorted(root.iterdir()):
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
@@ -346,6 +362,37 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
 
 
+def _missing_modules(root: Path) -> Iterator[Problem]:
+    """Imports of the team's files that a repository with a smaller toolkit can't give them."""
+    try:
+        named = set(config.load(root).toolkit)
+    except codes.AgentError:  # found by _configuration
+        return
+    missing = {}
+    for path in sorted([*root.glob("*.py"), *root.glob("tests/*.py")]):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):  # found by _content, where it is the template's or in the root
+            continue
+        imported = answers.TOOLKIT_MODULES.keys() & set(_toolkit_imports(tree))
+        missing[path.relative_to(root).as_posix()] = imported - answers.toolkit_modules(named)
+    mend = codes.describe(NO_MODULE).mend + ",".join(sorted(named.union(*missing.values())))
+    for name, modules in missing.items():
+        if modules:
+            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), mend)
+
+
+def _toolkit_imports(tree: ast.AST) -> Iterator[str]:
+    prefix = "agent_runtime.toolkit"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == prefix:
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith(prefix + "."):
+            yield str(node.module)[len(prefix) + 1 :]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name[len(prefix) + 1 :] for alias in node.names if alias.name.startswith(prefix + "."))
+
+
 def _standard_modules() -> Iterator[str]:
     """The modules that come with this Python."""
     known = getattr(sys, "stdlib_module_names", None)
@@ -366,9 +413,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if len(given) > 1 or any(word.startswith("-") for word in given):
         print("usage: python -m agent_runtime.local.check [FOLDER]", file=sys.stderr)
         return codes.EXIT_BAD_INPUT
-    problems = check(Path(given[0] if given else os.curdir))
+    root = Path(given[0] if given else os.curdir)
+    problems = check(root)
     for problem in problems:
         print(problem.line(), file=sys.stderr)
+    for note in notes(root):
+        print("note: " + note.line(), file=sys.stderr)
     if not problems:
         print("check: answers, configuration, policy, workflows and the template's files are in order")
     return codes.EXIT_BAD_INPUT if problems else codes.EXIT_OK

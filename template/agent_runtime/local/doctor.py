@@ -42,7 +42,7 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
     name = access.repository(repository or settings.repository)
     local = _local(root, settings)
     with access.asking():
-        seen = observe(access.transport(environ), name, settings.approvers, automatic=settings.auto_approval)
+        seen = observe(access.transport(environ), name, settings)
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:
@@ -69,6 +69,8 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
+        environments=settings.environments,
+        acting=settings.act_secrets,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
 

@@ -56,7 +56,7 @@ def run(
     http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
     with access.asking():
-        seen = observe_gate(http, name, approvers, automatic=settings.auto_approval)
+        seen = observe_gate(http, name, settings, approvers)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     plan = planning.plan_issue_gate(answers, seen) if by_issue else planning.plan(answers, seen)
@@ -77,8 +77,8 @@ def run(
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
     with access.asking():
-        after = observe_gate(http, name, approvers, automatic=settings.auto_approval) if plan.calls else seen
-    problems = planning.issue_gate_open(after) if by_issue else planning.still_open(after)
+        after = observe_gate(http, name, settings, approvers) if plan.calls else seen
+    problems = planning.still_open(after) + (planning.issue_gate_open(after) if by_issue else ())
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)
     if problems:

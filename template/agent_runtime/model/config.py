@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 from agent_runtime import codes
+from agent_runtime.model import names
 from agent_runtime.text import strict_yaml
 
 CONFIG_PATH = Path(".github") / "agent-config.yml"
@@ -80,6 +81,20 @@ class Config:
     def approval_ttl(self) -> timedelta:
         """For how long a plan counts after it was sealed."""
         return timedelta(minutes=self.approval_ttl_minutes)
+
+    @property
+    def environments(self) -> Dict[str, Tuple[str, ...]]:
+        """The environments of this repository, each with the names of the secrets that it holds; the gate first."""
+        found: Dict[str, Tuple[str, ...]] = {}
+        if self.approval_gate == ENVIRONMENT_GATE:
+            found[names.GATE_ENVIRONMENT] = ()
+        if self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
+            found[names.ACT_ENVIRONMENT] = self.act_secrets
+        if self.auto_approval:
+            found[names.AUTO_ENVIRONMENT] = self.act_secrets
+        if self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and (self.investigate_secrets or self.investigate_oidc):
+            found[names.INVESTIGATE_ENVIRONMENT] = self.investigate_secrets
+        return found
 
     @property
     def policy_path(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Mapping, Tuple
+from typing import Any, Iterator, Mapping, Tuple
 
 from agent_runtime import codes
 from agent_runtime.model.documents import Investigation, StepResult
@@ -70,19 +70,23 @@ def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:
     if isinstance(value, str):
         return REDACTED if secret and value else redactor.text(value)
     if isinstance(value, (list, tuple)):
-        return [of_json(redactor, item, secret=secret) for item in value]
+        return [
+            of_json(redactor, item, secret=secret or redactor.hides_next(before, item))
+            for before, item in zip([None, *value], value)
+        ]
     if isinstance(value, Mapping):
         return {
-            redactor.text(key): of_json(redactor, item, secret=secret or _hides(redactor, key, item))
+            redactor.text(key): of_json(redactor, item, secret=secret or _hides(redactor, key, item, value))
             for key, item in value.items()
         }
     return REDACTED if secret and _is_number(value) else value
 
 
-def _hides(redactor: Redactor, key: str, item: Any) -> bool:
+def _hides(redactor: Redactor, key: str, item: Any, among: Mapping[str, Any]) -> bool:
     """Whether what stands under a key is secret; a number under `tokens` or `pass` counts tokens or tests."""
     counts = _is_number(item) and ("token" in key.lower() or key.lower() == "pass")
-    return redactor.is_secret_key(key) and not counts
+    paired = key in ("value", "Value") and redactor.hides_value(among)
+    return paired or (redactor.is_secret_key(key) and not counts)
 
 
 def _is_number(value: Any) -> bool:
@@ -95,21 +99,23 @@ def refuse_secrets(redactor: Redactor, value: Mapping[str, Any], what: str) -> N
     Raises:
         BadInput: one looks like a secret (AGT004); the message names where it stands, never the value.
     """
-    for path, leaf in _leaves(value, what):
-        # An id names a secret and is none; `valid` and `paid` are other words.
-        secret_key = _hides(redactor, path[-1], leaf) and not _ENDS_IN_ID.search(path[-1])
-        text = str(leaf)
-        if secret_key or redactor.text(text) != text:
-            raise codes.BadInput(codes.SECRET_IN_PLAN, "{} looks like a secret".format(redactor.text(".".join(path))))
+    for path, text, secret in _leaves(redactor, value, (what,)):
+        if secret or redactor.text(text) != text:
+            raise codes.BadInput(codes.SECRET_IN_PLAN, f"{redactor.text('.'.join(path))} looks like a secret")
 
 
-def _leaves(value: Any, *path: str) -> Tuple[Tuple[Tuple[str, ...], Any], ...]:
-    """Every text and number in a JSON value, keys included, with the names that lead to it."""
+def _leaves(
+    redactor: Redactor, value: Any, path: Tuple[str, ...], *, secret: bool = False
+) -> Iterator[Tuple[Tuple[str, ...], str, bool]]:
+    """Every text and number in a JSON value, keys included: the names that lead to it, and whether these hide it."""
     if _is_number(value) or isinstance(value, str):
-        return ((path, value),)
-    if isinstance(value, Mapping):
-        keys = tuple((path, str(key)) for key in value)
-        return keys + tuple(found for key, item in value.items() for found in _leaves(item, *path, str(key)))
-    if isinstance(value, (list, tuple)):
-        return tuple(found for item in value for found in _leaves(item, *path))
-    return ()
+        yield path, str(value), secret and value != ""
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield path, str(key), False
+            # An id names a secret and is none; `valid` and `paid` are other words.
+            hidden = _hides(redactor, str(key), item, value) and not _ENDS_IN_ID.search(str(key))
+            yield from _leaves(redactor, item, (*path, str(key)), secret=secret or hidden)
+    elif isinstance(value, (list, tuple)):
+        for before, item in zip([None, *value], value):
+            yield from _leaves(redactor, item, path, secret=secret or redactor.hides_next(before, item))

@@ -51,26 +51,8 @@ class Counters(namedtuple("Counters", "captured delivered spooled rejected lost"
 class AuditClient:
     """Captures audit events into the journal of this process and delivers them to a backend when there is one.
 
-    Every argument left out is read from the environment variable in brackets, then has its default.
-
-    Args:
-        api_url: the backend [AIMGENTIX_API_URL]; without one the journal is everything, and no thread is started.
-        api_key: sent as `Authorization: Bearer` [AIMGENTIX_API_KEY].
-        agent_instance_id: of events made by this client [AGENT_INSTANCE_ID]; default host name and process id.
-        trace_id: of events made by this client [TRACE_ID, else the trace id in TRACEPARENT]; default a new id.
-        journal_dir: folder of the journal [AIMGENTIX_JOURNAL_DIR]; default `$RUNNER_TEMP/aimgentix/journal` on a CI
-            runner, else `~/.local/state/aimgentix/journal`.
-        strict: raise JournalError when an event can't be written to disk [AIMGENTIX_STRICT]; default false: it is held
-            in memory and one warning is printed.
-        metadata: added to every event's metadata; an event's own members win.
-        redact_patterns: regular expressions of what must not be recorded [AIMGENTIX_REDACT_PATTERNS, one a line].
-        redact_env: names of environment variables with secret values [AIMGENTIX_REDACT_ENV, separated by commas],
-            besides those whose names say so, such as *_TOKEN.
-        segment_bytes: size at which a new segment is begun [AIMGENTIX_SEGMENT_BYTES]; default 8 MiB.
-        exit_timeout: seconds that `close()` and the exit of the process may take [AIMGENTIX_EXIT_TIMEOUT]; default 1.
-        timeout: seconds that connecting to the backend, and each wait for it, may take [AIMGENTIX_TIMEOUT]; default 10.
-        flush_interval: seconds between deliveries [AIMGENTIX_FLUSH_INTERVAL]; default 1.
-        batch_events: events in one request at most [AIMGENTIX_BATCH_EVENTS]; default 500.
+    An argument left out is read from its environment variable, then has its default: README.md has the table of all.
+    Without `api_url` the journal is everything, and no thread is started.
 
     Raises:
         SettingError: an argument or variable has an impossible value.
@@ -306,6 +288,7 @@ class AuditClient:
         self._delivered = self._rejected = 0
         if self._sender is not None:
             self._transport.after_fork()
+            self._sender.threads.clear()
             self._sender.after_fork()
 
 

@@ -333,7 +333,7 @@ def drain(courier: Courier, directory: str, deadline: float, rejected: bool = Fa
     settled: Dict[str, int] = {}
     failures = 0
     while True:
-        reason = None
+        reason: Optional[str] = None
         courier.begin(deadline)
         try:
             if rejected:

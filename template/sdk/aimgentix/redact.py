@@ -70,62 +70,53 @@ _PEM = (
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
     r".*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
 )
-# Tokens of providers, as (hint, pattern). Most text has none, so a pattern is tried only on text that has the
-# character of its group and then its hint, as every match has.
-_PROVIDERS = {
-    "_": (
-        ("gh", r"gh[pousr]_[A-Za-z0-9_.-]{20,}"),  # GitHub
-        ("github_pat_", r"github_pat_[A-Za-z0-9_]{20,}"),
-        ("k_", _START + r"[rs]k_(?:live|test)_[A-Za-z0-9]{12,}"),  # Stripe
-        ("whsec_", r"whsec_[A-Za-z0-9][A-Za-z0-9+/=]{15,}"),
-        ("npm_", r"npm_[A-Za-z0-9]{30,}"),
-        ("hf_", _START + r"hf_[A-Za-z0-9]{30,}"),  # Hugging Face
-        ("_v1_", r"do[opr]_v1_[0-9a-f]{40,}"),  # DigitalOcean
-        ("shp", r"shp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}"),  # Shopify
-        ("dckr_", r"dckr_[a-z]{3}_[A-Za-z0-9_-]{20,}"),  # Docker
-        ("gl", r"gl(?:sa|c)_[A-Za-z0-9+/=_]{20,}"),  # Grafana
-        ("aim_", _START + r"aim_[A-Za-z0-9_]{20,}"),  # AIMgentix
-        ("gsk_", _START + r"gsk_[A-Za-z0-9]{20,}"),  # Groq
-        ("lin_", _START + r"lin_(?:api|oauth)_[A-Za-z0-9]{20,}"),  # Linear
-        ("sntry", r"sntry[a-z]_[A-Za-z0-9+/=_-]{20,}"),  # Sentry
-    ),
-    "-": (
-        ("sk-", _START + r"sk-[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
-        ("gl", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent)-[A-Za-z0-9_.-]{20,}"),  # GitLab
-        ("xox", r"xox[a-z]-[A-Za-z0-9-]{15,}"),  # Slack
-        ("xapp-", r"xapp-[A-Za-z0-9-]{15,}"),
-        ("GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{20,}"),  # Google
-        ("pypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{16,}"),
-        ("xai-", _START + r"xai-[A-Za-z0-9_-]{20,}"),  # xAI
-        ("AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
-        ("PRIVATE KEY", _PEM),
-    ),
-    ".": (
-        ("eyJ", r"eyJ[A-Za-z0-9_-]{8,2048}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,3}"),  # JWT
-        ("hooks.slack.com/", r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{20,}"),
-        ("ya29.", r"ya29\.[A-Za-z0-9_.-]{20,}"),  # Google
-        ("SG.", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),  # SendGrid
-        ("hv", _START + r"hv[sbr]\.[A-Za-z0-9_-]{20,}"),  # HashiCorp Vault
-        (
-            ".",
-            _START + r"[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_-])",
-        ),  # Discord
-        (".atlasv1.", _START + r"[A-Za-z0-9]{10,20}\.atlasv1\.[A-Za-z0-9_=-]{20,}"),  # HCP Terraform
-    ),
-    "": (
-        ("A", _START + r"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),  # AWS
-        ("AIza", r"AIza[A-Za-z0-9_-]{30,}"),  # Google
-        ("SK", _START + r"SK[0-9a-f]{32}(?![A-Za-z0-9])"),  # Twilio
-        ("dapi", _START + r"dapi[0-9a-f]{32}"),  # Databricks
-        ("ATATT3", r"ATATT3[A-Za-z0-9_=-]{20,}"),  # Atlassian
-        (":AA", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{30,}"),  # Telegram
-        ("/webhooks/", r"(?<=/webhooks/)[0-9]{15,}/[A-Za-z0-9_-]{40,}"),  # Discord
-        ("Q~", _START + r"[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}"),  # Azure: client secrets
-        ("AZDO", _START + r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}"),  # DevOps
-        ("JQQJ99", _START + r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}"),  # AI services
-        ("A", r"[A-Za-z0-9+/]{33,76}(?:\+(?:ASt|AEh|ASb|ABa|ACR)|AzSe|AzFu|AIoT|ACDb)[A-Za-z0-9+/]{4,8}=*"),  # keys
-    ),
-}
+# Tokens of providers, as (hint, pattern): a pattern is tried only on text that has the hint, as every match has.
+_PROVIDERS = (
+    ("gh", r"gh[pousr]_[A-Za-z0-9_.-]{20,}"),  # GitHub
+    ("github_pat_", r"github_pat_[A-Za-z0-9_]{20,}"),
+    ("k_", _START + r"[rs]k_(?:live|test)_[A-Za-z0-9]{12,}"),  # Stripe
+    ("whsec_", r"whsec_[A-Za-z0-9][A-Za-z0-9+/=]{15,}"),
+    ("npm_", r"npm_[A-Za-z0-9]{30,}"),
+    ("hf_", _START + r"hf_[A-Za-z0-9]{30,}"),  # Hugging Face
+    ("_v1_", r"do[opr]_v1_[0-9a-f]{40,}"),  # DigitalOcean
+    ("shp", r"shp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32}"),  # Shopify
+    ("dckr_", r"dckr_[a-z]{3}_[A-Za-z0-9_-]{20,}"),  # Docker
+    ("gl", r"gl(?:sa|c)_[A-Za-z0-9+/=_]{20,}"),  # Grafana
+    ("aim_", _START + r"aim_[A-Za-z0-9_]{20,}"),  # AIMgentix
+    ("gsk_", _START + r"gsk_[A-Za-z0-9]{20,}"),  # Groq
+    ("lin_", _START + r"lin_(?:api|oauth)_[A-Za-z0-9]{20,}"),  # Linear
+    ("sntry", r"sntry[a-z]_[A-Za-z0-9+/=_-]{20,}"),  # Sentry
+    ("sk-", _START + r"sk-[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
+    ("gl", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent)-[A-Za-z0-9_.-]{20,}"),  # GitLab
+    ("xox", r"xox[a-z]-[A-Za-z0-9-]{15,}"),  # Slack
+    ("xapp-", r"xapp-[A-Za-z0-9-]{15,}"),
+    ("GOCSPX-", r"GOCSPX-[A-Za-z0-9_-]{20,}"),  # Google
+    ("pypi-Ag", r"pypi-Ag[A-Za-z0-9_-]{16,}"),
+    ("xai-", _START + r"xai-[A-Za-z0-9_-]{20,}"),  # xAI
+    ("AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[A-Z0-9]{20,}"),
+    ("PRIVATE KEY", _PEM),
+    ("eyJ", r"eyJ[A-Za-z0-9_-]{8,2048}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,3}"),  # JWT
+    ("hooks.slack.com/", r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[A-Za-z0-9/_-]{20,}"),
+    ("ya29.", r"ya29\.[A-Za-z0-9_.-]{20,}"),  # Google
+    ("SG.", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),  # SendGrid
+    ("hv", _START + r"hv[sbr]\.[A-Za-z0-9_-]{20,}"),  # HashiCorp Vault
+    (
+        ".",
+        _START + r"[MNO][A-Za-z0-9_-]{22,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_-])",
+    ),  # Discord
+    (".atlasv1.", _START + r"[A-Za-z0-9]{10,20}\.atlasv1\.[A-Za-z0-9_=-]{20,}"),  # HCP Terraform
+    ("A", _START + r"A(?:KIA|SIA|BIA|CCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),  # AWS
+    ("AIza", r"AIza[A-Za-z0-9_-]{30,}"),  # Google
+    ("SK", _START + r"SK[0-9a-f]{32}(?![A-Za-z0-9])"),  # Twilio
+    ("dapi", _START + r"dapi[0-9a-f]{32}"),  # Databricks
+    ("ATATT3", r"ATATT3[A-Za-z0-9_=-]{20,}"),  # Atlassian
+    (":AA", r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{30,}"),  # Telegram
+    ("/webhooks/", r"(?<=/webhooks/)[0-9]{15,}/[A-Za-z0-9_-]{40,}"),  # Discord
+    ("Q~", _START + r"[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}"),  # Azure: client secrets
+    ("AZDO", _START + r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}"),  # DevOps
+    ("JQQJ99", _START + r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}"),  # AI services
+    ("A", r"[A-Za-z0-9+/]{33,76}(?:\+(?:ASt|AEh|ASb|ABa|ACR)|AzSe|AzFu|AIoT|ACDb)[A-Za-z0-9+/]{4,8}=*"),  # keys
+)
 # A name is a run of letters, digits and _.- ; a token of a provider has one of 20 at least.
 _LOWER = bytes(range(256)).lower()
 _RUNS = bytes(ord("x" if chr(byte) in "0123456789abcdefghijklmnopqrstuvwxyz_.-" else " ") for byte in _LOWER)
@@ -136,15 +127,16 @@ _NEAR = 80  # how far from its longest run a token may begin
 # is a fifth of the text: what the sketch does not have, the text does not have.
 _RARE = b"bcdknpswyz"
 _NOT_RARE = bytes(byte for byte in range(256) if _LOWER[byte] not in _RARE)
-_STEMS = tuple(
-    (
-        stem.translate(_LOWER, _NOT_RARE),
-        (stem, *(stem[:-3] + by + stem[-3:] for by in (b"_", b"-") if stem[-3:] == b"key")),
+_STEMS: Dict[bytes, Dict[bytes, List[bytes]]] = {}  # by a letter and then by the sketch
+for _stem in (
+    b"pass pwd secret token credential cookie authorization bearer basic "
+    b"apikey api_key api-key accesskey access_key access-key accountkey account_key account-key privatekey private_key "
+    b"private-key"
+).split():
+    _sketch = _stem.translate(_LOWER, _NOT_RARE)
+    _STEMS.setdefault(min(_sketch, key=b"zwbpdcsnky".index).to_bytes(1, "big"), {}).setdefault(_sketch, []).append(
+        _stem
     )
-    for stem in (
-        b"pass pwd secret token credential cookie authorization bearer basic apikey accesskey accountkey privatekey"
-    ).split()
-)
 # What stands between a name and its value: an assignment, or a comma in a list, or white space after a flag.
 _ASSIGNED = re.compile(r"""\\?["'`]?\s{0,9}(?::=|=>|[:=])\s{0,9}(\\?["'`])?""")
 _LISTED = re.compile(r"""\\?["']\s{0,9},\s{0,9}(?:\\?["'][Vv]alue\\?["']\s{0,9}:\s{0,9})?(\\?["'])""")
@@ -183,10 +175,7 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
-        self._providers = [
-            (character, [(hint, re.compile(pattern, re.DOTALL)) for hint, pattern in group])
-            for character, group in _PROVIDERS.items()
-        ]
+        self._providers = [(hint, re.compile(pattern, re.DOTALL)) for hint, pattern in _PROVIDERS]
         self._custom = [_custom(pattern) for pattern in patterns]
         self._secrets: Tuple[str, ...] = ()  # in all their forms, the longest first
         self._signs: Tuple[str, ...] = ()  # a text without any of these has none of those; the shortest first
@@ -279,32 +268,30 @@ class Redactor:
             near.append(text[max(start - _NEAR, 0) : end + _NEAR])
             start = runs.find(_LONG, end)
         around = text if len(near) * 2 * _NEAR > len(text) else "\n".join(near)
-        for character, group in self._providers:
-            if character in around:
-                for hint, pattern in group:
-                    if hint in around:
-                        text = pattern.sub(REDACTED, text)
+        for hint, pattern in self._providers:
+            if hint in around:
+                text = pattern.sub(REDACTED, text)
         return text
 
     def _named(self, text: str, data: bytes, runs: bytes) -> List[Tuple[int, int]]:
         """Return where the values stand that a name before them says are secret."""
         spans = []
         sketch = data.translate(_LOWER, _NOT_RARE)
-        for sketched, stems in _STEMS:
-            if sketched in sketch:
-                low = data.lower()
-                for stem in stems:
-                    at = low.find(stem)
-                    while at >= 0:
-                        end = runs.find(b" ", at)
-                        end = len(runs) if end < 0 else end
-                        if stem in (b"bearer", b"basic"):
-                            span = _credentials(text, at)
-                        else:
-                            span = self._value(text, max(runs.rfind(b" ", 0, at) + 1, end - 80), end)
-                        if span is not None:
-                            spans.append(span)
-                        at = low.find(stem, max(end, span[1] if span else 0))
+        likely = [group for letter, group in _STEMS.items() if letter in sketch]
+        stems = [stem for group in likely for sketched in group if sketched in sketch for stem in group[sketched]]
+        low = data.lower() if stems else b""
+        for stem in stems:
+            at = low.find(stem)
+            while at >= 0:
+                end = runs.find(b" ", at)
+                end = len(runs) if end < 0 else end
+                if stem in (b"bearer", b"basic"):
+                    span = _credentials(text, at)
+                else:
+                    span = self._value(text, max(runs.rfind(b" ", 0, at) + 1, end - 80), end)
+                if span is not None:
+                    spans.append(span)
+                at = low.find(stem, max(end, span[1] if span else 0))
         return spans
 
     def _value(self, text: str, start: int, end: int) -> Optional[Tuple[int, int]]:

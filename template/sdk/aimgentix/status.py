@@ -32,27 +32,22 @@ class SegmentStatus:
         offset, passed = read_notes(path)
         with open(path, "rb") as file:
             dealt_with = file.read(offset).count(b"\n") - len(passed)
-            self.waiting = file.read().count(b"\n") + len(passed)
+            waiting = file.read().count(b"\n") + len(passed)
         try:
             with open(rejected_path(path), "rb") as file:
-                self.rejected = min(len(set(file.read().splitlines())), dealt_with)
+                rejected = min(len(set(file.read().splitlines())), dealt_with)
         except FileNotFoundError:
-            self.rejected = 0
+            rejected = 0
         self.stream = stream_of(path)
-        self.captured = dealt_with + self.waiting
-        self.delivered = dealt_with - self.rejected
+        self.captured = dealt_with + waiting
+        self.delivered = dealt_with - rejected
+        self.waiting = waiting
+        self.rejected = rejected
         self.in_use = owner_lives(path)
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the counts by name."""
-        return {
-            "stream": self.stream,
-            "captured": self.captured,
-            "delivered": self.delivered,
-            "waiting": self.waiting,
-            "rejected": self.rejected,
-            "in_use": self.in_use,
-        }
+        return dict(vars(self))
 
 
 def directory_status(directory: StrPath) -> List[SegmentStatus]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import namedtuple
 
 from .chain import Line, MalformedLine, line_hash, parse_line
 from .events import AuditEvent, InvalidEvent
@@ -26,22 +27,14 @@ APPENDED = "appended"  # lines after the expected head
 KINDS = (ALTERED, FORKED, MISSING, REORDERED, REPEATED, FOREIGN, APPENDED, TRUNCATED)  # gravest first
 
 
-class Problem:
+class Problem(namedtuple("Problem", "kind seq message")):
     """One finding: its `kind` (one of KINDS), the `seq` it concerns (or None), and a sentence for people."""
 
-    __slots__ = ("kind", "message", "seq")
-
-    def __init__(self, kind: str, seq: Optional[int], message: str) -> None:
-        self.kind = kind
-        self.seq = seq
-        self.message = message
-
-    def __repr__(self) -> str:
-        return f"Problem({self.kind!r}, {self.seq!r}, {self.message!r})"
+    __slots__ = ()
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the problem as JSON values."""
-        return {"kind": self.kind, "seq": self.seq, "message": self.message}
+        return dict(self._asdict())
 
 
 class SegmentReport:

@@ -9,7 +9,7 @@ import pytest
 import agent_runner
 from agent_runner import BlankAgent
 from agent_runtime import ActionStatus
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 
 POLICIES = Path(agent_runner.__file__).resolve().parent / ".github" / "agent-policies"
 

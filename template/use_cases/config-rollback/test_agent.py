@@ -20,7 +20,7 @@ import pytest
 import agent_runner
 from agent_runner import ConfigRollbackAgent
 from agent_runtime import ActionStatus, ProposedAction
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit.errors import ToolError
 
 EXAMPLE = Path(__file__).with_name("example_service.py")
@@ -120,8 +120,8 @@ class Example:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Example]]:
     """Start the example service with command line options; the agent finds it, and short deadlines."""
     running: List[Example] = []
-    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 10.0)
-    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 10.0)
+    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 60.0)
+    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 60.0)
     monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
@@ -18,7 +17,8 @@ import pytest
 import agent_runner
 from agent_runner import ScaleResourcesAgent
 from agent_runtime import ActionStatus, ProposedAction
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
+from agent_runtime.toolkit import waiting
 from agent_runtime.toolkit.errors import ToolError
 
 EXAMPLE = Path(__file__).with_name("example_service.py")
@@ -88,8 +88,8 @@ class Example:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Example]]:
     """Start the example service with command line options; the agent finds it, and a short deadline."""
     running: List[Example] = []
-    monkeypatch.setattr(agent_runner, "SCALE_SECONDS", 5.0)
-    monkeypatch.setattr(agent_runner, "SHRINK_SECONDS", 5.0)
+    monkeypatch.setattr(agent_runner, "SCALE_SECONDS", 60.0)
+    monkeypatch.setattr(agent_runner, "SHRINK_SECONDS", 60.0)
     monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
@@ -150,10 +150,14 @@ def test_the_forecast_is_told_with_its_error_and_keeps_what_rises(start: Callabl
     assert flat.findings[0].evidence["per_hour"] == pytest.approx(0, abs=1e-3)
     assert flat.findings[0].evidence["residual_error"] == pytest.approx(0, abs=1e-6)
     assert "in 6 h" in flat.findings[0].message
-    example.write(window_seconds=3)
+    example.write(window_seconds=60)
     example.ask("/load", {"demand": 0.3})
-    time.sleep(0.3)
-    assert ScaleResourcesAgent().investigate("example").recommendation.startswith("nothing to do: the forecast of cpu")
+
+    def rises() -> bool:
+        said = ScaleResourcesAgent().investigate("example").recommendation
+        return said.startswith("nothing to do: the forecast of cpu")
+
+    assert waiting.until(rises, seconds=60, interval_seconds=0.1)
 
 
 def test_soon_after_a_change_nothing_is_proposed(start: Callable[..., Example]) -> None:

@@ -16,7 +16,7 @@ import pytest
 import agent_runner
 from agent_runner import SecurityResponseAgent
 from agent_runtime import ActionStatus, ProposedAction, RiskLevel, Severity
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit.errors import ToolError
 from agent_runtime.toolkit.keys import Use
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import agent_runner
 from agent_runner import ServiceRestartAgent
 from agent_runtime import ActionStatus, ProposedAction, RiskLevel
-from agent_runtime.gate.policy import evaluate, parse_policy
+from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit import services
 from agent_runtime.toolkit.errors import ToolError
 
@@ -70,8 +71,7 @@ class Example:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Example]]:
     """Start example services with command line options; the agent finds them, and short deadlines."""
     running: List[Example] = []
-    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 3.0)
-    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 1.0)
+    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 60.0)
     monkeypatch.setenv("AGENT_ACT_TOKEN", TOKEN)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
@@ -139,6 +139,7 @@ def test_a_restart_that_helps_is_a_success(start: Callable[..., Example]) -> Non
     example = start("--error-rate", "0.5", "--traffic", "100")
     example.requests(agent_runner.MIN_REQUESTS)
     before = ServiceRestartAgent().observe("example")
+    time.sleep(1.1)  # it observes whole seconds
     result = ServiceRestartAgent().act("example", "restart_service", proposal().parameters)
     assert result.status is ActionStatus.SUCCESS, result
     assert result.verification["error_rate_before"] == pytest.approx(0.5, abs=0.05)
@@ -157,7 +158,10 @@ def test_a_healthy_service_whose_rate_did_not_fall_is_a_failure(start: Callable[
 
 
 @pytest.mark.parametrize("traffic", ["0", "5"])
-def test_a_few_requests_do_not_show_that_it_helped(start: Callable[..., Example], traffic: str) -> None:
+def test_a_few_requests_do_not_show_that_it_helped(
+    start: Callable[..., Example], traffic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 1.0)
     example = start("--error-rate", "1", "--traffic", traffic)
     example.requests(agent_runner.MIN_REQUESTS)
     result = ServiceRestartAgent().act("example", "restart_service", proposal().parameters)
@@ -190,7 +194,10 @@ def test_a_restart_that_never_answers_is_unknown(
     assert "may have taken effect" in result.details["error"]
 
 
-def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(start: Callable[..., Example]) -> None:
+def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
+    start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 0.5)
     example = start()
     example.entry["restart"] = start().url + "/-/restart"  # restarts, but another one
     example.write()

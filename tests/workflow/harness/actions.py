@@ -7,26 +7,22 @@ actions/upload-artifact v7 and actions/download-artifact v8.  An input that is n
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from workflow.harness.artifacts import Artifact, ArtifactStore, find_files
+from workflow.harness.artifacts import Artifact, ArtifactStore
 from workflow.harness.expressions import Scope
+from workflow.harness.machine import Machine
 from workflow.harness.model import Unsupported
 
 
 class ActionFailure(Exception):
     """An action ended with an error; the message is what it says."""
-
-
-class Uploaded(Protocol):
-    """Is told of every artifact, so that the API can list it."""
-
-    def __call__(self, artifact: Artifact) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -37,22 +33,21 @@ class Services:
         origin: the repository that checkout clones.
         python: a virtual environment with the locked packages, that setup-python offers.
         artifacts: the run's artifacts.
-        uploaded: is called with each upload.
     """
 
     origin: Path
     python: Path
     artifacts: ArtifactStore
     attempt: int
-    uploaded: Uploaded
 
 
 @dataclass
 class Call:
-    """One use of an action: its inputs, what it may change, and where its outputs go."""
+    """One use of an action: its inputs, the machine it is used on, what it may change, and where its outputs go."""
 
     inputs: dict[str, str]
-    workspace: Path
+    machine: Machine
+    workspace: str
     path: list[str]
     env: dict[str, str]
     scope: Scope
@@ -74,19 +69,23 @@ def to_json(value: Any) -> str:
 
 
 def checkout(call: Call) -> str:
-    """actions/checkout: a fresh clone at the ref."""
+    """actions/checkout: a fresh clone at the ref, into a workspace in which nothing has run yet."""
     given = call.known(ref="", persist_credentials="true", fetch_depth="1")
+    workspace = call.machine.outside(call.workspace)
+    if workspace.resolve() != workspace.absolute() or any(workspace.iterdir()):
+        raise Unsupported("a checkout into a workspace that is not empty")
     github = call.scope.contexts["github"]
     ref = given["ref"] or github["sha"]
     # A clone without links to the origin's objects: what a job does to its checkout stays there.
-    _git(call.workspace, "clone", "--quiet", "--no-checkout", "--no-hardlinks", str(call.services.origin), ".")
+    _git(workspace, "clone", "--quiet", "--no-checkout", "--no-hardlinks", str(call.services.origin), ".")
     if not re.fullmatch(r"[0-9a-f]{40}", ref):
         ref = f"origin/{ref.removeprefix('refs/heads/')}"
-    _git(call.workspace, "checkout", "--quiet", "--detach", ref)
+    _git(workspace, "checkout", "--quiet", "--detach", ref)
     if given["persist_credentials"] == "true":
         header = f"AUTHORIZATION: basic {github['token']}"
-        _git(call.workspace, "config", "http.https://github.com/.extraheader", header)
-    commit = _git(call.workspace, "rev-parse", "HEAD").strip()
+        _git(workspace, "config", "http.https://github.com/.extraheader", header)
+    _git(workspace, "remote", "set-url", "origin", f"{github['server_url']}/{github['repository']}")
+    commit = _git(workspace, "rev-parse", "HEAD").strip()
     call.outputs.update(ref=ref, commit=commit)
     return f"HEAD is now at {commit}\n"
 
@@ -113,10 +112,9 @@ def setup_python(call: Call) -> str:
 def upload_artifact(call: Call) -> str:
     """actions/upload-artifact: an immutable archive of a file or folder."""
     given = call.known(name="artifact", path="", if_no_files_found="warn", retention_days="0")
-    path = call.workspace / given["path"]
     if any(sign in given["path"] for sign in "*?[\n"):
         raise Unsupported(f"upload of the pattern {given['path']!r}")
-    files = find_files(path) if path.exists() else []
+    files = call.machine.collect(str(PurePosixPath(call.workspace, given["path"])))
     if not files:
         message = f"No files were found with the provided path: {given['path']}. No artifacts will be uploaded."
         if given["if_no_files_found"] == "error":
@@ -128,29 +126,27 @@ def upload_artifact(call: Call) -> str:
     github = call.scope.contexts["github"]
     url = f"{github['server_url']}/{github['repository']}/actions/runs/{github['run_id']}/artifacts/{artifact.id}"
     call.outputs.update({"artifact-id": str(artifact.id), "artifact-digest": artifact.digest, "artifact-url": url})
-    call.services.uploaded(artifact)
     return f"Artifact {artifact.name} has been successfully uploaded! Artifact ID is {artifact.id}\n"
 
 
 def download_artifact(call: Call) -> str:
     """actions/download-artifact: archives of this run by name, by ids, or all; digests compared with the service's."""
     given = call.known(name="", artifact_ids="", path=".", digest_mismatch="error", merge_multiple="false")
-    target = call.workspace / given["path"]
+    target = str(PurePosixPath(call.workspace, given["path"]))
     if given["name"] and given["artifact_ids"]:
         raise ActionFailure("Inputs 'name' and 'artifact-ids' cannot be used together. Please specify only one.")
     artifacts = _wanted(call.services.artifacts.latest(), given["name"], given["artifact_ids"])
     direct = bool(given["name"]) or given["merge_multiple"] == "true" or len(artifacts) == 1
     for artifact in artifacts:
         for name, data in artifact.files().items():
-            file = (target if direct else target / artifact.name) / name
-            if not file.resolve().is_relative_to(target.resolve()):
+            file = os.path.normpath(f"{target}/{name if direct else f'{artifact.name}/{name}'}")
+            if not file.startswith(os.path.normpath(target) + "/"):
                 raise ActionFailure(f"Malformed archive: {name}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            call.machine.write({file: data})
     changed = [artifact.name for artifact in artifacts if not artifact.intact]
     if changed and given["digest_mismatch"] == "error":
         raise ActionFailure(f"Digest validation failed for artifact(s): {', '.join(changed)}.")
-    call.outputs["download-path"] = str(target)
+    call.outputs["download-path"] = target
     return f"Total of {len(artifacts)} artifact(s) downloaded\n"
 
 

@@ -11,8 +11,8 @@ import io
 import itertools
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 
 class ArtifactError(Exception):
@@ -29,6 +29,7 @@ class Artifact:
     archive: bytes
     digest: str
     retention_days: int
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def intact(self) -> bool:
@@ -65,11 +66,22 @@ class ArtifactStore:
         """
         if any(each.name == name and each.attempt == attempt for each in self._artifacts):
             raise ArtifactError(f"(409) Conflict: an artifact with the name {name} already exists on the workflow run")
-        archive = pack(files)
+        return self.add(name, attempt, pack(files), retention_days)
+
+    def add(self, name: str, attempt: int, archive: bytes, retention_days: int = 90) -> Artifact:
+        """Keep an archive as it is."""
         digest = hashlib.sha256(archive).hexdigest()
         artifact = Artifact(next(self._ids), name, attempt, archive, digest, retention_days)
         self._artifacts.append(artifact)
         return artifact
+
+    def delete(self, id: int) -> None:
+        """Remove an artifact; its name is free again, its id is not."""
+        self._artifacts = [each for each in self._artifacts if each.id != id]
+
+    def every(self) -> list[Artifact]:
+        """The artifacts of all attempts, in the order of their uploads."""
+        return list(self._artifacts)
 
     def latest(self) -> list[Artifact]:
         """The artifacts that a download can see: of each name the newest."""
@@ -97,14 +109,3 @@ class ArtifactStore:
         archive = pack((artifact.files() | {path: data}).items())
         digest = hashlib.sha256(archive).hexdigest() if unnoticed else artifact.digest
         self._artifacts[self._artifacts.index(artifact)] = replace(artifact, archive=archive, digest=digest)
-
-
-def find_files(root: Path) -> list[tuple[str, bytes]]:
-    """The files below a folder, or the one file, by their path in the archive; hidden ones are left out."""
-    if root.is_file():
-        return [(root.name, root.read_bytes())]
-    return [
-        (path.relative_to(root).as_posix(), path.read_bytes())
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]

@@ -2,7 +2,7 @@
 
 Emulated from https://docs.github.com/en/actions/reference (workflow syntax, contexts, deployments and environments,
 re-running workflows).  Parsing and expressions are GitHub's own; see node.py.  The settings of environments and the
-record of approvals lie in a `LoopbackGitHub`, which answers the same API that the jobs ask.
+record of approvals lie in a `FullGitHub`, which answers the same API that the jobs ask.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import secrets as random_secrets
 import subprocess
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,18 +19,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from agent_runtime.local.simulate.server import LoopbackGitHub
+from support.github import FullGitHub
 from workflow.harness import actions
-from workflow.harness.artifacts import Artifact, ArtifactStore
+from workflow.harness.artifacts import ArtifactStore
+from workflow.harness.commands import Masks
 from workflow.harness.concurrency import ConcurrencyGroups
 from workflow.harness.expressions import Scope, Status
+from workflow.harness.machine import CONTAINER, HOSTED, Machine
 from workflow.harness.model import Job, Workflow, load_workflow
 from workflow.harness.node import ActionsService
 from workflow.harness.results import CANCELLED, FAILURE, SKIPPED, SUCCESS, JobResult
-from workflow.harness.runner import Machine, RunnerDied
+from workflow.harness.runner import Runner, RunnerDied
 
 # https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
 MAX_PAYLOAD_PROPERTIES = 10
+# The name of a job that holds an expression is cut; one that holds none is taken as it is.
+MAX_NAME_CHARACTERS = 100
 
 _run_ids = itertools.count(7_000_000_001)
 _artifact_ids = itertools.count(1_000, 100)
@@ -100,15 +105,16 @@ class Repository:
 
     Arguments:
         origin: a Git repository with the commit to run.
-        environment_secrets: by environment.
+        environment_secrets, environment_variables: by environment.
     """
 
     origin: Path
     name: str
-    github: LoopbackGitHub
+    github: FullGitHub
     variables: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     environment_secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    environment_variables: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def commit(self, ref: str) -> str:
         """The commit that a branch points to.
@@ -172,16 +178,32 @@ class ActionsHost:
     Arguments:
         python: a virtual environment with the locked packages, for setup-python.
         folder: everything of the runs lies below it.
+        pythons: further folders that `python` needs; each job changes a copy of its own.
+        reachable: folders that stand for the world outside, the same for every job.
+        minute: how many seconds stand for a minute of `timeout-minutes`.
 
     Attributes:
         groups: the repository's concurrency groups; runs in several threads wait for each other there.
     """
 
-    def __init__(self, service: ActionsService, repository: Repository, python: Path, folder: Path) -> None:
+    def __init__(
+        self,
+        service: ActionsService,
+        repository: Repository,
+        python: Path,
+        folder: Path,
+        *,
+        pythons: Sequence[Path] = (),
+        reachable: Sequence[Path] = (),
+        minute: float = 60,
+    ) -> None:
         self._service = service
         self._repository = repository
         self._python = python
         self._folder = folder
+        self._pythons = (python, *pythons)
+        self._reachable = reachable
+        self._minute = minute
         self.groups = ConcurrencyGroups()
 
     def dispatch(self, path: str, inputs: Mapping[str, str], *, actor: str, ref: str = "main", **how: Any) -> Run:
@@ -264,11 +286,6 @@ class ActionsHost:
         event = {"action": "created", "issue": dict(issue), "comment": dict(comment)}
         return self._start(workflow, "issue_comment", event, comment["user"]["login"], ref, sha, {}, how)
 
-    def _note_artifact(self, run: Run, artifact: Artifact) -> None:
-        github = self._repository.github
-        github.add_artifact(run.id, artifact.name, archive=artifact.archive)
-        github.keep_archive(artifact.id, run.id, artifact.name, artifact.archive)
-
     def _note_attempt(self, run: Run) -> None:
         """Let the API tell of the run's newest attempt."""
         github = run.github
@@ -342,6 +359,7 @@ class ActionsHost:
             id, title=title, event=event_name, actor=actor, file=Path(workflow.path).name, created=now()
         )
         self._note_attempt(run)
+        self._repository.github.keep_artifacts(id, run.artifacts)
         for job in workflow.in_order():
             self._run_job(run, job)
         skipped = {each.result for each in run.jobs.values()} == {SKIPPED}
@@ -362,14 +380,18 @@ class ActionsHost:
             success=found <= {SUCCESS} and not run.cancelled, failure=FAILURE in found, cancelled=run.cancelled
         )
         scope = Scope(self._service, contexts, status)
-        result = JobResult(job.id, scope.text(job.name), run.attempt, environment=job.environment)
+        result = JobResult(job.id, _name(job, scope), run.attempt, environment=job.environment, caches=job.caches)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
             self._tell(run, result, "completed", "skipped")
             return
+        result.labels = tuple(scope.text(label) for label in job.runs_on)
+        result.image = scope.text(job.container) or None
         if job.concurrency:
             result.concurrency = scope.text(job.concurrency["group"])
         if not job.environment or self._pass_gate(run, job.environment, result):
+            if job.environment and job.deploys:
+                self._repository.github.deployments.append((run.id, job.environment))
             self._take_turn(run, job, contexts, result)
         self._tell(run, result, "completed", result.result)
 
@@ -385,11 +407,13 @@ class ActionsHost:
                 result.result, result.note = CANCELLED, "cancelled while it waited for a runner"
                 return
             self._tell(run, result, "in_progress")
+            contexts["vars"] |= self._repository.environment_variables.get(job.environment or "", {})
             self._run_steps(run, job, contexts, result)
 
     def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
         """Let the API know where a job stands."""
         self._repository.github.set_job(run.id, job.name, status, now(), conclusion)
+        self._repository.github.label_job(run.id, job.name, job.labels)
 
     def _contexts(self, run: Run, job: Job) -> dict[str, Any]:
         return {
@@ -421,7 +445,7 @@ class ActionsHost:
         if refused:
             answer = Nobody()
         if isinstance(answer, Click):
-            github.review(run.id, answer.login, answer.state, answer.comment, answer.kind)
+            github.review(run.id, answer.login, answer.state, answer.comment, answer.kind, environment=environment)
             if answer.state == "approved":
                 return True
             result.result, result.note = FAILURE, "rejected"
@@ -435,38 +459,71 @@ class ActionsHost:
         return False
 
     def _run_steps(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
+        github = self._repository.github
         token = "ghs_" + random_secrets.token_hex(18)
         in_environment = self._repository.environment_secrets.get(job.environment or "", {})
         values = {**self._repository.secrets, **in_environment, "GITHUB_TOKEN": token}
         contexts["secrets"] = values
         contexts["github"]["token"] = token
-        self._repository.github.grants[token] = job.permissions
+        permissions = run.workflow.permissions if job.permissions is None else job.permissions
+        github.grants[token] = permissions
+        runners_own = github.let_in_runner(run.id, run.attempt)
+        identity = {}
+        if permissions.get("id-token") == "write":
+            identity = {"ACTIONS_ID_TOKEN_REQUEST_URL": github.url + "/id-token?api-version=2.0"}
+            identity["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = runners_own
         services = actions.Services(
-            origin=self._repository.origin,
-            python=self._python,
-            artifacts=run.artifacts,
-            attempt=run.attempt,
-            uploaded=lambda artifact: self._note_artifact(run, artifact),
+            origin=self._repository.origin, python=self._python, artifacts=run.artifacts, attempt=run.attempt
         )
-        folder = run.folder / f"attempt-{run.attempt}" / job.id
-        machine = Machine(self._service, folder, services, contexts, [value for value in values.values() if value])
-        machine.dies_after = run.cancels.get(job.id)
-        result.workspace = machine.workspace
-        scope = machine.scope({}, Status())
-        machine.env.update(scope.texts(run.workflow.env))
-        machine.env.update(machine.scope({}, Status()).texts(job.env))
-        try:
-            result.steps, made = machine.run_steps(job.steps)
-        except RunnerDied as died:
-            run.cancelled = True
-            result.steps = died.steps
-            result.result, result.note = CANCELLED, "its runner died, and somebody cancelled the run"
-            return
-        result.result = FAILURE if machine.failed else SUCCESS
-        for name, value in machine.scope(made, Status()).texts(job.outputs).items():
-            # GitHub leaves out what is empty, and what may hold a secret.
-            if value and machine.masked(value) == value:
-                result.outputs[name] = value
+        with Machine(
+            run.folder / f"attempt-{run.attempt}" / job.id,
+            CONTAINER if result.image else HOSTED,
+            pythons=self._pythons,
+            reachable=self._reachable,
+            kept={"ACTIONS_RUNTIME_TOKEN": runners_own, "ACTIONS_RESULTS_URL": github.url + "/"},
+        ) as machine:
+            runner = Runner(
+                self._service,
+                machine,
+                services,
+                contexts,
+                Masks([value for value in (*values.values(), runners_own) if value]),
+                image=result.image,
+                identity=identity,
+                progress=lambda place, status, conclusion: github.set_step(
+                    run.id, result.name, place, status=status, conclusion=conclusion, now=now()
+                ),
+                dies_after=run.cancels.get(job.id),
+                deadline=time.monotonic() + job.timeout_minutes * self._minute,
+            )
+            result.workspace = runner.outside
+            runner.env.update(runner.scope({}, Status()).texts(run.workflow.env))
+            runner.env.update(runner.scope({}, Status()).texts(job.env))
+            github.list_steps(run.id, result.name, [_step_name(runner, step.name) for step in job.steps])
+            try:
+                result.steps, made = runner.run_steps(job.steps)
+            except RunnerDied as died:
+                run.cancelled = True
+                result.steps = died.steps
+                result.result, result.note = CANCELLED, "its runner died, and somebody cancelled the run"
+                return
+            result.result = CANCELLED if runner.cancelled else FAILURE if runner.failed else SUCCESS
+            for name, value in runner.scope(made, Status()).texts(job.outputs).items():
+                # GitHub leaves out what is empty, and what may hold a secret.
+                if value and runner.masks.hide(value) == value:
+                    result.outputs[name] = value
+
+
+def _name(job: Job, scope: Scope) -> str:
+    name = scope.text(job.name)
+    if isinstance(job.name, dict) and len(name) > MAX_NAME_CHARACTERS:
+        return name[: MAX_NAME_CHARACTERS - 3] + "..."
+    return name
+
+
+def _step_name(runner: Runner, name: Any) -> str:
+    """What GitHub calls a step that has not begun; an expression that needs earlier steps is not evaluated yet."""
+    return runner.scope({}, Status()).text(name) if isinstance(name, str) else "Run"
 
 
 def _ancestors(workflow: Workflow, job: Job) -> set[str]:

@@ -35,14 +35,26 @@ class Step:
 
 @dataclass(frozen=True)
 class Job:
-    """One job."""
+    """One job.
+
+    Arguments:
+        name: may hold an expression.
+        runs_on: labels, as a list whose items may hold expressions.
+        container: the image, which may hold an expression; None for a job without a container.
+        caches: whether its `cache-mode` lets it use caches.
+        deploys: whether GitHub notes a deployment to its environment.
+    """
 
     id: str
     condition: str
     name: Any
     needs: tuple[str, ...]
+    runs_on: Any
+    container: Any
+    caches: bool
     environment: str | None
-    permissions: Mapping[str, str]
+    deploys: bool
+    permissions: Mapping[str, str] | None
     concurrency: Mapping[str, Any] | None
     env: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -133,30 +145,47 @@ def _job(tree: dict[str, Any], parsed: dict[str, Any]) -> Job:
     _only(
         tree,
         f"job {id}",
-        *("name", "needs", "if", "runs-on", "environment", "concurrency", "permissions", "env", "outputs"),
-        *("timeout-minutes", "steps"),
+        *("name", "needs", "if", "runs-on", "container", "cache-mode", "environment", "concurrency", "permissions"),
+        *("env", "outputs", "timeout-minutes", "steps"),
     )
     if "steps" not in tree:
         raise Unsupported(f"job {id} without steps")
+    if tree.get("cache-mode", "none") != "none":
+        raise Unsupported(f"job {id}: cache-mode {tree['cache-mode']}")
     environment = tree.get("environment")
-    if isinstance(environment, dict):
-        if set(environment) != {"name"} or not isinstance(environment["name"], str):
-            raise Unsupported(f"job {id}: environment {environment}")
-        environment = environment["name"]
+    settings: dict[str, Any] = environment if isinstance(environment, dict) else {"name": environment}
+    if not set(settings) <= {"name", "deployment"} or not isinstance(settings["name"], str | None):
+        raise Unsupported(f"job {id}: environment {environment}")
+    container = tree.get("container")
+    settings_of_container = (
+        container if isinstance(container, dict) and "$expr" not in container else {"image": container}
+    )
+    _only(settings_of_container, f"container of job {id}", "image")
     concurrency = tree.get("concurrency")
     return Job(
         id=id,
         condition=parsed["if"],
         name=tree.get("name", id),
         needs=tuple(parsed["needs"]),
-        environment=environment,
-        permissions=tree.get("permissions") or {},
+        runs_on=_labels(id, tree["runs-on"]),
+        container=settings_of_container["image"],
+        caches="cache-mode" not in tree,
+        environment=settings["name"],
+        deploys=settings.get("deployment", True),
+        permissions=tree.get("permissions"),
         concurrency={"group": concurrency} if isinstance(concurrency, str) else concurrency,
         env=tree.get("env") or {},
         outputs=tree.get("outputs") or {},
         timeout_minutes=tree.get("timeout-minutes", 360),
         steps=_steps(tree["steps"], parsed["steps"]),
     )
+
+
+def _labels(id: str, runs_on: Any) -> list[Any]:
+    if isinstance(runs_on, dict) and "$expr" not in runs_on:
+        _only(runs_on, f"runs-on of job {id}", "labels")
+        runs_on = runs_on["labels"]
+    return list(runs_on) if isinstance(runs_on, list) else [runs_on]
 
 
 def _steps(trees: list[dict[str, Any]], parsed: list[dict[str, Any]]) -> tuple[Step, ...]:
@@ -168,7 +197,7 @@ def _step(tree: dict[str, Any], parsed: dict[str, Any], number: int) -> Step:
     return Step(
         id=parsed["id"] or f"__step_{number}",
         condition=parsed["if"],
-        name=tree.get("name") or tree.get("uses") or "Run",
+        name=tree.get("name") or _display_name(tree),
         uses=tree.get("uses"),
         run=tree.get("run"),
         shell=tree.get("shell"),
@@ -176,6 +205,12 @@ def _step(tree: dict[str, Any], parsed: dict[str, Any], number: int) -> Step:
         inputs=tree.get("with") or {},
         continue_on_error=bool(tree.get("continue-on-error", False)),
     )
+
+
+def _display_name(tree: dict[str, Any]) -> str:
+    """What GitHub calls a step without a name: "Run", and the action or the first line of the script."""
+    what = tree.get("uses") or tree.get("run")
+    return f"Run {what.strip().splitlines()[0]}" if isinstance(what, str) else "Run"
 
 
 def _only(tree: dict[str, Any], what: str, *known: str) -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SUCCESS, FAILURE, CANCELLED, SKIPPED = "success", "failure", "cancelled", "skipped"
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a step told by `::notice::`, `::warning::` or `::error::`; `kind` is one of these words."""
+
+    kind: str
+    message: str
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -15,8 +25,9 @@ class StepResult:
     Arguments:
         outcome: before `continue-on-error`; `conclusion`: after it.
         log: what it printed, secrets masked.
-        summary: what it added to the step summary.
+        summary: what it added to the step summary, secrets masked.
         commands: the workflow commands that its log carried out.
+        state: what it saved for a later part of the same action.
     """
 
     id: str
@@ -27,6 +38,8 @@ class StepResult:
     outputs: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     commands: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[Annotation, ...] = ()
+    state: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -37,6 +50,9 @@ class JobResult:
         result: GitHub's word; `note` says why where no step tells.
         workspace: its checkout, left as the job left it; None where it never started.
         concurrency: the evaluated group, or None.
+        labels: of the runner that it asked for.
+        image: of its `container:`, or None.
+        caches: whether its steps may use caches.
     """
 
     id: str
@@ -47,6 +63,9 @@ class JobResult:
     steps: list[StepResult] = field(default_factory=list)
     environment: str | None = None
     concurrency: str | None = None
+    labels: tuple[str, ...] = ()
+    image: str | None = None
+    caches: bool = True
     workspace: Path | None = None
     note: str = ""
 
@@ -59,6 +78,11 @@ class JobResult:
     def summary(self) -> str:
         """The Markdown that the job's steps wrote for people."""
         return "".join(step.summary for step in self.steps)
+
+    @property
+    def annotations(self) -> list[Annotation]:
+        """What its steps told beside the log."""
+        return [annotation for step in self.steps for annotation in step.annotations]
 
     def step(self, id: str) -> StepResult:
         """The step of that id.

@@ -1,8 +1,9 @@
-"""Runs the steps of one job on this machine, in folders of their own.
+"""Runs the steps of one job, on a machine of its own.
 
-Emulated from the runner's own sources (actions/runner: `StepsRunner.cs`, `ScriptHandler.cs`, `GitHubContext.cs`,
-`JobExtension.cs`).  A job gets nothing of the surrounding process: its own home, its own temporary folder, an empty
-workspace, and a PATH with the system's programs only.
+Emulated from the runner's own sources (actions/runner: `StepsRunner.cs`, `CompositeActionHandler.cs`,
+`ScriptHandler.cs`, `FileCommandManager.cs`, `GitHubContext.cs`, `JobExtension.cs`).  A job gets nothing of the
+surrounding process: its own home, its own temporary folder, an empty workspace, and a PATH with the system's programs
+only.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
+import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,28 +21,43 @@ from typing import Any
 from workflow.harness import actions
 from workflow.harness.actions import ActionFailure
 from workflow.harness.artifacts import ArtifactError
-from workflow.harness.commands import CommandFileError, LogReader, parse_pairs
+from workflow.harness.commands import CommandFileError, LogReader, Masks, parse_pairs
 from workflow.harness.expressions import Scope, Status
+from workflow.harness.machine import Machine, MachineError
 from workflow.harness.model import Step, Unsupported, load_action
 from workflow.harness.node import ActionsError, ActionsService
-from workflow.harness.results import FAILURE, SKIPPED, SUCCESS, StepResult
+from workflow.harness.results import CANCELLED, FAILURE, SKIPPED, SUCCESS, StepResult
 
 MAX_SUMMARY_BYTES = 1024 * 1024
-# Emulated jobs do in seconds what the timeout-minutes of a workflow bound on GitHub.
+# Emulated jobs do in seconds what takes minutes on GitHub; a step that hangs fails its test.
 _STEP_SECONDS = 120
 
 _SHELLS = {
-    None: ["bash", "-e", "{0}"],
     "bash": ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "{0}"],
     "sh": ["sh", "-e", "{0}"],
     "python": ["python", "{0}"],
 }
+_DEFAULT_SHELL = ["bash", "-e", "{0}"]
+# In a container the runner does not look for bash.
+_DEFAULT_SHELL_IN_CONTAINER = ["sh", "-e", "{0}"]
 # The parts of the github context that become GITHUB_* variables.
 _EXPORTED = (
     *("action", "action_path", "actor", "api_url", "base_ref", "event_name", "event_path", "graphql_url", "head_ref"),
     *("job", "ref", "ref_name", "ref_type", "repository", "repository_owner", "run_attempt", "run_id", "run_number"),
     *("server_url", "sha", "triggering_actor", "workflow", "workflow_ref", "workflow_sha", "workspace"),
 )
+# By the name of the variable: how the runner names the file.
+_FILES = {
+    "path": "add_path_",
+    "env": "set_env_",
+    "step_summary": "step_summary_",
+    "state": "save_state_",
+    "output": "set_output_",
+}
+# Steps of a composite action see these contexts, and neither secrets, vars nor needs (action-v1.0.json).
+_INSIDE = ("github", "inputs", "runner", "env", "job", "steps")
+
+Progress = Callable[[int, str, str | None], None]
 
 
 class RunnerDied(Exception):
@@ -61,52 +77,67 @@ class Surroundings:
 
 
 @dataclass
-class Machine:
+class Runner:
     """The runner of one job.
 
     Arguments:
-        folder: everything of the job lies below it.
+        machine: where the steps run; the runner does not close it.
         services: what the emulated actions need of the world outside.
         contexts: `github`, `inputs`, `vars`, `secrets`, `needs`.
-        secrets: values that no log, summary or output may show.
+        masks: values that no log, summary or output may show.
+        image: of the job's container; None for a job without one.
+        identity: the variables for OIDC, where the job may have a token.
+        progress: is told of each step of the job: its place, its status and its conclusion.
         dies_after: id of the job's step after which this machine is gone; None for no such step.
+        deadline: when the job has had its `timeout-minutes`, by the monotonic clock.
     """
 
     service: ActionsService
-    folder: Path
+    machine: Machine
     services: actions.Services
     contexts: dict[str, Any]
-    secrets: list[str]
+    masks: Masks
+    image: str | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = lambda place, status, conclusion: None
+    dies_after: str | None = None
+    deadline: float = float("inf")
     env: dict[str, str] = field(default_factory=dict)
     path: list[str] = field(default_factory=list)
     failed: bool = False
-    dies_after: str | None = None
+    cancelled: bool = False
+    _files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        layout = self.machine.layout
         repository = self.contexts["github"]["repository"].split("/")[1]
-        self.workspace = self.folder / "work" / repository / repository
-        self.temp = self.folder / "temp"
-        self.home = self.folder / "home"
-        for folder in (self.workspace, self.temp, self.home):
-            folder.mkdir(parents=True)
-        event = self.temp / "event.json"
-        event.write_text(actions.to_json(self.contexts["github"]["event"]), encoding="utf-8")
-        self.contexts["github"] |= {"workspace": str(self.workspace), "event_path": str(event)}
+        self.workspace = f"{layout.work}/{repository}/{repository}"
+        self.temp = f"{layout.work}/_temp"
+        self.outside.mkdir(parents=True)
+        event = f"{self.temp}/_github_workflow/event.json"
+        self.machine.write({event: actions.to_json(self.contexts["github"]["event"]).encode()})
+        self.contexts["github"] |= {"workspace": self.workspace, "event_path": event}
         self.contexts["runner"] = {
             "os": "Linux",
             "arch": "X64",
             "name": "harness",
             "environment": "github-hosted",
-            "temp": str(self.temp),
-            "tool_cache": str(self.folder / "tools"),
+            "temp": self.temp,
+            "tool_cache": layout.tools,
         }
-        self.log = LogReader(masks=self.secrets)
+
+    @property
+    def outside(self) -> Path:
+        """Where the workspace lies outside of the machine."""
+        return self.machine.outside(self.workspace)
 
     def scope(self, steps: Mapping[str, Any], status: Status, inside: Surroundings | None = None) -> Scope:
         """The contexts for an expression of a step, or of the job's outputs."""
-        job = {"status": FAILURE if self.failed else SUCCESS}
-        contexts = {**self.contexts, "steps": steps, "env": dict(self.env), "job": job}
-        return Scope(self.service, {**contexts, **(inside.contexts if inside else {})}, status, self.workspace)
+        ended = CANCELLED if self.cancelled else FAILURE if self.failed else SUCCESS
+        contexts = {**self.contexts, "steps": steps, "env": dict(self.env), "job": {"status": ended}}
+        if inside:
+            contexts = {**{name: contexts[name] for name in _INSIDE if name in contexts}, **inside.contexts}
+        return Scope(self.service, contexts, status, self.outside)
 
     def run_steps(
         self, steps: Iterable[Step], inside: Surroundings | None = None
@@ -115,9 +146,12 @@ class Machine:
         results: list[StepResult] = []
         made: dict[str, Any] = {}
         failed = False
-        for step in steps:
-            status = Status(success=not failed, failure=failed)
+        for place, step in enumerate(steps):
+            status = Status(success=not failed and not self.cancelled, failure=failed, cancelled=self.cancelled)
+            tell = self.progress if inside is None else lambda place, status, conclusion: None
+            tell(place, "in_progress", None)
             result = self._run_step(step, self.scope(made, status, inside), inside.env if inside else {})
+            tell(place, "completed", result.conclusion)
             if result.conclusion == FAILURE:
                 failed = True
                 self.failed = self.failed or inside is None
@@ -126,12 +160,6 @@ class Machine:
             if inside is None and step.id == self.dies_after:
                 raise RunnerDied(results)
         return results, made
-
-    def masked(self, text: str) -> str:
-        """`text` without secrets."""
-        for secret in sorted({line for value in self.log.masks for line in value.splitlines() if line}, key=len)[::-1]:
-            text = text.replace(secret, "***")
-        return text
 
     def _run_step(self, step: Step, scope: Scope, outer: Mapping[str, str]) -> StepResult:
         try:
@@ -144,8 +172,8 @@ class Machine:
                 result = self._use(step, name, scope, env)
             else:
                 result = self._script(step, name, scope, env)
-        except (ActionsError, ActionFailure, ArtifactError) as error:
-            result = StepResult(step.id, step.id, FAILURE, FAILURE, log=self.masked(f"##[error]{error}\n"))
+        except (ActionsError, ActionFailure, ArtifactError, MachineError) as error:
+            result = StepResult(step.id, step.id, FAILURE, FAILURE, log=self.masks.hide(f"##[error]{error}\n"))
         if result.outcome == FAILURE and step.continue_on_error:
             return replace(result, conclusion=SUCCESS)
         return result
@@ -155,29 +183,31 @@ class Machine:
         inputs = scope.texts(step.inputs)
         if step.uses.startswith("./"):
             return self._composite(step, name, inputs, scope, env)
-        call = actions.Call(inputs, self.workspace, self.path, self.env, scope, self.services)
+        call = actions.Call(inputs, self.machine, self.workspace, self.path, self.env, scope, self.services)
         action = step.uses.split("@")[0]
         if action not in actions.EMULATED:
             raise Unsupported(f"the action {action}")
         log = actions.EMULATED[action](call)
-        return StepResult(step.id, name, SUCCESS, SUCCESS, log=self.masked(log), outputs=call.outputs)
+        return StepResult(step.id, name, SUCCESS, SUCCESS, log=self.masks.hide(log), outputs=call.outputs)
 
     def _composite(
         self, step: Step, name: str, inputs: dict[str, str], scope: Scope, env: dict[str, str]
     ) -> StepResult:
-        folder = self.workspace / str(step.uses)
-        manifest = next((folder / each for each in ("action.yml", "action.yaml") if (folder / each).exists()), None)
+        folder = os.path.normpath(f"{self.workspace}/{step.uses}")
+        manifests = self.machine.read(f"{folder}/action.yml", f"{folder}/action.yaml")
+        manifest = next((content for content in manifests if content is not None), None)
         if manifest is None:
             raise ActionFailure(f"Can't find 'action.yml' under '{folder}'. Did you forget to run actions/checkout?")
-        action = load_action(self.service, str(manifest), manifest.read_text(encoding="utf-8"))
+        action = load_action(self.service, f"{folder}/action.yml", manifest.decode("utf-8"))
         defaults = scope.texts({key: (given or {}).get("default") for key, given in action.inputs.items()})
-        github = {**self.contexts["github"], "action_path": str(folder)}
+        github = {**self.contexts["github"], "action_path": folder}
         inside = Surroundings({"inputs": {**defaults, **inputs}, "github": github}, env)
         results, made = self.run_steps(action.steps, inside)
         outputs = self.scope(made, Status(), inside).texts(
             {key: given.get("value") for key, given in action.outputs.items()}
         )
-        outcome = FAILURE if any(result.conclusion == FAILURE for result in results) else SUCCESS
+        conclusions = {result.conclusion for result in results}
+        outcome = next((word for word in (CANCELLED, FAILURE) if word in conclusions), SUCCESS)
         return StepResult(
             step.id,
             name,
@@ -187,87 +217,95 @@ class Machine:
             outputs=outputs,
             summary="".join(result.summary for result in results),
             commands=tuple(command for result in results for command in result.commands),
+            annotations=tuple(annotation for result in results for annotation in result.annotations),
         )
 
     def _script(self, step: Step, name: str, scope: Scope, env: dict[str, str]) -> StepResult:
-        if step.shell not in _SHELLS:
+        if step.shell is not None and step.shell not in _SHELLS:
             raise Unsupported(f"shell: {step.shell}")
-        script = self.temp / f"{uuid.uuid4()}.{'py' if step.shell == 'python' else 'sh'}"
-        script.write_text(scope.text(step.run), encoding="utf-8")
-        files = {
-            each: self.temp / f"{each}_{script.stem}" for each in ("output", "env", "path", "step_summary", "state")
-        }
-        for file in files.values():
-            file.touch()
+        script = f"{self.temp}/{uuid.uuid4()}.{'py' if step.shell == 'python' else 'sh'}"
+        suffix = uuid.uuid4()
+        files = {name: f"{self.temp}/_runner_file_commands/{prefix}{suffix}" for name, prefix in _FILES.items()}
+        new = {script: scope.text(step.run).encode(), **dict.fromkeys(files.values(), b"")}
+        self.machine.write(new, removed=self._files)
+        self._files = tuple(files.values())
         variables = self._variables(env, scope.contexts["github"], files)
-        program, *arguments = [part.replace("{0}", str(script)) for part in _SHELLS[step.shell]]
-        found = shutil.which(program, path=variables["PATH"])
-        if found is None:
-            raise ActionFailure(f"{program}: command not found")
-        try:
-            done = subprocess.run(
-                [found, *arguments],
-                cwd=self.workspace,
-                env=variables,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_STEP_SECONDS,
-                check=False,
-            )
-            said, code = done.stdout.decode("utf-8", "replace"), done.returncode
-        except subprocess.TimeoutExpired as late:
-            said, code = (late.stdout or b"").decode("utf-8", "replace") + "##[error]timed out\n", 1
-        first = len(self.log.commands)
+        default = _DEFAULT_SHELL_IN_CONTAINER if self.image else _DEFAULT_SHELL
+        program, *arguments = [part.replace("{0}", script) for part in _SHELLS.get(step.shell or "", default)]
+        command = [self._find(program, variables["PATH"]), *arguments]
+        # After a cancellation the last steps have time of their own.
+        until_the_end = float("inf") if self.cancelled else max(0.01, self.deadline - time.monotonic())
+        left = min(_STEP_SECONDS, until_the_end)
+        ended = self.machine.run(command, variables, self.workspace, left)
+        reader = LogReader(self.masks)
         # A carriage return ends a line for the runner, too.
-        for line in re.split(r"\r\n|\n|\r", said):
-            self.log.read(line)
-        outputs, problem = self._take(files)
-        if code != 0:
-            problem = f"{problem}##[error]Process completed with exit code {code}.\n"
-        outcome = FAILURE if problem else SUCCESS
+        lines = re.split(r"\r\n|\n|\r", ended.output.decode("utf-8", "replace").removesuffix("\n"))
+        log = "".join(reader.read(line) for line in lines) if ended.output else ""
+        outputs, state, problem = self._take(files)
+        summary = self._summary(files["step_summary"])
+        cancelled = ended.late and left == until_the_end
+        if cancelled:
+            self.cancelled = True
+            problem += "##[error]The operation was canceled.\n"
+        elif ended.code != 0:
+            problem += f"##[error]Process completed with exit code {ended.code}.\n"
+        outcome = CANCELLED if cancelled else FAILURE if problem or reader.failures else SUCCESS
         return StepResult(
             step.id,
             name,
             outcome,
             outcome,
-            log=self.masked(said + problem),
-            outputs=outputs,
-            summary=self._summary(files["step_summary"]),
-            commands=tuple(self.log.commands[first:]),
+            log=log + self.masks.hide(problem),
+            outputs={**reader.outputs, **outputs},
+            summary=summary,
+            commands=tuple(reader.commands),
+            annotations=tuple(reader.annotations),
+            state={**reader.state, **state},
         )
 
-    def _variables(
-        self, env: Mapping[str, str], github: Mapping[str, Any], files: Mapping[str, Path]
-    ) -> dict[str, str]:
+    def _find(self, program: str, path: str) -> str:
+        """A program of the machine, where one of PATH's folders has it."""
+        for folder in path.split(os.pathsep):
+            try:
+                outside = self.machine.outside(folder)
+            except ValueError:
+                outside = Path(folder)
+            if os.access(outside / program, os.X_OK):
+                return f"{folder}/{program}"
+        raise ActionFailure(f"{program}: command not found")
+
+    def _variables(self, env: Mapping[str, str], github: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
         programs = {str(Path(found).parent) for found in map(shutil.which, ("bash", "git")) if found}
         system = os.pathsep.join([*sorted(programs), os.defpath])
-        variables = {"PATH": system, "HOME": str(self.home), "LANG": "C.UTF-8", "CI": "true", **self.env, **env}
+        home = self.machine.layout.home
+        variables = {"PATH": system, "HOME": home, "LANG": "C.UTF-8", "CI": "true", **self.env, **env}
         variables["PATH"] = os.pathsep.join([*reversed(self.path), variables["PATH"]])
         # Whatever a workflow sets under these names, the runner's own values win.
         variables |= {f"GITHUB_{key.upper()}": str(github[key]) for key in _EXPORTED if key in github}
-        variables |= {f"GITHUB_{key.upper()}": str(path) for key, path in files.items()}
+        variables |= {f"GITHUB_{key.upper()}": path for key, path in files.items()}
         variables |= {f"RUNNER_{key.upper()}": value for key, value in self.contexts["runner"].items()}
-        return {**variables, "GITHUB_ACTIONS": "true"}
+        return {**variables, **self.identity, "GITHUB_ACTIONS": "true"}
 
-    def _take(self, files: Mapping[str, Path]) -> tuple[dict[str, str], str]:
+    def _take(self, files: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str], str]:
+        """Read what a step left in its files: outputs, state, and what was wrong with them."""
+        found = dict(zip(files, self.machine.read(*files.values()), strict=True))
         problem = ""
-        outputs: dict[str, str] = {}
-        for each in ("env", "output"):
+        pairs: dict[str, dict[str, str]] = {}
+        for each in ("env", "state", "output"):
             try:
-                pairs = parse_pairs(files[each].read_text(encoding="utf-8"))
+                pairs[each] = dict(parse_pairs((found[each] or b"").decode("utf-8", "replace")))
             except CommandFileError as error:
                 problem += f"##[error]Unable to process file command '{each}' successfully.\n##[error]{error}\n"
-                continue
-            if each == "env":
-                self.env.update(pair for pair in pairs if pair[0].upper() != "NODE_OPTIONS")
-            else:
-                outputs.update(pairs)
-        self.path += [line for line in files["path"].read_text(encoding="utf-8").splitlines() if line]
-        return outputs, problem
+        self.env.update(pair for pair in pairs.get("env", {}).items() if pair[0].upper() != "NODE_OPTIONS")
+        for line in (found["path"] or b"").decode("utf-8", "replace").splitlines():
+            if line:
+                self.path[:] = [*(each for each in self.path if each != line), line]
+        return pairs.get("output", {}), pairs.get("state", {}), problem
 
-    def _summary(self, file: Path) -> str:
-        data = file.read_bytes()
-        if len(data) > MAX_SUMMARY_BYTES:
+    def _summary(self, file: str) -> str:
+        (data,) = self.machine.read(file)
+        if not data or len(data) > MAX_SUMMARY_BYTES:
             return ""
-        return self.masked(data.decode("utf-8"))
+        # The runner masks line by line, and ends each.
+        lines = re.split(r"\r\n|\n|\r", data.decode("utf-8", "replace"))
+        return "".join(self.masks.hide(line) + "\n" for line in (lines if lines[-1] else lines[:-1]))

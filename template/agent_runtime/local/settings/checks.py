@@ -21,8 +21,6 @@ from agent_runtime.text.escape import visible
 
 CI_CHECK = "Check, lint, test"
 KILL_SWITCH = "AGENT_DISABLED"
-ACT_SECRET = "AGENT_ACT_TOKEN"  # noqa: S105  the name of a secret
-AUTO_SECRET = "AGENT_AUTO_TOKEN"  # noqa: S105  the name of a secret
 AUDIT_SECRET = "AIMGENTIX_API_KEY"  # noqa: S105  the name of a secret
 AUDIT_URL = "AIMGENTIX_API_URL"
 
@@ -31,6 +29,8 @@ GUARDED_PATHS = (
     ".github/workflows/agent-investigate-act.yml",
     ".github/workflows/agent-act-on-approval.yml",
     ".github/actions/setup-agent/action.yml",
+    ".github/actions/setup-gate/action.yml",
+    ".github/actions/prepare-act/action.yml",
     ".github/agent-policies/policy.yml",
     ".github/agent-config.yml",
     ".github/CODEOWNERS",
@@ -160,9 +160,7 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _act_environment(seen: Observed, local: Local) -> _Findings:
-    if local.gate == ISSUE_GATE:
-        return
+def _act_environment(seen: Observed, _local: Local) -> _Findings:
     for name in seen.gate.environments:
         if name == names.GATE_ENVIRONMENT:
             continue
@@ -228,36 +226,36 @@ def _approvers(seen: Observed, _local: Local) -> _Findings:
         yield Finding(f"{name} is the only approver, so nobody can approve a run that {name} starts", mend, State.NOTE)
 
 
-def _own_secret(seen: Observed, name: str, secret: str) -> _Findings:
-    """Whether an environment that acts holds its own secret, and not that of the other."""
-    own = seen.gate.environments[name].secrets
-    if isinstance(own, Unreadable):
-        yield _unreadable(f"which secrets {name} holds", own)
-        return
-    if secret not in own:
-        yield Finding(
-            f"{name} holds no {secret}: act() has the job's own token only",
-            f"gh secret set {secret} --env {name}, if act() needs more",
-            State.NOTE,
-        )
-    for foreign in sorted({ACT_SECRET, AUTO_SECRET} - {secret} & own):
-        yield Finding(
-            f"{name} holds {foreign}, which is for the other environment",
-            f"gh secret delete {foreign} --env {name}",
-        )
+def _environment_secrets(seen: Observed, local: Local) -> _Findings:
+    """Whether each environment holds what it is to hold, and the reading one nothing that acts."""
+    for name, wanted in local.environments.items():
+        own = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
+        if isinstance(own, Unreadable):
+            yield _unreadable(f"which secrets {name} holds", own)
+            continue
+        for secret in sorted(set(wanted) - own):
+            yield Finding(
+                f"{name} holds no {secret}", f"gh secret set {secret} --env {name}, if it is needed", State.NOTE
+            )
+        if name == names.INVESTIGATE_ENVIRONMENT:
+            for secret in sorted(set(local.acting) & own):
+                yield Finding(
+                    f"{name} holds {secret}, with which act() changes something",
+                    f"gh secret delete {secret} --env {name}",
+                )
 
 
-def _secrets(seen: Observed, local: Local) -> _Findings:
-    for name, secret in ((names.ACT_ENVIRONMENT, ACT_SECRET), (names.AUTO_ENVIRONMENT, AUTO_SECRET)):
-        if name in seen.gate.environments and local.gate != ISSUE_GATE:
-            yield from _own_secret(seen, name, secret)
-    if local.gate == ISSUE_GATE and not isinstance(seen.secrets, Unreadable) and ACT_SECRET not in seen.secrets:
-        # No environment keeps it here, and the repository's secrets are where it has to be.
-        yield Finding(
-            f"the repository holds no {ACT_SECRET}: act() has the job's own token only",
-            f"gh secret set {ACT_SECRET}, if act() needs more",
-            State.NOTE,
-        )
+def _shared_secrets(seen: Observed, local: Local) -> _Findings:
+    """Whether what acts lies where every job reads it."""
+    in_environment = names.ACT_ENVIRONMENT in local.environments
+    if not in_environment and not isinstance(seen.secrets, Unreadable):
+        # No environment keeps them here, and the repository's secrets are where they have to be.
+        for secret in sorted(set(local.acting) - seen.secrets):
+            yield Finding(
+                f"the repository holds no {secret}: act() has the job's own token only",
+                f"gh secret set {secret}, if act() needs more",
+                State.NOTE,
+            )
     places = (
         ("the repository's secrets", seen.secrets, ""),
         (
@@ -270,24 +268,28 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
         if isinstance(found, Unreadable):
             yield _unreadable(f"the names of {place}", found)
             continue
-        for secret, home in ((ACT_SECRET, names.ACT_ENVIRONMENT), (AUTO_SECRET, names.AUTO_ENVIRONMENT)):
-            if secret in found and local.gate != ISSUE_GATE:
-                yield Finding(
-                    f"{secret} lies in {place}, where every job reads it before the approval",
-                    f"gh secret set {secret} --env {home}; then gh secret delete {secret}{option}",
-                )
+        for secret in sorted(set(local.acting) & found) if in_environment else ():
+            yield Finding(
+                f"{secret} lies in {place}, where every job reads it before the approval",
+                f"gh secret set {secret} --env {names.ACT_ENVIRONMENT}; then gh secret delete {secret}{option}",
+            )
+
+
+def _secrets(seen: Observed, local: Local) -> _Findings:
+    yield from _environment_secrets(seen, local)
+    yield from _shared_secrets(seen, local)
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the repository's variables", variables)
         return
-    for name in sorted({ACT_SECRET, AUTO_SECRET, AUDIT_SECRET} & set(variables)):
+    for name in sorted({*local.acting, AUDIT_SECRET} & set(variables)):
         yield Finding(
             f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
             f"gh variable delete {name}, make a new one where it came from, and store that as a secret",
         )
     if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
         yield Finding(
-            f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, which is no address: the audit backend will get nothing",
+            f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
     if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
@@ -518,7 +520,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
-    "act-environment": ("environment agent-act, and agent-auto where it is used", _act_environment),
+    "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
     "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
     "secrets": ("where secrets lie", _secrets),
     "token-permissions": ("default permissions of jobs", _token),

@@ -150,6 +150,8 @@ class Local:
         codeowners: text of .github/CODEOWNERS, or None.
         checklist: text of PRODUCTION_CHECKLIST.md, or None.
         gate: `approval_gate` of the configuration.
+        environments: those that there are to be, with the names of the secrets that each is to hold.
+        acting: names of the secrets that act() gets.
         guarded: files here that decide about actions, each of which needs an owner.
     """
 
@@ -162,4 +164,6 @@ class Local:
     codeowners: Optional[str]
     checklist: Optional[str]
     gate: str = ENVIRONMENT_GATE
+    environments: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    acting: Tuple[str, ...] = ()
     guarded: Tuple[str, ...] = ()

@@ -26,8 +26,7 @@ from agent_runtime.local.settings.model import (
     Unreadable,
 )
 from agent_runtime.model import names
-
-ENVIRONMENTS = (names.GATE_ENVIRONMENT, names.ACT_ENVIRONMENT)
+from agent_runtime.model.config import ISSUE_GATE, Config
 
 # Lists of variables have smaller pages than everything else.
 _VARIABLES_PER_PAGE = 30
@@ -35,17 +34,14 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, approvers: Sequence[str], *, automatic: bool = False) -> Observed:
+def observe(http: Transport, repository: str, settings: Config) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
-
-    Arguments:
-        automatic: see `observe_gate()`.
 
     Raises:
         BadInput: the token or the repository can't be used (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, approvers, contents=True, automatic=automatic)
+    gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _told(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
@@ -70,23 +66,23 @@ def observe(http: Transport, repository: str, approvers: Sequence[str], *, autom
 
 
 def observe_gate(
-    http: Transport, repository: str, approvers: Sequence[str], *, contents: bool = False, automatic: bool = False
+    http: Transport, repository: str, settings: Config, approvers: Sequence[str], *, contents: bool = False
 ) -> Gate:
     """Read what setup changes.
 
     Arguments:
-        automatic: also the environment of the job that acts without asking, where the workflow has one.
+        settings: says which environments there are to be, and which gate it is.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
     """
     found = _repository(http, repository)
-    wanted = (*ENVIRONMENTS, names.AUTO_ENVIRONMENT) if automatic else ENVIRONMENTS
+    by_issue = settings.approval_gate == ISSUE_GATE  # only then the label matters, and a token may ask for it
     return Gate(
         repository=found,
-        environments={name: _environment(http, repository, name, contents) for name in wanted},
+        environments={name: _environment(http, repository, name, contents) for name in settings.environments},
         approvers=tuple(_approver(http, found, name) for name in approvers),
-        has_label=http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
+        has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
     )
 
 

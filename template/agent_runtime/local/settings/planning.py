@@ -69,6 +69,17 @@ def plan(answers: Answers, seen: Gate) -> Plan:
         plans.Protection.NOTHING,
     ):
         raise plan_refusal(seen)
+    calls, remarks = _environments(answers, seen)
+    if len(seen.approvers) == 1 and seen.approvers[0].kind == "User":
+        remarks.append(
+            f"{seen.approvers[0].name} is the only reviewer: runs that {seen.approvers[0].name} starts can't be "
+            "approved by anybody"
+        )
+    return Plan(tuple(calls), tuple(remarks))
+
+
+def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
+    """The requests for every environment that there is to be, and what they leave as it is."""
     calls: List[Call] = []
     remarks: List[str] = []
     for name, environment in seen.environments.items():
@@ -83,16 +94,11 @@ def plan(answers: Answers, seen: Gate) -> Plan:
         branch_calls, branch_remarks = _branches(name, path, environment, seen.repository.default_branch, answers.exact)
         calls += branch_calls
         remarks += branch_remarks
-    if len(seen.approvers) == 1 and seen.approvers[0].kind == "User":
-        remarks.append(
-            f"{seen.approvers[0].name} is the only reviewer: runs that {seen.approvers[0].name} starts can't be "
-            "approved by anybody"
-        )
-    return Plan(tuple(calls), tuple(remarks))
+    return calls, remarks
 
 
 def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
-    """Return the requests after which an issue can be the gate: its label.
+    """Return the requests after which an issue can be the gate: its label, and the environments that hold secrets.
 
     Raises:
         BadInput: nobody of the approvers could approve in an issue (SET003), or a wait timer is asked for (INP006).
@@ -110,11 +116,14 @@ def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
         )
     label = {"name": names.GATE_LABEL, "color": "d4c5f9", "description": "An agent asks here for an approval"}
     path = f"/repos/{seen.repository.full_name}/labels"
-    calls = () if seen.has_label else (Call("POST", path, label, "create the label " + names.GATE_LABEL),)
-    remarks = ["secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 1"]
+    calls, remarks = _environments(answers, seen)
+    if not seen.has_label:
+        calls.append(Call("POST", path, label, "create the label " + names.GATE_LABEL))
+    if not seen.environments:
+        remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 1")
     if len(seen.approvers) == 1:
         remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
-    return Plan(calls, tuple(remarks))
+    return Plan(tuple(calls), tuple(remarks))
 
 
 def issue_gate_open(seen: Gate) -> Tuple[str, ...]:

@@ -1,7 +1,15 @@
 // Workflow and action files as GitHub reads them: its own parser, its own schema, its own conversion of `if`.
 import { convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow } from "@actions/workflow-parser";
 import { convertActionTemplate, parseAction } from "@actions/workflow-parser/actions/index";
+import { getWorkflowSchema } from "@actions/workflow-parser/workflows/workflow-schema";
 import { plain } from "./tokens.mjs";
+
+// `cache-mode` of a job is newer than @actions/workflow-parser 0.3.61.
+const { properties } = getWorkflowSchema().getDefinition("job-factory");
+properties["cache-mode"] ??= Object.assign(Object.create(Object.getPrototypeOf(properties.name)), {
+  ...properties.name,
+  type: "non-empty-string",
+});
 
 function problems(context) {
   return context.errors.getErrors().map((error) => error.message);

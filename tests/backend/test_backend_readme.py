@@ -1,0 +1,92 @@
+"""What README and the start tell a newcomer to type works as it stands there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from backend_client import Client, event, eventually
+from bench.servers import BACKEND, reserve_port, tied
+
+README = (BACKEND / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(?:sh)?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Path:
+    """A folder `backend` as it is in a fresh clone."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.db*", ".mypy_cache", ".ruff_cache")
+    return Path(shutil.copytree(BACKEND, tmp_path / "backend", ignore=ignored))
+
+
+def environment() -> dict[str, str]:
+    """What a terminal has in which nothing was set for the backend, with this Python's programs first."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIMGENTIX_", "DATABASE_URL"))}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+
+
+def block(word: str) -> str:
+    """Return the first block of commands that has this word."""
+    return next(text for text in BLOCKS if word in text)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Start the backend with README's own command, but for the port and what installs; give the port and the log."""
+    enter, install, serve = block("uvicorn app.main:app").splitlines()
+    assert (enter, install) == ("cd backend", "pip install -r requirements.txt")
+    log = folder / "log"
+    with reserve_port() as keeper, log.open("wb") as output:
+        port: int = keeper.getsockname()[1]
+        words = serve.replace("8000", str(port)).split()
+        assert words[0] == "uvicorn"
+        with subprocess.Popen(
+            [*tied("KILL"), sys.executable, "-m", *words], cwd=folder, env=environment(), stdout=output, stderr=output
+        ) as process:
+            try:
+                eventually(lambda: f"http://0.0.0.0:{port}" in log.read_text(encoding="utf-8"))
+                yield port, log
+            finally:
+                process.terminate()
+
+
+def shell(folder: Path, commands: str) -> str:
+    done = subprocess.run(
+        ["sh", "-eu", "-c", commands],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def test_a_key_and_a_first_event(backend: Path) -> None:
+    if shutil.which("curl") is None:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up("curl is not installed")
+    with served(backend) as (port, _):
+        said = shell(backend, (block("AUDITOR_KEY=") + block("curl -sS")).replace("8000", str(port)))
+    stored, _, read = said.partition("}")
+    assert f"`{stored}}}`" in README
+    assert [one["trace_id"] for one in json.loads(read)["events"]] == ["first-try"]
+
+
+def test_the_start_tells_how_to_make_the_first_key(backend: Path) -> None:
+    with served(backend) as (port, log):
+        (told,) = [text for text in log.read_text(encoding="utf-8").splitlines() if "there is none yet" in text]
+        (command,) = re.findall(r"`(python -m app keys create [^`]*)`", told)
+        key = shell(backend, command).strip()
+        assert Client(port, key).post(event()).status == 201
+        assert Client(port).post(event()).status == 401
