@@ -426,6 +426,35 @@ def test_two_patterns_meet_where_a_text_fits_both(one: str, other: str) -> None:
         assert elsewhere.meets(one, other) == (one == other)
 
 
+EXPRESSION = st.text("${}()'|&.* a", max_size=40) | st.lists(
+    st.sampled_from(["${{", "}}", "(", ")", "||", "&&", "'x'", "inputs.a", "matrix.b", "github.ref", "x", "["]),
+    max_size=30,
+).map(" ".join)
+
+
+@given(text=EXPRESSION)
+def test_no_expression_is_too_much(text: str) -> None:
+    config, name = configuration(DEFAULT), "ours.yml"
+    held = {"environment": text, "concurrency": {"group": text}, "name": text, "uses": text, "secrets": {"K": text}}
+    tree = {"name": text, "on": {"workflow_dispatch": {"inputs": {"a": {"type": text}}}}, "jobs": {"a": held}}
+    assert all(
+        each[0].startswith("CON")
+        for each in elsewhere.problems(name, elsewhere.Repository({name: plain(tree)}, config))
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["${{ " + "(" * 900 + ")" * 900 + " }}", "agent-act" + "x" * 400_000, "${{ 'a' }}" * 500]
+)
+def test_what_is_too_long_could_be_anything(tmp_path: Path, text: str) -> None:
+    assert [each.code for each in beside(tmp_path, workflow(f'    concurrency: "{text}"\n'), DEFAULT)] == ["CON21"]
+
+
+def test_messages_show_what_cannot_be_seen(tmp_path: Path) -> None:
+    (found,) = beside(tmp_path, workflow("    environment: agent-act\n", id='"\\e[2K\\u202e\\n"'), DEFAULT)
+    assert found.code == "CON05" and not set(found.message) & set("\x1b\u202e\n")
+
+
 # ------------------------------------------------------------------------------------------------ files of the gate
 
 
