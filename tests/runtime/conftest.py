@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.github import FullGitHub
 from runtime.gate_world import REPOSITORY, GateWorld, close_the_gate, make_root
+from support.github import FullGitHub
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from agent_runtime.job.context import JobContext, set_up
 from agent_runtime.job.request import Request
 from agent_runtime.local.simulate.jobs import parse_outputs
 from agent_runtime.local.simulate.run import pack
-from support.github import FullGitHub
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Authorization, Plan, Report
 from conftest import REPOSITORY as CHECKOUT
 from runtime import examples
+from support.github import FullGitHub
 
 TEMPLATE = CHECKOUT / "template"
 REPOSITORY = examples.run().repository

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from agent_runtime.gate import evidence
 from agent_runtime.gate.evidence import Jobs
 from agent_runtime.github.api import GitHubApi
-from support.github import FullGitHub
 from runtime import examples
+from support.github import FullGitHub
 
 RUN = examples.run()
 WHEN = "2026-11-22T11:00:00Z"
