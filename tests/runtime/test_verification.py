@@ -51,8 +51,20 @@ def test_an_approved_plan_is_authorized_and_left_for_the_steps_that_follow(world
     assert world.page("act").startswith("# Authorized: ")
 
 
-def moved(world: GateWorld, name: str, value: str) -> None:
-    world.changes[name] = value
+def moved(name: str, value: str) -> Callable[[GateWorld, Handover], Handover]:
+    def attack(world: GateWorld, handover: Handover) -> Handover:
+        world.changes[name] = value
+        return handover
+
+    return attack
+
+
+def answered(login: str, state: str) -> Callable[[GateWorld, Handover], Handover]:
+    def attack(world: GateWorld, handover: Handover) -> Handover:
+        world.approved(login, state)
+        return handover
+
+    return attack
 
 
 def swapped(world: GateWorld, handover: Handover) -> Handover:
@@ -159,10 +171,10 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ),
     ("T8 another plan", 1, codes.GATE_DIGEST, lambda world, it: dataclasses.replace(it, plan_digest="0" * 64)),
     ("no plan", 1, codes.REPORT_NO_PLAN, without_plan),
-    ("T19 another run", 2, codes.GATE_RUN, lambda world, it: moved(world, "GITHUB_RUN_ID", "4712") or it),
-    ("T17b another attempt", 2, codes.GATE_RUN, lambda world, it: moved(world, "GITHUB_RUN_ATTEMPT", "2") or it),
-    ("T10 another commit", 2, codes.GATE_RUN, lambda world, it: moved(world, "GITHUB_SHA", "0" * 40) or it),
-    ("T19 another workflow", 2, codes.GATE_RUN, lambda world, it: moved(world, "GITHUB_WORKFLOW", "Other") or it),
+    ("T19 another run", 2, codes.GATE_RUN, moved("GITHUB_RUN_ID", "4712")),
+    ("T17b another attempt", 2, codes.GATE_RUN, moved("GITHUB_RUN_ATTEMPT", "2")),
+    ("T10 another commit", 2, codes.GATE_RUN, moved("GITHUB_SHA", "0" * 40)),
+    ("T19 another workflow", 2, codes.GATE_RUN, moved("GITHUB_WORKFLOW", "Other")),
     ("report and plan of two runs", 2, codes.REPORT_OTHER_RUN, another_runs_report),
     ("T15 a workflow started it", 3, codes.GATE_INITIATOR, begun_by_a_bot),
     ("T20 expired", 4, codes.GATE_EXPIRED, lambda world, it: resealed(world, it, expired)),
@@ -170,8 +182,8 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ("T25 a rate limit is full", 6, codes.GATE_RATE, busy),
     ("T13 the gate is open", 7, codes.GATE_ENVIRONMENT, opened),
     ("T18 nobody approved", 8, codes.GATE_APPROVAL, unanswered),
-    ("T15 who started it approved", 8, codes.GATE_APPROVAL, lambda world, it: world.approved("alice") or it),
-    ("somebody rejected", 8, codes.GATE_APPROVAL, lambda world, it: world.approved("carol", "rejected") or it),
+    ("T15 who started it approved", 8, codes.GATE_APPROVAL, answered("alice", "approved")),
+    ("somebody rejected", 8, codes.GATE_APPROVAL, answered("carol", "rejected")),
     ("T38 authorized before", 9, codes.GATE_CLAIMED, done_before(names.AUTHORIZATION_ARTIFACT)),
     ("T38 executed before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT)),
     ("T38 executed without asking before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT + names.AUTO)),
