@@ -168,8 +168,8 @@ SDK_MISSING = register(
 )
 PACKAGE_MISSING = register(
     "RUN004",
-    "a package of requirements.lock is not installed",
-    "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
+    "a locked package is not installed",
+    "Locally: make test sets up .venv; a job installs requirements.lock or requirements-agent.lock in its first steps",
 )
 
 FILE_UNUSABLE = register(

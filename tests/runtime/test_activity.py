@@ -11,10 +11,10 @@ from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
 from agent_runtime.local.activity_reader import read
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
 from agent_runtime.text.markdown import as_terminal
+from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)
 BEGUN = NOW - timedelta(hours=5)
@@ -175,7 +175,7 @@ def test_what_was_done_without_asking_is_counted() -> None:
 
 
 def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
-    with LoopbackGitHub("acme/checkout-restart") as github:
+    with FullGitHub("acme/checkout-restart") as github:
         for name, reviewers in (("agent-approval", ("bob",)), ("agent-act", ())):
             github.protect(name, reviewers)
         for number in ("1", "2"):
@@ -199,7 +199,7 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
 
 def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_says() -> None:
     stale = Config("x", "X", "your-org/checkout-restart", ("bob",), 60, "public")
-    with LoopbackGitHub("acme/checkout-restart") as github:
+    with FullGitHub("acme/checkout-restart") as github:
         api = GitHubApi(github.url, None)
         found = read(api, stale, days=7, now=NOW, repository="acme/checkout-restart")
         assert found.runs == () and found.gate_problems

@@ -17,9 +17,9 @@ from agent_runtime.gate.policy import Happened
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
-from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model.config import Config
 from runtime import examples
+from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -107,7 +107,7 @@ def test_the_gate_refuses_with_the_time() -> None:
 PLAN = "plan 0123456789ab:"
 
 
-def history(github: LoopbackGitHub, *, ttl_minutes: int = 60, action: str = "restart_service") -> list[Happened]:
+def history(github: FullGitHub, *, ttl_minutes: int = 60, action: str = "restart_service") -> list[Happened]:
     """What other runs began, for a plan about the checkout."""
     settings = Config("p", "P", REPOSITORY, ("bob",), ttl_minutes, "public")
     job = JobContext(Path("/"), Path("/"), "seal", settings, examples.run(run_id="99"), "99-1", {})
@@ -115,7 +115,7 @@ def history(github: LoopbackGitHub, *, ttl_minutes: int = 60, action: str = "res
     return begun(api, job, RULES, action=action, resource="checkout", now=datetime.now(UTC))
 
 
-def acted(github: LoopbackGitHub, run_id: str, *, hours: float = 1.0, resource: str = "checkout", **job: Any) -> None:
+def acted(github: FullGitHub, run_id: str, *, hours: float = 1.0, resource: str = "checkout", **job: Any) -> None:
     """A run that began an action some hours ago."""
     moment = datetime.now(UTC) - hours * HOUR
     github.add_artifact(run_id, "approval-receipt", moment)
@@ -130,7 +130,7 @@ def told(found: list[Happened]) -> list[tuple[str | None, str | None]]:
 
 @pytest.mark.threat("T25")
 def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         acted(github, "2", resource="cart-api", conclusion="failure")
         acted(github, "3", hours=30)
@@ -159,7 +159,7 @@ def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
 )
 def test_each_artifact_leads_to_its_run(artifact: str) -> None:
     """The two that are there before an action begins: a runner that died can't hide what it began."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         github.artifacts["1"] = [(artifact, datetime.now(UTC))]
         assert len(history(github)) == 1
@@ -180,14 +180,14 @@ def test_each_artifact_leads_to_its_run(artifact: str) -> None:
     ],
 )
 def test_an_action_counts_from_the_moment_its_job_began(status: str, conclusion: str | None, counted: int) -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1", status=status, conclusion=conclusion)
         assert len(history(github)) == counted
 
 
 def test_an_action_that_a_comment_approved_counts() -> None:
     """Where an issue is the gate, another workflow acts, in a run of its own."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "approval-receipt")
         github.add_job("1", "Approve by comment")
         github.add_job("1", f"Act on approval of {PLAN} restart_service on cart-api", "in_progress", None)
@@ -195,7 +195,7 @@ def test_an_action_that_a_comment_approved_counts() -> None:
 
 
 def test_every_step_of_a_plan_counts() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on checkout")
         github.add_job("1", "Act")
@@ -204,7 +204,7 @@ def test_every_step_of_a_plan_counts() -> None:
 
 @pytest.mark.threat("T25")
 def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on {'x' * 100}"[:100])
         github.add_job("1", "Act")
@@ -230,7 +230,7 @@ def test_the_steps_of_a_plan_count_for_those_after_them() -> None:
 
 
 def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
         github.add_job("1", "Approve plan ${{ needs.seal.outputs.plan_digest_short }}")
         github.add_job("1", "Act")
@@ -243,14 +243,14 @@ def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> N
 
 def test_a_plan_that_waited_for_its_reviewer_is_found() -> None:
     """The receipt is older than the limit looks back, the action is not."""
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1", hours=24.5, started=datetime.now(UTC) - HOUR)
         assert len(history(github, ttl_minutes=60)) == 1
         assert len(history(github, ttl_minutes=1)) == 0
 
 
 def test_every_page_is_read() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         for number in range(1, 131):
             github.add_artifact(str(number), "approval-receipt", datetime.now(UTC) - HOUR)
         for number in range(130):
@@ -260,13 +260,13 @@ def test_every_page_is_read() -> None:
 
 
 def test_without_a_limit_nothing_is_asked() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         assert history(github, action="scale") == []
         assert github.requests == []
 
 
 def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         github.retention = timedelta(days=1)
         acted(github, "1")
         with pytest.raises(codes.GateRefused) as refused:
@@ -277,7 +277,7 @@ def test_artifacts_that_are_kept_too_short_refuse_because_nothing_can_be_counted
 
 @pytest.mark.threat("T25")
 def test_a_github_that_does_not_answer_refuses() -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         github.token = "another"
         with pytest.raises(codes.GateRefused) as refused:
@@ -287,13 +287,13 @@ def test_a_github_that_does_not_answer_refuses() -> None:
 
 def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stranger's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
-    whole = LoopbackGitHub._artifacts
+    whole = FullGitHub._artifacts
     fork = {"id": 1, "repository_id": 5, "head_repository_id": 6, "head_branch": "main", "head_sha": "0" * 40}
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         assert len(history(github)) == 1
         monkeypatch.setattr(
-            LoopbackGitHub,
+            FullGitHub,
             "_artifacts",
             lambda self, runs, query: [{**each, "workflow_run": fork} for each in whole(self, runs, query)],
         )
@@ -303,13 +303,13 @@ def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("broken", ["no run", "no time", "a time without a zone", "no name", "no status"])
 def test_a_malformed_answer_refuses(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with LoopbackGitHub(REPOSITORY) as github:
+    with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
         act = github.jobs["1"][-1]
         if broken == "no run":
-            whole = LoopbackGitHub._artifacts
+            whole = FullGitHub._artifacts
             monkeypatch.setattr(
-                LoopbackGitHub,
+                FullGitHub,
                 "_artifacts",
                 lambda self, runs, query: [{**each, "workflow_run": None} for each in whole(self, runs, query)],
             )

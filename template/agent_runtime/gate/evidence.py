@@ -74,18 +74,16 @@ def of_executing(jobs: Jobs) -> str:
     for job in acting:
         if job.get("status") != "completed":
             return f"GitHub says that its job is {visible(str(job.get('status')), _SHOWN)}"
-        for step in _steps(job):
+        steps = job.get("steps")
+        if not isinstance(steps, list) or not all(isinstance(step, Mapping) for step in steps):
+            return "GitHub's list of the steps of its job can't be read"
+        for step in steps:
             never = step.get("conclusion") == "skipped" or (
                 step.get("conclusion") in (None, "cancelled") and not step.get("started_at")
             )
             if step.get("name") == names.EXECUTE_STEP and not never:
                 return f"GitHub says of its step {names.EXECUTE_STEP}: {visible(str(step.get('conclusion')), _SHOWN)}"
     return ""
-
-
-def _steps(job: Mapping[str, Any]) -> List[Mapping[str, Any]]:
-    steps = job.get("steps")
-    return [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
 
 
 def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[str]:
