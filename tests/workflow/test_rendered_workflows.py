@@ -1,4 +1,4 @@
-"""What every rendering holds: GitHub's parser, actionlint, zizmor as auditor and the gate contract find nothing."""
+"""What every rendering holds: GitHub's parser, actionlint, zizmor as auditor and the linter find nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent_runtime.local import contract
+from agent_runtime.local.linter import lint
+from agent_runtime.model import config
 from conftest import REPOSITORY, require_tool
 from template.engines import clone_template, combinations, run_copier
 from workflow.harness.node import ActionsService
-from workflow.rendering import ACT_PERMISSIONS, SETUP_ACTION, TRIGGERS, render_issue_gate, render_workflow
+from workflow.rendering import ACT_PERMISSIONS, TRIGGERS, render_issue_gate, render_workflow, write_repository
 
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
@@ -47,8 +48,8 @@ def actionlint(service: ActionsService, name: str, text: str) -> list[str]:
 
 
 def complaints(service: ActionsService, project: Path) -> list[str]:
-    """What GitHub's parser, actionlint and the gate contract say of a project."""
-    found = [str(violation) for violation in contract.lint_paths([project / ".github" / "workflows"])]
+    """What GitHub's parser, actionlint and the linter say of a project."""
+    found = [str(violation) for violation in lint(project, config.load(project))]
     for path in sorted((project / ".github").rglob("*.yml")):
         name, text = path.relative_to(project).as_posix(), path.read_text(encoding="utf-8")
         if path.parent.name == "workflows":
@@ -79,25 +80,15 @@ def test_every_combination_of_answers_is_clean(
         assert approval.read_text(encoding="utf-8") == render_issue_gate(act_permissions=permissions)[1]
 
 
-def write_project(folder: Path, workflow: str, approval_workflow: str = "") -> Path:
-    """A project with the agent workflows and their composite action alone."""
-    files = {WORKFLOW: workflow, ".github/actions/setup-agent/action.yml": SETUP_ACTION.read_text()}
-    if approval_workflow:
-        files |= {APPROVAL_WORKFLOW: approval_workflow, ".github/agent-config.yml": "approval_gate: issue\n"}
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-    return folder
-
-
 def test_every_trigger_with_every_permission_is_clean(service: ActionsService, tmp_path: Path) -> None:
     for triggers in TRIGGERS:
         for number, permissions in enumerate(ACT_PERMISSIONS):
             auto = ("no", "yes")[number % 2]
-            text = render_workflow(triggers, permissions, auto_approval=auto)
-            project = write_project(tmp_path / f"{triggers}-{number}", text)
+            given = {"triggers": triggers, "act_permissions": permissions}
+            project, _ = write_repository(tmp_path / f"{triggers}-{number}", {**given, "auto_approval": auto})
             assert complaints(service, project) == []
-            gate = write_project(tmp_path / f"{triggers}-{number}-issue", *render_issue_gate(triggers, permissions))
+            by_issue = {**given, "repository_plan": ("private-team", "private-free")[number % 2]}
+            gate, _ = write_repository(tmp_path / f"{triggers}-{number}-issue", by_issue)
             assert complaints(service, gate) == []
     assert zizmor(tmp_path) == ""
 
@@ -107,30 +98,30 @@ def test_the_workflows_of_this_repository_are_clean(service: ActionsService) -> 
         name, text = path.name, path.read_text(encoding="utf-8")
         assert service.parse_workflow(name, text)["errors"] == []
         assert service.actionlint(name, text) == []
-        assert contract.lint_workflow(text, name) == []
 
 
 @pytest.mark.parametrize(
     ("old", "new", "who"),
     [
-        ("agent_runner.py investigate", "agent_runner.py investigate ${{ inputs.resource }}", "zizmor contract"),
-        ("actions: read # who approved?", "actions: write # who approved?", "contract"),
-        ("environment: agent-act", "enviroment: agent-act", "parser contract actionlint zizmor"),
-        ("steps.report.outputs", "steps.reprot.outputs", "actionlint contract"),
-        ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@v7", "zizmor contract"),
-        ("queue: max", "queue: many", "parser contract"),
-        ("queue: max", "qeue: max", "parser contract actionlint"),
+        ("agent_runner.py investigate", "agent_runner.py investigate ${{ inputs.resource }}", "zizmor linter"),
+        ("actions: read # who approved?", "actions: write # who approved?", "linter"),
+        ("environment: agent-act", "enviroment: agent-act", "parser linter actionlint zizmor"),
+        ("steps.report.outputs", "steps.reprot.outputs", "actionlint linter"),
+        ("upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f", "upload-artifact@v7", "zizmor linter"),
+        ("queue: max", "queue: many", "parser linter"),
+        ("queue: max", "qeue: max", "parser linter actionlint"),
     ],
 )
 def test_each_checker_would_complain(service: ActionsService, tmp_path: Path, old: str, new: str, who: str) -> None:
-    text = render_workflow()
+    project, settings = write_repository(tmp_path, {})
+    text = (project / WORKFLOW).read_text(encoding="utf-8")
     assert old in text
-    project = write_project(tmp_path, text.replace(old, new, 1))
-    broken = (project / WORKFLOW).read_text(encoding="utf-8")
+    broken = text.replace(old, new, 1)
+    (project / WORKFLOW).write_text(broken, encoding="utf-8")
 
     found = {
         "zizmor": bool(zizmor(project)),
-        "contract": bool(contract.lint_workflow(broken, WORKFLOW)),
+        "linter": bool(lint(project, settings)),
         "parser": bool(service.parse_workflow(WORKFLOW, broken)["errors"]),
         "actionlint": bool(actionlint(service, WORKFLOW, broken)),
     }
