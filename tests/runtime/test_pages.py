@@ -16,11 +16,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import pages
+from agent_runtime.gate.bundle import RunOutcome
+from agent_runtime.gate.pages import record as record_pages
+from agent_runtime.gate.pages import result as result_pages
+from agent_runtime.gate.pages import review
 from agent_runtime.model import documents, plan
-from agent_runtime.model.documents import ActionReport, Approver, Decision, PolicyStamp, Report, ReportStatus
-from agent_runtime.results import ActionStatus, Finding, ProposedAction, RiskLevel, Severity
+from agent_runtime.model.documents import ActionReport, Decision, PolicyStamp, Report, ReportStatus
+from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
+from agent_runtime.text.markdown import as_terminal
 from runtime import examples
 from runtime.gfm import Page, gfm
 from runtime.strategies import hostile_text, json_objects, json_text
@@ -33,34 +37,20 @@ TAGS = {
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
 
-def summary(found: Report, **options: Any) -> str:
-    digest = plan.digest(found.plan) if found.plan else None
-    return pages.render_summary(found, digest=digest, **options)
+def summary(found: Report) -> str:
+    """The page that `seal` writes behind environments."""
+    digest = plan.digest(found.plan) if found.plan else ""
+    decide = review.click_section(found.plan, digest) if found.plan else []
+    return review.render_summary(
+        found, digest=digest, decide=decide, run_url=lambda id: f"https://x.example/a/b/actions/runs/{id}"
+    )
 
 
 def hostile_report(text: str, evidence: dict[str, Any], **changes: Any) -> Report:
     """A report in which every word of the agent is `text`."""
-    proposed = ProposedAction(
-        action="restart_service",
-        parameters={"note": text},
-        reason=text,
-        risk_level=RiskLevel.MEDIUM,
-        reversible=True,
-        rollback=text,
-    )
-    sealed = plan.seal(
-        proposed,
-        resource="checkout",
-        preconditions={"started": text},
-        policy=PolicyStamp("a" * 64, Decision.REVIEW, ("allowed_actions[0]",)),
-        run=examples.run(),
-        issued_at=examples.ISSUED,
-        ttl_minutes=60,
-        approvals_before=0,
-        dry_run=False,
-    )
+    step = examples.step(parameters={"note": text}, reason=text, reversible=True, rollback=text)
     values: dict[str, Any] = {
-        "plan": sealed,
+        "plan": examples.sealed(step, preconditions={"started": text}),
         "findings": (Finding(text, Severity.HIGH, evidence), Finding("second", Severity.LOW, {"key": 1})),
         "recommendation": text,
         "analysis": "x" + text,
@@ -80,15 +70,18 @@ def skeleton(page: Page) -> str:
 
 @pytest.mark.threat("T14")
 def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
-    text = pages.as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
+    text = as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
     digest = plan.digest(examples.sealed())
     expected = [
         "Approve restart_service on checkout?",
         "The agent asks to run restart_service on checkout.",
         "before 2026-11-22 12:00:00 UTC",
-        "Risk                          medium",
-        "Can be undone                 no",
-        "Approval counts until         2026-11-22 12:00:00 UTC (60 minutes after sealing)",
+        "Resource                      checkout",
+        "Action                        restart_service",
+        "error_rate                    0.31\nrequests                      240",
+        "Risk                          medium, says the agent",
+        "Can be undone                 no, says the agent",
+        "Expires at                    2026-11-22 12:00:00 UTC (60 minutes after sealing)",
         "Started by                    alice, trigger: manual",
         "Policy                        a human may approve (allowed_actions[0])",
         "Refused if changed meanwhile  started",
@@ -98,13 +91,12 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "Confidence             0.8 of 1 (nothing is decided by it)",
         "- high: 31 % of the requests fail\n  - error_rate: 0.31",
         "The plan",
-        "error_rate  0.31\nrequests    240",
         '    "action": "restart_service"',
         digest,
         "What the policy said",
         "- allowed_actions[0] (x on y): matches",
         "How to decide",
-        "Approve restart_service on checkout (plan " + digest[:12] + ")",
+        "Approve plan " + digest[:12],
         "agent-approval",
         "An approval by alice does not count",
     ]
@@ -115,7 +107,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
 
 def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
     run = examples.run(run_attempt=2, triggering_actor="carol")
-    text = pages.as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
+    text = as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
     assert "alice, trigger: manual; re-run by carol (attempt 2)" in text
     assert "An approval by alice or carol does not count" in text
 
@@ -125,10 +117,22 @@ def test_what_the_agent_left_out_is_told() -> None:
     assert "The agent gave no findings" in summary(bare)
     assert "nothing: the agent named no precondition" in summary(bare)
     assert "no evidence given" in summary(examples.report(findings=(Finding("trust me"),)))
-    undoable = dataclasses.replace(examples.sealed(), reversible=True)
+    undoable = examples.sealed(examples.step(reversible=True))
     assert "yes, says the agent, without saying how" in summary(examples.report(plan=undoable))
-    idle = dataclasses.replace(examples.sealed(), parameters={})
-    assert "The action gets no parameters" in summary(examples.report(plan=idle))
+
+
+@pytest.mark.threat("T8", "T14")
+def test_t14_every_step_stands_on_the_page_in_its_order() -> None:
+    steps = [examples.step(action="drain", parameters={"zone": "a"}), examples.step(), examples.step(action="undrain")]
+    page = summary(examples.report(plan=examples.sealed(*steps)))
+    assert page.startswith("# Approve `drain`, then `restart_service`, then `undrain` on `checkout`?\n")
+    text = as_terminal(page)
+    places = [
+        text.find(piece) for piece in ("Action 1 ", "zone ", "Action 2 ", "error_rate ", "Action 3 ", "Expires at")
+    ]
+    assert -1 not in places and places == sorted(places)
+    shown = json.loads(next(code for code in gfm(page).codes if code.startswith("{\n")))
+    assert [step["action"] for step in shown["steps"]] == ["drain", "restart_service", "undrain"]
 
 
 def test_evidence_of_several_lines_keeps_them() -> None:
@@ -146,14 +150,14 @@ def test_t8_the_block_is_exactly_the_sealed_plan(text: str, evidence: dict[str, 
     found = hostile_report(text, evidence)
     page = gfm(summary(found))
     assert found.plan is not None
-    (shown,) = [json.loads(code) for code in page.codes if code.startswith('{\n  "action"')]
+    shown = json.loads(next(code for code in page.codes if code.startswith('{\n  "')))
     assert plan.digest(shown) == plan.digest(found.plan)
     assert plan.digest(found.plan) in page.codes
 
 
 @pytest.mark.threat("T6")
 def test_t6_the_block_shows_look_alike_letters_as_what_they_are() -> None:
-    cyrillic = dataclasses.replace(examples.sealed(), parameters={"host": "\u0430pi", "note": "\u202e"})
+    cyrillic = examples.sealed(examples.step(parameters={"host": "\u0430pi", "note": "\u202e"}))
     page = summary(examples.report(plan=cyrillic))
     assert '"host": "\\u0430pi"' in page
     assert '"note": "\\u202e"' in page
@@ -173,10 +177,15 @@ def test_the_command_on_the_page_computes_the_digest_on_the_page(tmp_path: Path)
 
 def test_wide_lines_are_announced_and_can_be_read_in_the_table() -> None:
     long = "word " * 60
-    wide = summary(examples.report(plan=dataclasses.replace(examples.sealed(), parameters={"note": long})))
+    wide = summary(examples.report(plan=examples.sealed(examples.step(parameters={"note": long}))))
     assert "Some lines are wide" in wide
     assert "Some lines are wide" not in summary(examples.report())
     assert json.dumps(long) in gfm(wide).codes
+
+
+def without_digest(found: Report) -> str:
+    """The page, where the digits that name the waiting job are those of no plan."""
+    return summary(found).replace(f"plan {plan.digest(found.plan)[:12]}", "plan 0123456789ab")
 
 
 @pytest.mark.threat("T3", "T4")
@@ -184,7 +193,9 @@ def test_wide_lines_are_announced_and_can_be_read_in_the_table() -> None:
 def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, evidence: dict[str, Any]) -> None:
     """Whatever the agent writes, the runtime's own words on the page stay the same, letter for letter."""
     plain_evidence = dict.fromkeys(map(str, range(len(evidence))), 0)
-    hostile, harmless = gfm(summary(hostile_report(text, evidence))), gfm(summary(hostile_report("x", plain_evidence)))
+    hostile, harmless = (
+        gfm(without_digest(hostile_report(*words))) for words in ((text, evidence), ("x", plain_evidence))
+    )
     said = skeleton(hostile).replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
     # Evidence of several lines stands in a block below its name, with a colon of its own.
     assert said.replace("::", ":") == skeleton(harmless).replace("::", ":")
@@ -195,7 +206,7 @@ def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, eviden
 def test_t3_t4_the_other_pages_hold_no_markup_of_the_agent(text: str, status: ReportStatus) -> None:
     found = hostile_report("x", {text: text}, plan=None, status=status)
     found = dataclasses.replace(found, analysis=text, recommendation=text, policy_reasons=(text,), error=text)
-    page = gfm(summary(found, gate_note=text))
+    page = gfm(summary(found))
     assert set(page.tags) <= TAGS
     assert page.tags.count("h1") == 1
 
@@ -215,7 +226,7 @@ def test_nothing_that_the_agent_says_is_cut(text: str) -> None:
 @given(json_text, json_objects)
 def test_the_same_report_gives_the_same_page(text: str, evidence: dict[str, Any]) -> None:
     found = hostile_report(text, evidence)
-    reread = documents.decode_report(documents.encode(found), "report")
+    reread = documents.decode(Report, documents.encode(found), "report")
     assert summary(found) == summary(found) == summary(reread)
 
 
@@ -227,22 +238,11 @@ def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
         examples.report(analysis="x" * (1024 * 1024)),
         examples.report(analysis="\u202e" * 150_000),
         examples.report(findings=(Finding("x", Severity.LOW, {"log": "`" * 700_000}),)),
-        examples.report(plan=dataclasses.replace(examples.sealed(), parameters={"note": "é" * 200_000})),
+        examples.report(plan=examples.sealed(examples.step(parameters={"note": "é" * 200_000}))),
     ):
         with pytest.raises(codes.BadInput) as caught:
             summary(too_large)
         assert caught.value.code == codes.REPORT_TOO_LARGE
-
-
-def test_a_digest_that_is_not_the_plans_is_never_shown() -> None:
-    with pytest.raises(ValueError, match="digest"):
-        pages.render_summary(examples.report(), digest="0" * 64)
-    with pytest.raises(ValueError, match="digest"):
-        pages.render_summary(examples.report(), digest=None)
-    with pytest.raises(ValueError, match="digest"):
-        pages.render_summary(
-            examples.report(plan=None, status=ReportStatus.NOTHING_TO_DO), digest=plan.digest(examples.sealed())
-        )
 
 
 # The other pages of an investigation
@@ -253,104 +253,143 @@ def test_a_digest_that_is_not_the_plans_is_never_shown() -> None:
     [
         (ReportStatus.NOTHING_TO_DO, "# Nothing to do on `checkout`"),
         (ReportStatus.DENIED, "# Denied: no action on `checkout`"),
-        (ReportStatus.FAILED, "# Failed: `checkout` was not investigated"),
+        (ReportStatus.FAILED, "# Nothing is asked: what the job hands over is not whole JSON"),
     ],
 )
 def test_a_run_that_asks_for_nothing_says_so_first(status: ReportStatus, title: str) -> None:
-    page = summary(
-        examples.report(plan=None, status=status, policy_reasons=("because",), error="INP003: no JSON"),
-        gate_note="note",
-    )
+    error = {"code": codes.REPORT_NOT_JSON, "error": "RPT003: no JSON"}
+    page = summary(examples.report(plan=None, status=status, policy_reasons=("because",), **error))
     assert page.startswith(title + "\n")
-    assert "nobody is asked" in page.split("\n\n")[1]
-    assert "> **Note:** `note`" in page
+    assert "nobody is asked" in page.split("\n\n")[1].lower()
     assert ("`because`" in page) == (status is ReportStatus.DENIED)
-    assert ("`INP003: no JSON`" in page) == (status is ReportStatus.FAILED)
+    assert ("`RPT003: no JSON`" in page) == (status is ReportStatus.FAILED)
     assert "Approve" not in page
 
 
-# The act job's page
+def test_a_duplicate_leads_to_the_run_that_asks() -> None:
+    page = summary(examples.report(plan=None, status=ReportStatus.DUPLICATE, duplicate_of="17"))
+    assert page.startswith("# Nothing to do on `checkout`: run 17 asks already\n")
+    assert "[run 17](https://x.example/a/b/actions/runs/17)" in page
 
 
-def action_report(**changes: Any) -> ActionReport:
+@pytest.mark.threat("T23")
+def test_t23_a_page_about_which_nobody_is_asked_says_so() -> None:
+    stamp = PolicyStamp("a" * 64, Decision.AUTO, ("allowed_actions[0]", "auto_approve[0]"))
+    page = summary(examples.report(plan=examples.sealed(policy=stamp)))
+    assert page.startswith("# Without asking: `restart_service` on `checkout`\n")
+    assert "AGENT_DISABLED" in page and "Review deployments" not in page
+
+
+@given(hostile_text)
+def test_t4_the_page_of_a_refused_trigger_holds_no_markup_of_others(text: str) -> None:
+    page = gfm(review.render_refusal(codes.BadInput(codes.RESOURCE_INVALID, text)))
+    assert set(page.tags) <= TAGS
+    assert page.tags.count("h1") == 1
+
+
+# The pages of the job that acts
+
+
+def action_report(*steps: documents.StepResult, **changes: Any) -> ActionReport:
+    return examples.result(*(steps or (done(),)), **changes)
+
+
+def done(**changes: Any) -> documents.StepResult:
     values: dict[str, Any] = {
-        "schema_version": 1,
-        "trace_id": "4711-1",
-        "run": examples.run(),
-        "plan_digest": plan.digest(examples.sealed()),
-        "action": "restart_service",
-        "resource": "checkout",
-        "status": ActionStatus.SUCCESS,
         "latency_ms": 5234.5,
         "changes": ("restarted checkout",),
         "verification": {"error_rate_before": 0.31, "error_rate_after": 0.0},
         "rollback": "start version 16",
         "details": {"flagged": True},
-        "approver": Approver("bob", 7, "User"),
     }
-    return ActionReport(**{**values, **changes})
+    return examples.step_result(**{**values, **changes})
 
 
-def test_the_page_of_an_action_tells_who_approved_and_what_changed() -> None:
-    text = pages.as_terminal(pages.render_result(action_report()))
-    assert text.startswith("Done: restart_service on checkout\n")
+def test_the_page_of_verify_says_who_approved() -> None:
+    text = as_terminal(result_pages.render_authorization(examples.authorization()))
+    assert text.startswith("Authorized: the plan for checkout\n")
+    assert "Approved by  bob" in text
+    assert "nobody: the policy lets it happen" in result_pages.render_authorization(
+        examples.authorization(approvers=())
+    )
+
+
+def test_the_page_of_a_refusal_says_code_reason_and_way_out() -> None:
+    refused = examples.authorization(authorized=False, code=codes.GATE_EXPIRED, message="14 minutes ago", approvers=())
+    text = as_terminal(result_pages.render_authorization(refused))
+    assert text.startswith("Refused: nothing is executed on checkout\n")
+    for piece in ("GATE04: the approval came too late", "14 minutes ago", "What to do: Start a new run"):
+        assert piece in text
+    assert "Approved by" not in text
+
+
+def test_the_page_of_an_action_says_what_changed_and_that_the_agent_says_so() -> None:
+    text = as_terminal(result_pages.render_result(action_report()))
+    assert text.startswith("Done: checkout\n")
     for piece in (
-        "Approved by  bob",
-        "Took         5.2 s",
-        "Plan         " + plan.digest(examples.sealed())[:12],
+        "success, reported by the agent",
+        "Step 1: restart_service",
+        "success after 5.2 s",
+        "Plan    " + plan.digest(examples.sealed())[:12],
         "- restarted checkout",
         "error_rate_before  0.31\nerror_rate_after   0.0",
         "To undo it: start version 16",
         "flagged  true",
     ):
         assert piece in text
-    assert "The agent said nothing" in pages.render_result(
-        action_report(changes=(), verification={}, rollback=None, details={})
-    )
+    assert "The agent said nothing" in result_pages.render_result(action_report(examples.step_result()))
+
+
+def test_every_step_has_its_part_of_the_page() -> None:
+    failed = done(action="warm_cache", status=ActionStatus.FAILED, changes=("half of it",))
+    text = as_terminal(result_pages.render_result(action_report(done(), failed, status=ActionStatus.FAILED)))
+    places = [text.find(piece) for piece in ("Failed: ", "Step 1: restart", "restarted", "Step 2: warm_cache", "half")]
+    assert -1 not in places and places == sorted(places)
 
 
 @pytest.mark.parametrize("status", ActionStatus)
 def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
-    titles = {pages.render_result(action_report(status=each)).split("\n")[0] for each in ActionStatus}
+    titles = {result_pages.render_result(action_report(status=each)).split("\n")[0] for each in ActionStatus}
     assert len(titles) == len(ActionStatus)
-    page = pages.render_result(action_report(status=status))
-    assert ("Nothing was executed" in page) == (status is ActionStatus.REFUSED)
+    page = result_pages.render_result(action_report(status=status))
+    assert ("Nothing more was executed" in page) == (status is ActionStatus.REFUSED)
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)
 
 
-def test_a_refusal_tells_code_reason_and_way_out() -> None:
-    refused = action_report(
-        status=ActionStatus.REFUSED, code=codes.GATE_EXPIRED, action="", details={"refused": "expired 14 minutes ago"}
-    )
-    text = pages.as_terminal(pages.render_result(refused))
-    assert text.startswith("Refused: no action on checkout\n")
-    for piece in ("GATE04: the approval came too late", "expired 14 minutes ago", "What to do: Start a new run"):
-        assert piece in text
-    assert "What the agent says" not in text
-
-
 def test_the_agents_own_problem_is_not_told_as_the_runtimes() -> None:
-    page = pages.render_result(action_report(details={"refused": "everything is fine", "problem": "none"}))
-    assert page.index("What the agent says") < page.index("everything is fine")
+    page = result_pages.render_result(action_report(done(details={"refused": "all is fine", "problem": "none"})))
+    assert page.index("Written by the agent") < page.index("all is fine")
 
 
 @pytest.mark.threat("T4")
 @given(hostile_text, st.sampled_from(ActionStatus), st.sampled_from([None, codes.GATE_RUN, "NO01"]))
 def test_t4_an_action_report_holds_no_markup_of_the_agent(text: str, status: ActionStatus, code: str | None) -> None:
-    found = action_report(
+    step = done(
         status=status,
         code=code,
         action=text,
-        resource=text,
         changes=(text,),
         verification={text: text},
         rollback=text,
-        details={"refused": text, text: [text]},
-        approver=Approver(text, 1, text),
+        details={"refused": text, "problem": text, text: [text]},
     )
-    page = gfm(pages.render_result(found))
+    found = action_report(step, step, status=status, code=code, message=text, resource=text, trace_id=text)
+    page = gfm(result_pages.render_result(found))
     assert set(page.tags) <= TAGS
     assert page.tags.count("h1") == 1
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text, st.sampled_from([codes.GATE_RUN, "NO01"]))
+def test_t4_the_page_of_verify_holds_no_markup_of_others(text: str, code: str) -> None:
+    approver = documents.Approver(text, 1, text)
+    for found in (
+        examples.authorization(resource=text, trace_id=text, approvers=(approver, approver)),
+        examples.authorization(authorized=False, resource=text, trace_id=text, code=code, message=text),
+    ):
+        page = gfm(result_pages.render_authorization(found))
+        assert set(page.tags) <= TAGS
+        assert page.tags.count("h1") == 1
 
 
 # The run's last page
@@ -366,12 +405,10 @@ def record(**changes: Any) -> str:
         "problems": (),
         "bundle_digest": "cd" * 32,
     }
-    return pages.render_record(**{**values, **changes})
+    return record_pages.render_record(**{**values, **changes})
 
 
 def test_every_outcome_is_told_in_words() -> None:
-    from agent_runtime.gate.bundle import RunOutcome
-
     for outcome in RunOutcome:
         page = record(outcome=outcome.value)
         assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
@@ -379,15 +416,15 @@ def test_every_outcome_is_told_in_words() -> None:
 
 
 def test_the_last_page_tells_who_decided_and_how_to_check_the_run() -> None:
-    page = pages.as_terminal(record())
+    page = as_terminal(record())
     assert "Approved by  bob" in page
-    assert "Trail        whole" in page
+    assert "Trail        complete" in page
     assert "python agent_runner.py verify audit-bundle --digest " + "cd" * 32 in page
-    rejected = pages.as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
+    rejected = as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
     assert "Rejected by  carol" in rejected
     assert "Approved by" not in rejected
-    broken = pages.as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
-    assert "Trail        not whole" in broken
+    broken = as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
+    assert "Trail        incomplete" in broken
     assert "- TRAIL02: act wrote no outcome" in broken
 
 
@@ -405,7 +442,7 @@ def test_t4_the_last_page_holds_no_markup_of_others(text: str) -> None:
 @given(json_text, json_objects)
 def test_a_terminal_shows_the_same_and_no_control_character(text: str, evidence: dict[str, Any]) -> None:
     found = hostile_report(text, evidence)
-    shown = pages.as_terminal(summary(found))
+    shown = as_terminal(summary(found))
     assert not CONTROL.search(shown.replace("\t", ""))
     for line in text.replace("\r\n", "\n").split("\n"):
         assert escape.visible(line).rstrip(" ") in shown
@@ -419,7 +456,7 @@ def test_a_terminal_shows_the_same_and_no_control_character(text: str, evidence:
 @example("&#99999999;")
 @example("```text\nnever closed")
 def test_any_markdown_becomes_text_without_control_characters(text: str) -> None:
-    shown = pages.as_terminal(text)
+    shown = as_terminal(text)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
 
 
@@ -449,7 +486,7 @@ def test_terminal_text_of_each_kind_of_block() -> None:
             "",
         ]
     )
-    assert pages.as_terminal(markdown) == "\n".join(
+    assert as_terminal(markdown) == "\n".join(
         [
             "Title x",
             "=======",
