@@ -143,13 +143,12 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
 
 
 def _duration(span: timedelta) -> str:
-    seconds = int(span.total_seconds())
-    if seconds < 60:
-        return f"{seconds} seconds"
-    minutes = seconds // 60
-    if minutes < 120:
-        return f"{minutes} minutes"
-    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // 60 // 24} days"
+    number, unit = int(span.total_seconds()), "second"
+    for size, larger, most in ((60, "minute", 60), (60, "hour", 120), (24, "day", 48)):
+        if number < most:
+            break
+        number, unit = number // size, larger
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None:
