@@ -143,12 +143,12 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
 
 
 def _duration(span: timedelta) -> str:
-    number, unit = int(span.total_seconds()), "second"
-    for size, larger, most in ((60, "minute", 60), (60, "hour", 120), (24, "day", 48)):
-        if number < most:
-            break
-        number, unit = number // size, larger
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    """A span for people, in the largest unit of which there are two; below that in seconds."""
+    seconds = int(span.total_seconds())
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s"
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
 
 
 def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None:
