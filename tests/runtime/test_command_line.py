@@ -83,7 +83,7 @@ def test_what_is_wrong_about_the_journal_itself_stops_everything(
 @pytest.mark.parametrize(("address", "problem"), [(NO_ADDRESS, "must be an address"), ("", "no backend is configured")])
 def test_delivering_by_hand_to_no_address_is_bad_input(desk: Desk, address: str, problem: str) -> None:
     _, _, folder = desk.simulate("--approve")
-    done = desk.call("deliver", str(folder), program=WITHOUT_AGENT, AIMGENTIX_API_URL=address)
+    done = desk.run(WITHOUT_AGENT, "deliver", str(folder), AIMGENTIX_API_URL=address)
     assert done.returncode == codes.EXIT_BAD_INPUT
     assert "delivered 0" in done.stdout
     (line,) = complaints(done)
@@ -93,7 +93,7 @@ def test_delivering_by_hand_to_no_address_is_bad_input(desk: Desk, address: str,
 @pytest.mark.parametrize("command", ["deliver", "verify"])
 def test_a_folder_without_a_bundle_is_named(desk: Desk, command: str) -> None:
     for wrong in (desk.root, desk.root / "nope", desk.root / "agent_runner.py"):
-        done = desk.call(command, str(wrong), program=WITHOUT_AGENT, AIMGENTIX_API_URL="https://audit.invalid")
+        done = desk.run(WITHOUT_AGENT, command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
         assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
@@ -128,7 +128,7 @@ def test_a_file_that_is_no_part_of_a_trail_is_told_as_what_it_is(desk: Desk) -> 
     _, _, folder = desk.simulate("--approve")
     (folder / "act" / "journal").rename(folder / "act" / "moved")
     (folder / "act" / "journal").symlink_to(folder / "act" / "journal")
-    done = desk.call("deliver", str(folder), program=WITHOUT_AGENT)
+    done = desk.run(WITHOUT_AGENT, "deliver", str(folder))
     assert done.returncode == codes.EXIT_INTERNAL
     (line,) = complaints(done)
     assert line.startswith("error: RUN005: ")
@@ -177,7 +177,7 @@ def test_a_job_of_the_workflow_does_not_run_outside_of_one(desk: Desk, command: 
     given = {"TARGET_RESOURCE": "checkout", "APPROVED_DIGEST": "0" * 64, "REPORT_ID": "1", "REPORT_DIGEST": "0" * 64}
     given |= {"NEEDS": "{}", "AGENT_PLAN_FILE": "plan.json"}
     for auto in ([], ["--auto"]) if command == "authorize" else ([],):
-        done = desk.call(command, *auto, program=program, **given)
+        done = desk.run(program, command, *auto, **given)
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
         assert line.startswith("error: INP005: GITHUB_RUN_ID is not set")
@@ -202,11 +202,11 @@ def test_team_code_and_what_decides_are_never_commands_of_one_program(
     desk: Desk, program: tuple[str, ...], offered: str, refused: list[str]
 ) -> None:
     for command in refused:
-        done = desk.call(command, program=program)
+        done = desk.run(program, command)
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
         assert line.startswith("error: INP006: ") and command in line
-    assert codes.USAGE not in desk.call(offered, program=program).stderr
+    assert codes.USAGE not in desk.run(program, offered).stderr
 
 
 # ------------------------------------------------------------------------------------------------------ missing parts

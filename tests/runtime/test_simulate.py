@@ -116,10 +116,12 @@ class Desk:
         """The answers that the runtime reads."""
         return self.root / ".github" / "agent-config.yml"
 
-    def call(
-        self, *arguments: str, program: tuple[str, ...] = ("agent_runner.py",), **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the command line as a person would."""
+        return self.run(("agent_runner.py",), *arguments, **variables)
+
+    def run(self, program: tuple[str, ...], *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the two programs: the team's, or the one without team code."""
         return subprocess.run(
             [sys.executable, *program, *arguments],
             cwd=self.root,
@@ -372,30 +374,31 @@ def test_an_investigation_outside_a_workflow_seals_nothing(desk: Desk) -> None:
 # ----------------------------------------------------------------------------------- what is given to a job, and taken
 
 
+TERMINAL = {
+    "METRICS_TOKEN": "m",
+    "METRICS_URL": "https://metrics.example.com",
+    "REGION": "eu-1",
+    "AWS_SECRET_ACCESS_KEY": "a",
+    "AIMGENTIX_API_KEY": "k",
+    "GH_TOKEN": "g",
+    "AGENT_DISABLED": "false",
+}
+# What every program gets, and what a runner sets in every step that runs team code.
+MACHINE = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "TZ", "SSL_", "REQUESTS_", "PYTHON", "CI", "GITHUB_", "PWD")
+RUNNER = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN"}
+EXECUTE = {"APPROVED_DIGEST", "AGENT_JOB", "AGENT_PLAN_FILE"}
+
+
 class TestVariables:
     """Team code gets what the answers and --secret-env name, in the job that they name, and nothing else."""
 
-    TERMINAL = {
-        "METRICS_TOKEN": "m",
-        "METRICS_URL": "https://metrics.example.com",
-        "REGION": "eu-1",
-        "AWS_SECRET_ACCESS_KEY": "a",
-        "AIMGENTIX_API_KEY": "k",
-        "GH_TOKEN": "g",
-        "AGENT_DISABLED": "false",
-    }
-    # What every program gets, and what a runner sets in every step that runs team code.
-    MACHINE = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "TZ", "SSL_", "REQUESTS_", "PYTHON", "CI", "GITHUB_", "PWD")
-    RUN = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN"}
-    ACT = {"APPROVED_DIGEST", "AGENT_JOB", "AGENT_PLAN_FILE"}
-
     def given(self, desk: Desk, job: str) -> set[str]:
         """The variables of a job that no runner sets."""
-        return {name for name in desk.seen(job) - self.RUN - self.ACT if not name.startswith(self.MACHINE)}
+        return {name for name in desk.seen(job) - RUNNER - EXECUTE if not name.startswith(MACHINE)}
 
     @pytest.mark.threat("T26")
     def test_a_variable_of_the_terminal_reaches_no_job_that_does_not_name_it(self, desk: Desk) -> None:
-        code, said, _ = desk.simulate("--approve", **self.TERMINAL)
+        code, said, _ = desk.simulate("--approve", **TERMINAL)
         assert code == 0, said
         assert self.given(desk, "investigate") == set()
         assert self.given(desk, "act") == {"AGENT_ACT_TOKEN"}
@@ -403,7 +406,7 @@ class TestVariables:
     def test_the_answers_name_what_each_job_gets(self, desk: Desk) -> None:
         named = "investigate_secrets: [METRICS_TOKEN]\ninvestigate_variables: [METRICS_URL]\n"
         desk.config.write_text(CONFIG + named + "act_secrets: [GH_TOKEN, ABSENT]\nact_variables: [REGION]\n")
-        code, said, _ = desk.simulate("--approve", **self.TERMINAL)
+        code, said, _ = desk.simulate("--approve", **TERMINAL)
         assert code == 0, said
         assert self.given(desk, "investigate") == {"METRICS_TOKEN", "METRICS_URL"}
         assert self.given(desk, "act") == {"GH_TOKEN", "REGION"}
@@ -423,7 +426,7 @@ class TestVariables:
     ) -> None:
         desk.config.write_text(CONFIG.replace("public", plan))
         named = ("--secret-env", "investigate:METRICS_TOKEN", "--secret-env", "act:REGION")
-        code, said, _ = desk.simulate("--approve", *named, **self.TERMINAL)
+        code, said, _ = desk.simulate("--approve", *named, **TERMINAL)
         assert code == 0, said
         assert self.given(desk, "investigate") == {"METRICS_TOKEN"}
         assert self.given(desk, "act") == {"AGENT_ACT_TOKEN", "REGION"}
