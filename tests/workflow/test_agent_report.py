@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import yaml
 
-from agent_runtime.local.linter import lint
 from conftest import REPOSITORY
 from workflow.conftest import World
 from workflow.harness.engine import Click, Run, approve_as
-from workflow.rendering import write_repository
 
 REPORT = ".github/workflows/agent-report.yml"
 
@@ -69,14 +65,3 @@ def test_the_report_can_change_nothing_and_holds_no_secret() -> None:
     assert workflow["permissions"] == {}
     assert [job["permissions"] for job in workflow["jobs"].values()] == [{"contents": "read", "actions": "read"}]
     assert "secrets." not in text and "environment:" not in text
-
-
-def test_its_name_opens_no_back_door(tmp_path: Path) -> None:
-    """The report is no agent workflow, and a file of that name that acts is one all the same."""
-    text = (REPOSITORY / "template" / REPORT).read_text(encoding="utf-8")
-    root, settings = write_repository(tmp_path, {})
-    waiting = text.replace("    runs-on:", "    environment: agent-act\n    runs-on:")
-    assert waiting != text
-    for content, refused in ((text, False), (waiting, True)):
-        (root / REPORT).write_text(content, encoding="utf-8")
-        assert bool(lint(root, settings)) is refused

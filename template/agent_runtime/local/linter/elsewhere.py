@@ -45,7 +45,8 @@ _NUMBERS = re.compile(
 # Events that strangers cause, and that run with the rights of the default branch.
 _STRANGERS = {"pull_request_target", "workflow_run", "issue_comment"}
 _FETCHES = re.compile(r"\bgh\s+pr\s+checkout\b|\bpull/")
-_MOST = 200
+# More, or longer ones, could be anything.
+_MOST, _LONGEST = 200, 2000
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def meets(one: str, other: str) -> bool:
 
 def _patterns(text: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
     """What a text with expressions could become."""
-    found = {""}
-    for piece, computed in pieces(text):
+    found = {""} if len(text) <= _LONGEST else {"*"}
+    for piece, computed in pieces(text) if len(text) <= _LONGEST else ():
         values = _values(piece, file, job, repository, depth) if computed else {piece}
         found = {before + value for before in found for value in values}
         if len(found) > _MOST:
@@ -131,8 +132,10 @@ def _values(body: str, file: str, job: Value, repository: Repository, depth: int
         operands = _split(part, "&&")
         found |= {"", "false", "0"} if len(operands) > 1 else set()
         last = operands[-1].strip()
-        inner = last[1:-1] if last.startswith("(") and last.endswith(")") and len(_split(last[1:-1], ")")) == 1 else ""
-        found |= _values(inner, file, job, repository, depth) if inner else _atom(last, file, job, repository, depth)
+        if depth and last.startswith("(") and last.endswith(")") and len(_split(last[1:-1], ")")) == 1:
+            found |= _values(last[1:-1], file, job, repository, depth - 1)
+        else:
+            found |= _atom(last, file, job, repository, depth)
     return found
 
 
