@@ -47,7 +47,7 @@ def test_what_is_wrong_about_the_backend_is_told_and_stops_no_investigation(
     (line,) = complaints(done)
     assert line.startswith("error: TRAIL06: " + variable)
     (journal,) = (desk.root / "agent-run" / "journal").glob("*.jsonl")
-    steps = [json.loads(line)["event"]["metadata"]["step"] for line in journal.read_bytes().splitlines()[1:]]
+    steps = [json.loads(line)["event"]["metadata"]["step"] for line in journal.read_bytes().splitlines()]
     assert steps == ["started", "investigated", "finished"]
 
 
@@ -218,7 +218,7 @@ def test_a_simulation_without_the_sdk_names_no_bundle(desk: Desk) -> None:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(TEMPLATE / "agent_runtime", desk.root / "agent_runtime", ignore=ignored)
     code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
-    assert code == codes.EXIT_BAD_INPUT
+    assert code == codes.EXIT_INTERNAL
     assert "error: RUN003: " in said and "Traceback" not in said
     assert "there is no trail" in said.splitlines()[-1]
     assert "bundle:" not in said and "deliver |" not in said and not folder.exists()
