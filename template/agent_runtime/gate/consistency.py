@@ -14,6 +14,7 @@ from agent_runtime import codes
 from agent_runtime.gate import gates
 from agent_runtime.gate.bundle import (
     ACTED,
+    REPORTED_BY_AGENT,
     Parts,
     Problem,
     RunOutcome,
