@@ -165,6 +165,14 @@ def outcome_of(status: Optional[ActionStatus], code: Optional[str]) -> RunOutcom
     return refused if status is None else _OUTCOMES.get(status, refused)
 
 
+def outcome_of_result(result: ActionReport) -> RunOutcome:
+    """How a run ended with this result; where steps were executed before one was refused, something was done."""
+    executed = any(step.status is not ActionStatus.DRY_RUN for step in result.steps)
+    if result.status is ActionStatus.REFUSED and executed:
+        return RunOutcome.ACTION_FAILED
+    return outcome_of(result.status, result.code)
+
+
 def file_digests(folder: Path) -> Dict[str, str]:
     """Return the SHA-256 of every file of a bundle by its relative path, except of `bundle.json` itself."""
     return {

@@ -12,7 +12,16 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import gates
-from agent_runtime.gate.bundle import ACTED, Parts, Problem, RunOutcome, contradiction, file_digests, load, outcome_of
+from agent_runtime.gate.bundle import (
+    ACTED,
+    Parts,
+    Problem,
+    RunOutcome,
+    contradiction,
+    file_digests,
+    load,
+    outcome_of_result,
+)
 from agent_runtime.model import config, documents, names
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.strict_json import strict_json
@@ -82,6 +91,8 @@ def _check_investigation(parts: Parts) -> List[Problem]:
         return [Problem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
     if parts.investigation_sha256 != report.investigation_sha256:
         return [contradiction("what the job investigate left is not what was sealed")]
+    if not parts.heads.get("investigate"):
+        return [Problem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
         left = [(step.action, step.parameters) for step in parts.investigation.steps]
         if left != [(step.action, step.parameters) for step in report.plan.steps]:
@@ -97,7 +108,7 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
     if (result or intents) and (authorization is None or not authorization.authorized):
         found.append(contradiction("Execute left something behind, and Verify authorized nothing"))
     if result is not None:
-        expected = outcome_of(result.status, result.code)
+        expected = outcome_of_result(result)
         if authorization is not None and authorization.authorized and outcome is not expected:
             found.append(contradiction(f"the outcome is {outcome}, and the result says {result.status}"))
         if result.status is ActionStatus.REFUSED and result.code != codes.GATE_INTENT and intents and not result.steps:
@@ -169,6 +180,12 @@ def _check_agreement(parts: Parts) -> List[Problem]:
     planned = [step.action for step in sealed.steps]
     if ran != planned[: len(ran)]:
         found.append(contradiction(f"the agent reports the actions {ran}, the plan has {planned}"))
+    ends = [step.status for step in result.steps]
+    stopped = result.status not in (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE, ActionStatus.DRY_RUN)
+    if result.status is not ActionStatus.REFUSED and ends[-1:] != [result.status]:
+        found.append(contradiction(f"the result says {result.status}, and its last step something else"))
+    if not stopped and len(ran) != len(planned):
+        found.append(contradiction(f"the result says {result.status}, and {len(ran)} of {len(planned)} steps ran"))
     intents = [{"action": action, "dry_run": sealed.dry_run, "number": number} for number, action in enumerate(ran)]
     outcomes = [
         {"action": step.action, "outcome": step.status.value, "code": step.code, "number": number}
@@ -359,7 +376,8 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     jobs = said.get("jobs")
     for job, result in jobs.items() if isinstance(jobs, dict) else ():
         folder = _JOURNALS.get(job, job)
-        if result == "success" and not manifest["journal_heads"].get(folder):
+        # Of a duplicate the agent never started; where it did, `_check_investigation` looks for its journal.
+        if result == "success" and job != "investigate" and not manifest["journal_heads"].get(folder):
             return [contradiction(f"bundle.json names no end of the journal of {folder}, and {job} succeeded")]
     run, gha = manifest.get("run"), said.get("gha")
     if isinstance(run, dict) and isinstance(gha, dict):

@@ -15,7 +15,7 @@ from typing import Any, List, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.model import plan
 from agent_runtime.model.documents import parse_time
-from agent_runtime.text.escape import markdown_table_cell
+from agent_runtime.text.escape import markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import page
 
 # GitHub drops a step's summary above this size.
@@ -55,6 +55,11 @@ def for_people(given: Any) -> str:
 def as_json(given: Any) -> str:
     """A JSON value on one line."""
     return json.dumps(given, ensure_ascii=False, sort_keys=True)
+
+
+def way_out(code: str) -> str:
+    """What to do about a registered code; its text stands in code, because it may hold `<agent>` or `2**53`."""
+    return f"What to do: {markdown_inline(codes.describe(code).mend)}"
 
 
 def short(digest: str) -> str:

@@ -11,7 +11,7 @@ import re
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, Rows, as_json, for_people, short, time, whole
+from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, Rows, as_json, for_people, short, time, way_out, whole
 from agent_runtime.model import names, plan
 from agent_runtime.model.documents import Decision, Plan, Report, ReportStatus, Step, parse_time, plain
 from agent_runtime.results import Finding
@@ -362,7 +362,7 @@ def render_refusal(problem: codes.AgentError) -> str:
             "What started this run is invalid. Nothing was changed, no gate opens and nobody is asked.",
             f"**{problem.code}: {meaning.title}**",
             markdown_inline(problem.message),
-            f"What to do: {meaning.mend.rstrip('.')}.",
+            way_out(problem.code),
         ]
     )
 

@@ -128,5 +128,6 @@ class SimulatedIssueRun(SimulatedRun):
                 file=names.WORKFLOW_FILE,
                 created=shapes.CREATED,
             )
-        sha = self.runner_variables(github)["GITHUB_SHA"]
-        github.note_attempt(run_id, 1, branch=github.default_branch, sha=sha, triggering_actor=INITIATOR)
+        told = github.run(run_id)
+        if told is not None:
+            told["head_sha"] = self.runner_variables(github)["GITHUB_SHA"]
