@@ -199,7 +199,9 @@ def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, eviden
     said = skeleton(hostile).replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
     # Evidence of several lines stands in a block below its name, with a colon of its own.
     assert said.replace("::", ":") == skeleton(harmless).replace("::", ":")
-    assert set(hostile.tags) <= TAGS
+    # The runtime's own page names one other page.
+    assert hostile.tags.count("em") == harmless.tags.count("em") == 1
+    assert set(hostile.tags) <= TAGS | {"em"}
 
 
 @given(hostile_text, st.sampled_from([ReportStatus.DENIED, ReportStatus.FAILED, ReportStatus.NOTHING_TO_DO]))
