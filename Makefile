@@ -46,7 +46,7 @@ lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, types, and wh
 	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/backend/' tests
 	@MYPYPATH=backend:tests/backend $(BIN)/mypy --config-file tests/mypy.ini tests/backend
 
-format: $(VENV)/dev.stamp ## Format, and mend what can be mended mechanically
+format: $(VENV)/dev.stamp ## Format, and fix what can be fixed mechanically
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

@@ -8,7 +8,7 @@
 Each group of alerts that Alertmanager posts becomes a `repository_dispatch` of type `alert-triggered`, with the payload
 that specs/alert.schema.json of an agent repository describes.  examples/README.md has Alertmanager's side of it.
 
-What is sent twice does no harm (the agent folds the duplicates of an alert into one run), what is lost does.  So the
+What is sent twice does no harm (the agent deduplicates the runs of an alert), what is lost does.  So the
 bridge answers 200 only after GitHub has taken every dispatch, and 5xx otherwise: Alertmanager then tries again.  It
 keeps no more than which alerts belong to an incident, in memory, so it may be restarted, and run twice, at any time: at
 worst somebody is asked twice about one.
@@ -293,7 +293,7 @@ class GitHub:
             with refusal:
                 raise NotTaken(*self._refused(refusal)) from None
         except (OSError, ValueError) as problem:
-            # It may have been carried out. Twice is harmless: the agent folds the second run into the first.
+            # It may have been carried out. Twice is harmless: the agent deduplicates its runs.
             raise NotTaken(f"GitHub gave no answer ({type(problem).__name__})", 1.0) from None
 
     def _refused(self, refusal: urllib.error.HTTPError) -> tuple[str, float]:

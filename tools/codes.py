@@ -16,7 +16,7 @@ PAGE = REPOSITORY / "template" / "specs" / "codes.md"
 # Modules that keep codes of their own beside those of agent_runtime.codes.
 MODULES = (
     "agent_runtime.codes",
-    "agent_runtime.local.contract",
+    "agent_runtime.local.linter.rules",
     "agent_runtime.local.answers",
     "agent_runtime.local.check",
     "agent_runtime.toolkit.errors",
@@ -32,7 +32,7 @@ FAMILIES = {
     "AGT": "Agent",
     "TRAIL": "Trail",
     "SET": "Settings of the repository on GitHub",
-    "CON": "Gate contract of workflows",
+    "CON": "Workflows",
     "ANS": "Answers of the template's questions",
     "CHK": "Check of the repository",
     "TOOL": "Toolkit of the use cases",

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = (".github/actions/setup-*", "agent_runtime", "sdk", "specs")
 PAGES = ("AUDITOR", "GITHUB_ACTIONS_RUNTIME", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING")
 GUIDES = tuple(f"docs/{name}.md" for name in PAGES)
-FILES = (".github/workflows/*.yml", *GUIDES, "tests/*")
+FILES = (".github/workflows/*.yml", *GUIDES, "requirements.in", "requirements*.lock", "tests/*")
 SEEDS = "use_cases/"
 
 
@@ -39,7 +39,7 @@ def build(repository: Path) -> str:
     """The manifest's text for the template in `repository`."""
     template = repository / "template"
     sys.path.insert(0, str(template))
-    from agent_runtime.local.check import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
+    from agent_runtime.local.linter.actions import MANIFEST, fingerprint  # noqa: PLC0415  the path above comes first
 
     names = [name for name in tracked(template) if not name.startswith(SEEDS) and name != MANIFEST]
     static = [name for name in names if not name.endswith(".jinja")]

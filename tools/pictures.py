@@ -62,7 +62,7 @@ def summary(folder: Path) -> str:
         arguments = ["simulate", "--resource", case.resource, "--approve", "--out", str(demo.RUN_FOLDER)]
         if demo.run_agent(repository, arguments, world.settings(folder)) != 0:
             raise PictureFailed("the run did not end well")
-    return (repository / demo.RUN_FOLDER / "investigate" / "github-step-summary").read_text(encoding="utf-8")
+    return (repository / demo.RUN_FOLDER / "seal" / "summary-seal").read_text(encoding="utf-8")
 
 
 def html(markdown: str) -> str:

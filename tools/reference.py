@@ -156,7 +156,7 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
     named = {
         name: importlib.import_module(module).main
         for name, module in (
-            ("contract", "agent_runtime.local.contract"),
+            ("linter", "agent_runtime.local.linter.__main__"),
             ("aimgentix", "aimgentix.__main__"),
             ("backend", "app.cli"),
         )
@@ -169,7 +169,7 @@ def programs() -> list[tuple[str, str, argparse.ArgumentParser]]:
             "In an agent repository; what the jobs run that never run team code. It takes the local commands, too.",
             gate,
         ),
-        ("python -m agent_runtime.local.contract", "In an agent repository.", parser_of(named["contract"])),
+        ("python -m agent_runtime.local.linter", "In an agent repository.", parser_of(named["linter"])),
         (
             "python -m aimgentix",
             "Where the SDK is on the path: in an agent repository with `PYTHONPATH=sdk`.",

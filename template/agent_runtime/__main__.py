@@ -12,32 +12,51 @@ import sys
 
 if not sys.flags.isolated:
     sys.exit("error: RUN006: not isolated. Start it as: python -I agent_runtime/__main__.py")
-# What lies in a __pycache__ of the repository is not what somebody reviewed.
-sys.dont_write_bytecode = True
-sys.pycache_prefix = "/nonexistent/agent-runtime"
 
-import os  # noqa: E402  nothing before the lines above
-from importlib.util import module_from_spec, spec_from_file_location  # noqa: E402
+import os
+from importlib.machinery import FileFinder, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  nothing heavier yet
 
 
-def load(name: str, folder: str) -> None:
-    """Make the package in `folder` importable as `name`, and nothing else of what lies beside it."""
+class Source(SourceFileLoader):
+    """Runs the text that somebody reviewed, and nothing that lies compiled beside it."""
+
+    def path_stats(self, path):  # type: ignore[no-untyped-def]
+        """Tell of no file when it was written: so nothing compiled is looked for, and nothing kept."""
+        raise OSError(path)
+
+
+def of_the_repository(folder: str) -> FileFinder:
+    """Find modules below the repository's root by their text alone; elsewhere Python looks as ever."""
+    if not folder.startswith(os.path.join(ROOT, "")):  # noqa: PTH118
+        raise ImportError(folder)
+    return FileFinder(folder, (Source, [".py"]))
+
+
+def load(name: str, folder: str, missing: str) -> None:
+    """Make the package in `folder` importable as `name`, and nothing else of what lies beside it.
+
+    Arguments:
+        missing: the code of the error where it is not there.
+    """
     start = os.path.join(folder, "__init__.py")  # noqa: PTH118
     try:
-        spec = spec_from_file_location(name, start, submodule_search_locations=[folder])
+        found = Source(name, start)
+        spec = spec_from_file_location(name, start, loader=found, submodule_search_locations=[folder])
         module = module_from_spec(spec)  # type: ignore[arg-type]
         sys.modules[name] = module
         spec.loader.exec_module(module)  # type: ignore[union-attr]
     except FileNotFoundError as problem:
-        sys.exit(f"error: RUN002: {problem.filename} is missing. Restore it from the history")
+        sys.exit(f"error: {missing}: {problem.filename} is missing. Restore it from the history")
 
 
+sys.path_hooks.insert(0, of_the_repository)
 if sys.flags.no_site:
     sys.path.append(os.path.join(os.environ.get("RUNNER_TEMP", os.devnull), "agent-gate"))  # noqa: PTH118
-load("aimgentix", os.path.join(ROOT, "sdk", "aimgentix"))  # noqa: PTH118
-load("agent_runtime", os.path.join(ROOT, "agent_runtime"))  # noqa: PTH118
+load("aimgentix", os.path.join(ROOT, "sdk", "aimgentix"), "RUN003")  # noqa: PTH118
+load("agent_runtime", os.path.join(ROOT, "agent_runtime"), "RUN002")  # noqa: PTH118
 
 if __name__ == "__main__":
     from agent_runtime.cli import main_without_agent

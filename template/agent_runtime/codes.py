@@ -168,14 +168,14 @@ SDK_MISSING = register(
 )
 PACKAGE_MISSING = register(
     "RUN004",
-    "a package of requirements.lock is not installed",
-    "Install all of them with: python -m pip install --require-hashes --requirement requirements.lock",
+    "a locked package is not installed",
+    "Locally: make test sets up .venv; a job installs requirements.lock or requirements-agent.lock in its first steps",
 )
 
 FILE_UNUSABLE = register(
     "RUN005",
     "a file or folder can't be used",
-    "Make room or mend the permissions where the message says, then run it again",
+    "Make room or fix the permissions where the message says, then run it again",
 )
 
 # Documents that jobs hand over.
@@ -356,13 +356,13 @@ TRAIL_MISMATCH = register(
 TRAIL_UNWRITABLE = register(
     "TRAIL05",
     "what the phase leaves behind can't be written",
-    "Make room or mend the permissions on the runner's disk; look at the resource if the phase was act",
+    "Make room or fix the permissions on the runner's disk; look at the resource if the phase was act",
 )
 TRAIL_UNDELIVERED = register(
     "TRAIL06",
     "the audit backend has no whole copy of the trail",
-    "The bundle of the run is the trail, and nothing of it is lost. Mend AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
-    "docs/TROUBLESHOOTING.md says, then deliver it again: python agent_runner.py deliver audit-bundle",
+    "The bundle of the run is the trail, and nothing of it is lost. Fix AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
+    "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
 )
 
 # Agent: what the team's own code did.

@@ -210,6 +210,8 @@ def _of_python(words: list[str], place: Place) -> Iterator[str]:
             yield f"no program {called}"
     elif words[0] == "agent_runner.py":
         yield from _refusal("python agent_runner.py", words[1:])
+    elif words[:2] == ["-I", "agent_runtime/__main__.py"]:
+        yield from _refusal("python -I agent_runtime/__main__.py", words[2:])
     elif not place.has(words[0]):
         yield f"no file {words[0]}"
     elif words[0].endswith("example_service.py"):
@@ -271,7 +273,8 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
             yield f"no question {name}"
             continue
         choices = questions[name].get("choices")
-        if choices and value not in (choices.values() if isinstance(choices, dict) else choices):
+        listed = list(choices.values() if isinstance(choices, dict) else choices or ())
+        if choices and value not in [each["value"] if isinstance(each, dict) else each for each in listed]:
             yield f"no such answer to {name}: {value}"
 
 

@@ -158,7 +158,7 @@ GOOD = demo.Shown(
     [
         pytest.param({"after": 0.3}, id="the rate did not fall"),
         pytest.param({"after": 0.1}, id="the rate is still high"),
-        pytest.param({"before": 0.0}, id="there was nothing to mend"),
+        pytest.param({"before": 0.0}, id="there was nothing to fix"),
         pytest.param({"restarted": False}, id="nothing was restarted"),
         pytest.param({"verified": False}, id="the trail does not verify"),
         pytest.param({"simulated": 5}, id="the run failed"),

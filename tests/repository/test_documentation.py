@@ -142,9 +142,12 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\nmake demonstration\n```", "no target"),
         ("```sh\nX=1 make test ARGS=1\n```", ""),
         ("```sh\npython agent_runner.py simulate --resource x --aprove\n```", "--aprove"),
+        ("```sh\npython agent_runner.py deliver x\n```", "invalid choice"),
+        ("```sh\npython -I agent_runtime/__main__.py deliver x\n```", ""),
+        ("```sh\npython -I agent_runtime/__main__.py delivr x\n```", "invalid choice"),
         ("```sh\n.venv/bin/python agent_runner.py verify\n```", "bundle"),
         ("```sh\n.venv/bin/python agent_runner.py verify x --digest DIGESTS\n```", "64"),
-        ("```sh\npython -m agent_runtime.local.contract --explian CON01\n```", "--explian"),
+        ("```sh\npython -m agent_runtime.local.linter --explian CON01\n```", "--explian"),
         ("```sh\npython tools/codes.py --wirte\n```", "no option"),
         ("```sh\npython tools/code.py\n```", "no file"),
         ("```sh\npython tests/example_service.py with --eror 1 -- make test\n```", "no option"),
@@ -152,6 +155,8 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\ncopier copy --default TEMPLATE x\n```", "no option"),
         ("```sh\ncopier copy --defaults --data agent=x TEMPLATE x\n```", "no question"),
         ("```sh\ncopier copy --defaults --data use_case=restart TEMPLATE x\n```", "no such answer"),
+        ("```sh\ncopier update --defaults --data investigate_oidc=yes\n```", ""),
+        ("```sh\ncopier update --defaults --data investigate_oidc=maybe\n```", "no such answer"),
         ("```sh\ncookiecutter TEMPLATE --chekout v1\n```", "no option"),
         ("```sh\ngh workflow run agent-investigate-act.yml -f ressource=x\n```", "no input"),
         ("```sh\ngh secrets set X\n```", "nobody knows"),
@@ -230,7 +235,7 @@ def test_the_reference_has_every_option_that_the_programs_tell(tmp_path: Path) -
     (tmp_path / "agent_runner.py").write_text(
         "from agent_runtime import AgentRunner\n\nclass Agent(AgentRunner): ...\n\nraise SystemExit(Agent.main())\n"
     )
-    for call in (["-m", "agent_runtime.local.contract"], [str(tmp_path / "agent_runner.py"), "simulate"]):
+    for call in (["-m", "agent_runtime.local.linter"], [str(tmp_path / "agent_runner.py"), "simulate"]):
         said = subprocess.run(
             [sys.executable, *call, "--help"],
             cwd=REPOSITORY,
@@ -240,7 +245,7 @@ def test_the_reference_has_every_option_that_the_programs_tell(tmp_path: Path) -
             check=True,
         ).stdout
         told = set(re.findall(r"^ +(--[a-z-]+)", said, flags=re.MULTILINE))
-        assert len(told) > 1 or "contract" in call[-1]
+        assert len(told) > 1 or "linter" in call[-1]
         assert [option for option in told if f"`{option}" not in page] == []
 
 

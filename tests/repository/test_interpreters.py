@@ -26,9 +26,7 @@ def test_newest_is_not_older_than_any_other() -> None:
 
 
 @pytest.mark.parametrize("ci, outcome", [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
-def test_what_is_missing_skips_on_a_desk_and_fails_in_ci(
-    ci: str, outcome: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_skips_locally_and_fails_in_ci(ci: str, outcome: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", ci)
 
     with pytest.raises(outcome, match="no-such-tool is not installed"):

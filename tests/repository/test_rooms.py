@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, require_tool
+from tools import decides
 
 BOUNDARY = "what decides never imports what runs a team's code BROKEN"
 CIRCLE = "There is no circle BROKEN"
@@ -63,3 +64,17 @@ def test_an_import_in_the_wrong_direction_is_found(file: str, line: str, broken:
         stream.write(f"\n{line}\n")
     said = lint(template)
     assert broken in said and " 0 broken." not in said, said
+
+
+@pytest.mark.parametrize(("gate", "other"), [("environment", "issue"), ("issue", "environment")])
+def test_what_decides_is_counted_with_one_gate_and_no_room_of_the_team(gate: str, other: str) -> None:
+    found = decides.reached(gate)
+
+    assert f"agent_runtime.gate.{gate}" in found and f"agent_runtime.gate.{other}" not in found
+    assert {"agent_runtime.gate.seal", "agent_runtime.gate.record", "agent_runtime.model.plan", "aimgentix"} <= set(
+        found
+    )
+    assert {module.split(".")[1] for module in found if "." in module} & {"run", "toolkit", "local"} == set()
+    assert found["agent_runtime.gate.seal"] == len(
+        (REPOSITORY / "template/agent_runtime/gate/seal.py").open().readlines()
+    )

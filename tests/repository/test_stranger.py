@@ -23,7 +23,7 @@ from template import engines
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 AUDITOR = REPOSITORY / "template" / "docs" / "AUDITOR.md"
 MAINTAINER = REPOSITORY / "docs" / "maintainer.md"
-AT_A_DESK = ("1", "2", "3", "4")
+LOCAL = ("1", "2", "3", "4")
 # Part 5 needs an account on GitHub and a second person; until its first run, a GitHub on the loopback interface serves.
 ON_GITHUB = "5"
 REFUSED = 3
@@ -100,9 +100,9 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     template = engines.clone_template(tmp_path / "gated-agents")
     stranger = Stranger(tmp_path, template)
     started = time.monotonic()
-    said: dict[str, list[str]] = {part: [] for part in AT_A_DESK}
+    said: dict[str, list[str]] = {part: [] for part in LOCAL}
 
-    for part in AT_A_DESK:
+    for part in LOCAL:
         python = iter([content for info, content in blocks(parts()[part]) if info == "python"])
         for info, content in blocks(parts()[part]):
             if info == "python":

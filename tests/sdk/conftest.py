@@ -1,4 +1,4 @@
-"""What the SDK's tests share. They also run on Python 3.8, with pytest, hypothesis and requests and nothing else."""
+"""What the SDK's tests share. They also run on Python 3.8, with pytest, hypothesis and urllib3 and nothing else."""
 
 from __future__ import annotations
 

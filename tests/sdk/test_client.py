@@ -41,7 +41,7 @@ client = aimgentix.AuditClient(journal_dir=sys.argv[1])
 client.record("tool_call", "x")
 client.flush()
 assert threading.active_count() == 1
-print(sorted({"requests", "http.client", "ssl", "asyncio", "dataclasses", "typing", "logging"} & set(sys.modules)))
+print(sorted({"urllib3", "http.client", "ssl", "asyncio", "dataclasses", "typing", "logging"} & set(sys.modules)))
 """,
         str(journal_dir),
     )

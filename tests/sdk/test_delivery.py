@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aimgentix import AuditClient
 from aimgentix.delivery import BACKOFF_MAX, backoff, read_offset
 from aimgentix.journal import read_events, verify_directory
-from aimgentix.transport import MAX_RETRY_AFTER, judge
+from aimgentix.transport import MAX_RETRY_AFTER, Transport, judge
 from sdk.helpers import event
 
 
@@ -538,11 +538,11 @@ def test_the_netrc_of_the_machine_does_not_replace_the_key(new_client, sink, tmp
         assert sink.requests[-1].headers.get("authorization") == expected
 
 
-def test_without_requests_events_stay_and_one_line_says_so(journal_dir, sink, run_python):
+def test_without_urllib3_events_stay_and_one_line_says_so(journal_dir, sink, run_python):
     done = run_python(
         """
 import sys
-sys.modules["requests"] = None
+sys.modules["urllib3"] = None
 import aimgentix
 client = aimgentix.AuditClient(sys.argv[1], journal_dir=sys.argv[2])
 for number in range(5):
@@ -553,8 +553,17 @@ for number in range(5):
     )
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
-    assert "`requests` is not installed" in done.stderr
+    assert "`urllib3` is not installed" in done.stderr
     assert len(read_events(journal_dir)) == 5
+
+
+def test_an_unusable_proxy_is_said_and_never_passed_by(sink, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1")
+    outcome = Transport(sink.url, "key", 5).post([b"{}"])
+    assert (outcome.kind, sink.requests) == ("misconfigured", [])
+    assert "proxy" in outcome.detail
 
 
 def test_capture_during_the_last_moments_is_spooled(sink, journal_dir, run_python):

@@ -52,9 +52,9 @@ children = []
 for number in range(int(sys.argv[3])):
     child = os.fork()
     if child == 0:
-        import faulthandler, requests, ssl, hashlib, logging, gzip, email.utils
+        import faulthandler, urllib3, ssl, hashlib, logging, gzip, email.utils
         faulthandler.dump_traceback_later(40, exit=True)
-        assert requests.get and requests.auth and gzip.compress and logging.getLogger
+        assert urllib3.PoolManager and urllib3.util and gzip.compress and logging.getLogger
         client.record("tool_call", f"child {number}")
         os._exit(0 if client.flush(30) else 5)
     children.append(child)
@@ -77,9 +77,9 @@ import multiprocessing, sys
 from aimgentix import AuditClient
 client = AuditClient(sys.argv[1], journal_dir=sys.argv[2])
 def work(number):
-    import requests
+    import urllib3
     client.record("tool_call", f"child {number}")
-    return client.flush(30) and hasattr(requests, "auth")
+    return client.flush(30) and hasattr(urllib3, "PoolManager")
 client.record("tool_call", "parent")
 with multiprocessing.get_context("fork").Pool(2) as pool:
     print(pool.map_async(work, range(4)).get(40))

@@ -39,7 +39,7 @@ PATCHES = """
 """
 
 
-@pytest.mark.threat("T3", "T5")
+@pytest.mark.threat("T3", "T5", "T40")
 def test_what_it_patches_on_its_machine_stays_there(world: World) -> None:
     hijack(world, PATCHES)
     before, bob = world.instance(), Watching()
@@ -77,7 +77,7 @@ LEFT_BEHIND = """
 """
 
 
-@pytest.mark.threat("T3", "T5")
+@pytest.mark.threat("T3", "T5", "T40")
 def test_a_process_that_it_leaves_behind_reaches_no_other_job(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
@@ -114,7 +114,7 @@ COMMANDS = """
 """
 
 
-@pytest.mark.threat("T4", "T5")
+@pytest.mark.threat("T4", "T5", "T40")
 def test_workflow_commands_that_it_prints_are_not_carried_out(world: World) -> None:
     hijack(world, COMMANDS)
     before, bob = world.instance(), Watching()
@@ -135,7 +135,7 @@ MASKS = """
 """
 
 
-@pytest.mark.threat("T4", "T5")
+@pytest.mark.threat("T4", "T5", "T40")
 def test_masks_that_make_the_outputs_of_investigate_vanish_open_no_gate(world: World) -> None:
     hijack(world, MASKS.format(job="investigate"))
     before, bob = world.instance(), Watching()
@@ -149,7 +149,7 @@ def test_masks_that_make_the_outputs_of_investigate_vanish_open_no_gate(world: W
     assert_the_gate_held(world, run, bob, before)
 
 
-@pytest.mark.threat("T4", "T5", "T37")
+@pytest.mark.threat("T4", "T5", "T37", "T40")
 def test_masks_that_make_the_outputs_of_act_vanish_are_a_problem_of_the_trail(world: World) -> None:
     hijack(world, MASKS.format(job="act"))
     before, bob = world.instance(), Watching()
@@ -180,7 +180,7 @@ FORGED_PAGE = """
 """
 
 
-@pytest.mark.threat("T3", "T14")
+@pytest.mark.threat("T3", "T14", "T40")
 def test_a_page_that_it_forges_stands_beside_the_real_one_and_changes_nothing(world: World) -> None:
     hijack(world, FORGED_PAGE)
     before, bob = world.instance(), Watching()
@@ -206,7 +206,7 @@ TAKES_NAMES = f"""
 """
 
 
-@pytest.mark.threat("T8", "T9")
+@pytest.mark.threat("T8", "T9", "T40")
 def test_names_of_artifacts_that_it_takes_end_the_run_before_anybody_is_asked(world: World) -> None:
     hijack(world, TAKES_NAMES)
     before, bob = world.instance(), Watching()
@@ -229,7 +229,7 @@ def replace(world: World, run: Run, name: str, archive: bytes) -> None:
     assert status == 200 and run.artifacts.named(name).archive == archive
 
 
-@pytest.mark.threat("T8", "T9")
+@pytest.mark.threat("T8", "T9", "T40")
 def test_what_it_replaces_after_its_upload_is_not_sealed(world: World) -> None:
     """Left behind, it waits for the upload; `seal` asks for the id and the digest that the upload itself gave."""
     before, bob = world.instance(), Watching()
@@ -255,7 +255,7 @@ ERASES = """
 """
 
 
-@pytest.mark.threat("T9", "T37")
+@pytest.mark.threat("T9", "T37", "T40")
 def test_a_trail_that_it_erases_while_it_acts_is_missed(world: World) -> None:
     hijack(world, ERASES)
     before, bob = world.instance(), Watching()
@@ -273,7 +273,7 @@ def test_a_trail_that_it_erases_while_it_acts_is_missed(world: World) -> None:
 
 
 # A plan of its own, an approval, another run's number: whatever it hands over is data, and strictly read.
-@pytest.mark.threat("T2", "T8")
+@pytest.mark.threat("T2", "T8", "T40")
 @pytest.mark.parametrize(
     "change",
     [

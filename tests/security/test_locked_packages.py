@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import marshal
 import os
@@ -181,6 +182,40 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_
     for script in action.scripts[:-1]:
         subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     assert "is protected" in answer()
+
+
+@pytest.mark.threat("T31")
+@pytest.mark.parametrize("kind", ["unchecked", "by time", "extension", "without source"])
+def test_t31_what_decides_runs_the_text_of_the_repository(kind: str, tmp_path: Path) -> None:
+    """Started isolated, it takes nothing compiled that lies in the folders of the runtime, and leaves nothing there."""
+    shutil.copytree(
+        REPOSITORY / "template", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "use_cases")
+    )
+    source = tmp_path / "agent_runtime" / "commands" / "check.py"
+    code = marshal.dumps(compile("raise SystemExit('compiled')", str(source), "exec"))
+    if kind == "extension":
+        place = source.with_suffix(importlib.machinery.EXTENSION_SUFFIXES[0])
+        place.write_bytes(b"not even a library")
+    else:
+        place = Path(importlib.util.cache_from_source(str(source)))
+        head = bytes([1, 0, 0, 0]) + importlib.util.source_hash(source.read_bytes())
+        if kind == "by time":
+            written = source.stat()
+            head = bytes(4) + int(written.st_mtime).to_bytes(4, "little") + written.st_size.to_bytes(4, "little")
+        if kind == "without source":
+            place = source.with_suffix(".pyc")
+            source.unlink()
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(importlib.util.MAGIC_NUMBER + head + code)
+    there = sorted(tmp_path.rglob("*"))
+    command = [sys.executable, "-I", str(tmp_path / "agent_runtime" / "__main__.py"), "check", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "compiled" not in done.stderr + done.stdout
+    if kind == "without source":
+        assert done.returncode != 0 and "agent_runtime.commands.check" in done.stderr
+    else:
+        assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+    assert sorted(tmp_path.rglob("*")) == there
 
 
 @pytest.mark.threat("T31")

@@ -190,6 +190,55 @@ def test_a_default_of_the_user_that_no_question_has_is_fine(template: Path, tmp_
     assert done.returncode == 0, done.stderr
 
 
+def _configured(template: Path, folder: Path, defaults: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run Cookiecutter with these defaults in the user's configuration."""
+    config = folder / "config.yml"
+    lines = "".join(f"  {line}\n" for line in ["full_name: Jo", *defaults.split("; ")])
+    text = f"default_context:\n{lines}replay_dir: {folder}\ncookiecutters_dir: {folder}\n"
+    config.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", str(folder / "out"), *words]
+    return engines.run(
+        [*command, str(template), f"agent_name={engines.NAME}"], environment={"COOKIECUTTER_CONFIG": str(config)}
+    )
+
+
+@pytest.mark.parametrize(
+    ("defaults", "line"),
+    [
+        ("license: BSD-3-Clause; repository_plan: private-free; approvers: lead", "ANS007: license: choose one of: "),
+        ("approvers: lead; repository_plan: private-other", "ANS007: repository_plan: choose one of: public, "),
+        ("auto_approval: yes", "ANS007: auto_approval: choose one of: no, yes; in YAML with quotes"),
+        ("approvers: '@lead'; license: MIT", "ANS006: approvers: "),
+        ("investigate_container: alpine", "ANS013: investigate_container: "),
+    ],
+)
+def test_a_bad_default_of_the_user_takes_no_other_along(
+    defaults: str, line: str, template: Path, tmp_path: Path
+) -> None:
+    done = _configured(template, tmp_path, defaults)
+
+    assert done.returncode != 0
+    (said,) = [said for said in done.stderr.splitlines() if said.startswith("ANS")]
+    assert said.startswith(line)
+    assert "default_context" in said
+    assert not (tmp_path / "out").exists()
+    assert _configured(template, tmp_path, defaults, "--default-config").returncode == 0
+
+
+def test_good_defaults_of_the_user_hold_and_an_unquoted_no_means_no(
+    template: Path, tmp_path: Path, render: Render
+) -> None:
+    defaults = (
+        "auto_approval: no; repository_plan: private-team; approvers: lead; approval_ttl_minutes: 5; advanced: no"
+    )
+
+    done = _configured(template, tmp_path, defaults)
+
+    given = {"auto_approval": "no", "repository_plan": "private-team", "approvers": "lead", "approval_ttl_minutes": "5"}
+    assert done.returncode == 0, done.stderr
+    assert engines.tree(tmp_path / "out" / engines.SLUG) == engines.tree(render(**given))
+
+
 def test_copier_says_it_on_the_command_line(template: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "--data", "agent_name=X y", "--data", "colour=red"]
     done = engines.run([*command, str(template), str(tmp_path / "project")])

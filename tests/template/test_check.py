@@ -152,8 +152,32 @@ FOUND = {
             "pip/__init__.py",
         )
     },
+    "hides-a-package-of-the-agent": (
+        _write("requests.py", lambda _: "x = 1\n"),
+        "CHK009: requests.py: it hides the module",
+    ),
+    "lock-behind-the-team": (
+        _write("requirements-agent.in", lambda text: text + "My_Package[extra] >= 2  # why\n"),
+        "CHK013: requirements-agent.lock: requirements-agent.in asks for my-package, which is not in it. "
+        "Write it anew with: make lock",
+    ),
+    "lock-behind-an-update": (
+        _write("requirements.in", lambda text: text.replace("pydantic>=2.10", "pydantic>=2.99,<3")),
+        "CHK013: requirements-agent.lock: requirements.in asks for pydantic 2.99 or newer. ",
+    ),
+    "lock-lost": (
+        lambda project: (project / "requirements-agent.lock").unlink(),
+        "CHK013: requirements-agent.lock: requirements-agent.in asks for requests, which is not in it. ",
+    ),
     "suffix": (_write("README.md.jinja", lambda _: "x"), "CHK003: README.md.jinja: its name was not rendered"),
-    "workflow": (_write(".github/workflows/ci.yml", _replaced("timeout-minutes: 15", "x: 1")), "CON"),
+    "workflow": (
+        _write(".github/workflows/agent-investigate-act.yml", _replaced("environment: agent-act", "x: 1")),
+        "CON04: .github/workflows/agent-investigate-act.yml:",
+    ),
+    "setup-action": (
+        _write(".github/actions/setup-gate/action.yml", _replaced("--no-compile", "--compile")),
+        "CON24: .github/actions/setup-gate/action.yml:1: it is not as agent_runtime/manifest.json has it",
+    ),
     "manifest-lost": (lambda project: (project / check.MANIFEST).unlink(), f"CHK005: {check.MANIFEST}: it is missing"),
     "manifest-json": (_write(check.MANIFEST, lambda _: "{"), f"CHK004: {check.MANIFEST}: it can't be read"),
 }
@@ -174,6 +198,10 @@ def test_found(spoil: Callable[[Path], None], line: str, project: Path) -> None:
 
 
 PASSED = {
+    "lists": _write(
+        "requirements-agent.in",
+        lambda text: text + "\nRequests>=2  # newer\n--extra-index-url x\nold ; python_version < '3.0'\n",
+    ),
     "dependabot": _write(
         ".github/workflows/ci.yml", lambda text: re.sub(r"@[0-9a-f]{40} # v[\d.]+", f"@{'a' * 40} # v99.0.0", text)
     ),
@@ -185,6 +213,13 @@ PASSED = {
         lambda _: (
             "on: push\npermissions: {}\njobs:\n  a:\n    runs-on: ubuntu-latest\n    timeout-minutes: 1\n"
             "    permissions: {}\n    steps:\n      - run: make test\n"
+        ),
+    ),
+    "own-steps": _write(
+        ".github/actions/prepare-act/action.yml",
+        _replaced(
+            "  steps:\n",
+            f"  steps:\n    - uses: hashicorp/vault-action@{'b' * 40} # v3.4.0\n      with:\n        method: jwt\n",
         ),
     ),
     "own-action": _write(".github/actions/ours/action.yml", lambda _: "runs:\n  using: composite\n  steps: []\n"),
@@ -330,10 +365,17 @@ def test_manifest_lists_the_templates_own_files_and_nothing_else(template: Path)
         ".github/workflows/ci.yml",
         "docs/SETUP_GUIDE.md",
     } <= files
-    assert not {"README.md", "pyproject.toml", "Makefile", "requirements.lock", "agent_runner.py"} & files
+    assert {"requirements.in", "requirements.lock", "requirements-dev.lock", "requirements-uv.lock"} <= files
+    assert not {"README.md", "pyproject.toml", "Makefile", "requirements-agent.lock", "agent_runner.py"} & files
     assert not [name for name in files if name.startswith("use_cases/")]
     assert {"agent_runner.py", "README.md", CONFIG} <= set(manifest["rendered"])
-    assert manifest["folders"] == [".github/actions/setup-agent", "agent_runtime", "sdk", "specs"]
+    assert manifest["folders"] == [
+        ".github/actions/setup-agent",
+        ".github/actions/setup-gate",
+        "agent_runtime",
+        "sdk",
+        "specs",
+    ]
 
 
 def test_a_stale_manifest_is_told(template: Path, tmp_path: Path) -> None:

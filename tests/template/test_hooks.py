@@ -142,6 +142,25 @@ def test_litter_of_a_working_copy_stays_behind(copy: Path, tmp_path: Path, rende
     assert engines.tree(tmp_path / "out" / engines.SLUG) == engines.tree(render())
 
 
+def test_from_an_archive_it_is_said_that_no_update_will_come(template: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "gated-agents.zip"
+    engines.git(template, "archive", "--format=zip", "--prefix=gated-agents-main/", f"--output={archive}", "HEAD")
+
+    code, said = _cookiecutter(archive, tmp_path / "out", cwd=tmp_path)
+
+    assert code == 0, said
+    assert "note: CHK011: .copier-answers.yml: it has no _commit. Write the template's git address as _src_path" in said
+
+
+def test_from_a_folder_without_history_copier_says_it_too(copy: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "copier", "copy", "--defaults", "--data", f"agent_name={engines.NAME}"]
+    hint = "copier update can't bring a new release: make check says what to write down"
+
+    assert hint not in engines.run([*command, str(copy), str(tmp_path / "with")]).stderr
+    shutil.rmtree(copy / ".git")
+    assert hint in engines.run([*command, str(copy), str(tmp_path / "without")]).stderr
+
+
 def test_a_relative_address_is_remembered_as_an_absolute_one(template: Path, tmp_path: Path) -> None:
     """The answers file is read from another folder later."""
     done = engines.run(

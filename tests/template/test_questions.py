@@ -226,6 +226,13 @@ def test_both_engines_leave_out_the_same_modules(named: set[str]) -> None:
     assert set(excluded.split()) == left_out - kept
 
 
+def test_of_a_template_that_did_not_ask_yet_every_module_is_taken() -> None:
+    """An update renders the older template with the newer list of what to leave out."""
+    (pattern,) = [entry for entry in COPIER["_exclude"] if "toolkit" in entry]
+
+    assert copier_environment().from_string(pattern).render().split() == []
+
+
 def test_cookiecutter_renders_only_what_needs_an_answer(template: Path) -> None:
     """Copier renders `*.jinja`; Cookiecutter must copy every other file as it is."""
     from cookiecutter.generate import is_copy_only_path  # type: ignore[import-untyped]

@@ -10,6 +10,7 @@ import copier
 import pytest
 import yaml
 
+from agent_runtime.local import answers
 from template import engines
 from template.conftest import Render
 
@@ -145,8 +146,103 @@ def test_an_answer_can_be_changed(project: Path) -> None:
     assert "alert-triggered" not in workflow
 
 
+def test_answers_of_the_group_advanced_stay_and_can_be_changed(
+    next_template: Path, render: Render, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(render(**engines.ADVANCED), tmp_path / "project"))
+    _point_to(project, next_template)
+    engines.commit_all(project, "Start from the template")
+
+    _update(project, act_runner="self-hosted, deployers", act_variables="")
+
+    expected = {**engines.ADVANCED, "act_runner": "self-hosted, deployers", "act_variables": ""}
+    known = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: known[name] for name in expected} == expected
+    config = yaml.safe_load((project / ".github/agent-config.yml").read_text(encoding="utf-8"))
+    assert config["act_runner"] == ["self-hosted", "deployers"]
+    assert config["investigate_secrets"] == ["METRICS_TOKEN", "LOGS_TOKEN"]
+    assert engines.run_check(project).stderr == ""
+
+    engines.commit_all(project, "Update")
+    _update(project, advanced="no")
+    known = yaml.safe_load((project / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert known["advanced"] == "no"
+    assert not set(known) & set(answers.ADVANCED)
+    config = yaml.safe_load((project / ".github/agent-config.yml").read_text(encoding="utf-8"))
+    assert (config["act_runner"], config["investigate_secrets"]) == (["ubuntu-latest"], [])
+
+
+def test_modules_of_the_toolkit_come_and_go(project: Path) -> None:
+    folder = project / "agent_runtime" / "toolkit"
+    before = sorted(path.name for path in folder.glob("*.py"))
+
+    _update(project, advanced="yes", toolkit="health, http, services, waiting, rollback")
+
+    assert sorted(path.name for path in folder.glob("*.py")) == sorted([*before, "git.py", "rollback.py"])
+    engines.commit_all(project, "Update")
+    assert engines.run_check(project).stderr == ""
+
+    _update(project, advanced="no")
+
+    assert sorted(path.name for path in folder.glob("*.py")) == before
+    assert engines.run_check(project).stderr == ""
+
+
+def test_the_answer_that_became_two_keeps_the_issue_as_the_gate(template: Path, tmp_path: Path) -> None:
+    """`private-other` stood for every plan without required reviewers."""
+    source = tmp_path / "gated-agents"
+    shutil.copytree(template, source, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    new = {path: path.read_text(encoding="utf-8") for path in (source / "template").rglob("*") if path.is_file()}
+    new[source / "copier.yml"] = (source / "copier.yml").read_text(encoding="utf-8")
+    for path, text in new.items():
+        path.write_text(text.replace("private-free", "private-other"), encoding="utf-8")
+    engines.release(source, "v0.9.0")
+    given = {"agent_name": engines.NAME, "repository_plan": "private-other"}
+    project = engines.run_copier(source, tmp_path / "project", given)
+    engines.commit_all(project, "Start from the template")
+    for path, text in new.items():
+        path.write_text(text, encoding="utf-8")
+    engines.release(source, "v1.0.0")
+
+    _update(project)
+
+    config = yaml.safe_load((project / ".github/agent-config.yml").read_text(encoding="utf-8"))
+    assert (config["repository_plan"], config["approval_gate"]) == ("private-free", "issue")
+    assert engines.git(project, "diff", "--check") == ""
+    assert engines.run_check(project).stderr == ""
+
+
+def test_where_git_converts_line_ends_an_update_shows_what_changed_and_nothing_else(
+    next_template: Path, render: Render, tmp_path: Path
+) -> None:
+    """As Git for Windows does by default."""
+    origin = Path(shutil.copytree(render(), tmp_path / "origin"))
+    _point_to(origin, next_template)
+    engines.commit_all(origin, "Start from the template")
+    engines.git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", str(origin), "clone")
+    clone = tmp_path / "clone"
+
+    _update(clone)
+
+    assert [line for line in engines.git(clone, "ls-files", "--eol").splitlines() if "w/crlf" in line] == []
+    assert set(engines.git(clone, "diff", "--name-only").split()) == {
+        ".copier-answers.yml",
+        ".github/workflows/ci.yml",
+        "README.md",
+        "agent_runtime/manifest.json",
+        GONE,
+        PLAN,
+    }
+    assert engines.run_check(clone).stderr == ""
+
+
 def test_a_bad_answer_is_refused_and_nothing_is_touched(project: Path) -> None:
-    for given, code in (({"approvers": "no login"}, "ANS006"), ({"colour": "red"}, "ANS001")):
+    for given, code in (
+        ({"approvers": "no login"}, "ANS006"),
+        ({"colour": "red"}, "ANS001"),
+        ({"act_runner": "self-hosted"}, "ANS018"),
+        ({"triggers": "manual", "schedule_cron": "5 4 * * *"}, "ANS018"),
+    ):
         with pytest.raises(ValueError, match=code):
             _update(project, **given)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from agent_runtime.local import answers
+from agent_runtime.local.linter import actions
 from agent_runtime.model import config
 from conftest import REPOSITORY
 
@@ -109,17 +113,32 @@ def render_issue_gate(
 
 
 def write_repository(folder: Path, given: dict[str, str]) -> tuple[Path, config.Config]:
-    """A repository with everything below .github that these answers make, and its configuration."""
+    """A repository with the workflows and actions that these answers make, and its configuration."""
     files = {WORKFLOW: render(TEMPLATE, given), ".github/agent-config.yml": render(CONFIG_TEMPLATE, given)}
     acting = render(APPROVAL_TEMPLATE, given)
     if acting.strip():
         files[APPROVAL_WORKFLOW] = acting
-    for path in ACTIONS.rglob("*.yml"):
+    for path in (*ACTIONS.rglob("*.yml"), *TEMPLATE.parent.glob("*.yml")):
         files[path.relative_to(REPOSITORY / "template").as_posix()] = path.read_text(encoding="utf-8")
+    digests = {name: actions.fingerprint(text.encode()) for name, text in files.items() if "/setup-" in name}
+    files[actions.MANIFEST] = json.dumps({"files": digests})
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
-    return folder, config.load(folder)
+    return folder, configuration(given)
+
+
+@cache
+def _configuration(text: str) -> config.Config:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / ".github").mkdir()
+        (Path(folder) / config.CONFIG_PATH).write_text(text, encoding="utf-8")
+        return config.load(Path(folder))
+
+
+def configuration(given: dict[str, str]) -> config.Config:
+    """The configuration of a repository with these answers."""
+    return _configuration(render(CONFIG_TEMPLATE, given))
 
 
 def product() -> list[dict[str, Any]]:

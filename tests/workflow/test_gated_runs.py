@@ -53,6 +53,13 @@ def document(run: Run, artifact: str, path: str) -> Any:
     return json.loads(run.artifacts.named(artifact).files()[path])
 
 
+def approvers(run: Run) -> list[str]:
+    """Whose approvals Verify counted."""
+    found = document(run, "action-authorization", "authorization.json")
+    assert found["authorized"] is True
+    return [approver["login"] for approver in found["approvers"]]
+
+
 def bundle(run: Run) -> Any:
     """The manifest of the run's bundle, after looking that `verify` takes it for whole exactly when the run did."""
     manifest = document(run, "audit-bundle", "bundle.json")
@@ -92,7 +99,8 @@ def test_a_dry_run_goes_all_the_way_and_executes_nothing(world: World) -> None:
     assert document(run, "investigation-report", "investigation-report.json")["plan"]["dry_run"] is True
     assert "**Dry run:**" in run.jobs["seal"].summary
     result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["approver"]["login"], result["changes"]) == ("dry_run", "bob", [])
+    assert (result["status"], approvers(run)) == ("dry_run", ["bob"])
+    assert [step["changes"] for step in result["steps"]] in ([], [[]])
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("dry_run", [])
 
 
@@ -143,12 +151,9 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
         "go",
     )
     result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["plan_digest"], result["approver"]["login"]) == (
-        "success",
-        told["plan_digest"],
-        "bob",
-    )
-    assert result["verification"]["error_rate_after"] == 0
+    assert (result["status"], result["plan_digest"]) == ("success", told["plan_digest"])
+    assert approvers(run) == ["bob"]
+    assert result["steps"][0]["verification"]["error_rate_after"] == 0
     assert run.jobs["act"].outputs["action_status"] == "success"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     assert bundle(run)["approver"]["login"] == "bob"
@@ -160,7 +165,8 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert all(folder and "extraheader" not in (folder / ".git" / "config").read_text() for folder in checkouts)
 
     # Nothing printed a secret (it would be masked), and no log holds a workflow command.
-    assert "***" not in run.log + "".join(job.summary for job in run.jobs.values())
+    log = run.log.replace("::stop-commands::***\n", "")
+    assert "***" not in log + "".join(job.summary for job in run.jobs.values())
     assert all(world.token.encode() not in data for each in run.artifacts.latest() for data in each.files().values())
     assert carried_out(run) == []
 
@@ -170,13 +176,7 @@ def test_a_rejected_plan_is_not_executed(world: World) -> None:
 
     run = world.start(reviewer=reject)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "failure",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="failure", act="skipped")
     assert world.instance() == before
     assert run.artifacts.names() == ["investigation", "investigation-report", "audit-trace-id", "audit-bundle"]
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "bob", [])
@@ -189,13 +189,7 @@ def test_nothing_to_do_asks_nobody(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="skipped", act="skipped")
     assert run.clicks == [] and world.instance() == before
     assert run.jobs["seal"].outputs["decision"] == "none"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("nothing_to_do", [])
@@ -209,13 +203,7 @@ def test_what_the_policy_denies_asks_nobody(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="skipped", act="skipped")
     assert run.clicks == [] and run.jobs["seal"].outputs["decision"] == "denied"
     assert bundle(run)["outcome"] == "denied"
 
@@ -224,13 +212,7 @@ def test_what_the_policy_denies_asks_nobody(world: World) -> None:
 def test_a_run_that_is_cancelled_while_it_waits_is_recorded(world: World) -> None:
     before = world.instance()
     run = world.start(reviewer=lambda waiting: Cancel())
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "cancelled",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="cancelled", act="skipped")
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("cancelled", [])
     assert world.instance() == before
 
@@ -243,24 +225,11 @@ def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcom
     run = world.start(reviewer=APPROVE, cancels={"act": "execute"})
 
     assert world.instance() != before, "the effect happened"
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "success",
-        "act": "cancelled",
-        "record": "failure",
-    }
-    assert run.artifacts.names() == [
-        "investigation",
-        "investigation-report",
-        "audit-trace-id",
-        "approval-receipt",
-        "audit-bundle",
-    ]
+    assert results(run) == ended(act="cancelled", record="failure")
+    assert run.artifacts.names()[-3:] == ["approval-receipt", "action-authorization", "audit-bundle"]
     assert bundle(run)["outcome"] == "outcome_unknown"
-    began = "act was cancelled and left nothing, and it began on the runner 'GitHub Actions 21'"
-    assert any(problem.startswith("TRAIL02") and began in problem for problem in bundle(run)["problems"])
-    assert "Nothing was executed" not in run.jobs["record"].summary and began in run.jobs["record"].log
+    assert "TRAIL02: no action result" in bundle(run)["problems"]
+    assert "Nothing was executed" not in run.jobs["record"].summary
 
 
 def forget_jobs(world: World) -> Callable[[Run], None]:
@@ -287,13 +256,7 @@ def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> Non
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "success",
-        "act": "failure",
-        "record": "success",
-    }
+    assert results(run) == ended(act="failure")
     assert document(run, "action-result", "action-result.json")["status"] == "failed"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("action_failed", [])
     assert world.instance() == before
@@ -305,13 +268,7 @@ def test_a_failed_investigation_leaves_a_report_and_asks_nobody(world: World) ->
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "failure",
-        "seal": "failure",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert run.clicks == []
     assert document(run, "investigation-report", "investigation-report.json")["status"] == "failed"
     assert bundle(run)["outcome"] == "investigation_failed"
@@ -336,10 +293,12 @@ class Backend:
         self.keys.add(request.headers.get("Authorization"))
         if self.status == 200:
             self.steps += [json.loads(line)["event"]["metadata"]["step"] for line in body.splitlines()]
+        answer = json.dumps({"received": len(body.splitlines())}).encode()
         request.send_response(self.status)
-        request.send_header("Content-Length", "2")
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(answer)))
         request.end_headers()
-        request.wfile.write(b"{}")
+        request.wfile.write(answer)
 
 
 @pytest.fixture
@@ -371,13 +330,7 @@ def test_the_trail_of_a_rejected_run_reaches_the_backend_and_a_refusal_fails_not
 
     run = world.start(reviewer=reject)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "failure",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="failure", act="skipped")
     assert backend.keys == {"Bearer key-of-the-backend"}
     assert backend.steps[-1:] == (["terminal"] if status == 200 else [])
     assert bundle(run)["problems"] == []
@@ -456,7 +409,7 @@ def restart_service(world: World, run: Run) -> None:
         (edit_plan_and_forge_output, "GATE02"),
         (forge_digest, "GATE02"),
         (forge_artifact_id, "GATE01"),
-        (forget_artifact_id, "RPT001"),
+        (forget_artifact_id, "INP005"),
         (open_gate, "GATE06"),
         (open_act, "GATE06"),
         (forget_approval, "GATE07"),
@@ -523,13 +476,7 @@ def test_an_approval_that_comes_after_the_expiry_executes_nothing(
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=bob)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "success",
-        "act": "failure",
-        "record": "success",
-    }
+    assert results(run) == ended(act="failure")
     assert "GATE04" in run.jobs["act"].log, run.log
     assert world.instance() == before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
@@ -585,13 +532,7 @@ exec {python} "$@"
 
     run = host.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "success",
-        "act": "failure",
-        "record": "success",
-    }
+    assert results(run) == ended(act="failure")
     assert "error: GATE04: the plan expired at" in run.jobs["act"].log, run.log
     assert world.instance() == before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("expired", [])
@@ -608,14 +549,8 @@ def test_without_its_environments_the_gate_stays_closed(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == {
-        "investigate": "failure",
-        "seal": "failure",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
-    assert "GATE06" in run.jobs["investigate"].log and "agent-approval" in run.jobs["investigate"].log
+    assert results(run) == ended(seal="failure", approve="skipped", act="skipped")
+    assert "GATE06" in run.jobs["seal"].log and "agent-approval" in run.jobs["seal"].summary
     assert world.github.environments == {} and world.instance() == before
 
 
@@ -646,13 +581,7 @@ def test_an_approval_that_is_none_is_refused(world: World, settings: dict[str, A
     run = world.start(reviewer=lambda waiting: answer, hooks={"approve": loosen(world, **settings)})
 
     assert run.clicks == [(answer, "")], "GitHub let it through"
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "failure",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="failure", act="skipped")
     assert "GATE07" in run.jobs["approve"].log
     assert world.instance() == before
     assert bundle(run)["outcome"] == "approval_failed"
@@ -713,16 +642,10 @@ def test_a_click_for_the_page_of_one_attempt_executes_no_plan_of_the_next(world:
     world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=bob)
 
     assert asked == [] and world.instance() == before
-    assert results(run) == {
-        "investigate": "failure",
-        "seal": "failure",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert f"error: GATE03: this is attempt 2 of run {run.id}" in run.jobs["investigate"].log
     assert "a click approves a run" in run.jobs["seal"].summary
-    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("refused", [])
 
 
 def test_record_alone_may_be_run_again(world: World) -> None:
@@ -740,13 +663,7 @@ def test_a_click_whose_comment_names_another_plan_executes_nothing(world: World)
 
     run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0" * 12))
 
-    assert results(run) == {
-        "investigate": "success",
-        "seal": "success",
-        "approve": "failure",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(approve="failure", act="skipped")
     assert "error: GATE07: bob approved with a comment that names the plan 000000000000" in run.jobs["approve"].log
     assert (bundle(run)["outcome"], world.instance()) == ("approval_failed", before)
 
@@ -840,9 +757,8 @@ def test_a_program_of_the_agent_can_not_write_on_the_reviewers_page(world: World
 
     assert results(run)["investigate"] == "success" and len(seen) == 1, run.log
     assert seen[0].startswith("# Approve") and "\n<!--" not in seen[0]
-    assert "forged" not in run.jobs["investigate"].step("investigate").outputs
-    written = [path for each in ("env", "path", "state") for path in run.folder.glob(f"*/investigate/temp/{each}_*")]
-    assert written and not [path for path in written if "forged" in path.read_text()]
+    steps = run.jobs["investigate"].steps
+    assert not [step for step in steps if "forged" in {**step.outputs, **step.state} or "forged" in step.summary]
 
 
 @pytest.mark.threat("T1", "T5")
@@ -852,13 +768,7 @@ def test_a_poisoned_resource_is_refused_before_the_agent_sees_it(world: World, r
         WORKFLOW, "alert-triggered", {"resource": resource}, actor="monitoring[bot]"
     )
 
-    assert results(run) == {
-        "investigate": "failure",
-        "seal": "failure",
-        "approve": "skipped",
-        "act": "skipped",
-        "record": "success",
-    }
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert "INP001" in run.jobs["investigate"].log
     assert_nothing_was_injected(run)
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import pytest
 
+from agent_runtime.gate.bundle import load
 from agent_runtime.gate.consistency import verify
 from support.github import FullGitHub
 from template.engines import run_copier
@@ -27,7 +28,7 @@ from workflow.conftest import NAME, WORKFLOW, World, failing_service
 from workflow.harness.artifacts import ArtifactStore
 from workflow.harness.engine import ActionsHost, Repository, Run
 from workflow.harness.node import ActionsService
-from workflow.test_gated_runs import bundle, document, results
+from workflow.test_gated_runs import approvers, bundle, carried_out, document, results
 
 ACTING = ".github/workflows/agent-act-on-approval.yml"
 
@@ -59,7 +60,7 @@ class Asked(World):
     @property
     def digest(self) -> str:
         """Of the plan that the issue shows."""
-        return self.asking.jobs["investigate"].outputs["plan_digest"]
+        return self.asking.jobs["seal"].outputs["plan_digest"]
 
     @property
     def answers(self) -> list[str]:
@@ -80,6 +81,11 @@ class Asked(World):
         return self.actions.issue_comment(ACTING, copy.deepcopy(self.issue), copy.deepcopy(comment), **how)
 
 
+def ended(**otherwise: str) -> dict[str, str]:
+    """How the jobs of a run that a comment started end: all of them well, but for those named."""
+    return {**dict.fromkeys(("approve", "claim", "act", "record"), "success"), **otherwise}
+
+
 def private(github: FullGitHub) -> FullGitHub:
     """GitHub Free: no environments, and three people who may write."""
     github.visibility, github.plan = "private", "free"
@@ -96,7 +102,7 @@ def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder:
         actions = ActionsHost(service, repository, python, folder / "runs")
         world = World(origin, github, repository, actions, url, token)
         run = world.start()
-        assert results(run) == dict.fromkeys(("investigate", "ask", "record"), "success"), run.log
+        assert results(run) == dict.fromkeys(("investigate", "seal", "ask", "record"), "success"), run.log
         yield Asked(**vars(world), asking=run, number=int(run.jobs["ask"].outputs["issue"]))
 
 
@@ -142,12 +148,13 @@ def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> Non
 
     assert issue["user"]["login"] == "github-actions[bot]"
     assert [label["name"] for label in issue["labels"]] == ["agent-approval"]
-    assert issue["title"] == f"Approve restart_service on example? (plan {asked_once.digest[:12]})"
+    assert issue["title"] == f"Approve plan {asked_once.digest[:12]}: restart_service on example?"
     assert f"/approve {asked_once.digest}" in issue["body"] and "@bob, @Carol, please decide." in issue["body"]
     assert run.clicks == [] and asked_once.github.environments == {}, "no environment opens or is created"
     assert (bundle(run)["outcome"], bundle(run)["issue"], bundle(run)["problems"]) == ("waiting", issue["number"], [])
-    assert run.artifacts.names() == ["investigation-report", "audit-trace-id", "approval-request", "audit-bundle"]
-    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    names = ["investigation", "investigation-report", "audit-trace-id", "approval-request", "audit-bundle"]
+    assert run.artifacts.names() == names
+    assert carried_out(run) == []
 
 
 # ----------------------------------------------------------------------------------------------------- honest answers
@@ -159,15 +166,15 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
 
     run = own.answer("bob", f"/approve {own.digest[:12]}\r\nlooks right")
 
-    assert results(run) == dict.fromkeys(("approve", "act", "record"), "success"), run.log
+    assert results(run) == ended(), run.log
     assert own.instance() != before, "the service was restarted"
-    assert run.jobs["act"].name == f"Act on approval: restart_service on example (plan {own.digest[:12]})"
+    assert run.jobs["act"].name == f"Act on approval of plan {own.digest[:12]}: restart_service on example"
     assert own.github.references == {f"refs/agent-claims/{own.digest}": run.github["sha"]}
     receipt = document(run, "approval-receipt", "approval-receipt.json")
     comment = own.github.comments[own.number][0]
     assert (receipt["approver"]["login"], receipt["plan_digest"]) == ("bob", own.digest)
     assert (receipt["issue_comment"]["id"], receipt["issue_comment"]["url"]) == (comment["id"], comment["html_url"])
-    assert document(run, "action-result", "action-result.json")["approver"]["login"] == "bob"
+    assert approvers(run) == ["bob"]
     assert (own.issue["state"], own.issue["state_reason"]) == ("closed", "completed")
     assert [text.splitlines()[0] for text in own.answers] == ["**The plan was approved and executed.**"]
 
@@ -178,18 +185,17 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
         (tmp_path / "bundle" / name).write_bytes(data)
     found, problems = verify(tmp_path / "bundle")
     assert (found["plan_digest"], problems) == (own.digest, [])
-    report = json.loads((tmp_path / "bundle/investigate/investigation-report.json").read_bytes())
+    report = json.loads((tmp_path / "bundle/seal/investigation-report.json").read_bytes())
     assert report["run"]["run_id"] == own.asking.id and found["run"]["run_id"] == run.id
-    assert {event["trace_id"] for event in load(tmp_path / "bundle").events["act"]} == {report["trace_id"]}
-    assert (
-        own.token not in run.log
-        and [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
-    )
+    assert {event["trace_id"] for event in load(tmp_path / "bundle", by_comment=True).events["act"]} == {
+        report["trace_id"]
+    }
+    assert own.token not in run.log and carried_out(run) == []
 
     # Whatever comes later finds a closed issue, an old approval and a claimed plan.
     after = own.instance()
     late = own.answer("carol", f"/approve {own.digest}")
-    assert results(late) == dict.fromkeys(("approve", "act", "record"), "skipped")
+    assert results(late) == dict.fromkeys(("approve", "claim", "act", "record"), "skipped")
     own.issue["state"] = "open"
     own.github.references.clear()  # as anybody with write access could
     own.actions.rerun(run, "act", triggering_actor="bob")
@@ -218,10 +224,9 @@ def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(own.deliver, comments))
 
-    assert sorted(results(run)["act"] for run in runs) == ["failure", "success"], runs[0].log + runs[1].log
-    refused = next(run for run in runs if results(run)["act"] == "failure")
-    assert "GATE09" in refused.jobs["act"].log
-    assert document(refused, "action-result", "action-result.json")["status"] == "refused"
+    assert sorted(results(run)["act"] for run in runs) == ["skipped", "success"], runs[0].log + runs[1].log
+    refused = next(run for run in runs if results(run)["act"] == "skipped")
+    assert results(refused)["claim"] == "failure" and "GATE09" in refused.jobs["claim"].log
     assert bundle(refused)["outcome"] == "refused" and bundle(refused)["problems"] == []
     assert own.instance() != before and len(own.github.references) == 1
 
@@ -230,19 +235,19 @@ def test_two_approvals_at_the_same_time_act_once(own: Asked, monkeypatch: pytest
 def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcome(own: Asked) -> None:
     before = own.instance()
 
-    run = own.answer("bob", f"/approve {own.digest}", cancels={"act": "act"})
+    run = own.answer("bob", f"/approve {own.digest}", cancels={"act": "execute"})
 
     assert own.instance() != before, "the effect happened"
-    assert results(run) == {"approve": "success", "act": "cancelled", "record": "failure"}
+    assert results(run) == ended(act="cancelled", record="failure")
     assert bundle(run)["outcome"] == "outcome_unknown"
-    assert any("it began on the runner" in problem for problem in bundle(run)["problems"])
+    assert "TRAIL02: no action result" in bundle(run)["problems"]
     assert own.issue["state"] == "closed" and "Nothing was executed" not in own.answers[0]
 
 
 def test_an_act_that_is_cancelled_in_the_queue_did_nothing(asked: Asked) -> None:
     run = asked.answer("bob", f"/approve {asked.digest}", cancels={"act": ""})
 
-    assert results(run) == {"approve": "success", "act": "cancelled", "record": "success"}
+    assert results(run) == ended(act="cancelled")
     assert (bundle(run)["outcome"], bundle(run)["problems"], asked.issue["state"]) == ("cancelled", [], "open")
 
 
@@ -254,7 +259,7 @@ def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) 
 
     run = asked.answer("carol", "/reject not during the sale\n\nask again tomorrow")
 
-    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", claim="skipped", act="skipped")
     assert "IGATE07" in run.jobs["approve"].log
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
     assert (asked.issue["state"], asked.issue["state_reason"]) == ("closed", "not_planned")
@@ -267,12 +272,11 @@ def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) 
 
 @pytest.mark.threat("T18")
 def test_a_rejection_that_starts_no_run_stops_the_next_approval(asked: Asked) -> None:
-    unheard = asked.answer("carol", " /Reject: wrong host")
-    assert set(results(unheard).values()) == {"skipped"}
+    asked.say("carol", " /Reject: wrong host")
 
     run = asked.answer("bob", f"/approve {asked.digest}")
 
-    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", claim="skipped", act="skipped")
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
     assert "wrong host" in asked.answers[0] and asked.issue["state"] == "closed"
 
@@ -284,8 +288,8 @@ def test_an_approval_on_the_second_page_reaches_the_last_check_before_the_claim(
 
     run = asked.answer("carol", f"/approve {asked.digest}")
 
-    assert results(run) == {"approve": "success", "act": "failure", "record": "success"}
-    assert "GATE10" in run.jobs["act"].log and asked.github.references == {}
+    assert results(run) == ended(claim="failure", act="skipped")
+    assert "GATE10" in run.jobs["claim"].log and asked.github.references == {}
     assert (bundle(run)["outcome"], asked.issue["state"]) == ("refused", "open"), "it can be approved again"
     assert "GATE10" in asked.answers[0]
 
@@ -404,12 +408,12 @@ def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
 ) -> None:
     run = asked.deliver(attack(asked))
 
-    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}, run.log
+    assert results(run) == ended(approve="failure", claim="skipped", act="skipped"), run.log
     assert f"error: {code}: " in run.jobs["approve"].log
     assert bundle(run)["outcome"] == "approval_failed" and asked.github.references == {}
     assert asked.issue["state"] == "open", "another comment may still approve"
     assert [code in text and "@" not in re.sub("`[^`]*`", "", text) for text in asked.answers] == [True] * answered
-    assert [step.commands for job in run.jobs.values() for step in job.steps if step.commands] == []
+    assert carried_out(run) == []
 
 
 @pytest.fixture
@@ -429,7 +433,7 @@ def test_a_repository_that_moved_on_executes_no_older_plan(loosened: Asked) -> N
 
     run = loosened.answer("bob", f"/approve {loosened.digest}")
 
-    assert results(run) == {"approve": "failure", "act": "skipped", "record": "success"}
+    assert results(run) == ended(approve="failure", claim="skipped", act="skipped")
     assert "error: GATE03: the repository moved on" in run.jobs["approve"].log
     assert "GATE03" in loosened.answers[0] and loosened.issue["state"] == "open"
 
@@ -449,22 +453,22 @@ def test_what_comments_approved_uses_up_the_rate_limits(loosened: Asked) -> None
     assert "auto_approval is false" in mine.issue["body"]
     mine.github.add_artifact("7", "approval-receipt")
     mine.github.add_job("7", "Approve by comment")
-    mine.github.add_job("7", f"Act on approval: restart_service on example (plan {mine.digest[:12]})")
+    mine.github.add_job("7", f"Act on approval of plan {mine.digest[:12]}: restart_service on example")
 
     run = mine.answer("bob", f"/approve {mine.digest}")
 
-    assert results(run) == {"approve": "success", "act": "failure", "record": "success"}, run.log
-    assert "error: GATE13: " in run.jobs["act"].log and mine.github.references == {}
+    assert results(run) == ended(claim="failure", act="skipped"), run.log
+    assert "error: GATE13: " in run.jobs["claim"].log and mine.github.references == {}
     again = mine.start()
     assert results(again)["ask"] == "skipped", "a reached limit denies; nobody is asked"
-    assert again.jobs["investigate"].outputs["decision"] == "denied"
+    assert again.jobs["seal"].outputs["decision"] == "denied"
 
 
 @pytest.mark.threat("T20")
 def test_an_approval_that_comes_too_late_ends_the_plan(loosened: Asked) -> None:
     workflow = loosened.origin / WORKFLOW
-    command = "run: python agent_runner.py investigate"
-    workflow.write_text(workflow.read_text().replace(command, command + " --sealed-minutes-ago 61"))
+    command = "run: python -I -S agent_runtime/__main__.py seal"
+    workflow.write_text(workflow.read_text().replace(command, command + " --minutes-ago 61"))
     loosened.commit()
     asking = loosened.start()
     late = dataclasses.replace(loosened, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
@@ -489,8 +493,8 @@ def test_who_started_the_investigation_does_not_approve_it(asked: Asked) -> None
 
     asked.github.people["carol"] = "read"
     alone = asked.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="bob")
-    assert results(alone) == {"investigate": "failure", "ask": "skipped", "record": "success"}
-    assert "error: IGATE01: Carol has no write access" in alone.jobs["investigate"].log
+    assert results(alone) == {"investigate": "success", "seal": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE01: Carol has no write access" in alone.jobs["seal"].log
 
 
 @pytest.mark.threat("T29")
@@ -507,15 +511,15 @@ def test_other_comments_start_no_runner(asked: Asked, event: str) -> None:
 
     run = asked.deliver(comment)
 
-    assert results(run) == dict.fromkeys(("approve", "act", "record"), "skipped")
+    assert results(run) == dict.fromkeys(("approve", "claim", "act", "record"), "skipped")
 
 
 @pytest.mark.threat("T21")
 def test_an_investigation_on_another_branch_asks_nobody(loosened: Asked) -> None:
     subprocess.run(["git", "-C", str(loosened.origin), "branch", "feature"], check=True)
     run = loosened.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice", ref="feature")
-    assert results(run) == {"investigate": "failure", "ask": "skipped", "record": "success"}
-    assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["investigate"].log
+    assert results(run) == {"investigate": "success", "seal": "failure", "ask": "skipped", "record": "success"}
+    assert "error: IGATE04: this run is on refs/heads/feature" in run.jobs["seal"].log
     assert len(loosened.github.issues) == 1
 
 
@@ -544,8 +548,8 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
 def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: Asked) -> None:
     """The plan that the fixture made is young; the other was sealed an hour and a minute ago."""
     workflow = own.origin / WORKFLOW
-    command = "run: python agent_runner.py investigate"
-    workflow.write_text(workflow.read_text().replace(command, command + " --sealed-minutes-ago 61"))
+    command = "run: python -I -S agent_runtime/__main__.py seal"
+    workflow.write_text(workflow.read_text().replace(command, command + " --minutes-ago 61"))
     own.commit()
     asking = own.start()
     late = dataclasses.replace(own, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))

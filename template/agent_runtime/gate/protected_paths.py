@@ -26,8 +26,9 @@ _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime"
 # Protected at the repository's root; other projects have folders of this name.
 _AT_THE_ROOT = (
     *("sdk", "__pycache__"),
-    *("requirements.in", "requirements.lock", "requirements-dev.in", "requirements-dev.lock"),
-    *("rfc8785.py", "pydantic.py", "requests.py", "yaml.py"),
+    *("requirements.in", "requirements.lock", "requirements-agent.in", "requirements-agent.lock"),
+    *("requirements-dev.lock", "requirements-uv.lock"),
+    *("rfc8785.py", "pydantic.py", "urllib3.py", "yaml.py"),
 )
 # Only where a path is known to start at the root: what Python imports from there, and what it installs.
 _CODE = re.compile(r".*\.(?:py[cdw]?|so|pth)|requirements.*\.(?:in|lock|txt)")

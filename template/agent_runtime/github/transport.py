@@ -3,22 +3,20 @@
 Passing faults are tried again, refusals are final, and the token never leaves through a message.
 
 A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy and
-GitHub Enterprise Server need them: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; REQUESTS_CA_BUNDLE or
-CURL_CA_BUNDLE (a file or a folder), else what the machine trusts, as SSL_CERT_FILE may say.  Who sets them decides who
-answers the gate's questions: it must be the runner, so the contract refuses them in a workflow (CON17).
+GitHub Enterprise Server need them (aimgentix.transport.connections).  Who sets them decides who answers the gate's
+questions: it must be the runner, so the linter refuses them in a workflow (CON17).
 """
 
 from __future__ import annotations
 
-import os
 import random
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
-from urllib.parse import unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional
+from urllib.parse import urlencode
 
 from agent_runtime import codes
 from agent_runtime.text.escape import visible
+from aimgentix.transport import connections
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -251,26 +249,6 @@ class Transport:
             said.append(str(reason.get("message") or "") if isinstance(reason, dict) else str(reason))
         text = visible(": ".join(part for part in said if part), _SHOWN)
         return text.replace(self._token, "***") if self._token else text
-
-
-def connections(address: str) -> PoolManager:
-    """Return what opens connections to the host of `address`, through the proxy that the environment names for it."""
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  imported when HTTP is spoken
-
-    import urllib3  # noqa: PLC0415  imported when HTTP is spoken
-
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    trust: Dict[str, Any] = {("ca_cert_dir" if Path(bundle).is_dir() else "ca_certs"): bundle} if bundle else {}
-    parts = urlsplit(address)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
-        return urllib3.PoolManager(**trust)
-    if "://" not in proxy:
-        proxy = "http://" + proxy
-    login = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **trust)
 
 
 def least_wait(status: int, headers: Mapping[str, str], said: str, now: float) -> Optional[float]:

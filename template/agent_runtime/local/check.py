@@ -1,6 +1,6 @@
 """Is this repository whole?  What `make check` asks.
 
-It looks at the answers, the configuration, the policy and the workflows' gate contract, at the syntax of what the
+It looks at the answers, the configuration, the policy and the workflows of the gate, at the syntax of what the
 template wrote, at leftovers of rendering and merging, at files of the template that somebody edited, and at files that
 hide a module of Python.  It needs PyYAML and no network, so that Cookiecutter's hook can run it on a fresh repository
 too.
@@ -11,7 +11,6 @@ too.
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import itertools
 import json
@@ -27,11 +26,11 @@ import yaml
 
 from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.local import answers, contract
+from agent_runtime.local import answers, linter, locks
+from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.model import config
 
 ANSWERS_FILE = ".copier-answers.yml"
-MANIFEST = "agent_runtime/manifest.json"
 AGENT = "agent_runner.py"
 
 _UPDATE = "copier update --data name=answer"
@@ -71,13 +70,18 @@ NO_MODULE = codes.register(
     "Name it in the answer toolkit: copier update --defaults --data advanced=yes --data toolkit=",
 )
 
+STALE_LOCK = codes.register(
+    "CHK013",
+    "the agent's lock does not hold what it is resolved from",
+    "Write it anew with: make lock",
+)
+
 # Where an answer has another name in the configuration.
 _NAMES = {"agent_slug": "agent", "agent_name": "name", "github_repository": "repository"}
 
 # What is left where an engine did not render.
 _UNRENDERED = re.compile(r"\{\{-?\s*_?(?:cookiecutter|copier)\b|\{%[-+]?\s*(?:if|for|set|raw|endraw|include|macro)\b")
 _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
-_PIN = re.compile(rb"(uses: *[\w./-]+@)[0-9a-f]{40}( *#.*)?")
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,6 @@ class Problem:
         return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.mend.rstrip("."))
 
 
-def fingerprint(data: bytes) -> str:
-    """sha256 of a file of the template, without what may differ: line ends, and the pins that Dependabot renews."""
-    return hashlib.sha256(_PIN.sub(rb"\1", data.replace(b"\r\n", b"\n"))).hexdigest()
-
-
 def check(root: Path) -> List[Problem]:
     """Return everything that is wrong with the agent repository at `root`, in the order of the questions above."""
     problems: List[Problem] = []
@@ -107,13 +106,14 @@ def check(root: Path) -> List[Problem]:
     problems += _configuration(root, known)
     if not (root / AGENT).is_file():
         problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
-    problems += _contract(root)
+    problems += _workflows(root)
     files = _files(root, manifest)
     for name in files:
         problems += _content(root, name, rendered=name in manifest["rendered"])
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
     problems += _hiding(root)
+    problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
     problems += _missing_modules(root)
     return problems
@@ -227,10 +227,14 @@ def _hosted(labels: Sequence[str]) -> bool:
     return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
-def _contract(root: Path) -> Iterator[Problem]:
-    for violation in contract.lint_paths([root / ".github" / "workflows"]):
-        path = Path(os.path.relpath(violation.path, str(root))).as_posix()
-        yield _problem(violation.code, f"{path}:{violation.line}", violation.message)
+def _workflows(root: Path) -> Iterator[Problem]:
+    """What opens the gate; without a configuration, which is told already, nobody knows how it is closed."""
+    try:
+        violations = linter.lint(root, config.load(root))
+    except codes.AgentError:
+        return
+    for violation in violations:
+        yield _problem(violation.code, f"{violation.path}:{violation.line}", violation.message)
 
 
 def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
@@ -306,6 +310,8 @@ def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
 
 def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     for name, expected in manifest["files"].items():
+        if name in OF_TEMPLATE:
+            continue  # the linter tells
         try:
             found = fingerprint((root / name).read_bytes())
         except OSError:
@@ -323,8 +329,7 @@ def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 # Packages whose module has another name; all others only write _ for -.
-_MODULES = {"pyyaml": ("yaml", "_yaml"), "prometheus_client": ("prometheus_client",)}
-_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
+_MODULES = {"pyyaml": ("yaml", "_yaml")}
 # Beside those of the lock: what installs them, and the SDK that is found in sdk/.
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
@@ -332,13 +337,8 @@ _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "
 def _hiding(root: Path) -> Iterator[Problem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
-    try:
-        locked = _LOCKED.findall((root / "requirements.lock").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        locked = []
-    for package in locked:
-        name = re.sub(r"[-.]", "_", package).lower()
-        taken.update(_MODULES.get(name, (name,)))
+    for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
+        taken.update(_MODULES.get(package, (package.replace("-", "_"),)))
     for path in sorted(root.iterdir()):
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()

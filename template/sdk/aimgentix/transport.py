@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
+    from urllib3 import PoolManager
+
 DELIVERED = "delivered"  # stored durably by the backend
 REFUSED = "refused"  # some line of the batch will never be accepted
 MISCONFIGURED = "misconfigured"  # the address or the key is wrong: nothing wrong with the lines
@@ -56,51 +58,28 @@ class Transport:
         self.url = check_url(api_url) + "/v1/events/batch"
         self.timeout = timeout
         self._api_key = check_key(api_key)
-        self._session: Any = None
+        self._connections: Any = None
 
     def prepare(self) -> None:
-        """Import all that delivering needs, which takes a tenth of a second, unless `requests` is not installed.
+        """Import all that delivering needs, which takes a tenth of a second, unless `urllib3` is not installed.
 
         Nothing of it is imported later, by a thread: a process that forks meanwhile would leave its child with modules
         that are half imported, for ever.
         """
-        for name in ("email.utils", "encodings.idna", "gzip", "requests"):
+        for name in ("email.utils", "encodings.idna", "gzip", "urllib.request", "urllib3"):
             try:
                 __import__(name)
             except ImportError:  # said when there is something to deliver
                 pass
 
     def connect(self) -> None:
-        """Make the session.
+        """Make the pool of connections.
 
         Raises:
-            ImportError: `requests` is not installed.
+            ImportError: `urllib3` is not installed.
         """
-        if self._session is not None:
-            return
-        import requests
-
-        key = self._api_key
-
-        class Bearer(requests.auth.AuthBase):
-            """Sets the header by itself: without an `auth`, requests would prefer what ~/.netrc has for the host."""
-
-            def __call__(self, request: Any) -> Any:
-                if key:
-                    request.headers["Authorization"] = f"Bearer {key}"
-                return request
-
-        session = requests.Session()
-        session.auth = Bearer()
-        session.headers.update(
-            {
-                "User-Agent": f"aimgentix/{VERSION}",
-                "Content-Type": "application/x-ndjson",
-                "Accept": "application/json, application/problem+json",
-                "Accept-Encoding": "identity",
-            }
-        )
-        self._session = session
+        if self._connections is None:
+            self._connections = connections(self.url)
 
     def post(self, lines: List[bytes], timeout: Optional[float] = None) -> Outcome:
         """Post `lines` (without newlines) as one batch.
@@ -112,9 +91,18 @@ class Transport:
         try:
             self.connect()
         except ImportError:
-            return Outcome(MISCONFIGURED, "the package `requests` is not installed")
+            return Outcome(MISCONFIGURED, "the package `urllib3` is not installed")
+        except ValueError as error:
+            return Outcome(MISCONFIGURED, f"a proxy that the environment names is not usable ({type(error).__name__})")
         body = b"\n".join(lines) + b"\n"
-        headers = {}
+        headers = {
+            "User-Agent": f"aimgentix/{VERSION}",
+            "Content-Type": "application/x-ndjson",
+            "Accept": "application/json, application/problem+json",
+            "Accept-Encoding": "identity",
+        }
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
         if len(body) > GZIP_FROM:
             import gzip
 
@@ -122,23 +110,60 @@ class Transport:
             headers["Content-Encoding"] = "gzip"
         limit = self.timeout if timeout is None else max(min(timeout, self.timeout), 0.05)
         try:
-            with self._session.post(
-                self.url, data=body, headers=headers, timeout=limit, allow_redirects=False, stream=True
+            with self._connections.request(
+                "POST",
+                self.url,
+                body=body,
+                headers=headers,
+                timeout=limit,
+                retries=False,
+                redirect=False,
+                preload_content=False,
             ) as response:
-                answer = response.raw.read(MAX_ANSWER)
-                return judge(response.status_code, response.headers.get("Retry-After"), answer, len(lines))
+                answer = response.read(MAX_ANSWER)
+                return judge(response.status, response.headers.get("Retry-After"), answer, len(lines))
         except Exception as error:  # whatever goes wrong in the network or in its libraries, the lines stay
             return Outcome(UNAVAILABLE, _reason(error))
 
     def close(self) -> None:
         """Close the connection; a later post opens another."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        pool, self._connections = self._connections, None
+        if pool is not None:
+            pool.clear()
 
     def after_fork(self) -> None:
         """Forget the connection, which is the parent's."""
-        self._session = None
+        self._connections = None
+
+
+def connections(address: str) -> PoolManager:
+    """Return what opens connections to the host of `address`, as the environment says.
+
+    HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name a proxy; REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE whom to trust (a
+    file or a folder), else it is what the machine trusts, as SSL_CERT_FILE may say.
+
+    Raises:
+        ImportError: `urllib3` is not installed.
+        ValueError: the proxy is not usable.
+    """
+    import os
+    from urllib.parse import unquote, urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    import urllib3
+
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    trust: Dict[str, Any] = {("ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"): bundle} if bundle else {}
+    parts = urlsplit(address)
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return urllib3.PoolManager(**trust)
+    if "://" not in proxy:
+        proxy = "http://" + proxy
+    login = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(login)) if login else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **trust)
 
 
 def check_url(api_url: str) -> str:

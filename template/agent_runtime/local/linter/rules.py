@@ -31,8 +31,8 @@ _rule("CON04", "the gate's jobs name their environments", "GitHub creates an unk
 _rule(
     "CON05",
     "no other workflow can name the gate's environments",
-    "Only agent-approval asks a human; agent-act, agent-auto and agent-investigate hand their secrets to any job of the "
-    "default branch that names them, and no setting says which workflow may. So no expression may become their name.",
+    "Only agent-approval asks a human; the others hand their secrets to any job of the default branch "
+    "that names them, and no setting of theirs says which workflow may. So no expression may become their name.",
     "Write a literal name, an expression with a literal part, or an input of type choice with fixed options",
 )
 _rule("CON06", "each job has the permissions of the answers", "Others are power that no human approved (T26).")
@@ -73,7 +73,7 @@ _rule("CON16", "nothing comes from a cache", "Other runs write it, also those be
 _rule(
     "CON17",
     "the gate runs on the template's machines and programs",
-    "A container, snapshot, runner, shell, folder, or a variable such as PATH, decide which program a step starts (T5).",
+    "A container, runner, shell, folder, or a variable such as PATH decides which program a step starts (T5).",
 )
 _rule("CON18", "a failure stays a failure", "With continue-on-error a refused step looks like a success.")
 _rule(
@@ -98,8 +98,8 @@ _rule(
 _rule(
     "CON31",
     "no job but the template's stands in the gate's workflows",
-    "A job that needs seal, approve or act starts by the same click, whatever the checks say; any other shares the run, "
-    "its artifacts and its name (T17).",
+    "A job that needs seal, approve or act starts by the same click, whatever the checks say; any other shares the "
+    "run, its artifacts and its name (T17).",
     _MOVE,
 )
 _rule("CON32", "the workflows are those of the chosen gate", "The answer repository_plan decides which it is (T13).")
