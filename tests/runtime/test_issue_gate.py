@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import issue_checks
 from agent_runtime.gate.pages import review
-from agent_runtime.local.simulate import shapes
 from agent_runtime.model import plan
 from agent_runtime.model.documents import Report
 from agent_runtime.results import Finding, Severity
 from runtime import examples
+from support import shapes
 
 REPOSITORY = "acme/checkout-restart"
 DIGEST = plan.digest(examples.sealed())

@@ -1,4 +1,4 @@
-"""Team code is fenced and gets what was sealed; the secrets it knows are redacted before anything leaves its machine."""
+"""Team code is fenced and gets what was sealed; secrets that it knows are redacted before anything leaves."""
 
 from __future__ import annotations
 
