@@ -542,7 +542,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     own.github.people.update(bob="read", carol="read")
     run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
     assert run.result == "failure"
-    assert "an issue is no gate now: " in run.jobs["report"].summary
+    assert "an issue is not a gate now: " in run.jobs["report"].summary
 
 
 def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: Asked) -> None:
