@@ -5,6 +5,7 @@ from __future__ import annotations
 import py_compile
 import shutil
 import site
+import subprocess
 import sys
 from pathlib import Path
 
@@ -173,8 +174,6 @@ def test_every_supported_python_is_isolated(tmp_path: Path, oldest: bool) -> Non
     root = make_root(tmp_path / "repository")
     marker = tmp_path / TOUCHED
     fill(root, marker)
-    import subprocess
-
     for options in (["-I"], ["-I", "-S"]):
         done = subprocess.run(
             [python, *options, str(root / "agent_runtime" / "__main__.py"), "seal", "--help"],
