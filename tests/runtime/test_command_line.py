@@ -236,3 +236,14 @@ def test_a_simulation_that_can_not_record_names_no_bundle(desk: Desk) -> None:
     assert "record | error: RUN003: " in said and "Traceback" not in said
     assert "there is no trail" in said.splitlines()[-1]
     assert "bundle:" not in said and "deliver |" not in said and not (folder / "bundle.json").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- the console
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_console_that_has_not_every_sign_costs_signs_and_no_run(desk: Desk, encoding: str) -> None:
+    code, said, folder = desk.simulate("--approve", PYTHONIOENCODING=encoding)
+    assert code == 0, said
+    assert outcome_of(folder) == "acted"
+    assert "Traceback" not in said and "UnicodeEncodeError" not in said

@@ -326,6 +326,10 @@ REFUSED = {
         workflow(MATRIX.replace("production]", "production], include: [{where: agent-auto}]")),
         "CON05",
     ),
+    "a computed row": (
+        workflow(MATRIX.replace("production]", "production], include: ['${{ fromJSON(vars.X) }}']")),
+        "CON05",
+    ),
     "its group": (workflow(top="concurrency: {group: AGENT-ACT-example, cancel-in-progress: true}\n"), "CON21"),
     "its group as a text": (workflow("    concurrency: agent-run-17\n"), "CON21"),
     "any group": (workflow(top="concurrency: {group: '${{ github.head_ref }}'}\n"), "CON21"),
