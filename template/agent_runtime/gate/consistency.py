@@ -271,7 +271,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     path = folder / names.MANIFEST_NAME
     try:
         manifest = strict_json(path.read_bytes())
-        listed = dict(manifest["files"])
+        listed = {str(name): digest for name, digest in manifest["files"].items()}
         heads = {str(job): str(head) for job, head in manifest["journal_heads"].items()}
         outcome = RunOutcome(manifest["outcome"])
         digest = manifest["plan_digest"]
@@ -299,6 +299,9 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     parts = load(folder, by_comment=isinstance(run, dict) and run.get("event") == "issue_comment")
     found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
     found += _check_manifest(manifest, heads, outcome, parts)
+    reported = [name for name in REPORTED_BY_AGENT if any(path.startswith(name + "/") for path in present)]
+    if manifest.get("reported_by_agent") != reported:
+        found.append(contradiction(f"bundle.json does not say that {' and '.join(reported)} came from the agent"))
     return manifest, presentable(found)
 
 
