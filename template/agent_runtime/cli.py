@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -124,6 +125,9 @@ def _run(
     agent_class: Optional[Type[AgentRunner]],
     arguments: Optional[List[str]],
 ) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a code page without a sign costs the sign, not the command
+            stream.reconfigure(errors="backslashreplace")
     options: Any = None
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)

@@ -228,8 +228,12 @@ def test_a_file_that_does_not_stay_in_its_place(start: Any, tmp_path: Path, how:
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
 @pytest.mark.parametrize("again", [False, True], ids=["deleted", "replaced"])
-def test_a_log_that_does_not_stay_beside_its_file(start: Any, tmp_path: Path, suffix: str, again: bool) -> None:
-    backend: Backend = start()
+@pytest.mark.parametrize("name", ["audit.db", "link.db"])
+def test_a_log_that_does_not_stay_beside_its_file(
+    start: Any, tmp_path: Path, suffix: str, again: bool, name: str
+) -> None:
+    (tmp_path / "link.db").symlink_to("audit.db")
+    backend: Backend = start(f"sqlite:///{tmp_path / name}")
     client = Client(backend.port)
     assert client.post(event(trace_id="kept")).status == 201
     assert len(client.events("/v1/traces/kept/events")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent_runtime.agent import AgentRunner
 from agent_runtime.gate import approve, authorize, record, seal, verification
 from agent_runtime.job.context import JobContext, set_up
 from agent_runtime.job.request import Request
@@ -19,6 +21,8 @@ from agent_runtime.local.simulate.jobs import parse_outputs
 from agent_runtime.local.simulate.run import pack
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Authorization, Plan, Report
+from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult
+from agent_runtime.run import execute, investigate
 from conftest import REPOSITORY as CHECKOUT
 from runtime import examples
 from support.github import FullGitHub
@@ -202,3 +206,56 @@ def report_of(world: GateWorld) -> Report:
     """The report that `seal` wrote."""
     data = (world.folder("seal") / names.DEFAULT_OUT / names.REPORT_NAME).read_bytes()
     return documents.decode(Report, data, "report")
+
+
+class Agent(AgentRunner):
+    """Does what its plan says, and fails where a parameter says so."""
+
+    def investigate(self, resource: str, context: dict[str, Any] | None = None) -> InvestigationResult:
+        return InvestigationResult()
+
+    def observe(self, resource: str) -> dict[str, Any]:
+        return {"started": 17}
+
+    def act(self, resource: str, action: str, context: dict[str, Any] | None = None) -> ActionResult:
+        return ActionResult(ActionStatus.FAILED if (context or {}).get("fails") else ActionStatus.SUCCESS, ("done",))
+
+
+def whole_run(world: GateWorld, *steps: documents.Step) -> dict[str, Any]:
+    """Play every job of a run that bob approves; return the `needs` context that `record` gets."""
+    job = world.job("investigate")
+    investigate.run_job(Agent(), job, Request("checkout", {}, "manual", "", deduplicate=False, dry_run=False))
+    # An agent proposes one step so far; the documents have room for more.
+    (job.out / names.INVESTIGATION_NAME).write_bytes(documents.encode(examples.investigation(*steps)))
+    investigation = world.upload_folder(names.INVESTIGATION_ARTIFACT, job.out)
+    world.seal(seal.Handover(*investigation, "success"))
+    report = world.upload_folder(names.REPORT_ARTIFACT, world.folder("seal") / names.DEFAULT_OUT)
+    sealed = world.outputs("seal")
+    digest = sealed["plan_digest"]
+    world.approved()
+    world.approve(digest)
+    receipt = world.upload_folder(names.RECEIPT_ARTIFACT, world.folder("approve") / names.DEFAULT_OUT)
+    world.authorize(verification.Handover(digest, *report))
+    out = world.folder("act") / names.DEFAULT_OUT
+    authorization = world.upload_folder(names.AUTHORIZATION_ARTIFACT, out)
+    verified = world.outputs("act")
+    job = dataclasses.replace(world.job("act"), out=world.folder("act") / names.EXECUTE_OUT)
+    done = execute.run_job(Agent(), job, resource="checkout", plan_path=out / names.PLAN_NAME, approved_digest=digest)
+    left = world.upload_folder(names.RESULT_ARTIFACT, job.out)
+    ended = "success" if done.result.status is ActionStatus.SUCCESS else "failure"
+    title = f"{names.APPROVE_JOB}{digest[:12]}: {sealed['action']} on checkout"
+    for name, conclusion in (("Investigate", "success"), ("Seal", "success"), (title, "success"), ("Act", ended)):
+        world.github.add_job(world.run_id, name, conclusion=conclusion)
+    world.github.set_steps(world.run_id, "Act", {"Verify": "success", "Execute": ended})
+
+    def needed(ending: str, outputs: Mapping[str, str], **uploads: tuple[str, str]) -> dict[str, Any]:
+        named = {f"{key}_id": id for key, (id, _) in uploads.items()}
+        named.update({f"{key}_digest": found for key, (_, found) in uploads.items()})
+        return {"result": ending, "outputs": {**outputs, **named}}
+
+    return {
+        "investigate": needed("success", {}, investigation=investigation),
+        "seal": needed("success", sealed, report=report),
+        "approve": needed("success", world.outputs("approve"), receipt=receipt),
+        "act": needed(ended, verified, authorization=authorization, result=left),
+    }

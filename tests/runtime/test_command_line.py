@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ TOLD = (
     + codes.describe(codes.TRAIL_UNDELIVERED).mend
 )
 INVESTIGATE = ("investigate", "--resource", "checkout")
+# What never runs team code is started like this.
+WITHOUT_AGENT = ("-I", "agent_runtime/__main__.py")
 
 
 def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -44,7 +47,8 @@ def test_what_is_wrong_about_the_backend_is_told_and_stops_no_investigation(
     (line,) = complaints(done)
     assert line.startswith("error: TRAIL06: " + variable)
     (journal,) = (desk.root / "agent-run" / "journal").glob("*.jsonl")
-    assert len(journal.read_bytes().splitlines()) > 3
+    steps = [json.loads(line)["event"]["metadata"]["step"] for line in journal.read_bytes().splitlines()]
+    assert steps == ["started", "investigated", "finished"]
 
 
 def test_an_address_that_is_none_costs_no_action_and_no_trail(desk: Desk) -> None:
@@ -53,7 +57,7 @@ def test_an_address_that_is_none_costs_no_action_and_no_trail(desk: Desk) -> Non
     assert desk.world["count"] == 2
     assert outcome_of(folder) == "acted"
     told = [line.partition("| ")[::2] for line in said.splitlines() if "error: " in line]
-    assert [(job.strip(), line) for job, line in told] == [("act", TOLD), ("deliver", TOLD)]
+    assert [(job.strip(), line) for job, line in told] == [("deliver", TOLD)], "no other job is given the address"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_what_is_wrong_about_the_journal_itself_stops_everything(
 @pytest.mark.parametrize(("address", "problem"), [(NO_ADDRESS, "must be an address"), ("", "no backend is configured")])
 def test_delivering_by_hand_to_no_address_is_bad_input(desk: Desk, address: str, problem: str) -> None:
     _, _, folder = desk.simulate("--approve")
-    done = desk.call("deliver", str(folder), AIMGENTIX_API_URL=address)
+    done = desk.run(WITHOUT_AGENT, "deliver", str(folder), AIMGENTIX_API_URL=address)
     assert done.returncode == codes.EXIT_BAD_INPUT
     assert "delivered 0" in done.stdout
     (line,) = complaints(done)
@@ -89,7 +93,7 @@ def test_delivering_by_hand_to_no_address_is_bad_input(desk: Desk, address: str,
 @pytest.mark.parametrize("command", ["deliver", "verify"])
 def test_a_folder_without_a_bundle_is_named(desk: Desk, command: str) -> None:
     for wrong in (desk.root, desk.root / "nope", desk.root / "agent_runner.py"):
-        done = desk.call(command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
+        done = desk.run(WITHOUT_AGENT, command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
         assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
@@ -111,7 +115,7 @@ def test_a_folder_that_can_not_be_used_is_bad_input_before_anything_happens(
     assert line.startswith("error: INP006: --out ") and place in line and "folder" in line
 
 
-def test_a_phase_that_can_not_leave_its_trail_says_so(desk: Desk) -> None:
+def test_a_job_that_can_not_leave_its_trail_says_so(desk: Desk) -> None:
     (desk.root / "agent-run").mkdir()
     (desk.root / "agent-run" / "journal").write_text("a file")
     done = desk.call(*INVESTIGATE)
@@ -124,7 +128,7 @@ def test_a_file_that_is_no_part_of_a_trail_is_told_as_what_it_is(desk: Desk) -> 
     _, _, folder = desk.simulate("--approve")
     (folder / "act" / "journal").rename(folder / "act" / "moved")
     (folder / "act" / "journal").symlink_to(folder / "act" / "journal")
-    done = desk.call("deliver", str(folder))
+    done = desk.run(WITHOUT_AGENT, "deliver", str(folder))
     assert done.returncode == codes.EXIT_INTERNAL
     (line,) = complaints(done)
     assert line.startswith("error: RUN005: ")
@@ -157,16 +161,89 @@ def test_a_pipe_that_closes_ends_it_quietly(
     assert len(complaints(done)) == (1 if expected == 2 else 0)
 
 
+# --------------------------------------------------------------------------------------------- outside of a workflow
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        *((command, WITHOUT_AGENT) for command in ("start", "seal", "ask", "approve", "claim", "authorize", "record")),
+        ("execute", ("agent_runner.py",)),
+    ],
+)
+def test_a_job_of_the_workflow_does_not_run_outside_of_one(desk: Desk, command: str, program: tuple[str, ...]) -> None:
+    before = sorted(path.name for path in desk.root.iterdir())
+    # Everything else that a job is given is there.
+    given = {"TARGET_RESOURCE": "checkout", "APPROVED_DIGEST": "0" * 64, "REPORT_ID": "1", "REPORT_DIGEST": "0" * 64}
+    given |= {"NEEDS": "{}", "AGENT_PLAN_FILE": "plan.json"}
+    for auto in ([], ["--auto"]) if command == "authorize" else ([],):
+        done = desk.run(program, command, *auto, **given)
+        assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+        (line,) = complaints(done)
+        assert line.startswith("error: INP005: GITHUB_RUN_ID is not set")
+    assert sorted(path.name for path in desk.root.iterdir()) == before
+    assert desk.world["count"] == 0
+
+
+@pytest.mark.threat("T5")
+@pytest.mark.parametrize(
+    ("program", "offered", "refused"),
+    [
+        (WITHOUT_AGENT, "seal", ["investigate", "execute"]),
+        (
+            ("agent_runner.py",),
+            "execute",
+            ["start", "seal", "ask", "approve", "claim", "authorize", "record", "deliver"],
+        ),
+    ],
+    ids=["without team code", "with team code"],
+)
+def test_team_code_and_what_decides_are_never_commands_of_one_program(
+    desk: Desk, program: tuple[str, ...], offered: str, refused: list[str]
+) -> None:
+    for command in refused:
+        done = desk.run(program, command)
+        assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+        (line,) = complaints(done)
+        assert line.startswith("error: INP006: ") and command in line
+    assert codes.USAGE not in desk.run(program, offered).stderr
+
+
 # ------------------------------------------------------------------------------------------------------ missing parts
 
 
-def test_a_simulation_without_the_sdk_names_no_bundle(desk: Desk) -> None:
-    runtime = desk.root / "agent_runtime"
-    shutil.copytree(TEMPLATE / "agent_runtime", runtime, ignore=shutil.ignore_patterns("__pycache__"))
-    agent = desk.root / "agent_runner.py"
-    agent.write_text(agent.read_text().replace(repr(str(TEMPLATE)), repr(str(desk.root))))
+def own_runtime(desk: Desk) -> None:
+    """Let the repository have files of its own instead of those under test."""
+    for name in ("agent_runtime", "sdk"):
+        (desk.root / name).unlink()
+        shutil.copytree(TEMPLATE / name, desk.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_without_the_sdk_nothing_begins(desk: Desk) -> None:
+    own_runtime(desk)
+    shutil.rmtree(desk.root / "sdk")
+    done = desk.call("simulate", "--approve", "--resource", "checkout")
+    assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+    (line,) = complaints(done)
+    assert line.startswith("error: RUN003: ")
+
+
+def test_a_simulation_that_can_not_record_names_no_bundle(desk: Desk) -> None:
+    own_runtime(desk)
+    (desk.root / "sdk" / "aimgentix" / "verify.py").unlink()
     code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
     assert code == codes.EXIT_BAD_INPUT
-    assert "error: RUN003: " in said and "Traceback" not in said
+    assert "record | error: RUN003: " in said and "Traceback" not in said
     assert "there is no trail" in said.splitlines()[-1]
-    assert "bundle:" not in said and "deliver |" not in said and not folder.exists()
+    assert "bundle:" not in said and "deliver |" not in said and not (folder / "bundle.json").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- the console
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_console_that_has_not_every_sign_costs_signs_and_no_run(desk: Desk, encoding: str) -> None:
+    code, said, folder = desk.simulate("--approve", PYTHONIOENCODING=encoding)
+    assert code == 0, said
+    assert outcome_of(folder) == "acted"
+    assert "Traceback" not in said and "UnicodeEncodeError" not in said

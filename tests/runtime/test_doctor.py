@@ -76,41 +76,85 @@ def test_from_a_fresh_repository_to_a_closed_gate_and_back(rendered: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def rendered_automatic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the answer auto_approval=yes; tests don't change it."""
-    return settings_world.render(tmp_path_factory.mktemp("automatic"), auto_approval="yes")
+def rendered_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with every environment that answers can ask for; tests don't change it."""
+    answers = {
+        "auto_approval": "yes",
+        "advanced": "yes",
+        "investigate_secrets": "METRICS_TOKEN,CA_BUNDLE",
+        "act_secrets": "DEPLOY_TOKEN",
+    }
+    return settings_world.render(tmp_path_factory.mktemp("whole"), **answers)
 
 
-def test_the_environment_that_acts_without_asking_is_made_and_checked_where_it_is_used(
-    rendered_automatic: Path,
+def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_it_is_gone(
+    rendered_whole: Path,
 ) -> None:
     with settings_world.fresh() as github:
-        somebody = Desk(rendered_automatic, github)
+        somebody = Desk(rendered_whole, github)
         somebody.setup()
         close_by_hand(github)
         assert somebody.doctor() == {}
-        assert list(github.environments) == ["agent-approval", "agent-act", "agent-auto"]
-        assert github.branch_policies["agent-auto"] == ["main"]
-        assert [rule["type"] for rule in github.environments["agent-auto"]["protection_rules"]] == ["branch_policy"]
-        assert github.environments["agent-auto"]["can_admins_bypass"] is False
+        secured = ["agent-act", "agent-auto", "agent-investigate"]
+        assert list(github.environments) == ["agent-approval", *secured]
+        for name in secured:
+            assert github.branch_policies[name] == ["main"]
+            assert [rule["type"] for rule in github.environments[name]["protection_rules"]] == ["branch_policy"]
+            assert github.environments[name]["can_admins_bypass"] is False
+        github.requests.clear()
         assert "nothing to change" in somebody.setup()
+        assert writes(github) == []
 
+        for name in secured:
+            kept = github.environments.pop(name), github.branch_policies.pop(name)
+            (problem,) = somebody.doctor()["act-environment"]
+            assert problem.startswith(f"environment {name}: it does not exist")
+            github.requests.clear()
+            somebody.setup()
+            assert writes(github) == [f"PUT {name}", f"POST {name}/deployment-branch-policies"]
+            assert (github.environments[name], github.branch_policies[name]) == kept
+        assert not [path for _, path in github.requests if "/labels" in path], "no issue is the gate here"
+
+
+def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rendered_whole: Path) -> None:
+    with settings_world.fresh() as github:
+        somebody = Desk(rendered_whole, github)
+        somebody.setup()
+        close_by_hand(github)
+
+        def notes() -> list[str]:
+            found = json.loads(somebody.command("doctor", "--json").stdout)["checks"]
+            (secrets,) = [check["findings"] for check in found if check["name"] == "secrets"]
+            return [each["problem"] for each in secrets if each["state"] == "note"]
+
+        assert notes() == [
+            "agent-act holds no DEPLOY_TOKEN",
+            "agent-auto holds no DEPLOY_TOKEN",
+            "agent-investigate holds no CA_BUNDLE",
+            "agent-investigate holds no METRICS_TOKEN",
+        ]
+        held = {"agent-act": ["DEPLOY_TOKEN"], "agent-auto": ["DEPLOY_TOKEN"]}
+        held["agent-investigate"] = ["METRICS_TOKEN", "CA_BUNDLE"]
+        github.environment_secrets = held
+        assert (notes(), somebody.doctor()) == ([], {})
+
+        held["agent-investigate"].append("DEPLOY_TOKEN")
         github.branch_policies["agent-auto"].append("dev")
-        github.environment_secrets = {"agent-auto": ["AGENT_ACT_TOKEN"], "agent-act": ["AGENT_AUTO_TOKEN"]}
-        github.secrets = ["AGENT_AUTO_TOKEN"]
+        github.secrets, github.organization_secrets = ["DEPLOY_TOKEN", "METRICS_TOKEN"], ["DEPLOY_TOKEN"]
+        github.variables["DEPLOY_TOKEN"] = "hunter2"
         opened = somebody.doctor()
         assert opened["act-environment"] == [
             "environment agent-auto: it may be used from [main, dev] instead of main only"
         ]
         assert opened["secrets"] == [
-            "agent-act holds AGENT_AUTO_TOKEN, which is for the other environment",
-            "agent-auto holds AGENT_ACT_TOKEN, which is for the other environment",
-            "AGENT_AUTO_TOKEN lies in the repository's secrets, where every job reads it before the approval",
+            "agent-investigate holds DEPLOY_TOKEN, with which act() changes something",
+            "DEPLOY_TOKEN lies in the repository's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN lies in the organisation's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is a variable, which everybody who reads the repository's settings or logs can see",
         ]
-        del github.environments["agent-auto"], github.branch_policies["agent-auto"]
-        assert "environment agent-auto: it does not exist" in somebody.doctor()["act-environment"][0]
-        somebody.setup(exact=True)
-        assert "act-environment" not in somebody.doctor()
+        # What another repository would be given is none of this one's.
+        github.secrets = ["AGENT_ACT_TOKEN"]
+        assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
 def test_a_policy_that_asks_nobody_is_looked_at(own: Desk) -> None:
@@ -143,6 +187,7 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
 def test_it_only_reads(desk: Desk) -> None:
     desk.doctor()
     assert {method for method, _ in desk.github.requests} == {"GET"}
+    assert not [path for _, path in desk.github.requests if "/labels" in path], "no issue is the gate here"
 
 
 def _gate(github: FullGitHub) -> dict[str, Any]:
@@ -272,6 +317,7 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "hides the repository's variable",
     ),
     "an approver who left": (lambda g: g.people.pop("bob"), "approvers", "no user of this name"),
+    "a team without members": (lambda g: setattr(g, "members", 0), "approvers", "has no members"),
     "a team without access": (lambda g: g.teams.update(sre=False), "approvers", "no access"),
     "no longer public": (lambda g: setattr(g, "visibility", "private"), "plan", "repository_plan is public"),
     "another name": (lambda g: setattr(g, "told_name", "acme/renamed"), "plan", "this is acme/renamed"),

@@ -155,8 +155,8 @@ def test_a_step_that_has_a_start_and_was_not_skipped_began(conclusion: Any, star
 
 # What contradicts the run's own outputs.
 
-APPROVE = {"name": "Approve plan 0123456789ab: restart_service on checkout", "conclusion": "success"}
-GOOD = [
+APPROVE: dict[str, Any] = {"name": "Approve plan 0123456789ab: restart_service on checkout", "conclusion": "success"}
+GOOD: list[dict[str, Any]] = [
     {"name": "Investigate", "conclusion": "success"},
     {"name": "Seal", "conclusion": "success"},
     APPROVE,

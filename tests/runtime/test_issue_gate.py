@@ -142,7 +142,7 @@ def test_the_issue_of_a_run_is_one_of_the_gate_and_says_where_its_report_lies() 
         {"user": shapes.user("other[bot]", "Bot")},
         {"user": None},
         {"labels": []},
-        {"labels": [shapes.label(REPOSITORY, "Agent-Approval")]},
+        {"labels": [{"name": "Agent-Approval"}]},
         {"labels": "agent-approval"},
         {"state": "closed"},
         {"number": 2},

@@ -161,7 +161,8 @@ def test_each_artifact_leads_to_its_run(artifact: str) -> None:
     """The two that are there before an action begins: a runner that died can't hide what it began."""
     with FullGitHub(REPOSITORY) as github:
         acted(github, "1")
-        github.artifacts["1"] = [(artifact, datetime.now(UTC))]
+        github.archives.clear()
+        github.add_artifact("1", artifact)
         assert len(history(github)) == 1
 
 
@@ -295,7 +296,7 @@ def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(
             FullGitHub,
             "_artifacts",
-            lambda self, runs, query: [{**each, "workflow_run": fork} for each in whole(self, runs, query)],
+            lambda self, run, query: [{**each, "workflow_run": fork} for each in whole(self, run, query)],
         )
         github.retention = timedelta(hours=1)
         assert history(github) == []

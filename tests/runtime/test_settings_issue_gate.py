@@ -55,6 +55,32 @@ def test_from_a_fresh_repository_to_a_gate_and_back(rendered: Path) -> None:
         assert [method for method, path in github.requests if method != "GET"] == ["POST"]
 
 
+def test_where_environments_hold_secrets_setup_makes_them_beside_the_label(tmp_path: Path) -> None:
+    answers = {"approvers": "bob,alice", "repository_plan": "private-team", "advanced": "yes"}
+    root = settings_world.render(tmp_path, **answers, investigate_oidc="yes", act_secrets="DEPLOY_TOKEN")
+    with free(settings_world.fresh()) as github:
+        github.plan = "team"
+        somebody = Desk(root, github)
+        assert "the gate is closed" in somebody.setup()
+        assert (github.labels, list(github.environments)) == (["agent-approval"], ["agent-act", "agent-investigate"])
+        assert github.branch_policies == {"agent-act": ["main"], "agent-investigate": ["main"]}
+        github.requests.clear()
+        assert "nothing to change, the gate is closed" in somebody.setup()
+        assert settings_world.writes(github) == []
+        close_by_hand(github)
+        assert somebody.doctor() == {}
+
+        for name in ("agent-act", "agent-investigate"):
+            del github.environments[name], github.branch_policies[name]
+            (problem,) = somebody.doctor()["act-environment"]
+            assert problem.startswith(f"environment {name}: it does not exist")
+            somebody.setup()
+        # Here an environment keeps it from every job before the approval.
+        github.secrets = ["DEPLOY_TOKEN"]
+        (problem,) = somebody.doctor()["secrets"]
+        assert problem.startswith("DEPLOY_TOKEN lies in the repository's secrets")
+
+
 @pytest.mark.parametrize(
     ("loosen", "check", "problem"),
     [

@@ -1,10 +1,12 @@
-"""Whole runs at a desk, through real processes: what is executed, what is refused, and what the trail then says."""
+"""Whole simulated runs, through real processes: what is executed, what is refused, and what the trail then says."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -14,34 +16,39 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle
+from agent_runtime.gate import bundle, consistency
+from agent_runtime.gate.bundle import RunOutcome
+from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
-from agent_runtime.model.documents import Decision
+from agent_runtime.model.documents import Decision, Report
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "template"
 
 AGENT = """
-import json, os, sys
+import json, os, signal, subprocess, sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-sys.path.insert(0, {template!r})
-
 from agent_runtime import *
+
+ROOT = Path(__file__).parent
 
 WORLD = ROOT / "world.json"
 
 
+def environment(job):
+    (ROOT / ("environment-" + job)).write_text("\\n".join(sorted(os.environ)))
+
+
 class Agent(AgentRunner):
     def investigate(self, resource, context=None):
-        context = context or {{}}
+        context = context or {}
+        environment("investigate")
         if context.get("raise"):
             raise RuntimeError("::error::boom\\n::set-output name=decision::review")
         if context.get("healthy"):
             return InvestigationResult((Finding("all is well"),), confidence=0.9)
-        assert "AGENT_ACT_TOKEN" not in os.environ
         return InvestigationResult(
-            (Finding("it fails", Severity.HIGH, {{"rate": 0.3}}),),
+            (Finding("it fails", Severity.HIGH, {"rate": 0.3}),),
             "bump",
             RiskLevel.MEDIUM,
             0.8,
@@ -49,7 +56,7 @@ class Agent(AgentRunner):
             True,
             ProposedAction(
                 context.get("action", "bump"),
-                {{"by": 2, "crash": bool(context.get("crash"))}},
+                {"by": 2, "crash": bool(context.get("crash"))},
                 "because",
                 RiskLevel.LOW,
                 bool(context.get("reversible")),
@@ -57,16 +64,17 @@ class Agent(AgentRunner):
         )
 
     def observe(self, resource):
-        return {{"generation": json.loads(WORLD.read_text())["generation"]}}
+        return {"generation": json.loads(WORLD.read_text())["generation"]}
 
     def act(self, resource, action, context=None):
+        environment("act")
         world = json.loads(WORLD.read_text())
         world["count"] += context["by"]
         world["token"] = os.environ.get("AGENT_ACT_TOKEN")
         WORLD.write_text(json.dumps(world))
         if context["crash"]:
             raise RuntimeError("lost the connection")
-        return ActionResult(ActionStatus.SUCCESS, ("bumped",), {{"count": world["count"]}})
+        return ActionResult(ActionStatus.SUCCESS, ("bumped",), {"count": world["count"]})
 
 
 if __name__ == "__main__":
@@ -103,17 +111,31 @@ class Desk:
         """What the agent can change."""
         return dict(json.loads((self.root / "world.json").read_text()))
 
+    @property
+    def config(self) -> Path:
+        """The answers that the runtime reads."""
+        return self.root / ".github" / "agent-config.yml"
+
     def call(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the command line as a person would."""
-        environ = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AIMGENTIX"))}
+        return self.run(("agent_runner.py",), *arguments, **variables)
+
+    def run(self, program: tuple[str, ...], *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the two programs: the team's, or the one without team code."""
         return subprocess.run(
-            [sys.executable, "agent_runner.py", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=self.root,
-            env={**environ, **variables},
+            env=self.environ(**variables),
             capture_output=True,
             text=True,
             check=False,
         )
+
+    @staticmethod
+    def environ(**variables: str) -> dict[str, str]:
+        """The variables of a terminal outside any workflow."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AIMGENTIX"))}
+        return {**kept, **variables}
 
     def simulate(self, *arguments: str, context: str = "{}", **variables: str) -> tuple[int, str, Path]:
         """Play a run; return exit code, everything it said, and the bundle."""
@@ -123,9 +145,13 @@ class Desk:
             "simulate",
             *("--resource", "checkout", "--context", context, "--out", str(out)),
             *arguments,
-            **{"AGENT_ACT_TOKEN": "act-token", "AGENT_AUTO_TOKEN": "auto-token", **variables},
+            **{"AGENT_ACT_TOKEN": "act-token", **variables},
         )
         return done.returncode, done.stdout + done.stderr, out / "record" / "agent-run" / "audit-bundle"
+
+    def seen(self, job: str) -> set[str]:
+        """The names of the variables that team code saw in a job."""
+        return set((self.root / f"environment-{job}").read_text().splitlines())
 
 
 @pytest.fixture
@@ -140,14 +166,21 @@ def make(root: Path) -> Desk:
     policies.mkdir(parents=True)
     (policies / "bumper.yml").write_text(POLICY)
     (root / ".github" / "agent-config.yml").write_text(CONFIG)
-    (root / "agent_runner.py").write_text(AGENT.format(template=str(TEMPLATE)))
+    (root / "agent_runner.py").write_text(AGENT)
+    for name in ("agent_runtime", "sdk"):
+        (root / name).symlink_to(TEMPLATE / name)
     (root / "world.json").write_text(json.dumps({"count": 0, "generation": 1}))
     return Desk(root)
 
 
+def load(folder: Path) -> bundle.Parts:
+    """What a bundle of a run behind environments holds."""
+    return bundle.load(folder, by_comment=False)
+
+
 def outcome_of(folder: Path) -> str:
     """The outcome that a bundle tells, after checking that everything in it holds."""
-    manifest, problems = bundle.verify(folder)
+    manifest, problems = consistency.verify(folder)
     assert problems == []
     return str(manifest["outcome"])
 
@@ -166,21 +199,24 @@ def test_a_dry_run_checks_everything_and_executes_nothing(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve", "--dry-run")
     assert code == 0, said
     assert desk.world == {"count": 0, "generation": 1}
-    assert outcome_of(folder) == "rehearsed"
-    checks = [event for event in bundle.load(folder).steps("act") if event.get("step") == "gate_check"]
-    assert len(checks) == 12 and all(event["status"] == "success" for event in checks)
+    assert outcome_of(folder) == "dry_run"
+    made = [(event["check"], event["status"]) for event in load(folder).steps("verify", "gate_check")]
+    assert made == [(check.code, "success") for check in CHECKS]
+    assert "dry run" in (desk.root / "out" / "act" / "summary-Execute").read_text()
 
 
 @pytest.mark.threat("T8")
-def test_a_rehearsed_plan_can_not_be_executed(desk: Desk) -> None:
-    """Whoever takes the word `dry_run` out of an approved rehearsal has another plan."""
-    desk.simulate("--approve", "--dry-run")
-    report = next((desk.root / "out").glob("download/investigation-report.json"))
-    document = json.loads(report.read_text())
-    rehearsal = plan.digest(documents.decode_report(report.read_bytes(), "report").plan)
-    document["plan"]["dry_run"] = False
-    executed = plan.digest(documents.decode_report(json.dumps(document).encode(), "report").plan)
-    assert rehearsal != executed
+def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(desk: Desk) -> None:
+    """Whoever takes the word `dry_run` out of an approved dry run has another plan."""
+    _, _, folder = desk.simulate("--approve", "--dry-run")
+    document = json.loads((folder / "seal" / "investigation-report.json").read_text())
+    digests = set()
+    for word in (True, False):
+        document["plan"]["dry_run"] = word
+        report = documents.decode(Report, json.dumps(document).encode(), "report")
+        assert report.plan is not None
+        digests.add(plan.digest(report.plan))
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("word", ["yes", "1", "maybe", "true false"])
@@ -227,13 +263,14 @@ def test_a_second_execution_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.threat("T13")
-def test_an_open_gate_stops_the_run_before_the_agent_is_asked(desk: Desk) -> None:
+def test_an_open_gate_stops_the_run_before_anybody_is_asked(desk: Desk) -> None:
     code, said, folder = desk.simulate("--open-gate")
     assert code == codes.EXIT_REFUSED, said
     assert codes.GATE_ENVIRONMENT in said
     assert "agent-approval" in said
     assert desk.world["count"] == 0
-    assert outcome_of(folder) == "investigation_failed"
+    assert not (folder.parents[2] / "approve").exists()
+    assert outcome_of(folder) == "refused"
 
 
 def test_nothing_to_do_opens_no_gate(desk: Desk) -> None:
@@ -263,9 +300,10 @@ def test_an_investigation_that_raises_proposes_nothing(desk: Desk) -> None:
     assert code == codes.EXIT_BAD_INPUT, said
     assert codes.INVESTIGATION_FAILED in said
     assert outcome_of(folder) == "investigation_failed"
-    # What the agent said can't speak to the runner: the simulator puts its own prefix before each line of a job.
-    log = (folder.parents[2] / "investigate" / "log.txt").read_text()
-    assert not [line for line in log.splitlines() if line.lstrip().startswith("::")]
+    # What the agent said can't speak to the runner.
+    log = (folder.parents[2] / "investigate" / "log-Investigate").read_text()
+    commands = [line for line in log.splitlines() if line.lstrip().startswith("::")]
+    assert len(commands) == 1 and re.fullmatch("::stop-commands::[0-9a-f]{64}", commands[0]), log
 
 
 def test_the_kill_switch_stops_a_run(desk: Desk) -> None:
@@ -307,15 +345,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert sorted(path.name for path in desk.root.iterdir()) == before
 
 
-@pytest.mark.parametrize("phase", ["approve", "act", "record"])
-def test_a_phase_of_the_workflow_does_not_run_at_a_desk(desk: Desk, phase: str) -> None:
-    arguments = {"act": ["--report", "report.json"], "record": ["--inputs", "."]}.get(phase, [])
-    done = desk.call(phase, *arguments)
-    assert done.returncode == codes.EXIT_BAD_INPUT
-    assert len(done.stderr.splitlines()) == 1
-    assert desk.world["count"] == 0
-
-
 @pytest.mark.threat("T9")
 def test_a_changed_world_is_refused(desk: Desk) -> None:
     agent = (desk.root / "agent_runner.py").read_text()
@@ -333,12 +362,209 @@ def test_a_changed_world_is_refused(desk: Desk) -> None:
     assert desk.world["count"] == 0
 
 
-def test_a_report_at_a_desk_can_not_be_acted_on(desk: Desk) -> None:
+def test_an_investigation_outside_a_workflow_seals_nothing(desk: Desk) -> None:
     done = desk.call("investigate", "--resource", "checkout")
     assert done.returncode == 0, done.stderr
-    report = json.loads((desk.root / "agent-run" / "investigation-report.json").read_text())
-    assert report["plan"]["run"]["run_id"] == "local"
-    assert "can't be executed" in done.stdout
+    out = desk.root / "agent-run"
+    assert sorted(path.name for path in out.iterdir()) == ["investigation.json", "journal"]
+    assert json.loads((out / "investigation.json").read_text())["run"]["run_id"] == "local"
+    assert done.stdout.splitlines()[-1] == "To see the page and to decide: python agent_runner.py simulate"
+
+
+# ----------------------------------------------------------------------------------- what is given to a job, and taken
+
+
+TERMINAL = {
+    "METRICS_TOKEN": "m",
+    "METRICS_URL": "https://metrics.example.com",
+    "REGION": "eu-1",
+    "AWS_SECRET_ACCESS_KEY": "a",
+    "AIMGENTIX_API_KEY": "k",
+    "GH_TOKEN": "g",
+    "AGENT_DISABLED": "false",
+}
+# What every program gets, and what a runner sets in every step that runs team code.
+MACHINE = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "TZ", "SSL_", "REQUESTS_", "PYTHON", "CI", "GITHUB_", "PWD")
+RUNNER = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN"}
+EXECUTE = {"APPROVED_DIGEST", "AGENT_JOB", "AGENT_PLAN_FILE"}
+
+
+class TestVariables:
+    """Team code gets what the answers and --secret-env name, in the job that they name, and nothing else."""
+
+    def given(self, desk: Desk, job: str) -> set[str]:
+        """The variables of a job that no runner sets."""
+        return {name for name in desk.seen(job) - RUNNER - EXECUTE if not name.startswith(MACHINE)}
+
+    @pytest.mark.threat("T26")
+    def test_a_variable_of_the_terminal_reaches_no_job_that_does_not_name_it(self, desk: Desk) -> None:
+        code, said, _ = desk.simulate("--approve", **TERMINAL)
+        assert code == 0, said
+        assert self.given(desk, "investigate") == set()
+        assert self.given(desk, "act") == {"AGENT_ACT_TOKEN"}
+
+    def test_the_answers_name_what_each_job_gets(self, desk: Desk) -> None:
+        named = "investigate_secrets: [METRICS_TOKEN]\ninvestigate_variables: [METRICS_URL]\n"
+        desk.config.write_text(CONFIG + named + "act_secrets: [GH_TOKEN, ABSENT]\nact_variables: [REGION]\n")
+        code, said, _ = desk.simulate("--approve", **TERMINAL)
+        assert code == 0, said
+        assert self.given(desk, "investigate") == {"METRICS_TOKEN", "METRICS_URL"}
+        assert self.given(desk, "act") == {"GH_TOKEN", "REGION"}
+        assert "On GitHub" not in said
+
+    @pytest.mark.parametrize(
+        ("plan", "place"),
+        [
+            ("public", "environment agent-{}"),
+            ("private-team\napproval_gate: issue", "environment agent-{}"),
+            ("private-free\napproval_gate: issue", "repository's secrets"),
+        ],
+        ids=["public", "private-team", "private-free"],
+    )
+    def test_what_is_named_for_one_simulation_reaches_its_job_and_says_where_it_goes_on_github(
+        self, desk: Desk, plan: str, place: str
+    ) -> None:
+        desk.config.write_text(CONFIG.replace("public", plan))
+        named = ("--secret-env", "investigate:METRICS_TOKEN", "--secret-env", "act:REGION")
+        code, said, _ = desk.simulate("--approve", *named, **TERMINAL)
+        assert code == 0, said
+        assert self.given(desk, "investigate") == {"METRICS_TOKEN"}
+        assert self.given(desk, "act") == {"AGENT_ACT_TOKEN", "REGION"}
+        for name, job in (("METRICS_TOKEN", "investigate"), ("REGION", "act")):
+            told = (
+                f"{name} goes to {job} here. On GitHub: add it to the answer {job}_secrets, and store it in the "
+                f"{place.format(job)} (docs/SETUP_GUIDE.md)"
+            )
+            assert said.splitlines().count(told) == 1, said
+
+    @pytest.mark.parametrize("word", ["METRICS_TOKEN", "seal:METRICS_TOKEN", "investigate:", "act:A-B", "act:A=b"])
+    def test_what_names_no_job_of_the_team_is_refused(self, desk: Desk, word: str) -> None:
+        done = desk.call("simulate", "--approve", "--resource", "checkout", "--secret-env", word)
+        assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+        assert codes.USAGE in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_what_was_denied_is_told_with_its_reasons_the_page_and_what_to_do_next(desk: Desk) -> None:
+    _, said, folder = desk.simulate("--approve", context='{"action": "delete_all"}')
+    told = said[said.index("outcome: ") :].splitlines()
+    page = folder.parents[2] / "seal" / "summary-seal"
+    assert told[0] == "outcome: denied"
+    assert told[-2:] == [f"page:    {page}", f"bundle:  {folder}"]
+    reasons = [line[len("why:     ") :] for line in told[1:-2]]
+    assert reasons[-2] == "no allowing rule matches delete_all on checkout, and what is not allowed is denied"
+    assert "change .github/agent-policies/bumper.yml" in reasons[-1]
+    assert all(f"- `{reason}`" in page.read_text() for reason in reasons[:-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "context", "code", "page"),
+    [
+        (("--expire",), "{}", codes.GATE_EXPIRED, "act/summary-Verify"),
+        (("--self-approve",), "{}", codes.GATE_APPROVAL, "act/summary-Verify"),
+        (("--approve",), '{"raise": true}', codes.INVESTIGATION_FAILED, "seal/summary-seal"),
+        (("--approve",), '{"crash": true}', codes.OUTCOME_UNKNOWN, "act/summary-Execute"),
+    ],
+)
+def test_what_was_refused_or_failed_is_told_with_the_page_that_says_so(
+    desk: Desk, words: tuple[str, ...], context: str, code: str, page: str
+) -> None:
+    _, said, folder = desk.simulate(*words, context=context)
+    told = said[said.index("outcome: ") :].splitlines()
+    why = next(line for line in told if line.startswith("why: "))
+    assert why.startswith(f"why:     {code}: ") and why.endswith(codes.describe(code).mend), said
+    path = folder.parents[2] / page
+    assert told[-2] == f"page:    {path}" and code in path.read_text()
+
+
+def test_what_a_job_leaves_running_ends_with_the_job(desk: Desk) -> None:
+    """In a session of its own, with no parent left: the next job finds none of them."""
+    agent = desk.root / "agent_runner.py"
+    leaves = """
+        left = (
+            "import os, sys, time\\n"
+            "if os.fork(): os._exit(0)\\n"
+            "os.setsid()\\n"
+            "if os.fork(): os._exit(0)\\n"
+            "open(sys.argv[1], 'w').write(str(os.getpid()))\\n"
+            "time.sleep(600)\\n"
+        )
+        sleeper = [sys.executable, "-c", left, str(ROOT / "left")]
+        subprocess.Popen(sleeper, stdin=-3, stdout=-3, stderr=-3)
+        while not (ROOT / "left").exists() or not (ROOT / "left").read_text():
+            pass
+        os.kill(int((ROOT / "left").read_text()), 0)
+"""
+    asks = """
+        try:
+            os.kill(int((ROOT / "left").read_text()), 0)
+            raise AssertionError("it runs on")
+        except ProcessLookupError:
+            pass
+"""
+    text = agent.read_text()
+    for place, added in (("investigate", leaves), ("act", asks)):
+        here = f'        environment("{place}")\n'
+        assert text.count(here) == 1
+        text = text.replace(here, here + added)
+    agent.write_text(text)
+    code, said, _ = desk.simulate("--approve")
+    assert (code, desk.world["count"]) == (0, 2), said
+
+
+# ------------------------------------------------------------------------------------------- the question at a terminal
+
+
+def at_a_terminal(desk: Desk, *answers: str) -> tuple[int, str]:
+    """Simulate at a pseudo-terminal, give these answers one after the other, and hang up after the last."""
+    ours, theirs = pty.openpty()
+    words = ["agent_runner.py", "simulate", "--resource", "checkout", "--out", "out"]
+    left = list(answers)
+    said = b""
+    with subprocess.Popen(
+        [sys.executable, *words],
+        cwd=desk.root,
+        env=desk.environ(AGENT_ACT_TOKEN="act-token"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        asked = 0
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            said += part
+            while said.count(b"[y/N] ") > asked:
+                asked += 1
+                os.write(ours, left.pop(0).encode())
+    os.close(ours)
+    assert left == [], said.decode()
+    return process.returncode, said.decode()
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome", "count"),
+    [
+        (("yes\n",), "acted", 2),
+        (("\n",), "rejected", 0),
+        (("yse\n", "approve\n", "Y\n"), "acted", 2),
+        (("nope\n", "no\n"), "rejected", 0),
+        (("ye\n", "\x04"), "rejected", 0),
+    ],
+)
+def test_the_question_is_asked_again_until_it_is_answered(
+    desk: Desk, answers: tuple[str, ...], outcome: str, count: int
+) -> None:
+    code, said = at_a_terminal(desk, *answers)
+    assert (code, desk.world["count"]) == (0, count), said
+    typos = len([answer for answer in answers[:-1] if answer.endswith("\n")])
+    assert said.count("Answer y or n.") == typos
+    assert f"outcome: {outcome}" in said
+    assert said.index("because") < said.index("Approve exactly this plan?"), "the page is shown before the question"
 
 
 LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"
@@ -350,7 +576,7 @@ def test_a_rate_limit_that_is_reached_denies_and_tells_when(desk: Desk) -> None:
     code, said, folder = desk.simulate("--busy")
     assert code == 0, said
     assert not (folder.parents[2] / "approve").exists()
-    report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+    report = json.loads((folder / "seal" / "investigation-report.json").read_text())
     assert "rate_limits[0] (bump on *): 2 of 2 in the last 24h, next possible at " in report["policy_reasons"][-1]
     assert (outcome_of(folder), desk.world["count"]) == ("denied", 0)
     code, said, folder = desk.simulate("--approve")
@@ -373,15 +599,15 @@ class TestWithoutAsking:
     def test_it_is_executed_without_a_reviewer_and_the_trail_says_so(self, desk: Desk) -> None:
         code, said, folder = desk.simulate("--approve", context=self.REVERSIBLE)
         assert code == 0, said
-        assert desk.world == {"count": 2, "generation": 1, "token": "auto-token"}
+        assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
         assert not (folder.parents[2] / "approve").exists()
         assert outcome_of(folder) == "acted"
         manifest = json.loads((folder / "bundle.json").read_text())
         assert (manifest["approver"], manifest["rejected_by"]) == (None, None)
-        assert json.loads((folder / "act" / "action-result.json").read_text())["approver"] is None
-        page = (folder.parents[2] / "investigate" / "github-step-summary").read_text()
+        assert json.loads((folder / "verify" / "authorization.json").read_text())["approvers"] == []
+        page = (folder.parents[2] / "seal" / "summary-seal").read_text()
         assert page.startswith("# Without asking: `bump` on `checkout`") and "Approve" not in page.splitlines()[0]
-        record = (folder.parents[1] / "github-step-summary").read_text()
+        record = (folder.parents[1] / "summary-record").read_text()
         assert "without asking" in record and "was approved" not in record
 
     @pytest.mark.parametrize(
@@ -413,14 +639,14 @@ class TestWithoutAsking:
     def test_what_can_not_be_undone_is_asked(self, desk: Desk) -> None:
         code, said, folder = desk.simulate("--reject")
         assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
-        report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+        report = json.loads((folder / "seal" / "investigation-report.json").read_text())
         assert report["policy_reasons"][-1] == "a human is asked: the agent does not say that it can be undone"
 
     def test_without_the_answer_a_human_is_asked_and_told_why(self, desk: Desk) -> None:
         (desk.root / ".github" / "agent-config.yml").write_text(CONFIG)
         code, said, folder = desk.simulate("--reject", context=self.REVERSIBLE)
         assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
-        report = json.loads((folder / "investigate" / "investigation-report.json").read_text())
+        report = json.loads((folder / "seal" / "investigation-report.json").read_text())
         assert report["policy_reasons"][-1] == "a human is asked: auto_approval is false in .github/agent-config.yml"
         assert report["plan"]["policy"] == {
             "digest": report["plan"]["policy"]["digest"],
@@ -437,19 +663,19 @@ class TestWithoutAsking:
 
     def test_a_bundle_holds_only_with_the_decision_that_was_sealed(self, desk: Desk) -> None:
         """An action without a receipt is whole for a plan sealed `auto` and for no other, and the other way round."""
-        unasked = bundle.load(desk.simulate("--approve", context=self.REVERSIBLE)[2])
-        approved = bundle.load(desk.simulate("--approve")[2])
+        unasked = load(desk.simulate("--approve", context=self.REVERSIBLE)[2])
+        approved = load(desk.simulate("--approve")[2])
         assert problems(unasked) == [] == problems(approved)
         assert "no approval receipt" in problems(with_decision(unasked, Decision.REVIEW))
-        assert "act: the check GATE07 did not pass" in problems(with_decision(unasked, Decision.REVIEW))
+        assert "verify: the check GATE07 did not pass" in problems(with_decision(unasked, Decision.REVIEW))
         found = problems(with_decision(approved, Decision.AUTO))
-        assert "a plan that was sealed without asking was executed by the job act" in found
+        assert "a plan that was sealed to act without asking was handled by the job act" in found
         assert "somebody approved a plan that nobody was asked about" in found
         assert problems(dataclasses.replace(approved, receipt=None)) != []
 
 
 def problems(parts: bundle.Parts) -> list[str]:
-    found = bundle.check(parts, acted=True, expected_heads={}, expected_digest=None)
+    found = consistency.check(parts, RunOutcome.ACTED, expected_heads={}, expected_digest=None)
     return [problem.message for problem in found if " is of plan " not in problem.message]
 
 
@@ -484,30 +710,34 @@ class TestBundle:
     @pytest.mark.parametrize(
         "name",
         [
-            "investigate/investigation-report.json",
+            "investigate/investigation.json",
+            "seal/investigation-report.json",
             "approve/approval-receipt.json",
+            "verify/authorization.json",
             "act/action-result.json",
         ],
     )
     def test_a_changed_document_is_found(self, folder: Path, name: str) -> None:
         path = folder / name
-        path.write_bytes(path.read_bytes().replace(b'"by": 2', b'"by": 3').replace(b"reviewer", b"somebody"))
-        assert bundle.verify(folder)[1] != [] or b"reviewer" not in path.read_bytes()
+        before = path.read_bytes()
+        path.write_bytes(before.replace(b"acme", b"evil"))
+        assert path.read_bytes() != before
+        assert consistency.verify(folder)[1] != []
 
     @pytest.mark.threat("T36")
     def test_every_single_file_counts(self, folder: Path) -> None:
         for path in [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]:
             whole = path.read_bytes()
             path.write_bytes(whole[:-1])
-            assert bundle.verify(folder)[1] != [], path
+            assert consistency.verify(folder)[1] != [], path
             path.unlink()
-            assert bundle.verify(folder)[1] != [], path
+            assert consistency.verify(folder)[1] != [], path
             path.write_bytes(whole)
-        assert bundle.verify(folder)[1] == []
+        assert consistency.verify(folder)[1] == []
 
     def test_an_added_file_is_found(self, folder: Path) -> None:
         (folder / "act" / "note.txt").write_text("all was well")
-        assert [problem.code for problem in bundle.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
+        assert [problem.code for problem in consistency.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
 
     @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_removed_event(self, folder: Path) -> None:
@@ -517,7 +747,7 @@ class TestBundle:
         manifest = json.loads((folder / "bundle.json").read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / "bundle.json").write_text(json.dumps(manifest))
-        assert codes.TRAIL_BROKEN in {problem.code for problem in bundle.verify(folder)[1]}
+        assert codes.TRAIL_BROKEN in {problem.code for problem in consistency.verify(folder)[1]}
 
     @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_cut_journal(self, folder: Path) -> None:
@@ -526,14 +756,14 @@ class TestBundle:
         manifest = json.loads((folder / "bundle.json").read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / "bundle.json").write_text(json.dumps(manifest))
-        found = {problem.code for problem in bundle.verify(folder)[1]}
+        found = {problem.code for problem in consistency.verify(folder)[1]}
         assert codes.TRAIL_TRUNCATED in found
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"files": 1}', b"\xff"])
     def test_no_bundle_is_a_clear_error(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "bundle.json").write_bytes(content)
         with pytest.raises(codes.BadInput) as refused:
-            bundle.verify(tmp_path)
+            consistency.verify(tmp_path)
         assert refused.value.code == codes.TRAIL_MISMATCH
 
 
@@ -547,5 +777,6 @@ def test_an_alert_is_played_as_github_sends_it(desk: Desk) -> None:
     code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": 5}')
     assert code == codes.EXIT_BAD_INPUT
     assert "INP010: client_payload.alert_severity is a number, not a text" in said
+    assert not (folder.parents[2] / "investigate" / "log-Investigate").exists()
     assert outcome_of(folder) == "investigation_failed"
     assert desk.world["count"] == 2

@@ -1,4 +1,4 @@
-"""Whole runs at a desk where an issue is the gate, through real processes."""
+"""Whole simulated runs where an issue is the gate, through real processes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ __all__ = ["desk"]
 def issue_gate(desk: Desk) -> None:
     """The repository is a private one of GitHub Free."""
     text = CONFIG.replace("public", "private-free").replace("[bob]", "[carol, bob]") + "approval_gate: issue\n"
-    (desk.root / ".github" / "agent-config.yml").write_text(text)
+    desk.config.write_text(text)
 
 
 def told(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / "bundle.json").read_text()))
 
 
-def test_a_comment_that_approves_executes_the_plan(desk: Desk) -> None:
+@pytest.mark.parametrize("plan", ["private-free", "private-team"])
+def test_a_comment_that_approves_executes_the_plan(desk: Desk, plan: str) -> None:
+    desk.config.write_text(desk.config.read_text().replace("private-free", plan))
     code, said, folder = desk.simulate("--approve")
     assert code == 0, said
     assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
@@ -46,10 +48,10 @@ def test_a_comment_that_approves_executes_the_plan(desk: Desk) -> None:
         ("--other-run", [codes.GATE_ARTIFACT] * 2, "refused"),
         ("--self-approve", [codes.COMMENT_AUTHOR] * 2, "refused"),
         ("--bypass", [codes.COMMENT_AUTHOR] * 2, "refused"),
-        ("--open-gate", [codes.ISSUE_GATE_IMPOSSIBLE], "investigation_failed"),
+        ("--open-gate", [codes.ISSUE_GATE_IMPOSSIBLE], "refused"),
     ],
 )
-def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_act(
+def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_claim(
     desk: Desk, scenario: str, refusals: list[str], outcome: str
 ) -> None:
     code, said, folder = desk.simulate(scenario)
@@ -59,6 +61,7 @@ def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_act(
     assert "Traceback" not in said
     assert desk.world["count"] == 0
     assert told(folder)["outcome"] == outcome
+    assert not (desk.root / "out" / "act").exists(), "nothing of the team's starts"
 
 
 def test_a_second_execution_is_refused(desk: Desk) -> None:
@@ -68,9 +71,8 @@ def test_a_second_execution_is_refused(desk: Desk) -> None:
 
 
 def test_a_team_can_not_approve_in_an_issue(desk: Desk) -> None:
-    config = desk.root / ".github" / "agent-config.yml"
-    config.write_text(config.read_text().replace("[carol, bob]", "[acme/sre, bob]"))
+    desk.config.write_text(desk.config.read_text().replace("[carol, bob]", "[acme/sre, bob]"))
     code, said, folder = desk.simulate("--approve")
     assert code == codes.EXIT_REFUSED
     assert f"{codes.ISSUE_GATE_IMPOSSIBLE}: acme/sre is no single person" in said
-    assert outcome_of(folder) == "investigation_failed"
+    assert outcome_of(folder) == "refused"

@@ -1,4 +1,4 @@
-"""An agent repository at a desk whose agent does what the alert tells it: the worst agent that a gate can have."""
+"""An agent repository whose agent does what the alert tells it: the worst agent that a gate can have."""
 
 from __future__ import annotations
 
@@ -7,26 +7,31 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent_runtime.local.simulate.jobs import Job, parse_outputs
+from agent_runtime.local.simulate.run import Request, SimulatedRun
+from agent_runtime.local.simulate.scenario import Scenario
+from agent_runtime.local.simulate.server import LoopbackGitHub
 from conftest import REPOSITORY
 
 AGENT = """
 import json, os, signal, subprocess, sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-sys.path.insert(0, {template!r})
-
 from agent_runtime import *
+
+ROOT = Path(__file__).parent
 
 
 class Hijacked(AgentRunner):
     def investigate(self, resource, context=None):
-        told = context or {{}}
+        told = context or {}
         (ROOT / "environment.json").write_text(json.dumps(sorted(os.environ)))
+        exec(told.get("python", ""), {"ROOT": ROOT})
         if told.get("tool"):
             subprocess.run(["sh", "-c", told["tool"]], cwd=ROOT)
         return InvestigationResult(
@@ -35,13 +40,14 @@ class Hijacked(AgentRunner):
             risk_level=RiskLevel.LOW,
             confidence=told.get("confidence", 0.5),
             proposed_action=ProposedAction(
-                told.get("action", "note"), told.get("parameters", {{}}), "because", RiskLevel.LOW
+                told.get("action", "note"), told.get("parameters", {}), "because", RiskLevel.LOW
             ),
         )
 
     def act(self, resource, action, context=None):
         with (ROOT / "done.jsonl").open("a") as done:
             done.write(json.dumps([resource, action, context]) + "\\n")
+        exec(context.get("python", ""), {"ROOT": ROOT})
         if context.get("tool"):
             subprocess.run(["sh", "-c", context["tool"]], cwd=ROOT)
         if context.get("die"):
@@ -71,9 +77,11 @@ approval_ttl_minutes: 60
 repository_plan: public
 """
 
-# What the simulator tells its phases, for a phase that a test starts by itself.
+# What a runner tells a step, for one that a test starts by itself.
 RUNNER = {
     "GITHUB_ACTIONS": "true",
+    "GITHUB_RUN_ID": "4711",
+    "GITHUB_SHA": "3d3c42e5aac5ba805825da76410c181273ba90b1",
     "GITHUB_API_URL": "http://127.0.0.1:9",
     "GITHUB_REPOSITORY": "acme/hijacked",
     "GITHUB_RUN_ATTEMPT": "1",
@@ -96,16 +104,28 @@ class Played:
     @property
     def bundle(self) -> dict[str, Any]:
         """What the run's bundle says of itself."""
-        path = self.folder / "record" / "agent-run" / "audit-bundle" / "bundle.json"
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads((self.bundle_folder / "bundle.json").read_text(encoding="utf-8")))
+
+    @property
+    def bundle_folder(self) -> Path:
+        """The run's bundle."""
+        return self.folder / "record" / "agent-run" / "audit-bundle"
 
     def document(self, job: str, name: str) -> Any:
         """A document that a job wrote."""
         return json.loads((self.folder / job / "agent-run" / name).read_text(encoding="utf-8"))
 
-    def steps(self, job: str) -> list[str]:
-        """The steps that a job's journal tells, in order."""
-        journals = sorted((self.folder / job / "agent-run" / "journal").glob("*.jsonl"))
+    def outputs(self, job: str, step: str) -> dict[str, str]:
+        """What a step told the runner."""
+        return parse_outputs((self.folder / job / f"output-{step}").read_text(encoding="utf-8"))
+
+    def page(self, job: str, step: str) -> str:
+        """The summary of a step."""
+        return (self.folder / job / f"summary-{step}").read_text(encoding="utf-8")
+
+    def executed(self) -> list[str]:
+        """The steps that the journal of *Execute* tells, in order."""
+        journals = sorted((self.folder / "act" / "agent-act" / "journal").glob("*.jsonl"))
         lines = [json.loads(line) for path in journals for line in path.read_text(encoding="utf-8").splitlines()]
         return [line["event"]["metadata"]["step"] for line in lines if "event" in line]
 
@@ -142,12 +162,30 @@ class Desk:
         done = self.call("simulate", *arguments, "--out", str(folder), scenario, AGENT_ACT_TOKEN="act-token")
         return Played(done.returncode, done.stdout + done.stderr, folder)
 
+    def lose(
+        self, scenario: str, alert: dict[str, Any], lose: Callable[[SimulatedRun, LoopbackGitHub], None]
+    ) -> Played:
+        """Play such a run in which something happens to what its jobs left, just before `record` looks."""
+        folder = self.root / "run"
+        said: list[str] = []
+
+        class Lossy(SimulatedRun):
+            def record(self, github: LoopbackGitHub, folder: str) -> Job:
+                lose(self, github)
+                return super().record(github, folder)
+
+        request = Request(self.root, folder, "checkout", json.dumps(alert), "alert", "", False, Scenario(scenario))
+        ended = Lossy(request, said.append, lambda page: False).play()
+        return Played(ended.exit_code, "\n".join(said), folder)
+
 
 def make(root: Path) -> Desk:
-    """Write the repository."""
+    """Write the repository, with a runtime of its own."""
     policies = root / ".github" / "agent-policies"
     policies.mkdir(parents=True)
     (policies / "hijacked.yml").write_text(POLICY)
     (root / ".github" / "agent-config.yml").write_text(CONFIG)
-    (root / "agent_runner.py").write_text(AGENT.format(template=str(REPOSITORY / "template")))
+    (root / "agent_runner.py").write_text(AGENT)
+    for name in ("agent_runtime", "sdk"):
+        shutil.copytree(REPOSITORY / "template" / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     return Desk(root)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -70,6 +70,7 @@ class FullGitHub(LoopbackGitHub):
     Attributes to set, beside those of `LoopbackGitHub`:
         told_name: what the repository's own answer calls it.
         teams: whether the owner's team can read the repository, by slug.
+        members: how many people each of the owner's teams has.
         retention: how long artifacts are kept.
         owner_type: of the repository's owner; its plan is not told where it is None.
         administrator: whether the token's user may change settings.
@@ -95,6 +96,7 @@ class FullGitHub(LoopbackGitHub):
         self.administrator = True
         self.token: str | None = None
         self.teams: dict[str, bool] = {}
+        self.members = 2
         self.secrets: list[str] = []
         self.organization_secrets: list[str] = []
         self.environment_secrets: dict[str, list[str]] = {}
@@ -143,24 +145,71 @@ class FullGitHub(LoopbackGitHub):
     def label_job(self, run_id: str, job: str, labels: Sequence[str]) -> None:
         """Note which runner a job asked for."""
         with self._lock:
-            self._job(run_id, job)["labels"] = list(labels)
+            self._own(run_id, job)["labels"] = list(labels)
 
     def list_steps(self, run_id: str, job: str, names: list[str]) -> None:
         """Note the steps that a job will have, behind GitHub's own first one."""
         waiting = {"status": "queued", "conclusion": None, "started_at": None, "completed_at": None}
         with self._lock:
-            steps = self._job(run_id, job)["steps"]
+            steps = self._own(run_id, job)["steps"]
             steps += [{"name": name, "number": 2 + place, **waiting} for place, name in enumerate(names)]
 
     def set_step(self, run_id: str, job: str, place: int, *, status: str, conclusion: str | None, now: str) -> None:
         """Note where a step stands; `place` counts the job's own from 0."""
         with self._lock:
-            step = self._job(run_id, job)["steps"][place + 1]
+            step = self._own(run_id, job)["steps"][place + 1]
             step.update(status=status, conclusion=conclusion, started_at=step["started_at"] or now)
             step["completed_at"] = now if status == "completed" else None
 
-    def _job(self, run_id: str, name: str) -> dict[str, Any]:
-        return next(job for job in self.jobs[run_id] if job["name"] == name)
+    def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: str | None = None) -> None:
+        """Note where a job stands, in the newest attempt of its run."""
+        super().set_job(run_id, name, status, now, conclusion)
+        with self._lock:
+            self._own(run_id, name)["run_attempt"] = self._attempt(run_id)
+
+    def _attempt(self, run_id: str) -> int:
+        run = self.run(run_id)
+        return run["run_attempt"] if run else 1
+
+    def _job(self, run_id: str, name: str) -> dict[str, Any] | None:
+        attempt = self._attempt(run_id)
+        jobs = reversed(self.jobs.get(run_id, []))
+        return next((each for each in jobs if each["name"] == name and each["run_attempt"] == attempt), None)
+
+    def _own(self, run_id: str, name: str) -> dict[str, Any]:
+        return next(each for each in reversed(self.jobs[run_id]) if each["name"] == name)
+
+    # -------------------------------------------------------------------------------------------- what tests set up
+
+    def add_artifact(self, run_id: str, name: str, created: datetime | None = None, *, archive: bytes = b"") -> None:
+        """Note that a run uploaded an artifact, by default now."""
+        self.keep_archive(shapes.number(f"{run_id}/{name}"), run_id, name, archive, created)
+
+    def add_job(
+        self,
+        run_id: str,
+        name: str,
+        status: str = "completed",
+        conclusion: str | None = "success",
+        started: datetime | None = None,
+    ) -> None:
+        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
+        with self._lock:
+            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
+        self.set_job(run_id, name, status, shapes.when(started or datetime.now(UTC)), conclusion)
+
+    def note_attempt(self, run_id: str, attempt: int, *, branch: str, sha: str, triggering_actor: str) -> None:
+        """Note what the newest attempt of a run that was added is made of."""
+        with self._lock:
+            run = self.run(run_id)
+            if run is not None:
+                run.update(run_attempt=attempt, head_branch=branch, head_sha=sha)
+                run["triggering_actor"] = shapes.user(triggering_actor)
+
+    def open_issue(self, login: str, title: str, body: str, labels: list[str], kind: str = "User") -> dict[str, Any]:
+        """Open an issue as somebody, and return it."""
+        with self._lock:
+            return self._open_issue(shapes.user(login, kind), title, body, labels)
 
     # ------------------------------------------------------------------------------------ tokens, and what they open
 
@@ -264,6 +313,9 @@ class FullGitHub(LoopbackGitHub):
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
         if name == "pending_deployments":
             return 200, [self._waiting_for(environment) for environment in self.waiting.get(run_id, [])]
+        if name == "jobs" and query.get("filter") != ["all"]:
+            latest = {job["name"]: job for job in self.jobs.get(run_id, [])}
+            return 200, listed("jobs", list(latest.values()), query)
         return super()._of_run(run_id, name, query)
 
     def _waiting_for(self, name: str) -> dict[str, Any]:
@@ -329,7 +381,7 @@ class FullGitHub(LoopbackGitHub):
             return 200, shapes.organization(own, self.plan)
         if parts[2] == "teams" and len(parts) >= 4 and parts[3] in self.teams:
             if len(parts) == 4:
-                return 200, shapes.team_full(own, parts[3])
+                return 200, dict(shapes.team_full(own, parts[3]), members_count=self.members)
             if parts[4] == "repos" and "/".join(parts[5:]).lower() == self.repository.lower() and self.teams[parts[3]]:
                 return 204, None
         return 404, NOT_FOUND

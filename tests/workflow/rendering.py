@@ -118,7 +118,7 @@ def write_repository(folder: Path, given: dict[str, str]) -> tuple[Path, config.
     acting = render(APPROVAL_TEMPLATE, given)
     if acting.strip():
         files[APPROVAL_WORKFLOW] = acting
-    for path in ACTIONS.rglob("*.yml"):
+    for path in (*ACTIONS.rglob("*.yml"), *TEMPLATE.parent.glob("*.yml")):
         files[path.relative_to(REPOSITORY / "template").as_posix()] = path.read_text(encoding="utf-8")
     digests = {name: actions.fingerprint(text.encode()) for name, text in files.items() if "/setup-" in name}
     files[actions.MANIFEST] = json.dumps({"files": digests})

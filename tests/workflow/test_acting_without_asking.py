@@ -13,7 +13,7 @@ from workflow.harness.engine import Run, approve_as
 from workflow.rendering import render_workflow
 
 APPROVE = approve_as("bob")
-JOBS = ("investigate", "approve", "act", "act-auto", "record")
+JOBS = ("investigate", "seal", "approve", "act", "act-auto", "record")
 
 
 def results(run: Run) -> dict[str, str]:
@@ -23,6 +23,12 @@ def results(run: Run) -> dict[str, str]:
 def document(run: Run, artifact: str, path: str) -> Any:
     """A JSON file of an artifact."""
     return json.loads(run.artifacts.named(artifact).files()[path])
+
+
+def authorization(run: Run, suffix: str = "") -> dict[str, Any]:
+    """What Verify found."""
+    found = document(run, "action-authorization" + suffix, "authorization.json")
+    return {name: found.get(name) for name in ("authorized", "approvers", "code", "message")}
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def automatic(world: World) -> World:
     world.github.protect("agent-auto")
     token = world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"]
     world.repository.environment_secrets["agent-act"] = {"AGENT_ACT_TOKEN": "of the other environment"}
-    world.repository.environment_secrets["agent-auto"] = {"AGENT_AUTO_TOKEN": token}
+    world.repository.environment_secrets["agent-auto"] = {"AGENT_ACT_TOKEN": token}
     return world
 
 
@@ -56,27 +62,29 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
     assert results(run) == dict.fromkeys(JOBS, "success") | {"approve": "skipped", "act": "skipped"}, run.log
     assert run.clicks == [], "nobody was asked"
     assert world.instance() != before, "the service was restarted"
-    told = run.jobs["investigate"].outputs
+    told = run.jobs["seal"].outputs
     assert told["decision"] == "auto"
     job = run.jobs["act-auto"]
-    assert job.name == f"Act without asking: restart_service on example (plan {told['plan_digest'][:12]})"
+    assert job.name == f"Act without asking on plan {told['plan_digest'][:12]}: restart_service on example"
     assert (job.environment, job.concurrency) == ("agent-auto", "agent-act-example")
     result = document(run, "action-result-auto", "action-result.json")
-    assert (result["status"], result["approver"], result["plan_digest"]) == ("success", None, told["plan_digest"])
+    assert (result["status"], result["plan_digest"]) == ("success", told["plan_digest"])
+    assert authorization(run, "-auto") == {"authorized": True, "approvers": [], "code": None, "message": None}
     bundle = document(run, "audit-bundle", "bundle.json")
     assert (bundle["outcome"], bundle["problems"], bundle["approver"]) == ("acted", [], None)
     assert sorted(run.artifacts.names()) == [
+        "action-authorization-auto",
         "action-result-auto",
         "audit-bundle",
         "audit-trace-id",
-        "auto-claim",
+        "investigation",
         "investigation-report",
     ]
 
     # That used the limit up: the next is denied before anybody could be asked.
     world.fail(0.31)
     second = world.start(reviewer=APPROVE)
-    assert second.jobs["investigate"].outputs["decision"] == "denied", second.log
+    assert second.jobs["seal"].outputs["decision"] == "denied", second.log
     reasons = document(second, "investigation-report", "investigation-report.json")["policy_reasons"]
     assert "1 of 1 in the last 24h, next possible at " in reasons[-1]
 
@@ -90,16 +98,16 @@ def test_t23_a_plan_for_a_review_never_runs_without_one(automatic: World) -> Non
     world.commit()
 
     def forge(run: Run) -> None:
-        assert run.jobs["investigate"].outputs["decision"] == "review"
-        run.jobs["investigate"].outputs["decision"] = "auto"
+        assert run.jobs["seal"].outputs["decision"] == "review"
+        run.jobs["seal"].outputs["decision"] = "auto"
 
     run = world.start(reviewer=APPROVE, hooks={"approve": forge})
 
     assert results(run)["act-auto"] == "failure" and results(run)["act"] == "skipped"
     assert world.instance() == before
-    result = document(run, "action-result-auto", "action-result.json")
-    assert (result["status"], result["code"]) == ("refused", "GATE05")
-    assert "this job executes auto only" in result["details"]["refused"]
+    refused = authorization(run, "-auto")
+    assert (refused["authorized"], refused["code"]) == (False, "GATE05")
+    assert "this job executes auto only" in refused["message"]
     assert document(run, "audit-bundle", "bundle.json")["outcome"] == "refused"
 
 
@@ -109,16 +117,16 @@ def test_t23_a_plan_without_asking_never_runs_behind_the_gate(automatic: World) 
     world, before = automatic, automatic.instance()
 
     def forge(run: Run) -> None:
-        run.jobs["investigate"].outputs["decision"] = "review"
+        run.jobs["seal"].outputs["decision"] = "review"
 
     run = world.start(reviewer=APPROVE, hooks={"approve": forge})
 
     assert results(run)["approve"] == "success" and results(run)["act-auto"] == "skipped"
     assert results(run)["act"] == "failure"
     assert world.instance() == before
-    result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["code"]) == ("refused", "GATE05")
-    assert "this job executes review only" in result["details"]["refused"]
+    refused = authorization(run)
+    assert (refused["authorized"], refused["code"]) == (False, "GATE05")
+    assert "this job executes review only" in refused["message"]
 
 
 @pytest.mark.threat("T13")
@@ -127,10 +135,10 @@ def test_t13_its_environment_is_checked_like_the_others(automatic: World) -> Non
     world, before = automatic, automatic.instance()
 
     run = world.start(hooks={"act-auto": lambda run: world.github.create_open("agent-auto")})
-    assert document(run, "action-result-auto", "action-result.json")["code"] == "GATE06"
+    assert authorization(run, "-auto")["code"] == "GATE06"
     run = world.start(hooks={"investigate": lambda run: world.github.environments.pop("agent-auto")})
-    assert results(run)["investigate"] == "failure" and results(run)["act-auto"] == "skipped"
-    assert "environment agent-auto: " in run.jobs["investigate"].log
+    assert results(run)["seal"] == "failure" and results(run)["act-auto"] == "skipped"
+    assert "environment agent-auto: " in run.jobs["seal"].log
     assert world.instance() == before
 
 
@@ -141,12 +149,12 @@ def test_a_limit_that_is_reached_while_a_plan_waits_refuses_it(automatic: World)
     def others_act(run: Run) -> None:
         moment = datetime.now(UTC) - timedelta(hours=2)
         world.github.add_artifact("1", "approval-receipt", moment)
-        world.github.add_job("1", "Approve restart_service on example (plan 0123456789ab)", started=moment)
+        world.github.add_job("1", "Approve plan 0123456789ab: restart_service on example", started=moment)
         world.github.add_job("1", "Act", started=moment)
 
     run = world.start(hooks={"act-auto": others_act})
 
-    result = document(run, "action-result-auto", "action-result.json")
-    assert (result["status"], result["code"]) == ("refused", "GATE13")
-    assert "1 of 1 in the last 24h, next possible at " in result["details"]["refused"]
+    refused = authorization(run, "-auto")
+    assert (refused["authorized"], refused["code"]) == (False, "GATE13")
+    assert "1 of 1 in the last 24h, next possible at " in refused["message"]
     assert world.instance() == before

@@ -9,10 +9,10 @@ import pytest
 
 from workflow.conftest import WORKFLOW, World, wait_for
 from workflow.harness.engine import Answer, Click, Run, approve_as
-from workflow.test_gated_runs import bundle, results
+from workflow.test_gated_runs import bundle, ended, results
 
 APPROVE = approve_as("bob")
-FOLDED = {"investigate": "success", "approve": "skipped", "act": "skipped", "record": "success"}
+FOLDED = ended(approve="skipped", act="skipped")
 ALERT = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9"}
 
 
@@ -43,9 +43,9 @@ def test_a_refused_payload_says_in_the_summary_what_is_wrong_and_asks_nobody(
 
     run = alert(world, payload, reviewer=APPROVE)
 
-    assert results(run) == {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "success"}
+    assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
     assert run.clicks == []
-    summary = run.jobs["investigate"].summary
+    summary = run.jobs["seal"].summary
     assert summary.startswith("# Refused: nothing was investigated\n")
     assert f"**{code}: " in summary and where in summary and "What to do: " in summary
     assert "Traceback" not in run.log
@@ -75,12 +75,12 @@ def test_five_alerts_about_the_same_ask_once(world: World) -> None:
 
     first = alert(world, reviewer=bob)
 
-    assert results(first) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), first.log
+    assert results(first) == ended(), first.log
     for run in later:
         assert results(run) == FOLDED, run.log
         assert run.clicks == []
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("duplicate", [])
-        summary = run.jobs["investigate"].summary
+        summary = run.jobs["seal"].summary
         assert f"run {first.id} asks already" in summary.splitlines()[0]
         assert f"(https://github.com/acme/checkout-restart/actions/runs/{first.id})" in summary
     assert len(later) == 4
@@ -149,6 +149,6 @@ def test_after_the_decision_an_alert_with_the_same_fingerprint_asks_again(world:
     payload = {"resource": "example", "fingerprint": "1a30ba71cca2921f"}
     first, again = (alert(world, payload, reviewer=lambda waiting: Click("bob", "rejected")) for _ in range(2))
 
-    assert first.jobs["investigate"].outputs["trace_id"] == "1a30ba71cca2921f"
+    assert first.jobs["seal"].outputs["trace_id"] == "1a30ba71cca2921f"
     assert world.github.runs[0]["display_title"] == "example [1a30ba71cca2921f]"
     assert len(again.clicks) == 1

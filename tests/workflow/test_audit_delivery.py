@@ -23,17 +23,12 @@ from workflow.conftest import World
 from workflow.harness.engine import Answer, Click, Run, approve_as
 
 STEPS = [
-    ("investigate", "started"),
-    ("investigate", "gate_check"),
-    ("investigate", "investigated"),
-    ("investigate", "policy_evaluated"),
-    ("investigate", "plan_sealed"),
-    ("investigate", "finished"),
+    *[("investigate", step) for step in ("started", "investigated", "finished")],
+    *[("seal", step) for step in ("started", "gate_check", "policy_evaluated", "plan_sealed", "finished")],
     ("approve", "approved"),
     ("act", "started"),
-    *[("act", "gate_check")] * 12,
-    ("act", "intent"),
-    ("act", "outcome"),
+    *[("act", "gate_check")] * 11,
+    *[("act", step) for step in ("authorized", "started", "intent", "outcome")],
     ("record", "terminal"),
 ]
 EVENTS = len(STEPS)
@@ -90,7 +85,7 @@ def deliver_bundle(world: World, backend: Backend, run: Run, folder: Path) -> st
 def assert_acted(run: Run, world: World, before: str) -> None:
     """The run did its work, and its bundle is whole."""
     assert {id: job.result for id, job in run.jobs.items()} == dict.fromkeys(
-        ("investigate", "approve", "act", "record"), "success"
+        ("investigate", "seal", "approve", "act", "record"), "success"
     ), run.log
     assert world.instance() != before
     assert json.loads(bundle_file(run, "bundle.json"))["problems"] == []

@@ -459,6 +459,19 @@ def test_the_api_tells_of_each_step_of_a_job(host: Host, github: FullGitHub) -> 
     assert (skipped["conclusion"], skipped["steps"], skipped["runner_id"]) == ("skipped", [], 0)
 
 
+def test_a_job_that_ran_again_is_listed_once_unless_all_are_asked_for(host: Host, github: FullGitHub) -> None:
+    """https://docs.github.com/en/rest/actions/workflow-jobs: `filter`."""
+    started = host(
+        workflow("one: {runs-on: x, steps: [{run: 'true'}]}\ntwo: {needs: one, runs-on: x, steps: [{run: x}]}")
+    )
+    done = started.dispatch(PATH, {}, actor="alice")
+    started.rerun(done, "two", triggering_actor="bob")
+    path = f"/repos/acme/widgets/actions/runs/{done.id}/jobs"
+    latest, every = (ask(github, path + query)["jobs"] for query in ("", "?filter=all"))
+    assert [(job["name"], job["run_attempt"]) for job in latest] == [("one", 1), ("two", 2)]
+    assert [(job["name"], job["run_attempt"]) for job in every] == [("one", 1), ("two", 1), ("two", 2)]
+
+
 def test_steps_that_never_began_have_no_times(host: Host, github: FullGitHub) -> None:
     started = host(workflow("one: {runs-on: x, steps: [{id: a, run: 'true'}, {name: Execute, run: 'true'}]}"))
     done = started.dispatch(PATH, {}, actor="alice", cancels={"one": "a"})

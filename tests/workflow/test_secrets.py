@@ -189,8 +189,8 @@ def test_what_a_careless_agent_returns(careless: tuple[World, Backend, Wire]) ->
     assert "[REDACTED]" in report["analysis"]
     assert report["findings"][0]["evidence"]["nested"][0]["password"] == "[REDACTED]"
     result = json.loads(found["artifact action-result/action-result.json"])
-    assert (result["status"], result["verification"]["client_secret"]) == ("success", "[REDACTED]")
-    assert b"[REDACTED]" in found["summary of investigate"]
+    assert (result["status"], result["steps"][0]["verification"]["client_secret"]) == ("success", "[REDACTED]")
+    assert b"[REDACTED]" in found["summary of seal"]
     assert sum(body.count(b'"event_id"') for body in wire.bodies) >= EVENTS
     with sqlite3.connect(backend.log.parent / "audit.db") as file:
         assert file.execute("SELECT count(*) FROM events").fetchone() == (EVENTS,)

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -19,12 +19,12 @@ from conftest import REPOSITORY
 from runtime import examples
 from workflow.conftest import World
 from workflow.harness.engine import Click, approve_as
-from workflow.test_gated_runs import bundle, results
+from workflow.test_gated_runs import bundle, ended, results
 
 PAGE = (REPOSITORY / "template" / "docs" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", PAGE, flags=re.MULTILINE))
 APPROVE = approve_as("bob")
-REFUSED_AT_ONCE = {"investigate": "failure", "approve": "skipped", "act": "skipped", "record": "failure"}
+REFUSED_AT_ONCE = ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
 
 
 def lines(section: str) -> list[str]:
@@ -52,16 +52,17 @@ def test_the_page_has_the_failures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "gone"), [("agent_runner.py not found", "agent_runner.py"), ("SDK not found", "sdk")]
+    ("section", "gone", "recorded"),
+    [("agent_runner.py not found", "agent_runner.py", "success"), ("SDK not found", "sdk", "failure")],
 )
-def test_what_is_missing_is_named_before_python_stumbles(world: World, section: str, gone: str) -> None:
+def test_what_is_missing_is_named_before_python_stumbles(world: World, section: str, gone: str, recorded: str) -> None:
     path = world.origin / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     world.commit("Break it")
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == REFUSED_AT_ONCE
+    assert results(run) == {**REFUSED_AT_ONCE, "record": recorded}
     assert is_printed(lines(section)[0], run.jobs["investigate"].log), run.log
     assert run.jobs["investigate"].summary.startswith("# Refused: the agent is not whole\n")
     assert_no_riddles(run.jobs["investigate"].log)
@@ -74,8 +75,8 @@ def test_what_is_missing_is_named_before_python_stumbles(world: World, section: 
         ("yaml", "error: RUN004: yaml can't be imported. Install all of them with: …"),
     ],
 )
-def test_at_a_desk_what_is_missing_is_named_too(world: World, locked_python: Path, gone: str, told: str) -> None:
-    python = [str(locked_python / "bin" / "python")]
+def test_locally_what_is_missing_is_named_too(world: World, gone: str, told: str) -> None:
+    python = [sys.executable]
     if gone == "sdk":
         shutil.rmtree(world.origin / "sdk")
     else:
@@ -98,9 +99,9 @@ def test_a_gate_that_is_none_is_named(world: World) -> None:
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run)["investigate"] == "failure" and run.clicks == []
-    assert is_printed(lines("Gate not working")[0], run.jobs["investigate"].log), run.log
-    assert "GATE06" in run.jobs["investigate"].summary
+    assert results(run)["seal"] == "failure" and run.clicks == []
+    assert is_printed(lines("Gate not working")[0], run.jobs["seal"].log), run.log
+    assert "GATE06" in run.jobs["seal"].summary
     assert_no_riddles(run.log)
 
 
@@ -111,7 +112,7 @@ def test_a_run_that_is_started_again_is_told_the_way(world: World) -> None:
 
     assert results(run)["investigate"] == "failure"
     assert is_printed(lines("Gate not working")[1], run.jobs["investigate"].log), run.log
-    assert "GATE03" in run.jobs["investigate"].summary
+    assert "GATE03" in run.jobs["seal"].summary
     assert_no_riddles(run.log)
 
 
@@ -205,13 +206,12 @@ def test_an_address_that_is_none_is_told_in_one_line_and_the_agent_acts(world: W
 
     run = world.start(reviewer=APPROVE)
 
-    assert results(run) == dict.fromkeys(("investigate", "approve", "act", "record"), "success"), run.log
+    assert results(run) == ended(), run.log
     assert world.instance() != before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     line = lines("Audit events not captured")[2]
-    for job in ("act", "record"):
-        told = [each for each in run.jobs[job].log.splitlines() if "error: " in each]
-        assert [is_printed(line, each) for each in told] == [True], run.log
+    told = [each for each in run.jobs["record"].log.splitlines() if "error: " in each]
+    assert [is_printed(line, each) for each in told] == [True], run.log
     assert "delivered 0" in run.jobs["record"].log
     assert_no_riddles(run.log)
 

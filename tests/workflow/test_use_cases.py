@@ -23,14 +23,12 @@ from conftest import missing
 from support.github import FullGitHub
 from tools.demo_cases import CASES, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld
-from workflow.conftest import NAME, WORKFLOW, commit_all
+from workflow.conftest import NAME, WORKFLOW, commit_all, make_python
 from workflow.harness.engine import ActionsHost, Answer, Click, Repository, Reviewer, Run, approve_as
 from workflow.harness.node import ActionsService
-from workflow.test_gated_runs import bundle, document, reject, results
+from workflow.test_gated_runs import approvers, bundle, document, ended, reject, results
 
 TRIGGERS = ("manual", "alert", "schedule")
-ALL_SUCCEED = dict.fromkeys(("investigate", "approve", "act", "record"), "success")
-NOBODY_ASKED = {"approve": "skipped", "act": "skipped", "record": "success"}
 
 
 @dataclass
@@ -64,9 +62,7 @@ Place = Callable[..., Any]
 
 
 @pytest.fixture
-def scene(
-    service: ActionsService, generated: Callable[[str], Path], locked_python: Path, tmp_path: Path
-) -> Callable[..., Any]:
+def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: Path) -> Callable[..., Any]:
     """Set a scene for the time of a block: a use case, options for its program, and constants of its agent."""
 
     @contextmanager
@@ -98,7 +94,9 @@ def scene(
             github.protect("agent-act")
             secrets = {"agent-act": {"AGENT_ACT_TOKEN": secret if token is None else token}}
             repository = Repository(origin, NAME, github, environment_secrets=secrets)
-            host = ActionsHost(service, repository, locked_python, tmp_path / "runs", reachable=[tmp_path / "world"])
+            host = ActionsHost(
+                service, repository, make_python(generated(name)), tmp_path / "runs", reachable=[tmp_path / "world"]
+            )
             yield Scene(name, world, repository, host)
 
     return make
@@ -121,12 +119,12 @@ def test_approved_it_acts_and_the_world_is_another_one(scene: Place, name: str, 
 
         run = own.start(trigger, bob)
 
-        assert results(run) == ALL_SUCCEED, run.log
+        assert results(run) == ended(), run.log
         assert own.world.state() != state
         assert own.world.wrong() <= own.healthy_share
         result = document(run, "action-result", "action-result.json")
-        assert (result["status"], result["approver"]["login"]) == ("success", "bob")
-        assert result["changes"] and result["verification"]
+        assert (result["status"], approvers(run)) == ("success", ["bob"])
+        assert result["steps"][0]["changes"] and result["steps"][0]["verification"]
         assert document(run, "investigation-report", "investigation-report.json")["trigger"] == trigger
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
 
@@ -140,7 +138,7 @@ def test_rejected_it_changes_nothing(scene: Place, name: str, trigger: str) -> N
 
         run = own.start(trigger, reject)
 
-        assert results(run) == {"investigate": "success", "approve": "failure", "act": "skipped", "record": "success"}
+        assert results(run) == ended(approve="failure", act="skipped")
         assert own.world.state() == state and own.world.wrong() == pytest.approx(wrong, abs=0.05)
         assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "bob", [])
 
@@ -154,7 +152,7 @@ def test_where_all_is_well_it_asks_nobody(scene: Place, name: str, trigger: str)
 
         run = own.start(trigger, approve_as("bob"))
 
-        assert results(run) == {"investigate": "success", **NOBODY_ASKED}, run.log
+        assert results(run) == ended(approve="skipped", act="skipped"), run.log
         assert run.clicks == [] and own.world.state() == state
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("nothing_to_do", [])
 
@@ -181,12 +179,12 @@ def test_where_the_target_is_down_it_says_so_and_asks_nobody(scene: Place, name:
 
         run = own.start(trigger, approve_as("bob"))
 
-        assert results(run) == {"investigate": "failure", **NOBODY_ASKED}, run.log
+        assert results(run) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped"), run.log
         assert run.clicks == []
         report = document(run, "investigation-report", "investigation-report.json")
         assert (report["status"], report["plan"]) == ("failed", None)
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
-        summary = run.jobs["investigate"].summary
+        summary = run.jobs["seal"].summary
         told = "Is a directory" if name == "blank" else "connection refused"
         assert told in summary, summary
 
@@ -318,11 +316,12 @@ def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> N
 
             run = own.start(trigger, approve_as("bob"), {"act": strike} if strike else None)
 
-            assert results(run) == {**ALL_SUCCEED, "act": "failure"}, run.log
+            assert results(run) == ended(act="failure"), run.log
             result = document(run, "action-result", "action-result.json")
             assert result["status"] == trouble.status
-            told = zip(result["changes"], trouble.changes, strict=True)
-            assert all(change.startswith(begin) for change, begin in told), result["changes"]
+            changes = [change for step in result["steps"] for change in step["changes"]]
+            told = zip(changes, trouble.changes, strict=True)
+            assert all(change.startswith(begin) for change, begin in told), changes
             summary = run.jobs["act"].summary
             assert trouble.told in summary, summary
             assert (bundle(run)["outcome"], bundle(run)["problems"]) == (trouble.outcome, [])

@@ -53,7 +53,7 @@ class SqliteDatabase:
         self.path = path
         self.query_timeout = query_timeout
         self._file: int | None = None
-        self._companions = [path.with_name(f"{path.name}{suffix}") for suffix in _COMPANIONS]
+        self._companions: list[Path] = []
         self._companions_lost = False
 
     def create(self) -> None:
@@ -63,6 +63,8 @@ class SqliteDatabase:
             # Open as long as the process lives: no other file can have its inode then, and closing it would let go of
             # the locks that SQLite holds on it.
             self._file = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+            real = self.path.resolve(strict=True)  # SQLite keeps them beside the file, not beside a link to it
+            self._companions = [real.with_name(f"{real.name}{suffix}") for suffix in _COMPANIONS]
         except OSError as error:
             raise StoreUnavailable(f"{self.path} can't be opened for writing: {error.strerror}") from None
 

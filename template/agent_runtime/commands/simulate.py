@@ -83,10 +83,10 @@ def run(call: Call) -> int:
         print("outcome: unknown; there is no trail, and the first error above says why")
         return ended.exit_code or codes.EXIT_TRAIL_INCOMPLETE
     print(f"outcome: {ended.outcome.replace('_', ' ')}")
+    for line in ended.why:
+        print(f"why:     {line}")
     print(f"page:    {ended.page}")
     print(f"bundle:  {ended.bundle}")
-    if ended.outcome in ("denied", "refused", "investigation_failed"):
-        print("why:     the page says it, and what to do next")
     return ended.exit_code
 
 

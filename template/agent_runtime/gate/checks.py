@@ -143,13 +143,12 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
 
 
 def _duration(span: timedelta) -> str:
+    """A span for people, in the largest unit of which there are two; below that in seconds."""
     seconds = int(span.total_seconds())
-    if seconds < 60:
-        return f"{seconds} seconds"
-    minutes = seconds // 60
-    if minutes < 120:
-        return f"{minutes} minutes"
-    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{minutes // 60 // 24} days"
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s"
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
 
 
 def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None:

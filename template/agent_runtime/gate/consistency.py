@@ -12,7 +12,18 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import gates
-from agent_runtime.gate.bundle import ACTED, Parts, Problem, RunOutcome, contradiction, file_digests, load, outcome_of
+from agent_runtime.gate.bundle import (
+    ACTED,
+    REPORTED_BY_AGENT,
+    Parts,
+    Problem,
+    RunOutcome,
+    contradiction,
+    file_digests,
+    load,
+    outcome_of_result,
+    presentable,
+)
 from agent_runtime.model import config, documents, names
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.strict_json import strict_json
@@ -69,7 +80,7 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
         for event in events:
             digest = event["metadata"].get("plan_digest")
             if digest and parts.plan_digest and digest != parts.plan_digest:
-                found.append(contradiction(f"{folder}: an event is of plan {str(digest)[:12]}"))
+                found.append(contradiction(f"{folder}: an event is of plan {_text(digest)[:12]}"))
     return found
 
 
@@ -82,6 +93,8 @@ def _check_investigation(parts: Parts) -> List[Problem]:
         return [Problem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
     if parts.investigation_sha256 != report.investigation_sha256:
         return [contradiction("what the job investigate left is not what was sealed")]
+    if not parts.heads.get("investigate"):
+        return [Problem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
         left = [(step.action, step.parameters) for step in parts.investigation.steps]
         if left != [(step.action, step.parameters) for step in report.plan.steps]:
@@ -97,7 +110,7 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
     if (result or intents) and (authorization is None or not authorization.authorized):
         found.append(contradiction("Execute left something behind, and Verify authorized nothing"))
     if result is not None:
-        expected = outcome_of(result.status, result.code)
+        expected = outcome_of_result(result)
         if authorization is not None and authorization.authorized and outcome is not expected:
             found.append(contradiction(f"the outcome is {outcome}, and the result says {result.status}"))
         if result.status is ActionStatus.REFUSED and result.code != codes.GATE_INTENT and intents and not result.steps:
@@ -169,6 +182,12 @@ def _check_agreement(parts: Parts) -> List[Problem]:
     planned = [step.action for step in sealed.steps]
     if ran != planned[: len(ran)]:
         found.append(contradiction(f"the agent reports the actions {ran}, the plan has {planned}"))
+    ends = [step.status for step in result.steps]
+    stopped = result.status not in (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE, ActionStatus.DRY_RUN)
+    if result.status is not ActionStatus.REFUSED and ends[-1:] != [result.status]:
+        found.append(contradiction(f"the result says {result.status}, and its last step something else"))
+    if not stopped and len(ran) != len(planned):
+        found.append(contradiction(f"the result says {result.status}, and {len(ran)} of {len(planned)} steps ran"))
     intents = [{"action": action, "dry_run": sealed.dry_run, "number": number} for number, action in enumerate(ran)]
     outcomes = [
         {"action": step.action, "outcome": step.status.value, "code": step.code, "number": number}
@@ -192,7 +211,7 @@ def _check_decision(parts: Parts) -> List[Problem]:
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
         run_contexts = [event["metadata"].get("gha") for event in parts.events.get(folder, [])]
-        jobs = {str(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
+        jobs = {_text(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
         if jobs - {expected}:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
             where = " and ".join(sorted(jobs))
@@ -209,7 +228,10 @@ def _moment(timestamp: str) -> datetime:
         zone = timedelta(hours=int(timestamp[-5:-3]), minutes=int(timestamp[-2:]))
         zone = -zone if timestamp[-6] == "-" else zone
     moment = datetime.strptime(timestamp[:19].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return moment - zone
+    try:
+        return moment - zone
+    except OverflowError:  # in the first or the last year there is, where hours decide nothing
+        return moment
 
 
 def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[Problem]:
@@ -224,12 +246,20 @@ def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, 
 
 def _contradicts(said: Any, known: Any) -> bool:
     """Whether an event says something else; what was redacted or cut in it says nothing."""
-    return bool(said != known) and not any(mark in str(said) for mark in (REDACTED, TRUNCATED))
+    return bool(said != known) and not any(mark in _text(said) for mark in (REDACTED, TRUNCATED))
 
 
 def _shown(value: Any) -> str:
     login = value.get("login") if isinstance(value, dict) else None
-    return str(value if login is None else login)
+    return _text(value if login is None else login)
+
+
+def _text(value: Any) -> str:
+    """A JSON value of an event for a message; a hijacked machine can nest one deeper than Python shows."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "(nested too deeply)"
 
 
 def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
@@ -269,7 +299,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     parts = load(folder, by_comment=isinstance(run, dict) and run.get("event") == "issue_comment")
     found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
     found += _check_manifest(manifest, heads, outcome, parts)
-    return manifest, found
+    return manifest, presentable(found)
 
 
 def _check_manifest(
@@ -298,7 +328,12 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
-    known: Dict[str, Any] = {"approver": documents.plain(parts.receipt.approver) if parts.receipt else None}
+    known: Dict[str, Any] = {
+        "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "reported_by_agent": [
+            folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
+        ],
+    }
     if not heads.get("approve" if commented else "seal"):
         # The job that says all of it ended before it could.
         known.update(resource="unknown", plan_digest=None)
@@ -359,7 +394,8 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     jobs = said.get("jobs")
     for job, result in jobs.items() if isinstance(jobs, dict) else ():
         folder = _JOURNALS.get(job, job)
-        if result == "success" and not manifest["journal_heads"].get(folder):
+        # Of a duplicate the agent never started; where it did, `_check_investigation` looks for its journal.
+        if result == "success" and job != "investigate" and not manifest["journal_heads"].get(folder):
             return [contradiction(f"bundle.json names no end of the journal of {folder}, and {job} succeeded")]
     run, gha = manifest.get("run"), said.get("gha")
     if isinstance(run, dict) and isinstance(gha, dict):

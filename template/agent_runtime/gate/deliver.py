@@ -15,6 +15,7 @@ from typing import Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle
+from agent_runtime.gate.pages.common import way_out
 from agent_runtime.github import outputs
 from agent_runtime.model import names
 from agent_runtime.text import escape
@@ -89,7 +90,7 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Deli
             problem=why,
             addressed=transport is not None,
         )
-    advice = f"\n\nWhat to do: {codes.describe(codes.TRAIL_UNDELIVERED).mend}." if why else ""
+    advice = f"\n\n{way_out(codes.TRAIL_UNDELIVERED)}" if why else ""
     outputs.write_summary(environ, f"\n{escape.markdown_inline(delivery.line())}{advice}\n")
     return delivery
 

@@ -86,6 +86,11 @@ def of_executing(jobs: Jobs) -> str:
     return ""
 
 
+def _attempt(job: Mapping[str, Any]) -> int:
+    attempt = job.get("run_attempt")
+    return attempt if isinstance(attempt, int) else 1
+
+
 def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[str]:
     """Return where GitHub's list of jobs says something else than the run's `needs` and its plan.
 
@@ -101,9 +106,11 @@ def contradictions(jobs: Jobs, results: Mapping[str, str], digest: str) -> List[
         ends = {str(job.get("conclusion")) for job in jobs.listed if job["name"] == name and job.get("conclusion")}
         if results.get(id) and ends and results[id] not in ends:
             found.append(f"GitHub lists {name} as {' and '.join(sorted(ends))}, and the run says {results[id]}")
+    sealed_in = max((_attempt(job) for job in jobs.listed if job["name"] == names.SEAL_JOB), default=1)
     for job in jobs.listed:
         name = str(job["name"])
-        gated = name.startswith(_NAME_A_PLAN) and job.get("conclusion") != "skipped"
+        # What waited in an attempt before, waited for another plan.
+        gated = name.startswith(_NAME_A_PLAN) and job.get("conclusion") != "skipped" and _attempt(job) >= sealed_in
         if gated and not (digest and digest[:12] in name):
             found.append(f"the job '{visible(name, _SHOWN)}' names another plan than the sealed one")
     return found

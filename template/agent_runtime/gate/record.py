@@ -119,7 +119,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     outcome = _decide(parts, needs, jobs, rejected=rejected_by is not None)
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
-    problems += _compare(parts, needs, jobs, digest or "")
+    problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(job, resource) as journal:
         journal.event(
@@ -208,6 +208,9 @@ def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest
         bundle.contradiction(line)
         for line in evidence.contradictions(jobs, {name: each.result for name, each in needs.items()}, digest)
     ]
+    for id, (output, _) in _HEADS.items():
+        if id in needs and needs[id].result == "success" and not needs[id].outputs.get(output):
+            found.append(Problem(codes.TRAIL_MISSING, f"{id} succeeded, and its output {output} is gone"))
     seal = needs.get("seal")
     if seal is None or parts.report is None:
         if seal is not None and seal.result == "success":
@@ -251,8 +254,9 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
         return asked.get(needs["ask"].result, RunOutcome.APPROVAL_FAILED)
     if rejected:
         return RunOutcome.REJECTED
-    unasked = report.plan.policy.decision is Decision.AUTO
-    return RunOutcome.CANCELLED if unasked or needs["approve"].result == "cancelled" else RunOutcome.APPROVAL_FAILED
+    # Nobody was asked, or somebody approved: then only a cancellation kept the next job from starting.
+    asked_in_vain = report.plan.policy.decision is Decision.REVIEW and needs["approve"].result in ("failure", "skipped")
+    return RunOutcome.APPROVAL_FAILED if asked_in_vain else RunOutcome.CANCELLED
 
 
 def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs) -> RunOutcome:
@@ -278,7 +282,7 @@ def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
     if authorization is not None and not authorization.authorized:
         return bundle.outcome_of(None, authorization.code) if result is None else RunOutcome.OUTCOME_UNKNOWN
     if result is not None:
-        return bundle.outcome_of(result.status, result.code)
+        return bundle.outcome_of_result(result)
     if evidence.of_executing(jobs):
         # It may have begun, and nobody knows how far it came: only a look at the resource can say.
         return RunOutcome.OUTCOME_UNKNOWN

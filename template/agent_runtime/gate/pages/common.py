@@ -15,7 +15,7 @@ from typing import Any, List, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.model import plan
 from agent_runtime.model.documents import parse_time
-from agent_runtime.text.escape import markdown_table_cell
+from agent_runtime.text.escape import markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import page
 
 # GitHub drops a step's summary above this size.
@@ -32,8 +32,11 @@ UNASKED_FACT = ("Approved by", "nobody: the policy lets it happen without asking
 Rows = List[Tuple[str, str]]
 
 
-def whole(blocks: Sequence[str]) -> str:
+def whole(blocks: Sequence[str], sizes: str = "") -> str:
     """Join blocks into a page.
+
+    Arguments:
+        sizes: of what it shows, for the error.
 
     Raises:
         BadInput: it is larger than GitHub shows (RPT002).
@@ -41,9 +44,8 @@ def whole(blocks: Sequence[str]) -> str:
     text = page(blocks)
     size = len(text.encode("utf-8"))
     if size > MAX_PAGE_BYTES:
-        raise codes.BadInput(
-            codes.REPORT_TOO_LARGE, f"the page for the run's summary has {size} bytes, GitHub shows {MAX_PAGE_BYTES}"
-        )
+        problem = f"the page for the run's summary has {size} bytes, GitHub shows {MAX_PAGE_BYTES}"
+        raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{problem} ({sizes})" if sizes else problem)
     return text
 
 
@@ -55,6 +57,11 @@ def for_people(given: Any) -> str:
 def as_json(given: Any) -> str:
     """A JSON value on one line."""
     return json.dumps(given, ensure_ascii=False, sort_keys=True)
+
+
+def way_out(code: str) -> str:
+    """What to do about a registered code; its text stands in code, because it may hold `<agent>` or `2**53`."""
+    return f"What to do: {markdown_inline(codes.describe(code).mend)}"
 
 
 def short(digest: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, for_people, short, whole
+from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, for_people, short, way_out, whole
 from agent_runtime.model.documents import ActionReport, Authorization, StepResult, plain
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.escape import markdown_inline, markdown_table_cell
@@ -88,7 +88,7 @@ def _problem(code: Optional[str], message: Optional[str]) -> List[str]:
     return [
         f"**{markdown_inline(code)}{': ' + meaning.title if meaning else ''}**",
         markdown_inline(message) if message else "",
-        f"What to do: {meaning.mend}." if meaning else "",
+        way_out(code) if meaning else "",
     ]
 
 

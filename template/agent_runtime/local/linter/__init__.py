@@ -20,10 +20,12 @@ from agent_runtime.local.linter.rules import explain
 from agent_runtime.local.linter.values import Unreadable, Value, read
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
+from agent_runtime.text.escape import visible
 
 __all__ = ["Violation", "explain", "lint"]
 
 FOLDER = ".github/workflows"
+_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Violation:
 
 def lint(root: Path, config: Config) -> List[Violation]:
     """Everything that opens the gate of the repository at `root`, by file and line.  Never raises for any content."""
-    found = {Violation(*finding) for finding in (*_workflows(root, config), *actions.problems(root))}
-    found = {Violation(each.code, each.path, each.line, " ".join(each.message.split())) for each in found}
+    found = {
+        Violation(code, visible(path, _SHOWN), line, visible(message, _SHOWN))
+        for code, path, line, message in (*_workflows(root, config), *actions.problems(root))
+    }
     return sorted(found, key=lambda each: (each.path, each.line, each.code, each.message))
 
 

@@ -28,7 +28,7 @@ def fingerprint(data: bytes) -> str:
 def problems(root: Path) -> Iterator[Finding]:
     """What is wrong with the actions of the repository at `root`."""
     try:
-        known: Dict[str, str] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"]
+        known: Dict[str, str] = dict(json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         known = {}
     for name in OF_TEMPLATE:

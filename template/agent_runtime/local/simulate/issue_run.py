@@ -27,7 +27,8 @@ class SimulatedIssueRun(SimulatedRun):
         github.visibility, github.plan = "private", "free"
         if self.config.repository_plan != config.PLAN_WITHOUT_ENVIRONMENTS:
             github.plan = "team"
-            github.protect(names.ACT_ENVIRONMENT)
+        for name in self.config.environments:
+            github.protect(name)
         permission = "read" if self.request.scenario is Scenario.OPEN_GATE else "write"
         approvers = [name for name in self.config.approvers if "/" not in name] or [REVIEWER]
         self._approver = approvers[0]
@@ -128,5 +129,6 @@ class SimulatedIssueRun(SimulatedRun):
                 file=names.WORKFLOW_FILE,
                 created=shapes.CREATED,
             )
-        sha = self.runner_variables(github)["GITHUB_SHA"]
-        github.note_attempt(run_id, 1, branch=github.default_branch, sha=sha, triggering_actor=INITIATOR)
+        told = github.run(run_id)
+        if told is not None:
+            told["head_sha"] = self.runner_variables(github)["GITHUB_SHA"]

@@ -20,6 +20,7 @@ from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import config, documents, names, plan
+from agent_runtime.model.documents import Report, ReportStatus
 
 # What lets team code find an example on this machine instead of production; no runner on GitHub has these.
 _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
@@ -63,13 +64,15 @@ class Ended:
 
     Arguments:
         bundle: folder of the run's bundle.
-        page: the reviewer's page, or the one that says why nobody is asked.
+        page: the reviewer's page, or that of the job that refused or failed.
+        why: what was denied, refused or failed, and what to do next; empty where nothing was.
     """
 
     exit_code: int
     outcome: str
     bundle: Path
     page: Path
+    why: Sequence[str]
 
 
 class SimulatedRun:
@@ -90,6 +93,7 @@ class SimulatedRun:
         self.changes: Dict[str, str] = {}
         self.needs: Dict[str, Dict[str, object]] = {}
         self.archives: Dict[str, Tuple[str, bytes]] = {}
+        self._stopped: Optional[Tuple[Path, List[str]]] = None
 
     def play(self) -> Ended:
         """Run all jobs and return how it ended."""
@@ -101,16 +105,26 @@ class SimulatedRun:
             if os.environ.get("AIMGENTIX_API_URL") and (folder / names.MANIFEST_NAME).is_file():
                 delivering = {name: os.environ.get(name, "") for name in ("AIMGENTIX_API_URL", "AIMGENTIX_API_KEY")}
                 self.step(github, recorded, "deliver", ["deliver", str(folder)], delivering)
-        page = self.request.folder / "seal" / "summary-seal"
-        return Ended(exit_code or recorded.exit_code, recorded.outputs.get("outcome", "unknown"), folder, page)
+        page, why = self._stopped or (self.request.folder / "seal" / "summary-seal", self._denied())
+        return Ended(exit_code or recorded.exit_code, recorded.outputs.get("outcome", "unknown"), folder, page, why)
+
+    def _denied(self) -> List[str]:
+        """Why the policy denied what the agent proposed; nothing where it did not."""
+        path = self.request.folder / "seal" / names.DEFAULT_OUT / names.REPORT_NAME
+        report = documents.decode(Report, path.read_bytes(), path.name) if path.is_file() else None
+        if report is None or report.status is not ReportStatus.DENIED:
+            return []
+        policy = self.config.policy_path.as_posix()
+        hint = (
+            f"If the policy is wrong, change {policy}; python agent_runner.py policy check shows what it would decide"
+        )
+        return [*report.policy_reasons, hint]
 
     def prepare(self, github: LoopbackGitHub) -> None:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         self.expect("investigate", "seal", "approve", "act", *([names.AUTO_JOB] if self.config.auto_approval else []))
-        github.protect(names.GATE_ENVIRONMENT, reviewers=(REVIEWER,))
-        github.protect(names.ACT_ENVIRONMENT)
-        if self.config.auto_approval:
-            github.protect(names.AUTO_ENVIRONMENT)
+        for name in self.config.environments:
+            github.protect(name, reviewers=(REVIEWER,) if name == names.GATE_ENVIRONMENT else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
         if self.request.scenario is Scenario.BUSY:
@@ -119,8 +133,8 @@ class SimulatedRun:
                 self.show("the policy has no rate_limits: --busy tries nothing")
             for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
                 # Nothing says what these runs did, so they count for every limit.
-                github.add_artifact(str(number), names.RECEIPT_ARTIFACT)
-                github.add_job(str(number), names.ACT_JOB_NAME)
+                github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
+                github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
 
     def expect(self, *jobs: str) -> None:
         """Let the run have these jobs before `record`, none of which has run."""
@@ -261,10 +275,17 @@ class SimulatedRun:
         root = self.request.root
         start = [str(root / "agent_runner.py")] if team else ["-I", str(root / "agent_runtime" / "__main__.py")]
         before = len(job.log)
-        done = job.run(name, [*start, *words], {**self.runner_variables(github), **variables})
+        # The kill switch is a variable of the repository, which the steps without team code get.
+        given = {} if team else {"AGENT_DISABLED": os.environ.get("AGENT_DISABLED", "")}
+        done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
             if not line.startswith("::stop-commands::"):
                 self.show(f"{words[0]:>11} | {line}")
+        # What stops the job investigate stops seal too, which writes the page about it.
+        page = job.folder / f"summary-{name}"
+        if not done and self._stopped is None and job.folder.name != "investigate" and page.stat().st_size:
+            errors = [line for line in job.log[before:].splitlines() if line.startswith("error: ")]
+            self._stopped = (page, [line[len("error: ") :] for line in errors])
         return done
 
     def close(self, github: LoopbackGitHub, id: str, title: str, job: Job) -> None:
@@ -281,7 +302,6 @@ class SimulatedRun:
             return
         data = pack({path.relative_to(job.folder / folder).as_posix(): path.read_bytes() for path in files})
         number = 1 + len(github.archives)
-        github.add_artifact(self.run_id, name)
         github.keep_archive(number, self.run_id, name, data)
         self.archives[name] = (str(number), data)
         job.outputs[output + "_id"] = str(number)
@@ -289,14 +309,17 @@ class SimulatedRun:
 
     def team_variables(self, id: str) -> Dict[str, str]:
         """What team code gets in a job: what the answers name, and what --secret-env names, from this terminal."""
-        place, answer = _KINDS[id]
+        environment, answer = _KINDS[id]
         kind = "investigate" if id == "investigate" else "act"
         named = [*getattr(self.config, f"{kind}_secrets"), *getattr(self.config, f"{kind}_variables")]
+        place = f"environment {environment}"
+        if self.config.repository_plan == config.PLAN_WITHOUT_ENVIRONMENTS:
+            place = "repository's secrets"
         for job, name in self.request.secrets:
             if job == kind and name not in named:
                 self.show(
                     f"{name} goes to {kind} here. On GitHub: add it to the answer {answer}, and store it in the "
-                    f"environment {place} (docs/SETUP_GUIDE.md)"
+                    f"{place} (docs/SETUP_GUIDE.md)"
                 )
                 named.append(name)
         return {name: os.environ[name] for name in (*named, *_OF_THE_EXAMPLE) if name in os.environ}

@@ -113,10 +113,6 @@ class LoopbackGitHub:
                 {"state": state, "comment": comment, "environments": [summary], "user": reviewer}
             )
 
-    def add_artifact(self, run_id: str, name: str, created: Optional[datetime] = None, *, archive: bytes = b"") -> None:
-        """Note that a run uploaded an artifact, by default now."""
-        self.keep_archive(self.shapes.number(f"{run_id}/{name}"), run_id, name, archive, created)
-
     def keep_archive(
         self, number: int, run_id: str, name: str, archive: bytes, created: Optional[datetime] = None
     ) -> None:
@@ -124,19 +120,6 @@ class LoopbackGitHub:
         with self._lock:
             self.archives[number] = (run_id, name, archive)
             self._made[number] = created or datetime.now(timezone.utc)
-
-    def add_job(
-        self,
-        run_id: str,
-        name: str,
-        status: str = "completed",
-        conclusion: Optional[str] = "success",
-        started: Optional[datetime] = None,
-    ) -> None:
-        """Note a job of a run, which started at `started`, by default now; the newest of a name replaces the others."""
-        with self._lock:
-            self.jobs[run_id] = [job for job in self.jobs.get(run_id, []) if job["name"] != name]
-        self.set_job(run_id, name, status, self.shapes.when(started or datetime.now(timezone.utc)), conclusion)
 
     def add_run(self, run_id: str, *, title: str, event: str, actor: str, file: str, created: str) -> Dict[str, Any]:
         """Note that a run has begun, and return its JSON for the caller to change."""
@@ -157,16 +140,18 @@ class LoopbackGitHub:
     def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: Optional[str] = None) -> None:
         """Note where a job of a run stands; one that waits has not started, one that is completed has ended."""
         with self._lock:
-            jobs = self.jobs.setdefault(run_id, [])
-            job = next((each for each in jobs if each["name"] == name), None)
+            job = self._job(run_id, name)
             if job is None:
                 job = self.shapes.job(self.repository, int(run_id), name, status, now)
-                jobs.append(job)
+                self.jobs.setdefault(run_id, []).append(job)
             if status == "in_progress":
                 job.update(self.shapes.on_a_runner(now), started_at=now)
             elif status == "completed" and job["runner_id"] is None:
                 job.update(self.shapes.WITHOUT_A_RUNNER)
             job.update(status=status, conclusion=conclusion, completed_at=now if status == "completed" else None)
+
+    def _job(self, run_id: str, name: str) -> Optional[Dict[str, Any]]:
+        return next((each for each in self.jobs.get(run_id, []) if each["name"] == name), None)
 
     def set_steps(self, run_id: str, name: str, steps: Mapping[str, str]) -> None:
         """Note the steps of a job and how each ended."""
@@ -187,19 +172,6 @@ class LoopbackGitHub:
     def run(self, run_id: str) -> Optional[Dict[str, Any]]:
         """GitHub's JSON of a run, for callers to change; None where there is none."""
         return next((run for run in self.runs if str(run["id"]) == run_id), None)
-
-    def note_attempt(self, run_id: str, attempt: int, *, branch: str, sha: str, triggering_actor: str) -> None:
-        """Note what the newest attempt of a run that was added is made of."""
-        with self._lock:
-            run = self.run(run_id)
-            if run is not None:
-                run.update(run_attempt=attempt, head_branch=branch, head_sha=sha)
-                run["triggering_actor"] = self.shapes.user(triggering_actor)
-
-    def open_issue(self, login: str, title: str, body: str, labels: List[str], kind: str = "User") -> Dict[str, Any]:
-        """Open an issue as somebody, and return it."""
-        with self._lock:
-            return self._open_issue(self.shapes.user(login, kind), title, body, labels)
 
     def comment(self, number: int, login: str, body: str, kind: str = "User") -> Dict[str, Any]:
         """Comment on an issue as somebody, and return the comment."""
