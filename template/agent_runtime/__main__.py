@@ -35,8 +35,12 @@ def of_the_repository(folder: str) -> FileFinder:
     return FileFinder(folder, (Source, [".py"]))
 
 
-def load(name: str, folder: str) -> None:
-    """Make the package in `folder` importable as `name`, and nothing else of what lies beside it."""
+def load(name: str, folder: str, missing: str) -> None:
+    """Make the package in `folder` importable as `name`, and nothing else of what lies beside it.
+
+    Arguments:
+        missing: the code of the error where it is not there.
+    """
     start = os.path.join(folder, "__init__.py")  # noqa: PTH118
     try:
         found = Source(name, start)
@@ -45,14 +49,14 @@ def load(name: str, folder: str) -> None:
         sys.modules[name] = module
         spec.loader.exec_module(module)  # type: ignore[union-attr]
     except FileNotFoundError as problem:
-        sys.exit(f"error: RUN002: {problem.filename} is missing. Restore it from the history")
+        sys.exit(f"error: {missing}: {problem.filename} is missing. Restore it from the history")
 
 
 sys.path_hooks.insert(0, of_the_repository)
 if sys.flags.no_site:
     sys.path.append(os.path.join(os.environ.get("RUNNER_TEMP", os.devnull), "agent-gate"))  # noqa: PTH118
-load("aimgentix", os.path.join(ROOT, "sdk", "aimgentix"))  # noqa: PTH118
-load("agent_runtime", os.path.join(ROOT, "agent_runtime"))  # noqa: PTH118
+load("aimgentix", os.path.join(ROOT, "sdk", "aimgentix"), "RUN003")  # noqa: PTH118
+load("agent_runtime", os.path.join(ROOT, "agent_runtime"), "RUN002")  # noqa: PTH118
 
 if __name__ == "__main__":
     from agent_runtime.cli import main_without_agent

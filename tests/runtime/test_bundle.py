@@ -1,14 +1,9 @@
-"""Parts of a bundle that contradict each other are found, even by somebody who renews every hash in its manifest."""
+"""Reading what a run left: whatever is in the folder, the answer is what was found and what could not be read."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shutil
-from collections.abc import Callable
-from datetime import timedelta
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,236 +13,103 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle
 from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.model import documents
+from agent_runtime.model.documents import Decision, PolicyStamp
 from agent_runtime.results import ActionStatus
-from runtime.test_simulate import CONFIG, POLICY, Desk, desk, make
+from runtime import examples
 
-__all__ = ["desk"]
-
-MANIFEST = "bundle.json"
-RESULT = "act/action-result.json"
-RECEIPT = "approve/approval-receipt.json"
-REPORT = "investigate/investigation-report.json"
-
-Change = Callable[[dict[str, Any]], object]
+PARTS = {
+    "seal/investigation-report.json": ("report", examples.report()),
+    "approve/approval-receipt.json": ("receipt", examples.receipt()),
+    "verify/authorization.json": ("authorization", examples.authorization()),
+    "act/action-result.json": ("result", examples.result()),
+}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundles of a run that acted, by the kind of its gate."""
-    found = {}
-    for gate, text in (
-        ("environment", CONFIG),
-        ("issue", CONFIG.replace("public", "private-free") + "approval_gate: issue\n"),
-    ):
-        at = make(tmp_path_factory.mktemp(gate) / "repository")
-        (at.root / ".github" / "agent-config.yml").write_text(text)
-        code, said, found[gate] = at.simulate("--approve")
-        assert code == 0, said
-        assert bundle.verify(found[gate])[1] == []
-    return found
+def write(folder: Path, name: str, data: bytes) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
 
 
-@pytest.fixture
-def folder(made: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(made["environment"], tmp_path / "bundle"))
+def test_documents_come_out_of_the_folders_of_their_jobs(tmp_path: Path) -> None:
+    left = documents.encode(examples.investigation())
+    write(tmp_path, "investigate/investigation.json", left)
+    for name, (_, document) in PARTS.items():
+        write(tmp_path, name, documents.encode(document))
+    parts = bundle.load(tmp_path, by_comment=False)
+    assert parts.problems == ()
+    for attribute, document in PARTS.values():
+        assert getattr(parts, attribute) == document
+    assert parts.investigation == examples.investigation()
+    assert parts.investigation_sha256 == hashlib.sha256(left).hexdigest()
+    assert (parts.heads, parts.events) == ({}, {})
 
 
-def forge(folder: Path, name: str, change: Change) -> list[str]:
-    """Change a document, renew the manifest's hashes, and return what `verify` says."""
-    document = json.loads((folder / name).read_text())
-    change(document)
-    (folder / name).write_text(json.dumps(document))
-    if name != MANIFEST:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        manifest["files"] = bundle.file_digests(folder)
-        (folder / MANIFEST).write_text(json.dumps(manifest))
-    found = bundle.verify(folder)[1]
-    assert {problem.code for problem in found} <= {codes.TRAIL_MISMATCH, codes.TRAIL_MISSING, codes.TRAIL_TRUNCATED}
-    return [problem.message for problem in found]
+def test_an_empty_folder_is_a_run_that_left_nothing(tmp_path: Path) -> None:
+    assert bundle.load(tmp_path, by_comment=False) == bundle.Parts()
+    assert bundle.load(tmp_path, by_comment=True).by_comment
 
 
 @pytest.mark.threat("T36")
+@pytest.mark.parametrize("name", PARTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+@given(data=st.binary(max_size=50))
+def test_a_document_that_can_not_be_read_is_a_problem_and_never_an_exception(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    write(tmp_path, name, data)
+    parts = bundle.load(tmp_path, by_comment=False)
+    assert getattr(parts, PARTS[name][0]) is None
+    assert [problem.code for problem in parts.problems] in ([codes.REPORT_NOT_JSON], [codes.REPORT_SCHEMA])
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_folder_by_a_documents_name_is_a_problem(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    (problem,) = bundle.load(tmp_path, by_comment=False).problems
+    assert problem.code == codes.REPORT_MISSING
+
+
+def test_what_the_agent_left_needs_not_be_readable_to_have_a_digest(tmp_path: Path) -> None:
+    write(tmp_path, "investigate/investigation.json", b"\x00")
+    parts = bundle.load(tmp_path, by_comment=False)
+    assert (parts.investigation, parts.problems) == (None, ())
+    assert parts.investigation_sha256 == hashlib.sha256(b"\x00").hexdigest()
+
+
+@pytest.mark.parametrize("data", [b"", b"x\n", b"{}\n", b"[]\n", b"\xff\n", b'{"event": {}}\n'])
+def test_a_journal_that_is_none_is_a_problem_and_never_an_exception(tmp_path: Path, data: bytes) -> None:
+    write(tmp_path, "act/journal/0001.jsonl", data)
+    parts = bundle.load(tmp_path, by_comment=False)
+    assert parts.steps("act") == []
+    assert {problem.code for problem in parts.problems} <= {codes.TRAIL_BROKEN}
+
+
+def test_a_plan_that_the_policy_let_pass_is_automatic() -> None:
+    stamp = PolicyStamp("a" * 64, Decision.AUTO, ("auto_approve[0]",))
+    assert bundle.Parts(report=examples.report(plan=examples.sealed(policy=stamp))).automatic
+    assert not bundle.Parts(report=examples.report()).automatic
+    assert not bundle.Parts().automatic
+
+
 @pytest.mark.parametrize(
-    ("name", "changes", "message"),
+    ("status", "code", "steps", "outcome"),
     [
-        (
-            MANIFEST,
-            {"approver": {"login": "ceo", "id": 1, "type": "User"}},
-            "says approver ceo, its parts say reviewer",
-        ),
-        (MANIFEST, {"approver": None}, "bundle.json says approver None, its parts say reviewer"),
-        (MANIFEST, {"resource": "payments-db"}, "bundle.json says resource payments-db, its parts say checkout"),
-        (MANIFEST, {"plan_digest": None}, "bundle.json names no plan, and one was executed"),
-        (MANIFEST, {"trace_id": "other"}, "bundle.json says trace_id other, its parts say "),
-        (MANIFEST, {"run": {"x": 1}}, "bundle.json names no run"),
-        (MANIFEST, {"issue": 3}, "bundle.json says issue 3, its parts say None"),
-        (MANIFEST, {"rejected_by": "mallory"}, "says rejected_by mallory, the record journal None"),
-        (MANIFEST, {"outcome": "action_failed"}, "the outcome is action_failed, and the result says success"),
-        (MANIFEST, {"outcome": "nothing_to_do"}, "the outcome is nothing_to_do, and the result says success"),
-        (MANIFEST, {"journal_heads": {}}, "bundle.json tells no end of the journal of act"),
-        (RESULT, {"status": "failed"}, "the outcome is acted, and the result says failed"),
-        (RESULT, {"status": "refused"}, "the outcome is acted, and the result says refused"),
-        (RESULT, {"action": "delete_everything"}, "the result's action is delete_everything, the plan's bump"),
-        (RESULT, {"resource": "payments-db"}, "the result's resource is payments-db, the plan's checkout"),
-        (RESULT, {"trace_id": "x"}, "report and result have different trace ids"),
-        (RESULT, {"code": "ACT001"}, "act: the event outcome says code None"),
-        (RECEIPT, {"trace_id": "x"}, "report and receipt have different trace ids"),
-        (RECEIPT, {"approver": {"login": "ceo", "id": 1, "type": "User"}}, "bundle.json says approver reviewer"),
-        (RECEIPT, {"approver": {"login": "ceo", "id": 1, "type": "User"}}, "the event approved says approver reviewer"),
-        (REPORT, {"resource": "payments-db"}, "bundle.json says resource checkout, its parts say payments-db"),
-        (REPORT, {"trace_id": "x"}, "report and result have different trace ids"),
+        (ActionStatus.SUCCESS, None, 1, RunOutcome.ACTED),
+        (ActionStatus.REFUSED, codes.GATE_DIGEST, 0, RunOutcome.REFUSED),
+        (ActionStatus.REFUSED, codes.GATE_EXPIRED, 0, RunOutcome.EXPIRED),
+        (ActionStatus.REFUSED, codes.GATE_EXPIRED, 1, RunOutcome.ACTION_FAILED),
+        (ActionStatus.UNKNOWN, codes.OUTCOME_UNKNOWN, 1, RunOutcome.OUTCOME_UNKNOWN),
     ],
 )
-def test_parts_that_contradict_each_other_are_found(
-    folder: Path, name: str, changes: dict[str, Any], message: str
-) -> None:
-    found = forge(folder, name, lambda document: document.update(changes))
-    assert any(message in line for line in found), found
-
-
-@pytest.mark.threat("T36")
-@pytest.mark.parametrize(
-    "field", ["repository", "run_id", "sha", "ref", "actor", "triggering_actor", "workflow", "event"]
-)
-def test_a_manifest_of_another_run_is_found(folder: Path, field: str) -> None:
-    found = forge(folder, MANIFEST, lambda document: document["run"].update({field: "other"}))
-    assert any(f"the {field} of the run is other in bundle.json and " in line for line in found), found
-
-
-@pytest.mark.threat("T36")
-def test_all_documents_of_another_run_than_the_journals_are_found(folder: Path) -> None:
-    """Somebody who rewrites manifest, receipt and result alike still meets the journals."""
-    for name in (RESULT, RECEIPT, MANIFEST):
-        found = forge(folder, name, lambda document: document["run"].update(run_attempt=2))
-    assert "bundle.json says run_attempt 2, the record journal 1" in found
-
-
-@pytest.mark.threat("T36")
-@pytest.mark.parametrize("place", ["act", "act/journal"])
-def test_a_file_by_the_manifests_name_is_no_manifest(folder: Path, place: str) -> None:
-    (folder / place / MANIFEST).write_text("{}")
-    assert f"{place}/{MANIFEST} was added" in [problem.message for problem in bundle.verify(folder)[1]]
-
-
-@pytest.mark.threat("T36")
-def test_the_issue_is_the_one_that_was_answered(made: dict[str, Path], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(made["issue"], tmp_path / "bundle"))
-    assert any(
-        "bundle.json says issue 9, its parts say 1" in line
-        for line in forge(folder, MANIFEST, lambda document: document.update(issue=9))
+def test_a_result_says_how_a_run_ended(status: ActionStatus, code: str, steps: int, outcome: RunOutcome) -> None:
+    done = documents.ActionReport(
+        **{**examples.result().__dict__, "status": status, "code": code, "steps": (examples.step_result(),) * steps}
     )
-    found = forge(folder, RECEIPT, lambda document: document.update(issue_comment=None))
-    assert "the receipt names no comment, and a comment started the run" in found
+    assert bundle.outcome_of_result(done) is outcome
 
 
-@pytest.mark.threat("T20", "T36")
-@pytest.mark.parametrize(("later", "holds"), [(timedelta(minutes=59), True), (timedelta(minutes=61), False)])
-def test_an_intent_after_the_plan_expired_is_a_contradiction(
-    made: dict[str, Path], later: timedelta, holds: bool
-) -> None:
-    parts = bundle.load(made["environment"])
-    assert parts.report and parts.report.plan
-    sealed = documents.parse_time(parts.report.plan.issued_at)
-    moment = documents.format_time(sealed + later)
-    events = [
-        {**event, "timestamp": moment} if event["metadata"]["step"] == "intent" else event
-        for event in parts.events["act"]
-    ]
-    late = dataclasses.replace(parts, events={**parts.events, "act": events})
-    found = [problem.message for problem in bundle.check(late, acted=True, expected_heads={}, expected_digest=None)]
-    assert found == ([] if holds else [f"the intent is of {moment}, and the plan expired at {_expiry(parts)}"])
-
-
-def _expiry(parts: bundle.Parts) -> str:
-    assert parts.report and parts.report.plan
-    return parts.report.plan.expires_at
-
-
-@pytest.mark.threat("T36")
-@given(st.sampled_from(list(ActionStatus)), st.sampled_from(list(RunOutcome)))
-def test_an_outcome_goes_with_one_status_only(made: dict[str, Path], status: ActionStatus, outcome: RunOutcome) -> None:
-    parts = bundle.load(made["environment"])
-    assert parts.result
-    fits = {
-        ActionStatus.SUCCESS: RunOutcome.ACTED,
-        ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
-        ActionStatus.REHEARSED: RunOutcome.REHEARSED,
-        ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
-        ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
-        ActionStatus.REFUSED: RunOutcome.REFUSED,
-    }
-    changed = dataclasses.replace(parts, result=dataclasses.replace(parts.result, status=status))
-    found = bundle._check_outcome(outcome, changed)
-    # This run meant to act, so that a refusal never fits.
-    assert (found == []) == (fits[status] is outcome and status is not ActionStatus.REFUSED)
-
-
-def leaves(value: Any, *path: Any) -> list[tuple[Any, ...]]:
-    if isinstance(value, (dict, list)) and value:
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return [leaf for key, item in items for leaf in leaves(item, *path, key)]
-    return [path]
-
-
-@pytest.mark.threat("T36")
-@pytest.mark.parametrize("gate", ["environment", "issue"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
-@given(data=st.data())
-def test_no_word_of_a_manifest_can_be_changed(
-    made: dict[str, Path], tmp_path: Path, gate: str, data: st.DataObject
-) -> None:
-    folder = tmp_path / "bundle"
-    if not folder.exists():
-        shutil.copytree(made[gate], folder)
-    manifest = json.loads((made[gate] / MANIFEST).read_text())
-    path = data.draw(st.sampled_from(leaves(manifest)))
-    at = manifest
-    for key in path[:-1]:
-        at = at[key]
-    before = at[path[-1]]
-    others = st.sampled_from([None, 0, 7, "", "other", "0" * 64, "acted", {}, [], ["x"], {"login": "ceo"}])
-    at[path[-1]] = data.draw(others.filter(lambda value: value != before))
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    try:
-        assert bundle.verify(folder)[1] != [], path
-    except codes.BadInput as refused:
-        assert refused.code == codes.TRAIL_MISMATCH
-
-
-@pytest.mark.parametrize(
-    ("scenario", "context", "outcome"),
-    [
-        ("--expire", {}, "expired"),
-        ("--approve", {"crash": True}, "outcome_unknown"),
-        ("--reject", {}, "rejected"),
-    ],
-)
-@pytest.mark.parametrize("gate", ["environment", "issue"])
-def test_the_bundle_of_an_honest_run_holds(
-    desk: Desk, gate: str, scenario: str, context: dict[str, Any], outcome: str
-) -> None:
-    if gate == "issue":
-        text = CONFIG.replace("public", "private-free") + "approval_gate: issue\n"
-        (desk.root / ".github" / "agent-config.yml").write_text(text)
-    _, said, folder = desk.simulate(scenario, context=json.dumps(context))
-    manifest, problems = bundle.verify(folder)
-    assert (manifest["outcome"], [problem.message for problem in problems]) == (outcome, []), said
-
-
-def test_the_bundle_of_a_run_that_nobody_was_asked_about_holds_and_can_not_get_an_approver(desk: Desk) -> None:
-    policies = desk.root / ".github" / "agent-policies" / "bumper.yml"
-    policies.write_text(POLICY + "    requires_approval: false\nauto_approve: [{type: bump}]\n")
-    (desk.root / ".github" / "agent-config.yml").write_text(CONFIG + "auto_approval: true\n")
-    folder = desk.simulate("--approve", context='{"reversible": true}')[2]
-    assert bundle.verify(folder)[1] == []
-    found = forge(
-        folder, MANIFEST, lambda document: document.update(approver={"login": "ceo", "id": 1, "type": "User"})
-    )
-    assert any("bundle.json says approver ceo, its parts say None" in line for line in found)
-
-
-def test_an_alert_that_brings_its_trace_id_leaves_a_bundle_that_holds(desk: Desk) -> None:
-    folder = desk.simulate("--approve", "--trigger", "alert", context='{"trace_id": "alert-9"}')[2]
-    manifest, problems = bundle.verify(folder)
-    assert (manifest["trace_id"], problems) == ("alert-9", [])
+def test_every_file_but_the_manifest_has_a_digest(tmp_path: Path) -> None:
+    for name in ("bundle.json", "act/bundle.json", "a/b/c", "x"):
+        write(tmp_path, name, name.encode())
+    expected = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("act/bundle.json", "a/b/c", "x")}
+    assert bundle.file_digests(tmp_path) == expected

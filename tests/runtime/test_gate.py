@@ -204,6 +204,9 @@ def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: tim
 def test_t20_the_message_tells_how_late_it_is() -> None:
     for late, told in (
         (timedelta(seconds=5), "5 seconds ago; it counted for 60 minutes"),
+        (timedelta(seconds=1), "1 second ago"),
+        (timedelta(seconds=90), "90 seconds ago"),
+        (timedelta(minutes=90), "90 minutes ago"),
         (timedelta(minutes=14), "14 minutes ago"),
         (timedelta(hours=5), "5 hours ago"),
         (timedelta(days=29), "29 days ago"),

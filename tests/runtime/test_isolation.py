@@ -5,6 +5,7 @@ from __future__ import annotations
 import py_compile
 import shutil
 import site
+import subprocess
 import sys
 from pathlib import Path
 
@@ -146,12 +147,14 @@ def test_without_isolation_it_does_not_start(trapped: GateWorld) -> None:
     assert done.stderr == "error: RUN006: not isolated. Start it as: python -I agent_runtime/__main__.py\n"
 
 
-@pytest.mark.parametrize("missing", ["agent_runtime/__init__.py", "sdk/aimgentix/__init__.py"])
-def test_a_part_that_is_gone_is_named(trapped: GateWorld, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "code"), [("agent_runtime/__init__.py", "RUN002"), ("sdk/aimgentix/__init__.py", "RUN003")]
+)
+def test_a_part_that_is_gone_is_named(trapped: GateWorld, missing: str, code: str) -> None:
     (trapped.root / missing).unlink()
     done = trapped.command("start", ["start"])
     assert done.returncode == 1
-    assert done.stderr.startswith("error: RUN002: ") and missing in done.stderr
+    assert done.stderr.startswith(f"error: {code}: ") and missing in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -171,8 +174,6 @@ def test_every_supported_python_is_isolated(tmp_path: Path, oldest: bool) -> Non
     root = make_root(tmp_path / "repository")
     marker = tmp_path / TOUCHED
     fill(root, marker)
-    import subprocess
-
     for options in (["-I"], ["-I", "-S"]):
         done = subprocess.run(
             [python, *options, str(root / "agent_runtime" / "__main__.py"), "seal", "--help"],

@@ -460,7 +460,7 @@ def test_what_was_denied_is_told_with_its_reasons_the_page_and_what_to_do_next(d
     ("words", "context", "code", "page"),
     [
         (("--expire",), "{}", codes.GATE_EXPIRED, "act/summary-Verify"),
-        (("--self-approve",), "{}", codes.GATE_APPROVAL, "approve/summary-approve"),
+        (("--self-approve",), "{}", codes.GATE_APPROVAL, "act/summary-Verify"),
         (("--approve",), '{"raise": true}', codes.INVESTIGATION_FAILED, "seal/summary-seal"),
         (("--approve",), '{"crash": true}', codes.OUTCOME_UNKNOWN, "act/summary-Execute"),
     ],

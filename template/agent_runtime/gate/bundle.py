@@ -10,17 +10,21 @@ import contextlib
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, TypeVar
 
 from agent_runtime import codes
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import ActionReport, Authorization, Decision, Receipt, Report
 from agent_runtime.results import ActionStatus, _Word
+from agent_runtime.text.escape import visible
 from aimgentix.verify import read_events, verify_directory
 
 # The folders of a bundle, in the order of a run.  What the agent's own machines wrote is its report, and no more.
 FOLDERS = ("investigate", "seal", "ask", "approve", "claim", names.VERIFY, "act", "record")
 REPORTED_BY_AGENT = ("investigate", "act")
+
+_MAX_PROBLEMS = 50
+_MAX_MESSAGE = 500
 
 _Document = TypeVar("_Document")
 
@@ -73,6 +77,19 @@ class Problem:
 def contradiction(message: str) -> Problem:
     """A problem of parts that do not belong together."""
     return Problem(codes.TRAIL_MISMATCH, message)
+
+
+def presentable(problems: Sequence[Problem]) -> List[Problem]:
+    """The problems of a run as they are kept and shown: each on one visible line, and no more than a person reads.
+
+    What a hijacked machine writes into its own journal can be of any length: it comes last, so that it hides nothing.
+    """
+    own = tuple(f"{folder}: " for folder in REPORTED_BY_AGENT)
+    ordered = sorted(problems, key=lambda problem: problem.message.startswith(own))
+    shown = [Problem(problem.code, visible(problem.message, _MAX_MESSAGE)) for problem in ordered[:_MAX_PROBLEMS]]
+    if len(ordered) > len(shown):
+        shown.append(contradiction(f"{len(ordered) - len(shown)} more problems are not listed"))
+    return shown
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from agent_runtime import codes
 from agent_runtime.gate import gates
 from agent_runtime.gate.bundle import (
     ACTED,
+    REPORTED_BY_AGENT,
     Parts,
     Problem,
     RunOutcome,
@@ -21,6 +22,7 @@ from agent_runtime.gate.bundle import (
     file_digests,
     load,
     outcome_of_result,
+    presentable,
 )
 from agent_runtime.model import config, documents, names
 from agent_runtime.results import ActionStatus
@@ -78,7 +80,7 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
         for event in events:
             digest = event["metadata"].get("plan_digest")
             if digest and parts.plan_digest and digest != parts.plan_digest:
-                found.append(contradiction(f"{folder}: an event is of plan {str(digest)[:12]}"))
+                found.append(contradiction(f"{folder}: an event is of plan {_text(digest)[:12]}"))
     return found
 
 
@@ -209,7 +211,7 @@ def _check_decision(parts: Parts) -> List[Problem]:
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
         run_contexts = [event["metadata"].get("gha") for event in parts.events.get(folder, [])]
-        jobs = {str(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
+        jobs = {_text(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
         if jobs - {expected}:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
             where = " and ".join(sorted(jobs))
@@ -226,7 +228,10 @@ def _moment(timestamp: str) -> datetime:
         zone = timedelta(hours=int(timestamp[-5:-3]), minutes=int(timestamp[-2:]))
         zone = -zone if timestamp[-6] == "-" else zone
     moment = datetime.strptime(timestamp[:19].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return moment - zone
+    try:
+        return moment - zone
+    except OverflowError:  # in the first or the last year there is, where hours decide nothing
+        return moment
 
 
 def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[Problem]:
@@ -241,12 +246,20 @@ def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, 
 
 def _contradicts(said: Any, known: Any) -> bool:
     """Whether an event says something else; what was redacted or cut in it says nothing."""
-    return bool(said != known) and not any(mark in str(said) for mark in (REDACTED, TRUNCATED))
+    return bool(said != known) and not any(mark in _text(said) for mark in (REDACTED, TRUNCATED))
 
 
 def _shown(value: Any) -> str:
     login = value.get("login") if isinstance(value, dict) else None
-    return str(value if login is None else login)
+    return _text(value if login is None else login)
+
+
+def _text(value: Any) -> str:
+    """A JSON value of an event for a message; a hijacked machine can nest one deeper than Python shows."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "(nested too deeply)"
 
 
 def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
@@ -258,7 +271,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     path = folder / names.MANIFEST_NAME
     try:
         manifest = strict_json(path.read_bytes())
-        listed = dict(manifest["files"])
+        listed = {str(name): digest for name, digest in manifest["files"].items()}
         heads = {str(job): str(head) for job, head in manifest["journal_heads"].items()}
         outcome = RunOutcome(manifest["outcome"])
         digest = manifest["plan_digest"]
@@ -286,7 +299,10 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     parts = load(folder, by_comment=isinstance(run, dict) and run.get("event") == "issue_comment")
     found += check(parts, outcome, expected_heads=heads, expected_digest=digest)
     found += _check_manifest(manifest, heads, outcome, parts)
-    return manifest, found
+    reported = [name for name in REPORTED_BY_AGENT if any(path.startswith(name + "/") for path in present)]
+    if manifest.get("reported_by_agent") != reported:
+        found.append(contradiction(f"bundle.json does not say that {' and '.join(reported)} came from the agent"))
+    return manifest, presentable(found)
 
 
 def _check_manifest(
@@ -315,7 +331,12 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
-    known: Dict[str, Any] = {"approver": documents.plain(parts.receipt.approver) if parts.receipt else None}
+    known: Dict[str, Any] = {
+        "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "reported_by_agent": [
+            folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
+        ],
+    }
     if not heads.get("approve" if commented else "seal"):
         # The job that says all of it ended before it could.
         known.update(resource="unknown", plan_digest=None)

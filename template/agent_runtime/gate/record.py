@@ -119,7 +119,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     outcome = _decide(parts, needs, jobs, rejected=rejected_by is not None)
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
-    problems += _compare(parts, needs, jobs, digest or "")
+    problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(job, resource) as journal:
         journal.event(

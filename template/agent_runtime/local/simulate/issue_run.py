@@ -27,7 +27,8 @@ class SimulatedIssueRun(SimulatedRun):
         github.visibility, github.plan = "private", "free"
         if self.config.repository_plan != config.PLAN_WITHOUT_ENVIRONMENTS:
             github.plan = "team"
-            github.protect(names.ACT_ENVIRONMENT)
+        for name in self.config.environments:
+            github.protect(name)
         permission = "read" if self.request.scenario is Scenario.OPEN_GATE else "write"
         approvers = [name for name in self.config.approvers if "/" not in name] or [REVIEWER]
         self._approver = approvers[0]

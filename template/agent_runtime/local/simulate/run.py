@@ -123,10 +123,8 @@ class SimulatedRun:
     def prepare(self, github: LoopbackGitHub) -> None:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         self.expect("investigate", "seal", "approve", "act", *([names.AUTO_JOB] if self.config.auto_approval else []))
-        github.protect(names.GATE_ENVIRONMENT, reviewers=(REVIEWER,))
-        github.protect(names.ACT_ENVIRONMENT)
-        if self.config.auto_approval:
-            github.protect(names.AUTO_ENVIRONMENT)
+        for name in self.config.environments:
+            github.protect(name, reviewers=(REVIEWER,) if name == names.GATE_ENVIRONMENT else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
         if self.request.scenario is Scenario.BUSY:
