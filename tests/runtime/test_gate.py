@@ -110,7 +110,7 @@ def test_t8_a_later_expiry_a_larger_number_and_a_further_step_are_refused_by_the
         {"steps": (examples.step(action="delete_service"),)},
         {"steps": (examples.step(risk_level=RiskLevel.LOW),)},
         {"steps": (examples.step(), examples.step())},
-        {"approvals": documents.Approvals(2)},
+        {"approvals": documents.Approvals(2, ())},
         {"variables": {"REGION": "eu-1"}},
         {"dry_run": True},
     ):
