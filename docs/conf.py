@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
+
 ROOT = Path(__file__).resolve().parent.parent
 
 project = "Gated agents"
@@ -58,3 +60,4 @@ def _without_rendered_files(_app: Any, name: str, content: list[str]) -> None:
 def setup(app: Any) -> None:
     """Register what is said above."""
     app.connect("source-read", _without_rendered_files)
+    app.add_lexer("mermaid", TextLexer)  # GitHub draws it; here its source stands, which reads well enough

@@ -13,8 +13,13 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-# A deadline measures the machine that runs the tests, not the property; CI draws the same examples every time.
-hypothesis.settings.register_profile("default", deadline=None, derandomize=os.environ.get("CI") == "true")
+# A deadline and a slow draw measure the machine, not the property; CI draws the same examples every time.
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
 hypothesis.settings.load_profile("default")
 # `make fuzz`: other examples each time, and many more.
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")))

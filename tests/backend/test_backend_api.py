@@ -233,6 +233,7 @@ def broken_so_far(client: Client) -> float:
     return float(count)
 
 
+@pytest.mark.threat("T37")
 def test_lines_that_do_not_follow_one_another_are_marked(client: Client, new: New) -> None:
     """Whatever order they come in, and however many at once; a line that has not come says nothing."""
     trace = new()["trace_id"]

@@ -66,7 +66,7 @@ def sealed(*steps: Step, **changes: Any) -> Plan:
         "steps": steps or (step(),),
         "preconditions": {"started": 17},
         "policy": PolicyStamp("a" * 64, Decision.REVIEW, ("allowed_actions[0]",)),
-        "approvals": Approvals(),
+        "approvals": Approvals(count=1, approvers=()),
         "variables": {},
         "run": run(),
         "runtime": RuntimeStamp("0.1.0", "b" * 64),

@@ -212,13 +212,38 @@ def test_team_code_and_what_decides_are_never_commands_of_one_program(
 # ------------------------------------------------------------------------------------------------------ missing parts
 
 
-def test_a_simulation_without_the_sdk_names_no_bundle(desk: Desk) -> None:
-    (desk.root / "sdk").unlink()
-    (desk.root / "agent_runtime").unlink()
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(TEMPLATE / "agent_runtime", desk.root / "agent_runtime", ignore=ignored)
+def own_runtime(desk: Desk) -> None:
+    """Let the repository have files of its own instead of those under test."""
+    for name in ("agent_runtime", "sdk"):
+        (desk.root / name).unlink()
+        shutil.copytree(TEMPLATE / name, desk.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def test_without_the_sdk_nothing_begins(desk: Desk) -> None:
+    own_runtime(desk)
+    shutil.rmtree(desk.root / "sdk")
+    done = desk.call("simulate", "--approve", "--resource", "checkout")
+    assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
+    (line,) = complaints(done)
+    assert line.startswith("error: RUN003: ")
+
+
+def test_a_simulation_that_can_not_record_names_no_bundle(desk: Desk) -> None:
+    own_runtime(desk)
+    (desk.root / "sdk" / "aimgentix" / "verify.py").unlink()
     code, said, folder = desk.simulate("--approve", AIMGENTIX_API_URL=NO_ADDRESS)
-    assert code == codes.EXIT_INTERNAL
-    assert "error: RUN003: " in said and "Traceback" not in said
+    assert code == codes.EXIT_BAD_INPUT
+    assert "record | error: RUN003: " in said and "Traceback" not in said
     assert "there is no trail" in said.splitlines()[-1]
-    assert "bundle:" not in said and "deliver |" not in said and not folder.exists()
+    assert "bundle:" not in said and "deliver |" not in said and not (folder / "bundle.json").exists()
+
+
+# ------------------------------------------------------------------------------------------------------- the console
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_a_console_that_has_not_every_sign_costs_signs_and_no_run(desk: Desk, encoding: str) -> None:
+    code, said, folder = desk.simulate("--approve", PYTHONIOENCODING=encoding)
+    assert code == 0, said
+    assert outcome_of(folder) == "acted"
+    assert "Traceback" not in said and "UnicodeEncodeError" not in said

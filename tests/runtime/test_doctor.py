@@ -257,7 +257,7 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "a backend without an address": (
         lambda g: g.variables.update(AIMGENTIX_API_URL="audit.example.com"),
         "secrets",
-        "AIMGENTIX_API_URL is audit.example.com, which is no address",
+        "AIMGENTIX_API_URL is audit.example.com, not an address",
     ),
     "writing tokens": (
         lambda g: g.token_permissions.update(default_workflow_permissions="write"),
@@ -317,6 +317,7 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "hides the repository's variable",
     ),
     "an approver who left": (lambda g: g.people.pop("bob"), "approvers", "no user of this name"),
+    "a team without members": (lambda g: setattr(g, "members", 0), "approvers", "has no members"),
     "a team without access": (lambda g: g.teams.update(sre=False), "approvers", "no access"),
     "no longer public": (lambda g: setattr(g, "visibility", "private"), "plan", "repository_plan is public"),
     "another name": (lambda g: setattr(g, "told_name", "acme/renamed"), "plan", "this is acme/renamed"),

@@ -86,13 +86,27 @@ def test_an_unknown_key_is_refused_at_every_level(path: tuple[Any, ...]) -> None
     assert refused.value.code == codes.REPORT_SCHEMA
 
 
-@given(st.data())
-def test_a_missing_key_is_refused(data: st.DataObject) -> None:
+def _of_the_plan() -> list[tuple[str, ...]]:
+    """Every key of a run and of a plan, with the way to it."""
     document = documents.plain(examples.report())
-    part = data.draw(
-        st.sampled_from([document["run"], document["plan"], document["plan"]["policy"], document["plan"]["steps"][0]])
-    )
-    del part[data.draw(st.sampled_from(sorted(part)))]
+    places: list[tuple[Any, ...]] = [("run",), ("plan",), ("plan", "steps", 0)]
+    places += [("plan", part) for part in ("run", "policy", "approvals", "runtime")]
+    found = []
+    for place in places:
+        here = document
+        for step in place:
+            here = here[step]
+        found += [(*place, key) for key in here]
+    return found
+
+
+@pytest.mark.threat("T11")
+@pytest.mark.parametrize("path", _of_the_plan(), ids=lambda path: ".".join(map(str, path)))
+def test_a_missing_key_is_refused(path: tuple[Any, ...]) -> None:
+    document = here = documents.plain(examples.report())
+    for step in path[:-1]:
+        here = here[step]
+    del here[path[-1]]
     with pytest.raises(codes.BadInput) as refused:
         documents.decode(documents.Report, json.dumps(document).encode(), "report")
     assert refused.value.code == codes.REPORT_SCHEMA

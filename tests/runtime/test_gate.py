@@ -110,7 +110,7 @@ def test_t8_a_later_expiry_a_larger_number_and_a_further_step_are_refused_by_the
         {"steps": (examples.step(action="delete_service"),)},
         {"steps": (examples.step(risk_level=RiskLevel.LOW),)},
         {"steps": (examples.step(), examples.step())},
-        {"approvals": documents.Approvals(2)},
+        {"approvals": documents.Approvals(2, ())},
         {"variables": {"REGION": "eu-1"}},
         {"dry_run": True},
     ):
@@ -204,6 +204,9 @@ def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: tim
 def test_t20_the_message_tells_how_late_it_is() -> None:
     for late, told in (
         (timedelta(seconds=5), "5 seconds ago; it counted for 60 minutes"),
+        (timedelta(seconds=1), "1 second ago"),
+        (timedelta(seconds=90), "90 seconds ago"),
+        (timedelta(minutes=90), "90 minutes ago"),
         (timedelta(minutes=14), "14 minutes ago"),
         (timedelta(hours=5), "5 hours ago"),
         (timedelta(days=29), "29 days ago"),

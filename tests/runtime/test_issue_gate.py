@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import issue_checks
 from agent_runtime.gate.pages import review
-from agent_runtime.local.simulate import shapes
 from agent_runtime.model import plan
 from agent_runtime.model.documents import Report
 from agent_runtime.results import Finding, Severity
 from runtime import examples
+from support import shapes
 
 REPOSITORY = "acme/checkout-restart"
 DIGEST = plan.digest(examples.sealed())
@@ -142,7 +142,7 @@ def test_the_issue_of_a_run_is_one_of_the_gate_and_says_where_its_report_lies() 
         {"user": shapes.user("other[bot]", "Bot")},
         {"user": None},
         {"labels": []},
-        {"labels": [shapes.label(REPOSITORY, "Agent-Approval")]},
+        {"labels": [{"name": "Agent-Approval"}]},
         {"labels": "agent-approval"},
         {"state": "closed"},
         {"number": 2},
@@ -411,6 +411,13 @@ def test_a_comment_that_is_gone_approves_nothing() -> None:
         ("\ufeff\u200b/reject no", "no"),
         ("\uff0freject", ""),
         ("/reject\u2028/approve " + DIGEST, ""),
+        (APPROVAL + "\n/reject", ""),
+        (APPROVAL + "\n\nno, wait\n/reject wrong host", "wrong host"),
+        ("- /reject no", "no"),
+        ("**/rejected** no", "no"),
+        ("1 + 1\n* /Reject: no", "no"),
+        ("```\nlog\n```\n/reject no", "no"),
+        ("> quoted\n/reject no", "no"),
     ],
 )
 @pytest.mark.threat("T18")
@@ -427,7 +434,10 @@ def test_any_approvers_rejection_wins(body: str, reason: str) -> None:
 
 def test_what_is_no_rejection_rejects_nothing() -> None:
     said = [comment(body) for body in ("", " \n", "no /reject", "> /reject", "/rejec", "/ reject", APPROVAL)]
-    said += [comment(APPROVAL + "\n/reject"), comment("I would not /reject it")]
+    said += [
+        comment(body)
+        for body in ("I would not /reject it", APPROVAL + "\n> /reject", "```\n/reject\n```", "~~~\n/reject")
+    ]
     said += [comment("/reject", "mallory"), comment("/reject", user=None)]
     issue_checks.check_no_rejection(said, APPROVERS)
 

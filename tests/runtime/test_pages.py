@@ -327,6 +327,9 @@ def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
         with pytest.raises(codes.BadInput) as caught:
             summary(too_large)
         assert caught.value.code == codes.REPORT_TOO_LARGE
+        sizes = re.findall(r"(findings|analysis|plan): ([0-9]+) bytes", caught.value.message)
+        largest = max(sizes, key=lambda part: int(part[1]))[0]
+        assert int(dict(sizes)[largest]) > 150_000, caught.value.message
 
 
 # The other pages of an investigation

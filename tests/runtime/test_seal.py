@@ -211,7 +211,7 @@ def test_whatever_value_stands_anywhere_a_plan_is_of_this_run_and_within_the_pol
     sealed = outcome.report.plan
     assert (sealed.resource, sealed.run, str(sealed.policy.decision)) == ("checkout", examples.run(), "review")
     assert [step.action for step in sealed.steps] == ["restart_service"]
-    assert sealed.approvals == documents.Approvals()
+    assert sealed.approvals == documents.Approvals(1, ())
 
 
 PROCESSES = {

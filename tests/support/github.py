@@ -70,6 +70,7 @@ class FullGitHub(LoopbackGitHub):
     Attributes to set, beside those of `LoopbackGitHub`:
         told_name: what the repository's own answer calls it.
         teams: whether the owner's team can read the repository, by slug.
+        members: how many people each of the owner's teams has.
         retention: how long artifacts are kept.
         owner_type: of the repository's owner; its plan is not told where it is None.
         administrator: whether the token's user may change settings.
@@ -95,6 +96,7 @@ class FullGitHub(LoopbackGitHub):
         self.administrator = True
         self.token: str | None = None
         self.teams: dict[str, bool] = {}
+        self.members = 2
         self.secrets: list[str] = []
         self.organization_secrets: list[str] = []
         self.environment_secrets: dict[str, list[str]] = {}
@@ -379,7 +381,7 @@ class FullGitHub(LoopbackGitHub):
             return 200, shapes.organization(own, self.plan)
         if parts[2] == "teams" and len(parts) >= 4 and parts[3] in self.teams:
             if len(parts) == 4:
-                return 200, shapes.team_full(own, parts[3])
+                return 200, dict(shapes.team_full(own, parts[3]), members_count=self.members)
             if parts[4] == "repos" and "/".join(parts[5:]).lower() == self.repository.lower() and self.teams[parts[3]]:
                 return 204, None
         return 404, NOT_FOUND

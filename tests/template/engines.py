@@ -69,7 +69,7 @@ def combinations() -> dict[str, dict[str, str]]:
             "auto_approval": auto,
             "license": license,
         }
-    found["advanced"] = {"agent_name": NAME, **ADVANCED}
+    found["advanced"] = {**next(iter(found.values())), **ADVANCED}
     return found
 
 

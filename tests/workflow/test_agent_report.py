@@ -46,7 +46,7 @@ def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: W
     assert run.result == "failure"
     log, summary = run.jobs["report"].log, run.jobs["report"].summary
     for concern in (
-        "the environment agent-approval is no gate now: administrators can bypass it",
+        "the environment agent-approval is not a gate now: administrators can bypass it",
         "the job act ran, and GitHub has no record of an approval",
         "the action failed: look at the resource",
         "it is over and left no audit-bundle",

@@ -148,7 +148,7 @@ def test_a_plan_is_shown_in_an_issue_and_nothing_waits(asked_once: Asked) -> Non
 
     assert issue["user"]["login"] == "github-actions[bot]"
     assert [label["name"] for label in issue["labels"]] == ["agent-approval"]
-    assert issue["title"] == f"Approve restart_service on example? (plan {asked_once.digest[:12]})"
+    assert issue["title"] == f"Approve plan {asked_once.digest[:12]}: restart_service on example?"
     assert f"/approve {asked_once.digest}" in issue["body"] and "@bob, @Carol, please decide." in issue["body"]
     assert run.clicks == [] and asked_once.github.environments == {}, "no environment opens or is created"
     assert (bundle(run)["outcome"], bundle(run)["issue"], bundle(run)["problems"]) == ("waiting", issue["number"], [])
@@ -272,8 +272,7 @@ def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) 
 
 @pytest.mark.threat("T18")
 def test_a_rejection_that_starts_no_run_stops_the_next_approval(asked: Asked) -> None:
-    unheard = asked.answer("carol", " /Reject: wrong host")
-    assert set(results(unheard).values()) == {"skipped"}
+    asked.say("carol", " /Reject: wrong host")
 
     run = asked.answer("bob", f"/approve {asked.digest}")
 
@@ -543,7 +542,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     own.github.people.update(bob="read", carol="read")
     run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
     assert run.result == "failure"
-    assert "an issue is no gate now: " in run.jobs["report"].summary
+    assert "an issue is not a gate now: " in run.jobs["report"].summary
 
 
 def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: Asked) -> None:

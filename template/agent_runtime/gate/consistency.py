@@ -323,7 +323,12 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
-    known: Dict[str, Any] = {"approver": documents.plain(parts.receipt.approver) if parts.receipt else None}
+    known: Dict[str, Any] = {
+        "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "reported_by_agent": [
+            folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
+        ],
+    }
     if not heads.get("approve" if commented else "seal"):
         # The job that says all of it ended before it could.
         known.update(resource="unknown", plan_digest=None)

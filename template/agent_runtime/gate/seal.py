@@ -87,12 +87,8 @@ def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ag
         markdown = review.render_summary(report, digest=digest, decide=decide, run_url=job.run_url)
         data = documents.encode(report)
         if len(data) > documents.MAX_REPORT_BYTES:
-            parts = {"findings": report.findings, "analysis": report.analysis, "plan": report.plan}
-            sizes = ", ".join(f"{name} {len(documents.encode(part))}" for name, part in parts.items())
-            raise codes.BadInput(
-                codes.REPORT_TOO_LARGE,
-                f"the report has {len(data)} bytes ({sizes}); {documents.MAX_REPORT_BYTES} are allowed",
-            )
+            size = f"{len(data)} bytes, {documents.MAX_REPORT_BYTES} are allowed ({review.sizes(report)})"
+            raise codes.BadInput(codes.REPORT_TOO_LARGE, "the report has " + size)
         write_whole(job.out / names.REPORT_NAME, data)
         journal.event(
             names.STEP_FINISHED,
@@ -154,7 +150,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         steps=found.steps,
         preconditions=found.preconditions,
         policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
-        approvals=Approvals(),
+        approvals=Approvals(count=1, approvers=()),
         variables={},
         run=job.run,
         runtime=_runtime(job),

@@ -4,7 +4,7 @@ Passing faults are tried again, refusals are final, and the token never leaves t
 
 A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy and
 GitHub Enterprise Server need them (aimgentix.transport.connections).  Who sets them decides who answers the gate's
-questions: it must be the runner, so the contract refuses them in a workflow (CON17).
+questions: it must be the runner, so the linter refuses them in a workflow (CON17).
 """
 
 from __future__ import annotations

@@ -143,8 +143,8 @@ class Approvals:
 
     __pydantic_config__ = _STRICT
 
-    count: int = 1
-    approvers: Tuple[str, ...] = ()
+    count: int
+    approvers: Tuple[str, ...]
 
     def __post_init__(self) -> None:
         _require(1 <= self.count <= MAX_APPROVALS, f"approvals.count is not between 1 and {MAX_APPROVALS}")

@@ -32,8 +32,11 @@ UNASKED_FACT = ("Approved by", "nobody: the policy lets it happen without asking
 Rows = List[Tuple[str, str]]
 
 
-def whole(blocks: Sequence[str]) -> str:
+def whole(blocks: Sequence[str], sizes: str = "") -> str:
     """Join blocks into a page.
+
+    Arguments:
+        sizes: of what it shows, for the error.
 
     Raises:
         BadInput: it is larger than GitHub shows (RPT002).
@@ -41,9 +44,8 @@ def whole(blocks: Sequence[str]) -> str:
     text = page(blocks)
     size = len(text.encode("utf-8"))
     if size > MAX_PAGE_BYTES:
-        raise codes.BadInput(
-            codes.REPORT_TOO_LARGE, f"the page for the run's summary has {size} bytes, GitHub shows {MAX_PAGE_BYTES}"
-        )
+        problem = f"the page for the run's summary has {size} bytes, GitHub shows {MAX_PAGE_BYTES}"
+        raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{problem} ({sizes})" if sizes else problem)
     return text
 
 

@@ -35,7 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for violation in violations:
         print(violation)
     if violations:
-        print("python -m agent_runtime.local.linter --explain CODE says why, and how to mend it.", file=sys.stderr)
+        print("python -m agent_runtime.local.linter --explain CODE says why, and how to fix it.", file=sys.stderr)
     return codes.EXIT_BAD_INPUT if violations else codes.EXIT_OK
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from agent_runtime.local.linter import actions
@@ -59,39 +59,29 @@ class Repository:
 
 def problems(name: str, repository: Repository) -> Iterator[Finding]:
     """What the workflow `name`, which is none of the gate's, may do to the gate."""
-    root = repository.files[name]
-    if _imitates(root.get("name"), name, NOTHING, WORKFLOW_NAMES, repository):
+    root, config = repository.files[name], repository.config
+    if _Place(repository, name).imitates(root.get("name"), WORKFLOW_NAMES):
         yield "CON35", root.get("name").line, "the workflow is called like one of the gate's"
     for holder in (root, *root.get("jobs").below().values()):
-        concurrency = holder.get("concurrency")
-        group = concurrency if concurrency.text is not None else concurrency.get("group")
-        if _could_be(group, name, holder, GROUPS, repository):
+        group = _either(holder, "concurrency", "group")
+        if _Place(repository, name, holder).could_be(group, GROUPS):
             yield "CON21", group.line, f"the concurrency group {group.text} could be one of the gate's"
     for id, job in root.get("jobs").below().items():
-        environment = job.get("environment")
-        environment = environment if environment.text is not None else environment.get("name")
-        if repository.config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and _could_be(
-            environment, name, job, ENVIRONMENTS, repository
-        ):
+        place, environment = _Place(repository, name, job), _either(job, "environment", "name")
+        if config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and place.could_be(environment, ENVIRONMENTS):
             yield "CON05", environment.line, f"the job {id} could use an environment of the gate: {environment.text}"
         title = job.get("name") if job.get("name").text else Value(job.line, text=id)
-        if _imitates(title, name, job, JOB_NAMES, repository):
+        if place.imitates(title, JOB_NAMES):
             yield "CON36", title.line, f"the job {id} is called like one of the gate's"
-        yield from _calls(job, repository.config)
-    yield from _secrets(root, repository.config)
+        yield from _calls(job, config)
+    yield from _secrets(root, config)
     yield from _strangers(root)
 
 
-def _could_be(value: Value, file: str, job: Value, taken: Sequence[str], repository: Repository) -> bool:
-    found = _patterns(value.text, file, job, repository, 5) if value.text is not None else set()
-    return any(meets(pattern.strip().lower(), other.lower()) for pattern in found for other in taken)
-
-
-def _imitates(value: Value, file: str, job: Value, taken: Sequence[str], repository: Repository) -> bool:
-    """Whether a name reads like one of `taken`; what its expressions add does not count."""
-    found = _patterns(value.text, file, job, repository, 5) if value.text is not None else set()
-    texts = [" ".join(unicodedata.normalize("NFKC", text).casefold().replace("*", "\0").split()) for text in found]
-    return any(meets(text, other.casefold()) for text in texts for other in taken)
+def _either(holder: Value, key: str, inner: str) -> Value:
+    """A text that stands at a key, or one deeper."""
+    value = holder.get(key)
+    return value if value.text is not None else value.get(inner)
 
 
 def meets(one: str, other: str) -> bool:
@@ -114,31 +104,6 @@ def meets(one: str, other: str) -> bool:
     return False
 
 
-def _patterns(text: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
-    """What a text with expressions could become."""
-    found = {""} if len(text) <= _LONGEST else {"*"}
-    for piece, computed in pieces(text) if len(text) <= _LONGEST else ():
-        values = _values(piece, file, job, repository, depth) if computed else {piece}
-        found = {before + value for before in found for value in values}
-        if len(found) > _MOST:
-            return {"*"}
-    return found
-
-
-def _values(body: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
-    """What an expression could be: `a && b || c` is b, c, or what is false of a."""
-    found: Set[str] = set()
-    for part in _split(body, "||"):
-        operands = _split(part, "&&")
-        found |= {"", "false", "0"} if len(operands) > 1 else set()
-        last = operands[-1].strip()
-        if depth and last.startswith("(") and last.endswith(")") and len(_split(last[1:-1], ")")) == 1:
-            found |= _values(last[1:-1], file, job, repository, depth - 1)
-        else:
-            found |= _atom(last, file, job, repository, depth)
-    return found
-
-
 def _split(body: str, operator: str) -> List[str]:
     """The parts of an expression between an operator that stands in no parentheses and no quotes."""
     parts, nesting, quoted, at = [""], 0, False, 0
@@ -154,54 +119,93 @@ def _split(body: str, operator: str) -> List[str]:
     return parts
 
 
-def _atom(text: str, file: str, job: Value, repository: Repository, depth: int) -> Set[str]:
-    root, lower = repository.files[file], text.lower()
-    literal = re.match(r"'((?:[^']|'')*)'\Z", text)
-    context = re.match(r"(?:github\.event\.)?inputs\.([\w-]+)\Z|matrix\.([\w-]+)\Z", text, re.IGNORECASE)
-    called = "workflow_call" in root.get("on").below() or "workflow_call" in root.get("on").texts()
-    if literal:
-        return {literal.group(1).replace("''", "'")}
-    if _NUMBERS.match(lower):
-        return {"#"}
-    if lower == "github.ref":
-        return {"refs/*"}
-    if lower == "github.repository":
-        return {repository.config.repository}
-    if lower == "github.workflow" and not called:  # in a called workflow it is the caller's
-        return {root.get("name").text or f".github/workflows/{file}"}
-    if context and context.group(1) and depth:
-        return _input(context.group(1), file, repository, depth - 1)
-    if context and context.group(2):
-        return _of_matrix(context.group(2), job)
-    return {"*"}
+@dataclass(frozen=True)
+class _Place:
+    """Where an expression stands, which decides what it could become; `depth` bounds how far it is followed."""
 
+    repository: Repository
+    file: str
+    job: Value = NOTHING
+    depth: int = 5
 
-def _input(name: str, file: str, repository: Repository, depth: int) -> Set[str]:
-    """What whoever starts a workflow, or calls it, can give it as an input."""
-    on, found = repository.files[file].get("on"), {""}
-    dispatched = on.get("workflow_dispatch", "inputs", name)
-    if dispatched.fields is not None:
-        kind = dispatched.get("type").text
-        fixed = {"choice": set(dispatched.get("options").texts()), "boolean": {"true", "false"}, "number": {"#"}}
-        found |= fixed.get(kind or "", {"*"})
-    called = on.get("workflow_call", "inputs", name)
-    if called.fields is not None:
-        found |= _patterns(called.get("default").text or "", file, NOTHING, repository, 0)
-        for caller, root in repository.files.items():
-            for job in root.get("jobs").below().values():
-                if (job.get("uses").text or "").replace("$/", "./", 1) == f"./.github/workflows/{file}":
-                    found |= _patterns(job.get("with", name).text or "", caller, job, repository, depth)
-    return found
+    def could_be(self, value: Value, taken: Sequence[str]) -> bool:
+        """Whether a text could become one of `taken`, whatever its case."""
+        found = self.patterns(value.text) if value.text is not None else ()
+        return any(meets(pattern.strip().lower(), other.lower()) for pattern in found for other in taken)
 
+    def imitates(self, value: Value, taken: Sequence[str]) -> bool:
+        """Whether a name reads like one of `taken`; what its expressions add does not count."""
+        found = self.patterns(value.text or "")
+        texts = [" ".join(unicodedata.normalize("NFKC", text).casefold().replace("*", "\0").split()) for text in found]
+        return any(meets(text, other.casefold()) for text in texts for other in taken)
 
-def _of_matrix(key: str, job: Value) -> Set[str]:
-    matrix = job.get("strategy", "matrix")
-    rows = [matrix.get(key), *(row.get(key) for row in matrix.get("include").items or ())]
-    known = matrix.fields is not None and all(
-        holder.text is None for holder in (matrix.get(key), matrix.get("include"))
-    )
-    found = {text for row in rows for text in row.texts()}
-    return found if known and found and not any("${{" in text for text in found) else {"*"}
+    def patterns(self, text: str) -> Set[str]:
+        """What a text with expressions could become."""
+        if len(text) > _LONGEST:
+            return {"*"}
+        found = {""}
+        for piece, computed in pieces(text):
+            values = self._values(piece) if computed else {piece}
+            found = {before + value for before in found for value in values}
+            if len(found) > _MOST:
+                return {"*"}
+        return found
+
+    def _values(self, body: str) -> Set[str]:
+        """What an expression could be: `a && b || c` is b, c, or what is false of a."""
+        found: Set[str] = set()
+        for part in _split(body, "||"):
+            operands = _split(part, "&&")
+            found |= {"", "false", "0"} if len(operands) > 1 else set()
+            last = operands[-1].strip()
+            if self.depth and last.startswith("(") and last.endswith(")") and len(_split(last[1:-1], ")")) == 1:
+                found |= replace(self, depth=self.depth - 1)._values(last[1:-1])
+            else:
+                found |= self._atom(last)
+        return found
+
+    def _atom(self, text: str) -> Set[str]:
+        root, lower = self.repository.files[self.file], text.lower()
+        literal = re.match(r"'((?:[^']|'')*)'\Z", text)
+        context = re.match(r"(?:github\.event\.)?inputs\.([\w-]+)\Z|matrix\.([\w-]+)\Z", text, re.IGNORECASE)
+        if literal:
+            return {literal.group(1).replace("''", "'")}
+        if _NUMBERS.match(lower):
+            return {"#"}
+        if lower == "github.ref":
+            return {"refs/*"}
+        if lower == "github.repository":
+            return {self.repository.config.repository}
+        if lower == "github.workflow" and "workflow_call" not in (root.get("on").below() or root.get("on").texts()):
+            return {root.get("name").text or f".github/workflows/{self.file}"}  # in a called one it is the caller's
+        if context and context.group(1) and self.depth:
+            return self._input(context.group(1))
+        return self._of_matrix(context.group(2)) if context and context.group(2) else {"*"}
+
+    def _input(self, name: str) -> Set[str]:
+        """What whoever starts the workflow, or calls it, can give it as an input."""
+        files = self.repository.files
+        on, found = files[self.file].get("on"), {""}
+        dispatched, called = (on.get(event, "inputs", name) for event in ("workflow_dispatch", "workflow_call"))
+        if dispatched.fields is not None:
+            fixed = {"choice": set(dispatched.get("options").texts()), "boolean": {"true", "false"}, "number": {"#"}}
+            found |= fixed.get(dispatched.get("type").text or "", {"*"})
+        if called.fields is not None:
+            found |= replace(self, depth=0).patterns(called.get("default").text or "")
+            for caller, root in files.items():
+                for job in root.get("jobs").below().values():
+                    if (job.get("uses").text or "").replace("$/", "./", 1) == f"./.github/workflows/{self.file}":
+                        given = job.get("with", name).text or ""
+                        found |= _Place(self.repository, caller, job, self.depth - 1).patterns(given)
+        return found
+
+    def _of_matrix(self, key: str) -> Set[str]:
+        matrix = self.job.get("strategy", "matrix")
+        more = matrix.get("include").items or ()
+        rows = [matrix.get(key), *(row.get(key) for row in more)]
+        computed = any(value.text is not None for value in (matrix.get(key), matrix.get("include"), *more))
+        found = {text for row in rows for text in row.texts()}
+        return {"*"} if computed or not found or any("${{" in text for text in found) else found
 
 
 def _names(body: str, secrets: Sequence[str]) -> bool:

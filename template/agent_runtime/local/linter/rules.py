@@ -23,7 +23,7 @@ _rule(
     "CON01",
     "the file can be read",
     "What is no YAML, or reads differently for a linter and for GitHub, a reviewer can't trust.",
-    "Mend the named line",
+    "Fix the named line",
 )
 _rule("CON02", "the gate's workflows, jobs and actions are there", "A missing job is a missing part of the promise.")
 _rule("CON03", "each job of the gate waits for those before it", "GitHub starts jobs by `needs` alone.")
@@ -126,10 +126,10 @@ _rule("CON37", "every other line of the gate's workflows is the template's", "Un
 
 
 def explain(code: str) -> str:
-    """What the rule `code` demands, why, and how to mend what breaks it.
+    """What the rule `code` demands, why, and how to fix what breaks it.
 
     Raises:
         KeyError: there is no such rule.
     """
     why, rule = WHY[code], codes.describe(code)
-    return f"{rule.id}: {rule.title}\n\nWhy: {why}\nMend: {rule.mend}."
+    return f"{rule.id}: {rule.title}\n\nWhy: {why}\nFix: {rule.mend}."
