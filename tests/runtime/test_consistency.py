@@ -123,7 +123,7 @@ def load(folder: Path) -> Parts:
         (
             MANIFEST,
             {"reported_by_agent": ["investigate"]},
-            "bundle.json does not say that investigate and act came from the agent",
+            "bundle.json says reported_by_agent ['investigate'], its parts say ['investigate', 'act']",
         ),
         (RESULT, {"status": "failed"}, "the outcome is acted, and the result says failed"),
         (RESULT, {"status": "refused"}, "the outcome is acted, and the result says refused"),
