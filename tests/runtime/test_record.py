@@ -17,6 +17,7 @@ from agent_runtime.gate import consistency, record, seal
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.gate.evidence import Jobs
 from agent_runtime.gate.record import Job
+from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import now
 from agent_runtime.job.request import Request
 from agent_runtime.model import documents, names, plan
@@ -616,3 +617,20 @@ def test_digests_are_the_plans(world: GateWorld) -> None:
     needs = whole_run(world)
     report = documents.decode(Report, (world.folder("seal") / names.DEFAULT_OUT / names.REPORT_NAME).read_bytes(), "r")
     assert plan.digest(report.plan) == needs["seal"]["outputs"]["plan_digest"]
+
+
+@pytest.mark.threat("T4", "T37")
+def test_whatever_the_agent_says_of_an_end_fits_into_an_answer(world: GateWorld) -> None:
+    issue = world.github.open_issue("github-actions[bot]", "Approve", "plan", ["agent-approval"], "Bot")
+    said = examples.result(status=ActionStatus.UNKNOWN, code=codes.INVESTIGATION_FAILED, message="\u202e" * 70_000)
+    record._answer(
+        GitHubApi(world.github.url, None),
+        world.job("record"),
+        issue["number"],
+        outcome=RunOutcome.OUTCOME_UNKNOWN,
+        parts=Parts(result=said),
+        needs={"approve": Job("success", {})},
+    )
+    (comment,) = world.github.comments[issue["number"]]
+    assert len(comment["body"]) < 20_000
+    assert "69000 more characters" in comment["body"]

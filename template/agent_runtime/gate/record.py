@@ -18,6 +18,7 @@ from agent_runtime.job.context import JobContext, write_whole
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Decision, ReportStatus
+from agent_runtime.text.escape import visible
 from agent_runtime.text.strict_json import strict_json
 from aimgentix import EventStatus
 
@@ -29,6 +30,8 @@ _GOOD_ENDS = (
     RunOutcome.WAITING,
 )
 
+# What an answer quotes of a message at most: GitHub takes 65,536 characters, and the agent may have written it.
+_MAX_MESSAGE = 1_000
 # The jobs before this one: of a whole run; of one that asks in an issue; of one that a comment started.
 _RUNS = (
     {"investigate", "seal", "approve", "act"},
@@ -346,7 +349,7 @@ def _answer(
     for part in (parts.authorization, parts.result):
         if part is not None and part.code:
             code, message = part.code, part.message or ""
-    line = codes.AgentError(code, str(message)).line() if code in codes.registered() else ""
+    line = codes.AgentError(code, visible(str(message), _MAX_MESSAGE)).line() if code in codes.registered() else ""
     api.answer(job.run.repository, number, pages.render_answer(pages.sentence(outcome.value), line, job.run_url()))
     if outcome in bundle.FINAL:
         api.close_issue(job.run.repository, number, completed=outcome is RunOutcome.ACTED)
