@@ -162,7 +162,7 @@ def audit(stranger: Stranger, bundle: Path) -> None:
     assert re.search(r"^plan: +(\w+)$", verified, flags=re.MULTILINE)[1] == plan.strip()  # type: ignore[index]
     assert summed.startswith(digest)
     assert ": whole" in whole
-    assert '"step": "intent"' in events
+    assert '"step": "authorized"' in events
 
 
 def expected(part: str, line: str) -> int:
