@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS = {
-    "reports": ("runtime/test_documents.py", "runtime/test_report.py"),
+    "reports": ("runtime/test_documents.py", "runtime/test_pages.py"),
     "contexts": ("runtime/test_inputs.py", "runtime/test_outputs.py"),
     "alert payloads": ("runtime/test_alert_payload.py", "repository/test_alertmanager_bridge.py"),
     "policies": ("runtime/test_policy.py", "runtime/test_patterns.py", "runtime/test_protected_paths.py"),

@@ -18,6 +18,7 @@ from importlib.machinery import FileFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  nothing heavier yet
+REVIEWED = (os.path.join(ROOT, "agent_runtime", ""), os.path.join(ROOT, "sdk", "aimgentix", ""))  # noqa: PTH118
 
 
 class Source(SourceFileLoader):
@@ -29,8 +30,8 @@ class Source(SourceFileLoader):
 
 
 def of_the_repository(folder: str) -> FileFinder:
-    """Find modules below the repository's root by their text alone; elsewhere Python looks as ever."""
-    if not folder.startswith(os.path.join(ROOT, "")):  # noqa: PTH118
+    """Find modules of runtime and SDK by their text alone; elsewhere, also in `.venv`, Python looks as ever."""
+    if not os.path.join(folder, "").startswith(REVIEWED):  # noqa: PTH118
         raise ImportError(folder)
     return FileFinder(folder, (Source, [".py"]))
 

@@ -116,7 +116,8 @@ def test_at_a_terminal_the_reviewer_sees_the_plan_and_approves(tmp_path: Path) -
 def test_at_a_terminal_the_reviewer_rejects_and_nothing_is_executed(tmp_path: Path) -> None:
     code, screen = at_a_terminal(tmp_path, "n")
 
-    assert code == 1, screen
+    assert code == 0, screen
+    assert "You rejected the plan, and nothing was executed" in screen
     assert re.search(r"outcome +rejected", screen)
     assert re.search(r"approved by +nobody", screen)
     assert re.search(r"after +(2[5-9]|3[0-5])\.\d% of 200 requests failed", screen)
@@ -170,6 +171,25 @@ GOOD = demo.Shown(
 def test_it_is_not_content_with_less(difference: dict[str, Any]) -> None:
     assert GOOD.good
     assert not replace(GOOD, **difference).good
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        pytest.param({"restarted": True}, id="it was restarted all the same"),
+        pytest.param({"verified": False}, id="the trail does not verify"),
+        pytest.param({"simulated": 5}, id="the run failed"),
+        pytest.param({"manifest": {"outcome": "refused"}}, id="the run ended otherwise"),
+        pytest.param({"told": 20}, id="the backend lacks an event"),
+    ],
+)
+def test_a_rejection_is_a_good_end_only_where_nothing_was_done_and_all_of_it_recorded(
+    difference: dict[str, Any],
+) -> None:
+    declined = replace(GOOD, after=0.3, restarted=False, manifest={"outcome": "rejected"})
+
+    assert declined.declined and not declined.good
+    assert not replace(declined, **difference).declined
 
 
 def a_repository(folder: Path) -> Path:

@@ -257,7 +257,7 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "a backend without an address": (
         lambda g: g.variables.update(AIMGENTIX_API_URL="audit.example.com"),
         "secrets",
-        "AIMGENTIX_API_URL is audit.example.com, which is no address",
+        "AIMGENTIX_API_URL is audit.example.com, not an address",
     ),
     "writing tokens": (
         lambda g: g.token_permissions.update(default_workflow_permissions="write"),

@@ -126,6 +126,25 @@ def test_without_sites_packages_come_from_where_the_gate_installed_them_and_nowh
     assert (done.returncode, done.stdout, touched(tmp_path)) == (0, "this run may start\n", []), done.stderr
 
 
+def test_packages_in_an_environment_inside_the_repository_are_loaded_whole(world: GateWorld) -> None:
+    """Where people work, `.venv` lies in the repository; its packages have extension modules, which are not text."""
+    packages = world.root / ".venv" / "agent-gate"
+    packages.mkdir(parents=True)
+    for package in installed():
+        (packages / package.name).symlink_to(package)
+    left = world.hand_over(b"{}")
+    done = world.command(
+        "seal",
+        ["seal"],
+        python=(sys.executable, "-I", "-S"),
+        RUNNER_TEMP=str(packages.parent),
+        INVESTIGATION_ID=left.artifact_id,
+        INVESTIGATION_DIGEST=left.digest,
+        INVESTIGATE_RESULT=left.result,
+    )
+    assert "Traceback" not in done.stderr and "error: RPT" in done.stderr, done.stderr
+
+
 def installed() -> list[Path]:
     """The packages of this environment."""
     return [path for folder in site.getsitepackages() for path in Path(folder).iterdir() if path.suffix != ".pth"]

@@ -361,9 +361,9 @@ def _applied(seen: Gate, plan: planning.Plan) -> Gate:
                 can_admins_bypass=call.body["can_admins_bypass"],
                 deployment_branch_policy=call.body["deployment_branch_policy"],
                 protection_rules=shapes.protection_rules(
-                    [_reviewer(each["type"], each["id"]) for each in call.body["reviewers"]],
-                    prevent_self_review=call.body["prevent_self_review"],
-                    wait_timer=call.body["wait_timer"],
+                    [_reviewer(each["type"], each["id"]) for each in call.body.get("reviewers", [])],
+                    prevent_self_review=call.body.get("prevent_self_review", False),
+                    wait_timer=call.body.get("wait_timer", 0),
                     branches=True,
                 ),
             )

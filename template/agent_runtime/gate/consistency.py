@@ -80,7 +80,7 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
         for event in events:
             digest = event["metadata"].get("plan_digest")
             if digest and parts.plan_digest and digest != parts.plan_digest:
-                found.append(contradiction(f"{folder}: an event is of plan {_text(digest)[:12]}"))
+                found.append(contradiction(f"{folder}: an event is of plan {str(digest)[:12]}"))
     return found
 
 
@@ -211,7 +211,7 @@ def _check_decision(parts: Parts) -> List[Problem]:
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
         run_contexts = [event["metadata"].get("gha") for event in parts.events.get(folder, [])]
-        jobs = {_text(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
+        jobs = {str(found.get("job")) if isinstance(found, dict) else "(none)" for found in run_contexts}
         if jobs - {expected}:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
             where = " and ".join(sorted(jobs))
@@ -246,20 +246,12 @@ def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, 
 
 def _contradicts(said: Any, known: Any) -> bool:
     """Whether an event says something else; what was redacted or cut in it says nothing."""
-    return bool(said != known) and not any(mark in _text(said) for mark in (REDACTED, TRUNCATED))
+    return bool(said != known) and not any(mark in str(said) for mark in (REDACTED, TRUNCATED))
 
 
 def _shown(value: Any) -> str:
     login = value.get("login") if isinstance(value, dict) else None
-    return _text(value if login is None else login)
-
-
-def _text(value: Any) -> str:
-    """A JSON value of an event for a message; a hijacked machine can nest one deeper than Python shows."""
-    try:
-        return str(value)
-    except RecursionError:
-        return "(nested too deeply)"
+    return str(value if login is None else login)
 
 
 def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
@@ -271,7 +263,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
     path = folder / names.MANIFEST_NAME
     try:
         manifest = strict_json(path.read_bytes())
-        listed = dict(manifest["files"])
+        listed = {str(name): digest for name, digest in manifest["files"].items()}
         heads = {str(job): str(head) for job, head in manifest["journal_heads"].items()}
         outcome = RunOutcome(manifest["outcome"])
         digest = manifest["plan_digest"]

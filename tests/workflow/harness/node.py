@@ -138,8 +138,10 @@ class ActionsService:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # It keeps nothing. Its own end waits for what V8 still compiles, half a minute on a busy machine.
+        self._process.kill()
+        self._process.wait()
         _pipe(self._process.stdin).close()
-        self._process.wait(timeout=10)
         _pipe(self._process.stdout).close()
 
 

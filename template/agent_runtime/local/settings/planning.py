@@ -89,7 +89,7 @@ def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
         else:
             wanted = _act_body(current)
         path = environment_path(seen.repository.full_name, name)
-        if current != wanted:
+        if current is None or any(current[key] != value for key, value in wanted.items()):
             calls.append(Call("PUT", path, wanted, _difference(name, current, wanted)))
         branch_calls, branch_remarks = _branches(name, path, environment, seen.repository.default_branch, answers.exact)
         calls += branch_calls
@@ -216,13 +216,11 @@ def _gate_body(
 
 
 def _act_body(current: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
-    return {
-        "wait_timer": current["wait_timer"] if current else 0,
-        "prevent_self_review": current["prevent_self_review"] if current else False,
-        "reviewers": current["reviewers"] if current else [],
-        "can_admins_bypass": False,
-        "deployment_branch_policy": dict(_CUSTOM_BRANCHES),
-    }
+    """What an environment that holds secrets is to be; what protects it more stays."""
+    wanted = {"can_admins_bypass": False, "deployment_branch_policy": dict(_CUSTOM_BRANCHES)}
+    # In a private repository of GitHub Pro or Team a request that only names one of these is refused, and has none.
+    kept = {key: current[key] for key in ("wait_timer", "prevent_self_review", "reviewers")} if current else {}
+    return {**kept, **wanted} if any(kept.values()) else wanted
 
 
 def _difference(name: str, current: Optional[Mapping[str, Any]], wanted: Mapping[str, Any]) -> str:
