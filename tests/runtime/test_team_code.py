@@ -270,7 +270,7 @@ def test_steps_run_in_order_with_exactly_their_parameters_each_with_intent_and_o
         (ActionResult(ActionStatus.SUCCESS, verification={"x": float("nan")}), ActionStatus.UNKNOWN),
         (ActionResult(ActionStatus.SUCCESS, changes=(object(),)), ActionStatus.UNKNOWN),  # type: ignore[arg-type]
     ],
-    ids=["failed", "unknown", "raises", "nothing", "refused", "dry run", "NaN", "not JSON"],
+    ids=["failed", "unknown", "raised", "nothing", "refused", "dry run", "no number", "no text"],
 )
 def test_the_first_step_that_does_not_succeed_stops_the_rest(
     world: GateWorld, answer: Any, status: ActionStatus

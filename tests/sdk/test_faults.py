@@ -422,7 +422,7 @@ def test_an_event_that_is_answered_500_for_ever_keeps_no_other_waiting(sink, jou
     assert client.close(5) is False
     assert len(sink.lines) == 297
     assert "delivered 297, waiting 3" in command("status", "--dir", journal_dir).stdout
-    done = command("drain", "--dir", journal_dir, "--api-url", sink.url, "--timeout", "1")
+    done = command("drain", "--dir", journal_dir, "--api-url", sink.url, "--timeout", "5")
     assert (done.returncode, done.stdout.endswith("waiting 3\n")) == (3, True)
     assert len(sink.lines) == 297
     sink.answer = None
@@ -450,7 +450,7 @@ def test_a_segment_with_a_bad_event_at_its_end_keeps_no_other_waiting(sink, jour
             client.record("tool_call", name)
         time.sleep(0.01)
     sink.answer = poison(b'"bad"')
-    done = command("drain", "--dir", journal_dir, "--api-url", sink.url, "--timeout", "1")
+    done = command("drain", "--dir", journal_dir, "--api-url", sink.url, "--timeout", "5")
     assert done.returncode == 3
     assert delivered(sink) == ["r001", "r002"]
 
