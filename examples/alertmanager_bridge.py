@@ -464,7 +464,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def configure(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> tuple[Bridge, str, int]:
-    """Return the bridge and the address to listen on; what can't be used ends the program with one line."""
+    """Return the bridge and the address to listen on; what is invalid ends the program with one line."""
     parser = _Parser(
         description="Turn webhooks of the Prometheus Alertmanager into runs of an agent.", allow_abbrev=False
     )

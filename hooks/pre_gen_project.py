@@ -1,4 +1,4 @@
-"""Refuses answers that can't be used, before a file is written."""
+"""Refuses answers that are invalid, before a file is written."""
 
 from __future__ import annotations
 

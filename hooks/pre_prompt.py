@@ -1,7 +1,7 @@
 """Runs before Cookiecutter asks, in its throw-away copy of this repository.
 
 It refuses what Cookiecutter would swallow or choke on: a `key=value` on the command line that no question has, or whose
-value can't be used, and a default of the user's configuration that can't be used, which would take those after it
+value is invalid, and a default of the user's configuration that is invalid, which would take those after it
 along. It removes what tools left in the template, and repairs the door to the template where the symbolic link was
 checked out as a text file.
 """

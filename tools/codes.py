@@ -57,7 +57,7 @@ def render() -> str:
         if not entries:
             continue
         lines.append(f"## {title}\n\n| code | what it says | what to do |\n| --- | --- | --- |")
-        lines += [f"| `{code.id}` | {_cell(code.title)} | {_cell(code.mend)} |" for code in entries]
+        lines += [f"| `{code.id}` | {_cell(code.title)} | {_cell(code.fix)} |" for code in entries]
         lines.append("")
     unknown = [id for id in codes.registered() if id.rstrip("0123456789") not in FAMILIES]
     if unknown:

@@ -65,7 +65,7 @@ def too_large(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
 
 
 def bad_parameter(name: str, detail: str) -> Problem:
-    """Return the problem of a query parameter that can't be used."""
+    """Return the problem of a query parameter that is invalid."""
     error = {"field": name, "detail": detail}
     return Problem(400, "invalid-parameter", "Invalid parameter", f"{name} {detail}", errors=[error])
 

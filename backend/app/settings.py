@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 
 class InvalidSettings(ValueError):
-    """An environment variable has a value that can't be used; the message names it."""
+    """An environment variable has a value that is invalid; the message names it."""
 
 
 def _comma_separated(value: object) -> object:
@@ -81,7 +81,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        InvalidSettings: a value can't be used.
+        InvalidSettings: a value is invalid.
     """
     try:
         return Settings()

@@ -21,17 +21,17 @@ EXIT_TRAIL_INCOMPLETE = 6
 
 @dataclass(frozen=True)
 class Code:
-    """What one code means: `title` names it, `mend` tells a person what to do about it."""
+    """What one code means: `title` names it, `fix` tells a person what to do about it."""
 
     id: str
     title: str
-    mend: str
+    fix: str
 
 
 _REGISTRY: Dict[str, Code] = {}
 
 
-def register(id: str, title: str, mend: str) -> str:
+def register(id: str, title: str, fix: str) -> str:
     """Register a code once and return its id.
 
     Raises:
@@ -39,7 +39,7 @@ def register(id: str, title: str, mend: str) -> str:
     """
     if id in _REGISTRY:
         raise ValueError(f"code {id} is registered twice")
-    _REGISTRY[id] = Code(id, title, mend)
+    _REGISTRY[id] = Code(id, title, fix)
     return id
 
 
@@ -75,11 +75,11 @@ class AgentError(Exception):
 
     def line(self) -> str:
         """The one line for a terminal or a log: code, what is wrong, what to do."""
-        return "{}: {}. {}".format(self.code, self.message.rstrip("."), describe(self.code).mend)
+        return "{}: {}. {}".format(self.code, self.message.rstrip("."), describe(self.code).fix)
 
 
 class BadInput(AgentError):
-    """Something that a person or a trigger gave can't be used."""
+    """Something that a person or a trigger gave is invalid."""
 
 
 class GateRefused(AgentError):
@@ -123,8 +123,8 @@ RUN_CONTEXT_MISSING = register(
 USAGE = register("INP006", "the command line is not complete", "See --help")
 CONFIG_INVALID = register(
     "INP007",
-    ".github/agent-config.yml can't be used",
-    "Restore it with: copier update, or mend the named key",
+    ".github/agent-config.yml is invalid",
+    "Restore it with: copier update, or fix the named key",
 )
 TRIGGER_INVALID = register(
     "INP008",
@@ -133,21 +133,21 @@ TRIGGER_INVALID = register(
 )
 RESULT_INVALID = register(
     "INP009",
-    "investigate() or act() returned something that can't be used",
+    "investigate() or act() returned something that is invalid",
     "Return an InvestigationResult or an ActionResult; see specs/github-actions-agent-runtime.md",
 )
 ALERT_INVALID = register(
     "INP010",
     "the alert's payload is not as agreed",
-    "Mend the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
+    "Fix the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
     "docs/SETUP_GUIDE.md, section Alerts, has an example",
 )
 SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
 
 AUDIT_SETTING = register(
     "INP012",
-    "a setting of the audit journal can't be used",
-    "Mend it in the environment (AGENT_INSTANCE_ID, AIMGENTIX_...), or unset it; sdk/README.md says what each takes",
+    "a setting of the audit journal is invalid",
+    "Fix it in the environment (AGENT_INSTANCE_ID, AIMGENTIX_...), or unset it; sdk/README.md says what each takes",
 )
 
 # Start: what a phase needs before it can begin.
@@ -174,7 +174,7 @@ PACKAGE_MISSING = register(
 
 FILE_UNUSABLE = register(
     "RUN005",
-    "a file or folder can't be used",
+    "a file or folder can't be read or written",
     "Make room or fix the permissions where the message says, then run it again",
 )
 
@@ -220,7 +220,7 @@ POLICY_MISSING = register(
 POLICY_INVALID = register(
     "POL002",
     "the policy can't be read",
-    "Mend the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
+    "Fix the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
 )
 
 PARAMETERS_INVALID = register(
@@ -426,7 +426,7 @@ SETTING_REFUSED = register(
 GATE_STILL_OPEN = register(
     "SET007",
     "the settings do not close the gate yet",
-    "Mend what is named, then see whether the gate is closed with: python agent_runner.py doctor",
+    "Fix what is named, then see whether the gate is closed with: python agent_runner.py doctor",
 )
 GITHUB_SILENT = register(
     "SET008",

@@ -192,7 +192,7 @@ def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
         found = read(GitHubApi(github.url, None), settings, days=7, now=NOW)
     assert [(run.id, line) for run, line in found.concerns if run] == [
         (2, "it is over and left no audit-bundle"),
-        (1, "it could not be read: an artifact can't be used: it can't be unpacked (BadZipFile)"),
+        (1, "it could not be read: an artifact is invalid: it can't be unpacked (BadZipFile)"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
 

@@ -18,7 +18,7 @@ __all__ = ["desk"]
 NO_ADDRESS = "audit.example.com"
 TOLD = (
     "error: TRAIL06: AIMGENTIX_API_URL (or its argument) must be an address such as https://audit.example.com. "
-    + codes.describe(codes.TRAIL_UNDELIVERED).mend
+    + codes.describe(codes.TRAIL_UNDELIVERED).fix
 )
 INVESTIGATE = ("investigate", "--resource", "checkout")
 # What never runs team code is started like this.

@@ -181,7 +181,7 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
     checks = json.loads(own.command("doctor", "--json").stdout)["checks"]
     (found,) = [check["findings"] for check in checks if check["name"] == "policy"]
     assert [(each["state"], "where an issue is the gate" in each["problem"]) for each in found] == [("note", True)]
-    assert "auto_approval=yes" not in found[0]["mend"]
+    assert "auto_approval=yes" not in found[0]["fix"]
 
 
 def test_it_only_reads(desk: Desk) -> None:
@@ -505,7 +505,7 @@ def test_every_finding_says_how_to_mend_it(rendered: Path) -> None:
         done = Desk(rendered, github).command("doctor", "--json")
     findings = [each for check in json.loads(done.stdout)["checks"] for each in check["findings"]]
     assert done.returncode == 3 and len(findings) > 5
-    assert all(each["mend"] and each["problem"] for each in findings)
+    assert all(each["fix"] and each["problem"] for each in findings)
 
 
 def test_commands_to_mend_stay_in_one_piece(rendered: Path) -> None:

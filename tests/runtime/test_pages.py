@@ -381,7 +381,7 @@ def test_t4_a_refused_trigger_is_told_with_its_way_out(text: str, code: str) -> 
     assert page.text.startswith("Refused: nothing was investigated")
     meaning = codes.describe(code)
     assert f"{code}: {meaning.title}" in page.outside
-    assert f"What to do: {meaning.mend}" in page.text, "whatever it holds, for example <agent> or 2**53"
+    assert f"What to do: {meaning.fix}" in page.text, "whatever it holds, for example <agent> or 2**53"
 
 
 @pytest.mark.parametrize("code", sorted(codes.registered()))
@@ -396,8 +396,8 @@ def test_the_way_out_of_a_refusal_is_shown_letter_by_letter(code: str) -> None:
     ):
         page = gfm(markdown)
         assert f"{code}: {meaning.title}" in page.text
-        assert f"What to do: {meaning.mend}" in page.text
-        assert f"What to do: {meaning.mend}" in as_terminal(markdown)
+        assert f"What to do: {meaning.fix}" in page.text
+        assert f"What to do: {meaning.fix}" in as_terminal(markdown)
 
 
 # The pages of the jobs that act

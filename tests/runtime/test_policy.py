@@ -710,13 +710,13 @@ CONDITIONS = [
     ("{parameter: a, operator: at_most, value: '5'}", "conditions[0].value is '5': at_most needs a number"),
     ("{parameter: a, operator: less_than, value: true}", "conditions[0].value is true: less_than needs a number"),
     ("{parameter: a, operator: matches, value: 5}", "conditions[0].value is 5: write a text"),
-    ("{parameter: a, operator: matches, value: '(a'}", "can't be used: '(' without ')' at character 3"),
-    ("{parameter: a, operator: matches, value: '^a'}", "can't be used: '^': the whole value is always matched"),
+    ("{parameter: a, operator: matches, value: '(a'}", "is invalid: '(' without ')' at character 3"),
+    ("{parameter: a, operator: matches, value: '^a'}", "is invalid: '^': the whole value is always matched"),
     ("{parameter: a, operator: max_items, value: 0}", "conditions[0].value is 0: write a whole number, 1 to 1000"),
     ("{parameter: a, operator: max_items, value: [1]}", "conditions[0].value is a list: write a whole number"),
     ("{parameter: a, operator: each_in, value: a}", "conditions[0].value is 'a': write a list"),
     ("{parameter: a, operator: each_in, value: [a, 1]}", "conditions[0].value mixes texts, numbers and true or false"),
-    ("{parameter: a, operator: each_matches, value: '(a'}", "can't be used: '(' without ')' at character 3"),
+    ("{parameter: a, operator: each_matches, value: '(a'}", "is invalid: '(' without ')' at character 3"),
     ("{parameter: a, operator: equals, value: 1, negate: true}", "conditions[0] has the unknown key negate"),
 ]
 

@@ -1,4 +1,4 @@
-"""`policy check` tells at a desk what a run would decide, rule by rule."""
+"""`policy check` says locally what a run would decide, rule by rule."""
 
 from __future__ import annotations
 

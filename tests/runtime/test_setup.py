@@ -96,7 +96,7 @@ def test_the_command_line_says_the_same(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loosen", "mended"),
+    ("loosen", "fixed"),
     [
         (lambda settings: settings.update(can_admins_bypass=True), "can_admins_bypass"),
         (lambda settings: settings["protection_rules"][1].update(prevent_self_review=False), "prevent_self_review"),
@@ -116,13 +116,13 @@ def test_the_command_line_says_the_same(desk: Desk) -> None:
         ),
     ],
 )
-def test_a_loosened_setting_is_mended_with_one_request(desk: Desk, loosen: Any, mended: str) -> None:
+def test_a_loosened_setting_is_mended_with_one_request(desk: Desk, loosen: Any, fixed: str) -> None:
     desk.setup()
     desk.github.requests.clear()
     loosen(desk.github.environments["agent-approval"])
     said = desk.setup()
     assert writes(desk.github) == ["PUT agent-approval"]
-    assert mended in said
+    assert fixed in said
     assert "nothing to change" in desk.setup()
 
 

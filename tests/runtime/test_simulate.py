@@ -471,7 +471,7 @@ def test_what_was_refused_or_failed_is_told_with_the_page_that_says_so(
     _, said, folder = desk.simulate(*words, context=context)
     told = said[said.index("outcome: ") :].splitlines()
     why = next(line for line in told if line.startswith("why: "))
-    assert why.startswith(f"why:     {code}: ") and why.endswith(codes.describe(code).mend), said
+    assert why.startswith(f"why:     {code}: ") and why.endswith(codes.describe(code).fix), said
     path = folder.parents[2] / page
     assert told[-2] == f"page:    {path}" and code in path.read_text()
 

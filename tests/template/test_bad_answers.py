@@ -1,4 +1,4 @@
-"""Both engines refuse what can't be used, in one clear line each, and write nothing."""
+"""Both engines refuse what is invalid, in one clear line each, and write nothing."""
 
 from __future__ import annotations
 

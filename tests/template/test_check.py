@@ -193,7 +193,7 @@ def test_found(spoil: Callable[[Path], None], line: str, project: Path) -> None:
     assert [found for found in lines if found.startswith(line)], lines
     assert not [found for found in lines if "\n" in found]
     assert all(
-        len(problem.mend) > 10 and found.endswith(problem.mend) for problem, found in zip(problems, lines, strict=True)
+        len(problem.fix) > 10 and found.endswith(problem.fix) for problem, found in zip(problems, lines, strict=True)
     )
 
 

@@ -151,7 +151,7 @@ def test_a_missing_part_is_named_before_python_stumbles(
     assert done.returncode != 0
     assert done.stdout == "" and "Traceback" not in done.stderr
     line, way_out = done.stderr.splitlines()[:2]
-    assert line == f"error: {told.id}: {told.title}. {told.mend}"
+    assert line == f"error: {told.id}: {told.title}. {told.fix}"
     assert not (project / ".venv").exists()
     shutil.copytree(render() / gone, project / gone)
     engines.commit_all(project, "Start")

@@ -140,7 +140,7 @@ def test_a_file_is_written_and_nothing_else_changes(origin: Origin) -> None:
 def test_what_somebody_pushed_meanwhile_is_never_overwritten(origin: Origin) -> None:
     with git.clone(origin.address, "main") as clone:
         made = clone.revert(clone.changes("app.json", 1)[0])
-        theirs = origin.commit({"app.json": "mended\n"}, "Somebody else")
+        theirs = origin.commit({"app.json": "fixed\n"}, "Somebody else")
         with pytest.raises(ToolError, match="somebody pushed meanwhile") as caught:
             clone.push(made, "main")
     assert caught.value.code == GIT_OVERTAKEN

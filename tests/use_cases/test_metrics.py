@@ -397,7 +397,7 @@ def test_a_level_is_known_or_refused_by_name(level: Any, error: bool | None) -> 
     if error is not None:
         assert metrics.parse_log(text, 0, "x").errors == error
         return
-    with pytest.raises(ToolError, match="line 1 can't be used: nobody knows whether the level") as caught:
+    with pytest.raises(ToolError, match="line 1 is invalid: nobody knows whether the level") as caught:
         metrics.parse_log(text, 0, "x")
     assert caught.value.code == LOG_UNUSABLE
     assert ascii(level) in caught.value.message
@@ -424,7 +424,7 @@ def test_a_level_is_known_or_refused_by_name(level: Any, error: bool | None) -> 
 def test_a_line_that_is_no_entry_is_one_clear_error(line: str, told: str) -> None:
     with pytest.raises(ToolError) as caught:
         metrics.parse_log(entry(0) + "\n" + line + "\n", 0, "x")
-    assert caught.value.message.startswith("x: line 2 can't be used: ")
+    assert caught.value.message.startswith("x: line 2 is invalid: ")
     assert told in caught.value.message
     assert caught.value.code == LOG_UNUSABLE
 

@@ -165,7 +165,7 @@ def test_what_must_ascend_and_does_not_is_refused(tmp_path: Path, monkeypatch: p
             continue
         with pytest.raises(ToolError) as caught:
             services.read(tmp_path, entry)
-        assert caught.value.line().startswith(f"TOOL03: services.yml: {told}. Mend the named key")
+        assert caught.value.line().startswith(f"TOOL03: services.yml: {told}. Fix the named key")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Store:
         """Prepare the schema and start the writer; return whether the schema was changed.
 
         Raises:
-            StoreUnavailable, WrongSchema: the store can't be used.
+            StoreUnavailable, WrongSchema: the store is unavailable.
         """
         changed = prepare(self._database, migrate=self._migrate)
         self._writer.start()

@@ -218,7 +218,7 @@ class _Reader:
         try:
             Expression(pattern)
         except ValueError as problem:
-            self.fail(node.line, f"{where} is a regular expression that can't be used: {problem}")
+            self.fail(node.line, f"{where} is a regular expression that is invalid: {problem}")
         return pattern
 
     def _scalar(self, node: Node, where: str) -> Any:

@@ -87,4 +87,4 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _refused(problem: str) -> codes.GateRefused:
-    return codes.GateRefused(codes.GATE_ARTIFACT, f"an artifact can't be used: {problem}")
+    return codes.GateRefused(codes.GATE_ARTIFACT, f"an artifact is invalid: {problem}")

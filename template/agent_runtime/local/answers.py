@@ -154,7 +154,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 @dataclass(frozen=True)
 class Problem:
-    """One answer that can't be used.
+    """One answer that is invalid.
 
     Arguments:
         code: id of a registered code.

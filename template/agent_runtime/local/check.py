@@ -37,7 +37,7 @@ _UPDATE = "copier update --data name=answer"
 _RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
 
 ANSWERS = codes.register("CHK001", "the answers can't be read", "Restore " + ANSWERS_FILE + " from the history")
-SYNTAX = codes.register("CHK002", "a file is not valid in its own language", "Mend the named line")
+SYNTAX = codes.register("CHK002", "a file is not valid in its own language", "Fix the named line")
 RENDERING = codes.register("CHK003", "a file was not rendered", "Report it to the template; restore the file")
 EDITED = codes.register(
     "CHK004", "a file of the template was edited", "Move the change to a file of yours, or to the template; restore it"
@@ -86,16 +86,16 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: its code, the file, what it is, and how to mend it."""
+    """One thing that is wrong: its code, the file, what it is, and how to fix it."""
 
     code: str
     path: str
     message: str
-    mend: str
+    fix: str
 
     def line(self) -> str:
         """The one line for a person."""
-        return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.mend.rstrip("."))
+        return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.fix.rstrip("."))
 
 
 def check(root: Path) -> List[Problem]:
@@ -125,8 +125,8 @@ def notes(root: Path) -> List[Problem]:
     return [] if not known or known.get("_commit") else [_problem(NO_RELEASE, ANSWERS_FILE, "it has no _commit")]
 
 
-def _problem(code: str, path: str, message: str, mend: Optional[str] = None) -> Problem:
-    return Problem(code, path, message, mend or codes.describe(code).mend)
+def _problem(code: str, path: str, message: str, fix: Optional[str] = None) -> Problem:
+    return Problem(code, path, message, fix or codes.describe(code).fix)
 
 
 def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
@@ -166,8 +166,8 @@ def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
         problems.append(_problem(ANSWERS, ANSWERS_FILE, "it holds no answers"))
         return {}
     for problem in answers.validate(known):
-        mend = "Remove the line" if problem.code == answers.UNKNOWN else "Change it with: " + _UPDATE
-        problems.append(Problem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", mend))
+        fix = "Remove the line" if problem.code == answers.UNKNOWN else "Change it with: " + _UPDATE
+        problems.append(Problem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", fix))
     return known
 
 
@@ -376,10 +376,10 @@ def _missing_modules(root: Path) -> Iterator[Problem]:
             continue
         imported = answers.TOOLKIT_MODULES.keys() & set(_toolkit_imports(tree))
         missing[path.relative_to(root).as_posix()] = imported - answers.toolkit_modules(named)
-    mend = codes.describe(NO_MODULE).mend + ",".join(sorted(named.union(*missing.values())))
+    fix = codes.describe(NO_MODULE).fix + ",".join(sorted(named.union(*missing.values())))
     for name, modules in missing.items():
         if modules:
-            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), mend)
+            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), fix)
 
 
 def _toolkit_imports(tree: ast.AST) -> Iterator[str]:

@@ -35,7 +35,7 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
         repository: `owner/name`; by default the one of the configuration.
 
     Raises:
-        BadInput: configuration, token or repository can't be used.
+        BadInput: configuration, token or repository is invalid.
         GateRefused: GitHub can't be reached (SET008).
     """
     settings = config.load(root)
@@ -112,7 +112,7 @@ def _document(seen: Observed, results: Sequence[checks.Result], items: Sequence[
                 "title": result.title,
                 "state": result.state.value,
                 "findings": [
-                    {"state": finding.state.value, "problem": finding.problem, "mend": finding.mend}
+                    {"state": finding.state.value, "problem": finding.problem, "fix": finding.fix}
                     for finding in result.findings
                 ],
             }
@@ -138,7 +138,7 @@ def _table(seen: Observed, results: Sequence[checks.Result], items: Sequence[che
             sign = "note: " if finding.state is checks.State.NOTE else "- "
             lines += _wrapped(sign + finding.problem, first, width)
             # A command must stay in one piece to be copied.
-            lines.append(" " * (first + 2) + terminal("mend: " + finding.mend))
+            lines.append(" " * (first + 2) + terminal("fix: " + finding.fix))
     questions = _open_questions(items)
     if questions:
         lines += ["", f"Questions that no machine answers; tick them in {CHECKLIST}:"]

@@ -50,7 +50,7 @@ def run(
         policy_file: another file than the repository's own policy, for trying out a change.
 
     Raises:
-        BadInput: configuration, policy, action or resource (INP006, INP001) or parameters (POL003) can't be used.
+        BadInput: configuration, policy, action or resource (INP006, INP001) or parameters (POL003) is invalid.
     """
     settings = config.load(root)
     try:

@@ -48,7 +48,7 @@ def run(
         dry_run: only print the requests.
 
     Raises:
-        BadInput: configuration, token, repository or approvers can't be used.
+        BadInput: configuration, token, repository or approvers is invalid.
         GateRefused: plan, rights or GitHub stand against it, or the gate is still open after everything was sent.
     """
     settings = config.load(root)

@@ -18,8 +18,8 @@ OUTCOME_UNKNOWN = register(
 )
 CATALOGUE_INVALID = register(
     "TOOL03",
-    "the catalogue of services can't be used",
-    "Mend the named key; docs/RUNBOOK.md shows an entry",
+    "the catalogue of services is invalid",
+    "Fix the named key; docs/RUNBOOK.md shows an entry",
 )
 NOT_IN_CATALOGUE = register(
     "TOOL04",
@@ -28,7 +28,7 @@ NOT_IN_CATALOGUE = register(
 )
 METRICS_UNUSABLE = register(
     "TOOL05",
-    "the metrics can't be used",
+    "the metrics are invalid",
     "Compare the catalogue's names and queries with what the service exports",
 )
 TOKEN_INVALID = register(
@@ -60,12 +60,12 @@ GIT_NAME = register(
 )
 FILE_UNUSABLE = register(
     "TOOL11",
-    "a file of the configuration can't be used",
+    "a file of the configuration is invalid",
     "Compare the key of the catalogue with what the file holds",
 )
 LOG_UNUSABLE = register(
     "TOOL12",
-    "the application log can't be used",
+    "the application log is invalid",
     "Let the address answer with one JSON object a line, each with time and level",
 )
 NOT_DONE = register(

@@ -68,7 +68,7 @@ class Word(NamedTuple):
 class System:
     """An identity service and the secret store that goes with it.  `http.token()` has what they want to see.
 
-    What reads raises a ToolError where there is no answer, or one that can't be used.  What changes something raises a
+    What reads raises a ToolError where there is no answer, or one that is invalid.  What changes something raises a
     ToolError where it was refused, and OutcomeUnknown where nobody knows whether it took effect.
 
     Arguments:

@@ -442,7 +442,7 @@ def number(url: str, query: str, *, token: str = "", nan: bool = True) -> Number
         nan: whether it may be NaN.
 
     Raises:
-        ToolError: no answer, one that can't be used, more than one series, or an infinite number.
+        ToolError: no answer, one that is invalid, more than one series, or an infinite number.
     """
     answer = _ask(url, query, token, nan=True)
     if len(answer.samples) != 1:
@@ -466,7 +466,7 @@ def history(
         points: how many to ask for; there are fewer where nothing was measured, or no finite number.
 
     Raises:
-        ToolError: no answer, one that can't be used, or more than one series.
+        ToolError: no answer, one that is invalid, or more than one series.
     """
     span = {"start": until - seconds, "end": until, "step": seconds / (points - 1)}
     params = dict({name: "{:.3f}".format(moment) for name, moment in span.items()}, query=query)
@@ -532,7 +532,7 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             when, failed = moment(entry["time"]), _tells_of_error(entry["level"])
         except (ValueError, LookupError, TypeError, OverflowError) as problem:
             why = _one_line(problem) if isinstance(problem, ValueError) else "it is no JSON object with time and level"
-            told = "{}: line {} can't be used: {}".format(source, number, ascii(why)[1:-1])
+            told = "{}: line {} is invalid: {}".format(source, number, ascii(why)[1:-1])
             raise ToolError(LOG_UNUSABLE, told) from None
         if when < since:
             continue
@@ -593,7 +593,7 @@ def _ask(url: str, query: str, token: str, *, nan: bool = False) -> Answer:
 
 
 def _asked(url: str, query: str) -> str:
-    """Names server and query in messages: a catalogue has many queries, and one of them is to be mended."""
+    """Names server and query in messages: a catalogue has many queries, and one of them is to be fixed."""
     return "{}, asked for {}".format(url, _one_line(query))
 
 

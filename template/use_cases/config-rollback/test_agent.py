@@ -294,7 +294,7 @@ def test_a_change_that_the_service_does_not_run_yet_is_not_judged(start: Callabl
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
     time.sleep(1.1)  # times of commits are whole seconds
-    example.commit({"service.json": '{"connections": 12}\n'}, "Mend it")
+    example.commit({"service.json": '{"connections": 12}\n'}, "Fix it")
     example.work(50)
     result = ConfigRollbackAgent().investigate("example")
     assert (result.recommendation, result.proposed_action) == ("nothing to do: not deployed yet", None)
@@ -432,7 +432,7 @@ def test_another_change_after_the_approval_is_never_undone(start: Callable[..., 
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
     parameters = proposal().parameters
-    head = example.commit({"service.json": '{"connections": 8}\n'}, "Somebody mends it")
+    head = example.commit({"service.json": '{"connections": 8}\n'}, "Somebody fixes it")
     result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert (result.status, result.changes) == (ActionStatus.FAILED, ())
     assert "the configuration changed after the approval" in result.details["error"]

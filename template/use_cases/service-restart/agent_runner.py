@@ -69,7 +69,7 @@ class ServiceRestartAgent(AgentRunner):
             recommendation="restart and investigate" if serious else "restart",
             risk_level=RiskLevel.HIGH if serious else RiskLevel.MEDIUM,
             confidence=0.4 if broken else 0.8,
-            analysis=f"A restart does not mend what {resource} depends on: {', '.join(broken)}." if broken else "",
+            analysis=f"A restart does not fix what {resource} depends on: {', '.join(broken)}." if broken else "",
             safe_to_proceed=not broken,
             proposed_action=ProposedAction(
                 action=ACTION,

@@ -390,7 +390,7 @@ def main(arguments: List[str]) -> int:
             default=0.3 if name == "with" else 0.0,
             help="share of requests that fail, 0 to 1 (default: %(default)s)",
         )
-        mode.add_argument("--sticky-failure", action="store_true", help="a restart does not mend the failure")
+        mode.add_argument("--sticky-failure", action="store_true", help="a restart does not fix the failure")
         mode.add_argument("--token", help="what POST requests must present")
         mode.add_argument("--traffic", type=float, default=50.0, help="own requests a second (default: %(default)s)")
     split = arguments.index("--") if "--" in arguments else len(arguments)

@@ -61,7 +61,7 @@ def as_json(given: Any) -> str:
 
 def way_out(code: str) -> str:
     """What to do about a registered code; its text stands in code, because it may hold `<agent>` or `2**53`."""
-    return f"What to do: {markdown_inline(codes.describe(code).mend)}"
+    return f"What to do: {markdown_inline(codes.describe(code).fix)}"
 
 
 def short(digest: str) -> str:

@@ -14,8 +14,8 @@ _MOVE = "The team's steps belong in .github/actions/prepare-investigate and prep
 WHY: Dict[str, str] = {}
 
 
-def _rule(code: str, title: str, why: str, mend: str = _RESTORE) -> None:
-    codes.register(code, title, mend)
+def _rule(code: str, title: str, why: str, fix: str = _RESTORE) -> None:
+    codes.register(code, title, fix)
     WHY[code] = why
 
 
@@ -132,4 +132,4 @@ def explain(code: str) -> str:
         KeyError: there is no such rule.
     """
     why, rule = WHY[code], codes.describe(code)
-    return f"{rule.id}: {rule.title}\n\nWhy: {why}\nFix: {rule.mend}."
+    return f"{rule.id}: {rule.title}\n\nWhy: {why}\nFix: {rule.fix}."

@@ -48,7 +48,7 @@ def repository(name: str) -> str:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Tell a person at a desk, in words for a desk, that GitHub did not answer (SET008)."""
+    """Say, in words for a person at a terminal, that GitHub did not answer (SET008)."""
     try:
         yield
     except NotAnswered as problem:

@@ -1,7 +1,7 @@
 """What is in order and what is open, check by check.  Pure: from what was seen to results.
 
 Each check has a name that the checklist refers to (`<!-- doctor: NAME -->` at the end of a line), a few words about
-what it looks at, and for everything that is open: what is wrong, where, and how to mend it.
+what it looks at, and for everything that is open: what is wrong, where, and how to fix it.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class State(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is open: what is wrong and where, and the command or page that mends it."""
+    """One thing that is open: what is wrong and where, and the command or page that fixes it."""
 
     problem: str
-    mend: str
+    fix: str
     state: State = State.OPEN
 
 
@@ -89,7 +89,7 @@ _Findings = Iterator[Finding]
 
 
 def check_all(seen: Observed, local: Local) -> List[Result]:
-    """Return the result of every check, in the order in which a person would mend them."""
+    """Return the result of every check, in the order in which a person would fix them."""
     return [Result(name, title, tuple(check(seen, local))) for name, (title, check) in CHECKS.items()]
 
 
@@ -188,7 +188,7 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
 def _issue_gate(seen: Observed, local: Local) -> _Findings:
     if local.gate != ISSUE_GATE:
         return
-    mend = "copier update --data approvers=LOGIN,LOGIN"
+    fix = "copier update --data approvers=LOGIN,LOGIN"
     if not seen.gate.repository.has_issues:
         yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
     if not seen.gate.has_label:
@@ -196,10 +196,10 @@ def _issue_gate(seen: Observed, local: Local) -> _Findings:
     permissions = {approver.name: approver.permission or "not told" for approver in seen.gate.approvers}
     problems = issue_checks.gate_problems(permissions, ())
     for problem in problems:
-        yield Finding(problem, mend)
+        yield Finding(problem, fix)
     for name, permission in permissions.items():
         if not problems and issue_checks.gate_problems({name: permission}, ()):
-            yield Finding(f"{_show(name)} can't approve without write access", mend, State.NOTE)
+            yield Finding(f"{_show(name)} can't approve without write access", fix, State.NOTE)
     yield from _state_of(names.APPROVAL_WORKFLOW_FILE, seen.approval_workflow_state)
 
 
@@ -217,13 +217,13 @@ def _reviewers(environment: Environment) -> Iterator[Tuple[str, int, str]]:
 
 
 def _approvers(seen: Observed, _local: Local) -> _Findings:
-    mend = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
+    fix = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
     for approver in seen.gate.approvers:
         if approver.problem:
-            yield Finding(f"{_show(approver.name)} {approver.problem}", mend)
+            yield Finding(f"{_show(approver.name)} {approver.problem}", fix)
     if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
         name = _show(seen.gate.approvers[0].name)
-        yield Finding(f"{name} is the only approver, so nobody can approve a run that {name} starts", mend, State.NOTE)
+        yield Finding(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
 
 
 def _environment_secrets(seen: Observed, local: Local) -> _Findings:
@@ -317,15 +317,15 @@ def _token(seen: Observed, _local: Local) -> _Findings:
     if isinstance(seen.token, Unreadable):
         yield _unreadable("the default permissions of the jobs' token", seen.token)
         return
-    mend = (
+    fix = (
         f"gh api --method PUT repos/{seen.gate.repository.full_name}/actions/permissions/workflow -f "
         "default_workflow_permissions=read "
         "-F can_approve_pull_request_reviews=false"
     )
     if seen.token.get("default_workflow_permissions") != "read":
-        yield Finding("jobs that name no permissions get a token that may write", mend)
+        yield Finding("jobs that name no permissions get a token that may write", fix)
     if seen.token.get("can_approve_pull_request_reviews") is not False:
-        yield Finding("GitHub Actions may create and approve pull requests", mend)
+        yield Finding("GitHub Actions may create and approve pull requests", fix)
 
 
 def _actions(seen: Observed, _local: Local) -> _Findings:
@@ -334,13 +334,13 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
         return
     path = f"repos/{seen.gate.repository.full_name}/actions/permissions"
     # GitHub replaces what this request leaves out, so the present choice of actions is named again.
-    mend = "gh api --method PUT {} -F enabled=true -f allowed_actions={} -F sha_pinning_required=true".format(
+    fix = "gh api --method PUT {} -F enabled=true -f allowed_actions={} -F sha_pinning_required=true".format(
         path, visible(str(seen.actions.get("allowed_actions") or "all"), 40)
     )
     if seen.actions.get("enabled") is not True:
-        yield Finding("GitHub Actions is off in this repository", mend)
+        yield Finding("GitHub Actions is off in this repository", fix)
     elif seen.actions.get("sha_pinning_required") is not True:
-        yield Finding("actions may run that are not pinned to a full commit SHA", mend)
+        yield Finding("actions may run that are not pinned to a full commit SHA", fix)
 
 
 def _workflow(seen: Observed, _local: Local) -> _Findings:
@@ -372,27 +372,27 @@ def _branch(seen: Observed, _local: Local) -> _Findings:
         by_type.setdefault(str(rule.get("type")), []).append(parameters if isinstance(parameters, dict) else {})
     reviews = classic.get("required_pull_request_reviews")
     reviews = reviews if isinstance(reviews, dict) else {}
-    mend = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
     branch = _show(seen.gate.repository.default_branch)
     if "pull_request" not in by_type and not reviews:
-        yield Finding(f"{branch} takes pushes without a pull request", mend)
+        yield Finding(f"{branch} takes pushes without a pull request", fix)
     elif not (
         any(each.get("require_code_owner_review") is True for each in by_type.get("pull_request", []))
         or reviews.get("require_code_owner_reviews") is True
     ):
-        yield Finding(f"{branch} takes pull requests without a review by code owners", mend)
+        yield Finding(f"{branch} takes pull requests without a review by code owners", fix)
     if CI_CHECK not in _required_checks(by_type, classic):
-        yield Finding(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", mend)
+        yield Finding(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
     forced = classic.get("allow_force_pushes")
     if "non_fast_forward" not in by_type and not (isinstance(forced, dict) and forced.get("enabled") is False):
-        yield Finding(f"{branch} takes force pushes", mend)
+        yield Finding(f"{branch} takes force pushes", fix)
     if isinstance(seen.bypass, Unreadable):
         yield _unreadable("who may bypass the rules of the default branch", seen.bypass)
     else:
         yield from _bypass(seen.bypass)
     admins = classic.get("enforce_admins")
     if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
-        yield Finding(f"administrators can go around the protection of {branch}", mend)
+        yield Finding(f"administrators can go around the protection of {branch}", fix)
 
 
 def _bypass(rulesets: Mapping[str, Any]) -> _Findings:
@@ -445,7 +445,7 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
         for error in errors:
             yield Finding(
                 ".github/CODEOWNERS, line {}: {}".format(error.get("line"), _show(error.get("kind"))),
-                "mend the line: owners need write access to the repository",
+                "fix the line: owners need write access to the repository",
             )
 
 

@@ -38,7 +38,7 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
 
     Raises:
-        BadInput: the token or the repository can't be used (SET001, SET002).
+        BadInput: the token or the repository is invalid (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
     gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
