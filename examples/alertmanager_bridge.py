@@ -330,7 +330,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Answer:
-    """What Alertmanager is told."""
+    """What Alertmanager gets as an answer."""
 
     status: int
     text: str

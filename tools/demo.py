@@ -223,7 +223,7 @@ class Shown:
         simulated: exit code of the run.
         verified: whether the trail of the run was verified.
         manifest: what the run's bundle says of itself.
-        told: number of events that the audit backend told of the run.
+        told: number of events that the audit backend has of the run.
         kept: number of events in the run's bundle.
         healthy_share: at most this share may still be wrong.
     """

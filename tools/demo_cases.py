@@ -196,7 +196,7 @@ services:
 
 
 class ScaleWorld(ServiceWorld):
-    """A service whose capacity is a number of processes, told by a file in git; two of them are nearly busy."""
+    """A service whose capacity is a number of processes, set by a file in git; two of them are nearly busy."""
 
     DEMAND = 1.9
     WINDOW_SECONDS = 2

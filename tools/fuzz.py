@@ -3,7 +3,7 @@
     python tools/fuzz.py [--examples N] [--only GROUP ...]
 
 Each group is about one kind of text that comes from outside.  The examples are new ones each time, and a property that
-does not hold is told with the smallest example that shows it; the exit code is 1 then.
+does not hold is printed with the smallest example that shows it; the exit code is 1 then.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def command_line() -> str:
 
 
 def _flat(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
-    """Subcommands that have none of their own, with their full names and what is told about them."""
+    """Subcommands that have none of their own, with their full names and what is said about them."""
     for action in parser._actions:
         if not isinstance(action, argparse._SubParsersAction):
             continue
@@ -315,7 +315,7 @@ def policy() -> str:
         "# Policy keys\n",
         NOTE,
         "`.github/agent-policies/<agent>.yml` says what the agent may do. An unknown key is an error, and so is a\n"
-        "value that YAML readers understand differently. How rules decide is told in the\n"
+        "value that YAML readers understand differently. How rules decide is described in the\n"
         "[specification](../../template/specs/github-actions-agent-runtime.md#policy).\n",
     ]
     groups = {name: keys for name, keys in vars(reader).items() if name.endswith("_KEYS")}

@@ -81,7 +81,7 @@ class Backend:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True) -> Self:
-        """Start the process and, unless told otherwise, wait until it answers.
+        """Start the process and, unless the caller wants otherwise, wait until it answers.
 
         Raises:
             ServerFailed: it ended, or did not answer within a minute.

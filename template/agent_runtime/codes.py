@@ -58,7 +58,7 @@ def registered() -> Dict[str, Code]:
 
 
 class AgentError(Exception):
-    """A problem that is told to a person in one line instead of a traceback.
+    """A problem that a person reads in one line instead of a traceback.
 
     Arguments:
         code: id of a registered code.

@@ -215,7 +215,7 @@ def test_quick_late_and_unread_are_hints() -> None:
     assert hints == (
         "bob approved 1 of 3 plans in less than 60 s: was each read?",
         "carol approved 1 of 1 plans in less than 60 s: was each read?",
-        "1 approvals came after the plan had expired: is somebody told when a run waits?",
+        "approvals after the plan had expired: 1; is anybody notified when a run waits?",
         "3 older runs of these days were too many to be read",
     )
 

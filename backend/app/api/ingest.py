@@ -35,7 +35,7 @@ async def post_event(request: Request) -> Response:
     stored = await _store(request, [row], batch=False)
     event_id = UUID(bytes=row.event_id)
     if stored.stored:
-        # A proxy that takes a prefix off the path is told to the server as --root-path.
+        # A prefix that a proxy takes off the path reaches the server as --root-path.
         location = f"{request.scope.get('root_path', '').rstrip('/')}/v1/events/{event_id}"
         return _answer(201, {"event_id": str(event_id), "status": "stored"}, {"Location": location})
     return _answer(200, {"event_id": str(event_id), "status": "duplicate"})

@@ -38,7 +38,7 @@ class Guard:
 
     Every caller needs a key. In the mode `local`, for a trial on one machine, callers on this machine are served
     without one as long as no key was ever made. That is never the default: a proxy on this machine that adds no header
-    of its own and rewrites Host, as nginx does unless told otherwise, can't be told from a program on this machine.
+    of its own and rewrites Host, as nginx does by default, looks exactly like a program on this machine.
     """
 
     def __init__(self, store: Store, mode: Mode) -> None:

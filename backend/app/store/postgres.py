@@ -32,7 +32,7 @@ _OPTIONS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-"""What libpq is told where the operator's URL says nothing."""
+"""What libpq gets where the operator's URL is silent."""
 _WRITE_SECONDS = 30
 
 _RETENTION_LOCK = 0x61696D78

@@ -24,7 +24,7 @@ class Store:
 
     Args:
         settings: where, and how much at once.
-        observer: who is told what the writer does.
+        observer: hears what the writer does.
     """
 
     def __init__(self, settings: Settings, observer: Observer) -> None:

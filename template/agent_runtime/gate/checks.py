@@ -94,7 +94,7 @@ def check_initiator(run: Run) -> None:
     """
     for login in (run.actor, run.triggering_actor):
         if login.casefold() == JOBS_AUTHOR:
-            _refuse(codes.GATE_INITIATOR, f"{login} started this run, and nobody knows who told it to")
+            _refuse(codes.GATE_INITIATOR, f"{login} started this run, and nobody knows on whose behalf")
 
 
 def check_run(plan_run: Run, current: Run) -> None:

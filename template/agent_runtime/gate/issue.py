@@ -24,7 +24,7 @@ class IssueVerification(Verification):
     """What is looked at where an issue is the gate.
 
     Attributes:
-        answerable: whether the author may be told why the comment does not count.
+        answerable: whether the author may learn why the comment does not count.
         files: of the artifact with the report, by name; filled together with `report`.
         rejected_by: login of the approver who rejected.
     """

@@ -367,7 +367,7 @@ def check_comment(comment: Mapping[str, Any], posted: str, digest: str) -> None:
 
     Arguments:
         comment: GitHub's JSON, now.
-        posted: its text when it was posted, as GitHub told the runner.
+        posted: its text when it was posted, as GitHub's event has it.
         digest: of the plan, 64 hexadecimal digits.
 
     Raises:

@@ -8,7 +8,7 @@ so it is read in every way that is usual: percent-encoded, with backslashes, in 
 absolute, as a pattern, as a list, with characters that file systems ignore.
 
 What stays with the team: a path under another name (`target`, or the resource itself), a link that leads there, a
-folder that holds the repository, and what `act()` touches without being told to.  Pure.
+folder that holds the repository, and what `act()` touches of its own accord.  Pure.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from agent_runtime import codes
 from agent_runtime.model.documents import Run
 from agent_runtime.text.strict_json import strict_json
 
-# The number of a run that no workflow made: an investigation at somebody's desk.  Nothing sealed in it can be acted on.
+# The number of a run that no workflow made: a local investigation.  Nothing sealed in it can be acted on.
 LOCAL_RUN_ID = "local"
 
 _VARIABLES = {

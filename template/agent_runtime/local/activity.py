@@ -185,7 +185,7 @@ def summarise(
     ]
     expired = sum(run.outcome == RunOutcome.EXPIRED.value for run in runs)
     if expired:
-        hints.append(f"{expired} approvals came after the plan had expired: is somebody told when a run waits?")
+        hints.append(f"approvals after the plan had expired: {expired}; is anybody notified when a run waits?")
     if left_out:
         hints.append(f"{left_out} older runs of these days were too many to be read")
     return Summary(days, now, tuple(runs), tuple(gate_problems), left_out, tuple(concerns), tuple(hints))

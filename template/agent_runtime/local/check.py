@@ -228,7 +228,7 @@ def _hosted(labels: Sequence[str]) -> bool:
 
 
 def _workflows(root: Path) -> Iterator[Problem]:
-    """What opens the gate; without a configuration, which is told already, nobody knows how it is closed."""
+    """What opens the gate; without a configuration, which is a problem of its own, nobody knows how it is closed."""
     try:
         violations = linter.lint(root, config.load(root))
     except codes.AgentError:

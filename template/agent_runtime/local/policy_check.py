@@ -1,4 +1,4 @@
-"""`policy check`: what the policy says of an action, rule by rule, at somebody's desk.
+"""`policy check`: what the policy says of an action, rule by rule, locally.
 
 The same evaluation as in a run.  What only a run knows (how often something happened) is named and not judged.
 """

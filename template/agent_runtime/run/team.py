@@ -26,7 +26,7 @@ from aimgentix import Redactor
 def stop_commands() -> None:
     """Let the runner take every line of this step from now on for plain text.
 
-    The word that would end it is random, told to nobody and never printed again.
+    The word that would end it is random, known to nobody and never printed again.
     Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
     """
     if os.environ.get("GITHUB_ACTIONS") == "true":

@@ -185,7 +185,7 @@ def system(node: services.Node) -> System:
 
 
 def moment(value: object, key: str) -> float:
-    """Return a time that the identity service told of a key, in seconds since 1970.
+    """Return a time that the identity service names for a key, in seconds since 1970.
 
     Raises:
         ToolError: it is none.

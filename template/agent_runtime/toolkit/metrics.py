@@ -31,8 +31,8 @@ MAX_LINE = 4096
 CODES = ("http", "grpc")
 SHOWN_MESSAGES = 3
 MAX_AHEAD_SECONDS = 300.0  # the clocks of Prometheus and of services may differ
-START_SECONDS = 2.0  # so much earlier than it was, a start may be told: systems count from a boot time in whole seconds
-DRIFT_SECONDS = 0.1  # and so much it may drift, where it is told again, although nothing was restarted
+START_SECONDS = 2.0  # a reported start may lie this much too early: systems count from a boot time in whole seconds
+DRIFT_SECONDS = 0.1  # and may drift this much between two reports, although nothing was restarted
 
 # What tells of an error, and what does not, of each kind.  gRPC: what blames the server, as OpenTelemetry has it.
 # Levels: the numbers are those on which bunyan, pino and Python agree.

@@ -1,4 +1,4 @@
-"""Capacity as an autoscaler is told it: a number in a YAML file in git, or a HorizontalPodAutoscaler of Kubernetes.
+"""Capacity as an autoscaler is given it: a number in a YAML file in git, or a HorizontalPodAutoscaler of Kubernetes.
 
 A `Target` says what is set (`look`) and sets another number (`set`).  It changes that number and nothing else: comments
 and form of the file stay, and the autoscaler's other fields are not sent.  Both say how a person sets it back.

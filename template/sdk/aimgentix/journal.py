@@ -228,7 +228,7 @@ class Journal:
         self._held: Deque[bytes] = deque()  # events that no disk would take
         self._held_bytes = 0
         self._taken = 0  # events that were held, and are being delivered
-        self._outside = 0  # events that never got a place in a chain, since a first line told how many
+        self._outside = 0  # events that never got a place in a chain, since a first line said how many
         self._unsafe = False  # a sync failed: a power cut may lose what was written before
         self._disk_error: Optional[OSError] = None
         self._retry_disk_at = 0.0

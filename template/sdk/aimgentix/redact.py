@@ -538,7 +538,7 @@ def _replaced(text: str, spans: List[Tuple[int, int]]) -> str:
 def _is_no_secret(name: str, value: str) -> bool:
     """Return whether the value of a name that is secret is a constant, a count, or the name of the variable to look in.
 
-    In text, that is, where a number is not told from a string of digits.
+    In text, that is, where a number looks like a string of digits.
     """
     plain = value.strip(" .)")
     return (

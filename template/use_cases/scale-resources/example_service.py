@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small real service to try an agent on: its capacity is a number of processes, told by a file in git.
+"""A small real service to try an agent on: its capacity is a number of processes, set by a file in git.
 
     python example_service.py serve --folder FOLDER     run until SIGTERM; prints its address as one line of JSON
     python example_service.py with -- COMMAND [ARG...]  run it under load, around a command, and stop it afterwards

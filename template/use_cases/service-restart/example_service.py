@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A small real service to try an agent on: it serves, counts, fails on demand, and restarts when told to.
+"""A small real service to try an agent on: it serves, counts, fails on demand, and restarts on request.
 
     python example_service.py [serve]                   run until SIGTERM; prints its address as one line of JSON
     python example_service.py with -- COMMAND [ARG...]  run it, failing, around a command, and stop it afterwards

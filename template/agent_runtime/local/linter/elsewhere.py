@@ -1,6 +1,6 @@
 """Workflows beside the gate's: only what protects the gate is asked of them.
 
-What an expression could become is told by patterns, in which `*` stands for any text: `deploy-${{ github.ref }}` is
+Patterns describe what an expression could become; `*` stands for any text: `deploy-${{ github.ref }}` is
 `deploy-refs/*`.  Known are literals, inputs of type choice, what workflows of this repository pass on, literal
 matrices, and what of `github` nobody chooses; all else could be anything.
 """

@@ -111,7 +111,7 @@ _rule(
 )
 _rule(
     "CON34",
-    "each job of the gate is told what the jobs before it and GitHub say",
+    "each job of the gate receives what the jobs before it and GitHub say",
     "The digest that is compared and the kill switch are worth what their source is worth (T8, T10).",
     "Restore the file; act_secrets, act_variables and so on name more values for the team's code",
 )

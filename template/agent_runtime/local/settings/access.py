@@ -1,4 +1,4 @@
-"""What setup, doctor and report share at somebody's desk: the token, and the name of the repository."""
+"""What setup, doctor and report share on a person's machine: the token, and the name of the repository."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Repository:
         full_name: `owner/name` as GitHub writes it now.
         visibility: `public`, `private` or `internal`.
         owner_type: `User` or `Organization`.
-        plan: GitHub's name of the owner's plan (`free`, `pro`, `team`, `enterprise`, …), or None where it is not told.
-        administrator: whether the token's user may change settings, or None where it is not told.
+        plan: GitHub's name of the owner's plan (`free`, `pro`, `team`, `enterprise`, …), or None if unknown.
+        administrator: whether the token's user may change settings, or None where GitHub is silent.
         has_issues: whether issues can be opened.
     """
 
@@ -83,7 +83,7 @@ class Approver:
         kind: `User` or `Team`.
         id: GitHub's number; None when there is nobody of this name.
         problem: why this approver can't review, in one line; empty when nothing stands against it.
-        permission: on the repository, as GitHub names it; empty where it is not told.
+        permission: on the repository, as GitHub names it; empty where GitHub is silent.
     """
 
     name: str
