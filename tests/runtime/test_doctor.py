@@ -500,7 +500,7 @@ def test_every_line_of_the_checklist_says_whose_it_is_and_how(rendered: Path) ->
     assert {each["name"] for each in document["checks"]} == {name for item in items for name in item.checks}
 
 
-def test_every_finding_says_how_to_mend_it(rendered: Path) -> None:
+def test_every_finding_says_how_to_fix_it(rendered: Path) -> None:
     with settings_world.fresh() as github:
         done = Desk(rendered, github).command("doctor", "--json")
     findings = [each for check in json.loads(done.stdout)["checks"] for each in check["findings"]]
@@ -508,7 +508,7 @@ def test_every_finding_says_how_to_mend_it(rendered: Path) -> None:
     assert all(each["fix"] and each["problem"] for each in findings)
 
 
-def test_commands_to_mend_stay_in_one_piece(rendered: Path) -> None:
+def test_commands_to_fix_stay_in_one_piece(rendered: Path) -> None:
     with settings_world.fresh() as github:
         done = Desk(rendered, github).command("doctor", COLUMNS="60")
     assert "-f default_workflow_permissions=read -F can_approve_pull_request_reviews=false\n" in done.stdout

@@ -116,7 +116,7 @@ def test_the_command_line_says_the_same(desk: Desk) -> None:
         ),
     ],
 )
-def test_a_loosened_setting_is_mended_with_one_request(desk: Desk, loosen: Any, fixed: str) -> None:
+def test_a_loosened_setting_is_fixed_with_one_request(desk: Desk, loosen: Any, fixed: str) -> None:
     desk.setup()
     desk.github.requests.clear()
     loosen(desk.github.environments["agent-approval"])

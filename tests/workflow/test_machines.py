@@ -229,14 +229,12 @@ def test_where_no_job_can_have_a_machine_ci_fails(tmp_path: Path, ci: str, told:
 
 def test_a_machine_reads_and_writes_what_lies_in_it(tmp_path: Path) -> None:
     with Machine(tmp_path / "machine", HOSTED) as own:
-        own.write({"/home/runner/work/a/b": b"\0", "/tmp/c": b"c"})
-        own.run(
-            ["/bin/sh", "-c", "ln -s /etc/passwd l; mkfifo f; mkdir .h; echo > .h/x"], {}, "/home/runner/work/a", 60
-        )
-        assert own.read("/tmp/c", "/tmp/none", "/tmp", "/home/runner/work/a/f") == [b"c", None, None, None]
-        files = dict(own.collect("/home/runner/work/a"))
+        own.write({f"{HOSTED.work}/a/b": b"\0", "/tmp/c": b"c"})
+        own.run(["/bin/sh", "-c", "ln -s /etc/passwd l; mkfifo f; mkdir .h; echo > .h/x"], {}, f"{HOSTED.work}/a", 60)
+        assert own.read("/tmp/c", "/tmp/none", "/tmp", f"{HOSTED.work}/a/f") == [b"c", None, None, None]
+        files = dict(own.collect(f"{HOSTED.work}/a"))
         assert files == {"b": b"\0", "l": Path("/etc/passwd").read_bytes()}, "neither hidden ones nor a pipe"
-        assert own.outside("/home/runner/work/a/b").read_bytes() == b"\0"
+        assert own.outside(f"{HOSTED.work}/a/b").read_bytes() == b"\0"
         own.write({}, removed=["/tmp/c", "/tmp/none"])
         assert own.read("/tmp/c") == [None]
 
