@@ -743,7 +743,8 @@ class TestBundle:
     def test_a_forged_manifest_does_not_hide_a_removed_event(self, folder: Path) -> None:
         (journal,) = (folder / "act" / "journal").glob("*.jsonl")
         lines = journal.read_bytes().splitlines(keepends=True)
-        journal.write_bytes(b"".join(lines[:3] + lines[4:]))
+        assert len(lines) >= 3
+        journal.write_bytes(b"".join(lines[:1] + lines[2:]))
         manifest = json.loads((folder / "bundle.json").read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / "bundle.json").write_text(json.dumps(manifest))
