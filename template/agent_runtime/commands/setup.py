@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait-timer", type=options.minutes, metavar="MINUTES", help="pause before an approval lets the run go on"
     )
-    parser.add_argument("--exact", action="store_true", help="also remove deployment branches that are too many")
+    parser.add_argument("--exact", action="store_true", help="also remove extra deployment branches")
 
 
 def run(call: Call) -> int:

@@ -100,7 +100,7 @@ def gate_problems(permissions: Mapping[str, str], initiators: Sequence[str]) -> 
 
 
 def check_possible(permissions: Mapping[str, str], run: Run) -> None:
-    """Refuse to investigate where no other human could approve.
+    """Refuse to ask where no other human could approve.
 
     Arguments: as `gate_problems()`; the initiators are those of `run`.
 

@@ -34,14 +34,14 @@ METRICS_UNUSABLE = register(
 TOKEN_INVALID = register(
     "TOOL06",
     "the token can't be sent",
-    "Set the secret AGENT_ACT_TOKEN again, without spaces and line ends, in the environment agent-act or, where an "
-    "issue is the gate, in the repository",
+    "Set the secret AGENT_ACT_TOKEN again, without spaces and line ends, in the environment agent-act or, on "
+    "private-free, in the repository",
 )
 TOKEN_REFUSED = register(
     "TOOL07",
     "the service refuses the token",
-    "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act, or of the repository "
-    "where an issue is the gate; see docs/TROUBLESHOOTING.md, Permission denied in act",
+    "Store a token that may do this as the secret AGENT_ACT_TOKEN of the environment agent-act, or on private-free "
+    "of the repository; see docs/TROUBLESHOOTING.md, Permission denied in act",
 )
 GIT_FAILED = register(
     "TOOL08",

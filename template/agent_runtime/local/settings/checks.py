@@ -521,7 +521,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
     "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
-    "issue-gate": ("issues as the gate, where there are no environments", _issue_gate),
+    "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets lie", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
