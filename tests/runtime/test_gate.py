@@ -601,7 +601,12 @@ def test_t15_an_approval_by_another_human_is_returned() -> None:
         [record("bob", environments=[{"name": "Agent-Approval"}])],
         [record("dave"), record("bob")],
     ):
-        assert checks.check_approval(records, RUN, APPROVED) == bob
+        assert checks.check_approval(records, RUN, APPROVED)[0] == bob
+
+
+def test_the_comment_is_that_of_the_gates_own_record() -> None:
+    elsewhere = record("carol", comment="of another environment", environments=[{"name": "agent-investigate"}])
+    assert checks.check_approval([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[1] == "fine"
 
 
 APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -660,7 +665,8 @@ def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], tol
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    assert checks.check_approval([record("bob", comment=comment)], RUN, APPROVED).login == "bob"
+    approver, text = checks.check_approval([record("bob", comment=comment)], RUN, APPROVED)
+    assert (approver.login, text) == ("bob", comment or "")
 
 
 OTHER = "0" * 64
@@ -723,7 +729,7 @@ _records = st.lists(
 @given(_records)
 def test_t15_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any]) -> None:
     try:
-        found = checks.check_approval(records, RUN, APPROVED)
+        found, _ = checks.check_approval(records, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return

@@ -440,6 +440,25 @@ def test_an_output_that_says_something_else_is_a_problem_of_the_trail(
     assert world.record(needs).problems
 
 
+@pytest.mark.threat("T37")
+@pytest.mark.parametrize("conclusion", ["failure", "cancelled"])
+def test_a_result_that_githubs_end_of_execute_contradicts_is_a_problem(world: GateWorld, conclusion: str) -> None:
+    needs = whole_run(world)
+    world.github.set_steps(world.run_id, "Act", {"Verify": "success", "Execute": conclusion})
+    (problem,) = world.record(needs).problems
+    assert f"the result says success, and GitHub says of the step Execute: {conclusion}" in problem.message
+
+
+@pytest.mark.threat("T37")
+def test_a_name_that_no_disk_takes_costs_a_part_and_no_record(world: GateWorld) -> None:
+    needs = whole_run(world)
+    id, digest = world.upload("agent-result", {"a" * 300: b"x"})
+    needs["act"]["outputs"].update(result_id=id, result_digest=digest)
+    ending = world.record(needs)
+    assert ending.outcome is RunOutcome.OUTCOME_UNKNOWN
+    assert any("by no plain name" in problem.message for problem in ending.problems)
+
+
 @pytest.mark.threat("T8", "T14", "T36")
 @pytest.mark.parametrize(
     ("name", "changes"),

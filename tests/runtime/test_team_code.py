@@ -213,7 +213,7 @@ class Agent(AgentRunner):
     def act(self, resource: str, action: str, context: dict[str, Any] | None = None) -> Any:
         self.calls.append((resource, action, context))
         answer = self._answers.pop(0) if self._answers else ActionResult(ActionStatus.SUCCESS)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
@@ -265,12 +265,25 @@ def test_steps_run_in_order_with_exactly_their_parameters_each_with_intent_and_o
         (ActionResult(ActionStatus.UNKNOWN), ActionStatus.UNKNOWN),
         (RuntimeError("lost"), ActionStatus.UNKNOWN),
         (None, ActionStatus.UNKNOWN),
+        (SystemExit(0), ActionStatus.UNKNOWN),
+        (ActionResult(ActionStatus.SUCCESS, changes=None), ActionStatus.UNKNOWN),  # type: ignore[arg-type]
         (ActionResult(ActionStatus.REFUSED), ActionStatus.UNKNOWN),
         (ActionResult(ActionStatus.DRY_RUN), ActionStatus.UNKNOWN),
         (ActionResult(ActionStatus.SUCCESS, verification={"x": float("nan")}), ActionStatus.UNKNOWN),
         (ActionResult(ActionStatus.SUCCESS, changes=(object(),)), ActionStatus.UNKNOWN),  # type: ignore[arg-type]
     ],
-    ids=["failed", "unknown", "raised", "nothing", "refused", "dry run", "no number", "no text"],
+    ids=[
+        "failed",
+        "unknown",
+        "raised",
+        "nothing",
+        "ended Python",
+        "no changes",
+        "refused",
+        "dry run",
+        "no number",
+        "no text",
+    ],
 )
 def test_the_first_step_that_does_not_succeed_stops_the_rest(
     world: GateWorld, answer: Any, status: ActionStatus

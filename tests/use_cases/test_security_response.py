@@ -58,9 +58,7 @@ def test_no_secret_is_left_behind(fails: str, tmp_path: Path) -> None:
 
     assert (done.returncode == 0, new != old) == (not fails, not fails), done.stdout.decode()
     left = {str(path): path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    (result,) = [json.loads(data) for name, data in left.items() if name.endswith("act/agent-run/action-result.json")][
-        :1
-    ]
+    (result,) = [json.loads(data) for name, data in left.items() if name.endswith("/action-result.json")][:1]
     assert result["status"] == ("failed" if fails else "success")
     left["output"] = done.stdout + done.stderr
     found = [name for name, data in left.items() for secret in (old, new, tokens["secrets"]) if secret.encode() in data]

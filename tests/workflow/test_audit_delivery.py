@@ -72,7 +72,7 @@ def deliver_bundle(world: World, backend: Backend, run: Run, folder: Path) -> st
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     done = subprocess.run(
-        [sys.executable, "agent_runner.py", "deliver", str(folder)],
+        [sys.executable, "-I", "agent_runtime/__main__.py", "deliver", str(folder)],
         cwd=world.origin,
         env={**os.environ, "AIMGENTIX_API_URL": backend.url},
         capture_output=True,

@@ -31,13 +31,12 @@ def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
         try:
             checks.check_first_attempt(job.run)
             records = GitHubApi.from_environment(job.environ).approvals(job.run.repository, job.run.run_id)
-            approver = checks.check_approval(records, job.run, plan_digest)
+            approver, text = checks.check_approval(records, job.run, plan_digest)
         except codes.AgentError as error:
             write_refusal(journal, error)
             outputs.write_outputs(job.environ, {"journal_head": journal.head})
             raise
-        comments = [str(record.get("comment") or "") for record in records if record.get("state") == "approved"]
-        receipt = write_receipt(job, journal, plan_digest, approver, comments[-1])
+        receipt = write_receipt(job, journal, plan_digest, approver, text)
         outputs.write_outputs(job.environ, {"journal_head": journal.head})
     return receipt
 

@@ -319,8 +319,8 @@ def check_environment(
         _refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(_show(name), "; ".join(problems)))
 
 
-def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Approver:
-    """Return who approved; refuse unless a human did who did not start the run, and nobody rejected.
+def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Tuple[Approver, str]:
+    """Return who approved, with the comment; refuse unless a human did who did not start the run, and nobody rejected.
 
     GitHub's records have neither time nor attempt, so only a run's first attempt has a plan, and all of its records are
     about that plan.  A bypass by an administrator leaves none (threat T18).
@@ -351,7 +351,7 @@ def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: 
     found = [_approver(record, run) for record in approvals]
     for record in approvals:
         _check_names_no_other_plan(record, plan_digest)
-    return found[-1]
+    return found[-1], str(approvals[-1].get("comment") or "")
 
 
 def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:

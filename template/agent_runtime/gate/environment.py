@@ -32,7 +32,7 @@ class EnvironmentVerification(Verification):
         """GATE07."""
         run = self.job.run
         records = self.api.approvals(run.repository, run.run_id)
-        self.approvers = (checks.check_approval(records, run, self.handover.plan_digest),)
+        self.approvers = (checks.check_approval(records, run, self.handover.plan_digest)[0],)
 
     def check_not_executed(self) -> None:
         """GATE09: a plan is bound to one attempt of one run, and an attempt authorizes once."""

@@ -11,9 +11,12 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field
 from agent_runtime.model import names
 from agent_runtime.model.documents import Run
+from agent_runtime.results import ActionStatus
 from agent_runtime.text.escape import visible
 
 _SHOWN = 80
+# With these *Execute* exits with 0.
+_GOOD_ENDS = (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE, ActionStatus.DRY_RUN)
 # The jobs whose names say which plan they are about.
 _NAME_A_PLAN = (names.APPROVE_JOB, names.AUTO_JOB_NAME, names.APPROVED_JOB_NAME)
 
@@ -84,6 +87,20 @@ def of_executing(jobs: Jobs) -> str:
             if step.get("name") == names.EXECUTE_STEP and not never:
                 return f"GitHub says of its step {names.EXECUTE_STEP}: {visible(str(step.get('conclusion')), _SHOWN)}"
     return ""
+
+
+def of_result(jobs: Jobs, status: ActionStatus) -> str:
+    """Return where GitHub's end of the step *Execute* contradicts the status that the step itself reported."""
+    ends = {
+        str(step.get("conclusion"))
+        for job in jobs.listed
+        if acts(job["name"]) and isinstance(job.get("steps"), list)
+        for step in job["steps"]
+        if isinstance(step, Mapping) and step.get("name") == names.EXECUTE_STEP
+    } & {"success", "failure", "cancelled"}
+    if not ends or ("success" in ends) == (status in _GOOD_ENDS):
+        return ""
+    return f"the result says {status}, and GitHub says of the step {names.EXECUTE_STEP}: {' and '.join(sorted(ends))}"
 
 
 def _attempt(job: Mapping[str, Any]) -> int:

@@ -189,6 +189,8 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
                 archive.write(files, folder / target)
             except codes.AgentError as problem:
                 problems.append(Problem(problem.code, f"{target}: {problem.message}"))
+            except OSError as problem:
+                problems.append(Problem(codes.TRAIL_MISSING, f"{target} can't be written: {problem.strerror}"))
     # Where a comment started the run, the report came out of the archive that the issue names.
     found = folder / "approve" / "seal"
     if "seal" not in needs and found.is_dir():
@@ -211,6 +213,9 @@ def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest
         bundle.contradiction(line)
         for line in evidence.contradictions(jobs, {name: each.result for name, each in needs.items()}, digest)
     ]
+    contradicted = evidence.of_result(jobs, parts.result.status) if parts.result else ""
+    if contradicted:
+        found.append(bundle.contradiction(contradicted))
     for id, (output, _) in _HEADS.items():
         if id in needs and needs[id].result == "success" and not needs[id].outputs.get(output):
             found.append(Problem(codes.TRAIL_MISSING, f"{id} succeeded, and its output {output} is gone"))

@@ -21,7 +21,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.request import Request
 from agent_runtime.job.trail import Trail
-from agent_runtime.model import documents, names, plan, redaction
+from agent_runtime.model import documents, inputs, names, plan, redaction
 from agent_runtime.model.documents import (
     Approvals,
     Decision,
@@ -185,6 +185,8 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
         )
     if found.error is not None:
         raise codes.BadInput(codes.INVESTIGATION_FAILED, f"the agent reports {found.code}: {found.error}")
+    for step in found.steps:
+        inputs.action(step.action)
     if handover.result != "success":
         raise codes.BadInput(
             codes.INVESTIGATION_FAILED, f"the job investigate ended as '{handover.result}' after it wrote its result"

@@ -20,8 +20,9 @@ from agent_runtime.text.escape import visible
 MAX_ARCHIVE_BYTES = 32 * 1024 * 1024
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 _MAX_FILES = 200
-_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
 _NAME = re.compile(rf"{_PART}(?:/{_PART}){{0,4}}")
+_ID = re.compile(r"[1-9][0-9]{0,18}")
 _BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError, ValueError)
 
 
@@ -34,7 +35,7 @@ def fetch(api: GitHubApi, repository: str, artifact_id: str, digest: str) -> Dic
     Raises:
         GateRefused: it is not there or not that archive (GATE01), or GitHub did not answer (GATE12).
     """
-    if not artifact_id.isdigit() or not is_hex64(digest):
+    if not _ID.fullmatch(artifact_id) or not is_hex64(digest):
         raise codes.GateRefused(
             codes.GATE_ARTIFACT,
             f"the job that uploads it gave the id '{visible(artifact_id, 40)}' and the SHA-256 '{visible(digest, 80)}'",

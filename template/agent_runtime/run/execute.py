@@ -154,17 +154,17 @@ def _act(agent: AgentRunner, job: JobContext, journal: Trail, resource: str, ste
 
 def _readable(done: StepResult, answer: Any, journal: Trail) -> StepResult:
     """What `act()` returned, once it is known that it can be written down and read again."""
-    filled = replace(
-        done,
-        status=answer.status,
-        changes=tuple(answer.changes),
-        verification=answer.verification,
-        rollback=answer.rollback,
-        details=answer.details,
-    )
     try:
+        filled = replace(
+            done,
+            status=answer.status,
+            changes=tuple(answer.changes),
+            verification=answer.verification,
+            rollback=answer.rollback,
+            details=answer.details,
+        )
         readable = documents.decode(StepResult, documents.encode(filled), "the result of act()")
         return redaction.of_result(journal.redactor, readable)
-    except (codes.BadInput, TypeError, ValueError) as problem:
+    except (codes.BadInput, RecursionError, TypeError, ValueError) as problem:
         # The effect has happened; a result that can't be written down must not make it look as if it had not.
         return replace(done, code=codes.RESULT_INVALID, details={"problem": journal.redactor.text(str(problem))})

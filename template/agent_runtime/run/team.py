@@ -59,7 +59,7 @@ def investigate(
             result: Any = agent.investigate(resource, context)
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _print_traceback(redactor)
         raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error, redactor)) from None
     if not isinstance(result, InvestigationResult):
@@ -85,7 +85,7 @@ def observe(agent: AgentRunner, resource: str, redactor: Redactor, *, environ: M
             return dict(agent.observe(resource))
     except codes.AgentError as error:
         raise type(error)(error.code, redactor.text(error.message)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _print_traceback(redactor)
         raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("observe()", error, redactor)) from None
 
@@ -106,7 +106,7 @@ def act(
     try:
         with _fenced(environ):
             answer: Any = agent.act(resource, action, parameters)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _print_traceback(redactor)
         return None, _describe("act()", error, redactor)
     if not isinstance(answer, ActionResult):
@@ -116,13 +116,13 @@ def act(
     return answer, ""
 
 
-def _describe(what: str, error: Exception, redactor: Redactor) -> str:
+def _describe(what: str, error: BaseException, redactor: Redactor) -> str:
     said = " ".join(redactor.text(str(error)).split())
     hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
     return "{} raised {}{}{}".format(what, type(error).__name__, ": " + said if said else "", hint)
 
 
-def _is_refused(error: Exception) -> bool:
+def _is_refused(error: BaseException) -> bool:
     """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
     holders = (error, getattr(error, "response", None))
     said = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]

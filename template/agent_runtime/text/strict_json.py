@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, Dict, List, Tuple
 
 
@@ -19,13 +20,25 @@ def _no_constants(text: str) -> Any:
     raise ValueError(f"{text} is no JSON value")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:80]} is larger than any number of JSON's readers")
+    return number
+
+
 def strict_json(data: bytes) -> Any:
-    """Parse UTF-8 JSON, refusing duplicate keys and NaN, which parsers understand differently.
+    """Parse UTF-8 JSON, refusing duplicate keys, NaN and infinite numbers, which parsers understand differently.
 
     Raises:
         ValueError: the text is not such JSON; the message says where.
     """
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_no_constants,
+            parse_float=_finite,
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
