@@ -50,9 +50,9 @@ def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: W
         "the job act ran, and GitHub has no record of an approval",
         "the action failed: look at the resource",
         "it is over and left no audit-bundle",
-        "the investigation failed: read its log",
+        "a check before acting refused: find out what changed",
     ):
-        assert concern in summary and concern in log
+        assert concern in summary and concern in log, summary
     assert "**5** needs a human's look." in summary
     assert f"[run {failed.id}](https://github.com/acme/checkout-restart/actions/runs/{failed.id})" in summary
     assert "| `GATE10` | 1 | `the kill switch is on` |" in summary
