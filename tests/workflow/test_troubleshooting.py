@@ -48,6 +48,7 @@ def test_the_page_has_the_failures() -> None:
         "Permission denied in act",
         "Audit events not captured",
         "Where an issue is the gate",
+        "The agent was hijacked",
     ]
 
 
@@ -72,7 +73,7 @@ def test_what_is_missing_is_named_before_python_stumbles(world: World, section: 
     ("gone", "told"),
     [
         ("sdk", lines("SDK not found")[1]),
-        ("yaml", "error: RUN004: yaml can't be imported. Install all of them with: …"),
+        ("yaml", "error: RUN004: yaml can't be imported. Locally: make test sets up .venv; …"),
     ],
 )
 def test_locally_what_is_missing_is_named_too(world: World, gone: str, told: str) -> None:

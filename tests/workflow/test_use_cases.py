@@ -95,7 +95,11 @@ def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
             secrets = {"agent-act": {"AGENT_ACT_TOKEN": secret if token is None else token}}
             repository = Repository(origin, NAME, github, environment_secrets=secrets)
             host = ActionsHost(
-                service, repository, make_python(generated(name)), tmp_path / "runs", reachable=[tmp_path / "world"]
+                service,
+                repository,
+                make_python(generated(name)),
+                tmp_path / "runs",
+                reachable=[path for path in [tmp_path / "world"] if path.exists()],
             )
             yield Scene(name, world, repository, host)
 
