@@ -10,7 +10,7 @@ Pure, and the same input gives the same page.
 from __future__ import annotations
 
 import json
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.model import plan
@@ -32,11 +32,11 @@ UNASKED_FACT = ("Approved by", "nobody: the policy lets it happen without asking
 Rows = List[Tuple[str, str]]
 
 
-def whole(blocks: Sequence[str], sizes: str = "") -> str:
+def whole(blocks: Sequence[str], sizes: Callable[[], str] = str) -> str:
     """Join blocks into a page.
 
     Arguments:
-        sizes: of what it shows, for the error.
+        sizes: says for the error how large the parts of it are.
 
     Raises:
         BadInput: it is larger than GitHub shows (RPT002).
@@ -45,7 +45,8 @@ def whole(blocks: Sequence[str], sizes: str = "") -> str:
     size = len(text.encode("utf-8"))
     if size > MAX_PAGE_BYTES:
         problem = f"the page for the run's summary has {size} bytes, GitHub shows {MAX_PAGE_BYTES}"
-        raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{problem} ({sizes})" if sizes else problem)
+        parts = sizes()
+        raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{problem} ({parts})" if parts else problem)
     return text
 
 

@@ -7,13 +7,14 @@ its digest recomputed.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, Rows, as_json, for_people, short, time, way_out, whole
 from agent_runtime.model import names, plan
-from agent_runtime.model.documents import Decision, Plan, Report, ReportStatus, Step, encode, parse_time, plain
+from agent_runtime.model.documents import Decision, Plan, Report, ReportStatus, Step, parse_time, plain
 from agent_runtime.results import Finding
 from agent_runtime.text.escape import markdown_block, markdown_inline, markdown_json_block, markdown_table_cell, visible
 from agent_runtime.text.markdown import indent, page, table
@@ -50,16 +51,16 @@ def render_summary(report: Report, *, digest: str, decide: Sequence[str], run_ur
     """
     if report.plan is not None:
         page_of = _auto_page if _is_automatic(report.plan) else _review_page
-        return whole(page_of(report, report.plan, digest, decide), sizes(report))
+        return whole(page_of(report, report.plan, digest, decide), lambda: sizes(report))
     if report.duplicate_of is not None:
-        return whole(_duplicate_page(report, report.duplicate_of, run_url(report.duplicate_of)), sizes(report))
-    return whole(_closed_page(report), sizes(report))
+        return whole(_duplicate_page(report, report.duplicate_of, run_url(report.duplicate_of)), lambda: sizes(report))
+    return whole(_closed_page(report), lambda: sizes(report))
 
 
 def sizes(report: Report) -> str:
     """Say how large the parts of a report are, for whoever must shorten one."""
     parts = {"findings": report.findings, "analysis": report.analysis, "plan": report.plan}
-    return ", ".join(f"{name}: {len(encode(part))} bytes" for name, part in parts.items())
+    return ", ".join(f"{name}: {len(json.dumps(plain(part)))} bytes" for name, part in parts.items())
 
 
 def render_issue(
