@@ -254,7 +254,7 @@ def check_sealed_run(sealed: Plan, run: Mapping[str, Any]) -> None:
     Raises:
         GateRefused: IGATE04.
     """
-    told = {
+    known = {
         "run_id": str(run.get("id")),
         "run_attempt": run.get("run_attempt"),
         "repository": _field(run, "repository", "full_name"),
@@ -264,7 +264,7 @@ def check_sealed_run(sealed: Plan, run: Mapping[str, Any]) -> None:
         "triggering_actor": _field(run, "triggering_actor", "login"),
         "event": run.get("event"),
     }
-    for name, value in told.items():
+    for name, value in known.items():
         if getattr(sealed.run, name) != value:
             _refuse(
                 codes.ISSUE_RUN,

@@ -102,8 +102,8 @@ def _client(agent: str, job: JobContext) -> AuditClient:
         except SettingError as problem:
             # Everything about sending is given here, so that what the environment says of it is not even read.
             client = make(api_url="", exit_timeout=1.0, timeout=10.0, flush_interval=1.0, batch_events=1)
-            told = codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, str(problem))
-            print("error: " + escape.log_line(told.line()), file=sys.stderr)
+            incomplete = codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, str(problem))
+            print("error: " + escape.log_line(incomplete.line()), file=sys.stderr)
             return client
     except ValueError as problem:  # a setting, an id or a pattern
         raise codes.BadInput(codes.AUDIT_SETTING, str(problem)) from None

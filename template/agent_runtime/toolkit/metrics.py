@@ -532,8 +532,8 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             when, failed = moment(entry["time"]), _tells_of_error(entry["level"])
         except (ValueError, LookupError, TypeError, OverflowError) as problem:
             why = _one_line(problem) if isinstance(problem, ValueError) else "it is no JSON object with time and level"
-            told = "{}: line {} is invalid: {}".format(source, number, ascii(why)[1:-1])
-            raise ToolError(LOG_UNUSABLE, told) from None
+            message = "{}: line {} is invalid: {}".format(source, number, ascii(why)[1:-1])
+            raise ToolError(LOG_UNUSABLE, message) from None
         if when < since:
             continue
         lines += 1

@@ -167,8 +167,8 @@ class Autoscaler(Target):
         _expect(found.instances, instead_of)
         name = "{}/{}".format(self.namespace, self.name)
         if found.lowest <= instances < instead_of:
-            told = "nothing was done: minReplicas of {} is {}, so Kubernetes may go down to {} by itself"
-            raise ToolError(NOT_DONE, told.format(name, found.lowest, instances))
+            message = "nothing was done: minReplicas of {} is {}, so Kubernetes may go down to {} by itself"
+            raise ToolError(NOT_DONE, message.format(name, found.lowest, instances))
         spec = {"minReplicas": instances}
         done = "set minReplicas of {} from {} to {}".format(name, found.lowest, instances)
         if found.highest < instances:
@@ -181,13 +181,13 @@ class Autoscaler(Target):
         except Refused as problem:
             if problem.status != 409:
                 raise
-            told = "nothing was done: somebody else changed the autoscaler {} meanwhile (HTTP 409); start a new run"
-            raise ToolError(NOT_DONE, told.format(name)) from None
+            message = "nothing was done: somebody else changed the autoscaler {} meanwhile (HTTP 409); start a new run"
+            raise ToolError(NOT_DONE, message.format(name)) from None
         return Change(done, self._undo(found))
 
     def _undo(self, found: _Found) -> str:
-        told = "Set minReplicas {} and maxReplicas {} of {}/{} again."
-        return told.format(found.lowest, found.highest, self.namespace, self.name)
+        message = "Set minReplicas {} and maxReplicas {} of {}/{} again."
+        return message.format(found.lowest, found.highest, self.namespace, self.name)
 
     def _address(self) -> str:
         place = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}"
@@ -200,10 +200,10 @@ class Autoscaler(Target):
         if answer.denied:
             rights = "on horizontalpodautoscalers in the namespace {}".format(self.namespace)
             if token:
-                told = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
-                raise ToolError(TOKEN_REFUSED, told.format(asked, rights))
-            told = "{} without a token: it wants one with the verb get {}"
-            raise ToolError(READ_REFUSED, told.format(asked, rights))
+                message = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
+                raise ToolError(TOKEN_REFUSED, message.format(asked, rights))
+            message = "{} without a token: it wants one with the verb get {}"
+            raise ToolError(READ_REFUSED, message.format(asked, rights))
         found = answer.json() if answer.ok else None
         parts = found if isinstance(found, dict) else {}
         metadata, spec, status = parts.get("metadata"), parts.get("spec"), parts.get("status")

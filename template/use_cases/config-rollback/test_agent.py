@@ -336,9 +336,9 @@ def test_nobody_claims_that_a_change_was_deployed_because_it_was_committed_befor
     monkeypatch.setenv("GIT_COMMITTER_DATE", f"@{int(time.time()) - 7200} +0000")
     example.commit({"service.json": '{"connections": 7}\n'}, "Made two hours ago, pushed now")
     result = ConfigRollbackAgent().investigate("example")
-    told = [finding.message for finding in result.findings if "git does not tell when it was pushed" in finding.message]
-    assert "so it may not be what runs" in told[0]
-    assert re.match(r"The change was committed 1[0-9]{2} minutes before example was last started", told[0])
+    said = [finding.message for finding in result.findings if "git does not tell when it was pushed" in finding.message]
+    assert "so it may not be what runs" in said[0]
+    assert re.match(r"The change was committed 1[0-9]{2} minutes before example was last started", said[0])
     assert result.proposed_action is not None
     assert "started with the change" not in repr(result)
 

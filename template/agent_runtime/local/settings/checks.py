@@ -193,7 +193,7 @@ def _issue_gate(seen: Observed, local: Local) -> _Findings:
         yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
     if not seen.gate.has_label:
         yield Finding(f"there is no label {names.GATE_LABEL}", _SETUP)
-    permissions = {approver.name: approver.permission or "not told" for approver in seen.gate.approvers}
+    permissions = {approver.name: approver.permission or "unknown" for approver in seen.gate.approvers}
     problems = issue_checks.gate_problems(permissions, ())
     for problem in problems:
         yield Finding(problem, fix)

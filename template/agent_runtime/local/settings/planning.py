@@ -128,7 +128,7 @@ def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
 
 def issue_gate_open(seen: Gate) -> Tuple[str, ...]:
     """Return what keeps an issue from being a gate, one line each, by the check that seal makes."""
-    return issue_checks.gate_problems({each.name: each.permission or "not told" for each in seen.approvers}, ())
+    return issue_checks.gate_problems({each.name: each.permission or "unknown" for each in seen.approvers}, ())
 
 
 def plan_refusal(seen: Gate) -> codes.GateRefused:

@@ -129,6 +129,6 @@ class SimulatedIssueRun(SimulatedRun):
                 file=names.WORKFLOW_FILE,
                 created=shapes.CREATED,
             )
-        told = github.run(run_id)
-        if told is not None:
-            told["head_sha"] = self.runner_variables(github)["GITHUB_SHA"]
+        known = github.run(run_id)
+        if known is not None:
+            known["head_sha"] = self.runner_variables(github)["GITHUB_SHA"]
