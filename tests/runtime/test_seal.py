@@ -247,6 +247,21 @@ def test_the_command_says_it_in_one_line_and_fails(world: GateWorld, name: str) 
     assert code in world.page("seal")
 
 
+@pytest.mark.threat("T14")
+def test_a_page_that_github_would_not_show_is_refused_on_a_page_that_it_shows(world: GateWorld) -> None:
+    handover = world.hand_over(changed(analysis="`a" * 250_000))
+    done = world.command(
+        "seal",
+        ["seal"],
+        INVESTIGATION_ID=handover.artifact_id,
+        INVESTIGATION_DIGEST=handover.digest,
+        INVESTIGATE_RESULT="success",
+    )
+    assert done.returncode == codes.EXIT_BAD_INPUT
+    assert codes.REPORT_TOO_LARGE in world.page("seal") and "analysis: 500002 bytes" in done.stderr
+    assert world.outputs("seal") == {}
+
+
 @pytest.mark.threat("T2")
 def test_resource_and_trigger_come_from_the_run_and_not_from_the_agent(world: GateWorld) -> None:
     world.changes["TARGET_RESOURCE"] = "payments-db"

@@ -122,6 +122,28 @@ def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
     assert_whole(backend, run)
 
 
+@pytest.mark.threat("T35", "T37")
+def test_a_journal_of_the_agents_machine_takes_the_place_of_no_other(
+    world: World, backend: Backend, tmp_path: Path
+) -> None:
+    run = world.start(reviewer=approve_as("bob"))
+    files = run.artifacts.named("audit-bundle").files()
+    (verified,) = [name for name in files if name.startswith("verify/journal/") and name.endswith(".jsonl")]
+    forged = tmp_path / "bundle" / "act" / "journal" / Path(verified).name
+    forged.parent.mkdir(parents=True)
+    forged.write_bytes(files[verified].replace(b"bob", b"eve"))
+    backend.start()
+
+    said = deliver_bundle(world, backend, run, tmp_path / "bundle")
+
+    trace = json.loads(bundle_file(run, "bundle.json"))["trace_id"]
+    with urllib.request.urlopen(f"{backend.url}/v1/traces/{trace}/events?limit=200", timeout=10) as answer:
+        known = answer.read()
+    assert b"bob" in files[verified] and b"eve" not in known, said
+    assert timeline(backend, run) == STEPS
+    assert "rejected 0" not in said
+
+
 def test_a_backend_that_is_killed_in_the_middle_has_everything_after_the_delivery(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:

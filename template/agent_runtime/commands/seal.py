@@ -32,18 +32,18 @@ def run(call: Call) -> int:
     from agent_runtime.job import request  # noqa: PLC0415
 
     call.in_workflow()
-    try:
-        asked = request.read(call.environ)
-        job = call.job("seal", asked.trace_id or None)
-    except codes.BadInput as problem:
-        outputs.write_summary(call.environ, review.render_refusal(problem))
-        raise
     handover = seal.Handover(
         artifact_id=call.environ.get("INVESTIGATION_ID", ""),
         digest=call.environ.get("INVESTIGATION_DIGEST", ""),
         result=call.environ.get("INVESTIGATE_RESULT", ""),
     )
-    outcome = seal.run_job(job, asked, handover, minutes_ago=call.options.minutes_ago)
+    try:
+        asked = request.read(call.environ)
+        job = call.job("seal", asked.trace_id or None)
+        outcome = seal.run_job(job, asked, handover, minutes_ago=call.options.minutes_ago)
+    except codes.BadInput as problem:
+        outputs.write_summary(call.environ, review.render_refusal(problem))
+        raise
     if outcome.problem is not None:
         raise outcome.problem
     print(f"{outcome.report.resource}: {str(outcome.report.status).replace('_', ' ')}")

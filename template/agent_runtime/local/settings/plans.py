@@ -59,7 +59,7 @@ def fitting_answers(repository: Repository) -> Tuple[str, ...]:
 
 def describe(repository: Repository) -> str:
     """Say in a few words which repository of which plan this is."""
-    plan = f"plan {repository.plan}" if repository.plan else "a plan that this token does not see"
+    plan = f"plan {repository.plan}" if repository.plan else "plan unknown to this token"
     return "{} repository of {} {}, {}".format(
         repository.visibility,
         "an" if repository.owner_type == "Organization" else "a",
