@@ -176,10 +176,13 @@ while True:
         time.sleep(0.05 + 0.07 * moment)
         process.kill()
         captured = [int(line) for line in (first + process.stdout.read()).split(b"\n")[:-1]]
-    assert verify_directory(journal_dir).problems == []
     kept = [each.resource for each in read_events(journal_dir)]
     assert kept[: len(captured)] == [f"r{number}" for number in captured]
     assert len(kept) <= len(captured) + 1
+    # The kernel may end a write that crosses a page half-way: that one line only, which `capture()` never returned for.
+    problems = [(each.kind, each.seq) for each in verify_directory(journal_dir).problems]
+    assert problems in ([], [("truncated line", len(captured) + 1)])
+    assert not problems or len(kept) == len(captured)
     assert drain(sink.url, journal_dir).returncode == 0
     assert sorted(each["resource"] for each in sink.events.values()) == sorted(kept)
     assert len(set(sink.lines)) == len(kept)
