@@ -129,8 +129,14 @@ conditions = st.one_of(
     st.builds(
         Condition,
         parameter_names,
-        st.sampled_from(["matches", "each_matches"]),
-        st.sampled_from(["[a-z]+", "host-[0-9]", ".*", "(a|a)*b"]),
+        st.sampled_from(["format", "each_format"]),
+        st.sampled_from(["service-name", "ascii-line", "version"]),
+    ),
+    st.builds(
+        Condition,
+        parameter_names,
+        st.sampled_from(["starts_with", "each_starts_with"]),
+        st.sampled_from(["pro", "host-", "P"]),
     ),
     st.builds(Condition, parameter_names, st.just("max_items"), st.sampled_from([1, 2])),
 )

@@ -17,7 +17,8 @@ from agent_runtime.gate import protected_paths
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import is_visible, visible
-from agent_runtime.text.patterns import Expression, folded, glob_matches, glob_nearly_matches
+from agent_runtime.text.formats import FORMATS
+from agent_runtime.text.patterns import folded, glob_matches, glob_nearly_matches
 
 AUTO = "auto"
 REVIEW = "review"
@@ -26,13 +27,16 @@ DENIED = "denied"
 EQUALITY = ("equals", "not_equals")
 MEMBERSHIP = ("in", "not_in")
 ORDER = ("greater_than", "at_least", "less_than", "at_most")
-MATCHES = "matches"
+FORMAT = "format"
+STARTS_WITH = "starts_with"
 # About lists, so that one plan can't grow into a mass action: how many, and each of them.
 MAX_ITEMS = "max_items"
 EACH_IN = "each_in"
-EACH_MATCHES = "each_matches"
-BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
-OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
+EACH_FORMAT = "each_format"
+EACH_STARTS_WITH = "each_starts_with"
+_OF_EACH = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
+BATCH = (MAX_ITEMS, *_OF_EACH)
+OPERATORS = (*EQUALITY, *MEMBERSHIP, FORMAT, STARTS_WITH, *ORDER, *BATCH)
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
 
@@ -383,15 +387,16 @@ def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
             f"the parameter {visible(condition.parameter)} is no list of one kind, or not all of it is alike "
             f"to: {_describe(condition)}"
         )
-    if _is_near(condition, parameters[condition.parameter]):
+    actual = parameters[condition.parameter]
+    if _comparable(condition, actual) and _nearly(condition, actual):
         return f"{_ONLY} {_describe(condition)}"
     return f"the parameter {visible(condition.parameter)} can't be compared with {show_value(condition.value)}"
 
 
 def _describe(condition: Condition) -> str:
-    return "{} {} {}".format(
-        visible(condition.parameter), condition.operator.replace("_", " "), show_value(condition.value)
-    )
+    operator = condition.operator.replace("_", " ").replace("format", "has the format")
+    said = f"{visible(condition.parameter)} {operator} {show_value(condition.value)}"
+    return f"{said} ({FORMATS[condition.value]})" if condition.operator in (FORMAT, EACH_FORMAT) else said
 
 
 def show_value(value: Any) -> str:
@@ -413,16 +418,19 @@ def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool
         return None
     if condition.operator in ORDER:
         return _compare(condition.operator, actual, expected)
-    try:
-        if condition.operator == MATCHES:
-            met = Expression(expected).matches(actual)
-        else:
-            met = actual in expected if condition.operator in MEMBERSHIP else bool(actual == expected)
-        if not met and _nearly(condition, actual):
-            return None
-    except ValueError:
+    met = _is_met(condition.operator, actual, expected)
+    if not met and _nearly(condition, actual):
         return None
     return met == (condition.operator not in ("not_equals", "not_in"))
+
+
+def _is_met(operator: str, actual: Any, expected: Any) -> bool:
+    """Whether a value is one that the condition names."""
+    if operator == FORMAT:
+        return FORMATS[expected].accepts(actual)
+    if operator == STARTS_WITH:
+        return str(actual).startswith(expected)
+    return actual in expected if operator in MEMBERSHIP else bool(actual == expected)
 
 
 def _comparable(condition: Condition, actual: Any) -> bool:
@@ -431,28 +439,17 @@ def _comparable(condition: Condition, actual: Any) -> bool:
     return kind is not None and kind == kind_of(expected[0] if isinstance(expected, tuple) else expected)
 
 
-def _is_near(condition: Condition, actual: Any) -> bool:
-    """As `_nearly()`, of a value that may be of another kind or too long."""
-    try:
-        return _comparable(condition, actual) and _nearly(condition, actual)
-    except ValueError:
-        return False
-
-
 def _nearly(condition: Condition, actual: Any) -> bool:
     """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
 
     Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
-
-    Raises:
-        ValueError: the text is too long for the condition's expression.
     """
     if not isinstance(actual, str):
         return False
-    if condition.operator == MATCHES:
-        return Expression(condition.value).nearly_matches(actual)
-    named = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    return folded(actual) in [folded(text) for text in named]
+    expected = condition.value
+    if condition.operator != FORMAT:
+        expected = tuple(map(folded, expected)) if isinstance(expected, tuple) else folded(expected)
+    return _is_met(condition.operator, folded(actual), expected)
 
 
 def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
@@ -468,8 +465,8 @@ def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
         return None
     if condition.operator == MAX_ITEMS:
         return len(items) <= int(condition.value)
-    single = "in" if condition.operator == EACH_IN else MATCHES
-    answers = {_holds(Condition("item", single, condition.value), {"item": item}) for item in items}
+    single = Condition("item", _OF_EACH[condition.operator], condition.value)
+    answers = {_holds(single, {"item": item}) for item in items}
     return answers.pop() if len(answers) == 1 else None
 
 
