@@ -12,7 +12,7 @@ from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approver, IssueComment, Receipt
-from aimgentix import ActionType, ActorType, EventStatus
+from aimgentix.events import ActionType, ActorType, EventStatus
 
 
 def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:

@@ -20,7 +20,7 @@ from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Decision, ReportStatus
 from agent_runtime.text.escape import visible
 from agent_runtime.text.strict_json import strict_json
-from aimgentix import EventStatus
+from aimgentix.events import EventStatus
 
 _GOOD_ENDS = (
     RunOutcome.ACTED,

@@ -18,7 +18,7 @@ from agent_runtime.job.context import JobContext, now
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approver, Plan, Report
-from aimgentix import ActionType, EventStatus
+from aimgentix.events import ActionType, EventStatus
 
 
 @dataclass(frozen=True)
