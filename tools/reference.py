@@ -312,7 +312,7 @@ OPERATORS = {
 def policy() -> str:
     """The keys of a policy file, from its reader."""
     reader = importlib.import_module("agent_runtime.gate.policy_file")
-    words = importlib.import_module("agent_runtime.gate.policy")
+    conditions = importlib.import_module("agent_runtime.gate.conditions")
     parts = [
         "# Policy keys\n",
         NOTE,
@@ -330,7 +330,7 @@ def policy() -> str:
         "does one of which only case, blanks around the text or compatibility characters decide (`Prod` where the\n"
         "rule says `prod`): a rule that denies then applies, and one that allows does not match.\n"
     )
-    rows = [(f"`{name}`", _described(OPERATORS, name)) for name in words.OPERATORS]
+    rows = [(f"`{name}`", _described(OPERATORS, name)) for name in conditions.OPERATORS]
     parts.append(table(("operator", "holds for"), rows) + "\n")
     parts.append("## Formats\n")
     parts.append(

@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Condition, Policy, Rule
+from agent_runtime.gate.conditions import Condition
+from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, Rule
 from agent_runtime.results import RiskLevel
 
 # Each does something somewhere: Markdown, HTML, GitHub's own filters, the runner's commands, terminals, bidi.

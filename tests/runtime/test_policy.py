@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import policy
-from agent_runtime.gate.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate
+from agent_runtime.gate.conditions import OPERATORS, Condition
+from agent_runtime.gate.policy import Policy, RateLimit, Rule, Verdict, as_review, evaluate
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
 from runtime.strategies import (
@@ -362,7 +363,7 @@ def test_conditions(operator: str, value: Any, true: list[Any], false: list[Any]
 
 
 def test_every_operator_is_tested() -> None:
-    assert {row[0] for row in HOLDS} == set(policy.OPERATORS)
+    assert {row[0] for row in HOLDS} == set(OPERATORS)
 
 
 asked = st.fixed_dictionaries(

@@ -7,53 +7,25 @@ No number that the agent reports about itself, such as its confidence, takes par
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
+from agent_runtime.gate.conditions import ONLY_WRITING, Condition, describe, doubt, holds
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
-from agent_runtime.text.escape import is_visible, visible
-from agent_runtime.text.formats import FORMATS
-from agent_runtime.text.patterns import folded, glob_matches, glob_nearly_matches
+from agent_runtime.text.escape import visible
+from agent_runtime.text.patterns import glob_matches, glob_nearly_matches
 
 AUTO = "auto"
 REVIEW = "review"
 DENIED = "denied"
 
-EQUALITY = ("equals", "not_equals")
-MEMBERSHIP = ("in", "not_in")
-ORDER = ("greater_than", "at_least", "less_than", "at_most")
-FORMAT = "format"
-STARTS_WITH = "starts_with"
-# About lists, so that one plan can't grow into a mass action: how many, and each of them.
-MAX_ITEMS = "max_items"
-EACH_IN = "each_in"
-EACH_FORMAT = "each_format"
-EACH_STARTS_WITH = "each_starts_with"
-_OF_EACH = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
-BATCH = (MAX_ITEMS, *_OF_EACH)
-OPERATORS = (*EQUALITY, *MEMBERSHIP, FORMAT, STARTS_WITH, *ORDER, *BATCH)
-
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
-
-# What stands before the question that can't be judged.
-_ONLY = "only case, blanks or compatibility characters decide whether"
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What must hold of one parameter: `parameter` `operator` `value`."""
-
-    parameter: str
-    operator: str
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -331,37 +303,35 @@ def _mismatch(
     return _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
 
 
-def _off_target(rule: Rule, action: str, resource: str) -> Optional[str]:
-    if not glob_matches(rule.type, action):
+def _off_target(
+    rule: Rule, action: str, resource: str, matches: Callable[[str, str], bool] = glob_matches
+) -> Optional[str]:
+    if not matches(rule.type, action):
         return f"is about another action than {visible(action)}"
-    if not any(glob_matches(glob, resource) for glob in rule.resources):
+    if not any(matches(glob, resource) for glob in rule.resources):
         return f"is about another resource than {visible(resource)}"
     return None
 
 
 def _far_off(rule: Rule, action: str, resource: str) -> Optional[str]:
     """As `_off_target()`, for a rule that holds something back: it is about what comes close, too."""
-    if not glob_nearly_matches(rule.type, action):
-        return f"is about another action than {visible(action)}"
-    if not any(glob_nearly_matches(glob, resource) for glob in rule.resources):
-        return f"is about another resource than {visible(resource)}"
-    return None
+    return _off_target(rule, action, resource, glob_nearly_matches)
 
 
 def _false_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
     for condition in rule.conditions:
-        if _holds(condition, parameters) is False:
-            return f"does not apply: it is not so that {_describe(condition)}"
+        if holds(condition, parameters) is False:
+            return f"does not apply: it is not so that {describe(condition)}"
     return None
 
 
 def _unmet_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
     for condition in rule.conditions:
-        held = _holds(condition, parameters)
+        held = holds(condition, parameters)
         if held is None:
-            return f"does not match: {_doubt(condition, parameters)}"
+            return f"does not match: {doubt(condition, parameters)}"
         if not held:
-            return f"does not match: it is not so that {_describe(condition)}"
+            return f"does not match: it is not so that {describe(condition)}"
     return None
 
 
@@ -373,119 +343,7 @@ def _too_risky(rule: Rule, risk_level: RiskLevel) -> Optional[str]:
 
 def _doubts(rule: Rule, action: str, resource: str, parameters: Mapping[str, Any]) -> str:
     """Why a denying rule applies although not everything could be judged, or nothing."""
-    doubts = [_doubt(condition, parameters) for condition in rule.conditions if _holds(condition, parameters) is None]
+    doubts = [doubt(condition, parameters) for condition in rule.conditions if holds(condition, parameters) is None]
     if _off_target(rule, action, resource):
-        doubts.insert(0, f"{_ONLY} it is about {visible(action)} on {visible(resource)}")
+        doubts.insert(0, f"{ONLY_WRITING} it is about {visible(action)} on {visible(resource)}")
     return " because {}".format(" and ".join(doubts)) if doubts else ""
-
-
-def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
-    if condition.parameter not in parameters:
-        return f"the parameter {visible(condition.parameter)} is missing"
-    if condition.operator in BATCH:
-        return (
-            f"the parameter {visible(condition.parameter)} is no list of one kind, or not all of it is alike "
-            f"to: {_describe(condition)}"
-        )
-    actual = parameters[condition.parameter]
-    if _comparable(condition, actual) and _nearly(condition, actual):
-        return f"{_ONLY} {_describe(condition)}"
-    return f"the parameter {visible(condition.parameter)} can't be compared with {show_value(condition.value)}"
-
-
-def _describe(condition: Condition) -> str:
-    operator = condition.operator.replace("_", " ").replace("format", "has the format")
-    said = f"{visible(condition.parameter)} {operator} {show_value(condition.value)}"
-    return f"{said} ({FORMATS[condition.value]})" if condition.operator in (FORMAT, EACH_FORMAT) else said
-
-
-def show_value(value: Any) -> str:
-    """A condition's value, as messages name it."""
-    if isinstance(value, tuple):
-        return "[{}]".format(", ".join(show_value(item) for item in value))
-    return visible(value) if isinstance(value, str) else str(value).lower()
-
-
-def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool]:
-    """Whether the condition holds; None when that can't be judged."""
-    if condition.parameter not in parameters:
-        return None
-    actual = parameters[condition.parameter]
-    expected = condition.value
-    if condition.operator in BATCH:
-        return _holds_for_each(condition, actual)
-    if not _comparable(condition, actual):
-        return None
-    if condition.operator in ORDER:
-        return _compare(condition.operator, actual, expected)
-    met = _is_met(condition.operator, actual, expected)
-    if not met and _nearly(condition, actual):
-        return None
-    return met == (condition.operator not in ("not_equals", "not_in"))
-
-
-def _is_met(operator: str, actual: Any, expected: Any) -> bool:
-    """Whether a value is one that the condition names."""
-    if operator == FORMAT:
-        return FORMATS[expected].accepts(actual)
-    if operator == STARTS_WITH:
-        return str(actual).startswith(expected)
-    return actual in expected if operator in MEMBERSHIP else bool(actual == expected)
-
-
-def _comparable(condition: Condition, actual: Any) -> bool:
-    expected = condition.value
-    kind = kind_of(actual)
-    return kind is not None and kind == kind_of(expected[0] if isinstance(expected, tuple) else expected)
-
-
-def _nearly(condition: Condition, actual: Any) -> bool:
-    """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
-
-    Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
-    """
-    if not isinstance(actual, str):
-        return False
-    expected = condition.value
-    if condition.operator != FORMAT:
-        expected = tuple(map(folded, expected)) if isinstance(expected, tuple) else folded(expected)
-    return _is_met(condition.operator, folded(actual), expected)
-
-
-def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
-    """Whether the condition holds for a list; None when that can't be judged.
-
-    An empty list, a list of several kinds and what is no list can't be judged.  Neither can a list of which some
-    elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
-    """
-    if not isinstance(items, (list, tuple)) or not items:
-        return None
-    kinds = {kind_of(item) for item in items}
-    if len(kinds) > 1 or None in kinds:
-        return None
-    if condition.operator == MAX_ITEMS:
-        return len(items) <= int(condition.value)
-    single = Condition("item", _OF_EACH[condition.operator], condition.value)
-    answers = {_holds(single, {"item": item}) for item in items}
-    return answers.pop() if len(answers) == 1 else None
-
-
-def _compare(operator: str, actual: Union[int, float], expected: Union[int, float]) -> bool:
-    if operator == "greater_than":
-        return actual > expected
-    if operator == "at_least":
-        return actual >= expected
-    if operator == "less_than":
-        return actual < expected
-    return actual <= expected
-
-
-def kind_of(value: Any) -> Optional[str]:
-    """The kind of a value for comparisons; None for what is never compared."""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number" if isinstance(value, int) or math.isfinite(value) else None
-    if isinstance(value, str):
-        return "a text" if is_visible(value) and unicodedata.is_normalized("NFC", value) else None
-    return None

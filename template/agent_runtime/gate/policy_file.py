@@ -13,24 +13,21 @@ from pathlib import Path
 from typing import Any, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import (
+from agent_runtime.gate.conditions import (
     EACH_FORMAT,
     EACH_IN,
     EACH_STARTS_WITH,
     FORMAT,
-    HIGHEST_AUTO_RISK,
     MAX_ITEMS,
     MEMBERSHIP,
     OPERATORS,
     ORDER,
     STARTS_WITH,
     Condition,
-    Policy,
-    RateLimit,
-    Rule,
     kind_of,
     show_value,
 )
+from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, RateLimit, Rule
 from agent_runtime.model.config import Config
 from agent_runtime.results import RiskLevel
 from agent_runtime.text import strict_yaml
