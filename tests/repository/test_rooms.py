@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -93,3 +94,13 @@ def test_what_decides_is_counted_with_one_gate_and_no_room_of_the_team(gate: str
     assert found["agent_runtime.gate.seal"] == len(
         (REPOSITORY / "template/agent_runtime/gate/seal.py").open().readlines()
     )
+
+
+def test_a_module_above_400_lines_says_why_it_is_one() -> None:
+    """The rule of CONTRIBUTING; a number and no taste, so that nobody has to argue about it."""
+    silent = []
+    for path in (REPOSITORY / "template").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 400 and "one module" not in str(ast.get_docstring(ast.parse(text))).lower():
+            silent.append(path.relative_to(REPOSITORY).as_posix())
+    assert silent == []

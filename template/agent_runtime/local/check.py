@@ -6,6 +6,8 @@ hide a module of Python.  It needs PyYAML and no network, so that Cookiecutter's
 too.
 
     python -m agent_runtime.local.check [FOLDER]
+
+One module, because it is one list of questions, each a few lines, that is asked in one order.
 """
 
 from __future__ import annotations
