@@ -338,8 +338,8 @@ def policy() -> str:
         "its beginning, with `starts_with`.\n"
     )
     formats = importlib.import_module("agent_runtime.text.formats").FORMATS.items()
-    rows = [(f"`{name}`", str(form), f"`{form.example}`", f"`{form.counter_example}`") for name, form in formats]
-    parts.append(table(("format", "accepts", "for example", "refuses"), rows) + "\n")
+    shown = [(f"`{name}`", str(form), f"`{form.example}`", f"`{form.counter_example}`") for name, form in formats]
+    parts.append(table(("format", "accepts", "for example", "refuses"), shown) + "\n")
     risks = [f"`{risk}`" for risk in importlib.import_module("agent_runtime.results").RiskLevel]
     parts.append("## Risks\n")
     parts.append(f"From the smallest: {', '.join(risks)}.\n")
