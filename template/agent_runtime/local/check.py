@@ -144,7 +144,7 @@ def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
 
 def _unneeded(root: Path) -> List[str]:
     """The modules of the toolkit that do not belong to this repository."""
-    names = {"agent_runtime/toolkit/{}.py".format(module): module for module in answers.TOOLKIT_MODULES}
+    names = {f"agent_runtime/toolkit/{module}.py": module for module in answers.TOOLKIT_MODULES}
     try:
         needed = answers.toolkit_modules(config.load(root).toolkit)
     except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here

@@ -23,7 +23,7 @@ def __getattr__(name: str) -> ModuleType:
     """Give a module that loads itself on first use: `from agent_runtime.toolkit import http` asks here."""
     spec = find_spec(__name__ + "." + name) if name in _MODULES else None
     if spec is None or spec.loader is None:
-        raise AttributeError("module {} has no attribute {}".format(__name__, name))
+        raise AttributeError(f"module {__name__} has no attribute {name}")
     spec.loader = LazyLoader(spec.loader)
     module = module_from_spec(spec)
     sys.modules[spec.name] = globals()[name] = module

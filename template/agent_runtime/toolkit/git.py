@@ -151,7 +151,7 @@ class Clone:
             return None
         size = int(self._git.text("cat-file", "-s", entry[1]))
         if size > MAX_FILE_BYTES:
-            raise ToolError(GIT_FAILED, "{} has more than {} bytes".format(ascii(path), MAX_FILE_BYTES))
+            raise ToolError(GIT_FAILED, f"{path!a} has more than {MAX_FILE_BYTES} bytes")
         return self._git.run("cat-file", "blob", entry[1])
 
     def compare(self, old: str, new: str, path: str) -> Difference:
@@ -184,7 +184,7 @@ class Clone:
         """
         options = ["--first-parent", "--no-show-signature", "-n", str(MAX_VERSIONS), "--format=%H"]
         versions = self._git.text("log", *options, _sha(commit.sha), "--", _path(path)).split()[::-1]
-        asked = "".join("{}:{}\n".format(version, path) for version in versions)
+        asked = "".join(f"{version}:{path}\n" for version in versions)
         found = self._git.text("cat-file", "--batch-check=%(objectname)", data=asked.encode()).splitlines()
         contents = ["" if line.endswith(" missing") else line for line in found]
         known: Set[str] = set()
@@ -220,7 +220,7 @@ class Clone:
             names = ", ".join(ascii(name) for name in unmerged[:5])
             raise ToolError(
                 GIT_CONFLICT,
-                "undoing {} on top of {} is in conflict in {}".format(commit.short, self.head[:12], names),
+                f"undoing {commit.short} on top of {self.head[:12]} is in conflict in {names}",
             ) from None
         made = self._git.text("rev-parse", "--verify", "HEAD")
         if restores is None:
@@ -238,10 +238,10 @@ class Clone:
         """
         entry = self._entry(self.head, path)
         if entry is None:
-            raise ToolError(GIT_FAILED, "{} is not on the branch {}".format(ascii(path), self.branch))
+            raise ToolError(GIT_FAILED, f"{path!a} is not on the branch {self.branch}")
         blob = self._git.text("hash-object", "-w", "--stdin", data=content)
         self._git.run("read-tree", self.head)
-        self._git.run("update-index", "--cacheinfo", "{},{},{}".format(entry[0], blob, path))
+        self._git.run("update-index", "--cacheinfo", f"{entry[0]},{blob},{path}")
         tree = self._git.text("write-tree")
         return self._git.text("commit-tree", tree, "-p", self.head, "-F", "-", data=message.encode())
 
@@ -252,26 +252,24 @@ class Clone:
             OutcomeUnknown: the push or its answer was lost, and the server can't be asked what became of it.
             ToolError: the server did not take it; nothing was changed (TOOL08; TOOL14 where the branch has moved on).
         """
-        target = "{}:refs/heads/{}".format(_sha(commit), _branch(branch))
+        target = f"{_sha(commit)}:refs/heads/{_branch(branch)}"
         try:
             self._git.run("push", "--quiet", "--no-verify", "origin", target)
             return
         except ToolError as problem:
             refused = problem
         if _OVERTAKEN.search(refused.message):
-            why = "git push: {} has commits on the server that the clone has not: somebody pushed meanwhile".format(
-                branch
-            )
+            why = f"git push: {branch} has commits on the server that the clone has not: somebody pushed meanwhile"
             raise ToolError(GIT_OVERTAKEN, why)
         try:
             there = self.remote_head(branch)
         except ToolError:
-            why = "{}; nobody knows whether {} is at {} now".format(refused.message, branch, commit[:12])
+            why = f"{refused.message}; nobody knows whether {branch} is at {commit[:12]} now"
             raise OutcomeUnknown(OUTCOME_UNKNOWN, why) from None
         if there == commit:
             return
         if isinstance(refused, _TimedOut):
-            raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it may still take effect".format(refused.message))
+            raise OutcomeUnknown(OUTCOME_UNKNOWN, f"{refused.message}; it may still take effect")
         raise refused
 
     def remote_head(self, branch: str) -> Optional[str]:
@@ -286,7 +284,7 @@ class Clone:
             return None
         mode, kind, sha = listed.split("\t")[0].split(" ")
         if kind != "blob" or not mode.startswith("100"):
-            raise ToolError(GIT_FAILED, "{} is not a plain file at {}".format(ascii(path), commit[:12]))
+            raise ToolError(GIT_FAILED, f"{path!a} is not a plain file at {commit[:12]}")
         return mode, sha
 
 
@@ -314,7 +312,7 @@ def clone(
     import tempfile  # noqa: PLC0415  imported when used
 
     if not _ADDRESS.fullmatch(address):
-        raise ToolError(GIT_NAME, "{} is no address of a repository".format(ascii(address)[:200]))
+        raise ToolError(GIT_NAME, f"{ascii(address)[:200]} is no address of a repository")
     _branch(branch)
     with tempfile.TemporaryDirectory(prefix="agent-git-") as folder:
         home = Path(folder) / "home"
@@ -351,11 +349,11 @@ def open_pull_request(
     """
     asked = {"title": title[:200], "head": branch, "base": base, "body": body}
     own = None if token else _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository))
-    address = http.under(api, "/repos/{}/pulls".format(repository))
+    address = http.under(api, f"/repos/{repository}/pulls")
     try:
         answer = http.send_once("POST", address, value=asked, token=own or token)
     except Refused as problem:
-        raise ToolError(problem.code, "{}: {}".format(problem.message, _reason(problem.answer))) from None
+        raise ToolError(problem.code, f"{problem.message}: {_reason(problem.answer)}") from None
     except ToolError as problem:
         if own and problem.code == ACCESS_REFUSED:
             why = ": act_permissions must grant pull-requests, and the repository's settings must allow GitHub Actions "
@@ -384,11 +382,11 @@ def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -
     Raises:
         ToolError: GitHub does not say, or it was closed without a merge (TOOL13).
     """
-    address = http.under(api, "/repos/{}/pulls/{}".format(repository, number))
+    address = http.under(api, f"/repos/{repository}/pulls/{number}")
     token = token or _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository)) or token
     found = http.get(address, token=token).fields(merged=bool, state=str)
     if found["state"] == "closed" and not found["merged"]:
-        raise ToolError(NOT_DONE, "the pull request {} was closed without a merge".format(number))
+        raise ToolError(NOT_DONE, f"the pull request {number} was closed without a merge")
     return bool(found["merged"])
 
 
@@ -413,7 +411,7 @@ def wait_for_merge(api: str, repository: str, number: int, *, token: Optional[st
 
     found, why = waiting.until_or_why(ended, seconds=seconds, interval_seconds=5)
     if why:
-        said = "nobody knows whether the pull request {} was merged within {:g} s: {}".format(number, seconds, why)
+        said = f"nobody knows whether the pull request {number} was merged within {seconds:g} s: {why}"
         raise OutcomeUnknown(OUTCOME_UNKNOWN, said)
     if found != "merged":
         late = "the pull request {} was not merged within {:g} s, so nothing is changed on its branch yet: merge it or "
@@ -477,17 +475,17 @@ class _Git:
                 start_new_session=True,
             )
         except OSError as problem:
-            raise ToolError(GIT_FAILED, "git can't be started: {}".format(problem.strerror)) from None
+            raise ToolError(GIT_FAILED, f"git can't be started: {problem.strerror}") from None
         try:
             printed, complaint = process.communicate(data, timeout=self._timeout_seconds)
         except subprocess.TimeoutExpired:
-            why = "git {}: not done within {:g} s".format(arguments[0], self._timeout_seconds)
+            why = f"git {arguments[0]}: not done within {self._timeout_seconds:g} s"
             raise _TimedOut(GIT_FAILED, why) from None
         finally:
             if process.poll() is None:
                 _end(process)
         if process.returncode != 0:
-            raise ToolError(GIT_FAILED, "git {}: {}".format(arguments[0], _complaint(complaint)))
+            raise ToolError(GIT_FAILED, f"git {arguments[0]}: {_complaint(complaint)}")
         return printed
 
 
@@ -537,7 +535,7 @@ def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, st
         basic = b64encode(("x-access-token:" + token).encode()).decode()
         environment.update(
             GIT_CONFIG_COUNT="1",
-            GIT_CONFIG_KEY_0="http.{}.extraHeader".format(address),
+            GIT_CONFIG_KEY_0=f"http.{address}.extraHeader",
             GIT_CONFIG_VALUE_0="Authorization: Basic " + basic,
         )
     return environment
@@ -546,7 +544,7 @@ def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, st
 def _own_token(variable: str, wanted: str) -> Optional[http.Token]:
     """The job's own token, for the repository that it belongs to, below the address in a variable of GitHub's."""
     host, repository = os.environ.get(variable, "").rstrip("/"), os.environ.get("GITHUB_REPOSITORY", "")
-    own = "{}/{}".format(host, repository)
+    own = f"{host}/{repository}"
     return http.token_of("GITHUB_TOKEN") if host and repository and wanted in (own, own + ".git") else None
 
 
@@ -561,18 +559,18 @@ def _count(text: str) -> Optional[int]:
 
 def _branch(name: str) -> str:
     if not _BRANCH.fullmatch(name):
-        raise ToolError(GIT_NAME, "{} is no plain name of a branch".format(ascii(name)[:200]))
+        raise ToolError(GIT_NAME, f"{ascii(name)[:200]} is no plain name of a branch")
     return name
 
 
 def _path(path: str) -> str:
     parts = path.split("/")
     if not _PATH.fullmatch(path) or not {"", ".", "..", ".git"}.isdisjoint(part.lower() for part in parts):
-        raise ToolError(GIT_NAME, "{} is no path inside a repository".format(ascii(path)[:200]))
+        raise ToolError(GIT_NAME, f"{ascii(path)[:200]} is no path inside a repository")
     return path
 
 
 def _sha(text: str) -> str:
     if not _COMMIT.fullmatch(text):
-        raise ToolError(GIT_NAME, "{} is no commit".format(ascii(text)[:80]))
+        raise ToolError(GIT_NAME, f"{ascii(text)[:80]} is no commit")
     return text

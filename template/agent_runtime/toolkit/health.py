@@ -36,4 +36,4 @@ def check(url: str, *, timeout_seconds: float = 5.0) -> Health:
         response = http.get(url, timeout_seconds=timeout_seconds, max_bytes=_MAX_BYTES)
     except ToolError as problem:
         return Health(False, problem.message)
-    return Health(response.ok, "HTTP {}".format(response.status), response.status)
+    return Health(response.ok, f"HTTP {response.status}", response.status)

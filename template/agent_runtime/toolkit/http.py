@@ -71,14 +71,14 @@ class Response:
     def said(self) -> str:
         """The status, with the token where that is what is wrong, or the limit where there is one."""
         why = " " + self.presented if self.denied else self._limited or ""
-        return "HTTP {}{}".format(self.status, why)
+        return f"HTTP {self.status}{why}"
 
     @property
     def _limited(self) -> Optional[str]:
         after = self.headers.get("Retry-After", "")
         if self.status == 429 or (self.status == 403 and (after or self.headers.get("X-RateLimit-Remaining") == "0")):
-            wait = "; it asks to wait {} s".format(after) if re.fullmatch("[0-9]{1,6}", after) else ""
-            return ", too many requests{}".format(wait)
+            wait = f"; it asks to wait {after} s" if re.fullmatch("[0-9]{1,6}", after) else ""
+            return f", too many requests{wait}"
         return None
 
     @property
@@ -102,7 +102,7 @@ class Response:
         """
         code = ACCESS_REFUSED if self.denied else otherwise
         if code and not self.ok:
-            raise ToolError(code, "{}: {}".format(self.url, self.said))
+            raise ToolError(code, f"{self.url}: {self.said}")
         return self
 
     def text(self) -> str:
@@ -114,7 +114,7 @@ class Response:
         try:
             return self.body.decode("utf-8")
         except UnicodeDecodeError as problem:
-            raise ToolError(NO_ANSWER, "{}: the answer is not UTF-8: {}".format(self.url, problem)) from None
+            raise ToolError(NO_ANSWER, f"{self.url}: the answer is not UTF-8: {problem}") from None
 
     def json(self) -> Any:
         """The body as JSON.
@@ -127,7 +127,7 @@ class Response:
         try:
             return strict_json(self.body)
         except ValueError as problem:
-            raise ToolError(NO_ANSWER, "{}: the answer is not JSON: {}".format(self.url, problem)) from None
+            raise ToolError(NO_ANSWER, f"{self.url}: the answer is not JSON: {problem}") from None
 
     def fields(self, **kinds: type) -> Dict[str, Any]:
         """The body as a JSON object that has these fields, each of its kind, such as `fields(id=str)`.
@@ -188,7 +188,7 @@ def token(name: str) -> Token:
         raise ToolError(
             TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
         )
-    return Token(tokens.get(name, ""), ACT_TOKEN, "has no token for {}".format(name))
+    return Token(tokens.get(name, ""), ACT_TOKEN, f"has no token for {name}")
 
 
 def token_of(variable: str) -> Token:
@@ -274,16 +274,16 @@ def send_once(
     try:
         response = request.within_time()
     except _DeadlinePassed:
-        raise _unknown(method, url, "no answer within {:g} s".format(timeout_seconds)) from None
+        raise _unknown(method, url, f"no answer within {timeout_seconds:g} s") from None
     except ToolError as problem:
-        raise OutcomeUnknown(OUTCOME_UNKNOWN, "{}; it has taken effect".format(problem.message)) from None
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, f"{problem.message}; it has taken effect") from None
     except _failures() as problem:
         if _never_sent(problem):
             raise _no_answer(method, url, _cause(problem)) from None
         raise _unknown(method, url, _cause(problem)) from None
     if response.status >= 500:
-        raise _unknown(method, url, "HTTP {}".format(response.status))
-    why = "{} {}: refused with {}".format(method, _shown(url), response.said)
+        raise _unknown(method, url, f"HTTP {response.status}")
+    why = f"{method} {_shown(url)}: refused with {response.said}"
     if response.denied:
         raise ToolError(TOKEN_REFUSED if getattr(token, "place", "") == ACT_TOKEN else ACCESS_REFUSED, why)
     if not response.ok:
@@ -298,8 +298,8 @@ def check_token(token: Optional[str]) -> None:
             TOKEN_INVALID, "the token is a JSON object, as AGENT_ACT_TOKEN may be: take one out of it with http.token()"
         )
     if token and not _TOKEN.fullmatch(token):
-        of = " of {}".format(token.place) if isinstance(token, Token) else ""
-        raise ToolError(TOKEN_INVALID, "the token{} holds spaces, line ends or characters not of ASCII".format(of))
+        of = f" of {token.place}" if isinstance(token, Token) else ""
+        raise ToolError(TOKEN_INVALID, f"the token{of} holds spaces, line ends or characters not of ASCII")
 
 
 def _presented(token: Optional[str]) -> str:
@@ -314,7 +314,7 @@ def _read(request: _Request) -> Response:
     try:
         return request.within_time()
     except _DeadlinePassed:
-        raise _no_answer(method, url, "no whole answer within {:g} s".format(request.timeout_seconds)) from None
+        raise _no_answer(method, url, f"no whole answer within {request.timeout_seconds:g} s") from None
     except _failures() as problem:
         raise _no_answer(method, url, _cause(problem)) from None
 
@@ -368,19 +368,19 @@ class _Request:
                     there = urljoin(answer.url, answer.headers["Location"])
                 if _origin(there) != _origin(url):
                     other = "https on this host" if _origin(there)[1] == _origin(url)[1] else "another host"
-                    raise _no_answer("GET", url, "redirects to {}, {}".format(other, _shown(there)))
+                    raise _no_answer("GET", url, f"redirects to {other}, {_shown(there)}")
                 url, params = there, None
-        raise _no_answer("GET", url, "more than {} redirects".format(MAX_REDIRECTS))
+        raise _no_answer("GET", url, f"more than {MAX_REDIRECTS} redirects")
 
     def _body(self, answer: Any) -> bytes:
-        shown, body = "{} {}".format(self.method, _shown(self.url)), bytearray()
+        shown, body = f"{self.method} {_shown(self.url)}", bytearray()
         try:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise ToolError(NO_ANSWER, "{}: the answer is compressed although nobody asked for it".format(shown))
+                raise ToolError(NO_ANSWER, f"{shown}: the answer is compressed although nobody asked for it")
             for chunk in answer.iter_content(_CHUNK_BYTES):
                 body += chunk
                 if len(body) > self.max_bytes:
-                    raise ToolError(NO_ANSWER, "{}: the answer has more than {} bytes".format(shown, self.max_bytes))
+                    raise ToolError(NO_ANSWER, f"{shown}: the answer has more than {self.max_bytes} bytes")
         except _failures(ToolError):
             if not self.changes or answer.status_code < 300:
                 raise
@@ -474,11 +474,11 @@ def _cause(problem: BaseException) -> str:
 
 
 def _no_answer(method: str, url: str, why: str) -> ToolError:
-    return ToolError(NO_ANSWER, "{} {}: {}".format(method, _shown(url), why))
+    return ToolError(NO_ANSWER, f"{method} {_shown(url)}: {why}")
 
 
 def _unknown(method: str, url: str, why: str) -> OutcomeUnknown:
-    return OutcomeUnknown(OUTCOME_UNKNOWN, "{} {}: {}; it may have taken effect".format(method, _shown(url), why))
+    return OutcomeUnknown(OUTCOME_UNKNOWN, f"{method} {_shown(url)}: {why}; it may have taken effect")
 
 
 def _shown(url: str) -> str:

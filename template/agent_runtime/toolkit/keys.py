@@ -85,7 +85,7 @@ class System:
         found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
         plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
         if found["id"] != name or not plain:
-            raise ToolError(NO_ANSWER, "{}: id, owner or stored_as is no plain name".format(answer.url))
+            raise ToolError(NO_ANSWER, f"{answer.url}: id, owner or stored_as is no plain name")
         return Key(name, found["owner"], found["status"], found["created"], found["stored_as"])
 
     def keys_of(self, user: str) -> List[str]:
@@ -93,7 +93,7 @@ class System:
         names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
         for name in names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise ToolError(NO_ANSWER, "{} is no name of a key".format(ascii(name)[:80]))
+                raise ToolError(NO_ANSWER, f"{ascii(name)[:80]} is no name of a key")
         return names
 
     def is_active(self, user: str) -> bool:
@@ -106,7 +106,7 @@ class System:
         found = []
         for use in http.get(self._key(name + "/uses")).fields(uses=list)["uses"]:
             if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
-                raise ToolError(NO_ANSWER, "a use of {} has no time, address and status".format(name))
+                raise ToolError(NO_ANSWER, f"a use of {name} has no time, address and status")
             found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))
         return found
 
@@ -193,4 +193,4 @@ def moment(value: object, key: str) -> float:
     try:
         return metrics.moment(value)
     except (ValueError, OverflowError):
-        raise ToolError(NO_ANSWER, "a time of {} is none".format(key)) from None
+        raise ToolError(NO_ANSWER, f"a time of {key} is none") from None

@@ -187,10 +187,10 @@ class Source(abc.ABC):
             for name, time in now.items()
             if time < earliest or abs(time - before.get(name, -math.inf)) <= DRIFT_SECONDS
         )
-        missing = ["still the process from before: {}".format(_names(still))] if still else []
+        missing = [f"still the process from before: {_names(still)}"] if still else []
         if len(now) < len(before):
             gone = sorted(before.keys() - now.keys())
-            missing.append("{} of {} instances are there, without {}".format(len(now), len(before), _names(gone)))
+            missing.append(f"{len(now)} of {len(before)} instances are there, without {_names(gone)}")
         if missing:
             raise ToolError(NOT_DONE, "; ".join(missing))
         return now
@@ -272,7 +272,7 @@ class TextEndpoint(Source):
     def _samples(self, response: http.Response, name: str) -> List[Sample]:
         samples = parse_exposition(response.text(), name, self.url)
         if not samples:
-            raise _unusable(self.url, "has no metric {}".format(name))
+            raise _unusable(self.url, f"has no metric {name}")
         return samples
 
 
@@ -296,7 +296,7 @@ class PrometheusServer(Source):
         newest = max(started.values())
         age = started.at - newest
         if age < -MAX_AHEAD_SECONDS:
-            why = "a process started {:.0f} s after now: start times are seconds since 1970".format(-age)
+            why = f"a process started {-age:.0f} s after now: start times are seconds since 1970"
             raise _unusable(self.url, why)
         # Over less than `fresh_seconds` the server may have too few scrapes to tell an increase.
         enough = min(self.fresh_seconds, self.window_seconds)
@@ -330,7 +330,7 @@ class PrometheusServer(Source):
         return Traffic(requests, errors, window, self.url, newest, answer.notes)
 
     def _requests_over(self, seconds: int) -> str:
-        return self.requests.replace("$window", "{}s".format(seconds))
+        return self.requests.replace("$window", f"{seconds}s")
 
 
 @dataclass(frozen=True)
@@ -446,11 +446,11 @@ def number(url: str, query: str, *, token: str = "", nan: bool = True) -> Number
     """
     answer = _ask(url, query, token, nan=True)
     if len(answer.samples) != 1:
-        raise _unusable(url, "{} gives {} series, not one number".format(_one_line(query), len(answer.samples)))
+        raise _unusable(url, f"{_one_line(query)} gives {len(answer.samples)} series, not one number")
     found = answer.samples[0].value
     if math.isinf(found) or (math.isnan(found) and not nan):
         shown = "NaN" if math.isnan(found) else found
-        raise _unusable(url, "{} gives {}, not one number".format(_one_line(query), shown))
+        raise _unusable(url, f"{_one_line(query)} gives {shown}, not one number")
     return Number(None if math.isnan(found) else found, answer.at or 0.0, answer.notes)
 
 
@@ -469,12 +469,12 @@ def history(
         ToolError: no answer, one that is invalid, or more than one series.
     """
     span = {"start": until - seconds, "end": until, "step": seconds / (points - 1)}
-    params = dict({name: "{:.3f}".format(moment) for name, moment in span.items()}, query=query)
+    params = dict({name: f"{moment:.3f}" for name, moment in span.items()}, query=query)
     data, _ = _answer_data(_get(url, "/api/v1/query_range", params, token), _asked(url, query))
     source, result = _asked(url, query), data.get("result")
     if data.get("resultType") != "matrix" or not isinstance(result, list) or len(result) > 1:
         found = len(result) if isinstance(result, list) else "no"
-        raise _unusable(url, "{} gives {} series over time, not one".format(_one_line(query), found))
+        raise _unusable(url, f"{_one_line(query)} gives {found} series over time, not one")
     if not result:
         return []
     pairs = result[0].get("values") if isinstance(result[0], dict) else None
@@ -512,7 +512,7 @@ def fresh_log(url: str, since: float, *, at_least: int, wait_seconds: float, tok
     def enough() -> LogLines:
         found = read_log(url, since, token=token)
         if found.lines < at_least:
-            raise ToolError(NOT_DONE, "{} lines are too few".format(found.lines))
+            raise ToolError(NOT_DONE, f"{found.lines} lines are too few")
         return found
 
     return waiting.until(enough, seconds=wait_seconds) or enough()
@@ -532,7 +532,7 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             when, failed = moment(entry["time"]), _tells_of_error(entry["level"])
         except (ValueError, LookupError, TypeError, OverflowError) as problem:
             why = _one_line(problem) if isinstance(problem, ValueError) else "it is no JSON object with time and level"
-            message = "{}: line {} is invalid: {}".format(source, number, ascii(why)[1:-1])
+            message = f"{source}: line {number} is invalid: {ascii(why)[1:-1]}"
             raise ToolError(LOG_UNUSABLE, message) from None
         if when < since:
             continue
@@ -548,7 +548,7 @@ def _tells_of_error(level: Any) -> bool:
     """Whether a level does.  Go's slog writes `ERROR+2` for what lies two over ERROR."""
     known = _is_error(re.sub(r"[+-][0-9]{1,3}\Z", "", str(level).strip()), "level")
     if known is None:
-        raise ValueError("nobody knows whether the level {} tells of an error".format(ascii(level)[:40]))
+        raise ValueError(f"nobody knows whether the level {ascii(level)[:40]} tells of an error")
     return known
 
 
@@ -564,7 +564,7 @@ def moment(value: Any) -> float:
         return float(value) if value < 1e11 else value / 1000
     found = _TIME.fullmatch(str(value))
     if not found:
-        raise ValueError("{} is no time with a zone".format(ascii(value)[:40]))
+        raise ValueError(f"{ascii(value)[:40]} is no time with a zone")
     day, clock, fraction, hours, minutes = found.groups()
     whole = datetime.fromisoformat("{}T{}{}:{}".format(day, clock, hours or "+00", minutes or "00"))
     return whole.timestamp() + float("0." + (fraction or "0"))
@@ -588,13 +588,13 @@ def _query(url: str, query: str, token: str, *, nan: bool = False) -> Answer:
 def _ask(url: str, query: str, token: str, *, nan: bool = False) -> Answer:
     answer = _query(url, query, token, nan=nan)
     if not answer.samples:
-        raise _unusable(url, "has no data for {}".format(_one_line(query)))
+        raise _unusable(url, f"has no data for {_one_line(query)}")
     return answer
 
 
 def _asked(url: str, query: str) -> str:
     """Names server and query in messages: a catalogue has many queries, and one of them is to be fixed."""
-    return "{}, asked for {}".format(url, _one_line(query))
+    return f"{url}, asked for {_one_line(query)}"
 
 
 def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
@@ -610,20 +610,20 @@ def parse_exposition(text: str, name: str, source: str) -> List[Sample]:
     named = re.compile(re.escape(name) + r'(?=[{ \t])|\{\s*"' + re.escape(name) + '"').match
     lines = [line for line in map(str.lstrip, text.split("\n")) if named(line)]
     if len(lines) > MAX_SERIES:
-        raise _unusable(source, "{} has more than {} series".format(name, MAX_SERIES))
+        raise _unusable(source, f"{name} has more than {MAX_SERIES} series")
     samples: Dict[Labels, Sample] = {}
     for line in lines:
         if len(line) > MAX_LINE:
-            raise _unusable(source, "a line of {} has more than {} characters".format(name, MAX_LINE))
+            raise _unusable(source, f"a line of {name} has more than {MAX_LINE} characters")
         try:
             families = list(text_string_to_metric_families(line))
             parsed = [sample for family in families for sample in family.samples]
         except (ValueError, LookupError, TypeError, AttributeError) as problem:
-            raise _unusable(source, "line {}: {}".format(ascii(line[:80]), _one_line(problem))) from None
+            raise _unusable(source, f"line {line[:80]!a}: {_one_line(problem)}") from None
         for found in parsed:
             sample = Sample(found.name, tuple(sorted(found.labels.items())), _number(found.value, line, source))
             if sample.labels in samples:
-                raise _unusable(source, "series {} appears twice".format(ascii(line[:80])))
+                raise _unusable(source, f"series {line[:80]!a} appears twice")
             samples[sample.labels] = sample
     return list(samples.values())
 
@@ -643,9 +643,9 @@ def parse_query_answer(response: http.Response, source: str, *, nan: bool = Fals
         at, value = _value_of(result, source, nan=nan)
         return Answer([Sample("", (), value)], at, notes)
     if kind != "vector":
-        raise _unusable(source, "the query gives a {}, not a vector or scalar".format(ascii(str(kind)[:40])[1:-1]))
+        raise _unusable(source, f"the query gives a {ascii(str(kind)[:40])[1:-1]}, not a vector or scalar")
     if not isinstance(result, list) or len(result) > MAX_SERIES:
-        raise _unusable(source, "the answer has no list of at most {} series".format(MAX_SERIES))
+        raise _unusable(source, f"the answer has no list of at most {MAX_SERIES} series")
     found = [_vector_sample(entry, source, nan) for entry in result]
     return Answer([sample for _, sample in found], min((at for at, _ in found), default=None), notes)
 
@@ -661,15 +661,15 @@ def _answer_data(response: http.Response, source: str) -> Tuple[Dict[str, Any], 
     if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
         raise _unusable(source, "the answer is not one of Prometheus")
     if answer["status"] == "error" or not response.ok:
-        why = "{}: {}".format(answer.get("errorType", "HTTP {}".format(response.status)), answer.get("error", ""))
-        raise _unusable(source, "the server reports {}".format(ascii(_one_line(why))[1:-1]))
+        why = "{}: {}".format(answer.get("errorType", f"HTTP {response.status}"), answer.get("error", ""))
+        raise _unusable(source, f"the server reports {ascii(_one_line(why))[1:-1]}")
     data = answer.get("data")
     if not isinstance(data, dict):
         raise _unusable(source, "the answer has no data")
     parts = answer.get("warnings") or ("isPartial" if answer.get("isPartial") else None)
     if parts:
         first = parts[0] if isinstance(parts, list) else parts
-        raise _unusable(source, "the answer is not whole: {}".format(ascii(_one_line(first))[1:-1]))
+        raise _unusable(source, f"the answer is not whole: {ascii(_one_line(first))[1:-1]}")
     return data, tuple(_one_line(note) for note in list(answer.get("infos") or ())[:SHOWN_MESSAGES])
 
 
@@ -685,7 +685,7 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
     requests = errors = 0.0
     for sample in samples:
         if not 0 <= sample.value < math.inf:
-            raise _unusable(source, "{} requests can't be".format(sample.value))
+            raise _unusable(source, f"{sample.value} requests can't be")
         labels = dict(sample.labels)
         label = next((label for label in CODE_LABELS if label in labels), None)
         if label is None:
@@ -731,12 +731,12 @@ def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
     times: Dict[str, float] = {}
     for sample in samples:
         labels = dict(sample.labels)
-        joined = ",".join("{}={}".format(label, value) for label, value in sample.labels)
+        joined = ",".join(f"{label}={value}" for label, value in sample.labels)
         instance = labels.get("instance") or joined or "process"
         if instance in times:
-            raise _unusable(source, "two start times for instance {}".format(ascii(instance)))
+            raise _unusable(source, f"two start times for instance {instance!a}")
         if not 0 < sample.value < math.inf:
-            raise _unusable(source, "{} is no start time".format(sample.value))
+            raise _unusable(source, f"{sample.value} is no start time")
         times[instance] = sample.value
     return times
 
@@ -758,7 +758,7 @@ def _value_of(pair: Any, source: str, *, nan: bool = False) -> Tuple[float, floa
         raise _unusable(source, "a value of the answer is not of the form [time, text]")
     at = _number(pair[0], str(pair[0]), source)
     if not math.isfinite(at):
-        raise _unusable(source, "{} is no time".format(at))
+        raise _unusable(source, f"{at} is no time")
     return at, _number(pair[1], pair[1], source, nan=nan)
 
 
@@ -766,9 +766,9 @@ def _number(value: Any, shown: str, source: str, *, nan: bool = False) -> float:
     try:
         number = float(value)
     except (ValueError, OverflowError, TypeError):
-        raise _unusable(source, "{} holds no number".format(ascii(shown[:80]))) from None
+        raise _unusable(source, f"{shown[:80]!a} holds no number") from None
     if math.isnan(number) and not nan:
-        raise _unusable(source, "{} holds NaN".format(ascii(shown[:80])))
+        raise _unusable(source, f"{shown[:80]!a} holds NaN")
     return number
 
 
@@ -782,4 +782,4 @@ def _one_line(problem: object) -> str:
 
 
 def _unusable(source: str, why: str) -> ToolError:
-    return ToolError(METRICS_UNUSABLE, "{}: {}".format(source, why))
+    return ToolError(METRICS_UNUSABLE, f"{source}: {why}")

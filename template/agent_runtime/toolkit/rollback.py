@@ -64,14 +64,14 @@ def undo(
             raise _not_done("undoing the commit does not give the previous version")
         differ = sorted(set(clone.touched(made)).symmetric_difference(files))
         if differ:
-            raise _not_done("the files to be changed are not the approved ones: {}".format(differ[:5]))
+            raise _not_done(f"the files to be changed are not the approved ones: {differ[:5]}")
         if where.pull_request is None:
             clone.push(made, where.branch)
-            changes.append("restored the version of {} by the commit {}".format(previous, made))
+            changes.append(f"restored the version of {previous} by the commit {made}")
             return made
-        branch = "rollback/{}-{}".format(newest[0].short, made[:12])  # one of its own for each run
+        branch = f"rollback/{newest[0].short}-{made[:12]}"  # one of its own for each run
         clone.push(made, branch)
-        changes.append("pushed the commit {} to the branch {}".format(made, branch))
+        changes.append(f"pushed the commit {made} to the branch {branch}")
 
     api, repository = where.pull_request["api"], where.pull_request["repository"]
     number = git.open_pull_request(
@@ -79,13 +79,13 @@ def undo(
         repository,
         branch=branch,
         base=where.branch,
-        title="Roll back {} to {}".format(where.path, previous[:12]),
-        body="Undoes {}: {}\n\n{}{}".format(commit, why, git.RESTORES, previous),
+        title=f"Roll back {where.path} to {previous[:12]}",
+        body=f"Undoes {commit}: {why}\n\n{git.RESTORES}{previous}",
         token=token,
     )
-    changes.append("opened the pull request {} in {}".format(number, repository))
+    changes.append(f"opened the pull request {number} in {repository}")
     git.wait_for_merge(api, repository, number, token=token, seconds=merge_seconds)
-    changes.append("the pull request {} was merged".format(number))
+    changes.append(f"the pull request {number} was merged")
     return git.restored_by(where.repository, where.branch, where.path, previous, token=token)
 
 

@@ -111,16 +111,16 @@ class GitFile(Target):
             changed = replace_number(content, self.key, instances, self.path)
             commit = clone.write(self.path, changed, why)
             clone.push(commit, self.branch)
-        done = "set {} in {} from {} to {} by the commit {}".format(self.key, self.path, instead_of, instances, commit)
+        done = f"set {self.key} in {self.path} from {instead_of} to {instances} by the commit {commit}"
         return Change(done, self._undo(instead_of))
 
     def _undo(self, number: int) -> str:
-        return "Set {} in {} on {} to {} again.".format(self.key, self.path, self.branch, number)
+        return f"Set {self.key} in {self.path} on {self.branch} to {number} again."
 
     def _content(self, clone: git.Clone) -> bytes:
         content = clone.read(clone.head, self.path)
         if content is None:
-            raise ToolError(FILE_UNUSABLE, "{} is not on the branch {}".format(self.path, self.branch))
+            raise ToolError(FILE_UNUSABLE, f"{self.path} is not on the branch {self.branch}")
         return content
 
 
@@ -165,15 +165,15 @@ class Autoscaler(Target):
         if found.off:
             raise ToolError(NOT_DONE, "nothing was done: " + found.off)
         _expect(found.instances, instead_of)
-        name = "{}/{}".format(self.namespace, self.name)
+        name = f"{self.namespace}/{self.name}"
         if found.lowest <= instances < instead_of:
             message = "nothing was done: minReplicas of {} is {}, so Kubernetes may go down to {} by itself"
             raise ToolError(NOT_DONE, message.format(name, found.lowest, instances))
         spec = {"minReplicas": instances}
-        done = "set minReplicas of {} from {} to {}".format(name, found.lowest, instances)
+        done = f"set minReplicas of {name} from {found.lowest} to {instances}"
         if found.highest < instances:
             spec["maxReplicas"] = instances
-            done += ", and maxReplicas from {} to {}".format(found.highest, instances)
+            done += f", and maxReplicas from {found.highest} to {instances}"
         metadata = {"resourceVersion": found.version, "annotations": {"kubernetes.io/change-cause": why}}
         patch, token = {"metadata": metadata, "spec": spec}, http.token("kubernetes")
         try:
@@ -196,9 +196,9 @@ class Autoscaler(Target):
     def _read(self) -> _Found:
         token = http.token("kubernetes")
         answer = http.get(self._address(), token=token)
-        asked = "GET {}: HTTP {}".format(answer.url, answer.status)
+        asked = f"GET {answer.url}: HTTP {answer.status}"
         if answer.denied:
-            rights = "on horizontalpodautoscalers in the namespace {}".format(self.namespace)
+            rights = f"on horizontalpodautoscalers in the namespace {self.namespace}"
             if token:
                 message = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
                 raise ToolError(TOKEN_REFUSED, message.format(asked, rights))
@@ -208,7 +208,7 @@ class Autoscaler(Target):
         parts = found if isinstance(found, dict) else {}
         metadata, spec, status = parts.get("metadata"), parts.get("spec"), parts.get("status")
         if not (isinstance(metadata, dict) and isinstance(spec, dict) and isinstance(status, dict)):
-            raise ToolError(NO_ANSWER, "{} without an autoscaler".format(asked))
+            raise ToolError(NO_ANSWER, f"{asked} without an autoscaler")
         return _found(metadata, spec, status, self._address())
 
 
@@ -233,7 +233,7 @@ def _found(metadata: Dict[str, Any], spec: Dict[str, Any], status: Dict[str, Any
     try:
         scaled_at = metrics.moment(status["lastScaleTime"]) if status.get("lastScaleTime") else None
     except ValueError:
-        raise ToolError(NO_ANSWER, "{}: lastScaleTime is no time".format(source)) from None
+        raise ToolError(NO_ANSWER, f"{source}: lastScaleTime is no time") from None
     conditions = status.get("conditions") or []
     disabled = any(isinstance(one, dict) and one.get("reason") == "ScalingDisabled" for one in conditions)
     return _Found(
@@ -279,7 +279,7 @@ def replace_number(content: bytes, key: str, number: int, source: str) -> bytes:
     node = _find(text, key, source)
     changed = text[: node.start_mark.index] + str(number) + text[node.end_mark.index :]
     if int(_find(changed, key, source).value) != number:
-        raise ToolError(FILE_UNUSABLE, "{}: {} can't be changed in place".format(source, key))
+        raise ToolError(FILE_UNUSABLE, f"{source}: {key} can't be changed in place")
     return changed.encode("utf-8")
 
 
@@ -287,7 +287,7 @@ def _decode(content: bytes, source: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise ToolError(FILE_UNUSABLE, "{} is not UTF-8".format(source)) from None
+        raise ToolError(FILE_UNUSABLE, f"{source} is not UTF-8") from None
 
 
 def _find(text: str, key: str, source: str) -> Any:
@@ -298,29 +298,29 @@ def _find(text: str, key: str, source: str) -> Any:
         node: Any = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         why = " ".join(str(problem).split())[:200]
-        raise ToolError(FILE_UNUSABLE, "{} is not one YAML document: {}".format(source, why)) from None
+        raise ToolError(FILE_UNUSABLE, f"{source} is not one YAML document: {why}") from None
     for name in key.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         found: List[Any] = [(known, value) for known, value in pairs if known.value == name]
         if len(found) != 1:
-            raise ToolError(FILE_UNUSABLE, "{} has no {}, or has it twice".format(source, key))
+            raise ToolError(FILE_UNUSABLE, f"{source} has no {key}, or has it twice")
         # An alias would be changed where its anchor stands, and with it everything else that refers to it.
         if found[0][1].start_mark.index < found[0][0].end_mark.index:
-            raise ToolError(FILE_UNUSABLE, "{}: {} is an alias".format(source, key))
+            raise ToolError(FILE_UNUSABLE, f"{source}: {key} is an alias")
         node = found[0][1]
     if not isinstance(node, yaml.ScalarNode) or node.style is not None or not _NUMBER.fullmatch(node.value):
-        raise ToolError(FILE_UNUSABLE, "{}: {} is no plain whole number".format(source, key))
+        raise ToolError(FILE_UNUSABLE, f"{source}: {key} is no plain whole number")
     return node
 
 
 def _expect(now: Any, expected: int) -> None:
     if now != expected:
-        raise ToolError(NOT_DONE, "nothing was done: {} instances are set, no longer {}".format(now, expected))
+        raise ToolError(NOT_DONE, f"nothing was done: {now} instances are set, no longer {expected}")
 
 
 def _whole(value: Any, what: str, source: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ToolError(NO_ANSWER, "{}: {} is no whole number".format(source, what))
+        raise ToolError(NO_ANSWER, f"{source}: {what} is no whole number")
     return value
 
 

@@ -62,7 +62,7 @@ class Catalogue(Generic[Entry]):
         """
         if name not in self.services:
             known = ", ".join(sorted(self.services)[:10]) or "nothing"
-            raise ToolError(NOT_IN_CATALOGUE, "{} is not in {}, which has: {}".format(ascii(name), self.source, known))
+            raise ToolError(NOT_IN_CATALOGUE, f"{name!a} is not in {self.source}, which has: {known}")
         return self.services[name]
 
 
@@ -100,7 +100,7 @@ def _file(path: Path) -> Tuple[bytes, str]:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1), path.name
     except OSError as problem:
-        raise ToolError(CATALOGUE_INVALID, "{}: {}".format(path.name, problem.strerror)) from None
+        raise ToolError(CATALOGUE_INVALID, f"{path.name}: {problem.strerror}") from None
 
 
 def _entries(data: bytes, source: str) -> Dict[str, Node]:
@@ -108,7 +108,7 @@ def _entries(data: bytes, source: str) -> Dict[str, Node]:
     from agent_runtime.model import inputs  # noqa: PLC0415  imported when used
 
     if len(data) > MAX_BYTES:
-        raise ToolError(CATALOGUE_INVALID, "{} has more than {} bytes".format(source, MAX_BYTES))
+        raise ToolError(CATALOGUE_INVALID, f"{source} has more than {MAX_BYTES} bytes")
     entries = Node(_yaml(data, source), source, "").mapping(("services",))["services"].mapping(None)
     for name, node in entries.items():
         try:
@@ -136,7 +136,7 @@ def form(
         values = {key: readers[key](value) for key, value in keys.items()}
         for low, high in zip(ascending, ascending[1:]):
             if values[low] > values[high]:
-                raise keys[low].wrong("must be at most {}: {} is more than {}".format(high, values[low], values[high]))
+                raise keys[low].wrong(f"must be at most {high}: {values[low]} is more than {values[high]}")
         return values
 
     return one
@@ -164,7 +164,7 @@ def number(least: float, most: float) -> Reader:
         value, kinds = node.value, int if isinstance(least, int) and isinstance(most, int) else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
             kind = "a whole number" if kinds is int else "a number"
-            raise node.wrong("must be {} from {} to {}".format(kind, least, most))
+            raise node.wrong(f"must be {kind} from {least} to {most}")
         return value
 
     return one
@@ -230,7 +230,7 @@ class Node:
     line: Optional[int] = None
 
     def wrong(self, what: str) -> ToolError:
-        line = "line {}: ".format(self.line) if self.line else ""
+        line = f"line {self.line}: " if self.line else ""
         return ToolError(CATALOGUE_INVALID, "{}: {}{}{}".format(self.source, line, self.path and self.path + " ", what))
 
     def mapping(self, required: Optional[Tuple[str, ...]], optional: Tuple[str, ...] = ()) -> Dict[str, Node]:
@@ -240,11 +240,11 @@ class Node:
         if required is not None:
             for key in required:
                 if key not in self.value:
-                    raise self.wrong("has no key {}".format(key))
+                    raise self.wrong(f"has no key {key}")
             for key in self.value:
                 if key not in required + optional:
                     known = ", ".join(required + optional)
-                    raise self.wrong("has an unknown key {}; known are {}".format(ascii(key), known))
+                    raise self.wrong(f"has an unknown key {key!a}; known are {known}")
         prefix = self.path + "." if self.path else ""
         lines = self.value.lines if isinstance(self.value, _Mapping) else {}
         return {
@@ -287,7 +287,7 @@ def mapping_of(data: bytes, source: str) -> Dict[str, Any]:
     except ToolError as problem:
         raise ToolError(FILE_UNUSABLE, problem.message) from None
     if not isinstance(found, dict):
-        raise ToolError(FILE_UNUSABLE, "{} is no mapping of names to values".format(source))
+        raise ToolError(FILE_UNUSABLE, f"{source} is no mapping of names to values")
     return found
 
 
@@ -321,7 +321,7 @@ def _yaml(data: bytes, source: str) -> Any:
                 if not isinstance(key.value, str):
                     self._refuse("a key is no text", key)
                 if key.value in seen:
-                    self._refuse("key {} appears twice".format(key.value), key)
+                    self._refuse(f"key {key.value} appears twice", key)
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
 
@@ -335,8 +335,8 @@ def _yaml(data: bytes, source: str) -> Any:
     try:
         return yaml.load(data, Loader)  # noqa: S506  a subclass of SafeLoader
     except yaml.MarkedYAMLError as problem:
-        line = "line {}: ".format(problem.problem_mark.line + 1) if problem.problem_mark else ""
-        raise ToolError(CATALOGUE_INVALID, "{}: {}{}".format(source, line, problem.problem)) from None
+        line = f"line {problem.problem_mark.line + 1}: " if problem.problem_mark else ""
+        raise ToolError(CATALOGUE_INVALID, f"{source}: {line}{problem.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as problem:
         why = " ".join(str(problem).split())[:200]
-        raise ToolError(CATALOGUE_INVALID, "{}: is not YAML: {}".format(source, why)) from None
+        raise ToolError(CATALOGUE_INVALID, f"{source}: is not YAML: {why}") from None

@@ -46,9 +46,9 @@ class Load:
             hours: how far the forecast looks.
             high: the share over which the load is something to act upon.
         """
-        now = "{} is at {:.1%} of its limit".format(self.name, self.now)
+        now = f"{self.name} is at {self.now:.1%} of its limit"
         if self.idle:
-            now = "nobody asks for anything now, so {} can't be measured: it counts as no load".format(self.name)
+            now = f"nobody asks for anything now, so {self.name} can't be measured: it counts as no load"
         ahead = "its history has too few points for a forecast"
         evidence: Dict[str, Any] = {"now": None if self.idle else round(self.now, 4)}
         if self.notes:
@@ -63,7 +63,7 @@ class Load:
                 residual_error=self.trend.error,
                 points=self.trend.points,
             )
-        return Finding("{}; {}".format(now, ahead), Severity.HIGH if self.now > high else Severity.INFO, evidence)
+        return Finding(f"{now}; {ahead}", Severity.HIGH if self.now > high else Severity.INFO, evidence)
 
 
 def _forecast(trend: metrics.Trend, hours: float) -> float:
@@ -93,7 +93,7 @@ def measure(
     Raises:
         ToolError: no answer, or one that is invalid, such as percent in the place of a share.
     """
-    share = "({}) / {:g}".format(query, limit or 1)
+    share = f"({query}) / {limit or 1:g}"
     found = metrics.number(server, share, token=token, nan=may_be_idle)
     history = metrics.history(server, share, until=found.at, seconds=window_seconds, token=token)
     seen = max(found.value or 0.0, *(value for _, value in history), 0.0)
