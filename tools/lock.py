@@ -30,7 +30,7 @@ OWN = (
     ("requirements/sdk-tests.lock", "requirements/sdk-tests.in", "3.8"),
 )
 RUNTIME = ("template/requirements.lock", "template/requirements.in", "3.8")
-# These are resolved here, so that their lists are no files of an agent repository.
+# These are resolved here, so that their lists are not files of an agent repository.
 TOOLS = (
     ("template/requirements-dev.lock", "requirements/agent-dev.in", "3.8"),
     ("template/requirements-uv.lock", "requirements/agent-uv.in", "3.8"),

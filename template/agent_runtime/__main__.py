@@ -25,7 +25,7 @@ class Source(SourceFileLoader):
     """Runs the text that somebody reviewed, and nothing that lies compiled beside it."""
 
     def path_stats(self, path):  # type: ignore[no-untyped-def]
-        """Tell of no file when it was written: so nothing compiled is looked for, and nothing kept."""
+        """Report no modification time: so nothing compiled is looked for, and nothing kept."""
         raise OSError(path)
 
 

@@ -21,7 +21,7 @@ EXIT_TRAIL_INCOMPLETE = 6
 
 @dataclass(frozen=True)
 class Code:
-    """What one code means: `title` names it, `fix` tells a person what to do about it."""
+    """What one code means: `title` names it, `fix` says what to do about it."""
 
     id: str
     title: str
@@ -89,7 +89,7 @@ class GateRefused(AgentError):
 
 
 class TrailIncomplete(AgentError):
-    """The audit trail of a run does not tell the whole story."""
+    """The audit trail of a run is incomplete."""
 
     exit_code = EXIT_TRAIL_INCOMPLETE
 
@@ -322,7 +322,7 @@ ISSUE_RUN = register(
 )
 COMMENT_UNUSABLE = register(
     "IGATE05",
-    "the comment is no approval",
+    "the comment is not an approval",
     "Write a new comment whose first line is /approve and the first 12 or more digits of the plan's digest",
 )
 COMMENT_AUTHOR = register(

@@ -120,7 +120,7 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
     for path, methods in OPERATIONS.items():
         paths[path] = {method: _operation(description["paths"][path][method]) for method in methods}
     body = paths[_ENVIRONMENT]["put"]["requestBody"]["content"]["application/json"]["schema"]
-    # GitHub takes and tells the administrators' bypass, and does not document it.
+    # GitHub accepts and returns the administrators' bypass, and does not document it.
     body["properties"] = {**body["properties"], "can_admins_bypass": {"type": "boolean"}}
     runs = paths[_REPOSITORY + "/actions/workflows/{workflow_id}/runs"]["get"]
     # GitHub takes a range here, as the words of its description say, and calls its format that of one moment.

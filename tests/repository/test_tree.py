@@ -1,4 +1,4 @@
-"""What is committed holds for everybody: locks are whole, and nothing tells of one machine or one registry."""
+"""What is committed holds for everybody: locks are whole, and nothing names one machine or one registry."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_lock_holds_what_was_asked_for_with_hashes_and_without_addresses(lock:
     assert "://" not in text
 
 
-def test_no_file_tells_of_one_registry_or_one_machine() -> None:
+def test_no_file_names_one_registry_or_one_machine() -> None:
     machine = re.compile("|".join(rf"(?<![\w.:/}}\])-]){re.escape(folder)}(?!{HOSTED})[a-z]" for folder in FOLDERS))
     found = []
     for path in tracked():
@@ -60,8 +60,8 @@ def test_no_file_tells_of_one_registry_or_one_machine() -> None:
         except UnicodeDecodeError:
             continue
         lines = enumerate(text.splitlines(), start=1)
-        told = [number for number, line in lines if any(host in line for host in HOSTS) or machine.search(line)]
-        found += [f"{path.relative_to(REPOSITORY)}:{number}" for number in told]
+        reported = [number for number, line in lines if any(host in line for host in HOSTS) or machine.search(line)]
+        found += [f"{path.relative_to(REPOSITORY)}:{number}" for number in reported]
 
     assert found == []
 

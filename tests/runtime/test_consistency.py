@@ -239,8 +239,8 @@ def test_no_file_can_be_taken_away_changed_or_emptied(made: dict[str, Path], tmp
             (folder / name).unlink()
             if change != "removed":
                 (folder / name).write_bytes(data[: len(data) // 2 if change == "cut" else 0])
-            told = "is missing" if change == "removed" else "was changed"
-            assert f"{name} {told}" in verify(folder)
+            reported = "is missing" if change == "removed" else "was changed"
+            assert f"{name} {reported}" in verify(folder)
             renew(folder)
             assert verify(folder) or Path(name).name in copied, f"{name} was {change}"
             shutil.rmtree(folder)

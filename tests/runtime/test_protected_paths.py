@@ -53,7 +53,7 @@ WRITTEN: dict[str, Any] = {
     "encoded": lambda path: quote(path, safe="").replace(".", "%2e"),
     "encoded twice": lambda path: quote(quote(path, safe=""), safe=""),
     "encoded for ever": lambda path: quote(quote(quote(quote(quote(path, safe=""))))),
-    "with blanks and dots": lambda path: path.replace("/", ". /") + " . ",
+    "with spaces and dots": lambda path: path.replace("/", ". /") + " . ",
     "as an address": lambda path: "https://api.github.com/repos/acme/agent/contents/" + path,
     "as a revision": lambda path: "main:" + path,
     "as a stream": lambda path: path + "::$DATA",

@@ -30,7 +30,7 @@ def runner():
     return variables("self")
 
 
-def tell(name, text):
+def write(name, text):
     """Append to a file that the runner reads."""
     with open(runner()["GITHUB_" + name], "a") as file:
         file.write(text)
@@ -135,15 +135,15 @@ def assert_the_gate_held(world: World, run: Run, bob: Watching, before: str) -> 
     Arguments:
         before: which life of the service answered before the run.
     """
-    told = run.jobs["seal"].outputs
+    reported = run.jobs["seal"].outputs
     if not bob.seen:
         assert world.instance() == before, "nobody was asked, and something was done"
         return
     (waiting,) = bob.seen
-    assert waiting.job == f"Approve plan {told['plan_digest'][:12]}: restart_service on example"
-    assert told["plan_digest"] in run.jobs["seal"].summary
+    assert waiting.job == f"Approve plan {reported['plan_digest'][:12]}: restart_service on example"
+    assert reported["plan_digest"] in run.jobs["seal"].summary
     if world.instance() == before:
         return
     sealed = document(run, "investigation-report", "investigation-report.json")["plan"]
-    assert run.artifacts.named("investigation-report").digest == told["report_digest"]
+    assert run.artifacts.named("investigation-report").digest == reported["report_digest"]
     assert [step["action"] for step in sealed["steps"]] == ["restart_service"] and sealed["resource"] == "example"

@@ -89,7 +89,7 @@ def test_t31_a_folder_of_the_repository_is_not_pip(action: Action, tmp_path: Pat
 
 
 @pytest.mark.threat("T31")
-def test_t31_what_was_there_before_is_no_package_of_the_gate(tmp_path: Path) -> None:
+def test_t31_what_was_there_before_is_not_a_package_of_the_gate(tmp_path: Path) -> None:
     """pip would leave a folder as it is that stands where it wants to put a package."""
     gate = ACTIONS["gate"]
     (tmp_path / gate.installed / "yaml").mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_a_repository_that_is_not_whole_is_refused_by_code(
 
 
 @pytest.mark.threat("T31")
-def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
+def test_t31_no_file_of_the_repository_shadows_a_package(tmp_path: Path) -> None:
     """What agent_runner.py imports after agent_runtime comes from the lock; the team's own modules are found too."""
     shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
     shutil.copytree(REPOSITORY / "template" / "sdk", tmp_path / "sdk")

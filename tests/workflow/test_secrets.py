@@ -23,7 +23,7 @@ from workflow.harness.engine import Run, approve_as
 from workflow.test_audit_delivery import EVENTS
 
 CARELESS = '''\
-"""An agent that tells everything it knows."""
+"""An agent that says everything it knows."""
 import json
 import os
 import sys
@@ -81,12 +81,12 @@ class Wire:
                 kept = {name: self.headers[name] for name in ("Content-Type", "Content-Encoding") if self.headers[name]}
                 request = urllib.request.Request(backend.url + self.path, raw, kept)
                 with urllib.request.urlopen(request, timeout=20) as answer:
-                    told = answer.read()
+                    reported = answer.read()
                     self.send_response(answer.status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(told)))
+                self.send_header("Content-Length", str(len(reported)))
                 self.end_headers()
-                self.wfile.write(told)
+                self.wfile.write(reported)
 
             def log_message(self, format: str, *args: object) -> None:
                 del format, args
@@ -132,7 +132,7 @@ def careless(world: World, tmp_path: Path) -> Iterator[tuple[World, Backend, Wir
 
 
 def plant(world: World, **changes: object) -> None:
-    """Tell the careless agent what to say."""
+    """Set what the careless agent says."""
     texts = [text.format(secret) for secret, text in SECRETS.values()]
     planted = {"texts": texts, "plain": PLAIN, "parameters": {}, "raise": False, "raise_in_act": False, **changes}
     # As a file that the checkout brings; the agent itself is what reads it.

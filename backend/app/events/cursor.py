@@ -14,7 +14,7 @@ _ORDERS: tuple[Order, ...] = ("asc", "desc")
 
 
 class InvalidCursor(ValueError):
-    """The text is no cursor, or belongs to a list in the other order."""
+    """The text is not a cursor, or belongs to a list in the other order."""
 
 
 def encode_cursor(place: Place, order: Order) -> str:
@@ -34,9 +34,9 @@ def decode_cursor(cursor: str, order: Order) -> Place:
             base64.b64decode(cursor, altchars=b"-_", validate=True)
         )
     except (binascii.Error, struct.error, ValueError):
-        raise InvalidCursor("is no cursor that this backend gave out") from None
+        raise InvalidCursor("is not a cursor that this backend gave out") from None
     if version != _VERSION or direction >= len(_ORDERS):
-        raise InvalidCursor("is no cursor that this backend gave out")
+        raise InvalidCursor("is not a cursor that this backend gave out")
     if _ORDERS[direction] != order:
         raise InvalidCursor(f"belongs to a list in the order {_ORDERS[direction]}")
     return Place(occurred_at, position)

@@ -11,7 +11,7 @@ from app.store.base import ReadConnection
 Order = Literal["asc", "desc"]
 
 LINK = "stream, seq, substr(body, length(body) - 65, 64), line_hash"
-"""The columns of a `Link`: the body of a stored line ends with the hash of the line before it."""
+"""The columns of a `Link`: the last part of a stored line's body is the hash of the line before it."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Ty
 from agent_runtime import codes
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import ActionReport, Authorization, Decision, Receipt, Report
-from agent_runtime.results import ActionStatus, _Word
+from agent_runtime.results import ActionStatus, _StrEnum
 from agent_runtime.text.escape import visible
 from aimgentix.verify import read_events, verify_directory
 
@@ -29,7 +29,7 @@ _MAX_MESSAGE = 500
 _Document = TypeVar("_Document")
 
 
-class RunOutcome(_Word):
+class RunOutcome(_StrEnum):
     """How a whole run ended: the terminal event's word."""
 
     ACTED = "acted"

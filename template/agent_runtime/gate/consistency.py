@@ -38,7 +38,7 @@ _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", 
 def check(
     parts: Parts, outcome: RunOutcome, *, expected_heads: Mapping[str, str], expected_digest: Optional[str]
 ) -> List[Problem]:
-    """Return what does not hold of a run: an empty list means that its trail tells the whole story.
+    """Return what does not hold of a run: an empty list means that its trail is complete.
 
     Arguments:
         outcome: how the run ended.

@@ -64,7 +64,7 @@ def _show(value: object) -> str:
 
 
 def _field(value: Any, *keys: str) -> Any:
-    """The value below `keys`, or None where something on the way is no object or has no such key."""
+    """The value below `keys`, or None where something on the way is not an object or has no such key."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -81,11 +81,11 @@ def gate_problems(permissions: Mapping[str, str], initiators: Sequence[str]) -> 
     nobody would count as its member.
 
     Arguments:
-        permissions: of every approver on the repository, as GitHub names it; what is no login needs none.
+        permissions: of every approver on the repository, as GitHub names it; what is not a login needs none.
         initiators: logins of who started or re-ran the run; empty where there is no run yet.
     """
     teams = [name for name in permissions if not _LOGIN.fullmatch(name)]
-    problems = [f"{_show(name)} is no single person, and only persons can comment" for name in teams]
+    problems = [f"{_show(name)} is not a single person, and only persons can comment" for name in teams]
     people = [name for name in permissions if name not in teams]
     able = [login for login in people if permissions[login] in _MAY_WRITE]
     if any(not any(_same_login(login, initiator) for initiator in initiators) for login in able):
@@ -113,7 +113,7 @@ def check_possible(permissions: Mapping[str, str], run: Run) -> None:
 
 
 def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permission: str) -> None:
-    """Refuse a comment whose author is no human among the approvers with write access (threats T15, T32).
+    """Refuse a comment whose author is not a human among the approvers with write access (threats T15, T32).
 
     Arguments:
         comment: GitHub's JSON.
@@ -160,7 +160,7 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
         GateRefused: IGATE02.
     """
     if issue.get("number") != number or issue.get("pull_request") is not None:
-        _refuse(codes.ISSUE_UNKNOWN, f"#{number} is no issue")
+        _refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
     author, kind = _field(issue, "user", "login"), _field(issue, "user", "type")
     if author != JOBS_AUTHOR or kind != "Bot":
         _refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {_show(author)}, not by {JOBS_AUTHOR}")
@@ -209,7 +209,7 @@ def _first_difference(found: str, expected: str) -> str:
 def check_origin(
     run: Mapping[str, Any], artifact: Mapping[str, Any], origin: Origin, *, repository: str, branch: str
 ) -> None:
-    """Refuse a report that is no artifact of a run of this repository's own workflow on its default branch.
+    """Refuse a report that is not an artifact of a run of this repository's own workflow on its default branch.
 
     Threats T7, T10, T21: an artifact of another run, a run of an edited workflow on a branch.
 

@@ -17,7 +17,7 @@ from agent_runtime.gate import protected_paths
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import is_visible, visible
-from agent_runtime.text.patterns import Expression, folded, glob_matches, glob_nearly_matches
+from agent_runtime.text.patterns import Expression, caseless, glob_matches, glob_nearly_matches
 
 AUTO = "auto"
 REVIEW = "review"
@@ -37,7 +37,7 @@ OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
 
 # What stands before the question that can't be judged.
-_ONLY = "only case, blanks or compatibility characters decide whether"
+_ONLY = "only case, whitespace or compatibility characters decide whether"
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
@@ -91,7 +91,7 @@ class RateLimit:
     reason: Optional[str] = None
 
     def is_about(self, action: str, resource: str) -> bool:
-        """Whether an action counts for this limit; another case or blanks of its names don't get around it."""
+        """Whether an action counts for this limit; other case or whitespace in its names doesn't get around it."""
         return glob_nearly_matches(self.type, action) and any(
             glob_nearly_matches(glob, resource) for glob in self.resources
         )
@@ -143,11 +143,11 @@ def evaluate(
     """Decide whether an action may be done, and whether a human must be asked before.
 
     `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
-    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is no
-    number), is a text that holds invisible characters or is not in Unicode's normal form C, or is a text of which only
-    case, blanks around it or compatibility characters decide (`Prod` where the rule says `prod`): then an allowing rule
-    does not match and a denying rule does.  In the same way a denying rule is about actions and resources whose names
-    come that close.  A parameter that names a protected path denies (threat T22).
+    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is
+    not a number), is a text that contains invisible characters or is not in Unicode's normal form C, or is a text that
+    differs only in case, whitespace around it or compatibility characters (`Prod` where the rule says `prod`): then an
+    allowing rule does not match and a denying rule does.  In the same way a denying rule is about actions and resources
+    whose names come that close.  A parameter that names a protected path denies (threat T22).
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
@@ -245,7 +245,7 @@ class Happened:
 
     Arguments:
         moment: aware datetime.
-        action, resource: None where the history does not tell; then it counts for every limit.
+        action, resource: None where the history does not say; then it counts for every limit.
     """
 
     moment: datetime
@@ -380,7 +380,7 @@ def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
         return f"the parameter {visible(condition.parameter)} is missing"
     if condition.operator in BATCH:
         return (
-            f"the parameter {visible(condition.parameter)} is no list of one kind, or not all of it is alike "
+            f"the parameter {visible(condition.parameter)} is not a list of one kind, or not all of it is alike "
             f"to: {_describe(condition)}"
         )
     if _is_near(condition, parameters[condition.parameter]):
@@ -440,7 +440,7 @@ def _is_near(condition: Condition, actual: Any) -> bool:
 
 
 def _nearly(condition: Condition, actual: Any) -> bool:
-    """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
+    """Whether a text is what the condition names but for case, whitespace around it or compatibility characters.
 
     Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
 
@@ -452,13 +452,13 @@ def _nearly(condition: Condition, actual: Any) -> bool:
     if condition.operator == MATCHES:
         return Expression(condition.value).nearly_matches(actual)
     named = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    return folded(actual) in [folded(text) for text in named]
+    return caseless(actual) in [caseless(text) for text in named]
 
 
 def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
     """Whether the condition holds for a list; None when that can't be judged.
 
-    An empty list, a list of several kinds and what is no list can't be judged.  Neither can a list of which some
+    An empty list, a list of several kinds and what is not a list can't be judged.  Neither can a list of which some
     elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
     """
     if not isinstance(items, (list, tuple)) or not items:

@@ -1,4 +1,4 @@
-"""What a job tells the runner: outputs and the step summary.
+"""What a job reports to the runner: outputs and the step summary.
 
 Outputs are written in the multi-line form with a random delimiter, so that no value can end its own block and start
 another (threat T5).  Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands

@@ -197,7 +197,7 @@ class Transport:
                     retries=False,
                     redirect=False,
                 )
-            # ValueError: of an address or a token that no header can carry; its message would tell the token.
+            # ValueError: of an address or a token that no header can carry; its message would contain the token.
             except (HTTPError, ValueError) as error:
                 problem = NotAnswered(f"{method} {path}: no answer ({type(error).__name__})")
                 least: Optional[float] = 0.0 if repeatable else None

@@ -47,9 +47,9 @@ FOREIGN = codes.register("CHK006", "a foreign file lies among the template's", "
 MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove what is left of it")
 MISMATCH = codes.register("CHK008", "configuration and answers differ", "Change the answer with: " + _UPDATE)
 
-HIDING = codes.register(
+SHADOWING = codes.register(
     "CHK009",
-    "a file of the repository hides a module of Python or of a locked package",
+    "a file of the repository shadows a module of Python or of a locked package",
     "Rename it: agent_runner.py, and what verifies before acting, would get it instead of the real one",
 )
 
@@ -112,7 +112,7 @@ def check(root: Path) -> List[Problem]:
         problems += _content(root, name, rendered=name in manifest["rendered"])
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
-    problems += _hiding(root)
+    problems += _shadowing(root)
     problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
     problems += _missing_modules(root)
@@ -311,7 +311,7 @@ def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
 def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
     for name, expected in manifest["files"].items():
         if name in OF_TEMPLATE:
-            continue  # the linter tells
+            continue  # the linter reports it
         try:
             found = fingerprint((root / name).read_bytes())
         except OSError:
@@ -334,7 +334,7 @@ _MODULES = {"pyyaml": ("yaml", "_yaml")}
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
 
-def _hiding(root: Path) -> Iterator[Problem]:
+def _shadowing(root: Path) -> Iterator[Problem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
     for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
@@ -343,7 +343,7 @@ def _hiding(root: Path) -> Iterator[Problem]:
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
         if (is_package or is_module) and path.name.split(".")[0] in taken:
-            yield _problem(HIDING, path.name, "it hides the module {}".format(path.name.split(".")[0]))
+            yield _problem(SHADOWING, path.name, "it shadows the module {}".format(path.name.split(".")[0]))
 
 
 def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
@@ -359,7 +359,9 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             flags = stream.read(16)[4:8]
         if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
             name = path.relative_to(root).as_posix()
-            yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
+            yield _problem(
+                SHADOWING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it"
+            )
 
 
 def _missing_modules(root: Path) -> Iterator[Problem]:

@@ -58,7 +58,7 @@ def _local(root: Path, settings: config.Config) -> Local:
     try:
         policy = parse_policy((root / settings.policy_path).read_bytes(), settings.policy_path.as_posix())
     except (OSError, codes.BadInput):
-        policy = None  # check.check() tells why
+        policy = None  # check.check() reports why
     return Local(
         repository=settings.repository,
         approvers=settings.approvers,

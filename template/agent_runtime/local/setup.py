@@ -71,7 +71,7 @@ def run(
         return codes.EXIT_OK
     if plan.calls and seen.repository.administrator is False and not by_issue:
         raise codes.GateRefused(
-            codes.RIGHTS_MISSING, f"this token's user is no administrator of {seen.repository.full_name}"
+            codes.RIGHTS_MISSING, f"this token's user is not an administrator of {seen.repository.full_name}"
         )
     for call in plan.calls:
         _send(http, seen, call)

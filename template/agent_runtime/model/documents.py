@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, Dict, Optional, Tuple, Type, TypeVar
 
 from agent_runtime import codes
-from agent_runtime.results import ActionStatus, Finding, RiskLevel, _Word
+from agent_runtime.results import ActionStatus, Finding, RiskLevel, _StrEnum
 from agent_runtime.text.strict_json import strict_json
 
 SCHEMA_VERSION = 1
@@ -34,7 +34,7 @@ _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
-class ReportStatus(_Word):
+class ReportStatus(_StrEnum):
     """What an investigation came to."""
 
     ACTION_PROPOSED = "action_proposed"
@@ -44,7 +44,7 @@ class ReportStatus(_Word):
     FAILED = "failed"
 
 
-class Decision(_Word):
+class Decision(_StrEnum):
     """What the workflow does next: the only word that decides whether a gate opens."""
 
     NONE = "none"

@@ -17,7 +17,7 @@ RESULT_NAME = "action-result.json"
 BUNDLE_FOLDER = "audit-bundle"
 MANIFEST_NAME = "bundle.json"
 
-# Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can tell them apart.
+# Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can distinguish them.
 INVESTIGATION_ARTIFACT = "investigation"
 REPORT_ARTIFACT = "investigation-report"
 RECEIPT_ARTIFACT = "approval-receipt"

@@ -24,18 +24,18 @@ _COUNT = re.compile(r"\{([0-9]{1,4})(,([0-9]{1,4})?)?\}")
 
 
 def compatible(text: str) -> str:
-    """Return `text` in Unicode's form NFKC, blanks around it left out and those inside it single."""
+    """Return `text` in Unicode's form NFKC, without whitespace around it and with single spaces inside."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def folded(text: str) -> str:
+def caseless(text: str) -> str:
     """Return what many systems take for the same: `compatible()`, without regard to case."""
     return compatible(compatible(text).casefold())
 
 
 def glob_nearly_matches(pattern: str, text: str) -> bool:
-    """Whether `text` matches `pattern` but for case, blanks around it or compatibility characters."""
-    return glob_matches(pattern, text) or glob_matches(folded(pattern), folded(text))
+    """Whether `text` matches `pattern` but for case, whitespace around it or compatibility characters."""
+    return glob_matches(pattern, text) or glob_matches(caseless(pattern), caseless(text))
 
 
 def glob_matches(pattern: str, text: str) -> bool:
@@ -85,7 +85,7 @@ class Expression:
     The language: literal characters, `.`, classes `[a-z]` and `[^a-z]`, `\\d` `\\w` `\\s` (ASCII), `\\` before
     punctuation, groups `( )`, alternatives `|`, and the quantifiers `*` `+` `?` `{m}` `{m,}` `{m,n}`.  It means the
     same as Python's `re.fullmatch` with `re.ASCII`, with one difference: `\\s` is the space alone, because values with
-    other white space are never matched.
+    other whitespace are never matched.
 
     Raises:
         ValueError: the pattern is longer than 200 characters, needs more than 2000 states, or is not of this language;
@@ -125,12 +125,12 @@ class Expression:
         return self._end in current
 
     def nearly_matches(self, value: str) -> bool:
-        """Whether the whole of `value` matches but for case, blanks around it or compatibility characters.
+        """Whether the whole of `value` matches but for case, whitespace around it or compatibility characters.
 
         Raises:
             ValueError: the value, or its compatible form, is longer than 1024 characters.
         """
-        forms = dict.fromkeys((value, compatible(value), folded(value)))
+        forms = dict.fromkeys((value, compatible(value), caseless(value)))
         if any(self.matches(form, any_case=True) for form in forms):
             return True
         other = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", self._pattern).casefold())
@@ -139,7 +139,7 @@ class Expression:
         try:
             return any(Expression(other).matches(form, any_case=True) for form in forms)
         except ValueError:
-            return True  # nobody can tell what such a pattern means in compatible form
+            return True  # what such a pattern means in compatible form is unclear
 
     def _closure(self, numbers: List[int]) -> FrozenSet[int]:
         seen: Set[int] = set()
@@ -211,7 +211,7 @@ class _Parser:
         if sign == "{":
             found = _COUNT.match(self._pattern, self._at)
             if found is None:
-                raise self._problem("'{' that is no count such as {2} or {1,3}")
+                raise self._problem("'{' that is not a count such as {2} or {1,3}")
             least = int(found.group(1))
             most = least if found.group(2) is None else (int(found.group(3)) if found.group(3) else None)
             if most is not None and most < least:

@@ -31,7 +31,7 @@ _AMBIGUOUS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Control and bidirectional characters, line ends that only some programs take for one, byte order marks within the
+# Control and bidirectional characters, line endings that only some programs recognize, byte order marks within the
 # text, and tags; in comments too.
 DECEIVING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]|\r(?!\n)"

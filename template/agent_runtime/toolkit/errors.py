@@ -34,7 +34,7 @@ METRICS_UNUSABLE = register(
 TOKEN_INVALID = register(
     "TOOL06",
     "the token can't be sent",
-    "Set the secret AGENT_ACT_TOKEN again, without spaces and line ends, in the environment agent-act or, on "
+    "Set the secret AGENT_ACT_TOKEN again, without spaces and line endings, in the environment agent-act or, on "
     "private-free, in the repository",
 )
 TOKEN_REFUSED = register(

@@ -31,8 +31,8 @@ class Load:
     notes: Tuple[str, ...] = ()
 
     @property
-    def unforeseen(self) -> bool:
-        """Whether nobody can tell where it goes.  What nobody used in the whole window goes nowhere."""
+    def has_no_forecast(self) -> bool:
+        """Whether its trend is unknown.  What nobody used in the whole window goes nowhere."""
         return self.trend is None and not self.idle
 
     def at_most(self, hours: float) -> float:
@@ -98,7 +98,7 @@ def measure(
     history = metrics.history(server, share, until=found.at, seconds=window_seconds, token=token)
     seen = max(found.value or 0.0, *(value for _, value in history), 0.0)
     if limit is None and seen > MAX_SHARE:
-        why = "{}: {} gives {:g} now or in its history, which is no share of a limit, 0 to 1: divide percent by 100"
+        why = "{}: {} gives {:g} now or in its history, which is not a share of a limit, 0 to 1: divide percent by 100"
         raise ToolError(METRICS_UNUSABLE, why.format(server, name, seen))
     trend = metrics.trend(history, at=found.at)
     return Load(name, found.value or 0.0, trend, found.value is None, found.notes)

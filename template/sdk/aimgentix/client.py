@@ -103,14 +103,14 @@ class AuditClient:
         batch = settings.number(batch_events, "AIMGENTIX_BATCH_EVENTS", int, 500, 1)
         self._sender: Optional[Sender] = None
         if self.api_url:  # without a backend, none of this is even imported
-            from .delivery import Courier
+            from .delivery import Deliverer
             from .sender import Sender
             from .transport import Transport
 
             self._transport = Transport(self.api_url, self._api_key, timeout)
             self._transport.prepare()  # here, and not in the sender's thread: a fork would find imports half done
-            courier = Courier(self._transport, batch, self._progress)
-            self._sender = Sender(self._journal, courier, interval, batch, self._failed)
+            deliverer = Deliverer(self._transport, batch, self._progress)
+            self._sender = Sender(self._journal, deliverer, interval, batch, self._failed)
         _clients.add(self)
         atexit.register(self._at_exit)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     _Refused = List[Tuple[bytes, Outcome]]
 
-__all__ = ["Courier", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
+__all__ = ["Deliverer", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
 
 BATCH_BYTES = 1024 * 1024
 BACKOFF_BASE = 0.5
@@ -53,7 +53,7 @@ class Undelivered(Exception):
         self.outcome = outcome
 
 
-class Courier:
+class Deliverer:
     """Takes lines from segments to the backend, and notes what was dealt with.
 
     What is wrong with one line or one segment keeps no other waiting: it is passed over, and tried again later.
@@ -315,11 +315,11 @@ class Courier:
         return self._transport.post(lines, left)
 
 
-def drain(courier: Courier, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:
+def drain(deliverer: Deliverer, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:
     """Deliver what processes that are gone have left in `directory`, trying again as long as there is time.
 
     Args:
-        courier: how lines get to the backend.
+        deliverer: how lines get to the backend.
         directory: the journal directory; one that is absent is empty.
         deadline: `time.monotonic()` at which to stop.
         rejected: send once more what was refused earlier, too.
@@ -334,13 +334,13 @@ def drain(courier: Courier, directory: str, deadline: float, rejected: bool = Fa
     failures = 0
     while True:
         reason: Optional[str] = None
-        courier.begin(deadline)
+        deliverer.begin(deadline)
         try:
             if rejected:
-                courier.deliver_rejected(directory)
-                rejected, courier.problem = False, None
-            busy = courier.deliver_orphans(segment_paths(directory), settled)
-            problem = courier.problem
+                deliverer.deliver_rejected(directory)
+                rejected, deliverer.problem = False, None
+            busy = deliverer.deliver_orphans(segment_paths(directory), settled)
+            problem = deliverer.problem
             reason = problem.detail if problem else None
             if not busy and (problem is None or problem.kind == MISCONFIGURED):
                 return reason

@@ -145,7 +145,7 @@ class _Segment:
         try:
             os.ftruncate(self.fd, self.size)
         except OSError:
-            pass  # the verifier reports a truncated line, and the next segment's first line tells why
+            pass  # the verifier reports a truncated line, and the next segment's first line says why
 
     def sync(self) -> None:
         """Make all lines survive a power cut.

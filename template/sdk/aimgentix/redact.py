@@ -34,7 +34,7 @@ MAX_EVENT_BYTES = 65536
 MAX_POINTER_BYTES = 8192  # of all pointers together
 MIN_ROOM = 2048  # where an object or list ends when an event gets too large: its next member may need that much
 CUT = 1024  # longer than any token
-MIN_SECRET = 6  # shorter environment values would black out ordinary text
+MIN_SECRET = 6  # shorter environment values would redact ordinary text
 
 # A key is secret when one of its words is (words: split at punctuation and camelCase humps), or two of them together.
 _SECRET_WORDS = frozenset(
@@ -137,7 +137,7 @@ for _stem in (
     _STEMS.setdefault(min(_sketch, key=b"zwbpdcsnky".index).to_bytes(1, "big"), {}).setdefault(_sketch, []).append(
         _stem
     )
-# What stands between a name and its value: an assignment, or a comma in a list, or white space after a flag.
+# What stands between a name and its value: an assignment, or a comma in a list, or whitespace after a flag.
 _ASSIGNED = re.compile(r"""\\?["'`]?\s{0,9}(?::=|=>|[:=])\s{0,9}(\\?["'`])?""")
 _LISTED = re.compile(r"""\\?["']\s{0,9},\s{0,9}(?:\\?["'][Vv]alue\\?["']\s{0,9}:\s{0,9})?(\\?["'])""")
 _SPACED = re.compile(r"""["']?\s{1,9}(?!-)(["'])?""")
@@ -171,7 +171,7 @@ class Redactor:
         patterns: regular expressions whose matches are replaced.
 
     Raises:
-        ValueError: a pattern is no regular expression, or matches the empty string.
+        ValueError: a pattern is not a regular expression, or matches the empty string.
     """
 
     def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
@@ -609,7 +609,7 @@ def _size(text: str) -> int:
 def environment_secrets(environment: Mapping[str, str], names: Iterable[str] = ()) -> List[str]:
     """Return the values in `environment` that are secrets by the name of their variable, and those of `names`.
 
-    Paths of existing files are left out: the name of a key file is no secret.
+    Paths of existing files are left out: the name of a key file is not a secret.
     """
     wanted = set(names)
     return [
@@ -628,7 +628,7 @@ def _custom(pattern: str) -> Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"redaction pattern {pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"redaction pattern {pattern!r} is not a regular expression: {error}") from None
     if compiled.search(""):
         raise ValueError(f"redaction pattern {pattern!r} matches the empty string")
     return compiled

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class SegmentStatus:
     """Counts of one segment: whole lines (`captured`), and of these `delivered`, `waiting` and `rejected`.
 
-    `in_use` tells whether a process holds the segment: the one that writes it, or one that is delivering it.
+    `in_use` says whether a process holds the segment: the one that writes it, or one that is delivering it.
     """
 
     def __init__(self, path: str) -> None:

@@ -51,7 +51,7 @@ class Transport:
         timeout: seconds that connecting, and each wait for bytes, may take.
 
     Raises:
-        SettingError: `api_url` is no http or https address, or `api_key` can't be sent.
+        SettingError: `api_url` is not an http or https address, or `api_key` can't be sent.
     """
 
     def __init__(self, api_url: str, api_key: Optional[str], timeout: float) -> None:
@@ -167,10 +167,10 @@ def connections(address: str) -> PoolManager:
 
 
 def check_url(api_url: str) -> str:
-    """Return `api_url` without white space around it and a slash at its end.
+    """Return `api_url` without whitespace around it and a slash at its end.
 
     Raises:
-        SettingError: it is no http or https address.
+        SettingError: it is not an http or https address.
     """
     from urllib.parse import urlsplit
 
@@ -186,7 +186,7 @@ def check_url(api_url: str) -> str:
 
 
 def check_key(api_key: Optional[str]) -> Optional[str]:
-    """Return `api_key` without white space around it, or None when there is none.
+    """Return `api_key` without whitespace around it, or None when there is none.
 
     Raises:
         SettingError: no header can hold it.

@@ -21,7 +21,7 @@ MISSING = "missing"  # sequence numbers, or a whole stream that another one goes
 REORDERED = "reordered"  # a line stands after one with a higher sequence number
 REPEATED = "repeated"  # the same line twice
 FORKED = "forked"  # two different lines claim the same place in the same stream
-FOREIGN = "foreign stream"  # a line of another stream, or something that is no file in the place of one
+FOREIGN = "foreign stream"  # a line of another stream, or something that is not a file in the place of one
 TRUNCATED = "truncated line"  # the last line has no newline: the write was cut
 APPENDED = "appended"  # lines after the expected head
 KINDS = (ALTERED, FORKED, MISSING, REORDERED, REPEATED, FOREIGN, APPENDED, TRUNCATED)  # gravest first
@@ -224,7 +224,7 @@ def _check_chain(report: SegmentReport, raws: List[bytes], expected_head: Option
             if line.seq == 1 or number == len(raws):  # the chain vouches for what lies between
                 line.check()
         except MalformedLine as error:
-            found.append(Problem(ALTERED, report.last_seq + 1, f"line {number} is no journal line: {error}"))
+            found.append(Problem(ALTERED, report.last_seq + 1, f"line {number} is not a journal line: {error}"))
             report.last_seq += 1
             hashes.setdefault(report.last_seq, report.head)
             continue

@@ -218,7 +218,7 @@ def handler(service: Service, options: argparse.Namespace, restart: Any) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the log tells what happened."""
+            """Say nothing: the log shows what happened."""
 
     return Handler
 

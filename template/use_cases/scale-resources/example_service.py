@@ -249,7 +249,7 @@ def handler(service: Service, token: Optional[str]) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the metrics tell what happened."""
+            """Say nothing: the metrics show what happened."""
 
     return Handler
 

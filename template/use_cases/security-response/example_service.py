@@ -206,7 +206,7 @@ def handler(service: Service, options: argparse.Namespace) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the uses tell what happened."""
+            """Say nothing: the uses show what happened."""
 
     return Handler
 

@@ -84,7 +84,7 @@ class ServiceRestartAgent(AgentRunner):
     def observe(self, resource: str) -> Dict[str, Any]:
         """What must not change between plan and action: which processes run, and which address restarts them."""
         service = services.load(SERVICES).get(resource)
-        # In whole seconds: some libraries tell a start time that drifts by hundredths.
+        # In whole seconds: some libraries report a start time that drifts by hundredths.
         started = {name: round(time) for name, time in service.metrics.started().items()}
         return {"restart_url": service.restart, "started": started}
 

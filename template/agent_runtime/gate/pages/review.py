@@ -68,7 +68,7 @@ def render_issue(
 ) -> Tuple[str, str]:
     """Return title and text of the issue in which an approver decides, in GitHub's Markdown.
 
-    The same arguments give the same issue, so that whoever reads it later can tell whether somebody changed it.
+    The same arguments give the same issue, so that whoever reads it later can see whether somebody changed it.
 
     Arguments:
         digest: digest of the report's plan.
@@ -312,7 +312,7 @@ def _analysis_section(report: Report) -> List[str]:
 
 
 def _prose(text: str) -> str:
-    """Longer text: each line on a quoted line of its own, so that it wraps instead of hiding to the right."""
+    """Longer text: each line on a quoted line of its own, so that it wraps instead of running off the page."""
     quoted: List[str] = []
     for line in text.replace("\r\n", "\n").strip("\n").split("\n"):
         if line.strip():

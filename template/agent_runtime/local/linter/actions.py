@@ -21,7 +21,7 @@ Finding = Tuple[str, str, int, str]  # code, path, line, message
 
 
 def fingerprint(data: bytes) -> str:
-    """sha256 of a file of the template, without what may differ: line ends, and the pins that Dependabot renews."""
+    """sha256 of a file of the template, without what may differ: line endings, and the pins that Dependabot renews."""
     return hashlib.sha256(_PIN.sub(rb"\1", data.replace(b"\r\n", b"\n"))).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """What an edit of a workflow of the gate means: one pure function over two parsed workflows.
 
-What differs in the text alone is no difference: comments, quotes, the order of keys, of `needs` and of labels, aliases,
-`${{ }}` around a condition, `$/` for `./`.  Each other one is neutral by a row of NEUTRAL, or breaks a rule and is
+Differences in the text alone are ignored: comments, quotes, the order of keys, of `needs` and of labels, aliases,
+`${{ }}` around a condition, `$/` for `./`.  Every other one is neutral by a row of NEUTRAL, or breaks a rule and is
 weaker, or is unknown, which counts as weaker.
 """
 

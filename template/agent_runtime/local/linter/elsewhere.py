@@ -42,8 +42,8 @@ WORKFLOW_NAMES = ("Agent Runtime*",)
 _NUMBERS = re.compile(
     r"github\.(?:run_id|run_number|run_attempt|sha|event_name|event\.number|event\.pull_request\.number)\Z"
 )
-# Events that strangers cause, and that run with the rights of the default branch.
-_STRANGERS = {"pull_request_target", "workflow_run", "issue_comment"}
+# Events that outsiders cause, and that run with the rights of the default branch.
+_OUTSIDERS = {"pull_request_target", "workflow_run", "issue_comment"}
 _FETCHES = re.compile(r"\bgh\s+pr\s+checkout\b|\bpull/")
 # More, or longer ones, could be anything.
 _MOST, _LONGEST = 200, 2000
@@ -75,7 +75,7 @@ def problems(name: str, repository: Repository) -> Iterator[Finding]:
             yield "CON36", title.line, f"the job {id} is called like one of the gate's"
         yield from _calls(job, config)
     yield from _secrets(root, config)
-    yield from _strangers(root)
+    yield from _outsiders(root)
 
 
 def _either(holder: Value, key: str, inner: str) -> Value:
@@ -238,16 +238,16 @@ def _secrets(root: Value, config: Config) -> Iterator[Finding]:
             yield "CON07", value.line, "the secret that waits for an approval may be read here"
 
 
-def _strangers(root: Value) -> Iterator[Finding]:
-    """Whether a stranger's code, or text, runs with this repository's token."""
+def _outsiders(root: Value) -> Iterator[Finding]:
+    """Whether an outsider's code, or text, runs with this repository's token."""
     on = root.get("on")
-    events = sorted(_STRANGERS & set(on.below() or on.texts()))
+    events = sorted(_OUTSIDERS & set(on.below() or on.texts()))
     steps = [step for job in root.get("jobs").below().values() for step in job.get("steps").items or ()]
     for step in steps if events else ():
         given: Dict[str, Value] = step.get("with").below() if action(step) == "actions/checkout" else {}
         chosen = [value for key, value in given.items() if key in ("ref", "repository") and "${{" in str(value.text)]
         chosen += [run for run in (step.get("run"),) if _FETCHES.search(run.text or "")]
         for value in chosen:
-            yield "CON15", value.line, f"code that a stranger may have written runs after {events[0]}"
+            yield "CON15", value.line, f"code that an outsider may have written runs after {events[0]}"
         for script in actions.scripts(step):
             yield "CON11", script.line, f"an expression stands inside a script, after {events[0]}"

@@ -22,7 +22,7 @@ def _rule(code: str, title: str, why: str, fix: str = _RESTORE) -> None:
 _rule(
     "CON01",
     "the file can be read",
-    "What is no YAML, or reads differently for a linter and for GitHub, a reviewer can't trust.",
+    "What is not YAML, or reads differently for a linter and for GitHub, a reviewer can't trust.",
     "Fix the named line",
 )
 _rule("CON02", "the gate's workflows, jobs and actions are there", "A missing job is a missing part of the promise.")
@@ -65,7 +65,7 @@ _rule("CON12", "record runs whatever happened", "A skipped record is missing exa
 _rule("CON13", "checkout takes this commit and keeps no credentials", "It is the approved code (T10, T28).")
 _rule(
     "CON15",
-    "only a person, an alert or a schedule starts the agent, and no stranger's commit runs with this one's rights",
+    "only a person, an alert or a schedule starts the agent, and no outsider's commit runs with this one's permissions",
     "pull_request_target, workflow_run and issue_comment run with the rights of the default branch for anybody (T29).",
     "Restore the agent's triggers; elsewhere let pull_request run what others wrote",
 )

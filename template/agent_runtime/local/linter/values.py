@@ -75,7 +75,7 @@ def read(data: bytes) -> Value:
     """The mapping that a file holds.
 
     Raises:
-        Unreadable: it is no YAML, or not YAML of this kind.
+        Unreadable: it is not YAML, or not YAML of this kind.
     """
     if len(data) > MAX_BYTES:
         raise Unreadable(1, f"the file is larger than {MAX_BYTES} bytes")
