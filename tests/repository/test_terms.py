@@ -45,7 +45,7 @@ def test_a_word_is_found_with_its_place_and_the_standard_one(tmp_path: Path, nam
 
 
 def test_what_only_looks_like_one_is_left_alone(tmp_path: Path) -> None:
-    text = "A blank line. There is no file, and it is no longer here. The fold" + "er unto" + "ld.\n"
+    text = "A blank line. There is no file, and it is no longer here. The folder holds untold files.\n"
     done = words(committed(tmp_path, {"page.md": text, "a.lock": PLANTED["plain.md"]}))
     assert (done.returncode, done.stdout[:2]) == (0, "0 "), done.stdout
 
