@@ -135,7 +135,7 @@ class GateWorld:
         id, digest = self.upload(names.INVESTIGATION_ARTIFACT, {names.INVESTIGATION_NAME: data})
         return seal.Handover(id, digest, result)
 
-    def seal(self, handover: seal.Handover, *, dry_run: bool = False) -> seal.Outcome:
+    def seal(self, handover: seal.Handover, *, dry_run: bool = False) -> seal.SealResult:
         """Run the job `seal` in this process."""
         asked = Request("checkout", {}, "manual", "", deduplicate=False, dry_run=dry_run)
         return seal.run_job(self.job("seal"), asked, handover)

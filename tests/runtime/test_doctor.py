@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.local.settings import checklist, checks, codeowners, plans
+from agent_runtime.local.settings import checklist, checks, codeowners, github_plans
 from agent_runtime.local.settings.model import Repository
 from runtime import settings_world
 from runtime.settings_world import REPOSITORY, TOKEN, WORKFLOW, Clone, close_by_hand, writes
@@ -385,21 +385,21 @@ def test_it_knows_what_each_plan_allows(clone: Clone, visibility: str, plan: str
 @pytest.mark.parametrize(
     ("visibility", "plan", "answer", "expected"),
     [
-        ("public", "free", "public", plans.Protection.REVIEWERS),
-        ("public", None, None, plans.Protection.REVIEWERS),
-        ("internal", None, "public", plans.Protection.REVIEWERS),
-        ("private", "enterprise", "private-free", plans.Protection.REVIEWERS),
-        ("private", "pro", "private-enterprise", plans.Protection.BRANCHES),
-        ("private", "team", "private-enterprise", plans.Protection.BRANCHES),
-        ("private", "free", "private-enterprise", plans.Protection.NOTHING),
-        ("private", None, "private-enterprise", plans.Protection.REVIEWERS),
-        ("private", None, "private-free", plans.Protection.UNKNOWN),
-        ("private", "of tomorrow", "public", plans.Protection.UNKNOWN),
+        ("public", "free", "public", github_plans.Protection.REVIEWERS),
+        ("public", None, None, github_plans.Protection.REVIEWERS),
+        ("internal", None, "public", github_plans.Protection.REVIEWERS),
+        ("private", "enterprise", "private-free", github_plans.Protection.REVIEWERS),
+        ("private", "pro", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "team", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "free", "private-enterprise", github_plans.Protection.NOTHING),
+        ("private", None, "private-enterprise", github_plans.Protection.REVIEWERS),
+        ("private", None, "private-free", github_plans.Protection.UNKNOWN),
+        ("private", "of tomorrow", "public", github_plans.Protection.UNKNOWN),
     ],
 )
-def test_plans(visibility: str, plan: str | None, answer: str | None, expected: plans.Protection) -> None:
+def test_plans(visibility: str, plan: str | None, answer: str | None, expected: github_plans.Protection) -> None:
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
-    assert plans.protection(seen, answer) is expected
+    assert github_plans.protection(seen, answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -415,9 +415,9 @@ def test_plans(visibility: str, plan: str | None, answer: str | None, expected: 
 )
 def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: tuple[str, ...]) -> None:
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
-    assert plans.fitting_answers(seen) == fitting
+    assert github_plans.fitting_answers(seen) == fitting
     if "public" not in fitting and "private-enterprise" not in fitting:
-        assert f"copier update --data repository_plan={fitting[0]})" in plans.choices(seen)
+        assert f"copier update --data repository_plan={fitting[0]})" in github_plans.choices(seen)
 
 
 def test_a_lonely_approver_is_a_note_and_nothing_open(own: Clone) -> None:

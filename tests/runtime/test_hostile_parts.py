@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, consistency
-from agent_runtime.gate.bundle import Problem, contradiction
+from agent_runtime.gate.bundle import TrailProblem, contradiction
 from agent_runtime.gate.record import Ending
 from agent_runtime.model import names
 from runtime import examples
@@ -236,7 +236,7 @@ def test_problems_are_few_short_and_visible_and_the_agents_come_last(found: list
 
 
 def test_problems_that_are_not_listed_are_counted() -> None:
-    problems = [Problem(codes.TRAIL_BROKEN, f"act: {number}") for number in range(80)]
+    problems = [TrailProblem(codes.TRAIL_BROKEN, f"act: {number}") for number in range(80)]
     shown = bundle.presentable([*problems, contradiction("no receipt")])
     assert [problem.message for problem in shown[:2]] == ["no receipt", "act: 0"]
     assert shown[-1].message == "31 more problems are not listed"

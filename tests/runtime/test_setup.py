@@ -335,18 +335,18 @@ def test_from_any_settings_one_run_closes_the_gate_and_the_next_finds_nothing(
         tuple(Approver(f"r{number}", "User", number) for number in approvers),
     )
     answers = planning.Answers("public", wait_minutes, exact=True)
-    after = _applied(seen, planning.plan(answers, seen))
+    after = _applied(seen, planning.changes(answers, seen))
     assert planning.still_open(after) == ()
-    assert planning.plan(answers, after).calls == ()
+    assert planning.changes(answers, after).calls == ()
     # Without --exact nothing is ever removed.
-    careful = planning.plan(planning.Answers("public", wait_minutes), seen)
+    careful = planning.changes(planning.Answers("public", wait_minutes), seen)
     assert "DELETE" not in [call.method for call in careful.calls]
 
 
-def _applied(seen: Gate, plan: planning.Plan) -> Gate:
+def _applied(seen: Gate, changes: planning.Changes) -> Gate:
     """The settings after the plan's requests."""
     environments = dict(seen.environments)
-    for call in plan.calls:
+    for call in changes.calls:
         name = call.path.split("/")[5]
         before = environments[name]
         policies = before.branch_policies

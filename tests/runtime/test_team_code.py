@@ -225,7 +225,9 @@ THREE = (
 )
 
 
-def run_plan(world: GateWorld, agent: Agent, sealed: documents.Plan, digest: str | None = None) -> execute.Outcome:
+def run_plan(
+    world: GateWorld, agent: Agent, sealed: documents.Plan, digest: str | None = None
+) -> execute.ExecuteResult:
     path = world.folder("act") / "plan.json"
     path.write_bytes(plan.canonical(sealed))
     return execute.run_job(

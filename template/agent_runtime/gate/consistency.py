@@ -16,8 +16,8 @@ from agent_runtime.gate.bundle import (
     ACTED,
     REPORTED_BY_AGENT,
     Parts,
-    Problem,
     RunOutcome,
+    TrailProblem,
     contradiction,
     file_digests,
     load,
@@ -37,7 +37,7 @@ _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", 
 
 def check(
     parts: Parts, outcome: RunOutcome, *, expected_heads: Mapping[str, str], expected_digest: Optional[str]
-) -> List[Problem]:
+) -> List[TrailProblem]:
     """Return what does not hold of a run: an empty list means that its trail is complete.
 
     Arguments:
@@ -48,7 +48,7 @@ def check(
     found = list(parts.problems)
     for folder, head in expected_heads.items():
         if head and head not in parts.heads.get(folder, ()):
-            found.append(Problem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
+            found.append(TrailProblem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
     found += _check_same_run(parts) + _check_same_plan(parts, expected_digest) + _check_investigation(parts)
     found += _check_outcome(outcome, parts)
     if outcome in ACTED:
@@ -56,14 +56,14 @@ def check(
     return found
 
 
-def _check_same_run(parts: Parts) -> List[Problem]:
+def _check_same_run(parts: Parts) -> List[TrailProblem]:
     # A comment starts a run of its own: the report is of another one, and the plan's digest ties them together.
     own_run = (parts.receipt, parts.authorization, parts.result)
     runs = {repr(documents.plain(part.run)) for part in (*own_run, None if parts.by_comment else parts.report) if part}
     return [contradiction("report, receipt, authorization and result name different runs")] if len(runs) > 1 else []
 
 
-def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
+def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[TrailProblem]:
     digests = {"report": parts.plan_digest}
     for name, part in (
         ("receipt", parts.receipt),
@@ -84,17 +84,17 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
     return found
 
 
-def _check_investigation(parts: Parts) -> List[Problem]:
+def _check_investigation(parts: Parts) -> List[TrailProblem]:
     """What the team's machine left, against what was sealed."""
     report = parts.report
     if report is None or report.investigation_sha256 is None or parts.by_comment:
         return []
     if parts.investigation_sha256 is None:
-        return [Problem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
+        return [TrailProblem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
     if parts.investigation_sha256 != report.investigation_sha256:
         return [contradiction("what the job investigate left is not what was sealed")]
     if not parts.heads.get("investigate"):
-        return [Problem(codes.TRAIL_MISSING, "the job investigate left no journal")]
+        return [TrailProblem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
         left = [(step.action, step.parameters) for step in parts.investigation.steps]
         if left != [(step.action, step.parameters) for step in report.plan.steps]:
@@ -102,11 +102,11 @@ def _check_investigation(parts: Parts) -> List[Problem]:
     return []
 
 
-def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
+def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[TrailProblem]:
     """The outcome against what Verify found and what Execute reports."""
     authorization, result = parts.authorization, parts.result
     intents = parts.steps("act", names.STEP_INTENT)
-    found: List[Problem] = []
+    found: List[TrailProblem] = []
     if (result or intents) and (authorization is None or not authorization.authorized):
         found.append(contradiction("Execute left something behind, and Verify authorized nothing"))
     if result is not None:
@@ -123,11 +123,11 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_action(parts: Parts) -> List[Problem]:
-    found: List[Problem] = []
+def _check_action(parts: Parts) -> List[TrailProblem]:
+    found: List[TrailProblem] = []
 
     def missing(what: str) -> None:
-        found.append(Problem(codes.TRAIL_MISSING, what))
+        found.append(TrailProblem(codes.TRAIL_MISSING, what))
 
     sealed = parts.report.plan if parts.report else None
     if sealed is None:
@@ -161,7 +161,7 @@ def _check_action(parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_agreement(parts: Parts) -> List[Problem]:
+def _check_agreement(parts: Parts) -> List[TrailProblem]:
     found = _check_decision(parts)
     sealed = parts.report.plan if parts.report else None
     result, receipt, authorization = parts.result, parts.receipt, parts.authorization
@@ -205,8 +205,8 @@ def _check_agreement(parts: Parts) -> List[Problem]:
     ]
 
 
-def _check_decision(parts: Parts) -> List[Problem]:
-    found: List[Problem] = []
+def _check_decision(parts: Parts) -> List[TrailProblem]:
+    found: List[TrailProblem] = []
     # Only the job without a gate may have executed what nobody was asked about, and nothing else.
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
@@ -234,7 +234,7 @@ def _moment(timestamp: str) -> datetime:
         return moment
 
 
-def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[Problem]:
+def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[TrailProblem]:
     """What the events of one step say against what is known of each of them."""
     return [
         contradiction(f"{folder}: the event {step} says {name} {_shown(entry.get(name))}")
@@ -254,7 +254,7 @@ def _shown(value: Any) -> str:
     return str(value if login is None else login)
 
 
-def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
+def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
     """Check a bundle offline; return its manifest and what does not hold.
 
     Raises:
@@ -296,7 +296,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
 
 def _check_manifest(
     manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts
-) -> List[Problem]:
+) -> List[TrailProblem]:
     """What the manifest says of the run, against the documents and journals that it lists."""
     found = [
         contradiction(f"bundle.json names no end of the journal of {folder}")
@@ -342,11 +342,11 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     return known
 
 
-def _check_run(run: Any, parts: Parts) -> List[Problem]:
+def _check_run(run: Any, parts: Parts) -> List[TrailProblem]:
     """The manifest's run against the documents: an attempt may have been started after theirs."""
     if not isinstance(run, dict) or not isinstance(run.get("run_attempt"), int):
         return [contradiction("bundle.json names no run")]
-    found: List[Problem] = []
+    found: List[TrailProblem] = []
     listed = (
         ("report", parts.report),
         ("receipt", parts.receipt),
@@ -372,7 +372,7 @@ def _check_run(run: Any, parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[Problem]:
+def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[TrailProblem]:
     """The record journal's last word against the manifest."""
     ends = [event for event in parts.events.get("record", []) if event["metadata"].get("step") == names.STEP_TERMINAL]
     if len(ends) != 1 or ends[0]["metadata"].get("outcome") != outcome.value:

@@ -54,7 +54,7 @@ class Handover:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SealResult:
     """What sealing came to: the report, the reviewer's page, and the error that stopped it, or None."""
 
     report: Report
@@ -62,7 +62,7 @@ class Outcome:
     problem: Optional[codes.AgentError]
 
 
-def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ago: int = 0) -> Outcome:
+def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ago: int = 0) -> SealResult:
     """Seal what was handed over; write report, journal, outputs and summary, whatever it comes to.
 
     Arguments:
@@ -99,7 +99,7 @@ def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ag
         )
         outputs.write_summary(job.environ, markdown)
         outputs.write_outputs(job.environ, _job_outputs(job, report, digest, journal.head))
-    return Outcome(report, markdown, problem)
+    return SealResult(report, markdown, problem)
 
 
 def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail, issued_at: datetime) -> Report:

@@ -153,7 +153,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 @dataclass(frozen=True)
-class Problem:
+class AnswerProblem:
     """One answer that is invalid.
 
     Arguments:
@@ -348,7 +348,7 @@ def toolkit_modules(named: Iterable[str]) -> FrozenSet[str]:
     return frozenset(wanted)
 
 
-def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[Problem]:
+def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[AnswerProblem]:
     """Return what is wrong with one answer, or None.
 
     Arguments:
@@ -358,19 +358,21 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
     """
     rule = RULES.get(question)
     if rule is None:
-        return Problem(UNKNOWN, question, "no question has this name")
+        return AnswerProblem(UNKNOWN, question, "no question has this name")
     if value is True and rule is _YES_NO_RULE:
-        return Problem(rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true")
+        return AnswerProblem(
+            rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true"
+        )
     value = _text_of(value)
     if not isinstance(value, str) or not rule.accepts(value):
-        return Problem(rule.code, question, rule.message)
+        return AnswerProblem(rule.code, question, rule.message)
     if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
-        return Problem(rule.code, question, rule.message)
+        return AnswerProblem(rule.code, question, rule.message)
     if answers.get("repository_plan") == "private-free":  # no environments: what one job reads, every job can read
         if question == "investigate_oidc" and value == "yes":
-            return Problem(OIDC, question, OIDC_NEEDS_ENVIRONMENT)
+            return AnswerProblem(OIDC, question, OIDC_NEEDS_ENVIRONMENT)
         if question == "act_secrets" and _common(value, answers.get("investigate_secrets")):
-            return Problem(rule.code, question, SECRETS_APART)
+            return AnswerProblem(rule.code, question, SECRETS_APART)
     return None
 
 
@@ -385,7 +387,7 @@ def _common(value: str, other: Any) -> bool:
     return not {*listed(value)}.isdisjoint(listed(str(other or "")))
 
 
-def validate(answers: Mapping[str, Any]) -> List[Problem]:
+def validate(answers: Mapping[str, Any]) -> List[AnswerProblem]:
     """Return every problem of a complete set of answers, in the order of the questions; unknown names come last.
 
     Names that start with an underscore belong to the engines and are passed over.  A question that is not asked needs
@@ -395,15 +397,15 @@ def validate(answers: Mapping[str, Any]) -> List[Problem]:
     for question in QUESTIONS:
         if question not in answers:
             if asked(question, answers):
-                problems.append(Problem(MISSING, question, "the answer is missing"))
+                problems.append(AnswerProblem(MISSING, question, "the answer is missing"))
         elif asked(question, answers):
             problem = check(question, answers[question], answers)
             if problem:
                 problems.append(problem)
         elif _text_of(answers[question]) != unasked(question, answers):
             needed = "a schedule among the triggers" if question == "schedule_cron" else "advanced=yes"
-            problems.append(Problem(NOT_ASKED, question, f"it needs {needed}"))
+            problems.append(AnswerProblem(NOT_ASKED, question, f"it needs {needed}"))
     for name in answers:
         if not str(name).startswith("_") and name not in RULES:
-            problems.append(Problem(UNKNOWN, str(name), "no question has this name"))
+            problems.append(AnswerProblem(UNKNOWN, str(name), "no question has this name"))
     return problems

@@ -85,7 +85,7 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Problem:
+class CheckProblem:
     """One thing that is wrong: its code, the file, what it is, and how to fix it."""
 
     code: str
@@ -98,9 +98,9 @@ class Problem:
         return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.fix.rstrip("."))
 
 
-def check(root: Path) -> List[Problem]:
+def check(root: Path) -> List[CheckProblem]:
     """Return everything that is wrong with the agent repository at `root`, in the order of the questions above."""
-    problems: List[Problem] = []
+    problems: List[CheckProblem] = []
     manifest = _manifest(root, problems)
     known = _answers(root, problems)
     problems += _configuration(root, known)
@@ -119,17 +119,17 @@ def check(root: Path) -> List[Problem]:
     return problems
 
 
-def notes(root: Path) -> List[Problem]:
+def notes(root: Path) -> List[CheckProblem]:
     """Return what is not wrong with the repository at `root`, and will be in the way later."""
     known = _answers(root, [])
     return [] if not known or known.get("_commit") else [_problem(NO_RELEASE, ANSWERS_FILE, "it has no _commit")]
 
 
-def _problem(code: str, path: str, message: str, fix: Optional[str] = None) -> Problem:
-    return Problem(code, path, message, fix or codes.describe(code).fix)
+def _problem(code: str, path: str, message: str, fix: Optional[str] = None) -> CheckProblem:
+    return CheckProblem(code, path, message, fix or codes.describe(code).fix)
 
 
-def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
+def _manifest(root: Path, problems: List[CheckProblem]) -> Dict[str, Any]:
     try:
         value: Dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         unneeded = _unneeded(root)
@@ -156,7 +156,7 @@ def _restore(path: str) -> str:
     return "Restore it with: " + _RESTORE.format(path)
 
 
-def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
+def _answers(root: Path, problems: List[CheckProblem]) -> Mapping[str, Any]:
     try:
         known = yaml.safe_load((root / ANSWERS_FILE).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -167,11 +167,11 @@ def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
         return {}
     for problem in answers.validate(known):
         fix = "Remove the line" if problem.code == answers.UNKNOWN else "Change it with: " + _UPDATE
-        problems.append(Problem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", fix))
+        problems.append(CheckProblem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", fix))
     return known
 
 
-def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
+def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProblem]:
     path = config.CONFIG_PATH.as_posix()
     try:
         settings = config.load(root)
@@ -212,7 +212,7 @@ def _recorded(question: str, known: Mapping[str, Any]) -> str:
     return "" if question == "schedule_cron" else answers.unasked(question, known)
 
 
-def _shared_runners(settings: config.Config) -> Iterator[Problem]:
+def _shared_runners(settings: config.Config) -> Iterator[CheckProblem]:
     """Pairs of roles of which one's jobs may come to a self-hosted runner of the other, and find what it left."""
     roles = {name: getattr(settings, name) for name in ("investigate_runner", "act_runner", "gate_runner")}
     own = {name: {label.lower() for label in labels} for name, labels in roles.items() if not _hosted(labels)}
@@ -227,7 +227,7 @@ def _hosted(labels: Sequence[str]) -> bool:
     return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
-def _workflows(root: Path) -> Iterator[Problem]:
+def _workflows(root: Path) -> Iterator[CheckProblem]:
     """What opens the gate; without a configuration, which is a problem of its own, nobody knows how it is closed."""
     try:
         violations = linter.lint(root, config.load(root))
@@ -245,7 +245,7 @@ def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
     return sorted(name for name in names if (root / name).is_file())
 
 
-def _content(root: Path, name: str, rendered: bool) -> Iterator[Problem]:
+def _content(root: Path, name: str, rendered: bool) -> Iterator[CheckProblem]:
     try:
         text = (root / name).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -300,7 +300,7 @@ _PARSERS: Dict[str, Callable[[str], Any]] = {
 }
 
 
-def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
+def _leftovers(root: Path, files: Sequence[str]) -> Iterator[CheckProblem]:
     for name in files:
         if (root / (name + ".rej")).exists():
             yield _problem(MERGE, name + ".rej", "a rejected change is left")
@@ -308,7 +308,7 @@ def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
             yield _problem(RENDERING, name, "its name was not rendered")
 
 
-def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
     for name, expected in manifest["files"].items():
         if name in OF_TEMPLATE:
             continue  # the linter reports it
@@ -334,7 +334,7 @@ _MODULES = {"pyyaml": ("yaml", "_yaml")}
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
 
-def _shadowing(root: Path) -> Iterator[Problem]:
+def _shadowing(root: Path) -> Iterator[CheckProblem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
     for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
@@ -346,7 +346,7 @@ def _shadowing(root: Path) -> Iterator[Problem]:
             yield _problem(SHADOWING, path.name, "it shadows the module {}".format(path.name.split(".")[0]))
 
 
-def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
     """Compiled code that Python runs whatever its source says.
 
     What Python itself keeps in `__pycache__` holds for one time and size of the source, which a checkout never brings
@@ -364,7 +364,7 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _missing_modules(root: Path) -> Iterator[Problem]:
+def _missing_modules(root: Path) -> Iterator[CheckProblem]:
     """Imports of the team's files that a repository with a smaller toolkit can't give them."""
     try:
         named = set(config.load(root).toolkit)

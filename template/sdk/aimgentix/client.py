@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .segments import StrPath
     from .sender import Sender
-    from .transport import Outcome
+    from .transport import DeliveryResult
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -274,7 +274,7 @@ class AuditClient:
         if rejected:
             self._say_once("rejected", f"the backend refuses events; they are kept in {self.journal_dir}/rejected")
 
-    def _failed(self, outcome: Outcome) -> None:
+    def _failed(self, outcome: DeliveryResult) -> None:
         where = "in memory" if self._journal.held else f"in {self.journal_dir}"
         url = self._redactor.text(str(self.api_url))
         self._say_once("backend", f"can't deliver to {url} ({outcome.detail}): events stay {where} until it works")

@@ -22,7 +22,7 @@ from .segments import (
     write,
     write_notes,
 )
-from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, Outcome
+from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, DeliveryResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .transport import Transport
 
-    _Refused = List[Tuple[bytes, Outcome]]
+    _Refused = List[Tuple[bytes, DeliveryResult]]
 
 __all__ = ["Deliverer", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
 
@@ -42,13 +42,13 @@ _NOT_ABOUT_A_LINE = (None, 408, 425, 429, 503)
 MAX_STUCK = 8  # so many lines one after the other, each sent alone and met by a server error: that is the server
 
 
-OUT_OF_TIME = Outcome(UNAVAILABLE, "out of time")
+OUT_OF_TIME = DeliveryResult(UNAVAILABLE, "out of time")
 
 
 class Undelivered(Exception):
     """The backend takes nothing now; `outcome` says why. Everything not delivered is where it was."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: DeliveryResult) -> None:
         super().__init__(outcome.detail)
         self.outcome = outcome
 
@@ -76,8 +76,8 @@ class Deliverer:
         on_progress: Optional[Callable[[str, int, int], None]] = None,
     ) -> None:
         self.deadline: Optional[float] = None
-        self.rejection: Optional[Outcome] = None
-        self.problem: Optional[Outcome] = None
+        self.rejection: Optional[DeliveryResult] = None
+        self.problem: Optional[DeliveryResult] = None
         self._transport = transport
         self._batch_events = batch_events
         self._on_progress = on_progress
@@ -110,7 +110,7 @@ class Deliverer:
             with open(path, "rb") as file:
                 return self._deliver(path, file)
         except OSError as error:  # it can't be read, or what was refused can't be set aside
-            self.problem = Outcome(MISCONFIGURED, f"{error.filename or path}: {error.strerror}")
+            self.problem = DeliveryResult(MISCONFIGURED, f"{error.filename or path}: {error.strerror}")
             return False
 
     def _deliver(self, path: str, file: BinaryIO) -> bool:
@@ -247,7 +247,7 @@ class Deliverer:
             except PermissionError:  # another user's, in a shared folder
                 busy += 1
             except OSError as error:
-                self.problem = Outcome(MISCONFIGURED, f"{path}: {error.strerror}")
+                self.problem = DeliveryResult(MISCONFIGURED, f"{path}: {error.strerror}")
         return busy
 
     def _next_batch(self, file: BinaryIO) -> List[bytes]:
@@ -261,7 +261,7 @@ class Deliverer:
             size += len(line)
         return lines
 
-    def _send(self, lines: List[bytes]) -> Tuple[int, _Refused, Optional[Outcome]]:
+    def _send(self, lines: List[bytes]) -> Tuple[int, _Refused, Optional[DeliveryResult]]:
         """Post lines from the front, fewer at a time as long as the backend does not say which of them it refuses.
 
         Returns:
@@ -275,7 +275,7 @@ class Deliverer:
         while count > 1 and sum(map(len, lines[:count])) > BATCH_BYTES + 65536:
             count //= 2
         pending = list(range(count))
-        refused: Dict[int, Outcome] = {}
+        refused: Dict[int, DeliveryResult] = {}
         while pending:
             outcome = self._post([lines[number] for number in pending])
             if outcome.kind == DELIVERED:
@@ -291,7 +291,9 @@ class Deliverer:
                 raise Undelivered(outcome)
             if faults:
                 self._stuck = 0
-                refused.update({pending[at]: Outcome(REFUSED, said, outcome.status) for at, said in faults.items()})
+                refused.update(
+                    {pending[at]: DeliveryResult(REFUSED, said, outcome.status) for at, said in faults.items()}
+                )
                 pending = [number for number in pending if number not in refused]
             elif len(pending) > 1:
                 self._most = len(pending) // 2
@@ -308,7 +310,7 @@ class Deliverer:
                 return 1, [], outcome
         return count, [(lines[number], refused[number]) for number in sorted(refused) if number < count], None
 
-    def _post(self, lines: List[bytes]) -> Outcome:
+    def _post(self, lines: List[bytes]) -> DeliveryResult:
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0:
             raise Undelivered(OUT_OF_TIME)

@@ -8,7 +8,7 @@ from queue import Empty, SimpleQueue
 
 from .delivery import OUT_OF_TIME, Deliverer, Undelivered, backoff
 from .segments import segment_paths
-from .transport import MISCONFIGURED, UNAVAILABLE, Outcome
+from .transport import MISCONFIGURED, UNAVAILABLE, DeliveryResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Sender:
         deliverer: Deliverer,
         interval: float,
         nudge_events: int,
-        on_failure: Callable[[Outcome], None],
+        on_failure: Callable[[DeliveryResult], None],
     ) -> None:
         self._journal = journal
         self._deliverer = deliverer
@@ -155,7 +155,7 @@ class Sender:
         except Undelivered as error:
             outcome = error.outcome
         except Exception as error:  # the thread must live on: a full disk goes away again
-            outcome = Outcome(UNAVAILABLE, f"{type(error).__name__}: {error}")
+            outcome = DeliveryResult(UNAVAILABLE, f"{type(error).__name__}: {error}")
         self._failures += 1
         self._delay = MISCONFIGURED_PAUSE if outcome.kind == MISCONFIGURED else backoff(self._failures)
         if outcome.retry_after:

@@ -17,7 +17,7 @@ _OF_TEAM = tuple(f"{FOLDER}/{name}" for name in ("prepare-investigate", "prepare
 
 _PIN = re.compile(rb"(uses: *[\w./-]+@)[0-9a-f]{40}( *#[^\r\n]*)?(?=\n|\Z)")
 
-Finding = Tuple[str, str, int, str]  # code, path, line, message
+Violation = Tuple[str, str, int, str]  # code, path, line, message
 
 
 def fingerprint(data: bytes) -> str:
@@ -25,7 +25,7 @@ def fingerprint(data: bytes) -> str:
     return hashlib.sha256(_PIN.sub(rb"\1", data.replace(b"\r\n", b"\n"))).hexdigest()
 
 
-def problems(root: Path) -> Iterator[Finding]:
+def problems(root: Path) -> Iterator[Violation]:
     """What is wrong with the actions of the repository at `root`."""
     try:
         known: Dict[str, str] = dict(json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"])

@@ -17,7 +17,7 @@ from agent_runtime.local.linter.values import NOTHING, Value, action, expression
 from agent_runtime.model import names
 from agent_runtime.model.config import PLAN_WITHOUT_ENVIRONMENTS, Config
 
-Finding = Tuple[str, int, str]  # code, line, message
+Violation = Tuple[str, int, str]  # code, line, message
 
 ENVIRONMENTS = (
     names.GATE_ENVIRONMENT,
@@ -57,7 +57,7 @@ class Repository:
     config: Config
 
 
-def problems(name: str, repository: Repository) -> Iterator[Finding]:
+def problems(name: str, repository: Repository) -> Iterator[Violation]:
     """What the workflow `name`, which is none of the gate's, may do to the gate."""
     root, config = repository.files[name], repository.config
     if _Place(repository, name).imitates(root.get("name"), WORKFLOW_NAMES):
@@ -216,7 +216,7 @@ def _names(body: str, secrets: Sequence[str]) -> bool:
     return bool(re.search(f"{named}|{computed}", body, re.IGNORECASE))
 
 
-def _calls(job: Value, config: Config) -> Iterator[Finding]:
+def _calls(job: Value, config: Config) -> Iterator[Violation]:
     """Secrets of the gate that a job hands to a workflow of another repository."""
     uses, secrets = job.get("uses"), job.get("secrets")
     if uses.text is None or uses.text.startswith(("./", "$/")):
@@ -229,7 +229,7 @@ def _calls(job: Value, config: Config) -> Iterator[Finding]:
             yield "CON07", value.line, f"a secret of the gate is handed to {uses.text}"
 
 
-def _secrets(root: Value, config: Config) -> Iterator[Finding]:
+def _secrets(root: Value, config: Config) -> Iterator[Violation]:
     """Reads of the acting secret, where no environment keeps it."""
     if config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
         return
@@ -238,7 +238,7 @@ def _secrets(root: Value, config: Config) -> Iterator[Finding]:
             yield "CON07", value.line, "the secret that waits for an approval may be read here"
 
 
-def _outsiders(root: Value) -> Iterator[Finding]:
+def _outsiders(root: Value) -> Iterator[Violation]:
     """Whether an outsider's code, or text, runs with this repository's token."""
     on = root.get("on")
     events = sorted(_OUTSIDERS & set(on.below() or on.texts()))
