@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import agent_runtime
+import aimgentix
 from conftest import REPOSITORY
 
 LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("template/**/*.lock")])
@@ -71,3 +74,10 @@ def test_every_file_can_be_checked_out_anywhere() -> None:
 
     assert [name for name in names if re.search(r'[<>:"|?*\\]|[ .](/|$)', name)] == []
     assert len({name.lower() for name in names}) == len(names)
+
+
+def test_all_parts_have_one_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    backend = (REPOSITORY / "backend" / "app" / "__init__.py").read_text(encoding="utf-8")
+    versions = {agent_runtime.__version__, aimgentix.__version__, *re.findall(r'^__version__ = "(.+)"$', backend, re.M)}
+    assert versions == {project["version"]}

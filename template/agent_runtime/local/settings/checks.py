@@ -85,7 +85,7 @@ class Result:
         return next((state for state in (State.OPEN, State.UNREADABLE) if state in states), State.OK)
 
 
-_Findings = Iterator[OpenItem]
+_OpenItems = Iterator[OpenItem]
 
 
 def check_all(seen: Observed, local: Local) -> List[Result]:
@@ -105,7 +105,7 @@ def _unreadable(what: str, answer: Unreadable) -> OpenItem:
     )
 
 
-def _repository(seen: Observed, local: Local) -> _Findings:
+def _repository(seen: Observed, local: Local) -> _OpenItems:
     found = seen.gate.repository
     if found.full_name.casefold() != local.repository.casefold():
         yield OpenItem(
@@ -127,7 +127,7 @@ def _repository(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _gate_environment(seen: Observed, local: Local) -> _Findings:
+def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
     if local.gate == ISSUE_GATE:
         return
     environment = seen.gate.environments[names.GATE_ENVIRONMENT]
@@ -160,7 +160,7 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _Findings:
+def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
     for name in seen.gate.environments:
         if name == names.GATE_ENVIRONMENT:
             continue
@@ -170,7 +170,7 @@ def _act_environment(seen: Observed, _local: Local) -> _Findings:
             yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
 
 
-def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _Findings:
+def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _OpenItems:
     environment = seen.gate.environments[name]
     extra = len(environment.branch_policies) > 1
     for problem in checks.environment_problems(
@@ -185,7 +185,7 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
         yield OpenItem(f"environment {name}: {problem}", _SETUP + exact)
 
 
-def _issue_gate(seen: Observed, local: Local) -> _Findings:
+def _issue_gate(seen: Observed, local: Local) -> _OpenItems:
     if local.gate != ISSUE_GATE:
         return
     fix = "copier update --data approvers=LOGIN,LOGIN"
@@ -216,7 +216,7 @@ def _reviewers(environment: Environment) -> Iterator[Tuple[str, int, str]]:
                 yield str(entry.get("type")), int(who.get("id") or 0), str(who.get("login") or who.get("slug"))
 
 
-def _approvers(seen: Observed, _local: Local) -> _Findings:
+def _approvers(seen: Observed, _local: Local) -> _OpenItems:
     fix = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
     for approver in seen.gate.approvers:
         if approver.problem:
@@ -226,7 +226,7 @@ def _approvers(seen: Observed, _local: Local) -> _Findings:
         yield OpenItem(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
 
 
-def _environment_secrets(seen: Observed, local: Local) -> _Findings:
+def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether each environment holds what it is to hold, and the reading one nothing that acts."""
     for name, wanted in local.environments.items():
         own = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
@@ -245,7 +245,7 @@ def _environment_secrets(seen: Observed, local: Local) -> _Findings:
                 )
 
 
-def _shared_secrets(seen: Observed, local: Local) -> _Findings:
+def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether what acts lies where every job reads it."""
     in_environment = names.ACT_ENVIRONMENT in local.environments
     if not in_environment and not isinstance(seen.secrets, Unreadable):
@@ -275,7 +275,7 @@ def _shared_secrets(seen: Observed, local: Local) -> _Findings:
             )
 
 
-def _secrets(seen: Observed, local: Local) -> _Findings:
+def _secrets(seen: Observed, local: Local) -> _OpenItems:
     yield from _environment_secrets(seen, local)
     yield from _shared_secrets(seen, local)
     variables = seen.variables
@@ -313,7 +313,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _token(seen: Observed, _local: Local) -> _Findings:
+def _token(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.token, Unreadable):
         yield _unreadable("the default permissions of the jobs' token", seen.token)
         return
@@ -328,7 +328,7 @@ def _token(seen: Observed, _local: Local) -> _Findings:
         yield OpenItem("GitHub Actions may create and approve pull requests", fix)
 
 
-def _actions(seen: Observed, _local: Local) -> _Findings:
+def _actions(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.actions, Unreadable):
         yield _unreadable("which actions may run", seen.actions)
         return
@@ -343,15 +343,15 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
         yield OpenItem("actions may run that are not pinned to a full commit SHA", fix)
 
 
-def _workflow(seen: Observed, _local: Local) -> _Findings:
+def _workflow(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
-def _report(seen: Observed, _local: Local) -> _Findings:
+def _report(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.REPORT_FILE, seen.report_state)
 
 
-def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _OpenItems:
     if isinstance(state, Unreadable):
         yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
@@ -360,7 +360,7 @@ def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
         yield OpenItem(f"the workflow {file} is {_show(state)}", "gh workflow enable " + file)
 
 
-def _branch(seen: Observed, _local: Local) -> _Findings:
+def _branch(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.rules, Unreadable) and isinstance(seen.protection, Unreadable):
         yield _unreadable("how the default branch is protected", seen.rules)
         return
@@ -395,7 +395,7 @@ def _branch(seen: Observed, _local: Local) -> _Findings:
         yield OpenItem(f"administrators can go around the protection of {branch}", fix)
 
 
-def _bypass(rulesets: Mapping[str, Any]) -> _Findings:
+def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
     for name, actors in rulesets.items():
         if actors is None:
             yield OpenItem(
@@ -421,7 +421,7 @@ def _required_checks(by_type: Mapping[str, List[Mapping[str, Any]]], classic: Ma
     return found
 
 
-def _codeowners(seen: Observed, local: Local) -> _Findings:
+def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     if local.codeowners is None:
         yield OpenItem(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
         return
@@ -449,7 +449,7 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
             )
 
 
-def _policy(seen: Observed, local: Local) -> _Findings:
+def _policy(seen: Observed, local: Local) -> _OpenItems:
     if local.policy is None:
         yield OpenItem("there is no policy that can be read", "see the findings of the check 'repository-check'")
         return
@@ -479,7 +479,7 @@ def _policy(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _kill_switch(seen: Observed, _local: Local) -> _Findings:
+def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the variable " + KILL_SWITCH, variables)
@@ -506,7 +506,7 @@ def _kill_switch(seen: Observed, _local: Local) -> _Findings:
                 )
 
 
-def _repository_check(_seen: Observed, local: Local) -> _Findings:
+def _repository_check(_seen: Observed, local: Local) -> _OpenItems:
     for problem in local.problems:
         yield OpenItem(problem, "python agent_runner.py check")
     if local.checklist is None:
@@ -516,7 +516,7 @@ def _repository_check(_seen: Observed, local: Local) -> _Findings:
         )
 
 
-CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
+CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
