@@ -159,7 +159,7 @@ FOUND = {
     "lock-behind-the-team": (
         _write("requirements-agent.in", lambda text: text + "My_Package[extra] >= 2  # why\n"),
         "CHK013: requirements-agent.lock: requirements-agent.in asks for my-package, which is not in it. "
-        "Write it anew with: make lock",
+        "Regenerate it with: make lock",
     ),
     "lock-behind-an-update": (
         _write("requirements.in", lambda text: text.replace("pydantic>=2.10", "pydantic>=2.99,<3")),

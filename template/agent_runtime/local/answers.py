@@ -15,7 +15,7 @@ from agent_runtime import codes
 UNKNOWN = codes.register(
     "ANS001",
     "no question has this name",
-    "Look for a typing error; the template's docs/reference/questions.md lists the questions",
+    "Look for a typo; the template's docs/reference/questions.md lists the questions",
 )
 MISSING = codes.register("ANS002", "a question has no answer", "Answer it")
 TEXT = codes.register(
@@ -23,8 +23,10 @@ TEXT = codes.register(
 )
 SLUG = codes.register("ANS004", "the slug is not valid", "Use lower-case words with hyphens, such as checkout-restart")
 REPOSITORY = codes.register("ANS005", "the repository is not owner/name", "Write it as in its address on GitHub")
-APPROVERS = codes.register("ANS006", "an approver can't be on GitHub", "Write logins or org/team, separated by commas")
-CHOICE = codes.register("ANS007", "the answer is none of the choices", "Take one of the choices")
+APPROVERS = codes.register(
+    "ANS006", "an approver is not a possible name on GitHub", "Write logins or org/team, separated by commas"
+)
+CHOICE = codes.register("ANS007", "the answer is none of the choices", "Choose one of them")
 CRON = codes.register(
     "ANS008", "GitHub does not accept the cron expression", "Write five fields: minute hour day month weekday"
 )
@@ -35,7 +37,7 @@ PERMISSIONS = codes.register(
 NAMES = codes.register(
     "ANS011",
     "a secret or variable of the agent can't have this name",
-    "Use another name: GitHub, Python, the shell or the runtime use this one, or it stands there twice",
+    "Use another name: GitHub, Python, the shell or the runtime use this one, or it is listed twice",
 )
 OIDC = codes.register(
     "ANS012", "GitHub binds identity tokens to environments, and private-free has none", "Answer no, or change the plan"
@@ -44,7 +46,7 @@ CONTAINER = codes.register(
     "ANS013", "the container image is not pinned by digest", "Write its name, @sha256: and its 64 hexadecimal digits"
 )
 RUNNER = codes.register("ANS014", "a label is not one that a runner can have", "Write labels, separated by commas")
-PYTHON = codes.register("ANS015", "the agent's Python is not supported", "Take one from 3.8 to 3.14")
+PYTHON = codes.register("ANS015", "the agent's Python is not supported", "Choose one from 3.8 to 3.14")
 TIMEOUT = codes.register("ANS016", "the timeout is out of range", "Write whole minutes, 1 to 360")
 TOOLKIT = codes.register(
     "ANS017", "the toolkit has no such module", "Write names of modules of agent_runtime/toolkit, separated by commas"

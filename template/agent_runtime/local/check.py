@@ -43,8 +43,8 @@ EDITED = codes.register(
     "CHK004", "a file of the template was edited", "Move the change to a file of yours, or to the template; restore it"
 )
 LOST = codes.register("CHK005", "a file of the template is missing", "Restore it")
-FOREIGN = codes.register("CHK006", "a foreign file lies among the template's", "Move it out of this folder")
-MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove what is left of it")
+FOREIGN = codes.register("CHK006", "an unknown file is among the template's", "Move it out of this folder")
+MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove its markers")
 MISMATCH = codes.register("CHK008", "configuration and answers differ", "Change the answer with: " + _UPDATE)
 
 SHADOWING = codes.register(
@@ -72,8 +72,8 @@ NO_MODULE = codes.register(
 
 STALE_LOCK = codes.register(
     "CHK013",
-    "the agent's lock does not hold what it is resolved from",
-    "Write it anew with: make lock",
+    "the agent's lock does not match its requirements",
+    "Regenerate it with: make lock",
 )
 
 # Where an answer has another name in the configuration.

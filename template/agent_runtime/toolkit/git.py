@@ -501,7 +501,7 @@ def _complaint(said: bytes) -> str:
     """The line in which git says what is wrong."""
     lines = [" ".join(line.split()) for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"(?:remote: )?(?:fatal|error|ERROR| !)|! ", line)] or lines[-1:]
-    return ascii("; ".join(errors[:2]) or "failed without a word")[1:-1][:300]
+    return ascii("; ".join(errors[:2]) or "failed without a message")[1:-1][:300]
 
 
 def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, str]:
