@@ -209,7 +209,7 @@ def github() -> Iterator[FullGitHub]:
 
 @contextmanager
 def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A GitHub that gives these answers, the last one for ever; its address and the paths that were asked."""
+    """A GitHub that gives these answers, the last one forever; its address and the paths that were asked."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -24,7 +24,7 @@ REPOSITORY = "acme/checkout-restart"
 
 @contextmanager
 def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Serve `answers` one after the other, the last one for ever; yield the address and the requests' headers."""
+    """Serve `answers` one after the other, the last one forever; yield the address and the requests' headers."""
     seen: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -52,7 +52,7 @@ WRITTEN: dict[str, Any] = {
     "from above": lambda path: "../agent/" + path,
     "encoded": lambda path: quote(path, safe="").replace(".", "%2e"),
     "encoded twice": lambda path: quote(quote(path, safe=""), safe=""),
-    "encoded for ever": lambda path: quote(quote(quote(quote(quote(path, safe=""))))),
+    "encoded forever": lambda path: quote(quote(quote(quote(quote(path, safe=""))))),
     "with spaces and dots": lambda path: path.replace("/", ". /") + " . ",
     "as an address": lambda path: "https://api.github.com/repos/acme/agent/contents/" + path,
     "as a revision": lambda path: "main:" + path,

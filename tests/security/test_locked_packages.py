@@ -178,7 +178,7 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_
     assert answer() == "None\n"
     found = {problem.path: problem.line() for problem in check.check(tmp_path) if problem.code == "CHK009"}
     name = compiled.relative_to(tmp_path).as_posix()
-    assert found == {name: f"CHK009: {name}: it is run in the place of protected_paths.py. Remove it"}
+    assert found == {name: f"CHK009: {name}: it is run instead of protected_paths.py. Remove it"}
     for script in action.scripts[:-1]:
         subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     assert "is protected" in answer()

@@ -100,7 +100,7 @@ def silence(connection: socket.socket, _: bytes) -> None:
 
 
 def drips(head: bytes) -> Behaviour:
-    """Send a head at once, and then for ever one byte every now and then."""
+    """Send a head at once, and then forever one byte every now and then."""
 
     def behave(connection: socket.socket, _: bytes) -> None:
         connection.sendall(head)

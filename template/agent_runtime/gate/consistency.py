@@ -1,6 +1,6 @@
 """Whether the parts of a run belong together and its trail is whole: the same questions for `record` and for `verify`.
 
-What the agent's machines wrote (`investigate/`, `act/`) is held against what was written on machines that never ran
+What the agent's machines wrote (`investigate/`, `act/`) is compared with what was written on machines that never ran
 team code (`seal/`, `approve/`, `claim/`, `verify/`), never the other way round.
 """
 

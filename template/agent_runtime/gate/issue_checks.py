@@ -1,7 +1,7 @@
 """The gate of a repository whose environments GitHub does not protect: an issue shows the plan, a comment approves it.
 
-A comment and an issue can be edited, copied and forged by more people than an environment's review.  So nothing that
-stands in them is believed: what is approved is found from the run that asked, and the issue must be, character by
+A comment and an issue can be edited, copied and forged by more people than an environment's review.  So nothing
+in them is trusted: what is approved is found from the run that asked, and the issue must be, character by
 character, what the runtime writes about it.  Everything here is a pure function of GitHub's JSON; each check refuses
 with a code of its own, and what is missing or ambiguous refuses.
 

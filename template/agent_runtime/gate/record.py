@@ -69,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """What recording came to.
+    """The result of recording.
 
     Arguments:
         folder: the bundle.

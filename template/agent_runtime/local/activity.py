@@ -165,7 +165,7 @@ def summarise(
     gate_problems: Sequence[str] = (),
     left_out: int = 0,
 ) -> Summary:
-    """Say what the runs come to.
+    """Sum up the runs.
 
     Arguments:
         runs: newest first.

@@ -23,7 +23,7 @@ MAX_RUNS = 200
 def read(
     api: GitHubApi, settings: config.Config, *, days: int, now: datetime, repository: Optional[str] = None
 ) -> Summary:
-    """Read the last days and say what they come to.
+    """Read the last days and sum them up.
 
     Arguments:
         api: asks with a token that may read actions and contents.

@@ -350,7 +350,7 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]
     """Compiled code that Python runs whatever its source says.
 
     What Python itself keeps in `__pycache__` holds for one time and size of the source, which a checkout never brings
-    back.  With a hash in the place of these it holds for a source that says something else, too.
+    back.  With a hash instead of these it is valid for a source that says something else, too.
     Source: https://peps.python.org/pep-0552/
     """
     folders = [root / "__pycache__", *(root / folder for folder in manifest["folders"])]
@@ -359,9 +359,7 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]
             flags = stream.read(16)[4:8]
         if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
             name = path.relative_to(root).as_posix()
-            yield _problem(
-                SHADOWING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it"
-            )
+            yield _problem(SHADOWING, name, "it is run instead of {}.py".format(path.name.split(".")[0]), "Remove it")
 
 
 def _missing_modules(root: Path) -> Iterator[CheckProblem]:

@@ -1,4 +1,4 @@
-"""`setup`: creates what the gate needs on GitHub (environments, or a label), and looks whether it is a gate now.
+"""`setup`: creates what the gate needs on GitHub (environments, or a label), and checks that it is a gate now.
 
 It sends what `settings.planning` planned, in that order; a second run finds nothing to change.
 """

@@ -1,7 +1,7 @@
 """The documents that jobs exchange: investigation, plan, report, receipt, authorization, result; strictly decoded.
 
 Every document is a frozen dataclass.  `encode()` writes it as JSON; `decode()` reads bytes that came
-from another job, and refuses whatever does not have exactly the agreed shape.  pydantic does the checking and is
+from another job, and refuses whatever does not have exactly the expected structure.  pydantic does the checking and is
 imported only when something is decoded.
 """
 
@@ -35,7 +35,7 @@ _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
 class ReportStatus(_StrEnum):
-    """What an investigation came to."""
+    """The result of an investigation."""
 
     ACTION_PROPOSED = "action_proposed"
     NOTHING_TO_DO = "nothing_to_do"
@@ -243,7 +243,7 @@ class Investigation:
 
 @dataclass(frozen=True)
 class Report:
-    """What an investigation came to (`investigation-report.json`): evidence, and the sealed plan if there is one.
+    """The result of an investigation (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
     Arguments:
         investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
@@ -371,7 +371,7 @@ class Authorization:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one call of `act()` came to, reported by the agent.
+    """The result of one call of `act()`, reported by the agent.
 
     Arguments:
         latency_ms: duration of `act()`.
@@ -395,7 +395,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class ActionReport:
-    """What *Execute* came to (`action-result.json`), reported by the agent's machine.
+    """The result of *Execute* (`action-result.json`), reported by the agent's machine.
 
     Arguments:
         status: that of the last step that ran; `refused` where none did.
@@ -455,7 +455,7 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
         source: names it in messages.
 
     Raises:
-        BadInput: it is too large (RPT002), not whole JSON (RPT003) or not of the agreed shape (RPT004).
+        BadInput: it is too large (RPT002), not complete JSON (RPT003) or not of the expected structure (RPT004).
     """
     import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
 

@@ -37,7 +37,7 @@ _SUCCEEDED = (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE)
 
 @dataclass(frozen=True)
 class ExecuteResult:
-    """What executing came to; `problem` is the refusal, or None."""
+    """The result of executing; `problem` is the refusal, or None."""
 
     result: ActionReport
     problem: Optional[codes.AgentError]
@@ -46,7 +46,7 @@ class ExecuteResult:
 def run_job(
     agent: AgentRunner, job: JobContext, *, resource: str, plan_path: Path, approved_digest: str
 ) -> ExecuteResult:
-    """Execute the plan and write the result, whatever it comes to.
+    """Execute the plan and write the result, whatever it is.
 
     Arguments:
         resource: for the trail only; what is acted on comes from the plan.

@@ -141,7 +141,7 @@ class System:
         http.send_once("POST", self._key(name + "/disable"), token=http.token("identity"))
 
     def rotate(self, name: str) -> http.Response:
-        """Have a key made in the place of another.  `made()` reads it from the answer."""
+        """Have a key created to replace another.  `made()` reads it from the answer."""
         return http.send_once("POST", self._key(name + "/rotate"), token=http.token("identity"))
 
     def stored(self, place: str) -> str:

@@ -91,7 +91,7 @@ def measure(
         token: name of the environment variable with the token to read with.
 
     Raises:
-        ToolError: no answer, or one that is invalid, such as percent in the place of a share.
+        ToolError: no answer, or one that is invalid, such as percent instead of a share.
     """
     share = f"({query}) / {limit or 1:g}"
     found = metrics.number(server, share, token=token, nan=may_be_idle)

@@ -126,7 +126,7 @@ class AuditClient:
 
     @property
     def redactor(self) -> Redactor:
-        """What keeps secrets out of this client's events, for whatever else its program writes down."""
+        """What keeps secrets out of this client's events, for whatever else its program writes."""
         return self._redactor
 
     @property

@@ -97,9 +97,7 @@ class Sender:
             if done or last or time.monotonic() + self._delay >= deadline:
                 return done
             time.sleep(self._delay)
-        self._ended = (
-            self._ended or last
-        )  # an interpreter that goes down starts no thread, and may wait for it for ever
+        self._ended = self._ended or last  # an interpreter that goes down starts no thread, and may wait for it forever
         return False
 
     def _start(self) -> bool:

@@ -64,7 +64,7 @@ class Transport:
         """Import all that delivering needs, which takes a tenth of a second, unless `urllib3` is not installed.
 
         Nothing of it is imported later, by a thread: a process that forks meanwhile would leave its child with modules
-        that are half imported, for ever.
+        that are half imported, forever.
         """
         for name in ("email.utils", "encodings.idna", "gzip", "urllib.request", "urllib3"):
             try:

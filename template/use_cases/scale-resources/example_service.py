@@ -145,7 +145,7 @@ class Service:
         }
 
     def watch(self) -> None:
-        """Measure for ever."""
+        """Measure forever."""
         while True:
             with self._lock:
                 self.history = [*self.history[-6000:], (time.time(), self.measure())]

@@ -209,7 +209,7 @@ def test_a_service_that_goes_on_to_accept_the_key_is_found_out(start: Callable[.
     assert result.status is ActionStatus.FAILED
     assert "still accepted: treat it as open" in result.details["error"]
     assert result.changes == ("disabled k-1",)
-    assert example.value() == old, "nothing was put in the place of a key that still works"
+    assert example.value() == old, "nothing replaced a key that still works"
 
 
 @pytest.mark.parametrize("lying", [[], ["--lying"]], ids=["honest", "lying"])
