@@ -26,7 +26,7 @@ MEMORY_BYTES = 120e6
 
 
 class MeasurementFailed(RuntimeError):
-    """A worker failed; what it said stands above."""
+    """A worker failed; what it said is above."""
 
 
 def measure(

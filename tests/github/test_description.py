@@ -1,4 +1,4 @@
-"""Requests and answers held to GitHub's own OpenAPI description by Prism, which stands in between.
+"""Requests and answers held to GitHub's own OpenAPI description by Prism, which is in between.
 
 With `--errors` Prism answers for GitHub as soon as a request or an answer is not as described, so that a command that
 comes through proves both: what setup and doctor send, and what the loopback GitHub of all other tests answers.

@@ -27,7 +27,7 @@ HOSTED = "hostedtoolcache"
 
 
 def tracked() -> list[Path]:
-    """Return every file that git tracks and that stands in the working tree."""
+    """Return every file that git tracks and that is in the working tree."""
     command = ["git", "ls-files", "-z"]
     names = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
     return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]

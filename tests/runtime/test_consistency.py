@@ -231,7 +231,7 @@ def test_no_file_can_be_taken_away_changed_or_emptied(made: dict[str, Path], tmp
     """Neither with the manifest as it is, nor with one that was renewed."""
     files = sorted(bundle.file_digests(made[gate]))
     assert {"seal", "approve", "verify", "act", "record"} <= {name.split("/")[0] for name in files}
-    copied = [names.TRACE_NAME, names.PLAN_NAME]  # for people: what they say stands in a document
+    copied = [names.TRACE_NAME, names.PLAN_NAME]  # for people: what they say is in a document
     for number, name in enumerate(files):
         for change in ("removed", "emptied", "cut"):
             folder = Path(shutil.copytree(made[gate], tmp_path / f"{number}-{change}"))

@@ -89,7 +89,7 @@ def every(field: bytes, value: bytes) -> Callable[[bytes], bytes]:
     return lambda data: re.sub(b'"%s":"[^"]*"' % field, lambda _: b'"%s":%s' % (field, value), data)
 
 
-# What stands in the lines of a journal: whoever writes it can also chain it.
+# What is in the lines of a journal: whoever writes it can also chain it.
 LINES: dict[str, Callable[[bytes], bytes]] = {
     "60,000 lines of nothing": lambda data: b"x\n" * 60_000,
     "a line of a megabyte": lambda data: b"x" * 1_200_000 + b"\n",

@@ -245,7 +245,7 @@ def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, eviden
             .replace(short(hostile), short(harmless))
             .replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
         )
-        # Evidence of several lines stands in a block below its name, with a colon of its own.
+        # Evidence of several lines is in a block below its name, with a colon of its own.
         assert words.replace("::", ":") == skeleton(expected).replace("::", ":")
         assert set(said.tags) <= TAGS | set(expected.tags)
 

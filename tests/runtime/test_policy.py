@@ -564,7 +564,7 @@ INVALID = [
     ("name: p\nversion: true\n", 2, "version is true: write a whole number from 1"),
     ("name: p\nversion: '1'\n", 2, "version is '1': write a whole number from 1"),
     ("name: p\nversion: 010\n", 2, "010 without quotes is read differently by different programs"),
-    ("name: p\nversion: 1\nversion: 2\n", 3, "the key version stands twice: keep one of them"),
+    ("name: p\nversion: 1\nversion: 2\n", 3, "the key version appears twice: keep one of them"),
     ("name: p\nversion: 1\nauto_approved: []\n", 3, "the policy has the unknown key auto_approved: use name, "),
     ("name: p\nversion: 1\nauto_approve: true\n", 3, "auto_approve is true: write a list"),
     ("name: p\nversion: 1\nauto_approve:\n  - x\n", 4, "auto_approve[0] is 'x': write keys and values"),

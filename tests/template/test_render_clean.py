@@ -92,7 +92,7 @@ def test_its_own_check_finds_nothing(given: dict[str, str], render: Render) -> N
 
 
 def test_the_use_case_arrives_byte_for_byte(given: dict[str, str], render: Render) -> None:
-    """The files pass through Jinja; whatever it might take for its own must not stand in them."""
+    """The files pass through Jinja; whatever it might take for its own must not be in them."""
     source = REPOSITORY / "template" / "use_cases" / given["use_case"]
     project = render(**given)
 

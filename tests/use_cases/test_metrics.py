@@ -411,7 +411,7 @@ def test_a_level_is_known_or_refused_by_name(level: Any, error: bool | None) -> 
         ('"x"', "no JSON object with time and level"),
         ("{}", "no JSON object with time and level"),
         ('{"time": "2026-11-24T02:00:00Z"}', "no JSON object with time and level"),
-        ('{"time": 0, "level": "info", "a": 1, "a": 2}', "key 'a' stands twice"),
+        ('{"time": 0, "level": "info", "a": 1, "a": 2}', "key 'a' appears twice"),
         (entry("yesterday"), "'yesterday' is not a time with a zone"),
         (entry("2026-13-24T02:00:00Z"), "month must be in 1..12"),
         (entry("2026-11-24T02:00:00"), "is not a time with a zone"),  # it is any time of a day

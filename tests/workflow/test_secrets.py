@@ -103,7 +103,7 @@ class Wire:
 
 LETTERS = (string.ascii_letters + string.digits) * 2
 
-# Written in parts, so that no scanner takes this file for a leak: what must not appear, and the text that it stands in.
+# Written in parts, so that no scanner takes this file for a leak: what must not appear, and the text that it is in.
 SECRETS = {
     "GitHub token": ("ghp" + "_" + LETTERS[:36], "remote said {}"),
     "AWS key": ("AKIA" + "QWERTYUIOPASDFGH", "key {} was used"),
@@ -114,7 +114,7 @@ SECRETS = {
     "password on a command line": ("hunter" + LETTERS[30:44], "mysql --password {} -h db"),
     "private key": (LETTERS[5:60], "-----BEGIN " + "PRIVATE KEY-----\n{}\n-----END " + "PRIVATE KEY-----"),
 }
-PLAIN = "correct-horse-battery"  # no pattern finds it; the key that it stands under does
+PLAIN = "correct-horse-battery"  # no pattern finds it; the key that it is under does
 
 
 @pytest.fixture

@@ -243,7 +243,7 @@ class Trouble:
         around: makes the trouble; yields what happens right before the action, if anything does.
         status: of the action's result; `outcome`: of the run.
         changes: how its changes begin, in this order.
-        reported: stands in the summary.
+        reported: is in the summary.
         state: whether it is another one afterwards; None where the world does not answer any more.
         wrong: the share of the world that is wrong afterwards; None for the same as before.
         pushed: whether the branch in git has another commit afterwards, where the world has one.

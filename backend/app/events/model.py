@@ -99,7 +99,7 @@ def id_bytes(event_id: str) -> bytes:
 
 
 def is_place(stream: str, seq: int, prev: str | None) -> bool:
-    """Return whether a line can stand there, with that hash of the line before."""
+    """Return whether a line can be there, with that hash of the line before."""
     return _is_stream(stream) and (prev is None if seq == 1 else prev is not None and _is_hash(prev))
 
 

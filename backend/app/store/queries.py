@@ -34,7 +34,7 @@ class Filter:
 
 
 class Place(NamedTuple):
-    """Where an event stands in the order of events: by time, and then by arrival."""
+    """Where an event is in the order of events: by time, and then by arrival."""
 
     occurred_at: int
     position: int

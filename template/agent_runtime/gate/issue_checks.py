@@ -324,7 +324,7 @@ def rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -
 
 
 def _own_lines(text: str) -> Iterator[str]:
-    """The lines of a comment without quotes, fenced code and what stands before a word, in compatible form (NFKC)."""
+    """The lines of a comment without quotes, fenced code and what comes before a word, in compatible form (NFKC)."""
     fence = ""
     for line in text.splitlines():
         bare = unicodedata.normalize("NFKC", line).lstrip()

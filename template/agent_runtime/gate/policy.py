@@ -36,7 +36,7 @@ OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
 
-# What stands before the question that can't be judged.
+# What comes before the question that can't be judged.
 _ONLY = "only case, whitespace or compatibility characters decide whether"
 
 # No rule of auto_approve may reach higher.

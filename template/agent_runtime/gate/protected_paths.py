@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.patterns import glob_matches
 
-# Protected wherever they stand in a path, because nothing else has these names.
+# Protected wherever they are in a path, because nothing else has these names.
 _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime")
 # Protected at the repository's root; other projects have folders of this name.
 _AT_THE_ROOT = (

@@ -26,7 +26,7 @@ def hide_from_children() -> None:
 
 
 def discard(environ: Mapping[str, str]) -> None:
-    """Empty the files by which this step speaks to the runner: whatever stands in them is not the runtime's."""
+    """Empty the files by which this step speaks to the runner: whatever is in them is not the runtime's."""
     for name in _COMMAND_FILES:
         target = environ.get(name)
         if target and Path(target).exists():

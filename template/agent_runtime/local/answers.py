@@ -61,7 +61,7 @@ YES_NO = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-team", "private-free")
 LICENSES = ("MIT", "Apache-2.0", "Proprietary")
 
-# Every module of the toolkit and what it imports of the others; each stands before what it imports.  `errors` is always
+# Every module of the toolkit and what it imports of the others; each comes before what it imports.  `errors` is always
 # there.
 TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "usage": ("metrics",),
@@ -323,7 +323,7 @@ QUESTIONS = tuple(RULES)
 OIDC_NEEDS_ENVIRONMENT = "no, as private-free has no environments; GitHub binds identity tokens to them"
 SECRETS_APART = "none of investigate_secrets; in private-free nothing else keeps them apart"
 
-# The lists that the names of another list of the same job must not stand in.
+# The lists that the names of another list of the same job must not be in.
 _SAME_JOB = {"investigate_variables": "investigate_secrets", "act_variables": "act_secrets"}
 
 

@@ -56,7 +56,7 @@ JOBS = ("investigate", "seal", "ask", "approve", "claim", "act", "record")
 AUTO_JOB = "act-auto"
 VERIFY = "verify"
 
-# Jobs as GitHub shows them.  Names with expressions may be cut at 100 characters: the plan's digest stands in front.
+# Jobs as GitHub shows them.  Names with expressions may be cut at 100 characters: the plan's digest is in front.
 INVESTIGATE_JOB = "Investigate"
 SEAL_JOB = "Seal"
 APPROVE_JOB = "Approve plan "

@@ -54,7 +54,7 @@ def glob_matches(pattern: str, text: str) -> bool:
             at += 1
             position += 1
         elif star is not None:
-            # Only the last star ever needs another try: what stands before it is matched already.
+            # Only the last star ever needs another try: what comes before it is matched already.
             resume += 1
             at, position = star + 1, resume
         else:

@@ -1,6 +1,6 @@
 """YAML with one meaning: what a reviewer reads in the file is what a program reads.
 
-A small part of YAML 1.2.  Refused, with the line: keys that stand twice, anchors, aliases and tags, several documents,
+A small part of YAML 1.2.  Refused, with the line: keys that appear twice, anchors, aliases and tags, several documents,
 deep nesting, unquoted words that YAML versions read differently (`no`, `010`, `12:30`, dates), and characters that let
 a line look like something else.
 """
@@ -171,7 +171,7 @@ class _Loader:
             if not isinstance(key.value, str):
                 raise StrictYamlError(key.line, "a key is not a text: write it in quotes")
             if key.value in mapping:
-                raise StrictYamlError(key.line, f"the key {visible(key.value, _SHOWN)} stands twice: keep one of them")
+                raise StrictYamlError(key.line, f"the key {visible(key.value, _SHOWN)} appears twice: keep one of them")
             mapping[key.value] = Node(key.line, self._node(next(self._events), depth + 1).value)
         return mapping
 

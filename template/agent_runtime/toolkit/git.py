@@ -52,7 +52,7 @@ _BRANCH = re.compile(
 _PATH = re.compile(r"[^\x00-\x1f\x7f:\\-][^\x00-\x1f\x7f\\]{0,999}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
-# Every file is what its bytes are, whatever .gitattributes say: this stands above them, and leaves only merge and diff.
+# Every file is what its bytes are, whatever .gitattributes say: this is above them, and leaves only merge and diff.
 _ATTRIBUTES = "* !text !crlf !eol !ident !filter !working-tree-encoding\n"
 
 # What git says of a branch that moved on: it sees that itself, or the server sees it in the last moment.

@@ -5,7 +5,7 @@
     new = keys.made(system.rotate("k-1"))
     system.store("shop/k-1", new.value)
 
-What the two must answer stands in services.yml.  No value of a key reaches a message: it goes from one to the other.
+What the two must answer is in services.yml.  No value of a key reaches a message: it goes from one to the other.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ def _decode(content: bytes, source: str) -> str:
 
 
 def _find(text: str, key: str, source: str) -> Any:
-    """The node of the number at `key`, whose marks say where it stands in `text`."""
+    """The node of the number at `key`, whose marks say where it is in `text`."""
     import yaml  # noqa: PLC0415  imported when used
 
     try:

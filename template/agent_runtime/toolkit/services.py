@@ -104,7 +104,7 @@ def _file(path: Path) -> Tuple[bytes, str]:
 
 
 def _entries(data: bytes, source: str) -> Dict[str, Node]:
-    """What stands below `services`, by names that a resource can have."""
+    """What is below `services`, by names that a resource can have."""
     from agent_runtime.model import inputs  # noqa: PLC0415  imported when used
 
     if len(data) > MAX_BYTES:

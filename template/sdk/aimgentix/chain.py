@@ -2,7 +2,7 @@
 
     {"v":1,"stream":"S","seq":N,"prev":"<64 hex>" or null,"event":{…}}
 
-Members stand in this order, without whitespace. A line's hash is the SHA-256 of its exact bytes without the newline;
+Members are in this order, without whitespace. A line's hash is the SHA-256 of its exact bytes without the newline;
 the next line's `prev` is that hash. The first line of a stream has `seq` 1 and `prev` null; when the stream goes on
 from another one it also says so, before `event`: `"after":{"stream":…,"seq":…,"hash":…,"reason":…}`.
 `specs/journal.md` is the full text.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Find what reads journals, which stands in `verify`; writing them does not need it imported."""
+    """Find what reads journals, which is in `verify`; writing them does not need it imported."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import verify

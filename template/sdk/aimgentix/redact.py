@@ -566,7 +566,7 @@ def _credentials(text: str, at: int) -> Optional[Tuple[int, int]]:
 
 
 def _passwords_of_users(text: str) -> Iterator[Tuple[int, int]]:
-    """Yield where the passwords stand in `-u user:password`; `-u 1000:1000` is a user and a group."""
+    """Yield where the passwords are in `-u user:password`; `-u 1000:1000` is a user and a group."""
     for found in _USER.finditer(text):
         before = text[max(found.start() - 7, 0) : found.start()]
         stands_alone = not before.rstrip("-") or not (before.rstrip("-")[-1].isalnum() or before.rstrip("-")[-1] == "_")

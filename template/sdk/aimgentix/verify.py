@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Kinds of problems, each a distinct result.
 ALTERED = "altered"  # a line is not the one that was chained
 MISSING = "missing"  # sequence numbers, or a whole stream that another one goes on from, are not there
-REORDERED = "reordered"  # a line stands after one with a higher sequence number
+REORDERED = "reordered"  # a line comes after one with a higher sequence number
 REPEATED = "repeated"  # the same line twice
 FORKED = "forked"  # two different lines claim the same place in the same stream
 FOREIGN = "foreign stream"  # a line of another stream, or something that is not a file where one is expected
@@ -262,7 +262,7 @@ def _misplaced(line: Line, report: SegmentReport, hashes: Dict[int, str]) -> Opt
             return JournalProblem(REPEATED, line.seq, f"line {report.lines} repeats sequence number {line.seq}")
         return JournalProblem(FORKED, line.seq, f"two different lines have sequence number {line.seq}")
     if line.seq < report.last_seq:
-        return JournalProblem(REORDERED, line.seq, f"sequence number {line.seq} stands after {report.last_seq}")
+        return JournalProblem(REORDERED, line.seq, f"sequence number {line.seq} comes after {report.last_seq}")
     return None
 
 

@@ -2,7 +2,7 @@
 
 CPU, memory or latency over 80 % of its limit: more.  CPU and memory under 20 %: less.  Otherwise, at a limit, or soon
 after the last change: nothing to do.  Which services there are, what limits them, and where their capacity is set,
-stands in services.yml; how load is measured and capacity set, in agent_runtime/toolkit.
+is in services.yml; how load is measured and capacity set, in agent_runtime/toolkit.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ process.  The load is shared among those that live: with a demand of 1.8 and two
     POST /load                {"demand": 1.8} makes users come or go
     POST /-/apply             starts and ends instances as the file on main says
 
-A query is the name of a metric, which may stand in brackets and be divided by a number.  Where --token is given, both
+A query is the name of a metric, which may be in brackets and be divided by a number.  Where --token is given, both
 POST addresses want `Authorization: Bearer TOKEN`.  --stuck: instances are promised and don't come.  Standard library
 and git only; POSIX only.
 """

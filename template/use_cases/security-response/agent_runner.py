@@ -1,7 +1,7 @@
 """Looks into an alert on a key or a user, and proposes to disable and rotate keys that show signs of misuse.
 
 Signs: a use from an address from which the key was never accepted before, an owner who is not known, many refused uses.
-None: nothing to do.  A human always decides.  Which identity service and secret store there are stands in services.yml.
+None: nothing to do.  A human always decides.  Which identity service and secret store there are is in services.yml.
 
 No value of a key is ever shown, returned or written down here: it goes from the identity service to the secret store.
 """

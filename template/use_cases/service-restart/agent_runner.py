@@ -1,7 +1,7 @@
 """Watches over the error rate of services and proposes to restart the ones that fail.
 
 Over 5 % of requests fail: restart.  Over 10 %: restart, and look for the cause.  Otherwise: nothing to do.  Which
-services there are, and where, stands in services.yml; how they are measured, in agent_runtime/toolkit.
+services there are, and where, is in services.yml; how they are measured, in agent_runtime/toolkit.
 """
 
 from __future__ import annotations

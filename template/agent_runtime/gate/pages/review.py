@@ -24,7 +24,7 @@ MAX_ISSUE_CHARACTERS = 65_536
 
 _WIDE_LINE = 100
 _TITLE_PART = 80
-# What may stand inside a link: nothing that Markdown reads as more than an address.
+# What may be inside a link: nothing that Markdown reads as more than an address.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9-]+/[A-Za-z0-9._-]+/actions/runs/[0-9]+")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"

@@ -71,7 +71,7 @@ def _of_team(value: Value, steps: List[Value]) -> Iterator[Tuple[str, int, str]]
         if uses.text is not None and not is_pinned(uses.text):
             yield "CON10", uses.line, f"{uses.text} is not pinned to a commit"
         for script in scripts(step):
-            yield "CON11", script.line, "an expression stands inside a script"
+            yield "CON11", script.line, "an expression is inside a script"
 
 
 def scripts(step: Value) -> List[Value]:

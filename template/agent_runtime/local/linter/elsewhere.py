@@ -105,7 +105,7 @@ def meets(one: str, other: str) -> bool:
 
 
 def _split(body: str, operator: str) -> List[str]:
-    """The parts of an expression between an operator that stands in no parentheses and no quotes."""
+    """The parts of an expression between an operator that is in no parentheses and no quotes."""
     parts, nesting, quoted, at = [""], 0, False, 0
     while at < len(body):
         if not quoted and not nesting and body.startswith(operator, at):
@@ -250,4 +250,4 @@ def _outsiders(root: Value) -> Iterator[Violation]:
         for value in chosen:
             yield "CON15", value.line, f"code that an outsider may have written runs after {events[0]}"
         for script in actions.scripts(step):
-            yield "CON11", script.line, f"an expression stands inside a script, after {events[0]}"
+            yield "CON11", script.line, f"an expression is inside a script, after {events[0]}"
