@@ -340,7 +340,7 @@ class Case:
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[World]:
-        """Run the case's program, if it has one, for the time of a block; its files lie in `folder`."""
+        """Run the case's program, if it has one, for the time of a block; its files are in `folder`."""
         if self.world is None:
             yield NotesWorld(folder)
             return

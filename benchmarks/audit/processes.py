@@ -108,7 +108,7 @@ class Bench:
 
         Args:
             how: return, raise, exit (`os._exit`), SIGTERM, SIGKILL, cancel (bash is the parent, as in a step of GitHub
-                Actions) or work (the same with the real times, and the worker goes on capturing until it is killed).
+                Actions) or work (the same with the real times, and the worker continues capturing until it is killed).
             mode: of the sink, or refused.
         """
         self.sink.prepare("ok" if mode == "refused" else mode)

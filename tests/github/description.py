@@ -143,7 +143,7 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(operation: dict[str, Any]) -> dict[str, Any]:
-    """One operation with the errors that every address may answer, and without example headers (no list goes on).
+    """One operation with the errors that every address may answer, and without example headers (no list continues).
 
     Its answers are also of the media type that GitHub recommends to ask for, which the description leaves out.
     """

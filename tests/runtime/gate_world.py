@@ -141,7 +141,7 @@ class GateWorld:
         return seal.run_job(self.job("seal"), asked, handover)
 
     def sealed(self, *steps: documents.Step, **changes: Any) -> tuple[Plan, verification.Handover]:
-        """Seal a plan of these steps, and say where its report lies."""
+        """Seal a plan of these steps, and say where its report is."""
         outcome = self.seal(self.hand_over(documents.encode(examples.investigation(*steps))), **changes)
         assert outcome.report.plan is not None, outcome.problem or outcome.report.policy_reasons
         id, digest = self.upload_folder(names.REPORT_ARTIFACT, self.folder("seal") / names.DEFAULT_OUT)

@@ -148,8 +148,8 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         ]
         assert opened["secrets"] == [
             "agent-investigate holds DEPLOY_TOKEN, with which act() changes something",
-            "DEPLOY_TOKEN lies in the repository's secrets, where every job reads it before the approval",
-            "DEPLOY_TOKEN lies in the organisation's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is in the repository's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is in the organisation's secrets, where every job reads it before the approval",
             "DEPLOY_TOKEN is a variable, which everybody who reads the repository's settings or logs can see",
         ]
         # What another repository would be given is none of this one's.
@@ -237,12 +237,12 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "a secret for every job": (
         lambda g: g.secrets.append("AGENT_ACT_TOKEN"),
         "secrets",
-        "lies in the repository's secrets",
+        "is in the repository's secrets",
     ),
     "a secret of the organisation": (
         lambda g: g.organization_secrets.append("AGENT_ACT_TOKEN"),
         "secrets",
-        "lies in the organisation's secrets",
+        "is in the organisation's secrets",
     ),
     "a secret that is a variable": (
         lambda g: g.variables.update(AGENT_ACT_TOKEN="hunter2"),

@@ -119,7 +119,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "What the policy said",
         "- allowed_actions[0] (x on y): matches",
         "How to decide",
-        "The job that waits must be named Approve plan " + digest[:12] + " and go on with the action",
+        "The job that waits must be named Approve plan " + digest[:12] + " and then the action",
         "agent-approval",
         "An approval by alice does not count",
     ]

@@ -78,7 +78,7 @@ def test_where_environments_hold_secrets_setup_makes_them_beside_the_label(tmp_p
         # Here an environment keeps it from every job before the approval.
         github.secrets = ["DEPLOY_TOKEN"]
         (problem,) = somebody.doctor()["secrets"]
-        assert problem.startswith("DEPLOY_TOKEN lies in the repository's secrets")
+        assert problem.startswith("DEPLOY_TOKEN is in the repository's secrets")
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_signal_handler_may_record_durably_and_close_at_any_moment(journal_dir
 
 
 def test_two_handlers_that_cut_into_each_other_leave_a_straight_chain(tmp_path):
-    """Whoever cuts into the making of a new segment goes on from that one."""
+    """Whoever cuts into the making of a new segment continues from that one."""
     journal = Journal(tmp_path)
     journal.append(event(resource="first").encode())
     depth: list[str] = []

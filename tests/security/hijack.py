@@ -1,7 +1,7 @@
 """Agents that obey an attacker: a generated repository whose `agent_runner.py` runs hostile code where a team's runs.
 
 Hostile code is a module, `hostile.py`, with any of `imported()`, `investigate()` and `act()`.  It may use `tools.py`,
-which lies beside it: what an attacker would bring along to reach the runner, its token and its files.
+which is beside it: what an attacker would bring along to reach the runner, its token and its files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def upload(name, archive):
 
 
 def leave_behind(work):
-    """Let a process go on when this one has ended."""
+    """Let a process continue when this one has ended."""
     if os.fork():
         return
     if os.fork():

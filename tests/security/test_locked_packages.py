@@ -39,7 +39,7 @@ def wheel(folder: Path, name: str, body: str) -> str:
 
 @dataclass(frozen=True)
 class Action:
-    """A composite action that installs: where it lies, its lock, and the folder that its packages arrive in."""
+    """A composite action that installs: where it is, its lock, and the folder that its packages arrive in."""
 
     path: Path
     lock: str
@@ -187,7 +187,7 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_
 @pytest.mark.threat("T31")
 @pytest.mark.parametrize("kind", ["unchecked", "by time", "extension", "without source"])
 def test_t31_what_decides_runs_the_text_of_the_repository(kind: str, tmp_path: Path) -> None:
-    """Started isolated, it takes nothing compiled that lies in the folders of the runtime, and leaves nothing there."""
+    """Started isolated, it takes nothing compiled that is in the folders of the runtime, and leaves nothing there."""
     shutil.copytree(
         REPOSITORY / "template", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "use_cases")
     )

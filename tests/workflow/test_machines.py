@@ -110,7 +110,7 @@ def test_what_a_step_leaves_behind_goes_on_and_dies_with_its_job(host: Host) -> 
 
 
 def test_a_step_ends_although_a_child_holds_its_output(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner waits five seconds for the streams, and goes on (actions/runner, `ProcessInvoker.cs`)."""
+    """The runner waits five seconds for the streams, and continues (actions/runner, `ProcessInvoker.cs`)."""
     monkeypatch.setattr(machine, "_STREAMS_SECONDS", 0.3)
     done = run(
         host,

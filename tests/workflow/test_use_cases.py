@@ -193,7 +193,7 @@ def test_where_the_target_is_down_it_says_so_and_asks_nobody(scene: Place, name:
         assert reported in summary, summary
 
 
-# ------------------------------------------------------------------------- the target lies, or the action stops halfway
+# ----------------------------------------------------------------------- the target lies, or the action stops halfway
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where to go on in a list: an opaque text that holds the place of the last event shown."""
+"""Where to continue in a list: an opaque text that holds the place of the last event shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class InvalidCursor(ValueError):
 
 
 def encode_cursor(place: Place, order: Order) -> str:
-    """Return the cursor for going on after `place`."""
+    """Return the cursor for continuing after `place`."""
     packed = _FORM.pack(_VERSION, _ORDERS.index(order), *place)
     return base64.urlsafe_b64encode(packed).decode()
 

@@ -71,7 +71,7 @@ class SqliteDatabase:
     def require_in_place(self) -> None:
         """Do nothing if the file is still where it was at the start.
 
-        SQLite goes on reading and writing a file that was deleted, moved away or replaced, and all of that is gone
+        SQLite continues reading and writing a file that was deleted, moved away or replaced, and all of that is gone
         when the process ends.
 
         Raises:

@@ -29,7 +29,7 @@ from agent_runtime.results import ActionStatus
 from agent_runtime.text.strict_json import strict_json
 from aimgentix.redact import REDACTED, TRUNCATED
 
-# Where the journal of a job lies whose folder has another name.
+# The folder of a job's journal, where it is not named after the job.
 _JOURNALS = {"act": names.VERIFY, names.AUTO_JOB: names.VERIFY}
 # What stays the same of a run when one of its jobs is started again.
 _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")

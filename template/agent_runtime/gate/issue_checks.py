@@ -40,7 +40,7 @@ class UnauthorizedCommenter(codes.GateRefused):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the report behind an issue lies.
+    """Where the report behind an issue is.
 
     Arguments:
         artifact_sha256: of the archive.
@@ -173,7 +173,7 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
 
 
 def read_origin(issue: Mapping[str, Any]) -> Origin:
-    """Return where the issue says that its report lies.
+    """Return where the issue says that its report is.
 
     Raises:
         GateRefused: IGATE03; it does not say it.

@@ -199,7 +199,7 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
 
 
 def _heads(parts: Parts, needs: Mapping[str, Job]) -> Dict[str, str]:
-    """The end of every journal: as its job gave it, or as it lies there where nobody but the agent could have said."""
+    """The end of every journal: as its job gave it, or as it was found where only the agent could have given it."""
     heads = {name: found[-1] for name, found in parts.heads.items() if found}
     for name, (output, folder) in _HEADS.items():
         if name in needs and needs[name].result != "skipped":

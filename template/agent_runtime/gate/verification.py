@@ -38,7 +38,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Handover:
-    """Where the report lies, and which plan was approved, from the outputs of jobs without team code.
+    """Where the report is, and which plan was approved, from the outputs of jobs without team code.
 
     Arguments:
         report_id, report_digest: of the archive with the report; empty where an issue names them.

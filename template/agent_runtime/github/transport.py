@@ -122,7 +122,7 @@ class Transport:
 
         Arguments:
             filters: query parameters that choose entries.
-            key: where the list lies in an answer; None when the answer is the list.
+            key: where the list is in an answer; None when the answer is the list.
             size: entries for each page; the endpoint's documented maximum.
         """
         found: List[Mapping[str, Any]] = []

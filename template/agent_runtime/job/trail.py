@@ -88,7 +88,7 @@ def _client(agent: str, job: JobContext) -> AuditClient:
     """The client of a job; an invalid setting of the audit backend costs the copy, never the job.
 
     Raises:
-        BadInput: what is wrong is about the journal itself (INP012): nothing may go on without one.
+        BadInput: what is wrong is about the journal itself (INP012): nothing may continue without one.
     """
 
     def make(**settings: Any) -> AuditClient:

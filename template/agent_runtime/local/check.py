@@ -238,7 +238,7 @@ def _workflows(root: Path) -> Iterator[CheckProblem]:
 
 
 def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
-    """The files to read: the template's, everything in .github, and what lies in the root; the rest is the team's."""
+    """The files to read: the template's, everything in .github, and what is in the root; the rest is the team's."""
     names = set(manifest["files"]) | set(manifest["rendered"])
     names |= {path.relative_to(root).as_posix() for path in (root / ".github").rglob("*")}
     names |= {path.name for path in root.iterdir()}

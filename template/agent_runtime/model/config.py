@@ -98,7 +98,7 @@ class Config:
 
     @property
     def policy_path(self) -> Path:
-        """Where this agent's policy lies, relative to the repository's root."""
+        """Where this agent's policy is, relative to the repository's root."""
         return POLICY_FOLDER / (self.agent + ".yml")
 
 

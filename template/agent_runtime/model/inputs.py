@@ -42,7 +42,7 @@ def resource(text: Optional[str]) -> str:
     """Return the resource if it is a plain identifier.
 
     Raises:
-        BadInput: it is missing (INP004) or has characters that an identifier has not (INP001).
+        BadInput: it is missing (INP004) or has characters that an identifier does not have (INP001).
     """
     if not text:
         raise codes.BadInput(codes.RESOURCE_MISSING, "no resource was named")

@@ -63,7 +63,7 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 
 class _State(NamedTuple):
-    """A character to consume (its ranges; inverted or not) before going on at `next`."""
+    """A character to consume (its ranges; inverted or not) before continuing at `next`."""
 
     ranges: Tuple[Tuple[str, str], ...]
     inverted: bool
@@ -303,7 +303,7 @@ class _Parser:
         return self._states
 
     def _lay(self, piece: _Piece, after: int) -> int:
-        """Lay out `piece` so that it goes on at `after`; return where it starts."""
+        """Lay out `piece` so that it continues at `after`; return where it starts."""
         # Counted by pieces, not by states: a repeated empty group makes work and no state.
         self._laid += 1
         if self._laid > MAX_STATES:

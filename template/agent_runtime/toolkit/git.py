@@ -259,7 +259,9 @@ class Clone:
         except ToolError as problem:
             refused = problem
         if _OVERTAKEN.search(refused.message):
-            why = f"git push: {branch} has commits on the server that the clone has not: somebody pushed meanwhile"
+            why = (
+                f"git push: {branch} has commits on the server that the clone does not have: somebody pushed meanwhile"
+            )
             raise ToolError(GIT_OVERTAKEN, why)
         try:
             there = self.remote_head(branch)
@@ -289,7 +291,7 @@ class Clone:
 
 
 def is_inside(name: str, path: str) -> bool:
-    """Whether a file is `path`, or lies in the folder `path`."""
+    """Whether a file is `path`, or is in the folder `path`."""
     return name == path or name.startswith(path + "/")
 
 

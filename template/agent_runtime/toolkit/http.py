@@ -384,7 +384,7 @@ class _Request:
         except _failures(ToolError):
             if not self.changes or answer.status_code < 300:
                 raise
-            body.clear()  # what is refused is refused, however the answer goes on
+            body.clear()  # what is refused is refused, however the answer continues
         token = (self.token or "").encode()
         return bytes(body.replace(token, b"***") if len(token) >= MIN_HIDDEN else body)
 

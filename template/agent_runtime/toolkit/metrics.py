@@ -492,7 +492,7 @@ def read_log(url: str, since: float, *, token: str = "") -> LogLines:
     not counted.
 
     Raises:
-        ToolError: no answer, or a line that has not this form, or a level that is not known (TOOL12).
+        ToolError: no answer, or a line that does not have this form, or a level that is not known (TOOL12).
     """
     response = http.get(url, params={"since": shown_time(since)}, token=http.token_of(token)).granted(LOG_UNUSABLE)
     return parse_log(response.text(), since, response.url)
@@ -547,7 +547,7 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
 
 
 def _means_error(level: Any) -> bool:
-    """Whether a level does.  Go's slog writes `ERROR+2` for what lies two over ERROR."""
+    """Whether a level does.  Go's slog writes `ERROR+2` for what is two over ERROR."""
     known = _is_error(re.sub(r"[+-][0-9]{1,3}\Z", "", str(level).strip()), "level")
     if known is None:
         raise ValueError(f"the level {ascii(level)[:40]} is unknown")
@@ -637,7 +637,7 @@ def parse_query_answer(response: http.Response, source: str, *, nan: bool = Fals
         nan: whether NaN may be a value; otherwise it is an error, because no counter and no time is NaN.
 
     Raises:
-        ToolError: the server reports an error or a part only, or the answer does not have the documented form.
+        ToolError: the server reports an error or only a part, or the answer does not have the documented form.
     """
     data, notes = _answer_data(response, source)
     kind, result = data.get("resultType"), data.get("result")

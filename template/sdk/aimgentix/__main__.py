@@ -46,7 +46,7 @@ exit codes: 0 whole; 2 bad input; {codes}"""
 _SHOW = "Print the events in the order of time, each once."
 _PRUNE = """\
 Remove old segments of processes that are gone, when the backend has all of their events.
-A segment that a kept one goes on from is kept too, so that what stays can be verified."""
+A segment that a kept one continues from is kept too, so that what stays can be verified."""
 
 
 class InputError(Exception):

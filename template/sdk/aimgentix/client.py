@@ -204,7 +204,7 @@ class AuditClient:
             def restart(): ...
 
         The status is `success`, or `error` with the exception's type and message in `metadata.error`; the exception
-        goes on.
+        continues.
         """
         return TimedAction(self, action_type, resource, actor, metadata, durable)
 

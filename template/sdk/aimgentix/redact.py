@@ -61,7 +61,7 @@ _DESCRIBES = frozenset(
 _COUNTS = frozenset(
     "budget cached completion input limit max output prompt reasoning remaining total usage used".split()
 )
-_PAGES = frozenset("continuation next page prev previous token tokens".split())  # page_token: where a list goes on
+_PAGES = frozenset("continuation next page prev previous token tokens".split())  # page_token: where a list continues
 _WORDS = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 
 # Where a token begins that could as well be the end of a word: not after a letter or digit, but after an escape it may.

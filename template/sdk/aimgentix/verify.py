@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Kinds of problems, each a distinct result.
 ALTERED = "altered"  # a line is not the one that was chained
-MISSING = "missing"  # sequence numbers, or a whole stream that another one goes on from, are not there
+MISSING = "missing"  # sequence numbers, or a whole stream that another one continues from, are not there
 REORDERED = "reordered"  # a line comes after one with a higher sequence number
 REPEATED = "repeated"  # the same line twice
 FORKED = "forked"  # two different lines claim the same place in the same stream
@@ -47,7 +47,7 @@ class SegmentReport:
         head: hash of the last whole line, or None when there is none. The head of an unanchored segment (`anchored`
             false) says what the end is, not that nothing was cut off behind it.
         anchored: whether an expected head was given and met.
-        after: where the stream goes on from, or None.
+        after: where the stream continues from, or None.
         problems: what is wrong, empty when all is well.
     """
 
@@ -144,7 +144,7 @@ def verify_segment(path: StrPath, expected_head: Optional[str] = None) -> Segmen
 
 
 def verify_directory(directory: StrPath, expected_heads: Optional[Dict[str, str]] = None) -> DirectoryReport:
-    """Check every segment of a directory, and that streams which others go on from are there and complete.
+    """Check every segment of a directory, and that streams which others continue from are there and complete.
 
     Args:
         directory: the journal directory.
@@ -225,7 +225,7 @@ def _check_chain(report: SegmentReport, raws: List[bytes], expected_head: Option
         report.lines, report.head = number, line_hash(raw)
         try:
             line = parse_line(raw)
-            if line.seq == 1 or number == len(raws):  # the chain vouches for what lies between
+            if line.seq == 1 or number == len(raws):  # the chain vouches for what is between
                 line.check()
         except MalformedLine as error:
             found.append(JournalProblem(ALTERED, report.last_seq + 1, f"line {number} is not a journal line: {error}"))
@@ -292,11 +292,11 @@ def _check_after(
         return
     before = by_stream.get(stream) if isinstance(stream, str) else None
     if before is None:
-        yield JournalProblem(MISSING, None, f"stream {stream}, which {segment.stream} goes on from, is not there")
+        yield JournalProblem(MISSING, None, f"stream {stream}, which {segment.stream} continues from, is not there")
         return
     if successors.setdefault(before.stream, segment.stream) != segment.stream:
         yield JournalProblem(
-            FORKED, None, f"both {successors[before.stream]} and {segment.stream} go on from {before.stream}"
+            FORKED, None, f"both {successors[before.stream]} and {segment.stream} continue from {before.stream}"
         )
     if isinstance(seq, int) and before.last_seq < seq:
         yield JournalProblem(
@@ -304,5 +304,5 @@ def _check_after(
         )
     elif reason != "interrupted" and after.get("hash") != before.head:
         yield JournalProblem(
-            ALTERED, before.last_seq, f"the end of {before.stream} is not what {segment.stream} goes on from"
+            ALTERED, before.last_seq, f"the end of {before.stream} is not what {segment.stream} continues from"
         )

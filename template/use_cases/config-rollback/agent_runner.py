@@ -2,7 +2,7 @@
 
 Over 5 % of the log's lines since the service was started with the change are errors: roll back to the version before.
 Otherwise, and where the newest change is not deployed yet or is a rollback itself: nothing to do.
-Which services there are, and where their configuration lies in git, is in services.yml; how git, log and service
+Which services there are, and where their configuration is in git, is in services.yml; how git, log and service
 are spoken to, in agent_runtime/toolkit.
 """
 
@@ -135,7 +135,7 @@ class ConfigRollbackAgent(AgentRunner):
         )
 
     def observe(self, resource: str) -> Dict[str, Any]:
-        """What must not change between plan and action: the newest change of the configuration, and where it lies."""
+        """What must not change between plan and action: the newest change of the configuration, and where it is."""
         service = catalogue().get(resource)
         with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
             newest = clone.changes(service["path"], 1)

@@ -177,7 +177,7 @@ class ActionsHost:
 
     Arguments:
         python: a virtual environment with the locked packages, for setup-python.
-        folder: everything of the runs lies below it.
+        folder: everything of the runs is below it.
         pythons: further folders that `python` needs; each job changes a copy of its own.
         reachable: folders that stand for the world outside, the same for every job.
         minute: how many seconds stand for a minute of `timeout-minutes`.

@@ -1,6 +1,6 @@
 """The machine of one job: user, process and mount namespaces of its own, in which nothing of another job can be seen.
 
-GitHub gives every job a fresh virtual machine; processes that a step leaves behind go on until the job ends, and die
+GitHub gives every job a fresh virtual machine; processes that a step leaves behind continue until the job ends, and die
 with it.  `guest.py` runs inside, and this is the other end of its socket: a JSON object a message, its length in eight
 bytes before it, and for a program the file that takes what it prints.
 """
@@ -154,7 +154,7 @@ class Machine:
         return [(name, base64.b64decode(content or "")) for name, content in reported]
 
     def outside(self, path: str) -> Path:
-        """Where a file of the job's folders lies outside."""
+        """Where a file of the job's folders is outside."""
         for name, inside in (("work", self.layout.work), ("home", self.layout.home), ("tmp", "/tmp")):
             if path == inside or path.startswith(inside + "/"):
                 return self.folder / name / path[len(inside) :].lstrip("/")

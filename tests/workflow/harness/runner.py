@@ -128,7 +128,7 @@ class Runner:
 
     @property
     def outside(self) -> Path:
-        """Where the workspace lies outside of the machine."""
+        """Where the workspace is outside of the machine."""
         return self.machine.outside(self.workspace)
 
     def scope(self, steps: Mapping[str, Any], status: Status, inside: Surroundings | None = None) -> Scope:

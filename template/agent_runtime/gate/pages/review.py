@@ -73,7 +73,7 @@ def render_issue(
     Arguments:
         digest: digest of the report's plan.
         approvers: logins that are called, checked already.
-        origin: the line that says where the report lies, in Markdown.
+        origin: the line that says where the report is, in Markdown.
         run_url: address of the run.
 
     Raises:
@@ -277,8 +277,8 @@ def click_section(sealed: Plan, digest: str) -> List[str]:
         "\n".join(
             [
                 _FIRST_QUESTION,
-                f"2. The job that waits must be named **{names.APPROVE_JOB}{plan.short(digest)}** and go on with the "
-                "action. That name is the runtime's; a page under another heading than *Seal* is the agent's.",
+                f"2. The job that waits must be named **{names.APPROVE_JOB}{plan.short(digest)}** and then "
+                "the action. That name is the runtime's; a page under another heading than *Seal* is the agent's.",
                 f"3. On this page choose **Review deployments**, tick {markdown_inline(names.GATE_ENVIRONMENT)}, then "
                 f"**Approve and deploy** or **Reject**. An approval by {_initiators(sealed)} does not count.",
             ]

@@ -85,7 +85,7 @@ def read(data: bytes) -> Value:
         raise Unreadable(data.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
     found = DECEIVING.search(text)
     if found:
-        # PyYAML ends a line at U+0085, U+2028 and U+2029; GitHub goes on, for example with a comment.
+        # PyYAML ends a line at U+0085, U+2028 and U+2029; GitHub continues, for example with a comment.
         line = text.count("\n", 0, found.start()) + 1
         raise Unreadable(line, f"the character {visible(found.group())} can't be seen and hides what the line says")
     try:

@@ -246,7 +246,7 @@ def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
 
 
 def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
-    """Whether what acts lies where every job reads it."""
+    """Whether what acts is where every job reads it."""
     in_environment = names.ACT_ENVIRONMENT in local.environments
     if not in_environment and not isinstance(seen.secrets, Unreadable):
         # No environment keeps them here, and the repository's secrets are where they have to be.
@@ -270,7 +270,7 @@ def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
             continue
         for secret in sorted(set(local.acting) & found) if in_environment else ():
             yield OpenItem(
-                f"{secret} lies in {place}, where every job reads it before the approval",
+                f"{secret} is in {place}, where every job reads it before the approval",
                 f"gh secret set {secret} --env {names.ACT_ENVIRONMENT}; then gh secret delete {secret}{option}",
             )
 
@@ -522,7 +522,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "gate-environment": ("environment agent-approval", _gate_environment),
     "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
-    "secrets": ("where secrets lie", _secrets),
+    "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
