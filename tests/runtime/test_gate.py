@@ -203,7 +203,7 @@ def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: tim
 
 def test_t20_the_message_shows_how_late_it_is() -> None:
     for late, reported in (
-        (timedelta(seconds=5), "5 seconds ago; it counted for 60 minutes"),
+        (timedelta(seconds=5), "5 seconds ago; it was valid for 60 minutes"),
         (timedelta(seconds=1), "1 second ago"),
         (timedelta(seconds=90), "90 seconds ago"),
         (timedelta(minutes=90), "90 minutes ago"),

@@ -111,7 +111,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "Plan                          " + digest[:12] + " ",
         "Written by the agent",
         "Reason                 31 % of the requests fail",
-        "Confidence             0.8 of 1 (nothing is decided by it)",
+        "Confidence             0.8 of 1 (not used for any decision)",
         "- high: 31 % of the requests fail\n  - error_rate: 0.31",
         "The plan",
         '    "action": "restart_service"',

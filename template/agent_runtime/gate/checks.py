@@ -130,14 +130,14 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
     if expires - issued > MAX_TTL:
         _refuse(
             codes.GATE_EXPIRED,
-            f"the plan counts from {plan.issued_at} to {plan.expires_at}, longer than {MAX_TTL.days} days",
+            f"the plan is valid from {plan.issued_at} to {plan.expires_at}, longer than {MAX_TTL.days} days",
         )
     if issued - now > MAX_CLOCK_SKEW:
         _refuse(codes.GATE_EXPIRED, f"the plan was sealed at {plan.issued_at}, which is in the future")
     if now >= expires:
         _refuse(
             codes.GATE_EXPIRED,
-            f"the plan expired at {plan.expires_at}, {_duration(now - expires)} ago; it counted for "
+            f"the plan expired at {plan.expires_at}, {_duration(now - expires)} ago; it was valid for "
             f"{_duration(expires - issued)}",
         )
 
@@ -367,7 +367,7 @@ def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> N
                 codes.GATE_APPROVAL,
                 f"{_login(record)} approved with a comment that names the plan {_show(found)}, and this plan is "
                 f"{_show(plan_digest)} (any {SHORT_DIGEST_LENGTH} or more hexadecimal "
-                "digits in a comment are taken for a plan's)",
+                "digits in a comment are read as a plan's digest)",
             )
 
 

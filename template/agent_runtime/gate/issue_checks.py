@@ -287,7 +287,7 @@ def check_commit(sealed: Plan, current: Run, branch: str) -> None:
     if current.sha != sealed.run.sha:
         _refuse(
             codes.GATE_RUN,
-            f"the repository moved on since the plan was made: this run is at commit {_show(current.sha)}, the "
+            f"the repository has changed since the plan was made: this run is at commit {_show(current.sha)}, the "
             f"plan at {_show(sealed.run.sha)}",
         )
     _compare(codes.GATE_RUN, "this run", facts)

@@ -292,7 +292,7 @@ def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
     if result is not None:
         return bundle.outcome_of_result(result)
     if evidence.of_executing(jobs):
-        # It may have begun, and nobody knows how far it came: only a look at the resource can say.
+        # It may have begun, and nobody knows how far it got: only a look at the resource can say.
         return RunOutcome.OUTCOME_UNKNOWN
     if authorization is None and act.result == "cancelled":
         return RunOutcome.CANCELLED
