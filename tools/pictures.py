@@ -98,8 +98,8 @@ def photograph(page: Path, picture: Path) -> int:
                 raise PictureFailed(f"{program} failed: {done.stderr.strip()[-400:]}")
             return done.stdout
 
-        page = draw(f"--window-size={WIDTH},800", "--dump-dom")
-        found = re.search(r"height=(\d+) first=(\d+)", page)
+        drawn = draw(f"--window-size={WIDTH},800", "--dump-dom")
+        found = re.search(r"height=(\d+) first=(\d+)", drawn)
         height, second = map(int, found.groups()) if found else (MAX_HEIGHT, 0)
         draw(f"--window-size={WIDTH},{height}", f"--screenshot={picture}")
         return second

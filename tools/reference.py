@@ -379,7 +379,7 @@ def events() -> str:
         needed = "yes" if name in schema["required"] else ""
         rows.append((f"`{name}`", needed, _kind(kind), str(field["description"])))
     steps = [str(value) for name, value in vars(names).items() if name.startswith("STEP_")]
-    rows = [(f"`{step}`", *(_pair(step))) for step in steps]
+    means = [(f"`{step}`", *(_pair(step))) for step in steps]
     return "\n".join(
         [
             "# Audit events\n",
@@ -391,7 +391,7 @@ def events() -> str:
             table(("field", "required", "kind", "means"), rows) + "\n",
             "## Steps of a run\n",
             "The runtime's events carry `metadata.step`, and `metadata.gha` with the run, attempt, job and commit.\n",
-            table(("step", "job", "means"), rows) + "\n",
+            table(("step", "job", "means"), means) + "\n",
         ]
     )
 

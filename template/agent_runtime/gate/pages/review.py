@@ -124,7 +124,7 @@ def _auto_page(report: Report, sealed: Plan, digest: str, _decide: Sequence[str]
     return [
         f"# Without asking: {what}",
         f"The policy lets the agent run {what} without asking a human, until **{time(sealed.expires_at)}**. "
-        "Nothing has been changed so far: the job `act-auto` checks everything again and then runs exactly this plan, once. "
+        "Nothing has been changed so far: the job `act-auto` checks everything again, then runs this plan, once. "
         "To stop it, cancel this run, or set the variable `AGENT_DISABLED`.",
         *_plan_page(report, sealed, digest),
         *_analysis_section(report),
@@ -135,8 +135,8 @@ def _review_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str
     what = _what(sealed)
     return [
         f"# Approve {what}?",
-        f"The agent asks to run {what}. Nothing has been changed so far, and nothing will be unless a reviewer approves "
-        f"before **{time(sealed.expires_at)}**.",
+        f"The agent asks to run {what}. Nothing has been changed so far, and nothing will be unless a reviewer "
+        f"approves before **{time(sealed.expires_at)}**.",
         *_plan_page(report, sealed, digest),
         *decide,
         *_analysis_section(report),
