@@ -37,9 +37,10 @@ test: lint tests ## Lint, then run every test
 tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
 	@$(ALONE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, types, and which room imports which
+lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types, and which room imports which
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@said=$$($(BIN)/python tools/terms.py) || { echo "$$said"; exit 1; }
 	@said=$$(PYTHONPATH=template:template/sdk $(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy $(wildcard $(STRICT))
 	@cd backend && ../$(BIN)/mypy --strict app bench

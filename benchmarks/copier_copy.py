@@ -4,7 +4,7 @@
 
 Every template is a git repository with one commit and no tags, because that is how Copier reads a template.  Each copy
 is a process of its own.  Copier itself takes some milliseconds for each file: it starts git, and compiles each part of
-its path.  The comparison with a template of the same files, all of them plain, tells how much is left beside that.
+its path.  The comparison with a template of the same files, all of them plain, shows how much is left beside that.
 """
 
 from __future__ import annotations

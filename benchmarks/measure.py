@@ -132,7 +132,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def commit(folder: Path) -> Path:
-    """Make a git repository with one commit of what lies in `folder`."""
+    """Make a git repository with one commit of what is in `folder`."""
     identity = ["-c", "user.name=bench", "-c", "user.email=bench@example.invalid", "-c", "commit.gpgsign=false"]
     run(["git", "init", "--quiet", "--initial-branch=main"], folder)
     run(["git", "add", "--all"], folder)

@@ -4,7 +4,7 @@
 
 Each figure comes from processes of their own, so that nothing is warm by accident. `capture` is measured with the
 journal on and no backend; `call` is the whole of what an agent writes: making the event and capturing it, with a
-resource and a number that are new each time. The best of five runs counts: the others tell about the machine.
+resource and a number that are new each time. The best of five runs counts: the others say more about the machine.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Incidents:
 
 
 def _names(alerts: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """What tells one firing of an alert from another."""
+    """What distinguishes one firing of an alert from another."""
     return frozenset(json.dumps([each.get("labels"), each.get("startsAt")], sort_keys=True) for each in alerts)
 
 
@@ -133,14 +133,14 @@ def read_webhook(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise NotAWebhook("the body is not JSON") from None
     if not isinstance(webhook, dict) or str(webhook.get("version")) != "4":
-        raise NotAWebhook("the body is no webhook of version 4")
+        raise NotAWebhook("the body is not a webhook of version 4")
     alerts = webhook.get("alerts")
     if not isinstance(alerts, list) or not all(isinstance(alert, dict) for alert in alerts):
         raise NotAWebhook("the webhook has no list of alerts")
     for alert in alerts:
         for key in ("labels", "annotations"):
             if not isinstance(alert.get(key, {}), dict):
-                raise NotAWebhook(f"an alert's {key} are no object")
+                raise NotAWebhook(f"an alert's {key} are not an object")
     return webhook
 
 
@@ -182,7 +182,7 @@ def _payload(
     }
     truncated = webhook.get("truncatedAlerts")
     left_out = len(alerts) - len(payload["alerts"]) + (truncated if isinstance(truncated, int) else 0)
-    # An alert more or less tells a reviewer little; an alert that GitHub refuses for its size tells nobody anything.
+    # A reviewer can do without one alert; an alert that GitHub refuses for its size reaches nobody.
     while _size(payload) > MAX_PAYLOAD_BYTES and payload["alerts"]:
         payload["alerts"].pop()
         left_out += 1
@@ -297,25 +297,25 @@ class GitHub:
             raise NotTaken(f"GitHub gave no answer ({type(problem).__name__})", 1.0) from None
 
     def _refused(self, refusal: urllib.error.HTTPError) -> tuple[str, float]:
-        """What to tell, and after how many seconds to try again; negative where the answer would be the same."""
+        """What to report, and after how many seconds to try again; negative where the answer would be the same."""
         try:
             said = str(json.loads(refusal.read(64 * 1024)).get("message") or "")
         except (OSError, ValueError, AttributeError):
             said = ""
-        told = f"GitHub answers HTTP {refusal.code} ({_shown(said.replace(self.token, '***'))})"
+        message = f"GitHub answers HTTP {refusal.code} ({_shown(said.replace(self.token, '***'))})"
         headers = refusal.headers
         if refusal.code in (403, 429):
             asked = headers.get("Retry-After", "")
             reset = headers.get("X-RateLimit-Reset", "")
             if asked.isdigit():
-                return told, float(asked)
+                return message, float(asked)
             if headers.get("X-RateLimit-Remaining") == "0" and reset.isdigit():
-                return told, max(0.0, float(reset) - time.time())
+                return message, max(0.0, float(reset) - time.time())
             if refusal.code == 429 or "rate limit" in said.lower():
-                return told, 60.0
+                return message, 60.0
         if refusal.code >= 500:
-            return told, 1.0
-        return told, -1.0
+            return message, 1.0
+        return message, -1.0
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -486,7 +486,7 @@ def configure(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> tu
     if len(secret) < MIN_SECRET:
         refuse(f"ALERTMANAGER_BRIDGE_SECRET has less than {MIN_SECRET} characters; make one with: openssl rand -hex 24")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        refuse("GITHUB_TOKEN is not set, or is no token; it needs the permission Contents: write on the repository")
+        refuse("GITHUB_TOKEN is not set, or is not a token; it needs the permission Contents: write on the repository")
     api_url = environ.get("GITHUB_API_URL") or DEFAULT_API_URL
     if not api_url.startswith("https://") and not re.match(r"http://(127\.0\.0\.1|localhost)(:|/|$)", api_url):
         refuse("GITHUB_API_URL must start with https://")

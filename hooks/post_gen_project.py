@@ -18,7 +18,7 @@ PROJECT = Path.cwd()
 # Not every use case has the first two, and only an issue gate has the last.
 OPTIONAL = ("services.yml", "tests/example_service.py", ".github/workflows/agent-act-on-approval.yml")
 ANSWERS_FILE = ".copier-answers.yml"
-SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it stands in names; this file is rendered too
+SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it is in names; this file is rendered too
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(REPOSITORY / "template"))

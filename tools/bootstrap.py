@@ -55,7 +55,7 @@ class Progress:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """Say what goes on now, in the place of the counter where that is possible."""
+        """Say what is happening now, in the place of the counter where that is possible."""
         sys.stdout.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
         sys.stdout.flush()
 
@@ -66,7 +66,7 @@ class Progress:
 
 
 def make_environment() -> None:
-    """Create `.venv` with the running interpreter, unless a usable one stands there, and fill it from the lock."""
+    """Create `.venv` with the running interpreter, unless a usable one is there, and fill it from the lock."""
     if sys.version_info[:2] < OLDEST_PYTHON:
         version = ".".join(map(str, sys.version_info[:3]))
         raise SetupError(f"this is Python {version}, and 3.11 or newer is needed: make PYTHON=python3.11 ...")

@@ -124,7 +124,7 @@ def get_json(url: str) -> dict[str, Any]:
 
 
 def timeline(address: str, trace_id: str) -> list[dict[str, Any]]:
-    """Return the events of a trace as the audit backend tells them, oldest first."""
+    """Return the events of a trace as the audit backend returns them, oldest first."""
     events: list[dict[str, Any]] = []
     query = "limit=200"
     while True:
@@ -223,7 +223,7 @@ class Shown:
         simulated: exit code of the run.
         verified: whether the trail of the run was verified.
         manifest: what the run's bundle says of itself.
-        told: number of events that the audit backend has of the run.
+        delivered: number of events that the audit backend has of the run.
         kept: number of events in the run's bundle.
         healthy_share: at most this share may still be wrong.
     """
@@ -236,7 +236,7 @@ class Shown:
     simulated: int
     verified: bool
     manifest: dict[str, Any]
-    told: int
+    delivered: int
     kept: int
     healthy_share: float = HEALTHY_SHARE
 
@@ -249,7 +249,7 @@ class Shown:
     @property
     def recorded(self) -> bool:
         """Whether the run ended well and its trail is complete, here and at the backend."""
-        return self.verified and self.told == self.kept > 0 and self.simulated == 0
+        return self.verified and self.delivered == self.kept > 0 and self.simulated == 0
 
     @property
     def declined(self) -> bool:
@@ -266,12 +266,12 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
     with case.start(place) as world, audit_backend(folder) as audit:
         screen.fact("world", world.place)
         screen.fact("audit", f"{audit} (SQLite)")
-        screen.fact("measured", case.tell(world.wrong()))
+        screen.fact("measured", case.say(world.wrong()))
 
         screen.heading(case.breaks)
         world.spoil()
         before, state = world.wrong(), world.state()
-        screen.fact("measured", case.tell(before))
+        screen.fact("measured", case.say(before))
 
         screen.heading("An agent repository, from the template")
         repository = generate(folder, case)
@@ -297,7 +297,7 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
 
         screen.heading(case.again)
         after, changed = world.wrong(), world.state() != state
-        screen.fact("measured", case.tell(after))
+        screen.fact("measured", case.say(after))
         screen.fact(case.label, case.changed if changed else case.unchanged)
     return Shown(
         repository=repository,
@@ -308,7 +308,7 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
         simulated=simulated,
         verified=verified,
         manifest=manifest,
-        told=len(events),
+        delivered=len(events),
         kept=kept,
         healthy_share=case.healthy_share,
     )
@@ -346,19 +346,19 @@ def reviewers_page(repository: Path, page: Path) -> str:
 
 
 def summarise(screen: Screen, shown: Shown, case: Case) -> None:
-    """Tell what just happened, where the files lie, and what to type next."""
+    """Print what just happened, where the files are, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
     approver = shown.manifest.get("approver") or {}
     title = "You rejected the plan, and nothing was executed" if shown.declined else "What just happened"
     fine = shown.good or shown.declined
     screen.title(title if fine else "This is not what the demo promises", fine)
-    screen.fact("before", case.tell(shown.before))
+    screen.fact("before", case.say(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
     screen.fact("approved by", str(approver.get("login") or "nobody: nothing was executed"))
     screen.fact("outcome", outcome)
-    screen.fact("after", case.tell(shown.after))
+    screen.fact("after", case.say(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")
-    screen.fact("audit", f"{shown.told} of {shown.kept} events at the backend")
+    screen.fact("audit", f"{shown.delivered} of {shown.kept} events at the backend")
     screen.line("\nWhere the files lie")
     screen.fact("repository", shown_path(shown.repository))
     screen.fact("report", shown_path(shown.repository / RUN_FOLDER / "seal" / "summary-seal"))

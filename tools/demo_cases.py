@@ -318,7 +318,7 @@ class Case:
         world: what its program is, or None where none runs.
         options: for the program.
         runs, breaks, again: headings of three steps.
-        tell: says a measured share in words.
+        say: puts a measured share into words.
         label, changed, unchanged: how the demo says whether the state is another one.
         healthy_share: at most this share may be wrong in the end.
         resource: what the agent is to look at.
@@ -331,7 +331,7 @@ class Case:
     runs: str
     breaks: str
     again: str
-    tell: Callable[[float], str]
+    say: Callable[[float], str]
     label: str
     changed: str
     unchanged: str
@@ -340,7 +340,7 @@ class Case:
 
     @contextmanager
     def start(self, folder: Path) -> Iterator[World]:
-        """Run the case's program, if it has one, for the time of a block; its files lie in `folder`."""
+        """Run the case's program, if it has one, for the time of a block; its files are in `folder`."""
         if self.world is None:
             yield NotesWorld(folder)
             return
@@ -357,22 +357,22 @@ class Case:
 
 
 def busy(share: float) -> str:
-    """Tell a measured load."""
+    """Put a measured load into words."""
     return f"{share:.1%} of the CPU is in use"
 
 
 def let_in(share: float) -> str:
-    """Tell how often a thief comes in."""
+    """Put into words how often a thief gets in."""
     return f"{share:.1%} of the thief's attempts came in"
 
 
 def unnoted(share: float) -> str:
-    """Tell how much lacks a note."""
+    """Put into words how much lacks a note."""
     return f"{share:.1%} of the resources lack a note"
 
 
 def failed_requests(share: float) -> str:
-    """Tell a measured error rate."""
+    """Put a measured error rate into words."""
     return f"{share:.1%} of {REQUESTS} requests failed"
 
 
@@ -389,7 +389,7 @@ CASES = {
         runs="A service runs, and an audit backend",
         breaks="It begins to fail",
         again="The service, measured again",
-        tell=failed_requests,
+        say=failed_requests,
         label="process",
         changed="a new one: it was restarted",
         unchanged="the same one: it was not restarted",
@@ -406,7 +406,7 @@ CASES = {
         runs="A service runs with a configuration from git, and an audit backend",
         breaks="A new configuration is deployed, and requests begin to fail",
         again="The service, measured again",
-        tell=failed_requests,
+        say=failed_requests,
         label="version",
         changed="another one: the configuration was rolled back",
         unchanged="the same one: the configuration was not rolled back",
@@ -423,7 +423,7 @@ CASES = {
         runs="A service runs with two instances, and an audit backend",
         breaks="Many users come",
         again="The service, measured again",
-        tell=busy,
+        say=busy,
         label="instances",
         changed="not as many as before: capacity was added",
         unchanged="as many as before: no capacity was added",
@@ -441,7 +441,7 @@ CASES = {
         runs="An identity service and a secret store run, and an audit backend",
         breaks="Somebody steals a key",
         again="The key, tried again",
-        tell=let_in,
+        say=let_in,
         label="key",
         changed="another one is in the secret store",
         unchanged="the same one is in the secret store",
@@ -460,7 +460,7 @@ CASES = {
         runs="There is a file with a note, and an audit backend runs",
         breaks="The note disappears",
         again="The notes, read again",
-        tell=unnoted,
+        say=unnoted,
         label="notes",
         changed="not the same: the note was written",
         unchanged="the same: no note was written",

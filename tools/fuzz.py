@@ -64,13 +64,13 @@ def main() -> int:
     total = 0
     for name in options.only:
         started = time.monotonic()
-        code, properties, cases, told = run(GROUPS[name], options.examples)
+        code, properties, cases, output = run(GROUPS[name], options.examples)
         total += cases
         failed += bool(code)
         verdict = "failed" if code else "ok"
         print(f"| {name} | {properties} | {cases:,} | {time.monotonic() - started:.0f} | {verdict} |", flush=True)
         if code:
-            print(told, file=sys.stderr)
+            print(output, file=sys.stderr)
     print(f"\n{total:,} cases, {failed} groups failed")
     return 1 if failed else 0
 

@@ -30,7 +30,7 @@ OWN = (
     ("requirements/sdk-tests.lock", "requirements/sdk-tests.in", "3.8"),
 )
 RUNTIME = ("template/requirements.lock", "template/requirements.in", "3.8")
-# These are resolved here, so that their lists are no files of an agent repository.
+# These are resolved here, so that their lists are not files of an agent repository.
 TOOLS = (
     ("template/requirements-dev.lock", "requirements/agent-dev.in", "3.8"),
     ("template/requirements-uv.lock", "requirements/agent-uv.in", "3.8"),
@@ -40,7 +40,7 @@ WHEELS = "--only-binary=:all:"
 
 
 def resolve(folder: Path, lock: str, python: str, *words: str, command: str = "make lock") -> None:
-    """Write `lock`; the files that it is resolved from and options stand in `words`."""
+    """Write `lock`; the files that it is resolved from and options are in `words`."""
     uv = [str(UV), "pip", "compile", "--quiet", "--universal", f"--python-version={python}", "--generate-hashes"]
     uv += ["--no-emit-index-url", f"--custom-compile-command={command}", *words, f"--output-file={lock}"]
     environment = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}

@@ -28,7 +28,7 @@ STYLE = ROOT / "tools" / "pictures" / "node_modules" / "github-markdown-css" / "
 # As wide as a summary on GitHub beside its list of jobs.
 WIDTH = 980
 MAX_BYTES = 200 * 1024
-# Of a page that does not tell its height.
+# Of a page that does not give its height.
 MAX_HEIGHT = 1400
 COLOURS = 48
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -98,8 +98,8 @@ def photograph(page: Path, picture: Path) -> int:
                 raise PictureFailed(f"{program} failed: {done.stderr.strip()[-400:]}")
             return done.stdout
 
-        told = draw(f"--window-size={WIDTH},800", "--dump-dom")
-        found = re.search(r"height=(\d+) first=(\d+)", told)
+        drawn = draw(f"--window-size={WIDTH},800", "--dump-dom")
+        found = re.search(r"height=(\d+) first=(\d+)", drawn)
         height, second = map(int, found.groups()) if found else (MAX_HEIGHT, 0)
         draw(f"--window-size={WIDTH},{height}", f"--screenshot={picture}")
         return second

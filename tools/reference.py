@@ -199,9 +199,9 @@ def command_line() -> str:
         parts.append(f"## {call}\n")
         parts.append(f"{where} {_sentence(parser.description)}\n")
         parts += _options(parser)
-        for name, told, sub in _flat(parser):
+        for name, summary, sub in _flat(parser):
             parts.append(f"### {call.split()[-1]} {name}\n")
-            parts.append(f"{_sentence(told)}\n")
+            parts.append(f"{_sentence(summary)}\n")
             parts += _options(sub)
     return "\n".join(parts)
 
@@ -211,13 +211,13 @@ def _flat(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.
     for action in parser._actions:
         if not isinstance(action, argparse._SubParsersAction):
             continue
-        told = {choice.dest: choice.help for choice in action._choices_actions}
+        helps = {choice.dest: choice.help for choice in action._choices_actions}
         for name, sub in action.choices.items():
             below = list(_flat(sub))
             for inner, text, deepest in below:
                 yield f"{name} {inner}", text, deepest
             if not below:
-                yield name, str(sub.description or told.get(name) or ""), sub
+                yield name, str(sub.description or helps.get(name) or ""), sub
 
 
 def _sentence(text: str | None) -> str:
@@ -327,7 +327,7 @@ def policy() -> str:
     parts.append("## Operators\n")
     parts.append(
         "A condition whose parameter is missing, or of another kind than its value, counts against the action. So\n"
-        "does one of which only case, blanks around the text or compatibility characters decide (`Prod` where the\n"
+        "does one of which only case, whitespace around the text or compatibility characters decide (`Prod` where the\n"
         "rule says `prod`): a rule that denies then applies, and one that allows does not match.\n"
     )
     rows = [(f"`{name}`", _described(OPERATORS, name)) for name in conditions.OPERATORS]
@@ -389,7 +389,7 @@ def events() -> str:
         needed = "yes" if name in schema["required"] else ""
         rows.append((f"`{name}`", needed, _kind(kind), str(field["description"])))
     steps = [str(value) for name, value in vars(names).items() if name.startswith("STEP_")]
-    told = [(f"`{step}`", *(_pair(step))) for step in steps]
+    means = [(f"`{step}`", *(_pair(step))) for step in steps]
     return "\n".join(
         [
             "# Audit events\n",
@@ -401,7 +401,7 @@ def events() -> str:
             table(("field", "required", "kind", "means"), rows) + "\n",
             "## Steps of a run\n",
             "The runtime's events carry `metadata.step`, and `metadata.gha` with the run, attempt, job and commit.\n",
-            table(("step", "job", "means"), told) + "\n",
+            table(("step", "job", "means"), means) + "\n",
         ]
     )
 

@@ -20,7 +20,7 @@ _EVENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
 
 
 class Metrics:
-    """The counters of one process. It is also the observer that the writer tells what it does."""
+    """The counters of one process. It is also the observer to which the writer reports what it does."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]

@@ -155,7 +155,7 @@ def _invalid_parameters(error: RequestValidationError) -> Problem:
     return Problem(400, "invalid-parameter", "Invalid parameter", detail, errors=errors)
 
 
-_REWORDED = {"extra_forbidden": "is no parameter of this request"}
+_REWORDED = {"extra_forbidden": "is not a parameter of this request"}
 
 
 def unexpected() -> Problem:

@@ -107,7 +107,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Result:
-    """What a load came to.
+    """The result of a load.
 
     Attributes:
         seconds: from the first request to the last answer.

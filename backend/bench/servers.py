@@ -111,7 +111,7 @@ class Backend:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def kill(self) -> None:
-        """End the process as a power cut would, as far as a process can tell."""
+        """End the process as a power cut would, as far as a process can do that."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:

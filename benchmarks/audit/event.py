@@ -15,7 +15,7 @@ MARK = re.compile(rb"event-(\d{6})")
 
 
 def resource(number: int) -> str:
-    """Return what tells this event from all others of one process."""
+    """Return what distinguishes this event from all others of one process."""
     return f"service/event-{number:06d}"
 
 

@@ -108,7 +108,7 @@ class Bench:
 
         Args:
             how: return, raise, exit (`os._exit`), SIGTERM, SIGKILL, cancel (bash is the parent, as in a step of GitHub
-                Actions) or work (the same with the real times, and the worker goes on capturing until it is killed).
+                Actions) or work (the same with the real times, and the worker continues capturing until it is killed).
             mode: of the sink, or refused.
         """
         self.sink.prepare("ok" if mode == "refused" else mode)
@@ -117,8 +117,8 @@ class Bench:
             journal = folder / "journal"
             journal.mkdir(mode=0o700)
             errors = folder / "stderr"
-            told = how if how in ("return", "raise", "exit", "work") else "wait"
-            command = self.command("end", sdk.opener, url, str(journal), told, str(events))
+            ending = how if how in ("return", "raise", "exit", "work") else "wait"
+            command = self.command("end", sdk.opener, url, str(journal), ending, str(events))
             if how in ("cancel", "work"):
                 step = folder / "step.sh"
                 step.write_text(" ".join(f"'{word}'" for word in command) + "\n")
@@ -190,7 +190,7 @@ def _finish(process: subprocess.Popen[str], how: str) -> tuple[dict[str, Any], b
             _cancel(process, (0.2, 0.1) if how == "cancel" else (7.5, 2.5))
             if (
                 how == "work"
-            ):  # the last event may be on its way to the sink and not be told yet, or the other way round
+            ):  # the last event may be on its way to the sink and not be reported yet, or the other way round
                 said["captured"] = sum(1 for _ in output)
         try:
             process.wait(PATIENCE_SECONDS)

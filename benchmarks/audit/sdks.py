@@ -22,7 +22,7 @@ MODES = ("refused", "503", "hang")
 
 
 def say(text: str) -> None:
-    """Tell on stderr what goes on."""
+    """Report progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -26,7 +26,7 @@ MEMORY_BYTES = 120e6
 
 
 class MeasurementFailed(RuntimeError):
-    """A worker failed; what it said stands above."""
+    """A worker failed; what it said is above."""
 
 
 def measure(
@@ -57,7 +57,7 @@ def measure(
 
 
 def run_worker(python: Path, module: str, options: object, *paths: Path) -> Any:
-    """Run a worker and return what it printed; it tells on stderr what goes on."""
+    """Run a worker and return what it printed; it reports progress on stderr."""
     with tempfile.TemporaryDirectory(prefix="bench-audit-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o711)  # PostgreSQL runs as a user of its own when this is root

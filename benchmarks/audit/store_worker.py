@@ -33,7 +33,7 @@ SEED = 7  # of the events that `fill` stores
 
 
 def say(text: str) -> None:
-    """Tell on stderr what goes on."""
+    """Report progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 

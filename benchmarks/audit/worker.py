@@ -17,7 +17,7 @@ from audit.adapters import by_opener
 from audit.event import make_large
 
 PACE_SECONDS = 0.1
-"""Between two events of a process that goes on working."""
+"""Between two events of a process that continues working."""
 
 
 def time_calls(capture: Callable[[int], object], flush: Callable[[], object], rounds: int, events: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys as _sys
 from pathlib import Path as _Path
 
-# Python puts the folder of agent_runner.py first on the path, so that a file there hides a package that verifies, such
-# as rfc8785.  Last, the folder gives the team its own modules and hides nothing.
+# Python puts the folder of agent_runner.py first on the path, so that a file there shadows a package that verifies,
+# such as rfc8785.  Last, the folder gives the team its own modules and shadows nothing.
 _ROOT = _Path(__file__).resolve().parent.parent
 if _sys.path and _Path(_sys.path[0]).resolve() == _ROOT:
     _sys.path.append(_sys.path.pop(0))

@@ -3,7 +3,7 @@
     python -I agent_runtime/__main__.py COMMAND
 
 Jobs that decide run this file.  Isolated (`-I`), Python puts neither the repository's root nor this folder on its path;
-this loads the two packages that the repository brings from where they lie, and adds no folder of the repository to the
+this loads the two packages that the repository brings from where they are, and adds no folder of the repository to the
 path.  Without the interpreter's own packages (`-S`), the locked ones come from where `setup-gate` put them, and from
 nowhere else.
 """
@@ -22,10 +22,10 @@ REVIEWED = (os.path.join(ROOT, "agent_runtime", ""), os.path.join(ROOT, "sdk", "
 
 
 class Source(SourceFileLoader):
-    """Runs the text that somebody reviewed, and nothing that lies compiled beside it."""
+    """Runs the text that somebody reviewed, and nothing that is compiled beside it."""
 
     def path_stats(self, path):  # type: ignore[no-untyped-def]
-        """Tell of no file when it was written: so nothing compiled is looked for, and nothing kept."""
+        """Report no modification time: so nothing compiled is looked for, and nothing kept."""
         raise OSError(path)
 
 
@@ -37,7 +37,7 @@ def of_the_repository(folder: str) -> FileFinder:
 
 
 def load(name: str, folder: str, missing: str) -> None:
-    """Make the package in `folder` importable as `name`, and nothing else of what lies beside it.
+    """Make the package in `folder` importable as `name`, and nothing else of what is beside it.
 
     Arguments:
         missing: the code of the error where it is not there.

@@ -25,10 +25,10 @@ TEAM = {
 }
 # What never runs team code; started as `python -I agent_runtime/__main__.py`.
 GATE = {
-    "start": "look whether this run may start at all",
+    "start": "check whether this run may start at all",
     "seal": "judge what was found, seal the plan, write the reviewer's page",
     "ask": "where an issue is the gate: open the issue in which an approver answers",
-    "approve": "after a human's click or comment: write down whose it was",
+    "approve": "after a human's click or comment: record whose it was",
     "claim": "where an issue is the gate: take the plan for this run",
     "authorize": "the step Verify: check everything again before anything may act",
     "record": "collect the trail, say how the run ended, check that it is complete",
@@ -230,7 +230,7 @@ def complain(problem: codes.AgentError) -> None:
 
 
 class Ended(codes.AgentError):
-    """A command that came to an end with a code and an exit code of its own."""
+    """A command that ended with a code and an exit code of its own."""
 
     def __init__(self, code: str, message: str, exit_code: int) -> None:
         super().__init__(code, message)

@@ -23,7 +23,7 @@ EXIT_TRAIL_INCOMPLETE = 6
 
 @dataclass(frozen=True)
 class Code:
-    """What one code means: `title` names it, `fix` tells a person what to do about it."""
+    """What one code means: `title` names it, `fix` says what to do about it."""
 
     id: str
     title: str
@@ -91,7 +91,7 @@ class GateRefused(AgentError):
 
 
 class TrailIncomplete(AgentError):
-    """The audit trail of a run does not tell the whole story."""
+    """The audit trail of a run is incomplete."""
 
     exit_code = EXIT_TRAIL_INCOMPLETE
 
@@ -140,8 +140,8 @@ RESULT_INVALID = register(
 )
 ALERT_INVALID = register(
     "INP010",
-    "the alert's payload is not as agreed",
-    "Fix the named place in what sends the alert; specs/alert.schema.json says what is agreed, and "
+    "the alert's payload does not match its schema",
+    "Fix the named place in what sends the alert; specs/alert.schema.json is the schema, and "
     "docs/SETUP_GUIDE.md, section Alerts, has an example",
 )
 SWITCH_INVALID = register("INP011", "a switch is neither on nor off", "Write true or false, or leave it empty")
@@ -177,7 +177,7 @@ PACKAGE_MISSING = register(
 FILE_UNUSABLE = register(
     "RUN005",
     "a file or folder can't be read or written",
-    "Make room or fix the permissions where the message says, then run it again",
+    "Free some space or fix the permissions where the message says, then run it again",
 )
 
 # Documents that jobs hand over.
@@ -185,26 +185,26 @@ REPORT_MISSING = register(
     "RPT001", "what the job hands over is missing", "Look at the log of the named job of this run"
 )
 REPORT_TOO_LARGE = register(
-    "RPT002", "what the job hands over is too large", "Keep findings, evidence and plan below the bound that is named"
+    "RPT002", "what the job hands over is too large", "Keep findings, evidence and plan below the limit that is named"
 )
 REPORT_NOT_JSON = register(
     "RPT003",
-    "what the job hands over is not whole JSON",
+    "what the job hands over is not complete JSON",
     "It was truncated or replaced: start a new run and look at the artifact of the old one",
 )
 REPORT_SCHEMA = register(
     "RPT004",
-    "what the job hands over does not have the agreed shape",
+    "what the job hands over does not have the expected structure",
     "It was made by another version or by hand: start a new run",
 )
 REPORT_OTHER_RUN = register(
     "RPT005",
     "what the job hands over belongs to another run or resource",
-    "Start a new run; what a job hands over counts only in the run and attempt that made it",
+    "Start a new run; what a job hands over is valid only in the run and attempt that made it",
 )
 REPORT_NO_PLAN = register(
     "RPT006",
-    "the report holds no plan",
+    "the report contains no plan",
     "There is nothing to execute; start a new run if this is a surprise",
 )
 PLAN_NOT_CANONICAL = register(
@@ -247,7 +247,7 @@ GATE_RUN = register(
     "the plan belongs to another run or attempt",
     "Start a new run: a re-run never executes an old plan",
 )
-GATE_EXPIRED = register("GATE04", "the approval came too late", "Start a new run; the world may have changed since")
+GATE_EXPIRED = register("GATE04", "the approval came too late", "Start a new run; the situation may have changed since")
 GATE_POLICY = register(
     "GATE05",
     "the policy does not allow the plan",
@@ -271,7 +271,7 @@ GATE_APPROVAL = register(
 GATE_PRECONDITION = register(
     "GATE08",
     "the resource is not as it was when the plan was made",
-    "Start a new run so that the reviewer sees the present state",
+    "Start a new run so that the reviewer sees the current state",
 )
 GATE_CLAIMED = register(
     "GATE09",
@@ -324,7 +324,7 @@ ISSUE_RUN = register(
 )
 COMMENT_UNUSABLE = register(
     "IGATE05",
-    "the comment is no approval",
+    "the comment is not an approval",
     "Write a new comment whose first line is /approve and the first 12 or more digits of the plan's digest",
 )
 COMMENT_AUTHOR = register(
@@ -343,7 +343,7 @@ TRAIL_BROKEN = register(
 TRAIL_MISSING = register(
     "TRAIL02",
     "an action ran and its trail is not complete",
-    "Treat the outcome as unknown until somebody looked at the resource",
+    "Treat the outcome as unknown until somebody has looked at the resource",
 )
 TRAIL_TRUNCATED = register(
     "TRAIL03",
@@ -358,11 +358,11 @@ TRAIL_MISMATCH = register(
 TRAIL_UNWRITABLE = register(
     "TRAIL05",
     "what the phase leaves behind can't be written",
-    "Make room or fix the permissions on the runner's disk; look at the resource if the phase was act",
+    "Free some space or fix the permissions on the runner's disk; look at the resource if the phase was act",
 )
 TRAIL_UNDELIVERED = register(
     "TRAIL06",
-    "the audit backend has no whole copy of the trail",
+    "the audit backend has no complete copy of the trail",
     "The bundle of the run is the trail, and nothing of it is lost. Fix AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
     "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
 )
@@ -371,7 +371,7 @@ TRAIL_UNDELIVERED = register(
 INVESTIGATION_FAILED = register(
     "AGT001",
     "the investigation failed",
-    "Nothing was proposed; the traceback stands in the job's log",
+    "Nothing was proposed; the traceback is in the job's log",
 )
 ACTION_FAILED = register(
     "AGT002",
@@ -422,13 +422,13 @@ RIGHTS_MISSING = register(
 )
 SETTING_REFUSED = register(
     "SET006",
-    "GitHub did not take a setting",
+    "GitHub did not apply a setting",
     "Look at the named request; run it again, or change the setting in the browser as docs/SETUP_GUIDE.md says",
 )
 GATE_STILL_OPEN = register(
     "SET007",
     "the settings do not close the gate yet",
-    "Fix what is named, then see whether the gate is closed with: python agent_runner.py doctor",
+    "Fix what is named, then check that the gate is closed with: python agent_runner.py doctor",
 )
 GITHUB_SILENT = register(
     "SET008",

@@ -1,4 +1,4 @@
-"""What `investigate()` and `act()` return: the words a team uses to tell the runtime what it found and did.
+"""What `investigate()` and `act()` return: how a team reports to the runtime what it found and did.
 
 Plain frozen dataclasses, so that a team's file imports nothing but the standard library's cost.
 """
@@ -10,14 +10,14 @@ from enum import Enum
 from typing import Any, Dict, Optional, Tuple
 
 
-class _Word(str, Enum):
+class _StrEnum(str, Enum):
     """An enumeration whose members print and serialise as their value, on every supported Python."""
 
     def __str__(self) -> str:
         return str(self.value)
 
 
-class RiskLevel(_Word):
+class RiskLevel(_StrEnum):
     """How much harm an action can do; ordered from `low` to `critical`."""
 
     LOW = "low"
@@ -31,7 +31,7 @@ class RiskLevel(_Word):
         return list(type(self)).index(self)
 
 
-class Severity(_Word):
+class Severity(_StrEnum):
     """How much a finding matters."""
 
     INFO = "info"
@@ -41,7 +41,7 @@ class Severity(_Word):
     CRITICAL = "critical"
 
 
-class ActionStatus(_Word):
+class ActionStatus(_StrEnum):
     """How an action ended.
 
     `unknown` means that the effect may or may not have happened: a human must look.  `refused` and `dry_run` are

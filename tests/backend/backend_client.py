@@ -132,7 +132,7 @@ def chained(lines: Iterable[dict[str, Any]], before: dict[str, Any] | None = Non
 
 
 def eventually(done: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is so. The bound only ends a test that would wait for ever."""
+    """Wait until something is so. The bound only ends a test that would wait forever."""
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "it did not come to that"

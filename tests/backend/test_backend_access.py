@@ -75,7 +75,7 @@ def test_a_revoked_key_opens_nothing(start: Any, database_url: str) -> None:
 
 @contextmanager
 def hidden_proxy(port: int) -> Iterator[int]:
-    """A proxy as nginx is unless told otherwise: it rewrites Host, closes connections, and adds nothing."""
+    """A proxy as nginx is by default: it rewrites Host, closes connections, and adds nothing."""
 
     class Proxy(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -187,7 +187,7 @@ def test_a_store_that_does_not_answer(start: Any, database_url: str) -> None:
         eventually(lambda: b"aimgentix_events_waiting 8.0" in client.get("/metrics").body)
         answer = client.post_lines(sent[8:16])  # no room for these behind the first
         assert (answer.status, "too many events are waiting" in answer.json["detail"]) == (503, True)
-        assert client.get("/v1/events").status == 200  # reading goes on
+        assert client.get("/v1/events").status == 200  # reading continues
         answer = first.result()
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         assert "storing takes too long" in answer.json["detail"]
@@ -221,7 +221,7 @@ def test_a_file_that_does_not_stay_in_its_place(start: Any, tmp_path: Path, how:
         assert len(client.events("/v1/traces/before/events")) == 2
         return
     backend.stop()
-    backend.start()  # somebody has decided to go on with what is there now
+    backend.start()  # somebody has decided to continue with what is there now
     assert client.post(event()).status == 201
     assert client.get("/readyz").status == 200
 

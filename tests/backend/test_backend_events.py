@@ -366,7 +366,7 @@ class TestRendering:
         row = decode_one(encode(line("s", 2, **members)), 0, LIMITS)
         return StoredEvent(Place(row.occurred_at, 1), 1_795_345_200_000_001, row.body)
 
-    def test_json_tells_when_it_was_received(self) -> None:
+    def test_json_shows_when_it_was_received(self) -> None:
         shown = json.loads(render.event_json(self.stored()))
         assert shown["received_at"] == "2026-11-22T11:00:00.000001Z"
         assert (shown["stream"], shown["seq"]) == ("s", 2)

@@ -197,8 +197,8 @@ def test_takes_every_address_that_libpq_takes(
     assert (schema, program) == ([(expected[0],)], [(expected[1],)])
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    (tmp_path / "audit.db").write_bytes(b"this is no database, " * 1000)
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
+    (tmp_path / "audit.db").write_bytes(b"this is not a database, " * 1000)
     assert "damaged" in failing_start(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What README and the start tell a newcomer to type works as it stands there."""
+"""The commands that README and the start-up log give a newcomer work as they are."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def test_a_key_and_a_first_event(backend: Path) -> None:
     assert [one["trace_id"] for one in json.loads(read)["events"]] == ["first-try"]
 
 
-def test_the_start_tells_how_to_make_the_first_key(backend: Path) -> None:
+def test_the_start_shows_how_to_make_the_first_key(backend: Path) -> None:
     with served(backend) as (port, log):
-        (told,) = [text for text in log.read_text(encoding="utf-8").splitlines() if "there is none yet" in text]
-        (command,) = re.findall(r"`(python -m app keys create [^`]*)`", told)
+        (reported,) = [text for text in log.read_text(encoding="utf-8").splitlines() if "there is none yet" in text]
+        (command,) = re.findall(r"`(python -m app keys create [^`]*)`", reported)
         key = shell(backend, command).strip()
         assert Client(port, key).post(event()).status == 201
         assert Client(port).post(event()).status == 401

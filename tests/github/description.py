@@ -119,7 +119,7 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
     for path, methods in OPERATIONS.items():
         paths[path] = {method: _operation(description["paths"][path][method]) for method in methods}
     body = paths[_ENVIRONMENT]["put"]["requestBody"]["content"]["application/json"]["schema"]
-    # GitHub takes and tells the administrators' bypass, and does not document it.
+    # GitHub accepts and returns the administrators' bypass, and does not document it.
     body["properties"] = {**body["properties"], "can_admins_bypass": {"type": "boolean"}}
     runs = paths[_REPOSITORY + "/actions/workflows/{workflow_id}/runs"]["get"]
     # GitHub takes a range here, as the words of its description say, and calls its format that of one moment.
@@ -142,7 +142,7 @@ def _cut(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(operation: dict[str, Any]) -> dict[str, Any]:
-    """One operation with the errors that every address may answer, and without example headers (no list goes on).
+    """One operation with the errors that every address may answer, and without example headers (no list continues).
 
     Its answers are also of the media type that GitHub recommends to ask for, which the description leaves out.
     """

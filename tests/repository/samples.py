@@ -236,14 +236,14 @@ def _parsers() -> dict[str, Any]:
 
 def _refusal(called: str, words: list[str]) -> Iterator[str]:
     """What the program's own parser says against these arguments."""
-    told = io.StringIO()
+    reported = io.StringIO()
     try:
-        with contextlib.redirect_stderr(told):
+        with contextlib.redirect_stderr(reported):
             _parsers()[called].parse_args([PLACEHOLDERS.get(word, word) for word in words])
     except codes.AgentError as problem:
         yield problem.message
     except SystemExit:
-        yield told.getvalue()
+        yield reported.getvalue()
 
 
 @cache

@@ -101,20 +101,20 @@ def at(instance: str, hour: int = 2, status: str = "firing") -> dict[str, Any]:
 def test_an_incident_keeps_its_identity_while_the_group_fires() -> None:
     incidents = bridge.Incidents()
 
-    def told(*alerts: dict[str, Any], **changes: Any) -> str:
+    def reported(*alerts: dict[str, Any], **changes: Any) -> str:
         (payload,) = payloads(*alerts, incidents=incidents, **changes)
         return str(payload["trace_id"])
 
-    first = told(at("a", 2), at("b", 3))
-    assert told(at("a", 2), at("b", 3)) == first, "it is said again"
-    assert told(at("b", 3)) == first, "the earlier one ends"
-    assert told(at("b", 3), at("c", 5)) == first, "one joins"
-    assert told(at("c", 5)) == first, "none is left of those that began it"
-    assert told(at("c", 5, "resolved"), at("d", 6)) == first, "one ends as another begins"
-    other = told(at("d", 6), groupKey="another")
+    first = reported(at("a", 2), at("b", 3))
+    assert reported(at("a", 2), at("b", 3)) == first, "it is said again"
+    assert reported(at("b", 3)) == first, "the earlier one ends"
+    assert reported(at("b", 3), at("c", 5)) == first, "one joins"
+    assert reported(at("c", 5)) == first, "none is left of those that began it"
+    assert reported(at("c", 5, "resolved"), at("d", 6)) == first, "one ends as another begins"
+    other = reported(at("d", 6), groupKey="another")
     assert other != first
-    assert told(at("d", 7)) != first, "it was over, and began again"
-    assert told(at("d", 6), at("e", 9), groupKey="another") == other
+    assert reported(at("d", 7)) != first, "it was over, and began again"
+    assert reported(at("d", 6), at("e", 9), groupKey="another") == other
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_any_webhook_becomes_payloads_that_the_agent_takes(
 
 
 @dataclass
-class Desk:
+class RunningBridge:
     """A bridge that serves in this process."""
 
     port: int
@@ -186,14 +186,14 @@ class Desk:
 
 
 @contextmanager
-def serving(api_url: str) -> Iterator[Desk]:
+def serving(api_url: str) -> Iterator[RunningBridge]:
     waits: list[float] = []
     made = bridge.Bridge(bridge.GitHub(REPO, TOKEN, api_url, pause=waits.append), SECRET)
     server = bridge.make_server(made, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield Desk(int(server.server_address[1]), waits)
+        yield RunningBridge(int(server.server_address[1]), waits)
     finally:
         server.shutdown()
         server.server_close()
@@ -209,7 +209,7 @@ def github() -> Iterator[FullGitHub]:
 
 @contextmanager
 def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A GitHub that gives these answers, the last one for ever; its address and the paths that were asked."""
+    """A GitHub that gives these answers, the last one forever; its address and the paths that were asked."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -233,19 +233,19 @@ def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str,
 
 
 def test_what_fires_is_dispatched_and_what_is_resolved_is_not(github: FullGitHub) -> None:
-    with serving(github.url) as desk:
-        assert desk.post(webhook(alert(), alert("cart")))[0] == 200
-        assert desk.post(webhook(alert(status="resolved"), status="resolved"))[0] == 200
+    with serving(github.url) as running:
+        assert running.post(webhook(alert(), alert("cart")))[0] == 200
+        assert running.post(webhook(alert(status="resolved"), status="resolved"))[0] == 200
     assert [each["client_payload"]["resource"] for each in github.dispatches] == ["checkout", "cart"]
 
 
 @pytest.mark.parametrize("secret", [None, "", "wrong", SECRET + "x", SECRET[:-1], "ü"])
 def test_without_the_secret_nothing_is_dispatched(github: FullGitHub, secret: str | None) -> None:
-    with serving(github.url) as desk:
+    with serving(github.url) as running:
         if secret == "ü":
-            assert desk.post(webhook(alert()), secret=None, Authorization="Bearer \xfc")[0] == 401
+            assert running.post(webhook(alert()), secret=None, Authorization="Bearer \xfc")[0] == 401
         else:
-            assert desk.post(webhook(alert()), secret=secret)[0] == 401
+            assert running.post(webhook(alert()), secret=secret)[0] == 401
     assert github.requests == []
 
 
@@ -264,18 +264,18 @@ def test_without_the_secret_nothing_is_dispatched(github: FullGitHub, secret: st
         (b"0\r\n\r\n", {"Transfer-Encoding": "chunked"}, 411),
     ],
 )
-def test_what_is_no_webhook_is_refused(github: FullGitHub, body: Any, headers: dict[str, str], status: int) -> None:
-    with serving(github.url) as desk:
-        assert desk.post(body, **headers)[0] == status
-        assert desk.post(webhook(alert()), path="/elsewhere")[0] == 404
+def test_what_is_not_a_webhook_is_refused(github: FullGitHub, body: Any, headers: dict[str, str], status: int) -> None:
+    with serving(github.url) as running:
+        assert running.post(body, **headers)[0] == status
+        assert running.post(webhook(alert()), path="/elsewhere")[0] == 404
     assert github.requests == []
 
 
 def test_an_alert_that_names_no_resource_is_a_failure_that_somebody_sees(
     github: FullGitHub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(github.url) as desk:
-        assert desk.post(webhook(alert(), alert(None, alertname="Lost\n"), alert("a b")))[0] == 422
+    with serving(github.url) as running:
+        assert running.post(webhook(alert(), alert(None, alertname="Lost\n"), alert("a b")))[0] == 422
     assert len(github.dispatches) == 1
     assert "Lost\\n, ErrorRate: no label resource, service, job names a resource" in caplog.text
 
@@ -283,9 +283,9 @@ def test_an_alert_that_names_no_resource_is_a_failure_that_somebody_sees(
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
 def test_what_github_refuses_is_tried_again_by_alertmanager(status: int, caplog: pytest.LogCaptureFixture) -> None:
     said = json.dumps({"message": f"no {TOKEN}\n"}).encode()
-    with scripted((status, {}, said)) as (url, seen), serving(url) as desk:
-        answer, headers = desk.post(webhook(alert()))
-    assert (answer, len(seen), desk.waits) == (503, 1, [])
+    with scripted((status, {}, said)) as (url, seen), serving(url) as running:
+        answer, headers = running.post(webhook(alert()))
+    assert (answer, len(seen), running.waits) == (503, 1, [])
     assert int(headers["Retry-After"]) >= 30
     assert f"GitHub answers HTTP {status} (no ***\\n)" in caplog.text
     assert TOKEN not in caplog.text and SECRET not in caplog.text
@@ -300,10 +300,10 @@ def test_passing_faults_and_limits_are_waited_for(caplog: pytest.LogCaptureFixtu
         (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": soon}, b""),
         (204, {}, b""),
     ]
-    with scripted(*answers) as (url, seen), serving(url) as desk:
-        assert desk.post(webhook(alert()))[0] == 200
+    with scripted(*answers) as (url, seen), serving(url) as running:
+        assert running.post(webhook(alert()))[0] == 200
     assert len(seen) == 4 and seen[0] == f"/repos/{REPO}/dispatches"
-    assert desk.waits[:2] == [1.0, 2.0] and 0 <= desk.waits[2] <= 3
+    assert running.waits[:2] == [1.0, 2.0] and 0 <= running.waits[2] <= 3
 
 
 @pytest.mark.parametrize(
@@ -311,23 +311,23 @@ def test_passing_faults_and_limits_are_waited_for(caplog: pytest.LogCaptureFixtu
     [(429, {"Retry-After": "3600"}, b""), (403, {}, b'{"message": "You have exceeded a secondary rate limit"}')],
 )
 def test_a_wait_that_is_too_long_is_left_to_alertmanager(answer: tuple[int, dict[str, str], bytes]) -> None:
-    with scripted(answer) as (url, seen), serving(url) as desk:
-        status, headers = desk.post(webhook(alert()))
-    assert (status, len(seen), desk.waits) == (503, 1, [])
+    with scripted(answer) as (url, seen), serving(url) as running:
+        status, headers = running.post(webhook(alert()))
+    assert (status, len(seen), running.waits) == (503, 1, [])
     assert int(headers["Retry-After"]) >= 60
 
 
 def test_a_redirect_does_not_get_the_token(github: FullGitHub) -> None:
-    with scripted((302, {"Location": github.url}, b"")) as (url, _), serving(url) as desk:
-        assert desk.post(webhook(alert()))[0] == 503
+    with scripted((302, {"Location": github.url}, b"")) as (url, _), serving(url) as running:
+        assert running.post(webhook(alert()))[0] == 503
     assert github.requests == []
 
 
 def test_when_one_of_a_group_fails_the_whole_is_sent_again() -> None:
-    with scripted((204, {}, b""), (422, {}, b""), (204, {}, b"")) as (url, seen), serving(url) as desk:
+    with scripted((204, {}, b""), (422, {}, b""), (204, {}, b"")) as (url, seen), serving(url) as running:
         both = webhook(alert(), alert("cart"))
-        assert desk.post(both)[0] == 503
-        assert desk.post(both)[0] == 200
+        assert running.post(both)[0] == 503
+        assert running.post(both)[0] == 200
     assert len(seen) == 4
 
 
@@ -335,7 +335,7 @@ def test_when_one_of_a_group_fails_the_whole_is_sent_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "changes", "told"),
+    ("arguments", "changes", "reported"),
     [
         (["--repo", "checkout"], {}, "--repo OWNER/NAME"),
         (["--listen", "9095"], {}, "HOST:PORT"),
@@ -346,7 +346,7 @@ def test_when_one_of_a_group_fails_the_whole_is_sent_again() -> None:
         (["--listen", "203.0.113.1:1"], {}, "can't listen"),
     ],
 )
-def test_what_can_not_be_used_is_one_line(arguments: list[str], changes: dict[str, str], told: str) -> None:
+def test_what_can_not_be_used_is_one_line(arguments: list[str], changes: dict[str, str], reported: str) -> None:
     environ = {"PATH": os.environ["PATH"], "ALERTMANAGER_BRIDGE_SECRET": SECRET, "GITHUB_TOKEN": TOKEN, **changes}
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "--repo", REPO, *arguments],
@@ -357,7 +357,7 @@ def test_what_can_not_be_used_is_one_line(arguments: list[str], changes: dict[st
         timeout=60,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and told in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and reported in done.stderr and done.stderr.count("\n") == 1
     assert TOKEN not in done.stderr
 
 

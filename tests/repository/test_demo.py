@@ -149,7 +149,7 @@ GOOD = demo.Shown(
     simulated=0,
     verified=True,
     manifest={"outcome": "acted"},
-    told=21,
+    delivered=21,
     kept=21,
 )
 
@@ -164,8 +164,8 @@ GOOD = demo.Shown(
         pytest.param({"verified": False}, id="the trail does not verify"),
         pytest.param({"simulated": 5}, id="the run failed"),
         pytest.param({"manifest": {"outcome": "rejected"}}, id="the run ended otherwise"),
-        pytest.param({"told": 20}, id="the backend lacks an event"),
-        pytest.param({"told": 0, "kept": 0}, id="there are no events"),
+        pytest.param({"delivered": 20}, id="the backend lacks an event"),
+        pytest.param({"delivered": 0, "kept": 0}, id="there are no events"),
     ],
 )
 def test_it_is_not_content_with_less(difference: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ def test_it_is_not_content_with_less(difference: dict[str, Any]) -> None:
         pytest.param({"verified": False}, id="the trail does not verify"),
         pytest.param({"simulated": 5}, id="the run failed"),
         pytest.param({"manifest": {"outcome": "refused"}}, id="the run ended otherwise"),
-        pytest.param({"told": 20}, id="the backend lacks an event"),
+        pytest.param({"delivered": 20}, id="the backend lacks an event"),
     ],
 )
 def test_a_rejection_is_a_good_end_only_where_nothing_was_done_and_all_of_it_recorded(

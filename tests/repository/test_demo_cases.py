@@ -1,4 +1,4 @@
-"""Each use case's demo ends with its world changed, by what the demo measures itself, and tells no secret."""
+"""Each use case's demo ends with its world changed, by what the demo measures itself, and prints no secret."""
 
 from __future__ import annotations
 

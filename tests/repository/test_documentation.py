@@ -1,4 +1,4 @@
-"""What the documents of this repository and of a generated one tell a reader to type or to open is there."""
+"""What the documents of this repository and of a generated one have a reader type or open is there."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_a_reference_page_is_up_to_date(name: str) -> None:
     assert read(path) == reference.render()[path], "run python tools/reference.py --write"
 
 
-def test_the_reference_has_every_option_that_the_programs_tell(tmp_path: Path) -> None:
+def test_the_reference_has_every_option_that_the_programs_list(tmp_path: Path) -> None:
     page = read(reference.FOLDER / "command-line.md")
     environment = {"PYTHONPATH": "template:template/sdk:backend", "HOME": str(tmp_path)}
     (tmp_path / "agent_runner.py").write_text(
@@ -244,9 +244,9 @@ def test_the_reference_has_every_option_that_the_programs_tell(tmp_path: Path) -
             text=True,
             check=True,
         ).stdout
-        told = set(re.findall(r"^ +(--[a-z-]+)", said, flags=re.MULTILINE))
-        assert len(told) > 1 or "linter" in call[-1]
-        assert [option for option in told if f"`{option}" not in page] == []
+        reported = set(re.findall(r"^ +(--[a-z-]+)", said, flags=re.MULTILINE))
+        assert len(reported) > 1 or "linter" in call[-1]
+        assert [option for option in reported if f"`{option}" not in page] == []
 
 
 def test_what_nobody_explained_stops_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

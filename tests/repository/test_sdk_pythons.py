@@ -35,6 +35,6 @@ def test_the_sdk_passes_its_tests(age: str, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
-    told = re.search(r"(\d+) passed", done.stdout)
-    assert told and int(told[1]) > 200, done.stdout[-2000:]
+    reported = re.search(r"(\d+) passed", done.stdout)
+    assert reported and int(reported[1]) > 200, done.stdout[-2000:]
     assert "skipped" not in done.stdout.splitlines()[-1], done.stdout[-2000:]

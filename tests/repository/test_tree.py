@@ -1,13 +1,16 @@
-"""What is committed holds for everybody: locks are whole, and nothing tells of one machine or one registry."""
+"""What is committed holds for everybody: locks are whole, and nothing names one machine or one registry."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import agent_runtime
+import aimgentix
 from conftest import REPOSITORY
 
 LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("template/**/*.lock")])
@@ -24,7 +27,7 @@ HOSTED = "hostedtoolcache"
 
 
 def tracked() -> list[Path]:
-    """Return every file that git tracks and that stands in the working tree."""
+    """Return every file that git tracks and that is in the working tree."""
     command = ["git", "ls-files", "-z"]
     names = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
     return [REPOSITORY / name for name in names if name and (REPOSITORY / name).is_file()]
@@ -51,7 +54,7 @@ def test_a_lock_holds_what_was_asked_for_with_hashes_and_without_addresses(lock:
     assert "://" not in text
 
 
-def test_no_file_tells_of_one_registry_or_one_machine() -> None:
+def test_no_file_names_one_registry_or_one_machine() -> None:
     machine = re.compile("|".join(rf"(?<![\w.:/}}\])-]){re.escape(folder)}(?!{HOSTED})[a-z]" for folder in FOLDERS))
     found = []
     for path in tracked():
@@ -60,8 +63,8 @@ def test_no_file_tells_of_one_registry_or_one_machine() -> None:
         except UnicodeDecodeError:
             continue
         lines = enumerate(text.splitlines(), start=1)
-        told = [number for number, line in lines if any(host in line for host in HOSTS) or machine.search(line)]
-        found += [f"{path.relative_to(REPOSITORY)}:{number}" for number in told]
+        reported = [number for number, line in lines if any(host in line for host in HOSTS) or machine.search(line)]
+        found += [f"{path.relative_to(REPOSITORY)}:{number}" for number in reported]
 
     assert found == []
 
@@ -71,3 +74,10 @@ def test_every_file_can_be_checked_out_anywhere() -> None:
 
     assert [name for name in names if re.search(r'[<>:"|?*\\]|[ .](/|$)', name)] == []
     assert len({name.lower() for name in names}) == len(names)
+
+
+def test_all_parts_have_one_version() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    backend = (REPOSITORY / "backend" / "app" / "__init__.py").read_text(encoding="utf-8")
+    versions = {agent_runtime.__version__, aimgentix.__version__, *re.findall(r'^__version__ = "(.+)"$', backend, re.M)}
+    assert versions == {project["version"]}

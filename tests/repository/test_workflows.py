@@ -105,19 +105,19 @@ def test_ci_run_installs_nothing_where_nothing_is_missing(tmp_path: Path) -> Non
 
 
 def test_ci_run_installs_what_is_missing_and_starts_no_service(tmp_path: Path) -> None:
-    # Nothing but these programs; those that would write outside only say what they were told.
+    # Nothing but these programs; those that would write outside only print their arguments.
     only = tmp_path / "only"
     only.mkdir()
     for name in ("bash", "dirname", "git"):
         (only / name).symlink_to(require_tool(name))
-    told = {name: f'echo "{name} $*"' for name in ("apt-get", "chmod", "rm")}
+    stubs = {name: f'echo "{name} $*"' for name in ("apt-get", "chmod", "rm")}
     programs = {
         "make": MAKE,
         "python3": "exit 0",
         "id": "echo 1000",
         "sudo": '"$@"',
         "tee": 'echo "tee $*" >&2',
-        **told,
+        **stubs,
     }
     missing_folder = tmp_path / "programs"
     missing_folder.mkdir()

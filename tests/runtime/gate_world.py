@@ -135,13 +135,13 @@ class GateWorld:
         id, digest = self.upload(names.INVESTIGATION_ARTIFACT, {names.INVESTIGATION_NAME: data})
         return seal.Handover(id, digest, result)
 
-    def seal(self, handover: seal.Handover, *, dry_run: bool = False) -> seal.Outcome:
+    def seal(self, handover: seal.Handover, *, dry_run: bool = False) -> seal.SealResult:
         """Run the job `seal` in this process."""
         asked = Request("checkout", {}, "manual", "", deduplicate=False, dry_run=dry_run)
         return seal.run_job(self.job("seal"), asked, handover)
 
     def sealed(self, *steps: documents.Step, **changes: Any) -> tuple[Plan, verification.Handover]:
-        """Seal a plan of these steps, and say where its report lies."""
+        """Seal a plan of these steps, and say where its report is."""
         outcome = self.seal(self.hand_over(documents.encode(examples.investigation(*steps))), **changes)
         assert outcome.report.plan is not None, outcome.problem or outcome.report.policy_reasons
         id, digest = self.upload_folder(names.REPORT_ARTIFACT, self.folder("seal") / names.DEFAULT_OUT)

@@ -1,4 +1,4 @@
-"""Markdown as GitHub renders it, taken apart: which tags a page has, and which text stands outside of code."""
+"""Markdown as GitHub renders it, taken apart: which tags a page has, and which text is outside of code."""
 
 from __future__ import annotations
 

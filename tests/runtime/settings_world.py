@@ -34,7 +34,7 @@ def render(folder: Path, **changes: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Clone:
     """Somebody with a clone and a token.
 
     Arguments:

@@ -44,7 +44,7 @@ def summary(*runs: Activity, **changes: Any) -> Summary:
     return summarise(runs, **{"days": 7, "now": NOW, "ttl_minutes": 60, **changes})
 
 
-def told(*runs: Activity, **changes: Any) -> list[str]:
+def reported(*runs: Activity, **changes: Any) -> list[str]:
     """What a human must look at."""
     return [line for _, line in summary(*runs, **changes).concerns]
 
@@ -100,15 +100,15 @@ def test_decision_times(seconds: list[int], median: str, ninety: str, longest: s
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_a_human_must_look_at(run: Activity, concern: str) -> None:
-    (line,) = told(run)
+    (line,) = reported(run)
     assert concern in line
 
 
 def test_what_is_under_way_concerns_nobody() -> None:
     fresh = NOW - timedelta(minutes=59)
-    assert told(decided(0, approvals=(), act=None, trail=None, status="waiting", created=fresh)) == []
-    assert told(decided(0, approvals=(), act=None, trail=None, status="in_progress")) == []
-    assert told(decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("nothing_to_do"))) == []
+    assert reported(decided(0, approvals=(), act=None, trail=None, status="waiting", created=fresh)) == []
+    assert reported(decided(0, approvals=(), act=None, trail=None, status="in_progress")) == []
+    assert reported(decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("nothing_to_do"))) == []
 
 
 def asking(**changes: Any) -> Activity:
@@ -127,22 +127,24 @@ def answering(outcome: str, seconds: float = 90, **changes: Any) -> Activity:
 
 
 def test_an_issue_that_nobody_answered_is_not_forgotten() -> None:
-    (line,) = told(asking())
+    (line,) = reported(asking())
     assert "its issue still asks, and an approval would not count any more" in line
     other = Trail("acted", plan_digest="cd" * 32)
     for answer in (answering("denied"), answering("acted", trail=other)):
-        assert len(told(answer, asking())) == 1, "that is no answer to this plan"
+        assert len(reported(answer, asking())) == 1, "that is not an answer to this plan"
 
 
 def test_an_issue_that_was_answered_or_can_be_concerns_nobody() -> None:
     for outcome in ("acted", "dry_run", "rejected", "expired"):
-        assert told(answering(outcome), asking()) == []
+        assert reported(answering(outcome), asking()) == []
     fresh = Trail("waiting", plan_digest="ab" * 32, sealed=NOW - timedelta(minutes=59))
-    assert told(asking(trail=fresh)) == []
+    assert reported(asking(trail=fresh)) == []
     unsealed = Trail("waiting")
-    assert len(told(asking(trail=unsealed))) == 1, "a bundle without its report is as old as its run"
-    assert told(asking(trail=unsealed, created=NOW)) == []
-    assert len(told(answering("acted", trail=Trail("acted")), asking(trail=unsealed))) == 1, "no digest is no match"
+    assert len(reported(asking(trail=unsealed))) == 1, "a bundle without its report is as old as its run"
+    assert reported(asking(trail=unsealed, created=NOW)) == []
+    assert len(reported(answering("acted", trail=Trail("acted")), asking(trail=unsealed))) == 1, (
+        "no digest is not a match"
+    )
 
 
 def test_a_comment_decides_from_the_plan_to_the_comment() -> None:
@@ -168,13 +170,13 @@ def test_an_open_gate_concerns_somebody_without_any_run() -> None:
 
 def test_what_was_done_without_asking_is_counted() -> None:
     alone = decided(0, approvals=(), act=Job("completed", "skipped"), trail=Trail("acted", automatic=True))
-    told_so = summary(alone, alone, decided(300))
-    assert told_so.concerns == ()
-    assert "Without asking, because the policy's `auto_approve` says so: 2." in render(told_so)
+    reported = summary(alone, alone, decided(300))
+    assert reported.concerns == ()
+    assert "Without asking, because the policy's `auto_approve` says so: 2." in render(reported)
     assert "auto_approve" not in render(summary(decided(300)))
 
 
-def test_a_bundle_that_is_none_is_told_and_stops_nothing() -> None:
+def test_a_bundle_that_is_none_is_reported_and_stops_nothing() -> None:
     with FullGitHub("acme/checkout-restart") as github:
         for name, reviewers in (("agent-approval", ("bob",)), ("agent-act", ())):
             github.protect(name, reviewers)

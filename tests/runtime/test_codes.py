@@ -42,6 +42,6 @@ def test_an_error_is_one_line_that_says_what_to_do() -> None:
     error = codes.GateRefused(codes.GATE_EXPIRED, "the plan expired at 2026-11-22T12:00:00Z.")
     assert error.line() == (
         "GATE04: the plan expired at 2026-11-22T12:00:00Z. "
-        "Start a new run; the world may have changed since"
+        "Start a new run; the situation may have changed since"
     )  # fmt: skip
     assert error.exit_code == codes.EXIT_REFUSED

@@ -231,7 +231,7 @@ def test_no_file_can_be_taken_away_changed_or_emptied(made: dict[str, Path], tmp
     """Neither with the manifest as it is, nor with one that was renewed."""
     files = sorted(bundle.file_digests(made[gate]))
     assert {"seal", "approve", "verify", "act", "record"} <= {name.split("/")[0] for name in files}
-    copied = [names.TRACE_NAME, names.PLAN_NAME]  # for people: what they say stands in a document
+    copied = [names.TRACE_NAME, names.PLAN_NAME]  # for people: what they say is in a document
     for number, name in enumerate(files):
         for change in ("removed", "emptied", "cut"):
             folder = Path(shutil.copytree(made[gate], tmp_path / f"{number}-{change}"))
@@ -239,8 +239,8 @@ def test_no_file_can_be_taken_away_changed_or_emptied(made: dict[str, Path], tmp
             (folder / name).unlink()
             if change != "removed":
                 (folder / name).write_bytes(data[: len(data) // 2 if change == "cut" else 0])
-            told = "is missing" if change == "removed" else "was changed"
-            assert f"{name} {told}" in verify(folder)
+            reported = "is missing" if change == "removed" else "was changed"
+            assert f"{name} {reported}" in verify(folder)
             renew(folder)
             assert verify(folder) or Path(name).name in copied, f"{name} was {change}"
             shutil.rmtree(folder)

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.local.settings import checklist, checks, codeowners, plans
+from agent_runtime.local.settings import checklist, checks, codeowners, github_plans
 from agent_runtime.local.settings.model import Repository
 from runtime import settings_world
-from runtime.settings_world import REPOSITORY, TOKEN, WORKFLOW, Desk, close_by_hand, writes
+from runtime.settings_world import REPOSITORY, TOKEN, WORKFLOW, Clone, close_by_hand, writes
 from support import shapes
 from support.github import FullGitHub
 
@@ -33,10 +33,10 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(rendered: Path) -> Iterator[Desk]:
+def clone(rendered: Path) -> Iterator[Clone]:
     """A repository with every setting as docs/SETUP_GUIDE.md says."""
     with settings_world.fresh() as github:
-        closed = Desk(rendered, github)
+        closed = Clone(rendered, github)
         closed.setup()
         close_by_hand(github)
         github.requests.clear()
@@ -44,15 +44,15 @@ def desk(rendered: Path) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def own(desk: Desk, tmp_path: Path) -> Desk:
+def own(clone: Clone, tmp_path: Path) -> Clone:
     """The same with a clone that the test may change."""
-    shutil.copytree(desk.root, tmp_path / "clone")
-    return Desk(tmp_path / "clone", desk.github)
+    shutil.copytree(clone.root, tmp_path / "clone")
+    return Clone(tmp_path / "clone", clone.github)
 
 
 def test_from_a_fresh_repository_to_a_closed_gate_and_back(rendered: Path) -> None:
     with settings_world.fresh() as github:
-        somebody = Desk(rendered, github)
+        somebody = Clone(rendered, github)
         opened = somebody.doctor()
         assert set(opened) == {
             "gate-environment",
@@ -91,7 +91,7 @@ def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_
     rendered_whole: Path,
 ) -> None:
     with settings_world.fresh() as github:
-        somebody = Desk(rendered_whole, github)
+        somebody = Clone(rendered_whole, github)
         somebody.setup()
         close_by_hand(github)
         assert somebody.doctor() == {}
@@ -118,7 +118,7 @@ def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_
 
 def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rendered_whole: Path) -> None:
     with settings_world.fresh() as github:
-        somebody = Desk(rendered_whole, github)
+        somebody = Clone(rendered_whole, github)
         somebody.setup()
         close_by_hand(github)
 
@@ -148,8 +148,8 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         ]
         assert opened["secrets"] == [
             "agent-investigate holds DEPLOY_TOKEN, with which act() changes something",
-            "DEPLOY_TOKEN lies in the repository's secrets, where every job reads it before the approval",
-            "DEPLOY_TOKEN lies in the organisation's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is in the repository's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is in the organisation's secrets, where every job reads it before the approval",
             "DEPLOY_TOKEN is a variable, which everybody who reads the repository's settings or logs can see",
         ]
         # What another repository would be given is none of this one's.
@@ -157,7 +157,7 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
-def test_a_policy_that_asks_nobody_is_looked_at(own: Desk) -> None:
+def test_a_policy_that_asks_nobody_is_looked_at(own: Clone) -> None:
     rules = "auto_approve:\n  - {type: '*'}\n"
     policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
     policy.write_text(policy.read_text() + rules)
@@ -173,7 +173,7 @@ def test_a_policy_that_asks_nobody_is_looked_at(own: Desk) -> None:
     ]
 
 
-def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(own: Desk) -> None:
+def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(own: Clone) -> None:
     policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
     policy.write_text(policy.read_text() + "auto_approve:\n  - {type: restart_service}\n")
     config = own.root / ".github" / "agent-config.yml"
@@ -184,10 +184,10 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
     assert "auto_approval=yes" not in found[0]["fix"]
 
 
-def test_it_only_reads(desk: Desk) -> None:
-    desk.doctor()
-    assert {method for method, _ in desk.github.requests} == {"GET"}
-    assert not [path for _, path in desk.github.requests if "/labels" in path], "no issue is the gate here"
+def test_it_only_reads(clone: Clone) -> None:
+    clone.doctor()
+    assert {method for method, _ in clone.github.requests} == {"GET"}
+    assert not [path for _, path in clone.github.requests if "/labels" in path], "no issue is the gate here"
 
 
 def _gate(github: FullGitHub) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _wait(github: FullGitHub) -> None:
     _gate(github)["protection_rules"].append({"id": 3, "node_id": "T", "type": "wait_timer", "wait_timer": 60})
 
 
-def _stranger(github: FullGitHub) -> None:
+def _outsider(github: FullGitHub) -> None:
     _gate(github)["protection_rules"][1]["reviewers"].append({"type": "User", "reviewer": shapes.user("mallory")})
 
 
@@ -219,7 +219,7 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "self-review",
     ),
     "no reviewers": (lambda g: _gate(g)["protection_rules"].pop(1), "gate-environment", "no required reviewers"),
-    "a stranger reviews": (_stranger, "gate-environment", "mallory may approve"),
+    "an outsider reviews": (_outsider, "gate-environment", "mallory may approve"),
     "every branch": (lambda g: _gate(g).update(deployment_branch_policy=None), "gate-environment", "every branch"),
     "another branch": (lambda g: g.branch_policies["agent-act"].append("dev"), "act-environment", "[main, dev]"),
     "a tag": (lambda g: g.branch_policies["agent-approval"].append("tag:v*"), "gate-environment", "tag:v*"),
@@ -237,12 +237,12 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "a secret for every job": (
         lambda g: g.secrets.append("AGENT_ACT_TOKEN"),
         "secrets",
-        "lies in the repository's secrets",
+        "is in the repository's secrets",
     ),
     "a secret of the organisation": (
         lambda g: g.organization_secrets.append("AGENT_ACT_TOKEN"),
         "secrets",
-        "lies in the organisation's secrets",
+        "is in the organisation's secrets",
     ),
     "a secret that is a variable": (
         lambda g: g.variables.update(AGENT_ACT_TOKEN="hunter2"),
@@ -320,17 +320,17 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
     "a team without members": (lambda g: setattr(g, "members", 0), "approvers", "has no members"),
     "a team without access": (lambda g: g.teams.update(sre=False), "approvers", "no access"),
     "no longer public": (lambda g: setattr(g, "visibility", "private"), "plan", "repository_plan is public"),
-    "another name": (lambda g: setattr(g, "told_name", "acme/renamed"), "plan", "this is acme/renamed"),
+    "another name": (lambda g: setattr(g, "response_full_name", "acme/renamed"), "plan", "this is acme/renamed"),
 }
 
 
 @pytest.mark.threat("T13", "T21", "T22", "T26")
 @pytest.mark.parametrize("name", LOOSENED)
-def test_whatever_somebody_loosens_is_named(desk: Desk, name: str) -> None:
+def test_whatever_somebody_loosens_is_named(clone: Clone, name: str) -> None:
     loosen, check, problem = LOOSENED[name]
-    assert desk.doctor() == {}
-    loosen(desk.github)
-    found = desk.doctor()
+    assert clone.doctor() == {}
+    loosen(clone.github)
+    found = clone.doctor()
     assert check in found
     assert any(problem in each for each in found[check]), found
 
@@ -340,9 +340,9 @@ def test_every_check_can_turn_red() -> None:
     assert {check for _, check, _ in LOOSENED.values()} | local == set(checks.CHECKS)
 
 
-def test_classic_branch_protection_counts_too(desk: Desk) -> None:
-    desk.github.rules = []
-    desk.github.branch_protection = {
+def test_classic_branch_protection_counts_too(clone: Clone) -> None:
+    clone.github.rules = []
+    clone.github.branch_protection = {
         "url": "https://api.github.com/repos/acme/checkout-restart/branches/main/protection",
         "required_pull_request_reviews": {
             "dismiss_stale_reviews": True,
@@ -353,16 +353,16 @@ def test_classic_branch_protection_counts_too(desk: Desk) -> None:
         "enforce_admins": {"url": "https://api.github.com/x", "enabled": True},
         "allow_force_pushes": {"enabled": False},
     }
-    assert desk.doctor() == {}
-    desk.github.branch_protection["enforce_admins"]["enabled"] = False
-    assert desk.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
-    desk.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
-    assert "main takes pull requests without a review by code owners" in desk.doctor()["default-branch"]
+    assert clone.doctor() == {}
+    clone.github.branch_protection["enforce_admins"]["enabled"] = False
+    assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
+    clone.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
+    assert "main takes pull requests without a review by code owners" in clone.doctor()["default-branch"]
 
 
-def test_what_the_token_may_not_read_is_open_and_says_so(desk: Desk) -> None:
-    desk.github.administrator = False
-    found = desk.doctor()
+def test_what_the_token_may_not_read_is_open_and_says_so(clone: Clone) -> None:
+    clone.github.administrator = False
+    found = clone.doctor()
     assert {"token-permissions", "pinned-actions", "secrets", "kill-switch"} <= set(found)
     assert all("can't be read" in problem for problem in found["token-permissions"])
     assert "HTTP 403" in found["token-permissions"][0]
@@ -377,29 +377,29 @@ def test_what_the_token_may_not_read_is_open_and_says_so(desk: Desk) -> None:
         ("internal", None, "repository_plan is public"),
     ],
 )
-def test_it_knows_what_each_plan_allows(desk: Desk, visibility: str, plan: str | None, words: str) -> None:
-    desk.github.visibility, desk.github.plan = visibility, plan
-    assert any(words in problem for problem in desk.doctor()["plan"])
+def test_it_knows_what_each_plan_allows(clone: Clone, visibility: str, plan: str | None, words: str) -> None:
+    clone.github.visibility, clone.github.plan = visibility, plan
+    assert any(words in problem for problem in clone.doctor()["plan"])
 
 
 @pytest.mark.parametrize(
     ("visibility", "plan", "answer", "expected"),
     [
-        ("public", "free", "public", plans.Protection.REVIEWERS),
-        ("public", None, None, plans.Protection.REVIEWERS),
-        ("internal", None, "public", plans.Protection.REVIEWERS),
-        ("private", "enterprise", "private-free", plans.Protection.REVIEWERS),
-        ("private", "pro", "private-enterprise", plans.Protection.BRANCHES),
-        ("private", "team", "private-enterprise", plans.Protection.BRANCHES),
-        ("private", "free", "private-enterprise", plans.Protection.NOTHING),
-        ("private", None, "private-enterprise", plans.Protection.REVIEWERS),
-        ("private", None, "private-free", plans.Protection.UNKNOWN),
-        ("private", "of tomorrow", "public", plans.Protection.UNKNOWN),
+        ("public", "free", "public", github_plans.Protection.REVIEWERS),
+        ("public", None, None, github_plans.Protection.REVIEWERS),
+        ("internal", None, "public", github_plans.Protection.REVIEWERS),
+        ("private", "enterprise", "private-free", github_plans.Protection.REVIEWERS),
+        ("private", "pro", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "team", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "free", "private-enterprise", github_plans.Protection.NOTHING),
+        ("private", None, "private-enterprise", github_plans.Protection.REVIEWERS),
+        ("private", None, "private-free", github_plans.Protection.UNKNOWN),
+        ("private", "of tomorrow", "public", github_plans.Protection.UNKNOWN),
     ],
 )
-def test_plans(visibility: str, plan: str | None, answer: str | None, expected: plans.Protection) -> None:
+def test_plans(visibility: str, plan: str | None, answer: str | None, expected: github_plans.Protection) -> None:
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
-    assert plans.protection(seen, answer) is expected
+    assert github_plans.protection(seen, answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -415,12 +415,12 @@ def test_plans(visibility: str, plan: str | None, answer: str | None, expected: 
 )
 def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: tuple[str, ...]) -> None:
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
-    assert plans.fitting_answers(seen) == fitting
+    assert github_plans.fitting_answers(seen) == fitting
     if "public" not in fitting and "private-enterprise" not in fitting:
-        assert f"copier update --data repository_plan={fitting[0]})" in plans.choices(seen)
+        assert f"copier update --data repository_plan={fitting[0]})" in github_plans.choices(seen)
 
 
-def test_a_lonely_approver_is_a_note_and_nothing_open(own: Desk) -> None:
+def test_a_lonely_approver_is_a_note_and_nothing_open(own: Clone) -> None:
     for name in (".github/agent-config.yml", ".copier-answers.yml"):
         path = own.root / name
         path.write_text(path.read_text().replace("  - 'acme/sre'\n", "").replace("bob,acme/sre", "bob"))
@@ -430,7 +430,7 @@ def test_a_lonely_approver_is_a_note_and_nothing_open(own: Desk) -> None:
     assert (done.returncode, "note: bob is the only approver" in done.stdout) == (0, True)
 
 
-def test_the_files_of_the_repository_are_looked_at(own: Desk) -> None:
+def test_the_files_of_the_repository_are_looked_at(own: Clone) -> None:
     (own.root / "agent_runtime" / "gate" / "checks.py").write_text("def check_run(*_): ...\n")
     policy = own.root / ".github" / "agent-policies" / "checkout-restart.yml"
     policy.write_text('name: x\nversion: 1\nallowed_actions:\n  - type: "*"\n    resources: ["*"]\n')
@@ -460,7 +460,7 @@ def test_the_files_of_the_repository_are_looked_at(own: Desk) -> None:
     assert ".github/CODEOWNERS is missing" in found["codeowners"]
 
 
-def test_questions_are_asked_until_somebody_ticks_them(own: Desk) -> None:
+def test_questions_are_asked_until_somebody_ticks_them(own: Clone) -> None:
     before = own.command("doctor")
     assert before.returncode == 0
     asked = [line for line in before.stdout.splitlines() if line.startswith("  ? ")]
@@ -495,14 +495,14 @@ def test_every_line_of_the_checklist_says_whose_it_is_and_how(rendered: Path) ->
         assert re.search(r"\. How: .+\.$", item.text), item.text
     assert text.count("\n- [ ] ") == len(items)
     with settings_world.fresh() as github:
-        document = json.loads(Desk(rendered, github).command("doctor", "--json").stdout)
+        document = json.loads(Clone(rendered, github).command("doctor", "--json").stdout)
     assert [each["text"] for each in document["questions"]] == [item.text for item in items if item.owner == "yours"]
     assert {each["name"] for each in document["checks"]} == {name for item in items for name in item.checks}
 
 
 def test_every_finding_says_how_to_fix_it(rendered: Path) -> None:
     with settings_world.fresh() as github:
-        done = Desk(rendered, github).command("doctor", "--json")
+        done = Clone(rendered, github).command("doctor", "--json")
     findings = [each for check in json.loads(done.stdout)["checks"] for each in check["findings"]]
     assert done.returncode == 3 and len(findings) > 5
     assert all(each["fix"] and each["problem"] for each in findings)
@@ -510,23 +510,23 @@ def test_every_finding_says_how_to_fix_it(rendered: Path) -> None:
 
 def test_commands_to_fix_stay_in_one_piece(rendered: Path) -> None:
     with settings_world.fresh() as github:
-        done = Desk(rendered, github).command("doctor", COLUMNS="60")
+        done = Clone(rendered, github).command("doctor", COLUMNS="60")
     assert "-f default_workflow_permissions=read -F can_approve_pull_request_reviews=false\n" in done.stdout
 
 
-def test_colour_is_for_terminals_that_want_it(desk: Desk) -> None:
-    assert "\033" not in desk.command("doctor").stdout
-    assert "\033[32mok" in _on_a_terminal(desk)
-    assert "\033" not in _on_a_terminal(desk, NO_COLOR="1")
-    assert "\033" not in _on_a_terminal(desk, TERM="dumb")
+def test_colour_is_for_terminals_that_want_it(clone: Clone) -> None:
+    assert "\033" not in clone.command("doctor").stdout
+    assert "\033[32mok" in _on_a_terminal(clone)
+    assert "\033" not in _on_a_terminal(clone, NO_COLOR="1")
+    assert "\033" not in _on_a_terminal(clone, TERM="dumb")
 
 
-def _on_a_terminal(desk: Desk, **environ: str) -> str:
+def _on_a_terminal(clone: Clone, **environ: str) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-B", "agent_runner.py", "doctor"],
-        cwd=desk.root,
-        env={"PATH": os.environ["PATH"], "TERM": "xterm", **desk.environ(), **environ},
+        cwd=clone.root,
+        env={"PATH": os.environ["PATH"], "TERM": "xterm", **clone.environ(), **environ},
         stdout=theirs,
         stdin=subprocess.DEVNULL,
     ) as process:
@@ -545,31 +545,31 @@ def _on_a_terminal(desk: Desk, **environ: str) -> str:
     return said.decode()
 
 
-def test_text_from_github_cannot_steer_the_terminal(desk: Desk) -> None:
-    desk.github.variables["AGENT_DISABLED"] = "\033[2Jyes\r\u202e"
-    done = desk.command("doctor")
+def test_text_from_github_cannot_steer_the_terminal(clone: Clone) -> None:
+    clone.github.variables["AGENT_DISABLED"] = "\033[2Jyes\r\u202e"
+    done = clone.command("doctor")
     assert "\033" not in done.stdout and "\u202e" not in done.stdout and "\r" not in done.stdout
     assert done.returncode == 3
 
 
-def test_what_it_cannot_use_is_bad_input(desk: Desk, own: Desk) -> None:
-    done = desk.command("doctor", GH_TOKEN="")
+def test_what_it_cannot_use_is_bad_input(clone: Clone, own: Clone) -> None:
+    done = clone.command("doctor", GH_TOKEN="")
     assert (done.returncode, "SET001" in done.stderr) == (2, True)
-    done = desk.command("doctor", GH_TOKEN="ghp_foreign")
+    done = clone.command("doctor", GH_TOKEN="ghp_foreign")
     assert (done.returncode, "SET001" in done.stderr, "ghp_foreign" in done.stderr) == (2, True, False)
     for command in ("doctor", "report"):
-        done = desk.command(command, "--repo", "acme/another")
+        done = clone.command(command, "--repo", "acme/another")
         assert (done.returncode, "SET002" in done.stderr) == (2, True)
     (own.root / ".github" / "agent-config.yml").unlink()
     done = own.command("doctor")
     assert (done.returncode, "INP007" in done.stderr) == (2, True)
 
 
-def test_github_that_does_not_answer_is_refused(desk: Desk) -> None:
-    desk.github.visibility = None  # type: ignore[assignment]
-    desk.github.default_branch = None  # type: ignore[assignment]
+def test_github_that_does_not_answer_is_refused(clone: Clone) -> None:
+    clone.github.visibility = None  # type: ignore[assignment]
+    clone.github.default_branch = None  # type: ignore[assignment]
     with pytest.raises(codes.GateRefused) as refused:
-        desk.doctor()
+        clone.doctor()
     assert refused.value.code == codes.GITHUB_SILENT
     assert TOKEN not in refused.value.line()
 

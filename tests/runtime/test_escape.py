@@ -178,7 +178,7 @@ def unescape(shown: str) -> str:
 @given(hostile_text)
 @example("\\u{202e}")
 @example("\\u{5c}u{202e}")
-def test_what_is_shown_tells_what_was_there(text: str) -> None:
+def test_what_is_shown_shows_what_was_there(text: str) -> None:
     assert unescape(escape.visible(text)) == text
     assert unescape(escape.terminal(text)) == text
 

@@ -216,13 +216,15 @@ def test_a_run_that_github_lists_as_it_says_has_no_contradiction() -> None:
 
 @pytest.mark.threat("T8", "T14", "T36")
 @pytest.mark.parametrize(
-    ("jobs", "results", "digest", "told"), [row[1:] for row in CONTRADICTIONS], ids=[row[0] for row in CONTRADICTIONS]
+    ("jobs", "results", "digest", "reported"),
+    [row[1:] for row in CONTRADICTIONS],
+    ids=[row[0] for row in CONTRADICTIONS],
 )
-def test_what_github_lists_otherwise_is_told(
-    jobs: list[dict[str, Any]], results: dict[str, str], digest: str, told: str
+def test_what_github_lists_otherwise_is_reported(
+    jobs: list[dict[str, Any]], results: dict[str, str], digest: str, reported: str
 ) -> None:
     found = evidence.contradictions(Jobs(jobs), results, digest)
-    assert len(found) == 1 and told in found[0]
+    assert len(found) == 1 and reported in found[0]
 
 
 @pytest.mark.threat("T4")

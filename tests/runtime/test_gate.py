@@ -134,7 +134,7 @@ def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
 
 @pytest.mark.threat("T10", "T19")
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"repository": "acme/other"}, "repository is acme/other, the plan was sealed in acme/checkout-restart"),
         ({"run_id": "4712"}, "run_id is 4712, the plan was sealed in 4711"),
@@ -143,8 +143,8 @@ def test_t19_the_same_run_and_attempt_pass_whoever_started_them() -> None:
         ({"workflow": "Other"}, "workflow is Other"),
     ],
 )
-def test_t10_t19_another_run_attempt_or_commit_is_refused(changes: dict[str, Any], told: str) -> None:
-    assert told in refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(**changes))
+def test_t10_t19_another_run_attempt_or_commit_is_refused(changes: dict[str, Any], reported: str) -> None:
+    assert reported in refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(**changes))
 
 
 @pytest.mark.threat("T8", "T14", "T17b", "T19")
@@ -158,7 +158,7 @@ def test_t19_a_plan_of_a_later_attempt_is_refused_in_that_attempt_too(attempt: i
         assert "a click approves a run" in message
 
 
-def test_t19_all_differences_are_told() -> None:
+def test_t19_all_differences_are_reported() -> None:
     message = refusal(codes.GATE_RUN, checks.check_run, examples.run(), examples.run(run_id="1", run_attempt=3))
     assert message.count("the plan was sealed in") == 2
 
@@ -201,9 +201,9 @@ def test_t20_any_time_from_the_expiry_on_is_refused_in_any_time_zone(offset: tim
     )
 
 
-def test_t20_the_message_tells_how_late_it_is() -> None:
-    for late, told in (
-        (timedelta(seconds=5), "5 seconds ago; it counted for 60 minutes"),
+def test_t20_the_message_shows_how_late_it_is() -> None:
+    for late, reported in (
+        (timedelta(seconds=5), "5 seconds ago; it was valid for 60 minutes"),
         (timedelta(seconds=1), "1 second ago"),
         (timedelta(seconds=90), "90 seconds ago"),
         (timedelta(minutes=90), "90 minutes ago"),
@@ -211,7 +211,7 @@ def test_t20_the_message_tells_how_late_it_is() -> None:
         (timedelta(hours=5), "5 hours ago"),
         (timedelta(days=29), "29 days ago"),
     ):
-        assert told in refusal(codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), EXPIRES + late)
+        assert reported in refusal(codes.GATE_EXPIRED, checks.check_not_expired, examples.sealed(), EXPIRES + late)
 
 
 def test_t20_a_time_without_zone_is_refused() -> None:
@@ -226,7 +226,7 @@ def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
 
 @pytest.mark.threat("T20")
 @pytest.mark.parametrize(
-    ("issued_at", "expires_at", "told"),
+    ("issued_at", "expires_at", "reported"),
     [
         ("2026-11-22T11:00:00Z", "2026-12-22T11:00:01Z", "longer than 30 days"),
         ("2026-11-22T11:00:00Z", "9999-12-31T23:59:59Z", "longer than 30 days"),
@@ -234,9 +234,9 @@ def test_t20_a_plan_from_the_future_is_refused(ahead: timedelta) -> None:
         ("2026-11-22T11:00:01Z", "2026-11-22T11:00:00Z", "not after it was sealed"),
     ],
 )
-def test_t20_times_that_make_no_sense_are_refused(issued_at: str, expires_at: str, told: str) -> None:
+def test_t20_times_that_make_no_sense_are_refused(issued_at: str, expires_at: str, reported: str) -> None:
     odd = dataclasses.replace(examples.sealed(), issued_at=issued_at, expires_at=expires_at)
-    assert told in refusal(codes.GATE_EXPIRED, checks.check_not_expired, odd, examples.ISSUED)
+    assert reported in refusal(codes.GATE_EXPIRED, checks.check_not_expired, odd, examples.ISSUED)
 
 
 # GATE05: the policy of this commit.
@@ -278,7 +278,7 @@ def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
 
 @pytest.mark.threat("T8")
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reported"),
     [
         ({"action": "delete_service"}, "denied_actions[0] (delete* on *): applies"),
         ({"resource": "payments"}, "is about another resource than payments"),
@@ -287,9 +287,9 @@ def test_t10_another_policy_is_refused_even_when_it_allows_the_plan() -> None:
         ({"risk_level": RiskLevel.CRITICAL}, "the risk is critical, at most high is allowed"),
     ],
 )
-def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: dict[str, Any], told: str) -> None:
+def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: dict[str, Any], reported: str) -> None:
     message = refusal(codes.GATE_POLICY, checks.check_policy, under_policy(**changes), parse_policy(POLICY, "p.yml"))
-    assert told in message
+    assert reported in message
 
 
 @pytest.mark.threat("T23")
@@ -303,7 +303,7 @@ def test_t8_a_plan_that_the_policy_denies_is_refused_with_the_reasons(changes: d
         {"matched_rules": ("allowed_actions[0]", "allowed_actions[0]")},
     ],
 )
-def test_t23_a_plan_that_tells_another_decision_than_the_policy_is_refused(changes: dict[str, Any]) -> None:
+def test_t23_a_plan_that_shows_another_decision_than_the_policy_is_refused(changes: dict[str, Any]) -> None:
     sealed = under_policy()
     forged = dataclasses.replace(sealed, policy=dataclasses.replace(sealed.policy, **changes))
     refusal(codes.GATE_POLICY, checks.check_policy, forged, parse_policy(POLICY, "p.yml"))
@@ -508,12 +508,14 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
 
 @pytest.mark.threat("T13", "T15", "T18", "T21")
 @pytest.mark.parametrize(
-    ("settings", "branches", "told"), [row[1:] for row in ENVIRONMENTS], ids=[row[0] for row in ENVIRONMENTS]
+    ("settings", "branches", "reported"), [row[1:] for row in ENVIRONMENTS], ids=[row[0] for row in ENVIRONMENTS]
 )
-def test_t13_t15_t18_t21_an_open_environment_is_refused(settings: Any, branches: tuple[str, ...], told: str) -> None:
+def test_t13_t15_t18_t21_an_open_environment_is_refused(
+    settings: Any, branches: tuple[str, ...], reported: str
+) -> None:
     message = refusal(codes.GATE_ENVIRONMENT, check_approval_environment, settings, branches)
     assert message.startswith("environment agent-approval: ")
-    assert told in message
+    assert reported in message
 
 
 def test_t15_the_initiator_is_recognised_in_any_case() -> None:
@@ -650,9 +652,9 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
 
 
 @pytest.mark.threat("T15", "T17", "T18", "T32")
-@pytest.mark.parametrize(("records", "told"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
-def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], told: str) -> None:
-    assert told in refusal(codes.GATE_APPROVAL, environment_checks.check_approval, records, RUN, APPROVED)
+@pytest.mark.parametrize(("records", "message"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
+def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], message: str) -> None:
+    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approval, records, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(

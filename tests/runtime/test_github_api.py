@@ -24,7 +24,7 @@ REPOSITORY = "acme/checkout-restart"
 
 @contextmanager
 def scripted(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Serve `answers` one after the other, the last one for ever; yield the address and the requests' headers."""
+    """Serve `answers` one after the other, the last one forever; yield the address and the requests' headers."""
     seen: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -116,7 +116,7 @@ def test_artifacts_of_all_runs_and_jobs_of_all_attempts_are_read_to_their_last_p
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 422, 301])
-def test_a_refusal_is_final_and_told_without_the_token(status: int) -> None:
+def test_a_refusal_is_final_and_reported_without_the_token(status: int) -> None:
     answer = (status, {"Location": "http://127.0.0.1:1/"}, b'{"message": "no"}')
     with scripted(answer) as (url, seen), pytest.raises(codes.GateRefused) as refused:
         api(url).approvals(REPOSITORY, "1")
@@ -180,7 +180,7 @@ def test_what_is_tried_again_and_after_which_wait(
     assert least_wait(status, headers, said, now=1000.0) == expected
 
 
-def test_githubs_own_words_are_told_as_plain_text_and_without_the_token() -> None:
+def test_githubs_own_words_are_reported_as_plain_text_and_without_the_token() -> None:
     body = {"message": f"\x1b[31mno {TOKEN}", "errors": [{"message": "because\n::warning::x"}]}
     headers = {"X-Accepted-GitHub-Permissions": "administration=read"}
     with scripted((422, headers, json.dumps(body).encode())) as (url, _), pytest.raises(NotAnswered) as refused:

@@ -245,7 +245,7 @@ def test_a_proxy_that_can_not_be_used_is_a_refusal_and_never_a_direct_connection
 
 
 @pytest.mark.parametrize("token", [TOKEN + "\n", TOKEN + "\r\nX: y", TOKEN + "\u20ac"])
-def test_a_token_that_no_header_can_carry_is_refused_and_not_told(
+def test_a_token_that_no_header_can_carry_is_refused_and_not_readable(
     token: str, proxy: tuple[int, list[tuple[str, dict[str, str]]]]
 ) -> None:
     with pytest.raises(NotAnswered) as refused:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, offline
-from agent_runtime.gate.bundle import Problem, contradiction
+from agent_runtime.gate.bundle import TrailProblem, contradiction
 from agent_runtime.gate.record import Ending
 from agent_runtime.model import names
 from runtime import examples
@@ -89,7 +89,7 @@ def every(field: bytes, value: bytes) -> Callable[[bytes], bytes]:
     return lambda data: re.sub(b'"%s":"[^"]*"' % field, lambda _: b'"%s":%s' % (field, value), data)
 
 
-# What stands in the lines of a journal: whoever writes it can also chain it.
+# What is in the lines of a journal: whoever writes it can also chain it.
 LINES: dict[str, Callable[[bytes], bytes]] = {
     "60,000 lines of nothing": lambda data: b"x\n" * 60_000,
     "a line of a megabyte": lambda data: b"x" * 1_200_000 + b"\n",
@@ -108,7 +108,7 @@ LINES: dict[str, Callable[[bytes], bytes]] = {
     "no such day": every(b"timestamp", b'"2026-02-30T00:00:00Z"'),
     "a latency of 400 digits": lambda data: data.replace(b'"latency_ms":null', b'"latency_ms":1' + b"0" * 400),
     "a number of 10,000 digits": every(b"job", b"9" * 10_000),
-    "steps that are no text": every(b"step", b"[]"),
+    "steps that are not text": every(b"step", b"[]"),
     "checks that are objects": every(b"step", b'{"check":{}}'),
     "a job that is a list": every(b"job", b"[[]]"),
     "a run context that is none": lambda data: re.sub(rb'"gha":\{[^}]*\}', b'"gha":"x"', data),
@@ -215,7 +215,7 @@ def test_the_agents_files_change_nothing_of_what_the_others_say(hijacked: Hijack
     assert offline.verify(ending.folder)[1]
 
 
-# How problems are told.
+# How problems are reported.
 
 
 @pytest.mark.threat("T4", "T36")
@@ -226,17 +226,17 @@ def test_problems_are_few_short_and_visible_and_the_agents_come_last(found: list
     assert len(shown) <= 51
     assert all(problem.message.isprintable() for problem in shown)
     own = [start in ("act: ", "investigate: ") or text.startswith(("act: ", "investigate: ")) for start, text in found]
-    told = [
+    reported = [
         problem.message.startswith(("act: ", "investigate: "))
         for problem in shown
         if "more problems" not in problem.message
     ]
-    assert told == sorted(told)
-    assert told.count(False) >= min(50, own.count(False))
+    assert reported == sorted(reported)
+    assert reported.count(False) >= min(50, own.count(False))
 
 
 def test_problems_that_are_not_listed_are_counted() -> None:
-    problems = [Problem(codes.TRAIL_BROKEN, f"act: {number}") for number in range(80)]
+    problems = [TrailProblem(codes.TRAIL_BROKEN, f"act: {number}") for number in range(80)]
     shown = bundle.presentable([*problems, contradiction("no receipt")])
     assert [problem.message for problem in shown[:2]] == ["no receipt", "act: 0"]
     assert shown[-1].message == "31 more problems are not listed"

@@ -74,7 +74,7 @@ def test_without_a_trace_id_the_run_has_its_own() -> None:
 @pytest.mark.parametrize(
     "text", ["[]", "1", '"x"', "null", "{", "{'a': 1}", '{"a": 1, "a": 2}', '{"a": NaN}', "[" * 99999]
 )
-def test_a_context_that_is_no_object_is_refused(text: str) -> None:
+def test_a_context_that_is_not_an_object_is_refused(text: str) -> None:
     with pytest.raises(codes.BadInput) as refused:
         inputs.context(text)
     assert refused.value.code == codes.CONTEXT_INVALID

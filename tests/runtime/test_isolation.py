@@ -127,7 +127,7 @@ def test_without_sites_packages_come_from_where_the_gate_installed_them_and_nowh
 
 
 def test_packages_in_an_environment_inside_the_repository_are_loaded_whole(world: GateWorld) -> None:
-    """Where people work, `.venv` lies in the repository; its packages have extension modules, which are not text."""
+    """Where people work, `.venv` is in the repository; its packages have extension modules, which are not text."""
     packages = world.root / ".venv" / "agent-gate"
     packages.mkdir(parents=True)
     for package in installed():

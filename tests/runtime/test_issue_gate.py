@@ -53,7 +53,7 @@ def comment(body: str, login: str = "bob", kind: str = "User", **changes: Any) -
         ({"alice": "write", "bob": "read"}, ["bob has no write access", "alice started this run"]),
         ({"ALICE": "admin"}, ["ALICE started this run"]),
         ({"bob": "none"}, ["bob has no write access"]),
-        ({"acme/sre": "none", "bob": "write"}, ["acme/sre is no single person"]),
+        ({"acme/sre": "none", "bob": "write"}, ["acme/sre is not a single person"]),
         ({}, ["nobody is named"]),
     ],
 )
@@ -281,7 +281,7 @@ def test_t7_t10_t21_any_other_origin_is_refused(code: str, run: dict[str, Any], 
     ],
     ids=str,
 )
-def test_t19_a_plan_that_tells_another_story_than_github_is_refused(changes: dict[str, Any]) -> None:
+def test_t19_a_plan_that_shows_another_story_than_github_is_refused(changes: dict[str, Any]) -> None:
     refusal(codes.ISSUE_RUN, issue_checks.check_sealed_run, examples.sealed(), github_run(**changes))
 
 
@@ -432,7 +432,7 @@ def test_any_approvers_rejection_wins(body: str, reason: str) -> None:
     assert "CAROL" in refusal(codes.PLAN_REJECTED, issue_checks.check_no_rejection, said, APPROVERS).message
 
 
-def test_what_is_no_rejection_rejects_nothing() -> None:
+def test_what_is_not_a_rejection_rejects_nothing() -> None:
     said = [comment(body) for body in ("", " \n", "no /reject", "> /reject", "/rejec", "/ reject", APPROVAL)]
     said += [
         comment(body)

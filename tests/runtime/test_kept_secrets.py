@@ -51,7 +51,7 @@ def test_a_plan_with_a_secret_is_refused_and_the_message_does_not_hold_it(parame
         {"tokens": 512, "pass": 3, "secret_version": 7},
     ],
 )
-def test_what_only_names_or_describes_a_secret_is_no_secret(parameters: dict[str, Any]) -> None:
+def test_what_only_names_or_describes_a_secret_is_not_a_secret(parameters: dict[str, Any]) -> None:
     redaction.refuse_secrets(Redactor(), parameters, "plan")
 
 
@@ -75,6 +75,6 @@ def test_evidence_below_a_secret_key_is_replaced_at_any_depth(key: str, value: A
     assert REDACTED in kept or "token" in key.lower()
 
 
-def test_evidence_that_is_no_secret_stays() -> None:
+def test_evidence_that_is_not_a_secret_stays() -> None:
     evidence = {"tokens": 512, "secret": None, "password": True, "pass": "", "rate": 0.3, "hosts": ["a", 1]}
     assert redaction.of_json(Redactor(), evidence) == evidence

@@ -125,7 +125,7 @@ def test_every_neutral_row_says_why() -> None:
         (("jobs",), dict(reversed(EXPECTED["jobs"].items()))),
     ],
 )
-def test_what_is_no_difference(path: tuple[Any, ...], to: Any) -> None:
+def test_what_is_not_a_difference(path: tuple[Any, ...], to: Any) -> None:
     assert differences(edit(EXPECTED, *path, to=to)) == []
 
 
@@ -147,7 +147,7 @@ def inside(tree: Any, path: tuple[Any, ...]) -> Any:
 
 
 def is_found(found: Any) -> bool:
-    """Whether a workflow is told to be weaker than the expected one."""
+    """Whether a workflow is reported to be weaker than the expected one."""
     return any(each.kind != "neutral" and each.code for each in compare(plain(EXPECTED), plain(found)))
 
 
@@ -303,7 +303,7 @@ PASSED = {
         "    env: {HOOK: '${{ secrets.CHAT_HOOK }}'}\n", "{workflow_run: {workflows: [x], types: [requested]}}"
     ),
     "a label on pull requests": workflow("    permissions: {pull-requests: write}\n", "pull_request_target"),
-    "a stranger's commit without rights": checkout("pull_request", "ref: '${{ github.head_ref }}'"),
+    "an outsider's commit without permissions": checkout("pull_request", "ref: '${{ github.head_ref }}'"),
     "a called workflow": call("{K: '${{ secrets.K }}'}"),
     "inherited here": call("inherit", "./.github/workflows/x.yml"),
     "an act of another kind": workflow(id="act-on-labels"),
@@ -359,11 +359,11 @@ REFUSED = {
         call("{K: \"${{ secrets['AIMGENTIX_API_KEY'] }}\"}"),
         "CON07",
     ),
-    "a stranger's commit": (
+    "an outsider's commit": (
         checkout("pull_request_target", "ref: '${{ github.event.pull_request.head.sha }}'"),
         "CON15",
     ),
-    "a stranger's repository": (
+    "an outsider's repository": (
         checkout("{workflow_run: {workflows: [CI]}}", "repository: '${{ github.event.workflow_run.x }}'"),
         "CON15",
     ),
@@ -371,7 +371,7 @@ REFUSED = {
         workflow(on="[push, issue_comment]").replace("run: make", "run: gh pr checkout 1"),
         "CON15",
     ),
-    "a stranger's words": (
+    "an outsider's words": (
         workflow(on="issue_comment").replace("run: make", "run: 'echo ${{ github.event.comment.body }}'"),
         "CON11",
     ),
@@ -485,7 +485,7 @@ def test_an_empty_repository_lacks_everything(tmp_path: Path) -> None:
     assert len(found) == 5
 
 
-def test_a_folder_that_is_called_like_a_workflow_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_called_like_a_workflow_is_reported(tmp_path: Path) -> None:
     root, config = write_repository(tmp_path, DEFAULT)
     (root / ".github" / "workflows" / "x.yml").mkdir()
     assert [str(each) for each in lint(root, config)] == [

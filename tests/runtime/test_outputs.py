@@ -28,7 +28,7 @@ def test_a_value_that_is_not_printable_ascii_is_refused(value: str, bad: str) ->
         outputs.format_outputs({"decision": value + bad})
 
 
-def test_the_delimiter_of_one_output_does_not_tell_that_of_the_next(tmp_path: Path) -> None:
+def test_the_delimiter_does_not_give_away_that_of_the_next(tmp_path: Path) -> None:
     target = tmp_path / "output"
     delimiters = []
     for _ in range(2):

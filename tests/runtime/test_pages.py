@@ -111,7 +111,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "Plan                          " + digest[:12] + " ",
         "Written by the agent",
         "Reason                 31 % of the requests fail",
-        "Confidence             0.8 of 1 (nothing is decided by it)",
+        "Confidence             0.8 of 1 (not used for any decision)",
         "- high: 31 % of the requests fail\n  - error_rate: 0.31",
         "The plan",
         '    "action": "restart_service"',
@@ -119,7 +119,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "What the policy said",
         "- allowed_actions[0] (x on y): matches",
         "How to decide",
-        "The job that waits must be named Approve plan " + digest[:12] + " and go on with the action",
+        "The job that waits must be named Approve plan " + digest[:12] + " and then the action",
         "agent-approval",
         "An approval by alice does not count",
     ]
@@ -135,7 +135,7 @@ def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
     assert "An approval by alice or carol does not count" in text
 
 
-def test_what_the_agent_left_out_is_told() -> None:
+def test_what_the_agent_left_out_is_reported() -> None:
     bare = examples.report(findings=(), plan=examples.sealed(preconditions={}))
     assert "The agent gave no findings" in summary(bare)
     assert "nothing: the agent named no precondition" in summary(bare)
@@ -245,7 +245,7 @@ def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, eviden
             .replace(short(hostile), short(harmless))
             .replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
         )
-        # Evidence of several lines stands in a block below its name, with a colon of its own.
+        # Evidence of several lines is in a block below its name, with a colon of its own.
         assert words.replace("::", ":") == skeleton(expected).replace("::", ":")
         assert set(said.tags) <= TAGS | set(expected.tags)
 
@@ -375,7 +375,7 @@ def test_a_duplicate_leads_to_the_run_that_asks() -> None:
 
 @pytest.mark.threat("T4")
 @given(hostile_text, st.sampled_from(sorted(codes.registered())))
-def test_t4_a_refused_trigger_is_told_with_its_way_out(text: str, code: str) -> None:
+def test_t4_a_refused_trigger_is_reported_with_its_way_out(text: str, code: str) -> None:
     page = gfm(render_refusal(codes.BadInput(code, text)))
     assert set(page.tags) <= TAGS and page.tags.count("h1") == 1
     assert page.text.startswith("Refused: nothing was investigated")
@@ -411,7 +411,7 @@ def test_the_page_of_an_authorization_says_who_approved() -> None:
     assert "Approved by  nobody: the policy lets it happen without asking" in unasked
 
 
-def test_a_refusal_before_acting_tells_code_reason_and_way_out() -> None:
+def test_a_refusal_before_acting_shows_code_reason_and_way_out() -> None:
     refused = examples.authorization(
         authorized=False, approvers=(), code=codes.GATE_EXPIRED, message="expired 14 minutes ago"
     )
@@ -435,7 +435,7 @@ STEP = examples.step_result(
 )
 
 
-def test_the_page_of_a_result_tells_what_changed_and_who_says_so() -> None:
+def test_the_page_of_a_result_shows_what_changed_and_who_says_so() -> None:
     text = as_terminal(render_result(examples.result(STEP)))
     assert text.startswith("Done: checkout\n")
     for piece in (
@@ -472,7 +472,7 @@ def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)
 
 
-def test_the_agents_own_problem_is_not_told_as_the_runtimes() -> None:
+def test_the_agents_own_problem_is_not_reported_as_the_runtimes() -> None:
     said = examples.step_result(details={"refused": "everything is fine", "problem": "none"})
     page = render_result(examples.result(said))
     assert page.index("Written by the agent") < page.index("everything is fine") < page.index("`none`")
@@ -531,14 +531,14 @@ def record(**changes: Any) -> str:
     return render_record(**{**values, **changes})
 
 
-def test_every_outcome_is_told_in_words() -> None:
+def test_every_outcome_is_reported_in_words() -> None:
     for outcome in RunOutcome:
         page = record(outcome=outcome.value)
         assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
         assert page.split("\n\n")[1].endswith((".", "**"))
 
 
-def test_the_last_page_tells_who_decided_and_how_to_check_the_run() -> None:
+def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
     page = as_terminal(record())
     assert "Approved by  bob" in page
     assert "Trail        complete" in page

@@ -223,7 +223,7 @@ def test_t23_whatever_is_unclear_is_asked(changes: dict[str, Any], decision: str
 
 
 @pytest.mark.threat("T23")
-def test_t23_more_risk_than_a_reserved_rule_allows_is_no_way_around_asking() -> None:
+def test_t23_more_risk_than_a_reserved_rule_allows_is_not_a_way_around_asking() -> None:
     """allowed_actions[1] stops at low; at medium it does not match, and still keeps its approval."""
     forced = {**STAGING, "force": True}
     for risk in (RiskLevel.LOW, RiskLevel.MEDIUM):
@@ -267,7 +267,9 @@ def test_a_list_of_which_some_fit_neither_is_allowed_nor_escapes_a_denying_rule(
     )
     some = decide(allowing, hosts=["db-1", "web-1"])
     assert some.decision == policy.DENIED
-    assert "the parameter hosts is no list of one kind, or not all of it is alike to: hosts each in" in some.reasons[0]
+    assert (
+        "the parameter hosts is not a list of one kind, or not all of it is alike to: hosts each in" in some.reasons[0]
+    )
     assert decide(allowing, hosts=["db-1", "db-2"]).decision == policy.REVIEW
     assert decide(denying, hosts=["web-1", "db-1"]).decision == policy.DENIED
     assert decide(denying, hosts=["web-1", "web-2"]).decision == policy.REVIEW
@@ -436,8 +438,8 @@ def disguised(data: st.DataObject, text: str) -> str:
     for sign in text:
         forms = [sign, sign.upper(), sign.lower(), wide.get(sign, sign), wide.get(sign.upper(), sign)]
         signs.append(data.draw(st.sampled_from([form for form in forms if len(form) == 1])))
-    blanks = st.text(" \u00a0\u2003\u3000", max_size=2)
-    return data.draw(blanks) + "".join(signs) + data.draw(blanks)
+    spaces = st.text(" \u00a0\u2003\u3000", max_size=2)
+    return data.draw(spaces) + "".join(signs) + data.draw(spaces)
 
 
 def names_exactly(value: Any, rule: Rule) -> bool:
@@ -503,21 +505,21 @@ denied_actions:
 """
     reasons = decide(data, target="Prod").reasons
     assert reasons[0] == (
-        "denied_actions[0] (* on *): applies because only case, blanks or compatibility characters decide whether "
+        "denied_actions[0] (* on *): applies because only case, whitespace or compatibility characters decide whether "
         "target in [prod, live], so restart on payments-api is denied"
     )
     verdict = decide(data, resource="payments-DB", target="dev")
     assert (verdict.decision, verdict.matched_rules) == (policy.DENIED, ("denied_actions[1]",))
     assert verdict.reasons[1] == (
-        "denied_actions[1] (* on *-db): applies because only case, blanks or compatibility characters decide whether "
-        "it is about restart on payments-DB, so restart on payments-DB is denied"
+        "denied_actions[1] (* on *-db): applies because only case, whitespace or compatibility characters decide "
+        "whether it is about restart on payments-DB, so restart on payments-DB is denied"
     )
     assert decide(data, target="dev").decision == policy.REVIEW
 
 
 @pytest.mark.threat("T23")
 @pytest.mark.parametrize("changes", [{"parameters": {**STAGING, "mode": "Forced "}}, {"resource": "payments-API"}])
-def test_t23_a_disguise_is_no_way_around_asking(changes: dict[str, Any]) -> None:
+def test_t23_a_disguise_is_not_a_way_around_asking(changes: dict[str, Any]) -> None:
     """Where a rule that keeps its approval may be meant, somebody is asked."""
     data = AUTO.replace(
         b"parameter: force, operator: equals, value: true", b"parameter: mode, operator: in, value: [forced]"
@@ -577,7 +579,7 @@ INVALID = [
     ("name: p\nversion: true\n", 2, "version is true: write a whole number from 1"),
     ("name: p\nversion: '1'\n", 2, "version is '1': write a whole number from 1"),
     ("name: p\nversion: 010\n", 2, "010 without quotes is read differently by different programs"),
-    ("name: p\nversion: 1\nversion: 2\n", 3, "the key version stands twice: keep one of them"),
+    ("name: p\nversion: 1\nversion: 2\n", 3, "the key version appears twice: keep one of them"),
     ("name: p\nversion: 1\nauto_approved: []\n", 3, "the policy has the unknown key auto_approved: use name, "),
     ("name: p\nversion: 1\nauto_approve: true\n", 3, "auto_approve is true: write a list"),
     ("name: p\nversion: 1\nauto_approve:\n  - x\n", 4, "auto_approve[0] is 'x': write keys and values"),
@@ -748,21 +750,21 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("text", "line", "message"), INVALID)
-def test_a_mistake_is_told_with_its_place(text: str, line: int, message: str) -> None:
+def test_a_mistake_is_reported_with_its_place(text: str, line: int, message: str) -> None:
     found = refused(text.encode())
     assert found.startswith(f"{SOURCE} line {line}: ")
     assert message in found
 
 
 @pytest.mark.parametrize(("condition", "message"), CONDITIONS)
-def test_a_mistake_in_a_condition_is_told_with_its_place(condition: str, message: str) -> None:
+def test_a_mistake_in_a_condition_is_reported_with_its_place(condition: str, message: str) -> None:
     text = f"name: p\nversion: 1\ndenied_actions:\n- type: a\n  conditions:\n  - {condition}\n"
     found = refused(text.encode())
     assert found.startswith(SOURCE + " line 6: ")
     assert message in found
 
 
-def test_bytes_that_are_not_utf8_are_told_with_their_line() -> None:
+def test_bytes_that_are_not_utf8_are_reported_with_their_line() -> None:
     assert refused(b"name: p\nversion: 1\n# \xff\n") == SOURCE + " line 3: not UTF-8: save the file as UTF-8"
 
 
@@ -775,7 +777,7 @@ def test_deep_nesting_is_refused_quickly(piece: bytes) -> None:
     refused(piece * (60_000 // len(piece)))
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_fine() -> None:
+def test_windows_line_endings_and_a_byte_order_mark_are_fine() -> None:
     assert parse_policy(b"\xef\xbb\xbf" + WHOLE.replace(b"\n", b"\r\n"), SOURCE).version == 3
 
 

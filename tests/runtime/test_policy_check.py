@@ -61,7 +61,7 @@ rate_limits:
 
 
 @dataclass
-class Desk:
+class Clone:
     root: Path
 
     def check(self, *words: str, json_output: bool = True) -> subprocess.CompletedProcess[str]:
@@ -83,14 +83,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def clone(tmp_path: Path) -> Clone:
     """A repository with the policy above."""
     policies = tmp_path / ".github" / "agent-policies"
     policies.mkdir(parents=True)
     (policies / "payments.yml").write_bytes(POLICY)
     (tmp_path / ".github" / "agent-config.yml").write_text(CONFIG)
     (tmp_path / "agent_runner.py").write_text(AGENT)
-    return Desk(tmp_path)
+    return Clone(tmp_path)
 
 
 API = ("--action", "restart", "--resource", "payments-api")
@@ -110,23 +110,23 @@ FAILING = ("--parameters", '{"error_rate": 0.31}')
         ((*API, "--parameters", '{"error_rate": 0.31, "path": ".github/x"}'), 3, "denied"),
     ],
 )
-def test_it_decides_as_a_run_does(desk: Desk, words: tuple[str, ...], code: int, decision: str) -> None:
-    returned, told = desk.answer(*words)
-    assert (returned, told["decision"]) == (code, decision)
+def test_it_decides_as_a_run_does(clone: Clone, words: tuple[str, ...], code: int, decision: str) -> None:
+    returned, reported = clone.answer(*words)
+    assert (returned, reported["decision"]) == (code, decision)
     verdict = evaluate(
         parse_policy(POLICY, "p.yml"),
-        action=told["action"],
-        resource=told["resource"],
-        parameters=told["parameters"],
-        risk_level=RiskLevel(told["risk_level"]),
-        reversible=told["reversible"],
+        action=reported["action"],
+        resource=reported["resource"],
+        parameters=reported["parameters"],
+        risk_level=RiskLevel(reported["risk_level"]),
+        reversible=reported["reversible"],
     )
-    assert (decision, told["matched_rules"]) == (verdict.decision, list(verdict.matched_rules))
-    assert told["reasons"][: len(verdict.reasons)] == list(verdict.reasons)
+    assert (decision, reported["matched_rules"]) == (verdict.decision, list(verdict.matched_rules))
+    assert reported["reasons"][: len(verdict.reasons)] == list(verdict.reasons)
 
 
-def test_the_page_for_people_tells_every_rule(desk: Desk) -> None:
-    done = desk.check(*API, *FAILING, json_output=False)
+def test_the_page_for_people_shows_every_rule(clone: Clone) -> None:
+    done = clone.check(*API, *FAILING, json_output=False)
     assert done.returncode == 0, done.stderr
     page = " ".join(done.stdout.split())
     assert "decision: review: a human may approve it" in page
@@ -139,21 +139,21 @@ def test_the_page_for_people_tells_every_rule(desk: Desk) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_a_repository_without_the_job_says_that_a_human_is_asked(desk: Desk) -> None:
-    config = desk.root / ".github" / "agent-config.yml"
+def test_a_repository_without_the_job_says_that_a_human_is_asked(clone: Clone) -> None:
+    config = clone.root / ".github" / "agent-config.yml"
     config.write_text(config.read_text().replace("auto_approval: true", "auto_approval: false"))
-    code, told = desk.answer("--action", "restart", "--resource", "payments-cache", *FAILING, "--reversible")
-    assert (code, told["decision"], told["matched_rules"]) == (0, "review", ["allowed_actions[0]"])
-    assert "a human is asked: auto_approval is false in .github/agent-config.yml" in told["reasons"]
+    code, reported = clone.answer("--action", "restart", "--resource", "payments-cache", *FAILING, "--reversible")
+    assert (code, reported["decision"], reported["matched_rules"]) == (0, "review", ["allowed_actions[0]"])
+    assert "a human is asked: auto_approval is false in .github/agent-config.yml" in reported["reasons"]
 
 
-def test_another_file_can_be_tried_out(desk: Desk, tmp_path: Path) -> None:
+def test_another_file_can_be_tried_out(clone: Clone, tmp_path: Path) -> None:
     other = tmp_path / "stricter.yml"
     other.write_bytes(POLICY.replace(b"max_risk: medium", b"max_risk: low"))
     words = (*API, *FAILING, "--risk", "medium")
-    assert desk.answer(*words)[0] == 0
-    code, told = desk.answer(*words, "--policy", "stricter.yml")
-    assert (code, told["policy"]["file"]) == (3, "stricter.yml")
+    assert clone.answer(*words)[0] == 0
+    code, reported = clone.answer(*words, "--policy", "stricter.yml")
+    assert (code, reported["policy"]["file"]) == (3, "stricter.yml")
 
 
 @pytest.mark.parametrize(
@@ -173,43 +173,43 @@ def test_another_file_can_be_tried_out(desk: Desk, tmp_path: Path) -> None:
         ((*API, "--policy", "agent_runner.py"), codes.POLICY_INVALID),
     ],
 )
-def test_bad_input_is_one_line_with_a_code(desk: Desk, words: tuple[str, ...], code: str) -> None:
-    done = desk.check(*words)
+def test_bad_input_is_one_line_with_a_code(clone: Clone, words: tuple[str, ...], code: str) -> None:
+    done = clone.check(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert code in done.stderr
 
 
-def test_a_policy_with_an_expression_is_one_line_that_says_what_to_write(desk: Desk) -> None:
-    (desk.root / "old.yml").write_bytes(
+def test_a_policy_with_an_expression_is_one_line_that_says_what_to_write(clone: Clone) -> None:
+    (clone.root / "old.yml").write_bytes(
         POLICY.replace(b"operator: greater_than, value: 0.05", b"operator: matches, value: '.*'")
     )
-    done = desk.check(*API, *FAILING, "--policy", "old.yml")
+    done = clone.check(*API, *FAILING, "--policy", "old.yml")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert "old.yml line 6: allowed_actions[0].conditions[0].operator matches is no longer known" in done.stderr
     assert all(name in done.stderr for name in FORMATS)
 
 
-def test_a_reason_says_what_a_format_means(desk: Desk) -> None:
-    (desk.root / "new.yml").write_bytes(POLICY.replace(b"greater_than, value: 0.05", b"format, value: git-commit"))
-    code, told = desk.answer(*API, "--parameters", '{"error_rate": "5f2b7c0"}', "--policy", "new.yml")
+def test_a_reason_says_what_a_format_means(clone: Clone) -> None:
+    (clone.root / "new.yml").write_bytes(POLICY.replace(b"greater_than, value: 0.05", b"format, value: git-commit"))
+    code, answer = clone.answer(*API, "--parameters", '{"error_rate": "5f2b7c0"}', "--policy", "new.yml")
     assert code == 3
     assert (
         "allowed_actions[0] (restart on payments-*): does not match: it is not so that error_rate "
         "has the format git-commit (40 or 64 lower-case hexadecimal digits, 64 characters at most) "
         "[a restart is harmless]"
-    ) in told["reasons"]
+    ) in answer["reasons"]
 
 
-def test_what_the_policy_says_can_not_move_a_cursor(desk: Desk) -> None:
-    policy = desk.root / ".github" / "agent-policies" / "payments.yml"
+def test_what_the_policy_says_can_not_move_a_cursor(clone: Clone) -> None:
+    policy = clone.root / ".github" / "agent-policies" / "payments.yml"
     policy.write_bytes(POLICY.replace(b"databases are for people", b'"\\e[2Jgone"'))
-    done = desk.check(*API, *FAILING, json_output=False)
+    done = clone.check(*API, *FAILING, json_output=False)
     assert "\\u{1b}[2Jgone" in done.stdout and "\x1b" not in done.stdout
 
 
 @pytest.mark.parametrize("use_case", sorted(path.parent.name for path in TEMPLATE.glob("use_cases/*/policy.yml")))
-def test_the_use_cases_policies_can_be_asked(desk: Desk, use_case: str) -> None:
-    shutil.copy(TEMPLATE / "use_cases" / use_case / "policy.yml", desk.root / "theirs.yml")
-    code, told = desk.answer("--action", "delete_all", "--resource", "x", "--policy", "theirs.yml")
-    assert (code, told["decision"]) == (3, "denied")
+def test_the_use_cases_policies_can_be_asked(clone: Clone, use_case: str) -> None:
+    shutil.copy(TEMPLATE / "use_cases" / use_case / "policy.yml", clone.root / "theirs.yml")
+    code, reported = clone.answer("--action", "delete_all", "--resource", "x", "--policy", "theirs.yml")
+    assert (code, reported["decision"]) == (3, "denied")

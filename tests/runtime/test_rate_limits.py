@@ -58,12 +58,12 @@ def test_only_what_a_limit_is_about_counts_and_only_for_its_time() -> None:
     assert counts(ago(1), ago(1, "restart", "cart-api"))[0].full, "every resource of the limit counts together"
 
 
-def test_what_the_history_does_not_tell_counts_for_every_limit() -> None:
+def test_what_the_history_does_not_show_counts_for_every_limit() -> None:
     assert counts(ago(0.1, None, None), action="delete", resource="x")[0].full
     assert counts(ago(0.1, None, None), ago(0.2, "restart", None))[0].full
 
 
-def test_a_limit_that_is_exceeded_tells_when_enough_is_over() -> None:
+def test_a_limit_that_is_exceeded_shows_when_enough_is_over() -> None:
     (found,) = counts(ago(1), ago(2), ago(3), ago(4))
     assert "4 of 2 in the last 24h, next possible at 2026-11-25T10:00:00Z" in found.reason
 
@@ -83,13 +83,13 @@ def test_more_history_never_leaves_more_room(hours: list[float], at: int) -> Non
 def test_the_time_that_is_named_is_the_first_at_which_there_is_room(hours: list[float]) -> None:
     history = [ago(each) for each in hours]
     (found,) = counts(*history)
-    told = datetime.fromisoformat(found.reason.partition("next possible at ")[2].partition("Z")[0] + "+00:00")
+    reported = datetime.fromisoformat(found.reason.partition("next possible at ")[2].partition("Z")[0] + "+00:00")
 
     def full(moment: datetime) -> bool:
         return policy.count(RULES, action="restart_service", resource="checkout", history=history, now=moment)[0].full
 
-    assert not full(told)
-    assert full(told - timedelta(seconds=2))
+    assert not full(reported)
+    assert full(reported - timedelta(seconds=2))
 
 
 @pytest.mark.threat("T25")
@@ -124,7 +124,7 @@ def acted(github: FullGitHub, run_id: str, *, hours: float = 1.0, resource: str 
     github.add_job(run_id, "Act", **{"started": moment, **job})
 
 
-def told(found: list[Happened]) -> list[tuple[str | None, str | None]]:
+def reported(found: list[Happened]) -> list[tuple[str | None, str | None]]:
     return sorted((each.action, each.resource) for each in found)
 
 
@@ -138,7 +138,7 @@ def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
         github.add_artifact("4", "action-authorization-auto")
         github.add_job("4", f"Act without asking on {PLAN} restart_service on checkout", "in_progress", None)
         found = history(github)
-    assert told(found) == [
+    assert reported(found) == [
         ("restart_service", "cart-api"),
         ("restart_service", "checkout"),
         ("restart_service", "checkout"),
@@ -192,7 +192,7 @@ def test_an_action_that_a_comment_approved_counts() -> None:
         github.add_artifact("1", "approval-receipt")
         github.add_job("1", "Approve by comment")
         github.add_job("1", f"Act on approval of {PLAN} restart_service on cart-api", "in_progress", None)
-        assert told(history(github)) == [("restart_service", "cart-api")]
+        assert reported(history(github)) == [("restart_service", "cart-api")]
 
 
 def test_every_step_of_a_plan_counts() -> None:
@@ -200,7 +200,7 @@ def test_every_step_of_a_plan_counts() -> None:
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on checkout")
         github.add_job("1", "Act")
-        assert told(history(github)) == [("delete", "checkout"), ("restart_service", "checkout")]
+        assert reported(history(github)) == [("delete", "checkout"), ("restart_service", "checkout")]
 
 
 @pytest.mark.threat("T25")
@@ -209,7 +209,7 @@ def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything(
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on {'x' * 100}"[:100])
         github.add_job("1", "Act")
-        assert told(history(github)) == [(None, None)]
+        assert reported(history(github)) == [(None, None)]
 
 
 @pytest.mark.threat("T25")
@@ -230,7 +230,7 @@ def test_the_steps_of_a_plan_count_for_those_after_them() -> None:
         assert refused.value.code == codes.GATE_RATE
 
 
-def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> None:
+def test_a_run_whose_jobs_do_not_show_what_they_did_counts_for_everything() -> None:
     with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
         github.add_job("1", "Approve plan ${{ needs.seal.outputs.plan_digest_short }}")
@@ -239,7 +239,7 @@ def test_a_run_whose_jobs_do_not_tell_what_they_did_counts_for_everything() -> N
         github.add_job("2", f"Approve {PLAN} restart_service on checkout")
         github.add_job("2", f"Approve {PLAN} delete on other")
         github.add_job("2", "Act")
-        assert told(history(github)) == [(None, None), (None, None)]
+        assert reported(history(github)) == [(None, None), (None, None)]
 
 
 def test_a_plan_that_waited_for_its_reviewer_is_found() -> None:
@@ -287,7 +287,7 @@ def test_a_github_that_does_not_answer_refuses() -> None:
 
 
 def test_a_pull_request_from_a_fork_uses_no_limit_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
+    """Somebody else's workflow may upload any artifact and name its jobs as it likes; it must not stop the agent."""
     whole = FullGitHub._artifacts
     fork = {"id": 1, "repository_id": 5, "head_repository_id": 6, "head_branch": "main", "head_sha": "0" * 40}
     with FullGitHub(REPOSITORY) as github:

@@ -63,7 +63,7 @@ def decide(
     jobs: Jobs | None = None,
     rejected: bool = False,
 ) -> str:
-    """What `_decide` says; a run has a report with a plan unless told otherwise."""
+    """What `_decide` says; a run has a report with a plan unless changed."""
     event = {"metadata": {"step": "intent"}, "status": "pending"}
     events: dict[str, list[dict[str, Any]]] = {"act": [event] * intents}
     for folder, code in (errors or {}).items():

@@ -11,7 +11,7 @@ import pytest
 
 from agent_runtime import codes
 from runtime import settings_world
-from runtime.settings_world import ANSWERS, WORKFLOW, Desk, close_by_hand
+from runtime.settings_world import ANSWERS, WORKFLOW, Clone, close_by_hand
 from support.github import FullGitHub
 from template import engines
 
@@ -31,10 +31,10 @@ def free(github: FullGitHub) -> FullGitHub:
 
 
 @pytest.fixture
-def desk(rendered: Path) -> Iterator[Desk]:
+def clone(rendered: Path) -> Iterator[Clone]:
     """Everything as docs/SETUP_GUIDE.md says."""
     with free(settings_world.fresh()) as github:
-        closed = Desk(rendered, github)
+        closed = Clone(rendered, github)
         closed.setup()
         close_by_hand(github)
         github.requests.clear()
@@ -43,7 +43,7 @@ def desk(rendered: Path) -> Iterator[Desk]:
 
 def test_from_a_fresh_repository_to_a_gate_and_back(rendered: Path) -> None:
     with free(settings_world.fresh()) as github:
-        somebody = Desk(rendered, github)
+        somebody = Clone(rendered, github)
         assert somebody.doctor()["issue-gate"] == ["there is no label agent-approval"]
         assert "POST /repos/acme/checkout-restart/labels" in somebody.setup(dry_run=True) and github.labels == []
 
@@ -60,7 +60,7 @@ def test_where_environments_hold_secrets_setup_makes_them_beside_the_label(tmp_p
     root = settings_world.render(tmp_path, **answers, investigate_oidc="yes", act_secrets="DEPLOY_TOKEN")
     with free(settings_world.fresh()) as github:
         github.plan = "team"
-        somebody = Desk(root, github)
+        somebody = Clone(root, github)
         assert "the gate is closed" in somebody.setup()
         assert (github.labels, list(github.environments)) == (["agent-approval"], ["agent-act", "agent-investigate"])
         assert github.branch_policies == {"agent-act": ["main"], "agent-investigate": ["main"]}
@@ -78,7 +78,7 @@ def test_where_environments_hold_secrets_setup_makes_them_beside_the_label(tmp_p
         # Here an environment keeps it from every job before the approval.
         github.secrets = ["DEPLOY_TOKEN"]
         (problem,) = somebody.doctor()["secrets"]
-        assert problem.startswith("DEPLOY_TOKEN lies in the repository's secrets")
+        assert problem.startswith("DEPLOY_TOKEN is in the repository's secrets")
 
 
 @pytest.mark.parametrize(
@@ -99,34 +99,34 @@ def test_where_environments_hold_secrets_setup_makes_them_beside_the_label(tmp_p
     ],
 )
 def test_doctor_names_what_keeps_the_issue_from_being_a_gate(
-    desk: Desk, loosen: Callable[[FullGitHub], Any], check: str, problem: str
+    clone: Clone, loosen: Callable[[FullGitHub], Any], check: str, problem: str
 ) -> None:
-    loosen(desk.github)
-    found = desk.doctor()
+    loosen(clone.github)
+    found = clone.doctor()
     assert set(found) == {check}
     assert problem in found[check][0]
 
 
-def test_a_secret_of_the_repository_is_where_it_has_to_be(desk: Desk) -> None:
-    desk.github.secrets = ["AGENT_ACT_TOKEN", "AIMGENTIX_API_KEY"]
-    assert desk.doctor() == {}
+def test_a_secret_of_the_repository_is_where_it_has_to_be(clone: Clone) -> None:
+    clone.github.secrets = ["AGENT_ACT_TOKEN", "AIMGENTIX_API_KEY"]
+    assert clone.doctor() == {}
 
 
-def test_one_of_two_approvers_without_write_access_is_only_a_note(desk: Desk) -> None:
-    desk.github.people["alice"] = "read"
-    assert desk.doctor() == {}
-    assert "note: alice can't approve without write access" in desk.command("doctor").stdout
+def test_one_of_two_approvers_without_write_access_is_only_a_note(clone: Clone) -> None:
+    clone.github.people["alice"] = "read"
+    assert clone.doctor() == {}
+    assert "note: alice can't approve without write access" in clone.command("doctor").stdout
 
 
-def test_setup_refuses_approvers_who_could_not_comment(desk: Desk, tmp_path: Path) -> None:
-    shutil.copytree(desk.root, tmp_path / "clone")
+def test_setup_refuses_approvers_who_could_not_comment(clone: Clone, tmp_path: Path) -> None:
+    shutil.copytree(clone.root, tmp_path / "clone")
     config = tmp_path / "clone" / ".github" / "agent-config.yml"
     config.write_text(config.read_text().replace("'alice'", "'acme/sre'"))
-    done = Desk(tmp_path / "clone", desk.github).command("setup")
+    done = Clone(tmp_path / "clone", clone.github).command("setup")
     assert (done.returncode, done.stderr.count("\n")) == (codes.EXIT_BAD_INPUT, 1)
-    assert "SET003: acme/sre is no single person" in done.stderr
-    done = desk.command("setup", "--wait-timer", "5")
+    assert "SET003: acme/sre is not a single person" in done.stderr
+    done = clone.command("setup", "--wait-timer", "5")
     assert (done.returncode, "INP006" in done.stderr) == (codes.EXIT_BAD_INPUT, True)
-    desk.github.has_issues = False
-    done = desk.command("setup")
+    clone.github.has_issues = False
+    done = clone.command("setup")
     assert (done.returncode, "gh repo edit --enable-issues" in done.stderr) == (codes.EXIT_REFUSED, True)

@@ -15,7 +15,7 @@ from agent_runtime import codes
 from agent_runtime.local.settings import planning
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate, Repository
 from runtime import settings_world
-from runtime.settings_world import REPOSITORY, TOKEN, Desk, writes
+from runtime.settings_world import REPOSITORY, TOKEN, Clone, writes
 from support import shapes
 from support.github import FullGitHub
 
@@ -31,16 +31,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(root: Path) -> Iterator[Desk]:
+def clone(root: Path) -> Iterator[Clone]:
     """A fresh repository on GitHub."""
     with settings_world.fresh() as github:
-        yield Desk(root, github)
+        yield Clone(root, github)
 
 
-def test_both_environments_are_created_as_a_gate_and_a_second_run_changes_nothing(desk: Desk) -> None:
-    said = desk.setup()
+def test_both_environments_are_created_as_a_gate_and_a_second_run_changes_nothing(clone: Clone) -> None:
+    said = clone.setup()
     assert "the gate is closed" in said and "nothing to change" not in said
-    gate, act = desk.github.environments["agent-approval"], desk.github.environments["agent-act"]
+    gate, act = clone.github.environments["agent-approval"], clone.github.environments["agent-act"]
     assert planning.current_body(gate) == {
         "wait_timer": 0,
         "prevent_self_review": True,
@@ -55,22 +55,22 @@ def test_both_environments_are_created_as_a_gate_and_a_second_run_changes_nothin
         "can_admins_bypass": False,
         "deployment_branch_policy": BRANCHES,
     }
-    assert desk.github.branch_policies == {"agent-approval": ["main"], "agent-act": ["main"]}
-    assert writes(desk.github) == [
+    assert clone.github.branch_policies == {"agent-approval": ["main"], "agent-act": ["main"]}
+    assert writes(clone.github) == [
         "PUT agent-approval",
         "POST agent-approval/deployment-branch-policies",
         "PUT agent-act",
         "POST agent-act/deployment-branch-policies",
     ]
-    desk.github.requests.clear()
-    assert "nothing to change" in desk.setup()
-    assert writes(desk.github) == []
+    clone.github.requests.clear()
+    assert "nothing to change" in clone.setup()
+    assert writes(clone.github) == []
 
 
-def test_a_dry_run_prints_the_exact_requests_and_sends_none(desk: Desk) -> None:
-    said = desk.setup(dry_run=True, wait_minutes=5)
-    assert writes(desk.github) == []
-    assert desk.github.environments == {}
+def test_a_dry_run_prints_the_exact_requests_and_sends_none(clone: Clone) -> None:
+    said = clone.setup(dry_run=True, wait_minutes=5)
+    assert writes(clone.github) == []
+    assert clone.github.environments == {}
     first = said[said.index("\n{") : said.index("\n}") + 2]
     assert json.loads(first)["wait_timer"] == 5
     assert [line.split(" ")[0] for line in said.splitlines() if line.startswith(("PUT", "POST", "DELETE"))] == [
@@ -80,18 +80,18 @@ def test_a_dry_run_prints_the_exact_requests_and_sends_none(desk: Desk) -> None:
         "POST",
     ]
     assert "4 requests would be sent" in said
-    desk.setup(wait_minutes=5)
-    assert "nothing to change" in desk.setup(dry_run=True)
+    clone.setup(wait_minutes=5)
+    assert "nothing to change" in clone.setup(dry_run=True)
 
 
-def test_the_command_line_says_the_same(desk: Desk) -> None:
-    done = desk.command("setup", "--dry-run", "--reviewer", "alice", "--reviewer", "bob")
+def test_the_command_line_says_the_same(clone: Clone) -> None:
+    done = clone.command("setup", "--dry-run", "--reviewer", "alice", "--reviewer", "bob")
     assert (done.returncode, done.stderr) == (0, "")
     assert "PUT /repos/acme/checkout-restart/environments/agent-approval" in done.stdout
     assert str(shapes.number("alice")) in done.stdout
-    done = desk.command("setup", "--wait-timer", "soon")
+    done = clone.command("setup", "--wait-timer", "soon")
     assert (done.returncode, "INP006" in done.stderr) == (2, True)
-    done = desk.command("setup")
+    done = clone.command("setup")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -116,25 +116,25 @@ def test_the_command_line_says_the_same(desk: Desk) -> None:
         ),
     ],
 )
-def test_a_loosened_setting_is_fixed_with_one_request(desk: Desk, loosen: Any, fixed: str) -> None:
-    desk.setup()
-    desk.github.requests.clear()
-    loosen(desk.github.environments["agent-approval"])
-    said = desk.setup()
-    assert writes(desk.github) == ["PUT agent-approval"]
+def test_a_loosened_setting_is_fixed_with_one_request(clone: Clone, loosen: Any, fixed: str) -> None:
+    clone.setup()
+    clone.github.requests.clear()
+    loosen(clone.github.environments["agent-approval"])
+    said = clone.setup()
+    assert writes(clone.github) == ["PUT agent-approval"]
     assert fixed in said
-    assert "nothing to change" in desk.setup()
+    assert "nothing to change" in clone.setup()
 
 
-def test_what_protects_more_stays(desk: Desk) -> None:
-    desk.setup(wait_minutes=10)
-    act = desk.github.environments["agent-act"]
+def test_what_protects_more_stays(clone: Clone) -> None:
+    clone.setup(wait_minutes=10)
+    act = clone.github.environments["agent-act"]
     act["can_admins_bypass"] = True
     act["protection_rules"] = shapes.protection_rules(
         [{"type": "User", "reviewer": shapes.user("alice")}], prevent_self_review=True, wait_timer=3, branches=True
     )
-    desk.setup()
-    after = planning.current_body(desk.github.environments["agent-act"])
+    clone.setup()
+    after = planning.current_body(clone.github.environments["agent-act"])
     assert after == {
         "wait_timer": 3,
         "prevent_self_review": True,
@@ -142,26 +142,26 @@ def test_what_protects_more_stays(desk: Desk) -> None:
         "can_admins_bypass": False,
         "deployment_branch_policy": BRANCHES,
     }
-    gate = planning.current_body(desk.github.environments["agent-approval"])
+    gate = planning.current_body(clone.github.environments["agent-approval"])
     assert gate is not None and gate["wait_timer"] == 10
 
 
-def test_other_branches_are_named_and_removed_only_when_told(desk: Desk) -> None:
-    desk.setup()
-    desk.github.branch_policies["agent-act"] = ["release/*", "main", "tag:main"]
-    desk.github.requests.clear()
+def test_other_branches_are_named_and_removed_only_when_readable(clone: Clone) -> None:
+    clone.setup()
+    clone.github.branch_policies["agent-act"] = ["release/*", "main", "tag:main"]
+    clone.github.requests.clear()
     with pytest.raises(codes.GateRefused) as refused:
-        desk.setup()
+        clone.setup()
     assert refused.value.code == codes.GATE_STILL_OPEN
     assert "release/*" in refused.value.message and "tag:main" in refused.value.message
-    assert writes(desk.github) == []
-    assert "--exact" in desk.setup(dry_run=True)
-    desk.setup(exact=True)
-    assert desk.github.branch_policies["agent-act"] == ["main"]
-    assert [line.split("/")[0] for line in writes(desk.github)] == ["DELETE agent-act"] * 2
+    assert writes(clone.github) == []
+    assert "--exact" in clone.setup(dry_run=True)
+    clone.setup(exact=True)
+    assert clone.github.branch_policies["agent-act"] == ["main"]
+    assert [line.split("/")[0] for line in writes(clone.github)] == ["DELETE agent-act"] * 2
 
 
-def test_a_setting_that_github_does_not_take_is_no_success(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_github_does_not_take_is_not_a_success(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = FullGitHub._put_environment
 
     def forgetful(github: FullGitHub, name: str, given_name: str, body: Any) -> Any:
@@ -169,70 +169,72 @@ def test_a_setting_that_github_does_not_take_is_no_success(desk: Desk, monkeypat
 
     monkeypatch.setattr(FullGitHub, "_put_environment", forgetful)
     with pytest.raises(codes.GateRefused) as refused:
-        desk.setup()
+        clone.setup()
     assert refused.value.code == codes.GATE_STILL_OPEN
     assert "administrators can bypass" in refused.value.message
 
 
 @pytest.mark.parametrize("plan", ["free", "pro", "team"])
-def test_a_private_repository_without_reviewers_is_told_what_to_choose(desk: Desk, plan: str) -> None:
-    desk.github.visibility, desk.github.plan = "private", plan
+def test_a_private_repository_without_reviewers_learns_what_to_choose(clone: Clone, plan: str) -> None:
+    clone.github.visibility, clone.github.plan = "private", plan
     with pytest.raises(codes.GateRefused) as refused:
-        desk.setup()
+        clone.setup()
     assert refused.value.code == codes.PLAN_WITHOUT_GATE
     assert f"plan {plan}" in refused.value.message
     assert "make the repository public" in refused.value.message and "Enterprise" in refused.value.message
-    assert writes(desk.github) == []
+    assert writes(clone.github) == []
 
 
 @pytest.mark.parametrize(("plan", "status"), [("free", 404), ("team", 422)])
-def test_a_plan_that_github_does_not_tell_shows_in_its_refusal(
-    desk: Desk, plan: str, status: int, monkeypatch: pytest.MonkeyPatch
+def test_a_plan_that_github_does_not_show_is_named_in_its_refusal(
+    clone: Clone, plan: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.github.visibility, desk.github.plan = "private", plan
-    monkeypatch.setattr(shapes, "organization", lambda login, _plan, told=shapes.organization: told(login, None))
+    clone.github.visibility, clone.github.plan = "private", plan
+    monkeypatch.setattr(
+        shapes, "organization", lambda login, _plan, reported=shapes.organization: reported(login, None)
+    )
     with pytest.raises(codes.GateRefused) as refused:
-        desk.setup()
+        clone.setup()
     assert refused.value.code == codes.PLAN_WITHOUT_GATE
     assert f"HTTP {status}" in refused.value.message and "make the repository public" in refused.value.message
 
 
-def test_an_enterprise_repository_is_protected_like_a_public_one(desk: Desk) -> None:
-    desk.github.visibility, desk.github.plan = "private", "enterprise"
-    assert "the gate is closed" in desk.setup()
+def test_an_enterprise_repository_is_protected_like_a_public_one(clone: Clone) -> None:
+    clone.github.visibility, clone.github.plan = "private", "enterprise"
+    assert "the gate is closed" in clone.setup()
 
 
-def test_without_administrator_rights_nothing_is_sent(desk: Desk) -> None:
-    desk.github.administrator = False
+def test_without_administrator_rights_nothing_is_sent(clone: Clone) -> None:
+    clone.github.administrator = False
     with pytest.raises(codes.GateRefused) as refused:
-        desk.setup()
+        clone.setup()
     assert refused.value.code == codes.RIGHTS_MISSING
-    assert writes(desk.github) == []
+    assert writes(clone.github) == []
 
 
-def test_missing_and_foreign_tokens_are_told(desk: Desk) -> None:
-    done = desk.command("setup", GH_TOKEN="")
+def test_missing_and_foreign_tokens_are_reported(clone: Clone) -> None:
+    done = clone.command("setup", GH_TOKEN="")
     assert (done.returncode, "SET001" in done.stderr, "GH_TOKEN" in done.stderr) == (2, True, True)
-    done = desk.command("setup", GH_TOKEN="ghp_foreign")
+    done = clone.command("setup", GH_TOKEN="ghp_foreign")
     assert (done.returncode, "SET001" in done.stderr, "401" in done.stderr) == (2, True, True)
     assert "ghp_foreign" not in done.stderr + done.stdout
-    done = desk.command("setup", GH_TOKEN="", GITHUB_TOKEN=TOKEN)
+    done = clone.command("setup", GH_TOKEN="", GITHUB_TOKEN=TOKEN)
     assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
     "name", ["acme", "acme/", "acme/a/b", "acme/..", "-acme/x", "acme/x?y", "acme/x y", "acme/x\n"]
 )
-def test_a_repository_that_is_none_is_bad_input(desk: Desk, name: str) -> None:
+def test_a_repository_that_is_none_is_bad_input(clone: Clone, name: str) -> None:
     with pytest.raises(codes.BadInput) as refused:
-        desk.setup(repository=name)
+        clone.setup(repository=name)
     assert refused.value.code == codes.USAGE
-    assert desk.github.requests == []
+    assert clone.github.requests == []
 
 
-def test_a_repository_that_is_not_there_is_bad_input(desk: Desk) -> None:
+def test_a_repository_that_is_not_there_is_bad_input(clone: Clone) -> None:
     with pytest.raises(codes.BadInput) as refused:
-        desk.setup(repository="acme/another")
+        clone.setup(repository="acme/another")
     assert refused.value.code == codes.REPOSITORY_UNKNOWN
 
 
@@ -241,36 +243,36 @@ def test_a_repository_that_is_not_there_is_bad_input(desk: Desk) -> None:
     [
         (("nobody-of-this-name",), "no user of this name"),
         (("acme",), "not a person"),
-        (("stranger",), "may not read the repository"),
+        (("outsider",), "may not read the repository"),
         (("acme/ghosts",), "no such team"),
         (("acme/outsiders",), "has no access"),
         (("globex/sre",), "only teams of an organisation that owns"),
         (tuple(f"reviewer{number}" for number in range(7)), "at most 6"),
     ],
 )
-def test_an_approver_who_cannot_review_is_named(desk: Desk, reviewers: tuple[str, ...], problem: str) -> None:
-    desk.github.people["stranger"] = "none"
-    desk.github.people.update({f"reviewer{number}": "read" for number in range(7)})
-    desk.github.teams["outsiders"] = False
+def test_an_approver_who_cannot_review_is_named(clone: Clone, reviewers: tuple[str, ...], problem: str) -> None:
+    clone.github.people["outsider"] = "none"
+    clone.github.people.update({f"reviewer{number}": "read" for number in range(7)})
+    clone.github.teams["outsiders"] = False
     with pytest.raises(codes.BadInput) as refused:
-        desk.setup(reviewers=reviewers)
+        clone.setup(reviewers=reviewers)
     assert refused.value.code == codes.APPROVER_UNUSABLE
     assert problem in refused.value.message
-    assert writes(desk.github) == []
+    assert writes(clone.github) == []
 
 
-def test_a_lonely_reviewer_is_remarked(desk: Desk) -> None:
-    assert "bob is the only reviewer" in desk.setup(reviewers=("bob",))
-    assert "only reviewer" not in desk.setup(reviewers=("bob", "alice"))
+def test_a_lonely_reviewer_is_remarked(clone: Clone) -> None:
+    assert "bob is the only reviewer" in clone.setup(reviewers=("bob",))
+    assert "only reviewer" not in clone.setup(reviewers=("bob", "alice"))
 
 
 @pytest.mark.parametrize("minutes", [-1, 43_201])
-def test_a_wait_timer_out_of_range_is_bad_input(desk: Desk, minutes: int) -> None:
+def test_a_wait_timer_out_of_range_is_bad_input(clone: Clone, minutes: int) -> None:
     with pytest.raises(codes.BadInput):
-        desk.setup(wait_minutes=minutes)
+        clone.setup(wait_minutes=minutes)
 
 
-def test_a_race_is_no_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_race_is_not_a_failure(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else adds the branch (303) and removes a superfluous one (404) in between."""
     whole = FullGitHub.answer
 
@@ -280,10 +282,10 @@ def test_a_race_is_no_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
         return whole(github, method, path, *rest)
 
     monkeypatch.setattr(FullGitHub, "answer", racing)
-    assert "the gate is closed" in desk.setup()
-    desk.github.branch_policies["agent-act"].append("dev")
-    assert "the gate is closed" in desk.setup(exact=True)
-    assert desk.github.branch_policies == {"agent-approval": ["main"], "agent-act": ["main"]}
+    assert "the gate is closed" in clone.setup()
+    clone.github.branch_policies["agent-act"].append("dev")
+    assert "the gate is closed" in clone.setup(exact=True)
+    assert clone.github.branch_policies == {"agent-approval": ["main"], "agent-act": ["main"]}
 
 
 _ids = st.integers(1, 2**40)
@@ -333,18 +335,18 @@ def test_from_any_settings_one_run_closes_the_gate_and_the_next_finds_nothing(
         tuple(Approver(f"r{number}", "User", number) for number in approvers),
     )
     answers = planning.Answers("public", wait_minutes, exact=True)
-    after = _applied(seen, planning.plan(answers, seen))
+    after = _applied(seen, planning.changes(answers, seen))
     assert planning.still_open(after) == ()
-    assert planning.plan(answers, after).calls == ()
+    assert planning.changes(answers, after).calls == ()
     # Without --exact nothing is ever removed.
-    careful = planning.plan(planning.Answers("public", wait_minutes), seen)
+    careful = planning.changes(planning.Answers("public", wait_minutes), seen)
     assert "DELETE" not in [call.method for call in careful.calls]
 
 
-def _applied(seen: Gate, plan: planning.Plan) -> Gate:
+def _applied(seen: Gate, changes: planning.Changes) -> Gate:
     """The settings after the plan's requests."""
     environments = dict(seen.environments)
-    for call in plan.calls:
+    for call in changes.calls:
         name = call.path.split("/")[5]
         before = environments[name]
         policies = before.branch_policies

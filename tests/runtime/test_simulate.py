@@ -101,7 +101,7 @@ repository_plan: public
 
 
 @dataclass
-class Desk:
+class Clone:
     """An agent repository whose world is one file."""
 
     root: Path
@@ -155,12 +155,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def clone(tmp_path: Path) -> Clone:
     """A fresh agent repository."""
     return make(tmp_path / "repository")
 
 
-def make(root: Path) -> Desk:
+def make(root: Path) -> Clone:
     """Write the repository."""
     policies = root / ".github" / "agent-policies"
     policies.mkdir(parents=True)
@@ -170,7 +170,7 @@ def make(root: Path) -> Desk:
     for name in ("agent_runtime", "sdk"):
         (root / name).symlink_to(TEMPLATE / name)
     (root / "world.json").write_text(json.dumps({"count": 0, "generation": 1}))
-    return Desk(root)
+    return Clone(root)
 
 
 def load(folder: Path) -> bundle.Parts:
@@ -179,36 +179,36 @@ def load(folder: Path) -> bundle.Parts:
 
 
 def outcome_of(folder: Path) -> str:
-    """The outcome that a bundle tells, after checking that everything in it holds."""
+    """The outcome that a bundle names, after checking that everything in it holds."""
     manifest, problems = offline.verify(folder)
     assert problems == []
     return str(manifest["outcome"])
 
 
 @pytest.mark.threat("T38")
-def test_an_approved_plan_is_executed_once_and_the_trail_tells_who_approved(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve")
+def test_an_approved_plan_is_executed_once_and_the_trail_shows_who_approved(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve")
     assert code == 0, said
-    assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
+    assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
     assert outcome_of(folder) == "acted"
     assert json.loads((folder / "bundle.json").read_text())["approver"]["login"] == "reviewer"
     assert "✅ AIMgentix audit client initialized" in said
 
 
-def test_a_dry_run_checks_everything_and_executes_nothing(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve", "--dry-run")
+def test_a_dry_run_checks_everything_and_executes_nothing(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve", "--dry-run")
     assert code == 0, said
-    assert desk.world == {"count": 0, "generation": 1}
+    assert clone.world == {"count": 0, "generation": 1}
     assert outcome_of(folder) == "dry_run"
     made = [(event["check"], event["status"]) for event in load(folder).steps("verify", "gate_check")]
     assert made == [(check.code, "success") for check in CHECKS]
-    assert "dry run" in (desk.root / "out" / "act" / "summary-Execute").read_text()
+    assert "dry run" in (clone.root / "out" / "act" / "summary-Execute").read_text()
 
 
 @pytest.mark.threat("T8")
-def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(desk: Desk) -> None:
+def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(clone: Clone) -> None:
     """Whoever takes the word `dry_run` out of an approved dry run has another plan."""
-    _, _, folder = desk.simulate("--approve", "--dry-run")
+    _, _, folder = clone.simulate("--approve", "--dry-run")
     document = json.loads((folder / "seal" / "investigation-report.json").read_text())
     digests = set()
     for word in (True, False):
@@ -220,15 +220,15 @@ def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("word", ["yes", "1", "maybe", "true false"])
-def test_a_switch_that_is_neither_on_nor_off_is_refused(desk: Desk, word: str) -> None:
-    done = desk.call("investigate", "--resource", "checkout", DRY_RUN=word)
+def test_a_switch_that_is_neither_on_nor_off_is_refused(clone: Clone, word: str) -> None:
+    done = clone.call("investigate", "--resource", "checkout", DRY_RUN=word)
     assert (done.returncode, "INP011: DRY_RUN is " in done.stderr) == (2, True), done.stderr
 
 
-def test_a_rejected_plan_is_not_executed(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--reject")
+def test_a_rejected_plan_is_not_executed(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--reject")
     assert code == 0, said
-    assert desk.world["count"] == 0
+    assert clone.world["count"] == 0
     assert outcome_of(folder) == "rejected"
 
 
@@ -244,59 +244,59 @@ def test_a_rejected_plan_is_not_executed(desk: Desk) -> None:
         ("--bypass", codes.GATE_APPROVAL, "refused"),
     ],
 )
-def test_what_was_not_exactly_approved_is_refused(desk: Desk, scenario: str, refusal: str, outcome: str) -> None:
-    code, said, folder = desk.simulate(scenario)
+def test_what_was_not_exactly_approved_is_refused(clone: Clone, scenario: str, refusal: str, outcome: str) -> None:
+    code, said, folder = clone.simulate(scenario)
     assert code == codes.EXIT_REFUSED, said
     assert refusal in said
     assert "Traceback" not in said
-    assert desk.world["count"] == 0
+    assert clone.world["count"] == 0
     manifest = json.loads((folder / "bundle.json").read_text())
     assert manifest["outcome"] == outcome
 
 
 @pytest.mark.threat("T19")
-def test_a_second_execution_is_refused(desk: Desk) -> None:
-    code, said, _ = desk.simulate("--execute-twice")
+def test_a_second_execution_is_refused(clone: Clone) -> None:
+    code, said, _ = clone.simulate("--execute-twice")
     assert code == codes.EXIT_REFUSED, said
     assert codes.GATE_CLAIMED in said
-    assert desk.world["count"] == 2
+    assert clone.world["count"] == 2
 
 
 @pytest.mark.threat("T13")
-def test_an_open_gate_stops_the_run_before_anybody_is_asked(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--open-gate")
+def test_an_open_gate_stops_the_run_before_anybody_is_asked(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--open-gate")
     assert code == codes.EXIT_REFUSED, said
     assert codes.GATE_ENVIRONMENT in said
     assert "agent-approval" in said
-    assert desk.world["count"] == 0
+    assert clone.world["count"] == 0
     assert not (folder.parents[2] / "approve").exists()
     assert outcome_of(folder) == "refused"
 
 
-def test_nothing_to_do_opens_no_gate(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve", context='{"healthy": true}')
+def test_nothing_to_do_opens_no_gate(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve", context='{"healthy": true}')
     assert code == 0, said
     assert not (folder.parents[2] / "approve").exists()
     assert outcome_of(folder) == "nothing_to_do"
 
 
-def test_what_the_policy_denies_opens_no_gate(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve", context='{"action": "delete_all"}')
+def test_what_the_policy_denies_opens_no_gate(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve", context='{"action": "delete_all"}')
     assert code == 0, said
     assert not (folder.parents[2] / "approve").exists()
     assert outcome_of(folder) == "denied"
 
 
 @pytest.mark.threat("T39")
-def test_an_action_that_raises_leaves_an_unknown_outcome(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve", context='{"crash": true}')
+def test_an_action_that_raises_leaves_an_unknown_outcome(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve", context='{"crash": true}')
     assert code == codes.EXIT_OUTCOME_UNKNOWN, said
     assert codes.OUTCOME_UNKNOWN in said
     assert outcome_of(folder) == "outcome_unknown"
 
 
-def test_an_investigation_that_raises_proposes_nothing(desk: Desk) -> None:
-    code, said, folder = desk.simulate("--approve", context='{"raise": true}')
+def test_an_investigation_that_raises_proposes_nothing(clone: Clone) -> None:
+    code, said, folder = clone.simulate("--approve", context='{"raise": true}')
     assert code == codes.EXIT_BAD_INPUT, said
     assert codes.INVESTIGATION_FAILED in said
     assert outcome_of(folder) == "investigation_failed"
@@ -306,19 +306,19 @@ def test_an_investigation_that_raises_proposes_nothing(desk: Desk) -> None:
     assert len(commands) == 1 and re.fullmatch("::stop-commands::[0-9a-f]{64}", commands[0]), log
 
 
-def test_the_kill_switch_stops_a_run(desk: Desk) -> None:
-    code, said, _ = desk.simulate("--approve", AGENT_DISABLED="true")
+def test_the_kill_switch_stops_a_run(clone: Clone) -> None:
+    code, said, _ = clone.simulate("--approve", AGENT_DISABLED="true")
     assert code == codes.EXIT_REFUSED, said
     assert codes.GATE_DISABLED in said
-    assert desk.world["count"] == 0
+    assert clone.world["count"] == 0
 
 
-def test_nobody_to_ask_is_an_error_and_leaves_nothing(desk: Desk) -> None:
-    before = sorted(path.name for path in desk.root.iterdir())
-    done = desk.call("simulate", "--resource", "checkout")
+def test_nobody_to_ask_is_an_error_and_leaves_nothing(clone: Clone) -> None:
+    before = sorted(path.name for path in clone.root.iterdir())
+    done = clone.call("simulate", "--resource", "checkout")
     assert done.returncode == codes.EXIT_BAD_INPUT
     assert codes.USAGE in done.stderr
-    assert sorted(path.name for path in desk.root.iterdir()) == before
+    assert sorted(path.name for path in clone.root.iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -334,38 +334,38 @@ def test_nobody_to_ask_is_an_error_and_leaves_nothing(desk: Desk) -> None:
 )
 @pytest.mark.parametrize("command", ["investigate", "simulate"])
 def test_bad_input_is_one_line_and_leaves_nothing(
-    desk: Desk, command: str, arguments: tuple[str, ...], code: str
+    clone: Clone, command: str, arguments: tuple[str, ...], code: str
 ) -> None:
-    before = sorted(path.name for path in desk.root.iterdir())
-    done = desk.call(command, *arguments, *(["--approve"] if command == "simulate" else []))
+    before = sorted(path.name for path in clone.root.iterdir())
+    done = clone.call(command, *arguments, *(["--approve"] if command == "simulate" else []))
     assert done.returncode == codes.EXIT_BAD_INPUT
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert code in done.stderr
-    assert sorted(path.name for path in desk.root.iterdir()) == before
+    assert sorted(path.name for path in clone.root.iterdir()) == before
 
 
 @pytest.mark.threat("T9")
-def test_a_changed_world_is_refused(desk: Desk) -> None:
-    agent = (desk.root / "agent_runner.py").read_text()
+def test_a_changed_world_is_refused(clone: Clone) -> None:
+    agent = (clone.root / "agent_runner.py").read_text()
     # The world moves on between plan and action: every observation sees another generation.
     moved = agent.replace(
         'return {"generation": json.loads(WORLD.read_text())["generation"]}',
         'return {"generation": os.getpid()}',
     )
     assert moved != agent
-    (desk.root / "agent_runner.py").write_text(moved)
-    code, said, _ = desk.simulate("--approve")
+    (clone.root / "agent_runner.py").write_text(moved)
+    code, said, _ = clone.simulate("--approve")
     assert code == codes.EXIT_REFUSED, said
     assert codes.GATE_PRECONDITION in said
     assert "generation" in said
-    assert desk.world["count"] == 0
+    assert clone.world["count"] == 0
 
 
-def test_an_investigation_outside_a_workflow_seals_nothing(desk: Desk) -> None:
-    done = desk.call("investigate", "--resource", "checkout")
+def test_an_investigation_outside_a_workflow_seals_nothing(clone: Clone) -> None:
+    done = clone.call("investigate", "--resource", "checkout")
     assert done.returncode == 0, done.stderr
-    out = desk.root / "agent-run"
+    out = clone.root / "agent-run"
     assert sorted(path.name for path in out.iterdir()) == ["investigation.json", "journal"]
     assert json.loads((out / "investigation.json").read_text())["run"]["run_id"] == "local"
     assert done.stdout.splitlines()[-1] == "To see the page and to decide: python agent_runner.py simulate"
@@ -392,24 +392,24 @@ EXECUTE = {"APPROVED_DIGEST", "AGENT_JOB", "AGENT_PLAN_FILE"}
 class TestVariables:
     """Team code gets what the answers and --secret-env name, in the job that they name, and nothing else."""
 
-    def given(self, desk: Desk, job: str) -> set[str]:
+    def given(self, clone: Clone, job: str) -> set[str]:
         """The variables of a job that no runner sets."""
-        return {name for name in desk.seen(job) - RUNNER - EXECUTE if not name.startswith(MACHINE)}
+        return {name for name in clone.seen(job) - RUNNER - EXECUTE if not name.startswith(MACHINE)}
 
     @pytest.mark.threat("T26")
-    def test_a_variable_of_the_terminal_reaches_no_job_that_does_not_name_it(self, desk: Desk) -> None:
-        code, said, _ = desk.simulate("--approve", **TERMINAL)
+    def test_a_variable_of_the_terminal_reaches_no_job_that_does_not_name_it(self, clone: Clone) -> None:
+        code, said, _ = clone.simulate("--approve", **TERMINAL)
         assert code == 0, said
-        assert self.given(desk, "investigate") == set()
-        assert self.given(desk, "act") == {"AGENT_ACT_TOKEN"}
+        assert self.given(clone, "investigate") == set()
+        assert self.given(clone, "act") == {"AGENT_ACT_TOKEN"}
 
-    def test_the_answers_name_what_each_job_gets(self, desk: Desk) -> None:
+    def test_the_answers_name_what_each_job_gets(self, clone: Clone) -> None:
         named = "investigate_secrets: [METRICS_TOKEN]\ninvestigate_variables: [METRICS_URL]\n"
-        desk.config.write_text(CONFIG + named + "act_secrets: [GH_TOKEN, ABSENT]\nact_variables: [REGION]\n")
-        code, said, _ = desk.simulate("--approve", **TERMINAL)
+        clone.config.write_text(CONFIG + named + "act_secrets: [GH_TOKEN, ABSENT]\nact_variables: [REGION]\n")
+        code, said, _ = clone.simulate("--approve", **TERMINAL)
         assert code == 0, said
-        assert self.given(desk, "investigate") == {"METRICS_TOKEN", "METRICS_URL"}
-        assert self.given(desk, "act") == {"GH_TOKEN", "REGION"}
+        assert self.given(clone, "investigate") == {"METRICS_TOKEN", "METRICS_URL"}
+        assert self.given(clone, "act") == {"GH_TOKEN", "REGION"}
         assert "On GitHub" not in said
 
     @pytest.mark.parametrize(
@@ -422,35 +422,35 @@ class TestVariables:
         ids=["public", "private-team", "private-free"],
     )
     def test_what_is_named_for_one_simulation_reaches_its_job_and_says_where_it_goes_on_github(
-        self, desk: Desk, plan: str, place: str
+        self, clone: Clone, plan: str, place: str
     ) -> None:
-        desk.config.write_text(CONFIG.replace("public", plan))
+        clone.config.write_text(CONFIG.replace("public", plan))
         named = ("--secret-env", "investigate:METRICS_TOKEN", "--secret-env", "act:REGION")
-        code, said, _ = desk.simulate("--approve", *named, **TERMINAL)
+        code, said, _ = clone.simulate("--approve", *named, **TERMINAL)
         assert code == 0, said
-        assert self.given(desk, "investigate") == {"METRICS_TOKEN"}
-        assert self.given(desk, "act") == {"AGENT_ACT_TOKEN", "REGION"}
+        assert self.given(clone, "investigate") == {"METRICS_TOKEN"}
+        assert self.given(clone, "act") == {"AGENT_ACT_TOKEN", "REGION"}
         for name, job in (("METRICS_TOKEN", "investigate"), ("REGION", "act")):
-            told = (
+            reported = (
                 f"{name} goes to {job} here. On GitHub: add it to the answer {job}_secrets, and store it in the "
                 f"{place.format(job)} (docs/SETUP_GUIDE.md)"
             )
-            assert said.splitlines().count(told) == 1, said
+            assert said.splitlines().count(reported) == 1, said
 
     @pytest.mark.parametrize("word", ["METRICS_TOKEN", "seal:METRICS_TOKEN", "investigate:", "act:A-B", "act:A=b"])
-    def test_what_names_no_job_of_the_team_is_refused(self, desk: Desk, word: str) -> None:
-        done = desk.call("simulate", "--approve", "--resource", "checkout", "--secret-env", word)
+    def test_what_names_no_job_of_the_team_is_refused(self, clone: Clone, word: str) -> None:
+        done = clone.call("simulate", "--approve", "--resource", "checkout", "--secret-env", word)
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         assert codes.USAGE in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_what_was_denied_is_told_with_its_reasons_the_page_and_what_to_do_next(desk: Desk) -> None:
-    _, said, folder = desk.simulate("--approve", context='{"action": "delete_all"}')
-    told = said[said.index("outcome: ") :].splitlines()
+def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_next(clone: Clone) -> None:
+    _, said, folder = clone.simulate("--approve", context='{"action": "delete_all"}')
+    reported = said[said.index("outcome: ") :].splitlines()
     page = folder.parents[2] / "seal" / "summary-seal"
-    assert told[0] == "outcome: denied"
-    assert told[-2:] == [f"page:    {page}", f"bundle:  {folder}"]
-    reasons = [line[len("why:     ") :] for line in told[1:-2]]
+    assert reported[0] == "outcome: denied"
+    assert reported[-2:] == [f"page:    {page}", f"bundle:  {folder}"]
+    reasons = [line[len("why:     ") :] for line in reported[1:-2]]
     assert reasons[-2] == "no allowing rule matches delete_all on checkout, and what is not allowed is denied"
     assert "change .github/agent-policies/bumper.yml" in reasons[-1]
     assert all(f"- `{reason}`" in page.read_text() for reason in reasons[:-1])
@@ -465,20 +465,20 @@ def test_what_was_denied_is_told_with_its_reasons_the_page_and_what_to_do_next(d
         (("--approve",), '{"crash": true}', codes.OUTCOME_UNKNOWN, "act/summary-Execute"),
     ],
 )
-def test_what_was_refused_or_failed_is_told_with_the_page_that_says_so(
-    desk: Desk, words: tuple[str, ...], context: str, code: str, page: str
+def test_what_was_refused_or_failed_is_reported_with_the_page_that_says_so(
+    clone: Clone, words: tuple[str, ...], context: str, code: str, page: str
 ) -> None:
-    _, said, folder = desk.simulate(*words, context=context)
-    told = said[said.index("outcome: ") :].splitlines()
-    why = next(line for line in told if line.startswith("why: "))
+    _, said, folder = clone.simulate(*words, context=context)
+    reported = said[said.index("outcome: ") :].splitlines()
+    why = next(line for line in reported if line.startswith("why: "))
     assert why.startswith(f"why:     {code}: ") and why.endswith(codes.describe(code).fix), said
     path = folder.parents[2] / page
-    assert told[-2] == f"page:    {path}" and code in path.read_text()
+    assert reported[-2] == f"page:    {path}" and code in path.read_text()
 
 
-def test_what_a_job_leaves_running_ends_with_the_job(desk: Desk) -> None:
+def test_what_a_job_leaves_running_ends_with_the_job(clone: Clone) -> None:
     """In a session of its own, with no parent left: the next job finds none of them."""
-    agent = desk.root / "agent_runner.py"
+    agent = clone.root / "agent_runner.py"
     leaves = """
         left = (
             "import os, sys, time\\n"
@@ -507,14 +507,14 @@ def test_what_a_job_leaves_running_ends_with_the_job(desk: Desk) -> None:
         assert text.count(here) == 1
         text = text.replace(here, here + added)
     agent.write_text(text)
-    code, said, _ = desk.simulate("--approve")
-    assert (code, desk.world["count"]) == (0, 2), said
+    code, said, _ = clone.simulate("--approve")
+    assert (code, clone.world["count"]) == (0, 2), said
 
 
 # ------------------------------------------------------------------------------------------- the question at a terminal
 
 
-def at_a_terminal(desk: Desk, *answers: str) -> tuple[int, str]:
+def at_a_terminal(clone: Clone, *answers: str) -> tuple[int, str]:
     """Simulate at a pseudo-terminal, give these answers one after the other, and hang up after the last."""
     ours, theirs = pty.openpty()
     words = ["agent_runner.py", "simulate", "--resource", "checkout", "--out", "out"]
@@ -522,8 +522,8 @@ def at_a_terminal(desk: Desk, *answers: str) -> tuple[int, str]:
     said = b""
     with subprocess.Popen(
         [sys.executable, *words],
-        cwd=desk.root,
-        env=desk.environ(AGENT_ACT_TOKEN="act-token"),
+        cwd=clone.root,
+        env=clone.environ(AGENT_ACT_TOKEN="act-token"),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -557,10 +557,10 @@ def at_a_terminal(desk: Desk, *answers: str) -> tuple[int, str]:
     ],
 )
 def test_the_question_is_asked_again_until_it_is_answered(
-    desk: Desk, answers: tuple[str, ...], outcome: str, count: int
+    clone: Clone, answers: tuple[str, ...], outcome: str, count: int
 ) -> None:
-    code, said = at_a_terminal(desk, *answers)
-    assert (code, desk.world["count"]) == (0, count), said
+    code, said = at_a_terminal(clone, *answers)
+    assert (code, clone.world["count"]) == (0, count), said
     typos = len([answer for answer in answers[:-1] if answer.endswith("\n")])
     assert said.count("Answer y or n.") == typos
     assert f"outcome: {outcome}" in said
@@ -571,16 +571,16 @@ LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"
 
 
 @pytest.mark.threat("T25")
-def test_a_rate_limit_that_is_reached_denies_and_tells_when(desk: Desk) -> None:
-    (desk.root / ".github" / "agent-policies" / "bumper.yml").write_text(LIMITED)
-    code, said, folder = desk.simulate("--busy")
+def test_a_rate_limit_that_is_reached_denies_and_shows_when(clone: Clone) -> None:
+    (clone.root / ".github" / "agent-policies" / "bumper.yml").write_text(LIMITED)
+    code, said, folder = clone.simulate("--busy")
     assert code == 0, said
     assert not (folder.parents[2] / "approve").exists()
     report = json.loads((folder / "seal" / "investigation-report.json").read_text())
     assert "rate_limits[0] (bump on *): 2 of 2 in the last 24h, next possible at " in report["policy_reasons"][-1]
-    assert (outcome_of(folder), desk.world["count"]) == ("denied", 0)
-    code, said, folder = desk.simulate("--approve")
-    assert (code, outcome_of(folder), desk.world["count"]) == (0, "acted", 2), said
+    assert (outcome_of(folder), clone.world["count"]) == ("denied", 0)
+    code, said, folder = clone.simulate("--approve")
+    assert (code, outcome_of(folder), clone.world["count"]) == (0, "acted", 2), said
 
 
 class TestWithoutAsking:
@@ -589,17 +589,17 @@ class TestWithoutAsking:
     REVERSIBLE = '{"reversible": true}'
 
     @pytest.fixture
-    def desk(self, desk: Desk) -> Desk:
+    def clone(self, clone: Clone) -> Clone:
         """The same repository with a rule of auto_approve."""
-        policies = desk.root / ".github" / "agent-policies" / "bumper.yml"
+        policies = clone.root / ".github" / "agent-policies" / "bumper.yml"
         policies.write_text(POLICY + "    requires_approval: false\nauto_approve: [{type: bump}]\n")
-        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG + "auto_approval: true\n")
-        return desk
+        (clone.root / ".github" / "agent-config.yml").write_text(CONFIG + "auto_approval: true\n")
+        return clone
 
-    def test_it_is_executed_without_a_reviewer_and_the_trail_says_so(self, desk: Desk) -> None:
-        code, said, folder = desk.simulate("--approve", context=self.REVERSIBLE)
+    def test_it_is_executed_without_a_reviewer_and_the_trail_says_so(self, clone: Clone) -> None:
+        code, said, folder = clone.simulate("--approve", context=self.REVERSIBLE)
         assert code == 0, said
-        assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
+        assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
         assert not (folder.parents[2] / "approve").exists()
         assert outcome_of(folder) == "acted"
         manifest = json.loads((folder / "bundle.json").read_text())
@@ -621,31 +621,31 @@ class TestWithoutAsking:
         ],
     )
     def test_everything_else_is_checked_as_behind_the_gate(
-        self, desk: Desk, scenario: str, refusal: str, count: int
+        self, clone: Clone, scenario: str, refusal: str, count: int
     ) -> None:
-        code, said, _ = desk.simulate(scenario, context=self.REVERSIBLE)
+        code, said, _ = clone.simulate(scenario, context=self.REVERSIBLE)
         assert code == codes.EXIT_REFUSED, said
         assert refusal in said
-        assert desk.world["count"] == count
+        assert clone.world["count"] == count
 
     @pytest.mark.threat("T23")
-    def test_t23_a_plan_that_needs_an_approval_never_runs_there(self, desk: Desk) -> None:
-        code, said, folder = desk.simulate("--without-asking")
+    def test_t23_a_plan_that_needs_an_approval_never_runs_there(self, clone: Clone) -> None:
+        code, said, folder = clone.simulate("--without-asking")
         assert code == codes.EXIT_REFUSED, said
         assert codes.GATE_POLICY in said and "this job executes auto only" in said
-        assert desk.world["count"] == 0
+        assert clone.world["count"] == 0
         assert json.loads((folder / "bundle.json").read_text())["outcome"] == "refused"
 
-    def test_what_can_not_be_undone_is_asked(self, desk: Desk) -> None:
-        code, said, folder = desk.simulate("--reject")
-        assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
+    def test_what_can_not_be_undone_is_asked(self, clone: Clone) -> None:
+        code, said, folder = clone.simulate("--reject")
+        assert (code, outcome_of(folder), clone.world["count"]) == (0, "rejected", 0), said
         report = json.loads((folder / "seal" / "investigation-report.json").read_text())
         assert report["policy_reasons"][-1] == "a human is asked: the agent does not say that it can be undone"
 
-    def test_without_the_answer_a_human_is_asked_and_told_why(self, desk: Desk) -> None:
-        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG)
-        code, said, folder = desk.simulate("--reject", context=self.REVERSIBLE)
-        assert (code, outcome_of(folder), desk.world["count"]) == (0, "rejected", 0), said
+    def test_without_the_answer_a_human_is_asked_and_sees_why(self, clone: Clone) -> None:
+        (clone.root / ".github" / "agent-config.yml").write_text(CONFIG)
+        code, said, folder = clone.simulate("--reject", context=self.REVERSIBLE)
+        assert (code, outcome_of(folder), clone.world["count"]) == (0, "rejected", 0), said
         report = json.loads((folder / "seal" / "investigation-report.json").read_text())
         assert report["policy_reasons"][-1] == "a human is asked: auto_approval is false in .github/agent-config.yml"
         assert report["plan"]["policy"] == {
@@ -654,17 +654,17 @@ class TestWithoutAsking:
             "matched_rules": ["allowed_actions[0]"],
         }
 
-    def test_without_the_answer_the_job_refuses_whatever_was_sealed(self, desk: Desk) -> None:
-        (desk.root / ".github" / "agent-config.yml").write_text(CONFIG)
-        code, said, _ = desk.simulate("--without-asking", context=self.REVERSIBLE)
+    def test_without_the_answer_the_job_refuses_whatever_was_sealed(self, clone: Clone) -> None:
+        (clone.root / ".github" / "agent-config.yml").write_text(CONFIG)
+        code, said, _ = clone.simulate("--without-asking", context=self.REVERSIBLE)
         assert code == codes.EXIT_REFUSED, said
         assert "auto_approval is false" in said
-        assert desk.world["count"] == 0
+        assert clone.world["count"] == 0
 
-    def test_a_bundle_holds_only_with_the_decision_that_was_sealed(self, desk: Desk) -> None:
+    def test_a_bundle_holds_only_with_the_decision_that_was_sealed(self, clone: Clone) -> None:
         """An action without a receipt is whole for a plan sealed `auto` and for no other, and the other way round."""
-        unasked = load(desk.simulate("--approve", context=self.REVERSIBLE)[2])
-        approved = load(desk.simulate("--approve")[2])
+        unasked = load(clone.simulate("--approve", context=self.REVERSIBLE)[2])
+        approved = load(clone.simulate("--approve")[2])
         assert problems(unasked) == [] == problems(approved)
         assert "no approval receipt" in problems(with_decision(unasked, Decision.REVIEW))
         assert "verify: the check GATE07 did not pass" in problems(with_decision(unasked, Decision.REVIEW))
@@ -690,21 +690,21 @@ class TestBundle:
     """An auditor's view: whatever is changed in a bundle afterwards is found."""
 
     @pytest.fixture
-    def folder(self, desk: Desk) -> Path:
+    def folder(self, clone: Clone) -> Path:
         """The bundle of a run that acted."""
-        return desk.simulate("--approve")[2]
+        return clone.simulate("--approve")[2]
 
-    def test_the_command_line_tells_the_verdict(self, desk: Desk, folder: Path) -> None:
-        done = desk.call("verify", str(folder))
+    def test_the_command_line_shows_the_verdict(self, clone: Clone, folder: Path) -> None:
+        done = clone.call("verify", str(folder))
         assert done.returncode == 0
         assert "reviewer" in done.stdout
-        again = desk.call("verify", str(folder), "--digest", "0" * 64)
+        again = clone.call("verify", str(folder), "--digest", "0" * 64)
         assert again.returncode == codes.EXIT_TRAIL_INCOMPLETE
         assert codes.TRAIL_MISMATCH in again.stderr
 
     @pytest.mark.parametrize("digest", ["", "9a40", "0" * 63, "0" * 65, "g" * 64, "DIGEST"])
-    def test_what_is_no_digest_is_refused_instead_of_compared(self, desk: Desk, folder: Path, digest: str) -> None:
-        done = desk.call("verify", str(folder), "--digest", digest)
+    def test_what_is_not_a_digest_is_refused_instead_of_compared(self, clone: Clone, folder: Path, digest: str) -> None:
+        done = clone.call("verify", str(folder), "--digest", digest)
         assert (done.returncode, codes.USAGE in done.stderr) == (codes.EXIT_BAD_INPUT, True)
 
     @pytest.mark.parametrize(
@@ -768,16 +768,16 @@ class TestBundle:
         assert refused.value.code == codes.TRAIL_MISMATCH
 
 
-def test_an_alert_is_played_as_github_sends_it(desk: Desk) -> None:
+def test_an_alert_is_played_as_github_sends_it(clone: Clone) -> None:
     alert = ("--trigger", "alert", "--trace-id", "alert-9")
-    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": "critical"}')
+    code, said, folder = clone.simulate("--approve", *alert, context='{"alert_severity": "critical"}')
     assert code == 0, said
     assert outcome_of(folder) == "acted"
     assert json.loads((folder / "bundle.json").read_text())["trace_id"] == "alert-9"
 
-    code, said, folder = desk.simulate("--approve", *alert, context='{"alert_severity": 5}')
+    code, said, folder = clone.simulate("--approve", *alert, context='{"alert_severity": 5}')
     assert code == codes.EXIT_BAD_INPUT
     assert "INP010: client_payload.alert_severity is a number, not a text" in said
     assert not (folder.parents[2] / "investigate" / "log-Investigate").exists()
     assert outcome_of(folder) == "investigation_failed"
-    assert desk.world["count"] == 2
+    assert clone.world["count"] == 2

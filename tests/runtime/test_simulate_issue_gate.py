@@ -8,34 +8,34 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import codes
-from runtime.test_simulate import CONFIG, Desk, desk, outcome_of
+from runtime.test_simulate import CONFIG, Clone, clone, outcome_of
 
-__all__ = ["desk"]
+__all__ = ["clone"]
 
 
 @pytest.fixture(autouse=True)
-def issue_gate(desk: Desk) -> None:
+def issue_gate(clone: Clone) -> None:
     """The repository is a private one of GitHub Free."""
     text = CONFIG.replace("public", "private-free").replace("[bob]", "[carol, bob]") + "approval_gate: issue\n"
-    desk.config.write_text(text)
+    clone.config.write_text(text)
 
 
-def told(folder: Path) -> dict[str, object]:
+def reported(folder: Path) -> dict[str, object]:
     return dict(json.loads((folder / "bundle.json").read_text()))
 
 
 @pytest.mark.parametrize("plan", ["private-free", "private-team"])
-def test_a_comment_that_approves_executes_the_plan(desk: Desk, plan: str) -> None:
-    desk.config.write_text(desk.config.read_text().replace("private-free", plan))
-    code, said, folder = desk.simulate("--approve")
+def test_a_comment_that_approves_executes_the_plan(clone: Clone, plan: str) -> None:
+    clone.config.write_text(clone.config.read_text().replace("private-free", plan))
+    code, said, folder = clone.simulate("--approve")
     assert code == 0, said
-    assert desk.world == {"count": 2, "generation": 1, "token": "act-token"}
+    assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
     assert outcome_of(folder) == "acted"
-    approver = told(folder)["approver"]
+    approver = reported(folder)["approver"]
     assert isinstance(approver, dict) and approver["login"] == "carol"
-    asking = desk.root / "out" / "record-of-asking" / "agent-run" / "audit-bundle"
+    asking = clone.root / "out" / "record-of-asking" / "agent-run" / "audit-bundle"
     assert outcome_of(asking) == "waiting"
-    assert told(asking)["trace_id"] == told(folder)["trace_id"]
+    assert reported(asking)["trace_id"] == reported(folder)["trace_id"]
 
 
 @pytest.mark.parametrize(
@@ -52,27 +52,27 @@ def test_a_comment_that_approves_executes_the_plan(desk: Desk, plan: str) -> Non
     ],
 )
 def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_claim(
-    desk: Desk, scenario: str, refusals: list[str], outcome: str
+    clone: Clone, scenario: str, refusals: list[str], outcome: str
 ) -> None:
-    code, said, folder = desk.simulate(scenario)
+    code, said, folder = clone.simulate(scenario)
     assert code == (codes.EXIT_OK if scenario == "--reject" else codes.EXIT_REFUSED), said
     found = [line.split("error: ")[1].split(":")[0] for line in said.splitlines() if "| error: " in line]
     assert found == refusals, said
     assert "Traceback" not in said
-    assert desk.world["count"] == 0
-    assert told(folder)["outcome"] == outcome
-    assert not (desk.root / "out" / "act").exists(), "nothing of the team's starts"
+    assert clone.world["count"] == 0
+    assert reported(folder)["outcome"] == outcome
+    assert not (clone.root / "out" / "act").exists(), "nothing of the team's starts"
 
 
-def test_a_second_execution_is_refused(desk: Desk) -> None:
-    code, said, _ = desk.simulate("--execute-twice")
+def test_a_second_execution_is_refused(clone: Clone) -> None:
+    code, said, _ = clone.simulate("--execute-twice")
     assert code == codes.EXIT_REFUSED and codes.GATE_CLAIMED in said
-    assert desk.world["count"] == 2
+    assert clone.world["count"] == 2
 
 
-def test_a_team_can_not_approve_in_an_issue(desk: Desk) -> None:
-    desk.config.write_text(desk.config.read_text().replace("[carol, bob]", "[acme/sre, bob]"))
-    code, said, folder = desk.simulate("--approve")
+def test_a_team_can_not_approve_in_an_issue(clone: Clone) -> None:
+    clone.config.write_text(clone.config.read_text().replace("[carol, bob]", "[acme/sre, bob]"))
+    code, said, folder = clone.simulate("--approve")
     assert code == codes.EXIT_REFUSED
-    assert f"{codes.ISSUE_GATE_IMPOSSIBLE}: acme/sre is no single person" in said
+    assert f"{codes.ISSUE_GATE_IMPOSSIBLE}: acme/sre is not a single person" in said
     assert outcome_of(folder) == "refused"

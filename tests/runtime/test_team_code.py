@@ -225,7 +225,9 @@ THREE = (
 )
 
 
-def run_plan(world: GateWorld, agent: Agent, sealed: documents.Plan, digest: str | None = None) -> execute.Outcome:
+def run_plan(
+    world: GateWorld, agent: Agent, sealed: documents.Plan, digest: str | None = None
+) -> execute.ExecuteResult:
     path = world.folder("act") / "plan.json"
     path.write_bytes(plan.canonical(sealed))
     return execute.run_job(
@@ -239,12 +241,12 @@ def fresh(*steps: documents.Step, **changes: Any) -> documents.Plan:
 
 
 def trail(world: GateWorld) -> list[str]:
-    """The steps of the trail by which an action can be told."""
-    told = {"intent", "outcome", "error"}
+    """The steps of the trail that show an action."""
+    reported = {"intent", "outcome", "error"}
     return [
         f"{event['step']} {event.get('action', event.get('code'))}"
         for event in world.events("act")
-        if event["step"] in told
+        if event["step"] in reported
     ]
 
 

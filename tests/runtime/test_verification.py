@@ -249,16 +249,16 @@ def test_where_the_answer_is_no_nothing_is_authorized_without_asking(world: Gate
 
 def test_the_command_refuses_in_one_line_and_leaves_no_plan(world: GateWorld) -> None:
     handover = ready(world)
-    told = {
+    reported = {
         "APPROVED_DIGEST": handover.plan_digest,
         "REPORT_ID": handover.report_id,
         "REPORT_DIGEST": handover.report_digest,
     }
-    done = world.command("act", ["authorize"], **{**told, "APPROVED_DIGEST": "0" * 64})
+    done = world.command("act", ["authorize"], **{**reported, "APPROVED_DIGEST": "0" * 64})
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     assert codes.GATE_DIGEST in done.stderr
     assert not (world.folder("act") / names.DEFAULT_OUT / names.PLAN_NAME).exists()
-    done = world.command("again", ["authorize"], **told)
+    done = world.command("again", ["authorize"], **reported)
     assert (done.returncode, done.stderr) == (0, "")
     assert (world.folder("again") / names.DEFAULT_OUT / names.PLAN_NAME).exists()
 

@@ -66,7 +66,7 @@ class Sink(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is no error of the server."""
+        """A client that was killed is not an error of the server."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -124,9 +124,9 @@ def test_two_lines_for_one_place_are_a_fork(written, change):
 
 def test_a_line_of_another_stream_is_foreign(written, change, tmp_path):
     _, lines = written
-    stranger = Journal(tmp_path / "other")
-    stranger.append(event().encode())
-    line = Path(stranger.path or "").read_bytes().rstrip(b"\n")
+    foreign = Journal(tmp_path / "other")
+    foreign.append(event().encode())
+    line = Path(foreign.path or "").read_bytes().rstrip(b"\n")
     report = change([*lines[:3], line, *lines[3:]])
     assert kinds(report) == {verify.FOREIGN}
 

@@ -141,7 +141,7 @@ def test_timed_records_errors_redacted_and_lets_them_go_on(client, journal_dir):
 @pytest.mark.parametrize(
     "error, status", [(SystemExit(0), "success"), (SystemExit(), "success"), (SystemExit(3), "error")]
 )
-def test_leaving_with_code_0_is_no_error(client, journal_dir, error, status):
+def test_leaving_with_code_0_is_not_an_error(client, journal_dir, error, status):
     with pytest.raises(SystemExit), client.timed("tool_call", "x"):
         raise error
     assert only(journal_dir).status.value == status
@@ -282,7 +282,7 @@ def test_the_trace_id_of_traceparent(parent, taken, monkeypatch):
     assert (client.trace_id == "0af7651916cd43dd8448eb211c80319c") is taken
 
 
-def test_names_by_default_tell_host_and_process():
+def test_names_by_default_show_host_and_process():
     assert AuditClient().agent_instance_id.endswith(f"-{os.getpid()}")
 
 

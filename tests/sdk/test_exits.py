@@ -1,7 +1,7 @@
 """The exit matrix: however a process ends, whatever the backend does, no event is lost after the drain.
 
 Real processes, really killed. A step that is cancelled has bash as its entry process, as on GitHub's runner: the runner
-signals bash, bash tells nobody, and at the end the whole tree is killed.
+signals bash, bash passes it to nobody, and at the end the whole tree is killed.
 """
 
 from __future__ import annotations

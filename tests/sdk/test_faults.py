@@ -163,7 +163,7 @@ def test_a_signal_handler_may_record_durably_and_close_at_any_moment(journal_dir
 
 
 def test_two_handlers_that_cut_into_each_other_leave_a_straight_chain(tmp_path):
-    """Whoever cuts into the making of a new segment goes on from that one."""
+    """Whoever cuts into the making of a new segment continues from that one."""
     journal = Journal(tmp_path)
     journal.append(event(resource="first").encode())
     depth: list[str] = []
@@ -379,7 +379,7 @@ def make_strange(journal_dir):
     os.mkfifo(journal_dir / "00000000T000000Z-1-pipe.jsonl")
 
 
-def test_what_is_no_file_keeps_no_segment_waiting(sink, journal_dir):
+def test_what_is_not_a_file_keeps_no_segment_waiting(sink, journal_dir):
     make_strange(journal_dir)
     with AuditClient(journal_dir=journal_dir) as client:
         fill(client, 30)
@@ -393,7 +393,7 @@ def test_what_is_no_file_keeps_no_segment_waiting(sink, journal_dir):
     assert (done.returncode, done.stdout.count("is not a file")) == (15, 3)
 
 
-def test_a_living_client_passes_over_what_is_no_file(sink, journal_dir):
+def test_a_living_client_passes_over_what_is_not_a_file(sink, journal_dir):
     make_strange(journal_dir)
     with AuditClient(journal_dir=journal_dir) as client:
         client.record("tool_call", "orphan")
@@ -602,7 +602,7 @@ def test_decorated_functions_stay_what_they_are(client):
     assert inspect.isasyncgenfunction(timed(async_generator))
 
 
-def test_a_generator_that_is_left_early_is_no_error_and_is_closed(client, journal_dir):
+def test_a_generator_that_is_left_early_is_not_an_error_and_is_closed(client, journal_dir):
     closed = []
 
     @client.timed("tool_call", "pages")

@@ -278,7 +278,7 @@ def test_whatever_the_secret_is_no_form_of_it_passes(secret, before, after, form
         assert REDACTED in redact({"said": text}, redactor)[1]["metadata"]["said"]
 
 
-def test_a_part_of_a_secret_is_no_secret():
+def test_a_part_of_a_secret_is_not_a_secret():
     redactor = Redactor(["deployment/9#x"])
     _, found = redact({"said": "the deployment is done"}, redactor)
     assert found["metadata"] == {"said": "the deployment is done"}

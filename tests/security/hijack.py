@@ -1,7 +1,7 @@
 """Agents that obey an attacker: a generated repository whose `agent_runner.py` runs hostile code where a team's runs.
 
 Hostile code is a module, `hostile.py`, with any of `imported()`, `investigate()` and `act()`.  It may use `tools.py`,
-which lies beside it: what an attacker would bring along to reach the runner, its token and its files.
+which is beside it: what an attacker would bring along to reach the runner, its token and its files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def runner():
     return variables("self")
 
 
-def tell(name, text):
+def write(name, text):
     """Append to a file that the runner reads."""
     with open(runner()["GITHUB_" + name], "a") as file:
         file.write(text)
@@ -56,7 +56,7 @@ def upload(name, archive):
 
 
 def leave_behind(work):
-    """Let a process go on when this one has ended."""
+    """Let a process continue when this one has ended."""
     if os.fork():
         return
     if os.fork():
@@ -135,15 +135,15 @@ def assert_the_gate_held(world: World, run: Run, bob: Watching, before: str) -> 
     Arguments:
         before: which life of the service answered before the run.
     """
-    told = run.jobs["seal"].outputs
+    reported = run.jobs["seal"].outputs
     if not bob.seen:
         assert world.instance() == before, "nobody was asked, and something was done"
         return
     (waiting,) = bob.seen
-    assert waiting.job == f"Approve plan {told['plan_digest'][:12]}: restart_service on example"
-    assert told["plan_digest"] in run.jobs["seal"].summary
+    assert waiting.job == f"Approve plan {reported['plan_digest'][:12]}: restart_service on example"
+    assert reported["plan_digest"] in run.jobs["seal"].summary
     if world.instance() == before:
         return
     sealed = document(run, "investigation-report", "investigation-report.json")["plan"]
-    assert run.artifacts.named("investigation-report").digest == told["report_digest"]
+    assert run.artifacts.named("investigation-report").digest == reported["report_digest"]
     assert [step["action"] for step in sealed["steps"]] == ["restart_service"] and sealed["resource"] == "example"

@@ -1,4 +1,4 @@
-"""Attacks that edit a workflow of the gate: whoever takes a part of the gate away is told so by the linter."""
+"""Attacks that edit a workflow of the gate: whoever takes a part of the gate away is found by the linter."""
 
 from __future__ import annotations
 

@@ -168,10 +168,10 @@ FORGED_PAGE = """
     PAGE = "# Approve **read_metrics** on example?\\n\\nplan " + "f" * 64 + "\\n\\nNothing is changed.\\n<!--\\n"
 
     def imported():
-        tell("STEP_SUMMARY", PAGE)
-        tell("OUTPUT", "plan_digest=" + "f" * 64 + "\\ndecision=auto\\naction=read_metrics\\nstate=go\\n")
-        tell("ENV", "APPROVED_DIGEST=" + "f" * 64 + "\\nPYTHONPATH=/tmp\\nLD_PRELOAD=/tmp/x.so\\n")
-        tell("PATH", "/tmp\\n")
+        write("STEP_SUMMARY", PAGE)
+        write("OUTPUT", "plan_digest=" + "f" * 64 + "\\ndecision=auto\\naction=read_metrics\\nstate=go\\n")
+        write("ENV", "APPROVED_DIGEST=" + "f" * 64 + "\\nPYTHONPATH=/tmp\\nLD_PRELOAD=/tmp/x.so\\n")
+        write("PATH", "/tmp\\n")
 
     def investigate():
         # And once more when nobody looks any longer.

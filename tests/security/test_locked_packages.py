@@ -39,7 +39,7 @@ def wheel(folder: Path, name: str, body: str) -> str:
 
 @dataclass(frozen=True)
 class Action:
-    """A composite action that installs: where it lies, its lock, and the folder that its packages arrive in."""
+    """A composite action that installs: where it is, its lock, and the folder that its packages arrive in."""
 
     path: Path
     lock: str
@@ -89,7 +89,7 @@ def test_t31_a_folder_of_the_repository_is_not_pip(action: Action, tmp_path: Pat
 
 
 @pytest.mark.threat("T31")
-def test_t31_what_was_there_before_is_no_package_of_the_gate(tmp_path: Path) -> None:
+def test_t31_what_was_there_before_is_not_a_package_of_the_gate(tmp_path: Path) -> None:
     """pip would leave a folder as it is that stands where it wants to put a package."""
     gate = ACTIONS["gate"]
     (tmp_path / gate.installed / "yaml").mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_a_repository_that_is_not_whole_is_refused_by_code(
 
 
 @pytest.mark.threat("T31")
-def test_t31_no_file_of_the_repository_hides_a_package(tmp_path: Path) -> None:
+def test_t31_no_file_of_the_repository_shadows_a_package(tmp_path: Path) -> None:
     """What agent_runner.py imports after agent_runtime comes from the lock; the team's own modules are found too."""
     shutil.copytree(REPOSITORY / "template" / "agent_runtime", tmp_path / "agent_runtime")
     shutil.copytree(REPOSITORY / "template" / "sdk", tmp_path / "sdk")
@@ -178,7 +178,7 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_
     assert answer() == "None\n"
     found = {problem.path: problem.line() for problem in check.check(tmp_path) if problem.code == "CHK009"}
     name = compiled.relative_to(tmp_path).as_posix()
-    assert found == {name: f"CHK009: {name}: it is run in the place of protected_paths.py. Remove it"}
+    assert found == {name: f"CHK009: {name}: it is run instead of protected_paths.py. Remove it"}
     for script in action.scripts[:-1]:
         subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, check=True)
     assert "is protected" in answer()
@@ -187,7 +187,7 @@ def test_t31_no_compiled_code_stands_in_for_a_reviewed_file(action: Action, tmp_
 @pytest.mark.threat("T31")
 @pytest.mark.parametrize("kind", ["unchecked", "by time", "extension", "without source"])
 def test_t31_what_decides_runs_the_text_of_the_repository(kind: str, tmp_path: Path) -> None:
-    """Started isolated, it takes nothing compiled that lies in the folders of the runtime, and leaves nothing there."""
+    """Started isolated, it takes nothing compiled that is in the folders of the runtime, and leaves nothing there."""
     shutil.copytree(
         REPOSITORY / "template", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "use_cases")
     )

@@ -68,11 +68,11 @@ class FullGitHub(LoopbackGitHub):
     """GitHub for tests; a context manager that serves while it is open.
 
     Attributes to set, beside those of `LoopbackGitHub`:
-        told_name: what the repository's own answer calls it.
+        response_full_name: what the repository's own answer calls it.
         teams: whether the owner's team can read the repository, by slug.
         members: how many people each of the owner's teams has.
         retention: how long artifacts are kept.
-        owner_type: of the repository's owner; its plan is not told where it is None.
+        owner_type: of the repository's owner; its plan is not reported where it is None.
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
         grants: the permissions of the tokens of jobs, by token; others may do everything.
@@ -87,7 +87,7 @@ class FullGitHub(LoopbackGitHub):
 
     def __init__(self, repository: str, default_branch: str = "main") -> None:
         super().__init__(repository, default_branch)
-        self.told_name = repository
+        self.response_full_name = repository
         self.retention = timedelta(days=90)
         self.dispatches: list[dict[str, Any]] = []
         self.owner_type = "Organization"
@@ -253,7 +253,7 @@ class FullGitHub(LoopbackGitHub):
         store = self.stores[run_id]
         named = {each.name: each for each in store.latest()}
         if method == "ListArtifacts":
-            return 200, {"artifacts": [_told(run_id, each) for each in named.values()]}
+            return 200, {"artifacts": [_readable(run_id, each) for each in named.values()]}
         name = body["name"]
         if method == "CreateArtifact":
             if name in named and named[name].attempt == attempt:
@@ -373,7 +373,7 @@ class FullGitHub(LoopbackGitHub):
     def _of_repository(self, rest: list[str], query: _Query) -> _Answer:
         if not rest:
             answer = shapes.repository(
-                self.told_name,
+                self.response_full_name,
                 self.default_branch,
                 self.visibility,
                 self.owner_type,
@@ -508,7 +508,7 @@ def _invalid(reason: str) -> _Answer:
     return 422, {"message": "Validation Failed", "errors": [reason], "documentation_url": "", "status": "422"}
 
 
-def _told(run_id: str, kept: Kept) -> dict[str, Any]:
+def _readable(run_id: str, kept: Kept) -> dict[str, Any]:
     """An artifact as the service lists it."""
     return {
         "workflow_run_backend_id": run_id,

@@ -102,7 +102,7 @@ def user(login: str, kind: str = "User") -> dict[str, Any]:
 
 
 def public_user(login: str, kind: str = "User") -> dict[str, Any]:
-    """Return what GitHub tells everybody about a user."""
+    """Return what GitHub shows everybody about a user."""
     return dict(
         user(login, kind),
         user_view_type="public",
@@ -123,7 +123,7 @@ def public_user(login: str, kind: str = "User") -> dict[str, Any]:
 
 
 def private_user(login: str, plan: str | None) -> dict[str, Any]:
-    """Return what GitHub tells a user about itself."""
+    """Return what GitHub shows a user about itself."""
     return dict(
         public_user(login),
         user_view_type="private",
@@ -138,7 +138,7 @@ def private_user(login: str, plan: str | None) -> dict[str, Any]:
 
 
 def organization(login: str, plan: str | None) -> dict[str, Any]:
-    """Return an organisation; its plan only where it is told."""
+    """Return an organisation; its plan only where it is reported."""
     url = API + "/orgs/" + login
     answer = {
         "login": login,

@@ -166,7 +166,7 @@ class Entry:
 
 
 def tree(root: Path) -> dict[str, Entry]:
-    """Every file below `root` by its path; the lines that only tell the origin are left out."""
+    """Every file below `root` by its path; the lines that only name the origin are left out."""
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()

@@ -92,7 +92,7 @@ def test_cookiecutter_refuses(
 
 
 @pytest.mark.parametrize("question", NO_CHOICE)
-def test_both_refuse_what_is_no_choice(question: str, template: Path, tmp_path: Path, bake: Render) -> None:
+def test_both_refuse_what_is_not_a_choice(question: str, template: Path, tmp_path: Path, bake: Render) -> None:
     given = {"advanced": "yes", question: NO_CHOICE[question]}
 
     with pytest.raises(ValueError, match=f"Invalid choice for '{question}'"):
@@ -171,7 +171,7 @@ def test_cookiecutter_wants_a_name(template: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_line_is_read_as_cookiecutter_reads_it(template: Path, tmp_path: Path) -> None:
-    """Options with values, and values with equals signs and spaces, are no foreign keys."""
+    """Options with values, and values with equals signs and spaces, are not foreign keys."""
     folder = tmp_path / "a=b c"
     done = _cookiecutter(template, folder, "agent_name=Checkout Restart", "description=holds a=b and c = d")
 

@@ -142,7 +142,7 @@ FOUND = {
     "not-text": (lambda project: (project / "x.py").write_bytes(b"\xff"), "CHK002: x.py: it can't be read as text"),
     "unrendered-name": (_write(".github/{{ x }}.md", lambda _: "x"), "CHK003: .github/{{ x }}.md: its name was not"),
     **{
-        f"hides-{name}": (_write(name, lambda _: "x = 1\n"), f"CHK009: {name.split('/')[0]}: it hides the module ")
+        f"shadows-{name}": (_write(name, lambda _: "x = 1\n"), f"CHK009: {name.split('/')[0]}: it shadows the module ")
         for name in (
             "rfc8785.py",
             "yaml/__init__.py",
@@ -152,14 +152,14 @@ FOUND = {
             "pip/__init__.py",
         )
     },
-    "hides-a-package-of-the-agent": (
+    "shadows-a-package-of-the-agent": (
         _write("requests.py", lambda _: "x = 1\n"),
-        "CHK009: requests.py: it hides the module",
+        "CHK009: requests.py: it shadows the module",
     ),
     "lock-behind-the-team": (
         _write("requirements-agent.in", lambda text: text + "My_Package[extra] >= 2  # why\n"),
         "CHK013: requirements-agent.lock: requirements-agent.in asks for my-package, which is not in it. "
-        "Write it anew with: make lock",
+        "Regenerate it with: make lock",
     ),
     "lock-behind-an-update": (
         _write("requirements.in", lambda text: text.replace("pydantic>=2.10", "pydantic>=2.99,<3")),
@@ -275,7 +275,7 @@ def test_roles_share_no_machine_that_stays(
     assert {problem.code for problem in found} <= {"CHK010"}
 
 
-def test_a_repository_without_a_release_is_told_how_to_get_one(
+def test_a_repository_without_a_release_learns_how_to_get_one(
     project: Path, template: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """So it is born from an archive, which has no history."""
@@ -378,7 +378,7 @@ def test_manifest_lists_the_templates_own_files_and_nothing_else(template: Path)
     ]
 
 
-def test_a_stale_manifest_is_told(template: Path, tmp_path: Path) -> None:
+def test_a_stale_manifest_is_reported(template: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(template, tmp_path / "copy", symlinks=True))
     command = [sys.executable, "tools/manifest.py"]
     assert engines.run([*command, "--check"], copy).returncode == 0

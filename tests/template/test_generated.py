@@ -147,11 +147,11 @@ def test_a_missing_part_is_named_before_python_stumbles(
 
     done = engines.run([require_tool("make"), target, f"PYTHON={sys.executable}"], cwd=project)
 
-    told = codes.describe(code)
+    reported = codes.describe(code)
     assert done.returncode != 0
     assert done.stdout == "" and "Traceback" not in done.stderr
     line, way_out = done.stderr.splitlines()[:2]
-    assert line == f"error: {told.id}: {told.title}. {told.fix}"
+    assert line == f"error: {reported.id}: {reported.title}. {reported.fix}"
     assert not (project / ".venv").exists()
     shutil.copytree(render() / gone, project / gone)
     engines.commit_all(project, "Start")

@@ -1,4 +1,4 @@
-"""The questions stand in three places; these tests hold them equal."""
+"""The questions are in three places; these tests hold them equal."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_namespace_has_every_answer() -> None:
 
 
 def test_what_the_runtime_needs_is_recorded(render: Render) -> None:
-    """Every answer that decides about a job stands in the configuration, so that its workflows can be built from it."""
+    """Every answer that decides about a job is in the configuration, so that its workflows can be built from it."""
     words = yaml.safe_load((render() / ".github" / "agent-config.yml").read_text(encoding="utf-8"))
 
     decided = {name for name in ASKED if f"cookiecutter.{name}" in _workflows()} | set(answers.ADVANCED)

@@ -61,7 +61,7 @@ def test_every_file_is_valid_in_its_own_language(given: dict[str, str], render: 
             parse(entry.data.decode("utf-8"))
 
 
-def test_texts_end_with_one_line_end_and_have_no_blank_ends(given: dict[str, str], render: Render) -> None:
+def test_texts_end_with_one_line_ending_and_have_no_trailing_spaces(given: dict[str, str], render: Render) -> None:
     for name, entry in engines.tree(render(**given)).items():
         text = entry.data.decode("utf-8")
         if text:
@@ -92,7 +92,7 @@ def test_its_own_check_finds_nothing(given: dict[str, str], render: Render) -> N
 
 
 def test_the_use_case_arrives_byte_for_byte(given: dict[str, str], render: Render) -> None:
-    """The files pass through Jinja; whatever it might take for its own must not stand in them."""
+    """The files pass through Jinja; whatever it might take for its own must not be in them."""
     source = REPOSITORY / "template" / "use_cases" / given["use_case"]
     project = render(**given)
 

@@ -212,7 +212,7 @@ def test_the_answer_that_became_two_keeps_the_issue_as_the_gate(template: Path, 
     assert engines.run_check(project).stderr == ""
 
 
-def test_where_git_converts_line_ends_an_update_shows_what_changed_and_nothing_else(
+def test_where_git_converts_line_endings_an_update_shows_what_changed_and_nothing_else(
     next_template: Path, render: Render, tmp_path: Path
 ) -> None:
     """As Git for Windows does by default."""

@@ -188,7 +188,7 @@ def test_where_the_branch_is_protected_a_pull_request_is_opened_and_its_merge_ta
     assert [change.split(" ")[0] for change in result.changes] == ["pushed", "opened", "the", "restarted"]
 
 
-def test_a_pull_request_that_nobody_merges_is_no_success(world: World) -> None:
+def test_a_pull_request_that_nobody_merges_is_not_a_success(world: World) -> None:
     world.way = None
     before = world.started()
     parameters = approved(world)
@@ -219,15 +219,15 @@ def test_a_pull_request_that_somebody_closes_is_waited_for_no_longer(
 
 
 @pytest.mark.parametrize(
-    ("status", "header", "told"),
+    ("status", "header", "reported"),
     [
         (422, "", "HTTP 422: Validation Failed; A pull request already exists for acme:x."),
         (403, "Retry-After", "HTTP 403, too many requests; it asks to wait 60 s: Validation Failed"),
         (429, "Retry-After", "HTTP 429, too many requests; it asks to wait 60 s: Validation Failed"),
     ],
 )
-def test_why_github_refuses_a_pull_request_is_told_in_its_words(
-    world: World, monkeypatch: pytest.MonkeyPatch, status: int, header: str, told: str
+def test_why_github_refuses_a_pull_request_is_reported_in_its_words(
+    world: World, monkeypatch: pytest.MonkeyPatch, status: int, header: str, reported: str
 ) -> None:
     parameters = approved(world)
     act_with_the_jobs_token(world, monkeypatch)
@@ -236,12 +236,12 @@ def test_why_github_refuses_a_pull_request_is_told_in_its_words(
     world.said = {"message": "Validation Failed", "errors": [{"message": "A pull request already exists for acme:x."}]}
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
     assert result.status is ActionStatus.FAILED
-    assert told in result.details["error"]
+    assert reported in result.details["error"]
     for wrong in ("token", "allow GitHub Actions", "whether it runs"):
         assert wrong not in result.details["error"]
 
 
-def test_a_pull_request_that_github_does_not_tell_of_is_unknown(world: World) -> None:
+def test_a_pull_request_that_github_does_not_return_is_unknown(world: World) -> None:
     world.way, world.seen_status = None, 503
     result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
     assert result.status is ActionStatus.UNKNOWN
@@ -257,7 +257,7 @@ def test_after_a_squash_the_commit_that_is_on_the_branch_is_named(world: World) 
     assert world.origin.head() in (result.rollback or "")
 
 
-def test_a_pull_request_that_was_merged_with_another_content_is_no_success(world: World) -> None:
+def test_a_pull_request_that_was_merged_with_another_content_is_not_a_success(world: World) -> None:
     world.way = "edited"
     before = world.started()
     parameters = approved(world)
@@ -286,7 +286,7 @@ def test_in_the_own_repository_the_own_token_serves_for_git_and_pull_requests(
     assert world.tokens == {None if foreign else f"Bearer {PASSWORD}"}
 
 
-def test_a_job_whose_own_token_may_open_no_pull_request_is_told_what_to_allow(
+def test_a_job_whose_own_token_may_open_no_pull_request_says_what_to_allow(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters = approved(world)
@@ -306,7 +306,9 @@ def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatc
 
     class Metrics(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            lines = [f'process_start_time_seconds{{instance="{name}"}} {started!r}\n' for name, started in told.items()]
+            lines = [
+                f'process_start_time_seconds{{instance="{name}"}} {started!r}\n' for name, started in reported.items()
+            ]
             data = "".join(lines).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
@@ -314,8 +316,8 @@ def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatc
             self.wfile.write(data)
 
         def do_POST(self) -> None:
-            told.pop("b")
-            told["a"] = time.time()
+            reported.pop("b")
+            reported["a"] = time.time()
             self.send_response(202)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -323,7 +325,7 @@ def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatc
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    told = {"a": now, "b": now + 0.5}
+    reported = {"a": now, "b": now + 0.5}
     with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
@@ -336,7 +338,7 @@ def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("status", "ended"), [(422, ActionStatus.FAILED), (502, ActionStatus.UNKNOWN)])
-def test_a_pull_request_that_github_does_not_take_is_told_with_the_branch_that_was_pushed(
+def test_a_pull_request_that_github_does_not_take_is_reported_with_the_branch_that_was_pushed(
     world: World, status: int, ended: ActionStatus
 ) -> None:
     world.status = status

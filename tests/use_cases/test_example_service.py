@@ -1,4 +1,4 @@
-"""The example service is what it says: it truly restarts, fails as told, and leaves nothing running."""
+"""The example service is what it says: it truly restarts, fails as asked, and leaves nothing running."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_a_file_is_written_and_nothing_else_changes(origin: Origin) -> None:
     changed = set(after) - set(before)
     assert len(changed) == 1
     assert changed.pop().startswith("100755 blob ")
-    assert gitserver.git(origin.bare, "cat-file", "-s", "main:run.sh") == "16", "line ends stay as they were given"
+    assert gitserver.git(origin.bare, "cat-file", "-s", "main:run.sh") == "16", "line endings stay as they were given"
 
 
 def test_what_somebody_pushed_meanwhile_is_never_overwritten(origin: Origin) -> None:
@@ -321,7 +321,7 @@ def test_a_version_that_was_undone_is_known_by_its_content(
         assert clone.restores(clone.changes(path, 1)[0], path) is rollback
 
 
-def test_what_brings_a_rolled_back_change_again_is_no_rollback(origin: Origin) -> None:
+def test_what_brings_a_rolled_back_change_again_is_not_a_rollback(origin: Origin) -> None:
     made = rolled_back(origin)
     gitserver.git(origin.bare, "update-ref", "refs/heads/main", made)
     gitserver.git(origin.work, "pull", "--quiet", "--ff-only", origin.address, "main")
@@ -359,7 +359,7 @@ def test_over_http_a_token_reads_and_writes(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "wrong-token-value"])
-def test_without_the_right_token_it_fails_at_once_and_tells_nobody(origin: Origin, token: str | None) -> None:
+def test_without_the_right_token_it_fails_at_once_and_asks_nobody(origin: Origin, token: str | None) -> None:
     began = time.monotonic()
     with (
         gitserver.serve(origin, PASSWORD) as server,

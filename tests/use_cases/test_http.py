@@ -29,7 +29,7 @@ Behaviour = Callable[[socket.socket, bytes], None]
 
 
 class Server:
-    """Takes connections, keeps what was asked, and behaves as told."""
+    """Takes connections, keeps what was asked, and behaves as set."""
 
     def __init__(self, behave: Behaviour, context: ssl.SSLContext | None = None) -> None:
         self.requests: list[bytes] = []
@@ -100,7 +100,7 @@ def silence(connection: socket.socket, _: bytes) -> None:
 
 
 def drips(head: bytes) -> Behaviour:
-    """Send a head at once, and then for ever one byte every now and then."""
+    """Send a head at once, and then forever one byte every now and then."""
 
     def behave(connection: socket.socket, _: bytes) -> None:
         connection.sendall(head)
@@ -144,7 +144,9 @@ def test_the_query_is_encoded(serve: Callable[..., Server]) -> None:
         (status("302 Found", "Location: /again"), "more than 3 redirects"),
     ],
 )
-def test_what_is_no_usable_answer_is_one_clear_error(serve: Callable[..., Server], data: bytes, message: str) -> None:
+def test_what_is_not_a_usable_answer_is_one_clear_error(
+    serve: Callable[..., Server], data: bytes, message: str
+) -> None:
     with pytest.raises(ToolError, match=message) as caught:
         http.get(serve(answers(data)).url, max_bytes=100)
     assert "\n" not in caught.value.line()
@@ -352,7 +354,7 @@ def test_a_refusal_says_which_token_was_missing(
 
 
 @pytest.mark.parametrize("secret", ['{"git":"s3cret"}', ' {"git": "s3cret"}'])
-def test_an_object_of_tokens_is_no_token(serve: Callable[..., Server], secret: str) -> None:
+def test_an_object_of_tokens_is_not_a_token(serve: Callable[..., Server], secret: str) -> None:
     server = serve(answers(OK))
     for ask in (http.get, http.post_once):
         with pytest.raises(ToolError, match=r"http\.token") as caught:
@@ -379,11 +381,11 @@ def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[
     assert len(server.requests) == 1
 
 
-# Refusals: whose token it was, and what is no matter of tokens
+# Refusals: whose token it was, and what is not a matter of tokens
 
 
 @pytest.mark.parametrize(
-    ("token", "told", "code"),
+    ("token", "reported", "code"),
     [
         (lambda: http.token("restart"), "with the token of AGENT_ACT_TOKEN", TOKEN_REFUSED),
         (lambda: http.token_of("MODEL_API_KEY"), "with the token of MODEL_API_KEY", ACCESS_REFUSED),
@@ -396,7 +398,7 @@ def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[
 def test_a_refusal_names_the_credential_that_was_given_and_no_other(
     serve: Callable[..., Server],
     token: Callable[[], str | None],
-    told: str,
+    reported: str,
     code: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -410,9 +412,9 @@ def test_a_refusal_names_the_credential_that_was_given_and_no_other(
     ):
         with pytest.raises(ToolError) as caught:
             use()
-        assert caught.value.message.endswith(f"HTTP 401 {told}")
+        assert caught.value.message.endswith(f"HTTP 401 {reported}")
         assert caught.value.code in (code, ACCESS_REFUSED)
-        assert ("AGENT_ACT_TOKEN" in caught.value.line()) == ("AGENT_ACT_TOKEN" in told)
+        assert ("AGENT_ACT_TOKEN" in caught.value.line()) == ("AGENT_ACT_TOKEN" in reported)
         assert "s3cret" not in caught.value.line()
     with pytest.raises(ToolError) as caught:
         http.send_once("POST", url, token=token())
@@ -420,7 +422,7 @@ def test_a_refusal_names_the_credential_that_was_given_and_no_other(
 
 
 @pytest.mark.parametrize(
-    ("line", "header", "told"),
+    ("line", "header", "reported"),
     [
         ("403 Forbidden", "Retry-After: 60", "HTTP 403, too many requests; it asks to wait 60 s"),
         ("403 Forbidden", "X-RateLimit-Remaining: 0", "HTTP 403, too many requests"),
@@ -429,18 +431,18 @@ def test_a_refusal_names_the_credential_that_was_given_and_no_other(
         ("409 Conflict", "X: y", "HTTP 409"),
     ],
 )
-def test_a_limit_or_a_conflict_is_no_matter_of_tokens(
-    serve: Callable[..., Server], line: str, header: str, told: str
+def test_a_limit_or_a_conflict_is_not_a_matter_of_tokens(
+    serve: Callable[..., Server], line: str, header: str, reported: str
 ) -> None:
     server = serve(answers(status(line, header, body=b'{"message": "why"}')))
     with pytest.raises(Refused) as caught:
         http.send_once("POST", server.url, token="s3cret-token")
     assert (caught.value.code, caught.value.status) == (REQUEST_REFUSED, int(line[:3]))
-    assert caught.value.message.endswith("refused with " + told)
+    assert caught.value.message.endswith("refused with " + reported)
     assert caught.value.answer.json() == {"message": "why"}
     assert "token" not in caught.value.message
     assert "runs" not in caught.value.line(), "it runs, and it said no"
-    assert http.get(server.url).said == told
+    assert http.get(server.url).said == reported
     assert len(server.requests) == 2
 
 

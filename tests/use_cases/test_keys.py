@@ -31,7 +31,7 @@ class Identity:
         self.refuses = True  # what is disabled
         self.whoami: Callable[[], int | None] = lambda: None  # another status
         self.rotated: tuple[int, Any] = (201, {"id": "k-2", "value": NEW})
-        self.told: Any = {}  # by whoami
+        self.reported: Any = {}  # by whoami
         self.asked = 0
         self.uses: list[Any] = []
 
@@ -44,7 +44,7 @@ class Identity:
             return 200, {"value": self.stored}
         if path == "/identity/whoami":
             self.asked += 1
-            return self.whoami() or (200 if bearer in self.accepted else 401), self.told
+            return self.whoami() or (200 if bearer in self.accepted else 401), self.reported
         if path == "/identity/keys/k-1/disable":
             self.status = self.disabled
             self.accepted -= {OLD} if self.refuses else set()
@@ -108,21 +108,21 @@ def test_what_is_as_it_should_be_is_a_success(act: Callable[[Identity], ActionRe
     }
 
 
-@pytest.mark.parametrize(("status", "told"), [(409, "HTTP 409"), (429, "HTTP 429, too many requests")])
-def test_a_rotation_that_is_refused_is_told_as_that(
-    act: Callable[[Identity], ActionResult], status: int, told: str
+@pytest.mark.parametrize(("status", "reported"), [(409, "HTTP 409"), (429, "HTTP 429, too many requests")])
+def test_a_rotation_that_is_refused_is_reported_as_that(
+    act: Callable[[Identity], ActionResult], status: int, reported: str
 ) -> None:
     identity = Identity()
     identity.rotated = (status, {"value": "s3cret"})
     result = act(identity)
     assert result.status is ActionStatus.FAILED
-    assert f"refused with {told}. Nothing was changed." in result.details["error"]
+    assert f"refused with {reported}. Nothing was changed." in result.details["error"]
     for wrong in ("whether it runs", "token", "s3cret"):
         assert wrong not in result.details["error"]
 
 
 @pytest.mark.parametrize("refuses", [True, False])
-def test_a_key_that_was_never_seen_accepted_is_not_told_as_refused(
+def test_a_key_that_was_never_seen_accepted_is_not_reported_as_refused(
     act: Callable[[Identity], ActionResult], refuses: bool
 ) -> None:
     identity = Identity()
@@ -137,16 +137,16 @@ def test_a_key_that_was_never_seen_accepted_is_not_told_as_refused(
     assert identity.stored == "something-else", "what it holds is not known, so it is left alone"
 
 
-@pytest.mark.parametrize("told", [{"key": "k-1"}, {"key": 7}, {"id": "bob"}, [], "k-9"])
-def test_the_service_need_not_say_whose_a_value_is(act: Callable[[Identity], ActionResult], told: Any) -> None:
+@pytest.mark.parametrize("reported", [{"key": "k-1"}, {"key": 7}, {"id": "bob"}, [], "k-9"])
+def test_the_service_need_not_say_whose_a_value_is(act: Callable[[Identity], ActionResult], reported: Any) -> None:
     identity = Identity()
-    identity.told = told
+    identity.reported = reported
     assert act(identity).verification["k-1"]["old_refused"] is True
 
 
 def test_the_value_of_another_key_proves_nothing(act: Callable[[Identity], ActionResult]) -> None:
     identity = Identity()
-    identity.told = {"key": "k-9"}
+    identity.reported = {"key": "k-9"}
     result = act(identity)
     assert result.verification["k-1"] == {"disabled": True, "old_refused": None}
     assert "the stored value is another key's" in result.details["error"]
@@ -219,7 +219,7 @@ def test_an_answer_without_the_new_key_hides_no_key(
 
 
 @pytest.mark.parametrize(("answers", "accepted"), [(500, None), (401, False)])
-def test_a_new_key_that_nobody_could_check_is_told_apart_from_one_that_is_refused(
+def test_a_new_key_that_nobody_could_check_is_distinguished_from_one_that_is_refused(
     act: Callable[[Identity], ActionResult], answers: int, accepted: bool | None
 ) -> None:
     identity = Identity()

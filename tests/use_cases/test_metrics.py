@@ -51,16 +51,16 @@ def test_the_code_may_have_any_of_its_usual_labels(label: str) -> None:
     [
         ([Sample(NAME, (("path", "/"),), 1.0)], "none of the labels"),
         *(
-            ([Sample(NAME, (("status", word),), 1.0), *requests(c200=1)], f"status={word!a} is no code of http")
+            ([Sample(NAME, (("status", word),), 1.0), *requests(c200=1)], f"status={word!a} is not a code of http")
             for word in ("error", "success", "OK", "Unavailable", "0", "14", "", "HTTP_500", "600", "5x", "50", "5000")
         ),
-        ([Sample(NAME, (("code", "OK"), ("status", "500")), 1.0)], "code='OK' is no code of http"),
+        ([Sample(NAME, (("code", "OK"), ("status", "500")), 1.0)], "code='OK' is not a code of http"),
         (requests(c200=-1), "can't be"),
         (requests(c200=math.inf), "can't be"),
         (requests(c200=1.7e308, c500=1.7e308), "too large"),
     ],
 )
-def test_what_is_no_count_is_refused(samples: list[Sample], message: str) -> None:
+def test_what_is_not_a_count_is_refused(samples: list[Sample], message: str) -> None:
     with pytest.raises(ToolError, match=message):
         metrics.count_requests(samples, "x")
 
@@ -101,8 +101,8 @@ def test_the_codes_of_grpc_are_read_by_name_and_by_number(number: int, name: str
 
 
 @pytest.mark.parametrize("text", ["200", "17", "-1", "01", "", "error"])
-def test_what_is_no_code_of_grpc_is_refused(text: str) -> None:
-    with pytest.raises(ToolError, match="is no code of grpc"):
+def test_what_is_not_a_code_of_grpc_is_refused(text: str) -> None:
+    with pytest.raises(ToolError, match="is not a code of grpc"):
         metrics.count_requests([Sample(NAME, (("code", text),), 1.0)], "x", "grpc")
 
 
@@ -175,7 +175,7 @@ def test_what_the_official_library_writes_is_read_back(values: dict[tuple[str, s
         '{"http_requests_total",code="200"} 9\n{ "http_requests_total", code="500" } 1\n',
         'http_requests_total { code = "200" , } 9\r\nhttp_requests_total{ code="500",} 1\r\n',
     ],
-    ids=["end of OpenMetrics", "indented", "exemplar", "quoted name", "blanks"],
+    ids=["end of OpenMetrics", "indented", "exemplar", "quoted name", "spaces"],
 )
 def test_every_form_that_programs_write_is_read(text: str) -> None:
     samples = metrics.parse_exposition(text, NAME, "x")
@@ -240,7 +240,7 @@ def test_a_scalar_is_read() -> None:
     assert metrics.parse_query_answer(answer(value), "x") == ([Sample("", (), 0.5)], 1.0, ())
 
 
-def test_an_empty_vector_is_no_sample() -> None:
+def test_an_empty_vector_is_not_a_sample() -> None:
     assert metrics.parse_query_answer(answer(vector()), "x") == ([], None, ())
 
 
@@ -276,7 +276,7 @@ def test_what_the_server_notes_of_a_query_is_evidence() -> None:
         (http.Response("x", 502, b"<html>Bad Gateway</html>"), "HTTP 502"),
     ],
 )
-def test_what_is_no_usable_answer_is_one_clear_error(response: http.Response, message: str) -> None:
+def test_what_is_not_a_usable_answer_is_one_clear_error(response: http.Response, message: str) -> None:
     with pytest.raises(ToolError, match=message) as caught:
         metrics.parse_query_answer(response, "http://prometheus")
     assert caught.value.code == METRICS_UNUSABLE
@@ -346,7 +346,7 @@ def test_start_times_are_by_instance() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf])
-def test_what_is_no_time_is_refused(value: float) -> None:
+def test_what_is_not_a_time_is_refused(value: float) -> None:
     with pytest.raises(ToolError, match="no start time"):
         metrics.start_times([Sample("", (), value)], "x")
 
@@ -404,28 +404,28 @@ def test_a_level_is_known_or_refused_by_name(level: Any, error: bool | None) -> 
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("text", "Expecting value"),
         ("[]", "no JSON object with time and level"),
         ('"x"', "no JSON object with time and level"),
         ("{}", "no JSON object with time and level"),
         ('{"time": "2026-11-24T02:00:00Z"}', "no JSON object with time and level"),
-        ('{"time": 0, "level": "info", "a": 1, "a": 2}', "key 'a' stands twice"),
-        (entry("yesterday"), "'yesterday' is no time with a zone"),
+        ('{"time": 0, "level": "info", "a": 1, "a": 2}', "key 'a' appears twice"),
+        (entry("yesterday"), "'yesterday' is not a time with a zone"),
         (entry("2026-13-24T02:00:00Z"), "month must be in 1..12"),
-        (entry("2026-11-24T02:00:00"), "is no time with a zone"),  # it is any time of a day
-        (entry(True), "True is no time with a zone"),
-        (entry(None), "None is no time with a zone"),
-        (entry(1795485600000000), "is no time with a zone"),
-        ('{"time": ' + "9" * 400 + ', "level": "info"}', "is no time with a zone"),
+        (entry("2026-11-24T02:00:00"), "is not a time with a zone"),  # it is any time of a day
+        (entry(True), "True is not a time with a zone"),
+        (entry(None), "None is not a time with a zone"),
+        (entry(1795485600000000), "is not a time with a zone"),
+        ('{"time": ' + "9" * 400 + ', "level": "info"}', "is not a time with a zone"),
     ],
 )
-def test_a_line_that_is_no_entry_is_one_clear_error(line: str, told: str) -> None:
+def test_a_line_that_is_not_an_entry_is_one_clear_error(line: str, reported: str) -> None:
     with pytest.raises(ToolError) as caught:
         metrics.parse_log(entry(0) + "\n" + line + "\n", 0, "x")
     assert caught.value.message.startswith("x: line 2 is invalid: ")
-    assert told in caught.value.message
+    assert reported in caught.value.message
     assert caught.value.code == LOG_UNUSABLE
 
 
@@ -445,8 +445,8 @@ def test_no_log_makes_the_reader_crash(text: str) -> None:
 # Restarts
 
 
-class Tells(metrics.Source):
-    """A source that tells start times, and counts nothing."""
+class Fixed(metrics.Source):
+    """A source with fixed start times, and counts nothing."""
 
     def __init__(self, **times: float) -> None:
         super().__init__("x", 0, 0)
@@ -464,7 +464,7 @@ class Tells(metrics.Source):
 
 @pytest.mark.parametrize("now", [{"a": 3.0, "b": 4.0}, {"c": 3.0, "d": 3.0}, {"a": 3.0, "b": 3.0, "c": 3.0}])
 def test_a_restart_is_complete_when_every_process_is_another_one(now: dict[str, float]) -> None:
-    assert Tells(**now).restarted_since({"a": 1.0, "b": 2.0}) == now
+    assert Fixed(**now).restarted_since({"a": 1.0, "b": 2.0}) == now
 
 
 def test_a_restart_is_newer_than_what_was_seen_before() -> None:
@@ -472,14 +472,14 @@ def test_a_restart_is_newer_than_what_was_seen_before() -> None:
     before = Started({"a": 5000.0}, at=9000.0)
     for unchanged in (1000.0, 4999.99, 5000.0, 5000.01, 8000.0, 8997.9):
         with pytest.raises(ToolError, match="still the process from before: a") as caught:
-            Tells(a=unchanged).restarted_since(before)
+            Fixed(a=unchanged).restarted_since(before)
         assert caught.value.code == NOT_DONE
     for newer in (8998.1, 9000.0, 9001.0):
-        assert Tells(a=newer).restarted_since(before) == {"a": newer}
+        assert Fixed(a=newer).restarted_since(before) == {"a": newer}
     young = Started({"a": 8999.5}, at=9000.0)
     with pytest.raises(ToolError, match="still the process from before: a"):
-        Tells(a=8999.51).restarted_since(young)
-    assert Tells(a=9000.0).restarted_since(young)
+        Fixed(a=8999.51).restarted_since(young)
+    assert Fixed(a=9000.0).restarted_since(young)
 
 
 @pytest.mark.parametrize(
@@ -494,5 +494,5 @@ def test_a_restart_is_newer_than_what_was_seen_before() -> None:
 )
 def test_what_is_missing_of_a_restart_is_named(now: dict[str, float], missing: str) -> None:
     with pytest.raises(ToolError) as caught:
-        Tells(**now).restarted_since({"a": 1.0, "b": 2.0})
+        Fixed(**now).restarted_since({"a": 1.0, "b": 2.0})
     assert (caught.value.code, caught.value.message) == (NOT_DONE, missing)

@@ -91,7 +91,7 @@ def test_only_the_number_changes(key: str, old: str, new: str) -> None:
         "[" * 2000,
     ],
 )
-def test_what_is_no_plain_number_is_refused(text: str) -> None:
+def test_what_is_not_a_plain_number_is_refused(text: str) -> None:
     for use in (scaling.read_number, lambda *given: scaling.replace_number(given[0], given[1], 4, given[2])):
         with pytest.raises(ToolError) as caught:
             use(text.encode(), "spec.n", "x.yml")
@@ -193,9 +193,9 @@ def test_nobody_asks_at_night_and_the_service_is_made_smaller(cluster: Cluster, 
     cluster.histories["latency"] = [past] * 10
     result = agent.ScaleResourcesAgent().investigate("example")
     assert (result.recommendation, result.proposed_action.parameters["latency"]) == ("scale down", 0.0)
-    (told,) = [finding for finding in result.findings if "latency" in finding.message]
-    assert "nobody asks for anything now" in told.message
-    assert told.evidence["now"] is None
+    (reported,) = [finding for finding in result.findings if "latency" in finding.message]
+    assert "nobody asks for anything now" in reported.message
+    assert reported.evidence["now"] is None
 
 
 @pytest.mark.parametrize("name", ["cpu", "memory", "online"])
@@ -517,10 +517,10 @@ def test_an_autoscaler_is_changed_and_what_it_scales_comes_online(
     assert cluster.autoscaler["spec"] == {"minReplicas": after[0], "maxReplicas": after[1], **untouched}
     assert result.verification["online_after"] == online
     assert agent.ScaleResourcesAgent().observe("example") != observed
-    told = f"set minReplicas of shop/checkout from {before[0]} to {after[0]}"
+    reported = f"set minReplicas of shop/checkout from {before[0]} to {after[0]}"
     if after[1] != before[1]:
-        told += f", and maxReplicas from {before[1]} to {after[1]}"
-    assert result.changes[0] == told
+        reported += f", and maxReplicas from {before[1]} to {after[1]}"
+    assert result.changes[0] == reported
     assert result.rollback == proposed.rollback == undo
     cluster.bounds = before  # by hand, as the result says
     assert agent.ScaleResourcesAgent().observe("example")["minReplicas"] == before[0]
@@ -593,7 +593,7 @@ def test_an_autoscaler_that_goes_further_by_itself_is_a_success(
     assert result.changes[1] == f"{further} instances of example are online"
 
 
-def test_fewer_than_the_minimum_is_no_success_on_the_way_down(cluster: Cluster, agent: ModuleType) -> None:
+def test_fewer_than_the_minimum_is_not_a_success_on_the_way_down(cluster: Cluster, agent: ModuleType) -> None:
     cluster.cpu = 0.1
     cluster.bounds, cluster.replicas = (6, 9), 6
     proposed = approved(agent)
@@ -693,7 +693,7 @@ def test_the_schema_notices_what_it_does_not_know(cluster: Cluster) -> None:
     ],
     ids=["stuck", "forbidden", "conflict", "invalid", "lost", "changed"],
 )
-def test_what_did_not_happen_is_no_success(
+def test_what_did_not_happen_is_not_a_success(
     cluster: Cluster, agent: ModuleType, break_it: Callable[[Cluster], None], ended: ActionStatus, said: str
 ) -> None:
     proposed = approved(agent)
@@ -714,7 +714,7 @@ def test_what_did_not_happen_is_no_success(
         ),
     ],
 )
-def test_who_may_not_read_an_autoscaler_is_told_what_it_takes(
+def test_who_may_not_read_an_autoscaler_learns_what_it_takes(
     cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch, secret: str, code: str, said: str
 ) -> None:
     monkeypatch.setenv("AGENT_ACT_TOKEN", secret)
@@ -733,7 +733,7 @@ def test_no_instance_is_a_number_that_the_api_leaves_out(cluster: Cluster, agent
     assert official(cluster.autoscaler) == cluster.autoscaler, "as the API writes it"
     assert scaling.Autoscaler(cluster.url, "shop", "checkout").look().instances == 0
     cluster.autoscaler["status"]["currentReplicas"] = "4"
-    with pytest.raises(ToolError, match="currentReplicas is no whole number"):
+    with pytest.raises(ToolError, match="currentReplicas is not a whole number"):
         scaling.Autoscaler(cluster.url, "shop", "checkout").look()
 
 
@@ -757,7 +757,7 @@ def test_where_autoscaling_is_off_nothing_is_proposed_and_nothing_set(cluster: C
     assert cluster.bounds == (2, 4)
 
 
-def test_what_does_not_come_online_after_the_cool_down_is_told_and_blocks_no_more_capacity(
+def test_what_does_not_come_online_after_the_cool_down_is_reported_and_blocks_no_more_capacity(
     cluster: Cluster, agent: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent, "SCALE_SECONDS", 300.0)
@@ -781,7 +781,7 @@ def test_what_does_not_come_online_after_the_cool_down_is_told_and_blocks_no_mor
     assert changed(7 * 86400).recommendation == "nothing to do: the last change is not online yet"
 
 
-def test_what_somebody_set_again_meanwhile_is_told_as_that(cluster: Cluster, agent: ModuleType) -> None:
+def test_what_somebody_set_again_meanwhile_is_reported_as_that(cluster: Cluster, agent: ModuleType) -> None:
     proposed = approved(agent)
     for online, further in (("4", None), ("6", 6)):
         cluster.bounds, cluster.replicas = (2, 4), 4
@@ -807,9 +807,9 @@ def test_half_an_instance_is_refused(cluster: Cluster, agent: ModuleType, online
 
 @pytest.mark.parametrize(("now", "past"), [("9", "9"), ("1.5", "9"), ("12", "0.1")])
 @pytest.mark.parametrize("name", ["cpu", "memory"])
-def test_percent_is_no_share(cluster: Cluster, agent: ModuleType, name: str, now: str, past: str) -> None:
+def test_percent_is_not_a_share(cluster: Cluster, agent: ModuleType, name: str, now: str, past: str) -> None:
     cluster.values[name], cluster.histories[name] = now, [past] * 10
-    with pytest.raises(ToolError, match=rf"{name} gives \d+ now or in its history, which is no share") as caught:
+    with pytest.raises(ToolError, match=rf"{name} gives \d+ now or in its history, which is not a share") as caught:
         agent.ScaleResourcesAgent().investigate("example")
     assert caught.value.code == METRICS_UNUSABLE
 
@@ -842,7 +842,7 @@ def test_what_the_server_notes_of_a_query_is_shown(cluster: Cluster, agent: Modu
     assert [one.evidence["notes"] for one in findings if "points" in one.evidence] == [cluster.notes] * 3
 
 
-def test_an_answer_that_is_no_autoscaler_is_one_clear_error(cluster: Cluster) -> None:
+def test_an_answer_that_is_not_an_autoscaler_is_one_clear_error(cluster: Cluster) -> None:
     target = scaling.Autoscaler(cluster.url, "shop", "gone")
     with pytest.raises(ToolError, match="HTTP 404 without an autoscaler") as caught:
         target.look()

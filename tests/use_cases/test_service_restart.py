@@ -168,7 +168,7 @@ def test_what_the_server_notes_of_a_query_stands_in_the_evidence(service: Callab
     assert service(cluster).investigate("example").findings[0].evidence["notes"] == cluster.notes
 
 
-def test_no_data_since_a_restart_is_no_request_and_no_data_at_all_is_an_error(
+def test_no_data_since_a_restart_is_not_a_request_and_no_data_at_all_is_an_error(
     service: Callable[[Cluster], Any],
 ) -> None:
     cluster = Cluster({"a": time.time() - 60}, {})
@@ -186,7 +186,7 @@ def watched(url: str, clock: waiting.Clock) -> metrics.PrometheusServer:
 
 
 class Runs(waiting.Clock):
-    """A clock that moves by sleeping only, and tells what happens meanwhile."""
+    """A clock that moves by sleeping only, and reports what happens meanwhile."""
 
     def __init__(self, sleeps: Callable[[], None] = lambda: None) -> None:
         self.moment, self.slept, self.sleeps = time.time(), 0.0, sleeps
@@ -287,7 +287,7 @@ class Workers:
 
 
 @pytest.mark.parametrize("order", [[1, 0], [0, 1]])
-def test_what_another_process_counted_is_no_increase(serve: Serve, order: list[int]) -> None:
+def test_what_another_process_counted_is_not_an_increase(serve: Serve, order: list[int]) -> None:
     """Nobody made a request; the difference of the two counters looks like thousands, or like a restart."""
     workers = Workers(9000, 3000)
     source = metrics.TextEndpoint(serve(workers.answer) + "/metrics", 1, 1, Runs())
@@ -303,7 +303,7 @@ def test_what_another_process_counted_is_no_increase(serve: Serve, order: list[i
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_a_restart_that_never_happened_is_no_success_because_another_process_answers(
+def test_a_restart_that_never_happened_is_not_a_success_because_another_process_answers(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart_agent: ModuleType, order: list[int]
 ) -> None:
     workers = Workers(9000, 3000)
@@ -369,14 +369,14 @@ def test_metrics_are_read_with_the_token_that_the_catalogue_names(
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
     monkeypatch.setenv("AGENT_ACT_TOKEN", "another-token")
     agent = restart_agent.ServiceRestartAgent()
-    for secret, told in (
+    for secret, reported in (
         ("", "HTTP 401 without a token: PROMETHEUS_TOKEN is empty"),
         ("s3cret-but-wrong", "HTTP 401 with the token of PROMETHEUS_TOKEN"),
     ):
         monkeypatch.setenv("PROMETHEUS_TOKEN", secret)
         with pytest.raises(ToolError) as caught:
             agent.investigate("example")
-        assert caught.value.message.endswith(told)
+        assert caught.value.message.endswith(reported)
         assert "s3cret" not in caught.value.line()
     monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret-for-reading")
     assert agent.investigate("example").findings

@@ -88,7 +88,7 @@ def test_what_is_not_listed_is_not_there() -> None:
         ("search/eu:", "search eu:", r"the resource 'search eu' is not a plain identifier"),
         ("search/eu:", "shop:", "line 8: key shop appears twice"),
         ("search/eu:", "1:", r"services must be a mapping of names"),
-        ("search/eu:", "[a]:", "a key is no text"),
+        ("search/eu:", "[a]:", "a key is not text"),
         ("  shop:", "  shop: &shop", None),
         ("dependencies: {database", "dependencies: *shop #", "aliases are not allowed"),
         ("dependencies: {", "dependencies: !!python/object:os.system {", "line 7: could not determine a constructor"),
@@ -111,7 +111,7 @@ def test_every_mistake_is_named(old: str, new: str, message: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "reported"),
     [
         (
             "window_seconds: 0",
@@ -131,10 +131,10 @@ def test_every_mistake_is_named(old: str, new: str, message: str | None) -> None
         ("services:", "services: {}\nservice:", "services.yml: has an unknown key 'service'"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(old: str, new: str, told: str) -> None:
+def test_a_mistake_is_named_with_its_line(old: str, new: str, reported: str) -> None:
     with pytest.raises(ToolError) as caught:
         services.parse(GOOD.replace(old, new, 1).encode(), "services.yml")
-    assert caught.value.message.startswith(told)
+    assert caught.value.message.startswith(reported)
 
 
 @given(
@@ -152,7 +152,7 @@ def test_what_must_ascend_and_does_not_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SERVICES_FILE", str(tmp_path / "services.yml"))
     number = services.number(1, 100)
     entry = services.form({"least": number, "usual": number, "most": number}, ascending=("least", "usual", "most"))
-    for least, usual, most, told in (
+    for least, usual, most, reported in (
         (1, 2, 3, None),
         (2, 2, 2, None),
         (3, 2, 4, "line 3: services.x.least must be at most usual: 3 is more than 2"),
@@ -160,18 +160,18 @@ def test_what_must_ascend_and_does_not_is_refused(tmp_path: Path, monkeypatch: p
     ):
         text = f"services:\n  x:\n    least: {least}\n    usual: {usual}\n    most: {most}\n"
         (tmp_path / "services.yml").write_text(text, encoding="utf-8")
-        if told is None:
+        if reported is None:
             services.read(tmp_path, entry)
             continue
         with pytest.raises(ToolError) as caught:
             services.read(tmp_path, entry)
-        assert caught.value.line().startswith(f"TOOL03: services.yml: {told}. Fix the named key")
+        assert caught.value.line().startswith(f"TOOL03: services.yml: {reported}. Fix the named key")
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"- 1", b"services:", b"\xff\xfe\xfa", b"[" * 2000, b"a: " * 100, b"x" * (services.MAX_BYTES + 1)]
 )
-def test_what_is_no_catalogue_is_one_clear_error(data: bytes) -> None:
+def test_what_is_not_a_catalogue_is_one_clear_error(data: bytes) -> None:
     with pytest.raises(ToolError, match=r"services\.yml"):
         services.parse(data, "services.yml")
 

@@ -74,8 +74,8 @@ def test_why_not_is_what_the_last_call_says() -> None:
     assert call(problem, "there") == ("there", "")
 
 
-@pytest.mark.parametrize(("last", "told"), [(True, True), (False, False), (None, None), ("gone", None)])
-def test_an_answer_that_is_not_wanted_is_told_from_none(last: Any, told: Any) -> None:
+@pytest.mark.parametrize(("last", "reported"), [(True, True), (False, False), (None, None), ("gone", None)])
+def test_an_answer_that_is_not_wanted_is_distinguished_from_none(last: Any, reported: Any) -> None:
     clock = StillClock()
     answers = iter([False, True])
 
@@ -85,7 +85,7 @@ def test_an_answer_that_is_not_wanted_is_told_from_none(last: Any, told: Any) ->
             raise ToolError(NO_ANSWER, "not yet")
         return answer
 
-    assert waiting.until_answer(check, wanted="yes", seconds=5, clock=clock) is told
+    assert waiting.until_answer(check, wanted="yes", seconds=5, clock=clock) is reported
     assert clock.time == 105
 
 

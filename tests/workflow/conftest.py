@@ -225,8 +225,8 @@ class World:
         headers = {"Authorization": f"Bearer {self.token}"}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(urllib.request.Request(self.url + path, data, headers), timeout=10) as answer:
-            told: dict[str, Any] = json.loads(answer.read())
-        return told
+            reported: dict[str, Any] = json.loads(answer.read())
+        return reported
 
 
 SERVICES = """\

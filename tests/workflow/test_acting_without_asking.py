@@ -62,13 +62,13 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
     assert results(run) == dict.fromkeys(JOBS, "success") | {"approve": "skipped", "act": "skipped"}, run.log
     assert run.clicks == [], "nobody was asked"
     assert world.instance() != before, "the service was restarted"
-    told = run.jobs["seal"].outputs
-    assert told["decision"] == "auto"
+    reported = run.jobs["seal"].outputs
+    assert reported["decision"] == "auto"
     job = run.jobs["act-auto"]
-    assert job.name == f"Act without asking on plan {told['plan_digest'][:12]}: restart_service on example"
+    assert job.name == f"Act without asking on plan {reported['plan_digest'][:12]}: restart_service on example"
     assert (job.environment, job.concurrency) == ("agent-auto", "agent-act-example")
     result = document(run, "action-result-auto", "action-result.json")
-    assert (result["status"], result["plan_digest"]) == ("success", told["plan_digest"])
+    assert (result["status"], result["plan_digest"]) == ("success", reported["plan_digest"])
     assert authorization(run, "-auto") == {"authorized": True, "approvers": [], "code": None, "message": None}
     bundle = document(run, "audit-bundle", "bundle.json")
     assert (bundle["outcome"], bundle["problems"], bundle["approver"]) == ("acted", [], None)

@@ -15,7 +15,7 @@ def report(world: World) -> Run:
     return world.actions.schedule(REPORT, actor="alice")
 
 
-def test_a_quiet_week_is_told_and_ends_well(world: World) -> None:
+def test_a_quiet_week_is_reported_and_ends_well(world: World) -> None:
     world.start(reviewer=approve_as("bob"))
     world.start(reviewer=lambda waiting: Click("bob", "rejected", "not now"))
 
@@ -30,7 +30,7 @@ def test_a_quiet_week_is_told_and_ends_well(world: World) -> None:
     assert "It is closed now." in summary
 
 
-def test_what_needs_a_human_fails_the_run_so_that_github_tells_the_team(world: World) -> None:
+def test_what_needs_a_human_fails_the_run_so_that_github_shows_the_team(world: World) -> None:
     world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
     failed = world.start(reviewer=approve_as("bob"))
     alone = world.start(reviewer=approve_as("bob"), inputs={"resource": "a b"})

@@ -78,7 +78,7 @@ def alertmanager(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 def fire(url: str, *names: str, begun: str = "2026-11-24T02:00:00Z", ended: str | None = None, **labels: str) -> None:
-    """Tell Alertmanager of alerts as Prometheus does."""
+    """Send alerts to Alertmanager as Prometheus does."""
     end = {} if ended is None else {"endsAt": ended}
     alerts = [
         {
@@ -97,7 +97,7 @@ def fire(url: str, *names: str, begun: str = "2026-11-24T02:00:00Z", ended: str 
 
 
 def instances(sent: dict[str, Any]) -> list[str]:
-    """Of which instances a dispatch tells."""
+    """The instances that a dispatch names."""
     return sorted(alert["labels"]["instance"] for alert in sent["client_payload"]["alerts"])
 
 
@@ -117,7 +117,7 @@ def test_an_alert_becomes_a_run_even_when_github_refuses_at_first(
         wait_for("a refusal", lambda: "GitHub answers HTTP 401 (Bad credentials)" in log.read_text())
         assert world.github.dispatches == []
         world.github.token = TOKEN
-        # Alertmanager may have told of the first one before it took the others: then it tells again.
+        # Alertmanager may have sent the first one before it got the others: then it sends again.
         three = ["web-1", "web-2", "web-3"]
         wait_for("a dispatch of all", lambda: any(instances(sent) == three for sent in world.github.dispatches))
         bridge.terminate()
@@ -134,9 +134,9 @@ def test_an_alert_becomes_a_run_even_when_github_refuses_at_first(
         "example",
         "critical",
     )
-    told = log.read_text()
-    assert f"dispatched: example ({payload['trace_id']})" in told
-    assert SECRET not in told and TOKEN not in told
+    reported = log.read_text()
+    assert f"dispatched: example ({payload['trace_id']})" in reported
+    assert SECRET not in reported and TOKEN not in reported
 
     before = world.instance()
     run = world.actions.repository_dispatch(
@@ -154,13 +154,13 @@ def test_while_a_group_fires_it_is_one_incident(world: World, alertmanager: tupl
     command = [sys.executable, str(REPOSITORY / "examples" / "alertmanager_bridge.py")]
     command += ["--repo", NAME, "--listen", f"127.0.0.1:{port}"]
     secrets = {"ALERTMANAGER_BRIDGE_SECRET": SECRET, "GITHUB_TOKEN": TOKEN}
-    told = world.github.dispatches
+    reported = world.github.dispatches
     with running(
         command, tmp_path / "bridge.log", f"http://127.0.0.1:{port}/healthz", GITHUB_API_URL=world.github.url, **secrets
     ):
         fire(url, "web-1", begun="2026-11-24T02:00:00Z", resource="example")
         fire(url, "web-2", begun="2026-11-24T03:00:00Z", resource="example")
-        wait_for("both", lambda: [sent for sent in told if instances(sent) == ["web-1", "web-2"]])
+        wait_for("both", lambda: [sent for sent in reported if instances(sent) == ["web-1", "web-2"]])
         fire(url, "web-1", begun="2026-11-24T02:00:00Z", ended="2026-11-24T04:00:00Z", resource="example")
-        wait_for("the second alone", lambda: [sent for sent in told if instances(sent) == ["web-2"]])
-        assert len({sent["client_payload"]["trace_id"] for sent in told}) == 1
+        wait_for("the second alone", lambda: [sent for sent in reported if instances(sent) == ["web-2"]])
+        assert len({sent["client_payload"]["trace_id"] for sent in reported}) == 1

@@ -12,7 +12,7 @@ from workflow.harness.engine import Answer, Click, Run, approve_as
 from workflow.test_gated_runs import bundle, ended, results
 
 APPROVE = approve_as("bob")
-FOLDED = ended(approve="skipped", act="skipped")
+DUPLICATE = ended(approve="skipped", act="skipped")
 ALERT = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9"}
 
 
@@ -77,7 +77,7 @@ def test_five_alerts_about_the_same_ask_once(world: World) -> None:
 
     assert results(first) == ended(), first.log
     for run in later:
-        assert results(run) == FOLDED, run.log
+        assert results(run) == DUPLICATE, run.log
         assert run.clicks == []
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("duplicate", [])
         summary = run.jobs["seal"].summary
@@ -120,7 +120,7 @@ def during(world: World, payload: Any = None, change: Any = None, **how: Any) ->
 
 
 def test_what_is_not_the_same_alert_or_is_no_longer_open_asks_for_itself(world: World) -> None:
-    """One run waits; each of those that come meanwhile has a reason not to fold into it."""
+    """One run waits; each of those that come meanwhile has a reason not to be a duplicate of it."""
     asked: list[tuple[str, Run]] = []
 
     def no(waiting: Any) -> Answer:
@@ -136,7 +136,7 @@ def test_what_is_not_the_same_alert_or_is_no_longer_open_asks_for_itself(world: 
         asked.append(("half of the plan's time is over", alert(world, reviewer=no)))
         first["created_at"] = begun
         world.github.jobs[str(first["id"])].clear()
-        asked.append(("GitHub does not tell where it stands", alert(world, reviewer=no)))
+        asked.append(("GitHub does not say where it stands", alert(world, reviewer=no)))
         return Click("bob", "rejected")
 
     alert(world, reviewer=bob)

@@ -1,6 +1,6 @@
 """The whole workflow with the real audit backend: up, down from the start, killed in the middle, and hanging.
 
-Whatever the backend does, the run does not notice; and once the trail is delivered, the backend tells it whole.
+Whatever the backend does, the run does not notice; and once the trail is delivered, the backend has all of it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def backend(world: World, tmp_path: Path) -> Iterator[Backend]:
 
 
 def timeline(backend: Backend, run: Run) -> list[tuple[str, str]]:
-    """What the backend tells of the run, in the order in which it tells it: job and step."""
+    """What the backend has of the run, in its order: job and step."""
     trace = json.loads(bundle_file(run, "bundle.json"))["trace_id"]
     with urllib.request.urlopen(f"{backend.url}/v1/traces/{trace}/events?limit=200", timeout=10) as answer:
         page: dict[str, Any] = json.load(answer)
@@ -92,7 +92,7 @@ def assert_acted(run: Run, world: World, before: str) -> None:
 
 
 def assert_whole(backend: Backend, run: Run) -> None:
-    """The backend tells every event of the run, in order, and misses none."""
+    """The backend returns every event of the run, in order, and misses none."""
     assert timeline(backend, run) == STEPS
     assert all(not stream["missing"] for stream in gaps(backend, run)["streams"])
 

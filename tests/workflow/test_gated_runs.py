@@ -126,11 +126,11 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert world.instance() != before, "the service was restarted"
 
     # The reviewer saw the plan, and the job's name said what the click is for.
-    told = run.jobs["seal"].outputs
+    reported = run.jobs["seal"].outputs
     (waiting,) = seen
     assert waiting.environment == "agent-approval"
-    assert waiting.job == f"Approve plan {told['plan_digest'][:12]}: restart_service on example"
-    assert told["plan_digest"] in waiting.summary and "expires_at" in waiting.summary
+    assert waiting.job == f"Approve plan {reported['plan_digest'][:12]}: restart_service on example"
+    assert reported["plan_digest"] in waiting.summary and "expires_at" in waiting.summary
     assert run.jobs["act"].concurrency == "agent-act-example"
 
     # What the jobs left behind.
@@ -148,22 +148,22 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert (report["trigger"], report["status"]) == (trigger, "action_proposed")
     assert report["trace_id"] == TRACES.get(trigger, f"{run.id}-1")
     assert run.artifacts.named("audit-trace-id").files()["trace-id.txt"].decode().strip() == report["trace_id"]
-    assert told["report_digest"] == run.artifacts.named("investigation-report").digest
+    assert reported["report_digest"] == run.artifacts.named("investigation-report").digest
     receipt = document(run, "approval-receipt", "approval-receipt.json")
     assert (receipt["approver"]["login"], receipt["plan_digest"], receipt["comment"]) == (
         "bob",
-        told["plan_digest"],
+        reported["plan_digest"],
         "go",
     )
     result = document(run, "action-result", "action-result.json")
-    assert (result["status"], result["plan_digest"]) == ("success", told["plan_digest"])
+    assert (result["status"], result["plan_digest"]) == ("success", reported["plan_digest"])
     assert approvers(run) == ["bob"]
     assert result["steps"][0]["verification"]["error_rate_after"] == 0
     assert run.jobs["act"].outputs["action_status"] == "success"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     assert bundle(run)["approver"]["login"] == "bob"
     for id in ("seal", "act", "record"):
-        assert run.jobs[id].summary.startswith("# "), f"{id} tells people how it went"
+        assert run.jobs[id].summary.startswith("# "), f"{id} shows people how it went"
 
     # No checkout kept a token where the agent could read it.
     checkouts = [job.workspace for job in run.jobs.values()]
@@ -241,20 +241,20 @@ def forget_jobs(world: World) -> Callable[[Run], None]:
 
 
 @pytest.mark.threat("T37")
-@pytest.mark.parametrize("told", [True, False])
-def test_an_act_that_is_cancelled_in_the_queue_did_nothing_if_github_says_so(world: World, told: bool) -> None:
+@pytest.mark.parametrize("reported", [True, False])
+def test_an_act_that_is_cancelled_in_the_queue_did_nothing_if_github_says_so(world: World, reported: bool) -> None:
     before = world.instance()
 
-    hooks = {} if told else {"record": forget_jobs(world)}
+    hooks = {} if reported else {"record": forget_jobs(world)}
     run = world.start(reviewer=APPROVE, cancels={"act": ""}, hooks=hooks)
 
-    assert (results(run)["act"], results(run)["record"]) == ("cancelled", "success" if told else "failure")
-    assert bundle(run)["outcome"] == ("cancelled" if told else "outcome_unknown")
-    assert bool(bundle(run)["problems"]) is not told and world.instance() == before
+    assert (results(run)["act"], results(run)["record"]) == ("cancelled", "success" if reported else "failure")
+    assert bundle(run)["outcome"] == ("cancelled" if reported else "outcome_unknown")
+    assert bool(bundle(run)["problems"]) is not reported and world.instance() == before
 
 
 def test_an_action_that_fails_fails_the_job_and_is_recorded(world: World) -> None:
-    """The service refuses the token: the whole path works, and the failure is told as one."""
+    """The service refuses the token: the whole path works, and the failure is reported as one."""
     before = world.instance()
     world.repository.environment_secrets["agent-act"]["AGENT_ACT_TOKEN"] = "another-token"
 
@@ -508,8 +508,8 @@ def test_a_plan_that_expires_while_it_is_checked_is_not_executed(
     clock, program = tmp_path / "clock" / "offset", tmp_path / "slow" / "bin" / "python"
     clock.parent.mkdir()
     clock.write_text("+0")
-    told = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
-    (library,) = [line for line in told.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
+    reported = subprocess.run([require_tool("faketime"), "-f", "+0", "env"], capture_output=True, text=True, check=True)
+    (library,) = [line for line in reported.stdout.splitlines() if line.startswith("LD_PRELOAD=")]
     program.parent.mkdir(parents=True)
     python = locked_python / "bin" / "python"
     # In act only: what sleeps does not get on with a clock that jumps.
@@ -594,7 +594,7 @@ def test_an_approval_that_is_none_is_refused(world: World, settings: dict[str, A
 
 
 @pytest.mark.threat("T13")
-def test_an_environment_that_vanishes_is_no_way_around_the_reviewer(world: World) -> None:
+def test_an_environment_that_vanishes_is_not_a_way_around_the_reviewer(world: World) -> None:
     before = world.instance()
 
     run = world.start(reviewer=nobody, hooks={"approve": lambda run: world.github.environments.pop("agent-approval")})

@@ -92,7 +92,7 @@ def test_runner_variables_describe_the_run_and_win_over_the_workflow(host: Host,
     assert f"GITHUB_SHA={done.github['sha']}\n" in log
     assert "GITHUB_ACTOR=alice\n" in log and "GITHUB_RUN_ATTEMPT=1\n" in log and "MINE=1\n" in log
     assert "GITHUB_EVENT_NAME=workflow_dispatch\n" in log and "GITHUB_WORKFLOW=Test\n" in log
-    # The token is no variable unless it is handed over, and it is masked.
+    # The token is not a variable unless it is handed over, and it is masked.
     assert "GITHUB_TOKEN" not in log and "TOKEN_GIVEN=***\n" in log
     # Nothing of the surrounding process leaks in.
     assert "PYTEST" not in log
@@ -447,13 +447,13 @@ def test_an_environment_keeps_other_branches_out(host: Host, github: FullGitHub)
 def test_secrets_reach_only_their_environment_and_are_masked_everywhere(host: Host) -> None:
     show = """
           runs-on: ubuntu-latest
-          outputs: {told: "${{ steps.show.outputs.told }}"}
+          outputs: {reported: "${{ steps.show.outputs.reported }}"}
           steps:
             - id: show
               env: {ALL: "${{ secrets.ALL }}", ONE: "${{ secrets.ONE }}"}
               run: |
                 echo "all=$ALL one=${ONE:-none} length=${#ONE}" | tee -a "$GITHUB_STEP_SUMMARY"
-                echo "told=$ONE!" >> "$GITHUB_OUTPUT"
+                echo "reported=$ONE!" >> "$GITHUB_OUTPUT"
 """
     done = run(
         host,
@@ -468,7 +468,7 @@ def test_secrets_reach_only_their_environment_and_are_masked_everywhere(host: Ho
     assert "all=*** one=none length=0\n" in done.jobs["plain"].log
     assert "all=*** one=*** length=12\n" in done.jobs["inside"].log
     assert "secret" not in done.jobs["inside"].log + done.jobs["inside"].summary
-    assert done.jobs["plain"].outputs == {"told": "!"}
+    assert done.jobs["plain"].outputs == {"reported": "!"}
     assert done.jobs["inside"].outputs == {}, "an output that holds a secret is dropped"
 
 

@@ -263,8 +263,11 @@ def test_a_rejection_closes_the_issue_and_outlives_every_approval(asked: Asked) 
     assert "IGATE07" in run.jobs["approve"].log
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "carol", [])
     assert (asked.issue["state"], asked.issue["state_reason"]) == ("closed", "not_planned")
-    (told,) = asked.answers
-    assert told.startswith("**A reviewer rejected the plan. Nothing was executed.**") and "not during the sale" in told
+    (reported,) = asked.answers
+    assert (
+        reported.startswith("**A reviewer rejected the plan. Nothing was executed.**")
+        and "not during the sale" in reported
+    )
 
     asked.issue["state"] = "open"
     assert "IGATE07" in asked.deliver(approved).jobs["approve"].log
@@ -363,9 +366,9 @@ def artifact_of_another_run(asked: Asked) -> dict[str, Any]:
 
 
 def run_of_another_workflow(asked: Asked) -> dict[str, Any]:
-    told = asked.github.run(asked.asking.id)
-    assert told is not None
-    told["path"] = ".github/workflows/mine.yml"
+    reported = asked.github.run(asked.asking.id)
+    assert reported is not None
+    reported["path"] = ".github/workflows/mine.yml"
     return asked.say("bob", f"/approve {asked.digest}")
 
 
@@ -403,7 +406,7 @@ def swapped_archive(asked: Asked) -> dict[str, Any]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_is_no_approval_is_refused_and_told_to_whom_it_concerns(
+def test_what_is_not_an_approval_is_refused_and_reported_to_whom_it_concerns(
     asked: Asked, attack: Attack, code: str, answered: bool
 ) -> None:
     run = asked.deliver(attack(asked))
@@ -545,7 +548,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     assert "an issue is not a gate now: " in run.jobs["report"].summary
 
 
-def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: Asked) -> None:
+def test_the_weekly_report_lists_an_issue_that_nobody_answered_in_time(own: Asked) -> None:
     """The plan that the fixture made is young; the other was sealed an hour and a minute ago."""
     workflow = own.origin / WORKFLOW
     command = "run: python -I -S agent_runtime/__main__.py seal"
@@ -556,7 +559,7 @@ def test_the_weekly_report_tells_of_an_issue_that_nobody_answered_in_time(own: A
 
     run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
 
-    assert run.result == "failure", "so that GitHub tells the team"
+    assert run.result == "failure", "so that GitHub notifies the team"
     summary = run.jobs["report"].summary
     assert "Nobody was asked, or nobody answered." in summary, summary
     assert "**1** needs a human's look." in summary, summary

@@ -59,10 +59,10 @@ def test_a_job_sees_the_same_places_as_on_github(host: Host) -> None:
         """,
     )
     work = "/home/runner/work"
-    told = (
+    reported = (
         f"/home/runner {work}/widgets/widgets {work}/widgets/widgets {work}/_temp /opt/hostedtoolcache {work}/_temp\n"
     )
-    assert told in done.jobs["one"].log
+    assert reported in done.jobs["one"].log
 
 
 def test_a_job_sees_no_process_and_no_file_of_the_outside(host: Host, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ def test_a_job_sees_no_process_and_no_file_of_the_outside(host: Host, tmp_path: 
         """,
     )
     log = done.jobs["one"].log
-    for told in ("neither is there", "no such process", "read-only", "and locked"):
-        assert f"\n{told}\n" in log, log
+    for reported in ("neither is there", "no such process", "read-only", "and locked"):
+        assert f"\n{reported}\n" in log, log
     (count,) = (line for line in log.splitlines() if line.startswith("processes: "))
     assert int(count.split()[1]) <= 5, "the machine's first, the shell, and what it starts"
 
@@ -110,7 +110,7 @@ def test_what_a_step_leaves_behind_goes_on_and_dies_with_its_job(host: Host) -> 
 
 
 def test_a_step_ends_although_a_child_holds_its_output(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runner waits five seconds for the streams, and goes on (actions/runner, `ProcessInvoker.cs`)."""
+    """The runner waits five seconds for the streams, and continues (actions/runner, `ProcessInvoker.cs`)."""
     monkeypatch.setattr(machine, "_STREAMS_SECONDS", 0.3)
     done = run(
         host,
@@ -119,9 +119,9 @@ def test_a_step_ends_although_a_child_holds_its_output(host: Host, monkeypatch: 
           runs-on: ubuntu-latest
           steps:
             - run: |
-                (while ! test -e go; do sleep 0.05; done; echo too late; echo "::add-mask::the step"; touch told) &
+                (while ! test -e go; do sleep 0.05; done; echo too late; echo "::add-mask::the step"; touch reported) &
                 echo the step ended
-            - run: touch go; while ! test -e told; do sleep 0.05; done; echo the step ended, too
+            - run: touch go; while ! test -e reported; do sleep 0.05; done; echo the step ended, too
         """,
     )
     first, second = done.jobs["one"].steps
@@ -181,7 +181,7 @@ def test_a_job_finds_its_runners_token_in_the_runners_memory(host: Host) -> None
     assert "ACTIONS_RUNTIME_TOKEN=***\n" in done.jobs["one"].steps[1].log, "and its log masks it"
 
 
-def test_with_an_identity_a_step_is_told_where_to_ask_for_a_token(host: Host, github: FullGitHub) -> None:
+def test_with_an_identity_a_step_knows_where_to_ask_for_a_token(host: Host, github: FullGitHub) -> None:
     """https://docs.github.com/en/actions/reference/security/oidc#methods-for-requesting-the-oidc-token"""
     ask = (
         'curl -sS -H "Authorization: Bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=x"'
@@ -215,8 +215,8 @@ except BaseException as problem:
 """
 
 
-@pytest.mark.parametrize(("ci", "told"), [("true", "Failed"), ("", "Skipped")])
-def test_where_no_job_can_have_a_machine_ci_fails(tmp_path: Path, ci: str, told: str) -> None:
+@pytest.mark.parametrize(("ci", "reported"), [("true", "Failed"), ("", "Skipped")])
+def test_where_no_job_can_have_a_machine_ci_fails(tmp_path: Path, ci: str, reported: str) -> None:
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
     command = [require_tool("unshare"), "--user", "--map-root-user", "sh", "-c", forbid, "sh"]
     command += [sys.executable, "-c", REFUSED, str(tmp_path)]
@@ -224,7 +224,7 @@ def test_where_no_job_can_have_a_machine_ci_fails(tmp_path: Path, ci: str, told:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "CI": ci, "PYTHONPATH": path}
     )
-    assert done.stdout.startswith(f"{told} a job can't have a machine of its own: unshare: "), done.stderr
+    assert done.stdout.startswith(f"{reported} a job can't have a machine of its own: unshare: "), done.stderr
 
 
 def test_a_machine_reads_and_writes_what_lies_in_it(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ UNKNOWN = (
 )
 
 
-def test_actionlint_is_told_to_pass_over_what_it_does_not_know_and_nothing_else(service: ActionsService) -> None:
+def test_actionlint_is_set_to_ignore_what_it_does_not_know_and_nothing_else(service: ActionsService) -> None:
     everything = BROAD["all of it"]
     found = [*service.actionlint(WORKFLOW, render(TEMPLATE, everything))]
     for text in render_issue_gate(**{**everything, "auto_approval": "no"}):
@@ -230,7 +230,7 @@ def test_actionlint_is_told_to_pass_over_what_it_does_not_know_and_nothing_else(
 
 
 def suppressions(workflow: str) -> set[tuple[str, str]]:
-    """What zizmor is told to pass over: the value, and the rule."""
+    """What zizmor is set to ignore: the value, and the rule."""
     lines = [line.split(" # zizmor: ") for line in workflow.splitlines()]
     return {(line[0].strip(), line[1].split("]")[0] + "]") for line in lines if len(line) > 1}
 

@@ -31,10 +31,10 @@ def test_a_mask_hides_its_value_in_logs_and_summaries_and_drops_outputs_that_hol
         """
         one:
           runs-on: ubuntu-latest
-          outputs: {digest: "${{ steps.tell.outputs.digest }}", other: "${{ steps.tell.outputs.other }}"}
+          outputs: {digest: "${{ steps.report.outputs.digest }}", other: "${{ steps.report.outputs.other }}"}
           steps:
             - run: echo seen cafe; echo '::add-mask::cafe'
-            - id: tell
+            - id: report
               run: |
                 echo digest=0cafe1 >> "$GITHUB_OUTPUT"; echo other=beef >> "$GITHUB_OUTPUT"
                 printf 'a plan 0cafe1\\nend' >> "$GITHUB_STEP_SUMMARY"; echo 0cafe1
@@ -71,7 +71,7 @@ def test_stopped_commands_are_shown_and_not_carried_out_until_the_step_ends(host
                 echo '::stop-commands::some-random-word'
                 echo '::add-mask::visible'; echo '::set-output name=a::forged'; echo '::warning::x'
                 echo '##[error]y'; echo visible
-            - {id: second, run: "echo '::notice title=T,file=f::told'; echo '::stop-commands::w'; echo '::w::'"}
+            - {id: second, run: "echo '::notice title=T,file=f::reported'; echo '::stop-commands::w'; echo '::w::'"}
         """,
     )
     first, second = done.jobs["one"].steps
@@ -85,8 +85,8 @@ def test_stopped_commands_are_shown_and_not_carried_out_until_the_step_ends(host
         "visible",
     ]
     assert "some-random-word" not in first.log, "the token is masked, where it has seven characters"
-    assert second.annotations == (Annotation("notice", "told", {"title": "T", "file": "f"}),)
-    assert second.log == "##[notice]told\n::stop-commands::w\n::w::\n"
+    assert second.annotations == (Annotation("notice", "reported", {"title": "T", "file": "f"}),)
+    assert second.log == "##[notice]reported\n::stop-commands::w\n::w::\n"
 
 
 def test_deprecated_commands_still_work_and_disabled_ones_fail_the_step(host: Host) -> None:
@@ -424,7 +424,7 @@ def ask(github: FullGitHub, path: str, token: str | None = None, method: str = "
         return problem.headers["Location"] if problem.code == 302 else problem.code
 
 
-def test_the_api_tells_of_each_step_of_a_job(host: Host, github: FullGitHub) -> None:
+def test_the_api_lists_each_step_of_a_job(host: Host, github: FullGitHub) -> None:
     seen: list[Any] = []
 
     def look(done: Any) -> None:
@@ -447,8 +447,8 @@ def test_the_api_tells_of_each_step_of_a_job(host: Host, github: FullGitHub) -> 
         "GitHub Actions 21",
         ["ubuntu-latest"],
     )
-    told = [(step["number"], step["name"], step["status"], step["conclusion"]) for step in one["steps"]]
-    assert told == [
+    reported = [(step["number"], step["name"], step["status"], step["conclusion"]) for step in one["steps"]]
+    assert reported == [
         (1, "Set up job", "completed", "success"),
         (2, "Verify", "completed", "failure"),
         (3, "Execute", "completed", "skipped"),
@@ -487,8 +487,8 @@ def test_an_artifact_is_fetched_by_its_id_from_elsewhere_without_the_token(host:
     )
     kept = done.artifacts.named("n")
     path = f"/repos/acme/widgets/actions/artifacts/{kept.id}"
-    told = ask(github, path)
-    assert (told["name"], told["digest"], told["expired"]) == ("n", "sha256:" + kept.digest, False)
+    reported = ask(github, path)
+    assert (reported["name"], reported["digest"], reported["expired"]) == ("n", "sha256:" + kept.digest, False)
     elsewhere = ask(github, path + "/zip", "token")
     assert not elsewhere.startswith(github.url + "/repos")
     assert ask(github, elsewhere) == kept.archive
@@ -590,5 +590,5 @@ def test_a_reviewer_of_another_environment_counts_for_that_one(host: Host, githu
         host, jobs, reviewer=lambda waiting: Click("bob" if waiting.environment == "agent-approval" else "carol")
     )
     assert done.result == "success"
-    told = [(each["user"]["login"], each["environments"][0]["name"]) for each in github.approvals[done.id]]
-    assert told == [("bob", "agent-approval"), ("carol", "agent-approval-second")]
+    reported = [(each["user"]["login"], each["environments"][0]["name"]) for each in github.approvals[done.id]]
+    assert reported == [("bob", "agent-approval"), ("carol", "agent-approval-second")]

@@ -23,7 +23,7 @@ from workflow.harness.engine import Run, approve_as
 from workflow.test_audit_delivery import EVENTS
 
 CARELESS = '''\
-"""An agent that tells everything it knows."""
+"""An agent that says everything it knows."""
 import json
 import os
 import sys
@@ -81,12 +81,12 @@ class Wire:
                 kept = {name: self.headers[name] for name in ("Content-Type", "Content-Encoding") if self.headers[name]}
                 request = urllib.request.Request(backend.url + self.path, raw, kept)
                 with urllib.request.urlopen(request, timeout=20) as answer:
-                    told = answer.read()
+                    reported = answer.read()
                     self.send_response(answer.status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(told)))
+                self.send_header("Content-Length", str(len(reported)))
                 self.end_headers()
-                self.wfile.write(told)
+                self.wfile.write(reported)
 
             def log_message(self, format: str, *args: object) -> None:
                 del format, args
@@ -103,7 +103,7 @@ class Wire:
 
 LETTERS = (string.ascii_letters + string.digits) * 2
 
-# Written in parts, so that no scanner takes this file for a leak: what must not appear, and the text that it stands in.
+# Written in parts, so that no scanner takes this file for a leak: what must not appear, and the text that it is in.
 SECRETS = {
     "GitHub token": ("ghp" + "_" + LETTERS[:36], "remote said {}"),
     "AWS key": ("AKIA" + "QWERTYUIOPASDFGH", "key {} was used"),
@@ -114,7 +114,7 @@ SECRETS = {
     "password on a command line": ("hunter" + LETTERS[30:44], "mysql --password {} -h db"),
     "private key": (LETTERS[5:60], "-----BEGIN " + "PRIVATE KEY-----\n{}\n-----END " + "PRIVATE KEY-----"),
 }
-PLAIN = "correct-horse-battery"  # no pattern finds it; the key that it stands under does
+PLAIN = "correct-horse-battery"  # no pattern finds it; the key that it is under does
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def careless(world: World, tmp_path: Path) -> Iterator[tuple[World, Backend, Wir
 
 
 def plant(world: World, **changes: object) -> None:
-    """Tell the careless agent what to say."""
+    """Set what the careless agent says."""
     texts = [text.format(secret) for secret, text in SECRETS.values()]
     planted = {"texts": texts, "plain": PLAIN, "parameters": {}, "raise": False, "raise_in_act": False, **changes}
     # As a file that the checkout brings; the agent itself is what reads it.

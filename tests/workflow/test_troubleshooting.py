@@ -70,13 +70,13 @@ def test_what_is_missing_is_named_before_python_stumbles(world: World, section: 
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "reported"),
     [
         ("sdk", lines("SDK not found")[1]),
         ("yaml", "error: RUN004: yaml can't be imported. Locally: make test sets up .venv; …"),
     ],
 )
-def test_locally_what_is_missing_is_named_too(world: World, gone: str, told: str) -> None:
+def test_locally_what_is_missing_is_named_too(world: World, gone: str, reported: str) -> None:
     python = [sys.executable]
     if gone == "sdk":
         shutil.rmtree(world.origin / "sdk")
@@ -91,7 +91,7 @@ def test_locally_what_is_missing_is_named_too(world: World, gone: str, told: str
         check=False,
     )
     assert done.returncode == 2
-    assert is_printed(told, done.stderr), done.stderr
+    assert is_printed(reported, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -106,7 +106,7 @@ def test_a_gate_that_is_none_is_named(world: World) -> None:
     assert_no_riddles(run.log)
 
 
-def test_a_run_that_is_started_again_is_told_the_way(world: World) -> None:
+def test_a_run_that_is_started_again_says_what_to_do(world: World) -> None:
     run = world.start(reviewer=lambda waiting: Click("bob", "rejected"))
 
     world.actions.rerun(run, "investigate", triggering_actor="alice", reviewer=APPROVE)
@@ -201,7 +201,7 @@ def test_a_backend_that_takes_nothing_is_named_and_the_events_are_in_the_bundle(
     assert_no_riddles(run.log)
 
 
-def test_an_address_that_is_none_is_told_in_one_line_and_the_agent_acts(world: World) -> None:
+def test_an_address_that_is_none_is_reported_in_one_line_and_the_agent_acts(world: World) -> None:
     world.repository.variables["AIMGENTIX_API_URL"] = "audit.example.com"
     before = world.instance()
 
@@ -211,8 +211,8 @@ def test_an_address_that_is_none_is_told_in_one_line_and_the_agent_acts(world: W
     assert world.instance() != before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     line = lines("Audit events not captured")[2]
-    told = [each for each in run.jobs["record"].log.splitlines() if "error: " in each]
-    assert [is_printed(line, each) for each in told] == [True], run.log
+    reported = [each for each in run.jobs["record"].log.splitlines() if "error: " in each]
+    assert [is_printed(line, each) for each in reported] == [True], run.log
     assert "delivered 0" in run.jobs["record"].log
     assert_no_riddles(run.log)
 

@@ -194,11 +194,11 @@ def test_where_the_target_is_down_it_says_so_and_asks_nobody(scene: Place, name:
         assert (report["status"], report["plan"]) == ("failed", None)
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
         summary = run.jobs["seal"].summary
-        told = "Is a directory" if name == "blank" else "connection refused"
-        assert told in summary, summary
+        reported = "Is a directory" if name == "blank" else "connection refused"
+        assert reported in summary, summary
 
 
-# ------------------------------------------------------------------------- the target lies, or the action stops halfway
+# ----------------------------------------------------------------------- the target lies, or the action stops halfway
 
 
 @contextmanager
@@ -239,7 +239,7 @@ def disk_that_is_full(own: Scene) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What goes wrong with an approved action, and what must be told of it.
+    """What goes wrong with an approved action, and what must be reported of it.
 
     Arguments:
         options: for the world's program.
@@ -248,14 +248,14 @@ class Trouble:
         around: makes the trouble; yields what happens right before the action, if anything does.
         status: of the action's result; `outcome`: of the run.
         changes: how its changes begin, in this order.
-        told: stands in the summary.
+        reported: is in the summary.
         state: whether it is another one afterwards; None where the world does not answer any more.
         wrong: the share of the world that is wrong afterwards; None for the same as before.
         pushed: whether the branch in git has another commit afterwards, where the world has one.
     """
 
     changes: tuple[str, ...]
-    told: str
+    reported: str
     options: tuple[str, ...] = ()
     constants: Mapping[str, float] = field(default_factory=dict)
     token: str | None = None
@@ -316,7 +316,7 @@ def newest_commit(world: DemoWorld) -> str:
 
 
 def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> None:
-    """Approve, and see that the failure is told as one, with what was changed before it."""
+    """Approve, and see that the failure is reported as one, with what was changed before it."""
     with scene(name, trouble.options, trouble.constants, trouble.token) as own:
         own.world.spoil()
         with trouble.around(own) as strike:
@@ -329,10 +329,10 @@ def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> N
             result = document(run, "action-result", "action-result.json")
             assert result["status"] == trouble.status
             changes = [change for step in result["steps"] for change in step["changes"]]
-            told = zip(changes, trouble.changes, strict=True)
-            assert all(change.startswith(begin) for change, begin in told), changes
+            reported = zip(changes, trouble.changes, strict=True)
+            assert all(change.startswith(begin) for change, begin in reported), changes
             summary = run.jobs["act"].summary
-            assert trouble.told in summary, summary
+            assert trouble.reported in summary, summary
             assert (bundle(run)["outcome"], bundle(run)["problems"]) == (trouble.outcome, [])
             assert (newest_commit(own.world) != commit) == trouble.pushed
             if trouble.state is not None:
@@ -347,8 +347,9 @@ def test_where_the_target_lies_the_result_is_a_failure(scene: Place, name: str, 
 
 
 @pytest.mark.threat("T39")
-@pytest.mark.parametrize(("name", "trigger"), taking_turns(4))
-def test_what_stops_halfway_tells_what_was_changed(scene: Place, name: str, trigger: str) -> None:
+@pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.parametrize("name", HALFWAY)
+def test_what_stops_halfway_shows_what_was_changed(scene: Place, name: str, trigger: str) -> None:
     act_in_trouble(scene, name, trigger, HALFWAY[name])
 
 

@@ -166,10 +166,10 @@ async def get_event(request: Request, event_id: UUID, _: MayRead) -> Response:
 
 @router.get("/v1/traces/{trace_id:text}/gaps", **openapi.GET_GAPS)
 async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Response:
-    """Tell which sequence numbers are missing, for every journal stream that the trace's events came by.
+    """Return which sequence numbers are missing, forevery journal stream that the trace's events came by.
 
     A stream is looked at as a whole, with its events of other traces. What is missing after a stream's last event can't
-    be known from here: the journal itself, or a trace's terminal event, tells.
+    be known from here: the journal itself, or a trace's terminal event, shows it.
     """
     store: Store = request.app.state.store
 

@@ -107,7 +107,7 @@ class Guard:
 
 
 def _is_local(request: Request) -> bool:
-    """Tell whether the request was made on this machine, by a program rather than through a proxy.
+    """Return whether the request was made on this machine, by a program rather than through a proxy.
 
     The Host header has to name this machine too: a web page elsewhere can make a browser here send requests to a name
     of its own that resolves to a loopback address.

@@ -37,7 +37,7 @@ class ApiKey:
     revoked_at: int | None = None
 
     def is_valid(self, now: int) -> bool:
-        """Tell whether the key opens anything at the time `now` (µs)."""
+        """Return whether the key opens anything at the time `now` (µs)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
@@ -58,7 +58,7 @@ def digest(key: str) -> str:
 
 
 def is_wellformed(key: str) -> bool:
-    """Tell whether the text can be a key at all."""
+    """Return whether the text can be a key at all."""
     return key.startswith("aim_") and key.isascii() and len(key) > 8 and _checksum(key[:-8]) == key[-8:]
 
 

@@ -41,7 +41,7 @@ def broken_links(new: Iterable[Row], links_at: Callable[[Sequence[Place]], list[
     suspects: set[tuple[Place, str]] = set()
     starts: list[tuple[Place, str]] = []
     ends: dict[Place, str | None] = {}
-    following: dict[str, tuple[int, str | None]] = {}  # of each stream, what would go on with its run
+    following: dict[str, tuple[int, str | None]] = {}  # of each stream, what would continue with its run
     for row in new:
         stream, seq = row.stream, row.seq
         if stream is None or seq is None:

@@ -1,4 +1,4 @@
-"""Where to go on in a list: an opaque text that holds the place of the last event shown."""
+"""Where to continue in a list: an opaque text that holds the place of the last event shown."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _ORDERS: tuple[Order, ...] = ("asc", "desc")
 
 
 class InvalidCursor(ValueError):
-    """The text is no cursor, or belongs to a list in the other order."""
+    """The text is not a cursor, or belongs to a list in the other order."""
 
 
 def encode_cursor(place: Place, order: Order) -> str:
-    """Return the cursor for going on after `place`."""
+    """Return the cursor for continuing after `place`."""
     packed = _FORM.pack(_VERSION, _ORDERS.index(order), *place)
     return base64.urlsafe_b64encode(packed).decode()
 
@@ -34,9 +34,9 @@ def decode_cursor(cursor: str, order: Order) -> Place:
             base64.b64decode(cursor, altchars=b"-_", validate=True)
         )
     except (binascii.Error, struct.error, ValueError):
-        raise InvalidCursor("is no cursor that this backend gave out") from None
+        raise InvalidCursor("is not a cursor that this backend gave out") from None
     if version != _VERSION or direction >= len(_ORDERS):
-        raise InvalidCursor("is no cursor that this backend gave out")
+        raise InvalidCursor("is not a cursor that this backend gave out")
     if _ORDERS[direction] != order:
         raise InvalidCursor(f"belongs to a list in the order {_ORDERS[direction]}")
     return Place(occurred_at, position)

@@ -164,7 +164,7 @@ def _row_at_length(raw: bytes, received_at: int) -> Row:
     try:
         return _row_of_line(raw, received_at) if is_line else _row_of_event(raw, received_at)
     except msgspec.DecodeError:
-        raise _Refused({"": "is no audit event"}) from None
+        raise _Refused({"": "is not an audit event"}) from None
 
 
 def _row_of_line(raw: bytes, received_at: int) -> Row:
@@ -179,7 +179,7 @@ def _row_of_event(
 ) -> Row:
     """Return the row for an event.
 
-    What is stored is what was sent, less white space, repeated members (the last one counts, as for every common
+    What is stored is what was sent, less whitespace, repeated members (the last one counts, as for every common
     parser) and the members that are the backend's own to say.
     """
     event = _event.decode(raw)
@@ -254,7 +254,7 @@ def _unpaired_in_array(body: bytes) -> list[Fault]:
 def _unpaired_in(value: Any) -> dict[str, str]:
     """Return which members of an event, or of the event in a line, hold an unpaired surrogate.
 
-    JSON can write one as an escape, and parsers tell it in words of their own, if they refuse it at all.
+    JSON can write one as an escape, and parsers report it in words of their own, if they refuse it at all.
     """
     members = value["event"] if model.is_line(value) else value
     if not isinstance(members, dict):

@@ -1,4 +1,4 @@
-"""Which events of a trace are missing, as far as their journals' sequence numbers tell."""
+"""Which events of a trace are missing, as far as their journals' sequence numbers show."""
 
 from __future__ import annotations
 

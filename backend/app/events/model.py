@@ -86,7 +86,7 @@ def id_bytes(event_id: str) -> bytes:
     """Return the 16 bytes of a UUID in its usual text form.
 
     Raises:
-        ValueError: the text is no UUID.
+        ValueError: the text is not a UUID.
     """
     value = bytes.fromhex(event_id.replace("-", ""))
     if (
@@ -99,7 +99,7 @@ def id_bytes(event_id: str) -> bytes:
 
 
 def is_place(stream: str, seq: int, prev: str | None) -> bool:
-    """Tell whether a line can stand there, with that hash of the line before."""
+    """Return whether a line can be there, with that hash of the line before."""
     return _is_stream(stream) and (prev is None if seq == 1 else prev is not None and _is_hash(prev))
 
 
@@ -131,7 +131,7 @@ def timestamp_of(instant: int) -> str:
 def event_faults(value: Any) -> dict[str, str]:
     """Return what is wrong with the JSON value `value` as an event: a sentence for each member at fault.
 
-    The key is empty when the value is no object at all. Slow and thorough: for events that were refused already.
+    The key is empty when the value is not an object at all. Slow and thorough: for events that were refused already.
     """
     return _faults(value, AuditEvent)
 
@@ -142,7 +142,7 @@ def line_faults(value: Any) -> dict[str, str]:
 
 
 def is_line(value: Any) -> bool:
-    """Tell whether a JSON value is meant as a line of a journal, rather than as an event."""
+    """Return whether a JSON value is meant as a line of a journal, rather than as an event."""
     return isinstance(value, dict) and "event" in value and "event_id" not in value
 
 

@@ -19,11 +19,11 @@ CONTENT = (
     "latency_ms",
     "metadata",
 )
-"""The members that make up an event beside its id. Unknown members and the journal position are no content."""
+"""The members that make up an event beside its id. Unknown members and the journal position are not content."""
 
 
 def same_content(left: str, right: str) -> bool:
-    """Tell whether two stored events mean the same, whatever their key order, white space and way to write numbers."""
+    """Return whether two stored events mean the same, whatever their key order, whitespace and way to write numbers."""
     return left == right or _content(left) == _content(right)
 
 

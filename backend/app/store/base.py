@@ -58,7 +58,7 @@ class Conflicting:
     indices: tuple[int, ...]
 
 
-Outcome = Stored | Conflicting
+AppendResult = Stored | Conflicting
 
 
 class StoreUnavailable(Exception):

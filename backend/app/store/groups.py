@@ -8,7 +8,7 @@ from itertools import chain
 
 from app.events.chain import broken_links
 from app.events.sameness import same_content
-from app.store.base import Conflicting, Outcome, Row, Stored, StoreUnavailable, WriteConnection
+from app.store.base import AppendResult, Conflicting, Row, Stored, StoreUnavailable, WriteConnection
 
 Batch = Sequence[Row]
 
@@ -24,7 +24,7 @@ class Committed:
         broken: how many lines were found not to follow the ones before them.
     """
 
-    outcomes: list[Outcome]
+    outcomes: list[AppendResult]
     broken: int
 
 
@@ -38,7 +38,7 @@ class Sorted:
     """
 
     new: list[Row]
-    outcomes: list[Outcome]
+    outcomes: list[AppendResult]
 
 
 def sort_out(batches: Sequence[Batch], known: Mapping[bytes, str]) -> Sorted:
@@ -50,7 +50,7 @@ def sort_out(batches: Sequence[Batch], known: Mapping[bytes, str]) -> Sorted:
     """
     bodies = dict(known)
     new: list[Row] = []
-    outcomes: list[Outcome] = []
+    outcomes: list[AppendResult] = []
     for batch in batches:
         fresh: dict[bytes, Row] = {}
         conflicts: list[int] = []

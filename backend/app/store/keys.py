@@ -38,7 +38,7 @@ def list_keys(connection: ReadConnection) -> list[ApiKey]:
 
 
 def any_key(connection: ReadConnection) -> bool:
-    """Tell whether a key was ever made. A revoked one counts: it shows that the operator wants callers to have keys."""
+    """Return whether a key was ever created. A revoked one counts: the operator wants callers to have keys."""
     return bool(connection.fetch("SELECT 1 FROM api_keys LIMIT 1", ()))
 
 

@@ -11,7 +11,7 @@ from app.store.base import ReadConnection
 Order = Literal["asc", "desc"]
 
 LINK = "stream, seq, substr(body, length(body) - 65, 64), line_hash"
-"""The columns of a `Link`: the body of a stored line ends with the hash of the line before it."""
+"""The columns of a `Link`: the last part of a stored line's body is the hash of the line before it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Filter:
 
 
 class Place(NamedTuple):
-    """Where an event stands in the order of events: by time, and then by arrival."""
+    """Where an event is in the order of events: by time, and then by arrival."""
 
     occurred_at: int
     position: int

@@ -51,7 +51,7 @@ class Readers:
             self._forget(connection)
             if fresh:
                 raise
-        # The connection may have died long ago, with a restart of the server; a new one tells.
+        # The connection may have died long ago, with a restart of the server; a new one shows it.
         connection = self._open()
         try:
             return function(connection)

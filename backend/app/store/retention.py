@@ -40,7 +40,7 @@ async def delete_older(store: Store, before: int) -> int:
 
 
 async def keep_retention(store: Store, days: int, expired: Callable[[int], None]) -> None:
-    """Delete events `days` after they were received, until cancelled; tell `expired` how many."""
+    """Delete events `days` after they were received, until cancelled; report to `expired` how many."""
     while True:
         try:
             deleted = await delete_older(store, time.time_ns() // 1000 - days * DAY_US)

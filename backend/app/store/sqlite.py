@@ -30,7 +30,7 @@ _START_SECONDS = 60.0
 """How long a start or a command waits for other processes that start on the same file."""
 
 Identity = tuple[int, int] | None
-"""What tells a file from every other, whatever its name; None: there is no file."""
+"""What distinguishes a file from every other, whatever its name; None: there is no file."""
 
 _COMPANIONS = ("-wal", "-shm")
 """What SQLite keeps beside its file while it is open. Commits are in the first of them before they are in the file."""
@@ -71,7 +71,7 @@ class SqliteDatabase:
     def require_in_place(self) -> None:
         """Do nothing if the file is still where it was at the start.
 
-        SQLite goes on reading and writing a file that was deleted, moved away or replaced, and all of that is gone
+        SQLite continues reading and writing a file that was deleted, moved away or replaced, and all of that is gone
         when the process ends.
 
         Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from app.settings import Settings
-from app.store.base import Database, Outcome, ReadConnection, Row, StoreUnavailable, WriteConnection
+from app.store.base import AppendResult, Database, ReadConnection, Row, StoreUnavailable, WriteConnection
 from app.store.location import parse_location
 from app.store.opening import open_database
 from app.store.readers import Readers
@@ -58,7 +58,7 @@ class Store:
         self._readers.stop()
         self._key_reader.stop()
 
-    async def append(self, rows: Sequence[Row]) -> Outcome:
+    async def append(self, rows: Sequence[Row]) -> AppendResult:
         """Store the batch `rows`, whole or not at all, and return what became of it once that is durable.
 
         Raises:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from app.store.base import Contention, Outcome, Row, StoreUnavailable, WriteConnection
+from app.store.base import AppendResult, Contention, Row, StoreUnavailable, WriteConnection
 from app.store.groups import Committed, commit_group
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class _Append:
 
     rows: Sequence[Row]
     size: int
-    future: asyncio.Future[Outcome]
+    future: asyncio.Future[AppendResult]
     loop: asyncio.AbstractEventLoop
 
 
@@ -107,7 +107,7 @@ class Writer:
         """Why the last group could not be stored; None when it was, or when that is too long ago to say anything."""
         return self._failure if time.monotonic() - self._failed_at < _FAILURE_SECONDS else None
 
-    def append(self, rows: Sequence[Row]) -> asyncio.Future[Outcome]:
+    def append(self, rows: Sequence[Row]) -> asyncio.Future[AppendResult]:
         """Return a future for what becomes of the batch `rows`. To be called on the event loop's thread.
 
         The future raises StoreUnavailable when the batch was not stored, or nobody knows.
@@ -121,7 +121,7 @@ class Writer:
         if waiting and (self.waiting_events + len(rows) > self._max_events or waiting + size > self._max_bytes):
             raise StoreUnavailable("too many events are waiting to be stored")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
+        future: asyncio.Future[AppendResult] = loop.create_future()
         self._events_in += len(rows)
         self._bytes_in += size
         self._submit(_Append(rows, size, future, loop), loop)
@@ -240,7 +240,7 @@ class Writer:
             result = error
         job.loop.call_soon_threadsafe(_settle, [(job.future, result)])
 
-    def _reply(self, group: Sequence[_Append], results: Sequence[Outcome | Exception]) -> None:
+    def _reply(self, group: Sequence[_Append], results: Sequence[AppendResult | Exception]) -> None:
         for job in group:
             self._events_out += len(job.rows)
             self._bytes_out += job.size

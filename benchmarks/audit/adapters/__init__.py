@@ -76,5 +76,5 @@ SDKS = (OURS, JOURNAL_ONLY, *PEERS)
 
 
 def by_opener(opener: str) -> Sdk:
-    """Return the SDK with this opener, which tells them apart on command lines."""
+    """Return the SDK with this opener, which distinguishes them on command lines."""
     return next(sdk for sdk in SDKS if sdk.opener == opener)

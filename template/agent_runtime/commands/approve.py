@@ -1,4 +1,4 @@
-"""Runs after a human's click or comment: writes down whose it was, from GitHub's own record.
+"""Runs after a human's click or comment: records whose it was, from GitHub's own record.
 
 Behind environments it reads APPROVED_DIGEST and TARGET_RESOURCE from the environment.
 """

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="who may approve, up to six times; by default the approvers of .github/agent-config.yml",
     )
     parser.add_argument(
-        "--wait-timer", type=options.minutes, metavar="MINUTES", help="pause before an approval lets the run go on"
+        "--wait-timer", type=options.minutes, metavar="MINUTES", help="pause before an approval lets the run continue"
     )
     parser.add_argument("--exact", action="store_true", help="also remove extra deployment branches")
 

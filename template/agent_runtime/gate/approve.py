@@ -1,4 +1,4 @@
-"""Approve: runs after the click, and writes down whose it was from GitHub's own record."""
+"""Approve: runs after the click, and records whose it was, from GitHub's own record."""
 
 from __future__ import annotations
 

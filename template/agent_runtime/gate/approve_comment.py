@@ -1,4 +1,4 @@
-"""Approve where an issue is the gate: runs after a comment, examines it, and writes down whose it was."""
+"""Approve where an issue is the gate: runs after a comment, examines it, and records whose it was."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from aimgentix.events import EventStatus
 
 
 def run_job(job: JobContext, handover: Handover) -> int:
-    """Open the issue, look whether it is there as it was meant, and return its number.
+    """Open the issue, check that it is there as intended, and return its number.
 
     Raises:
         GateRefused, BadInput: the report is not this run's, is too large for an issue, or GitHub did not take it as it

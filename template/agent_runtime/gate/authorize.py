@@ -23,7 +23,7 @@ from aimgentix.events import ActionType, EventStatus
 
 
 def run_job(job: JobContext, handover: Handover, *, resource: str, automatic: bool = False) -> Authorization:
-    """Make all checks; write what they came to, and the plan for the steps that follow.
+    """Make all checks; write their result, and the plan for the steps that follow.
 
     Arguments:
         resource: for the trail only; what is acted on comes from the sealed plan.

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Ty
 from agent_runtime import codes
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import ActionReport, Authorization, Decision, Receipt, Report
-from agent_runtime.results import ActionStatus, _Word
+from agent_runtime.results import ActionStatus, _StrEnum
 from agent_runtime.text.escape import visible
 from aimgentix.verify import read_events, verify_directory
 
@@ -29,7 +29,7 @@ _MAX_MESSAGE = 500
 _Document = TypeVar("_Document")
 
 
-class RunOutcome(_Word):
+class RunOutcome(_StrEnum):
     """How a whole run ended: the terminal event's word."""
 
     ACTED = "acted"
@@ -63,7 +63,7 @@ FINAL = ACTED | {RunOutcome.REJECTED, RunOutcome.EXPIRED, RunOutcome.NOT_STARTED
 
 
 @dataclass(frozen=True)
-class Problem:
+class TrailProblem:
     """One thing that does not hold."""
 
     code: str
@@ -74,19 +74,19 @@ class Problem:
         return f"{self.code}: {self.message}"
 
 
-def contradiction(message: str) -> Problem:
+def contradiction(message: str) -> TrailProblem:
     """A problem of parts that do not belong together."""
-    return Problem(codes.TRAIL_MISMATCH, message)
+    return TrailProblem(codes.TRAIL_MISMATCH, message)
 
 
-def presentable(problems: Sequence[Problem]) -> List[Problem]:
+def presentable(problems: Sequence[TrailProblem]) -> List[TrailProblem]:
     """The problems of a run as they are kept and shown: each on one visible line, and no more than a person reads.
 
     What a hijacked machine writes into its own journal can be of any length: it comes last, so that it hides nothing.
     """
     own = tuple(f"{folder}: " for folder in REPORTED_BY_AGENT)
     ordered = sorted(problems, key=lambda problem: problem.message.startswith(own))
-    shown = [Problem(problem.code, visible(problem.message, _MAX_MESSAGE)) for problem in ordered[:_MAX_PROBLEMS]]
+    shown = [TrailProblem(problem.code, visible(problem.message, _MAX_MESSAGE)) for problem in ordered[:_MAX_PROBLEMS]]
     if len(ordered) > len(shown):
         shown.append(contradiction(f"{len(ordered) - len(shown)} more problems are not listed"))
     return shown
@@ -113,7 +113,7 @@ class Parts:
     result: Optional[ActionReport] = None
     heads: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     events: Mapping[str, List[Dict[str, Any]]] = field(default_factory=dict)
-    problems: Tuple[Problem, ...] = ()
+    problems: Tuple[TrailProblem, ...] = ()
 
     @property
     def plan_digest(self) -> Optional[str]:
@@ -134,7 +134,7 @@ class Parts:
 
 def load(folder: Path, *, by_comment: bool) -> Parts:
     """Read whatever is there of a run; what can't be read becomes a problem, never an exception."""
-    problems: List[Problem] = []
+    problems: List[TrailProblem] = []
 
     def read(job: str, name: str, kind: Type[_Document]) -> Optional[_Document]:
         path = folder / job / name
@@ -143,9 +143,9 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
         try:
             return documents.decode(kind, path.read_bytes(), f"{job}/{name}")
         except codes.AgentError as problem:
-            problems.append(Problem(problem.code, problem.message))
+            problems.append(TrailProblem(problem.code, problem.message))
         except OSError as problem:
-            problems.append(Problem(codes.REPORT_MISSING, f"{job}/{name}: {problem.strerror}"))
+            problems.append(TrailProblem(codes.REPORT_MISSING, f"{job}/{name}: {problem.strerror}"))
         return None
 
     left = folder / "investigate" / names.INVESTIGATION_NAME
@@ -160,7 +160,7 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
             continue
         checked = verify_directory(str(journal))
         heads[job] = tuple(segment.head for segment in checked.segments if segment.head)
-        problems += [Problem(codes.TRAIL_BROKEN, f"{job}: {one.kind}: {one.message}") for one in checked.problems]
+        problems += [TrailProblem(codes.TRAIL_BROKEN, f"{job}: {one.kind}: {one.message}") for one in checked.problems]
         events[job] = [event.to_dict() for event in read_events(str(journal))]
     return Parts(
         by_comment=by_comment,

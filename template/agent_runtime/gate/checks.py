@@ -129,14 +129,14 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
     if expires - issued > MAX_TTL:
         refuse(
             codes.GATE_EXPIRED,
-            f"the plan counts from {plan.issued_at} to {plan.expires_at}, longer than {MAX_TTL.days} days",
+            f"the plan is valid from {plan.issued_at} to {plan.expires_at}, longer than {MAX_TTL.days} days",
         )
     if issued - now > MAX_CLOCK_SKEW:
         refuse(codes.GATE_EXPIRED, f"the plan was sealed at {plan.issued_at}, which is in the future")
     if now >= expires:
         refuse(
             codes.GATE_EXPIRED,
-            f"the plan expired at {plan.expires_at}, {_duration(now - expires)} ago; it counted for "
+            f"the plan expired at {plan.expires_at}, {_duration(now - expires)} ago; it was valid for "
             f"{_duration(expires - issued)}",
         )
 

@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional, Union
 
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.formats import FORMATS
-from agent_runtime.text.patterns import folded
+from agent_runtime.text.patterns import caseless
 
 EQUALITY = ("equals", "not_equals")
 MEMBERSHIP = ("in", "not_in")
@@ -26,7 +26,7 @@ BATCH = (MAX_ITEMS, *_OF_EACH)
 OPERATORS = (*EQUALITY, *MEMBERSHIP, FORMAT, STARTS_WITH, *ORDER, *BATCH)
 
 # What stands before the question that can't be judged.
-ONLY_WRITING = "only case, blanks or compatibility characters decide whether"
+ONLY_WRITING = "only case, whitespace or compatibility characters decide whether"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
         return f"the parameter {visible(condition.parameter)} is missing"
     if condition.operator in BATCH:
         return (
-            f"the parameter {visible(condition.parameter)} is no list of one kind, or not all of it is alike "
+            f"the parameter {visible(condition.parameter)} is not a list of one kind, or not all of it is alike "
             f"to: {describe(condition)}"
         )
     actual = parameters[condition.parameter]
@@ -101,7 +101,7 @@ def _comparable(condition: Condition, actual: Any) -> bool:
 
 
 def _nearly(condition: Condition, actual: Any) -> bool:
-    """Whether a text is what the condition names but for case, blanks around it or compatibility characters.
+    """Whether a text is what the condition names but for case, whitespace around it or compatibility characters.
 
     Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
     """
@@ -109,14 +109,14 @@ def _nearly(condition: Condition, actual: Any) -> bool:
         return False
     expected = condition.value
     if condition.operator != FORMAT:
-        expected = tuple(map(folded, expected)) if isinstance(expected, tuple) else folded(expected)
-    return _is_met(condition.operator, folded(actual), expected)
+        expected = tuple(map(caseless, expected)) if isinstance(expected, tuple) else caseless(expected)
+    return _is_met(condition.operator, caseless(actual), expected)
 
 
 def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
     """Whether the condition holds for a list; None when that can't be judged.
 
-    An empty list, a list of several kinds and what is no list can't be judged.  Neither can a list of which some
+    An empty list, a list of several kinds and what is not a list can't be judged.  Neither can a list of which some
     elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
     """
     if not isinstance(items, (list, tuple)) or not items:

@@ -1,6 +1,6 @@
 """Whether the parts of a run belong together and its trail is whole: the same questions for `record` and `offline`.
 
-What the agent's machines wrote (`investigate/`, `act/`) is held against what was written on machines that never ran
+What the agent's machines wrote (`investigate/`, `act/`) is compared with what was written on machines that never ran
 team code (`seal/`, `approve/`, `claim/`, `verify/`), never the other way round.
 """
 
@@ -14,8 +14,8 @@ from agent_runtime.gate import gates
 from agent_runtime.gate.bundle import (
     ACTED,
     Parts,
-    Problem,
     RunOutcome,
+    TrailProblem,
     contradiction,
     outcome_of_result,
 )
@@ -26,8 +26,8 @@ from aimgentix.redact import REDACTED, TRUNCATED
 
 def check(
     parts: Parts, outcome: RunOutcome, *, expected_heads: Mapping[str, str], expected_digest: Optional[str]
-) -> List[Problem]:
-    """Return what does not hold of a run: an empty list means that its trail tells the whole story.
+) -> List[TrailProblem]:
+    """Return what does not hold of a run: an empty list means that its trail is complete.
 
     Arguments:
         outcome: how the run ended.
@@ -37,7 +37,7 @@ def check(
     found = list(parts.problems)
     for folder, head in expected_heads.items():
         if head and head not in parts.heads.get(folder, ()):
-            found.append(Problem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
+            found.append(TrailProblem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
     found += _check_same_run(parts) + _check_same_plan(parts, expected_digest) + _check_investigation(parts)
     found += _check_outcome(outcome, parts)
     if outcome in ACTED:
@@ -45,14 +45,14 @@ def check(
     return found
 
 
-def _check_same_run(parts: Parts) -> List[Problem]:
+def _check_same_run(parts: Parts) -> List[TrailProblem]:
     # A comment starts a run of its own: the report is of another one, and the plan's digest ties them together.
     own_run = (parts.receipt, parts.authorization, parts.result)
     runs = {repr(documents.plain(part.run)) for part in (*own_run, None if parts.by_comment else parts.report) if part}
     return [contradiction("report, receipt, authorization and result name different runs")] if len(runs) > 1 else []
 
 
-def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
+def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[TrailProblem]:
     digests = {"report": parts.plan_digest}
     for name, part in (
         ("receipt", parts.receipt),
@@ -73,17 +73,17 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[Problem]:
     return found
 
 
-def _check_investigation(parts: Parts) -> List[Problem]:
+def _check_investigation(parts: Parts) -> List[TrailProblem]:
     """What the team's machine left, against what was sealed."""
     report = parts.report
     if report is None or report.investigation_sha256 is None or parts.by_comment:
         return []
     if parts.investigation_sha256 is None:
-        return [Problem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
+        return [TrailProblem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
     if parts.investigation_sha256 != report.investigation_sha256:
         return [contradiction("what the job investigate left is not what was sealed")]
     if not parts.heads.get("investigate"):
-        return [Problem(codes.TRAIL_MISSING, "the job investigate left no journal")]
+        return [TrailProblem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
         left = [(step.action, step.parameters) for step in parts.investigation.steps]
         if left != [(step.action, step.parameters) for step in report.plan.steps]:
@@ -91,11 +91,11 @@ def _check_investigation(parts: Parts) -> List[Problem]:
     return []
 
 
-def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
+def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[TrailProblem]:
     """The outcome against what Verify found and what Execute reports."""
     authorization, result = parts.authorization, parts.result
     intents = parts.steps("act", names.STEP_INTENT)
-    found: List[Problem] = []
+    found: List[TrailProblem] = []
     if (result or intents) and (authorization is None or not authorization.authorized):
         found.append(contradiction("Execute left something behind, and Verify authorized nothing"))
     if result is not None:
@@ -112,11 +112,11 @@ def _check_outcome(outcome: RunOutcome, parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_action(parts: Parts) -> List[Problem]:
-    found: List[Problem] = []
+def _check_action(parts: Parts) -> List[TrailProblem]:
+    found: List[TrailProblem] = []
 
     def missing(what: str) -> None:
-        found.append(Problem(codes.TRAIL_MISSING, what))
+        found.append(TrailProblem(codes.TRAIL_MISSING, what))
 
     sealed = parts.report.plan if parts.report else None
     if sealed is None:
@@ -150,7 +150,7 @@ def _check_action(parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_agreement(parts: Parts) -> List[Problem]:
+def _check_agreement(parts: Parts) -> List[TrailProblem]:
     found = _check_decision(parts)
     sealed = parts.report.plan if parts.report else None
     result, receipt, authorization = parts.result, parts.receipt, parts.authorization
@@ -194,8 +194,8 @@ def _check_agreement(parts: Parts) -> List[Problem]:
     ]
 
 
-def _check_decision(parts: Parts) -> List[Problem]:
-    found: List[Problem] = []
+def _check_decision(parts: Parts) -> List[TrailProblem]:
+    found: List[TrailProblem] = []
     # Only the job without a gate may have executed what nobody was asked about, and nothing else.
     expected = names.AUTO_JOB if parts.automatic else "act"
     for folder in (names.VERIFY, "act"):
@@ -223,7 +223,7 @@ def _moment(timestamp: str) -> datetime:
         return moment
 
 
-def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[Problem]:
+def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[TrailProblem]:
     """What the events of one step say against what is known of each of them."""
     return [
         contradiction(f"{folder}: the event {step} says {name} {shown(entry.get(name))}")

@@ -19,7 +19,7 @@ from agent_runtime.gate.pages.common import way_out
 from agent_runtime.github import outputs
 from agent_runtime.model import names
 from agent_runtime.text import escape
-from aimgentix.delivery import Courier, drain, segment_paths
+from aimgentix.delivery import Deliverer, drain, segment_paths
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
 from aimgentix.transport import Transport
@@ -115,11 +115,11 @@ def _transport(environ: Mapping[str, str]) -> Tuple[Optional[Transport], str]:
 
 def _drain(journals: str, transport: Transport, deadline: float) -> str:
     """Deliver until everything is dealt with or the time is over; return why it is not, or the empty text."""
-    courier = Courier(transport, BATCH_EVENTS)
+    deliverer = Deliverer(transport, BATCH_EVENTS)
     try:
-        reason = drain(courier, journals, deadline)
+        reason = drain(deliverer, journals, deadline)
         if reason:
             return f"the backend did not take them: {reason}"
-        return courier.rejection.detail if courier.rejection else ""
+        return deliverer.rejection.detail if deliverer.rejection else ""
     finally:
-        courier.close()
+        deliverer.close()

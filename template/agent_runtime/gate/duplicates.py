@@ -1,7 +1,7 @@
 """Is somebody asked about this alert already?  Deduplicates the runs of one alert in favour of the one that came first.
 
 A run gives way only to an earlier run that an alert started, about the same resource and the same trace, whose decision
-is still open: never into a later one, so one run of a storm always asks.  Whenever GitHub does not tell, or tells
+is still open: never into a later one, so one run of a storm always asks.  Whenever GitHub does not say, or says
 something else than expected, the answer is no: a second question does no harm, an alert that nobody sees does.
 """
 

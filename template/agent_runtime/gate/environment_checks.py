@@ -179,7 +179,7 @@ def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> N
 
 
 def _names_gate(record: Mapping[str, Any]) -> bool:
-    # GitHub does not tell upper from lower case in names of environments.
+    # GitHub takes upper and lower case for the same in names of environments.
     return any(
         str(environment.get("name", "")).casefold() == names.GATE_ENVIRONMENT
         for environment in _mappings(record.get("environments"))

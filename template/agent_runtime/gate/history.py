@@ -27,7 +27,7 @@ def begun(
 ) -> List[Happened]:
     """Return what other runs of this repository began, as far back as the limits of an action look.
 
-    Artifacts tell which runs to look at, because they can be listed by name: the receipt of an approval and what
+    Artifacts show which runs to look at, because they can be listed by name: the receipt of an approval and what
     *Verify* found are uploaded before anything happens, the result after it, so that a job that died with its runner
     counts too.  When it happened, and what, the jobs say: GitHub keeps their times, and their names hold action and
     resource.  An action counts from the moment its job began, whatever became of it; a run whose jobs don't say what

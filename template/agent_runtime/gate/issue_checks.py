@@ -1,7 +1,7 @@
 """The gate of a repository whose environments GitHub does not protect: an issue shows the plan, a comment approves it.
 
-A comment and an issue can be edited, copied and forged by more people than an environment's review.  So nothing that
-stands in them is believed: what is approved is found from the run that asked, and the issue must be, character by
+A comment and an issue can be edited, copied and forged by more people than an environment's review.  So nothing
+in them is trusted: what is approved is found from the run that asked, and the issue must be, character by
 character, what the runtime writes about it.  Everything here is a pure function of GitHub's JSON; each check refuses
 with a code of its own, and what is missing or ambiguous refuses.
 
@@ -38,7 +38,7 @@ class UnauthorizedCommenter(codes.GateRefused):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the report behind an issue lies.
+    """Where the report behind an issue is.
 
     Arguments:
         artifact_sha256: of the archive.
@@ -54,7 +54,7 @@ class Origin:
 
 
 def _field(value: Any, *keys: str) -> Any:
-    """The value below `keys`, or None where something on the way is no object or has no such key."""
+    """The value below `keys`, or None where something on the way is not an object or has no such key."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -71,11 +71,11 @@ def gate_problems(permissions: Mapping[str, str], initiators: Sequence[str]) -> 
     nobody would count as its member.
 
     Arguments:
-        permissions: of every approver on the repository, as GitHub names it; what is no login needs none.
+        permissions: of every approver on the repository, as GitHub names it; what is not a login needs none.
         initiators: logins of who started or re-ran the run; empty where there is no run yet.
     """
     teams = [name for name in permissions if not _LOGIN.fullmatch(name)]
-    problems = [f"{show(name)} is no single person, and only persons can comment" for name in teams]
+    problems = [f"{show(name)} is not a single person, and only persons can comment" for name in teams]
     people = [name for name in permissions if name not in teams]
     able = [login for login in people if permissions[login] in _MAY_WRITE]
     if any(not any(_same_login(login, initiator) for initiator in initiators) for login in able):
@@ -103,7 +103,7 @@ def check_possible(permissions: Mapping[str, str], run: Run) -> None:
 
 
 def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permission: str) -> None:
-    """Refuse a comment whose author is no human among the approvers with write access (threats T15, T32).
+    """Refuse a comment whose author is not a human among the approvers with write access (threats T15, T32).
 
     Arguments:
         comment: GitHub's JSON.
@@ -150,7 +150,7 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
         GateRefused: IGATE02.
     """
     if issue.get("number") != number or issue.get("pull_request") is not None:
-        refuse(codes.ISSUE_UNKNOWN, f"#{number} is no issue")
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
     author, kind = _field(issue, "user", "login"), _field(issue, "user", "type")
     if author != JOBS_AUTHOR or kind != "Bot":
         refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {JOBS_AUTHOR}")
@@ -163,7 +163,7 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
 
 
 def read_origin(issue: Mapping[str, Any]) -> Origin:
-    """Return where the issue says that its report lies.
+    """Return where the issue says that its report is.
 
     Raises:
         GateRefused: IGATE03; it does not say it.
@@ -199,7 +199,7 @@ def _first_difference(found: str, expected: str) -> str:
 def check_origin(
     run: Mapping[str, Any], artifact: Mapping[str, Any], origin: Origin, *, repository: str, branch: str
 ) -> None:
-    """Refuse a report that is no artifact of a run of this repository's own workflow on its default branch.
+    """Refuse a report that is not an artifact of a run of this repository's own workflow on its default branch.
 
     Threats T7, T10, T21: an artifact of another run, a run of an edited workflow on a branch.
 
@@ -314,7 +314,7 @@ def rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequence[str]) -
 
 
 def _own_lines(text: str) -> Iterator[str]:
-    """The lines of a comment without quotes, fenced code and what stands before a word, in compatible form (NFKC)."""
+    """The lines of a comment without quotes, fenced code and what comes before a word, in compatible form (NFKC)."""
     fence = ""
     for line in text.splitlines():
         bare = unicodedata.normalize("NFKC", line).lstrip()

@@ -10,8 +10,8 @@ from agent_runtime.gate.bundle import (
     ACTED,
     REPORTED_BY_AGENT,
     Parts,
-    Problem,
     RunOutcome,
+    TrailProblem,
     contradiction,
     file_digests,
     load,
@@ -27,7 +27,7 @@ _JOURNALS = {"act": names.VERIFY, names.AUTO_JOB: names.VERIFY}
 _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
 
 
-def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
+def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
     """Check a bundle offline; return its manifest and what does not hold.
 
     Raises:
@@ -69,7 +69,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[Problem]]:
 
 def _check_manifest(
     manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts
-) -> List[Problem]:
+) -> List[TrailProblem]:
     """What the manifest says of the run, against the documents and journals that it lists."""
     found = [
         contradiction(f"bundle.json names no end of the journal of {folder}")
@@ -115,11 +115,11 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     return known
 
 
-def _check_run(run: Any, parts: Parts) -> List[Problem]:
+def _check_run(run: Any, parts: Parts) -> List[TrailProblem]:
     """The manifest's run against the documents: an attempt may have been started after theirs."""
     if not isinstance(run, dict) or not isinstance(run.get("run_attempt"), int):
         return [contradiction("bundle.json names no run")]
-    found: List[Problem] = []
+    found: List[TrailProblem] = []
     listed = (
         ("report", parts.report),
         ("receipt", parts.receipt),
@@ -145,7 +145,7 @@ def _check_run(run: Any, parts: Parts) -> List[Problem]:
     return found
 
 
-def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[Problem]:
+def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -> List[TrailProblem]:
     """The record journal's last word against the manifest."""
     ends = [event for event in parts.events.get("record", []) if event["metadata"].get("step") == names.STEP_TERMINAL]
     if len(ends) != 1 or ends[0]["metadata"].get("outcome") != outcome.value:

@@ -67,7 +67,7 @@ class RateLimit:
     reason: Optional[str] = None
 
     def is_about(self, action: str, resource: str) -> bool:
-        """Whether an action counts for this limit; another case or blanks of its names don't get around it."""
+        """Whether an action counts for this limit; other case or whitespace in its names doesn't get around it."""
         return glob_nearly_matches(self.type, action) and any(
             glob_nearly_matches(glob, resource) for glob in self.resources
         )
@@ -119,11 +119,11 @@ def evaluate(
     """Decide whether an action may be done, and whether a human must be asked before.
 
     `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
-    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is no
-    number), is a text that holds invisible characters or is not in Unicode's normal form C, or is a text of which only
-    case, blanks around it or compatibility characters decide (`Prod` where the rule says `prod`): then an allowing rule
-    does not match and a denying rule does.  In the same way a denying rule is about actions and resources whose names
-    come that close.  A parameter that names a protected path denies (threat T22).
+    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is
+    not a number), is a text that contains invisible characters or is not in Unicode's normal form C, or is a text that
+    differs only in case, whitespace around it or compatibility characters (`Prod` where the rule says `prod`): then an
+    allowing rule does not match and a denying rule does.  In the same way a denying rule is about actions and resources
+    whose names come that close.  A parameter that names a protected path denies (threat T22).
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
@@ -221,7 +221,7 @@ class Happened:
 
     Arguments:
         moment: aware datetime.
-        action, resource: None where the history does not tell; then it counts for every limit.
+        action, resource: None where the history does not say; then it counts for every limit.
     """
 
     moment: datetime

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.patterns import glob_matches
 
-# Protected wherever they stand in a path, because nothing else has these names.
+# Protected wherever they are in a path, because nothing else has these names.
 _ANYWHERE = (".github", ".git", "codeowners", "agent_runner.py", "agent_runtime")
 # Protected at the repository's root; other projects have folders of this name.
 _AT_THE_ROOT = (
@@ -92,7 +92,7 @@ def _why(text: str) -> Optional[str]:
             break
         decoded = unquote(decoded)
     else:
-        return "is encoded again and again, so that nobody can tell what it means"
+        return "is encoded again and again, so that its meaning is unclear"
     normal = unicodedata.normalize("NFKC", decoded).casefold().replace("\\", "/")
     plain = "".join(character for character in normal if is_visible(character)).strip()
     if _SHORT_NAME.search(plain):
@@ -125,7 +125,7 @@ def _resolved(path: str) -> Tuple[List[str], bool]:
     components: List[str] = []
     above = False
     for piece in re.split("[/:]", path):
-        # Windows does not see blanks and dots at the end of a name; behind a colon it has streams, and git has paths.
+        # Windows ignores whitespace and dots at the end of a name; behind a colon it has streams, and git has paths.
         component = piece.strip()
         if component == "..":
             above = above or not components

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
-from agent_runtime.gate.bundle import Parts, Problem, RunOutcome
+from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
 from agent_runtime.gate.pages import record as pages
 from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
@@ -69,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """What recording came to.
+    """The result of recording.
 
     Arguments:
         folder: the bundle.
@@ -77,7 +77,7 @@ class Ending:
     """
 
     outcome: RunOutcome
-    problems: Tuple[Problem, ...]
+    problems: Tuple[TrailProblem, ...]
     folder: Path
     digest: str
     markdown: str
@@ -175,9 +175,9 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
 
 
-def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, Job]) -> List[Problem]:
+def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, Job]) -> List[TrailProblem]:
     """Fetch what every job uploaded, by the id and the digest in its outputs."""
-    problems: List[Problem] = []
+    problems: List[TrailProblem] = []
     folder.mkdir(parents=True)
     for name, each in needs.items():
         for prefix, target in _UPLOADS[name]:
@@ -188,9 +188,9 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
                 files = archive.fetch(api, job.run.repository, artifact_id, each.outputs.get(prefix + "_digest", ""))
                 archive.write(files, folder / target)
             except codes.AgentError as problem:
-                problems.append(Problem(problem.code, f"{target}: {problem.message}"))
+                problems.append(TrailProblem(problem.code, f"{target}: {problem.message}"))
             except OSError as problem:
-                problems.append(Problem(codes.TRAIL_MISSING, f"{target} can't be written: {problem.strerror}"))
+                problems.append(TrailProblem(codes.TRAIL_MISSING, f"{target} can't be written: {problem.strerror}"))
     # Where a comment started the run, the report came out of the archive that the issue names.
     found = folder / "approve" / "seal"
     if "seal" not in needs and found.is_dir():
@@ -199,7 +199,7 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
 
 
 def _heads(parts: Parts, needs: Mapping[str, Job]) -> Dict[str, str]:
-    """The end of every journal: as its job gave it, or as it lies there where nobody but the agent could have said."""
+    """The end of every journal: as its job gave it, or as it was found where only the agent could have given it."""
     heads = {name: found[-1] for name, found in parts.heads.items() if found}
     for name, (output, folder) in _HEADS.items():
         if name in needs and needs[name].result != "skipped":
@@ -207,7 +207,7 @@ def _heads(parts: Parts, needs: Mapping[str, Job]) -> Dict[str, str]:
     return heads
 
 
-def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest: str) -> List[Problem]:
+def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest: str) -> List[TrailProblem]:
     """What the run's outputs say, against what was sealed and against GitHub's own list of jobs."""
     found = [
         bundle.contradiction(line)
@@ -218,11 +218,11 @@ def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest
         found.append(bundle.contradiction(contradicted))
     for id, (output, _) in _HEADS.items():
         if id in needs and needs[id].result == "success" and not needs[id].outputs.get(output):
-            found.append(Problem(codes.TRAIL_MISSING, f"{id} succeeded, and its output {output} is gone"))
+            found.append(TrailProblem(codes.TRAIL_MISSING, f"{id} succeeded, and its output {output} is gone"))
     seal = needs.get("seal")
     if seal is None or parts.report is None:
         if seal is not None and seal.result == "success":
-            found.append(Problem(codes.TRAIL_MISSING, "seal succeeded, and its report is not there"))
+            found.append(TrailProblem(codes.TRAIL_MISSING, "seal succeeded, and its report is not there"))
         return found
     sealed = parts.report.plan
     expected = {
@@ -292,7 +292,7 @@ def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
     if result is not None:
         return bundle.outcome_of_result(result)
     if evidence.of_executing(jobs):
-        # It may have begun, and nobody knows how far it came: only a look at the resource can say.
+        # It may have begun, and nobody knows how far it got: only a look at the resource can say.
         return RunOutcome.OUTCOME_UNKNOWN
     if authorization is None and act.result == "cancelled":
         return RunOutcome.CANCELLED

@@ -1,7 +1,7 @@
 """Seal: read what the team's machine hands over, judge it, bind it into a plan, and write what the reviewer reads.
 
 This machine never ran team code.  Resource, context and trigger come from the run's own event; of what the other
-machine hands over nothing is believed but that the agent said it.
+machine hands over nothing is trusted except that the agent said it.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ class Handover:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What sealing came to: the report, the reviewer's page, and the error that stopped it, or None."""
+class SealResult:
+    """The result of sealing: the report, the reviewer's page, and the error that stopped it, or None."""
 
     report: Report
     markdown: str
     problem: Optional[codes.AgentError]
 
 
-def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ago: int = 0) -> Outcome:
-    """Seal what was handed over; write report, journal, outputs and summary, whatever it comes to.
+def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ago: int = 0) -> SealResult:
+    """Seal what was handed over; write report, journal, outputs and summary, whatever the result is.
 
     Arguments:
         minutes_ago: dates the plan back, so that it expires earlier; never forward.
@@ -99,7 +99,7 @@ def run_job(job: JobContext, request: Request, handover: Handover, *, minutes_ag
         )
         outputs.write_summary(job.environ, markdown)
         outputs.write_outputs(job.environ, _job_outputs(job, report, digest, journal.head))
-    return Outcome(report, markdown, problem)
+    return SealResult(report, markdown, problem)
 
 
 def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail, issued_at: datetime) -> Report:

@@ -1,7 +1,7 @@
 """What *Verify* looks at before anything may act: an ordered list of checks over one state, each with its own refusal.
 
 The state is filled by the checks themselves, from what other jobs handed over and from what GitHub says now; the clock
-is read once.  The lists stand in `environment.py` and `issue.py`; whoever must know the order takes it from there.
+is read once.  The lists are in `environment.py` and `issue.py`; whoever must know the order takes it from there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Handover:
-    """Where the report lies, and which plan was approved, from the outputs of jobs without team code.
+    """Where the report is, and which plan was approved, from the outputs of jobs without team code.
 
     Arguments:
         report_id, report_digest: of the archive with the report; empty where an issue names them.

@@ -1,1 +1,1 @@
-"""The edge to GitHub: what the runner tells a job, what a job tells the runner, and GitHub's API."""
+"""The edge to GitHub: what the runner gives to a job, what a job reports to the runner, and GitHub's API."""

@@ -1,4 +1,4 @@
-"""What the runner tells a job through environment variables.
+"""What the runner gives to a job in environment variables.
 
 Source: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
 """
@@ -63,7 +63,7 @@ def client_payload(environ: Mapping[str, str]) -> Any:
     The file, and no variable: a variable would pass through an expression, and the kernel bounds its size.
 
     Raises:
-        BadInput: there is no such file, or it is no JSON object (INP005).
+        BadInput: there is no such file, or it is not a JSON object (INP005).
     """
     path = environ.get("GITHUB_EVENT_PATH", "")
     try:

@@ -1,4 +1,4 @@
-"""What a job tells the runner: outputs and the step summary.
+"""What a job reports to the runner: outputs and the step summary.
 
 Outputs are written in the multi-line form with a random delimiter, so that no value can end its own block and start
 another (threat T5).  Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
@@ -26,7 +26,7 @@ def hide_from_children() -> None:
 
 
 def discard(environ: Mapping[str, str]) -> None:
-    """Empty the files by which this step speaks to the runner: whatever stands in them is not the runtime's."""
+    """Empty the files by which this step speaks to the runner: whatever is in them is not the runtime's."""
     for name in _COMMAND_FILES:
         target = environ.get(name)
         if target and Path(target).exists():

@@ -122,7 +122,7 @@ class Transport:
 
         Arguments:
             filters: query parameters that choose entries.
-            key: where the list lies in an answer; None when the answer is the list.
+            key: where the list is in an answer; None when the answer is the list.
             size: entries for each page; the endpoint's documented maximum.
         """
         found: List[Mapping[str, Any]] = []
@@ -197,7 +197,7 @@ class Transport:
                     retries=False,
                     redirect=False,
                 )
-            # ValueError: of an address or a token that no header can carry; its message would tell the token.
+            # ValueError: of an address or a token that no header can carry; its message would contain the token.
             except (HTTPError, ValueError) as error:
                 problem = NotAnswered(f"{method} {path}: no answer ({type(error).__name__})")
                 least: Optional[float] = 0.0 if repeatable else None

@@ -41,7 +41,7 @@ _STATES = {"waiting": "waits for a decision", "completed": "without a trail"}
 
 @dataclass(frozen=True)
 class Job:
-    """A job of a run: GitHub's words for where it stands, and its times, each None where GitHub tells none."""
+    """A job of a run: GitHub's words for where it stands, and its times, each None where GitHub gives none."""
 
     status: str
     conclusion: Optional[str] = None
@@ -84,7 +84,7 @@ class Activity:
     Arguments:
         title: as GitHub's list of runs shows it; untrusted.
         status: GitHub's word; `completed` when it is over.
-        investigate, approve, act: jobs that GitHub tells of.
+        investigate, approve, act: jobs that GitHub lists.
         approvals: login and state (`approved`, `rejected`) of each record of the gate.
         trail: None where the run left none.
         asked, answered: when an issue asked, and when a comment answered, in a run that such a comment started.
@@ -165,7 +165,7 @@ def summarise(
     gate_problems: Sequence[str] = (),
     left_out: int = 0,
 ) -> Summary:
-    """Say what the runs come to.
+    """Sum up the runs.
 
     Arguments:
         runs: newest first.
@@ -216,7 +216,9 @@ def _concerns(run: Activity, now: datetime, ttl: timedelta) -> List[str]:
         if run.trail.outcome in _NEED_A_HUMAN:
             found.append(_NEED_A_HUMAN[run.trail.outcome])
         if run.trail.outcome == RunOutcome.CANCELLED.value and approved:
-            found.append("it was approved and cancelled before it acted: start a new run, or tell who waits for it")
+            found.append(
+                "it was approved and cancelled before it acted: start a new run, or inform whoever waits for it"
+            )
         found += [f"its trail does not hold: {problem}" for problem in run.trail.problems]
     return found
 

@@ -23,7 +23,7 @@ MAX_RUNS = 200
 def read(
     api: GitHubApi, settings: config.Config, *, days: int, now: datetime, repository: Optional[str] = None
 ) -> Summary:
-    """Read the last days and say what they come to.
+    """Read the last days and sum them up.
 
     Arguments:
         api: asks with a token that may read actions and contents.
@@ -39,7 +39,7 @@ def read(
     runs = api.runs(repository, names.WORKFLOW_FILE, since=since)
     if settings.approval_gate == config.ISSUE_GATE:
         answers = api.runs(repository, names.APPROVAL_WORKFLOW_FILE, since=since)
-        # A comment that is no answer starts a run in which every job is skipped.
+        # A comment that is not an answer starts a run in which every job is skipped.
         runs += [run for run in answers if run.get("conclusion") != "skipped"]
         runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
     return summarise(
@@ -84,7 +84,7 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
         return Activity(**known, unreadable=why)
     approvals = _records_of_the_gate(records)
     if run.get("event") == "issue_comment" and trail is not None:
-        # Whoever commented is the actor of such a run; who asked, and who approved, the bundle tells.
+        # Whoever commented is the actor of such a run; who asked, and who approved, is in the bundle.
         known["actor"] = trail.initiator
         approvals = [(trail.approver, "approved")] if trail.approver else []
         known.update(asked=trail.sealed, answered=trail.commented)

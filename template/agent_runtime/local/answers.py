@@ -17,7 +17,7 @@ from agent_runtime import codes
 UNKNOWN = codes.register(
     "ANS001",
     "no question has this name",
-    "Look for a typing error; the template's docs/reference/questions.md lists the questions",
+    "Look for a typo; the template's docs/reference/questions.md lists the questions",
 )
 MISSING = codes.register("ANS002", "a question has no answer", "Answer it")
 TEXT = codes.register(
@@ -25,8 +25,10 @@ TEXT = codes.register(
 )
 SLUG = codes.register("ANS004", "the slug is not valid", "Use lower-case words with hyphens, such as checkout-restart")
 REPOSITORY = codes.register("ANS005", "the repository is not owner/name", "Write it as in its address on GitHub")
-APPROVERS = codes.register("ANS006", "an approver can't be on GitHub", "Write logins or org/team, separated by commas")
-CHOICE = codes.register("ANS007", "the answer is none of the choices", "Take one of the choices")
+APPROVERS = codes.register(
+    "ANS006", "an approver is not a possible name on GitHub", "Write logins or org/team, separated by commas"
+)
+CHOICE = codes.register("ANS007", "the answer is none of the choices", "Choose one of them")
 CRON = codes.register(
     "ANS008", "GitHub does not accept the cron expression", "Write five fields: minute hour day month weekday"
 )
@@ -37,7 +39,7 @@ PERMISSIONS = codes.register(
 NAMES = codes.register(
     "ANS011",
     "a secret or variable of the agent can't have this name",
-    "Use another name: GitHub, Python, the shell or the runtime use this one, or it stands there twice",
+    "Use another name: GitHub, Python, the shell or the runtime use this one, or it is listed twice",
 )
 OIDC = codes.register(
     "ANS012", "GitHub binds identity tokens to environments, and private-free has none", "Answer no, or change the plan"
@@ -46,7 +48,7 @@ CONTAINER = codes.register(
     "ANS013", "the container image is not pinned by digest", "Write its name, @sha256: and its 64 hexadecimal digits"
 )
 RUNNER = codes.register("ANS014", "a label is not one that a runner can have", "Write labels, separated by commas")
-PYTHON = codes.register("ANS015", "the agent's Python is not supported", "Take one from 3.8 to 3.14")
+PYTHON = codes.register("ANS015", "the agent's Python is not supported", "Choose one from 3.8 to 3.14")
 TIMEOUT = codes.register("ANS016", "the timeout is out of range", "Write whole minutes, 1 to 360")
 TOOLKIT = codes.register(
     "ANS017", "the toolkit has no such module", "Write names of modules of agent_runtime/toolkit, separated by commas"
@@ -61,7 +63,7 @@ YES_NO = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-team", "private-free")
 LICENSES = ("MIT", "Apache-2.0", "Proprietary")
 
-# Every module of the toolkit and what it imports of the others; each stands before what it imports.  `errors` is always
+# Every module of the toolkit and what it imports of the others; each comes before what it imports.  `errors` is always
 # there.
 TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "usage": ("metrics",),
@@ -155,7 +157,7 @@ _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 @dataclass(frozen=True)
-class Problem:
+class AnswerProblem:
     """One answer that is invalid.
 
     Arguments:
@@ -323,7 +325,7 @@ QUESTIONS = tuple(RULES)
 OIDC_NEEDS_ENVIRONMENT = "no, as private-free has no environments; GitHub binds identity tokens to them"
 SECRETS_APART = "none of investigate_secrets; in private-free nothing else keeps them apart"
 
-# The lists that the names of another list of the same job must not stand in.
+# The lists that the names of another list of the same job must not be in.
 _SAME_JOB = {"investigate_variables": "investigate_secrets", "act_variables": "act_secrets"}
 
 
@@ -350,7 +352,7 @@ def toolkit_modules(named: Iterable[str]) -> FrozenSet[str]:
     return frozenset(wanted)
 
 
-def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[Problem]:
+def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[AnswerProblem]:
     """Return what is wrong with one answer, or None.
 
     Arguments:
@@ -360,19 +362,21 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
     """
     rule = RULES.get(question)
     if rule is None:
-        return Problem(UNKNOWN, question, "no question has this name")
+        return AnswerProblem(UNKNOWN, question, "no question has this name")
     if value is True and rule is _YES_NO_RULE:
-        return Problem(rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true")
+        return AnswerProblem(
+            rule.code, question, rule.message + "; in YAML with quotes, as it reads an unquoted yes as true"
+        )
     value = _text_of(value)
     if not isinstance(value, str) or not rule.accepts(value):
-        return Problem(rule.code, question, rule.message)
+        return AnswerProblem(rule.code, question, rule.message)
     if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
-        return Problem(rule.code, question, rule.message)
+        return AnswerProblem(rule.code, question, rule.message)
     if answers.get("repository_plan") == "private-free":  # no environments: what one job reads, every job can read
         if question == "investigate_oidc" and value == "yes":
-            return Problem(OIDC, question, OIDC_NEEDS_ENVIRONMENT)
+            return AnswerProblem(OIDC, question, OIDC_NEEDS_ENVIRONMENT)
         if question == "act_secrets" and _common(value, answers.get("investigate_secrets")):
-            return Problem(rule.code, question, SECRETS_APART)
+            return AnswerProblem(rule.code, question, SECRETS_APART)
     return None
 
 
@@ -387,7 +391,7 @@ def _common(value: str, other: Any) -> bool:
     return not {*listed(value)}.isdisjoint(listed(str(other or "")))
 
 
-def validate(answers: Mapping[str, Any]) -> List[Problem]:
+def validate(answers: Mapping[str, Any]) -> List[AnswerProblem]:
     """Return every problem of a complete set of answers, in the order of the questions; unknown names come last.
 
     Names that start with an underscore belong to the engines and are passed over.  A question that is not asked needs
@@ -397,15 +401,15 @@ def validate(answers: Mapping[str, Any]) -> List[Problem]:
     for question in QUESTIONS:
         if question not in answers:
             if asked(question, answers):
-                problems.append(Problem(MISSING, question, "the answer is missing"))
+                problems.append(AnswerProblem(MISSING, question, "the answer is missing"))
         elif asked(question, answers):
             problem = check(question, answers[question], answers)
             if problem:
                 problems.append(problem)
         elif _text_of(answers[question]) != unasked(question, answers):
             needed = "a schedule among the triggers" if question == "schedule_cron" else "advanced=yes"
-            problems.append(Problem(NOT_ASKED, question, f"it needs {needed}"))
+            problems.append(AnswerProblem(NOT_ASKED, question, f"it needs {needed}"))
     for name in answers:
         if not str(name).startswith("_") and name not in RULES:
-            problems.append(Problem(UNKNOWN, str(name), "no question has this name"))
+            problems.append(AnswerProblem(UNKNOWN, str(name), "no question has this name"))
     return problems

@@ -45,13 +45,13 @@ EDITED = codes.register(
     "CHK004", "a file of the template was edited", "Move the change to a file of yours, or to the template; restore it"
 )
 LOST = codes.register("CHK005", "a file of the template is missing", "Restore it")
-FOREIGN = codes.register("CHK006", "a foreign file lies among the template's", "Move it out of this folder")
-MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove what is left of it")
+FOREIGN = codes.register("CHK006", "an unknown file is among the template's", "Move it out of this folder")
+MERGE = codes.register("CHK007", "a merge was left unfinished", "Resolve the conflict and remove its markers")
 MISMATCH = codes.register("CHK008", "configuration and answers differ", "Change the answer with: " + _UPDATE)
 
-HIDING = codes.register(
+SHADOWING = codes.register(
     "CHK009",
-    "a file of the repository hides a module of Python or of a locked package",
+    "a file of the repository shadows a module of Python or of a locked package",
     "Rename it: agent_runner.py, and what verifies before acting, would get it instead of the real one",
 )
 
@@ -74,8 +74,8 @@ NO_MODULE = codes.register(
 
 STALE_LOCK = codes.register(
     "CHK013",
-    "the agent's lock does not hold what it is resolved from",
-    "Write it anew with: make lock",
+    "the agent's lock does not match its requirements",
+    "Regenerate it with: make lock",
 )
 
 # Where an answer has another name in the configuration.
@@ -87,7 +87,7 @@ _CONFLICT = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Problem:
+class CheckProblem:
     """One thing that is wrong: its code, the file, what it is, and how to fix it."""
 
     code: str
@@ -100,9 +100,9 @@ class Problem:
         return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.fix.rstrip("."))
 
 
-def check(root: Path) -> List[Problem]:
+def check(root: Path) -> List[CheckProblem]:
     """Return everything that is wrong with the agent repository at `root`, in the order of the questions above."""
-    problems: List[Problem] = []
+    problems: List[CheckProblem] = []
     manifest = _manifest(root, problems)
     known = _answers(root, problems)
     problems += _configuration(root, known)
@@ -114,24 +114,24 @@ def check(root: Path) -> List[Problem]:
         problems += _content(root, name, rendered=name in manifest["rendered"], expected=manifest["files"].get(name))
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
-    problems += _hiding(root)
+    problems += _shadowing(root)
     problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
     problems += _missing_modules(root)
     return problems
 
 
-def notes(root: Path) -> List[Problem]:
+def notes(root: Path) -> List[CheckProblem]:
     """Return what is not wrong with the repository at `root`, and will be in the way later."""
     known = _answers(root, [])
     return [] if not known or known.get("_commit") else [_problem(NO_RELEASE, ANSWERS_FILE, "it has no _commit")]
 
 
-def _problem(code: str, path: str, message: str, fix: Optional[str] = None) -> Problem:
-    return Problem(code, path, message, fix or codes.describe(code).fix)
+def _problem(code: str, path: str, message: str, fix: Optional[str] = None) -> CheckProblem:
+    return CheckProblem(code, path, message, fix or codes.describe(code).fix)
 
 
-def _manifest(root: Path, problems: List[Problem]) -> Dict[str, Any]:
+def _manifest(root: Path, problems: List[CheckProblem]) -> Dict[str, Any]:
     try:
         value: Dict[str, Any] = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
         unneeded = _unneeded(root)
@@ -158,7 +158,7 @@ def _restore(path: str) -> str:
     return "Restore it with: " + _RESTORE.format(path)
 
 
-def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
+def _answers(root: Path, problems: List[CheckProblem]) -> Mapping[str, Any]:
     try:
         known = yaml.safe_load((root / ANSWERS_FILE).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -169,11 +169,11 @@ def _answers(root: Path, problems: List[Problem]) -> Mapping[str, Any]:
         return {}
     for problem in answers.validate(known):
         fix = "Remove the line" if problem.code == answers.UNKNOWN else "Change it with: " + _UPDATE
-        problems.append(Problem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", fix))
+        problems.append(CheckProblem(problem.code, ANSWERS_FILE, f"{problem.question}: {problem.message}", fix))
     return known
 
 
-def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[Problem]:
+def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProblem]:
     path = config.CONFIG_PATH.as_posix()
     try:
         settings = config.load(root)
@@ -214,7 +214,7 @@ def _recorded(question: str, known: Mapping[str, Any]) -> str:
     return "" if question == "schedule_cron" else answers.unasked(question, known)
 
 
-def _shared_runners(settings: config.Config) -> Iterator[Problem]:
+def _shared_runners(settings: config.Config) -> Iterator[CheckProblem]:
     """Pairs of roles of which one's jobs may come to a self-hosted runner of the other, and find what it left."""
     roles = {name: getattr(settings, name) for name in ("investigate_runner", "act_runner", "gate_runner")}
     own = {name: {label.lower() for label in labels} for name, labels in roles.items() if not _hosted(labels)}
@@ -229,7 +229,7 @@ def _hosted(labels: Sequence[str]) -> bool:
     return all(label.lower().startswith(("ubuntu-", "windows-", "macos-")) for label in labels)
 
 
-def _workflows(root: Path) -> Iterator[Problem]:
+def _workflows(root: Path) -> Iterator[CheckProblem]:
     """What opens the gate; without a configuration, which is a problem of its own, nobody knows how it is closed."""
     try:
         violations = linter.lint(root, config.load(root))
@@ -240,14 +240,14 @@ def _workflows(root: Path) -> Iterator[Problem]:
 
 
 def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
-    """The files to read: the template's, everything in .github, and what lies in the root; the rest is the team's."""
+    """The files to read: the template's, everything in .github, and what is in the root; the rest is the team's."""
     names = set(manifest["files"]) | set(manifest["rendered"])
     names |= {path.relative_to(root).as_posix() for path in (root / ".github").rglob("*")}
     names |= {path.name for path in root.iterdir()}
     return sorted(name for name in names if (root / name).is_file())
 
 
-def _content(root: Path, name: str, *, rendered: bool, expected: Optional[str]) -> Iterator[Problem]:
+def _content(root: Path, name: str, *, rendered: bool, expected: Optional[str]) -> Iterator[CheckProblem]:
     try:
         data = (root / name).read_bytes()
         if fingerprint(data) == expected:
@@ -305,7 +305,7 @@ _PARSERS: Dict[str, Callable[[str], Any]] = {
 }
 
 
-def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
+def _leftovers(root: Path, files: Sequence[str]) -> Iterator[CheckProblem]:
     for name in files:
         if (root / (name + ".rej")).exists():
             yield _problem(MERGE, name + ".rej", "a rejected change is left")
@@ -313,10 +313,10 @@ def _leftovers(root: Path, files: Sequence[str]) -> Iterator[Problem]:
             yield _problem(RENDERING, name, "its name was not rendered")
 
 
-def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+def _drift(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
     for name, expected in manifest["files"].items():
         if name in OF_TEMPLATE:
-            continue  # the linter tells
+            continue  # the linter reports it
         try:
             found = fingerprint((root / name).read_bytes())
         except OSError:
@@ -339,7 +339,7 @@ _MODULES = {"pyyaml": ("yaml", "_yaml")}
 _OTHERS = ("pip", "setuptools", "pkg_resources", "aimgentix", "sitecustomize", "usercustomize")
 
 
-def _hiding(root: Path) -> Iterator[Problem]:
+def _shadowing(root: Path) -> Iterator[CheckProblem]:
     """Files and folders of the root that Python takes for a module which the agent needs from elsewhere."""
     taken = {*_standard_modules(), *_OTHERS}
     for package in (name for lock in locks.LOCKS for name in locks.pins(root / lock)):
@@ -348,14 +348,14 @@ def _hiding(root: Path) -> Iterator[Problem]:
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
         if (is_package or is_module) and path.name.split(".")[0] in taken:
-            yield _problem(HIDING, path.name, "it hides the module {}".format(path.name.split(".")[0]))
+            yield _problem(SHADOWING, path.name, "it shadows the module {}".format(path.name.split(".")[0]))
 
 
-def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
+def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
     """Compiled code that Python runs whatever its source says.
 
     What Python itself keeps in `__pycache__` holds for one time and size of the source, which a checkout never brings
-    back.  With a hash in the place of these it holds for a source that says something else, too.
+    back.  With a hash instead of these it is valid for a source that says something else, too.
     Source: https://peps.python.org/pep-0552/
     """
     folders = [root / "__pycache__", *(root / folder for folder in manifest["folders"])]
@@ -364,10 +364,10 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[Problem]:
             flags = stream.read(16)[4:8]
         if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
             name = path.relative_to(root).as_posix()
-            yield _problem(HIDING, name, "it is run in the place of {}.py".format(path.name.split(".")[0]), "Remove it")
+            yield _problem(SHADOWING, name, "it is run instead of {}.py".format(path.name.split(".")[0]), "Remove it")
 
 
-def _missing_modules(root: Path) -> Iterator[Problem]:
+def _missing_modules(root: Path) -> Iterator[CheckProblem]:
     """Imports of the team's files that a repository with a smaller toolkit can't give them."""
     try:
         named = set(config.load(root).toolkit)

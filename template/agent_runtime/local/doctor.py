@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
 from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import check
-from agent_runtime.local.settings import access, checklist, checks, plans
+from agent_runtime.local.settings import access, checklist, checks, github_plans
 from agent_runtime.local.settings.model import Local, Observed
 from agent_runtime.local.settings.observe import observe
 from agent_runtime.model import config
@@ -58,7 +58,7 @@ def _local(root: Path, settings: config.Config) -> Local:
     try:
         policy = parse_policy((root / settings.policy_path).read_bytes(), settings.policy_path.as_posix())
     except (OSError, codes.BadInput):
-        policy = None  # check.check() tells why
+        policy = None  # check.check() reports why
     return Local(
         repository=settings.repository,
         approvers=settings.approvers,
@@ -127,7 +127,7 @@ def _document(seen: Observed, results: Sequence[checks.Result], items: Sequence[
 def _table(seen: Observed, results: Sequence[checks.Result], items: Sequence[checklist.Item], *, colour: bool) -> str:
     width = min(_WIDEST, shutil.get_terminal_size((100, 24)).columns)
     found = seen.gate.repository
-    lines = [f"{terminal(found.full_name)}: {plans.describe(found)}", ""]
+    lines = [f"{terminal(found.full_name)}: {github_plans.describe(found)}", ""]
     first = max(len(result.name) for result in results) + 2
     for result in results:
         state = f"{result.state.value:<12}"

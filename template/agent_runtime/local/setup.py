@@ -1,4 +1,4 @@
-"""`setup`: creates what the gate needs on GitHub (environments, or a label), and looks whether it is a gate now.
+"""`setup`: creates what the gate needs on GitHub (environments, or a label), and checks that it is a gate now.
 
 It sends what `settings.planning` planned, in that order; a second run finds nothing to change.
 """
@@ -59,25 +59,27 @@ def run(
         seen = observe_gate(http, name, settings, approvers)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
-    plan = planning.plan_issue_gate(answers, seen) if by_issue else planning.plan(answers, seen)
-    for remark in plan.remarks:
+    changes = planning.issue_gate_changes(answers, seen) if by_issue else planning.changes(answers, seen)
+    for remark in changes.remarks:
         out.write(f"note: {terminal(remark)}\n")
     if dry_run:
-        for call in plan.calls:
+        for call in changes.calls:
             out.write(_described(call))
         out.write(
-            f"{len(plan.calls)} requests would be sent; nothing was changed\n" if plan.calls else "nothing to change\n"
+            f"{len(changes.calls)} requests would be sent; nothing was changed\n"
+            if changes.calls
+            else "nothing to change\n"
         )
         return codes.EXIT_OK
-    if plan.calls and seen.repository.administrator is False and not by_issue:
+    if changes.calls and seen.repository.administrator is False and not by_issue:
         raise codes.GateRefused(
-            codes.RIGHTS_MISSING, f"this token's user is no administrator of {seen.repository.full_name}"
+            codes.RIGHTS_MISSING, f"this token's user is not an administrator of {seen.repository.full_name}"
         )
-    for call in plan.calls:
+    for call in changes.calls:
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
     with access.asking():
-        after = observe_gate(http, name, settings, approvers) if plan.calls else seen
+        after = observe_gate(http, name, settings, approvers) if changes.calls else seen
     problems = planning.still_open(after) + (planning.issue_gate_open(after) if by_issue else ())
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)
@@ -86,7 +88,7 @@ def run(
     out.write(
         "{}: {}\n".format(
             terminal(seen.repository.full_name),
-            "the gate is closed" if plan.calls else "nothing to change, the gate is closed",
+            "the gate is closed" if changes.calls else "nothing to change, the gate is closed",
         )
     )
     return codes.EXIT_OK

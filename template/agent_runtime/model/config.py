@@ -98,7 +98,7 @@ class Config:
 
     @property
     def policy_path(self) -> Path:
-        """Where this agent's policy lies, relative to the repository's root."""
+        """Where this agent's policy is, relative to the repository's root."""
         return POLICY_FOLDER / (self.agent + ".yml")
 
 
@@ -121,7 +121,7 @@ def load(root: Path) -> Config:
 
 
 def _config(value: Any) -> Config:
-    """What a decoded file says; a ValueError tells what is wrong with it."""
+    """What a decoded file says; a ValueError says what is wrong with it."""
     if not isinstance(value, dict):
         raise ValueError("not a mapping")
     known = {field.name: field for field in fields(Config)}

@@ -1,7 +1,7 @@
 """The documents that jobs exchange: investigation, plan, report, receipt, authorization, result; strictly decoded.
 
 Every document is a frozen dataclass.  `encode()` writes it as JSON; `decode()` reads bytes that came
-from another job, and refuses whatever does not have exactly the agreed shape.  pydantic does the checking and is
+from another job, and refuses whatever does not have exactly the expected structure.  pydantic does the checking and is
 imported only when something is decoded.
 
 They stand in one module because they hold parts of one another, and because whoever reads what one job writes compares
@@ -19,7 +19,7 @@ from enum import Enum
 from typing import Any, Dict, Optional, Tuple, Type, TypeVar
 
 from agent_runtime import codes
-from agent_runtime.results import ActionStatus, Finding, RiskLevel, _Word
+from agent_runtime.results import ActionStatus, Finding, RiskLevel, _StrEnum
 from agent_runtime.text.strict_json import strict_json
 
 SCHEMA_VERSION = 1
@@ -37,8 +37,8 @@ _TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 
 
-class ReportStatus(_Word):
-    """What an investigation came to."""
+class ReportStatus(_StrEnum):
+    """The result of an investigation."""
 
     ACTION_PROPOSED = "action_proposed"
     NOTHING_TO_DO = "nothing_to_do"
@@ -47,7 +47,7 @@ class ReportStatus(_Word):
     FAILED = "failed"
 
 
-class Decision(_Word):
+class Decision(_StrEnum):
     """What the workflow does next: the only word that decides whether a gate opens."""
 
     NONE = "none"
@@ -246,7 +246,7 @@ class Investigation:
 
 @dataclass(frozen=True)
 class Report:
-    """What an investigation came to (`investigation-report.json`): evidence, and the sealed plan if there is one.
+    """The result of an investigation (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
     Arguments:
         investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
@@ -374,7 +374,7 @@ class Authorization:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one call of `act()` came to, reported by the agent.
+    """The result of one call of `act()`, reported by the agent.
 
     Arguments:
         latency_ms: duration of `act()`.
@@ -398,7 +398,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class ActionReport:
-    """What *Execute* came to (`action-result.json`), reported by the agent's machine.
+    """The result of *Execute* (`action-result.json`), reported by the agent's machine.
 
     Arguments:
         status: that of the last step that ran; `refused` where none did.
@@ -458,7 +458,7 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
         source: names it in messages.
 
     Raises:
-        BadInput: it is too large (RPT002), not whole JSON (RPT003) or not of the agreed shape (RPT004).
+        BadInput: it is too large (RPT002), not complete JSON (RPT003) or not of the expected structure (RPT004).
     """
     import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
 

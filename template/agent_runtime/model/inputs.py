@@ -27,7 +27,7 @@ _RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=,~%#-]{0,255}")
 _TRACE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
 _ACTION = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 _SEVERITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
-# Control characters and halves of surrogate pairs; a text may have tabs and line ends, a key is one line.
+# Control characters and halves of surrogate pairs; a text may have tabs and line endings, a key is one line.
 _NOT_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOT_IN_KEY = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -42,7 +42,7 @@ def resource(text: Optional[str]) -> str:
     """Return the resource if it is a plain identifier.
 
     Raises:
-        BadInput: it is missing (INP004) or has characters that an identifier has not (INP001).
+        BadInput: it is missing (INP004) or has characters that an identifier does not have (INP001).
     """
     if not text:
         raise codes.BadInput(codes.RESOURCE_MISSING, "no resource was named")
@@ -82,7 +82,7 @@ def context(text: Optional[str]) -> Dict[str, Any]:
     """Return the action context, an empty object when none was given.
 
     Raises:
-        BadInput: it is no JSON object, has duplicate keys, or is larger than 64 KiB (INP003).
+        BadInput: it is not a JSON object, has duplicate keys, or is larger than 64 KiB (INP003).
     """
     if not text or not text.strip():
         return {}
@@ -107,7 +107,7 @@ def alert(payload: Any) -> Dict[str, Any]:
         payload: the `client_payload` of the event, parsed.
 
     Raises:
-        BadInput: its resource or trace id is no plain identifier (INP001, INP002), or something else in it is not as
+        BadInput: its resource or trace id is not a plain identifier (INP001, INP002), or something else in it is not as
             the schema says (INP010); the message names the place.
     """
     if not isinstance(payload, dict):

@@ -17,7 +17,7 @@ RESULT_NAME = "action-result.json"
 BUNDLE_FOLDER = "audit-bundle"
 MANIFEST_NAME = "bundle.json"
 
-# Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can tell them apart.
+# Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can distinguish them.
 INVESTIGATION_ARTIFACT = "investigation"
 REPORT_ARTIFACT = "investigation-report"
 RECEIPT_ARTIFACT = "approval-receipt"
@@ -56,7 +56,7 @@ JOBS = ("investigate", "seal", "ask", "approve", "claim", "act", "record")
 AUTO_JOB = "act-auto"
 VERIFY = "verify"
 
-# Jobs as GitHub shows them.  Names with expressions may be cut at 100 characters: the plan's digest stands in front.
+# Jobs as GitHub shows them.  Names with expressions may be cut at 100 characters: the plan's digest is in front.
 INVESTIGATE_JOB = "Investigate"
 SEAL_JOB = "Seal"
 APPROVE_JOB = "Approve plan "

@@ -11,7 +11,7 @@ from typing import Any
 from agent_runtime import codes
 from agent_runtime.model.documents import plain
 
-# How many digits of the digest people read: 48 bits, enough to tell plans of one repository apart at a glance.
+# How many digits of the digest people read: 48 bits, enough to distinguish the plans of one repository at a glance.
 SHORT_DIGEST_LENGTH = 12
 
 

@@ -64,7 +64,7 @@ def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:
     """Return a JSON value with every secret in it replaced: texts that look like one, and whatever is under such a key.
 
     Arguments:
-        secret: whether it stands under such a key itself: then every text and number in it is replaced.
+        secret: whether it is under such a key itself: then every text and number in it is replaced.
     """
     if isinstance(value, str):
         return REDACTED if secret and value else redactor.text(value)
@@ -82,7 +82,7 @@ def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:
 
 
 def _hides(redactor: Redactor, key: str, item: Any, among: Mapping[str, Any]) -> bool:
-    """Whether what stands under a key is secret; a number under `tokens` or `pass` counts tokens or tests."""
+    """Whether what is under a key is secret; a number under `tokens` or `pass` counts tokens or tests."""
     counts = _is_number(item) and ("token" in key.lower() or key.lower() == "pass")
     paired = key in ("value", "Value") and redactor.hides_value(among)
     return paired or (redactor.is_secret_key(key) and not counts)

@@ -36,15 +36,17 @@ _SUCCEEDED = (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What executing came to; `problem` is the refusal, or None."""
+class ExecuteResult:
+    """The result of executing; `problem` is the refusal, or None."""
 
     result: ActionReport
     problem: Optional[codes.AgentError]
 
 
-def run_job(agent: AgentRunner, job: JobContext, *, resource: str, plan_path: Path, approved_digest: str) -> Outcome:
-    """Execute the plan and write the result, whatever it comes to.
+def run_job(
+    agent: AgentRunner, job: JobContext, *, resource: str, plan_path: Path, approved_digest: str
+) -> ExecuteResult:
+    """Execute the plan and write the result, whatever it is.
 
     Arguments:
         resource: for the trail only; what is acted on comes from the plan.
@@ -79,7 +81,7 @@ def run_job(agent: AgentRunner, job: JobContext, *, resource: str, plan_path: Pa
         write_whole(job.out / names.RESULT_NAME, documents.encode(result))
         outputs.write_outputs(job.environ, {"action_status": str(result.status), "journal_head": journal.head})
     outputs.write_summary(job.environ, render_result(result))
-    return Outcome(result, problem)
+    return ExecuteResult(result, problem)
 
 
 def _authorized_plan(path: Path, approved_digest: str) -> Plan:

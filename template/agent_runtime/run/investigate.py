@@ -1,6 +1,6 @@
 """Investigate: run the team's `investigate()` and `observe()`, and write what they returned as data for `seal`.
 
-Nothing here judges, seals or shows: this machine runs team code, so nothing that it says is believed.
+Nothing here judges, seals or shows: this machine runs team code, so nothing that it says is trusted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aimgentix.events import ActorType, EventStatus
 
 
 def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigation:
-    """Run the investigation and write `investigation.json` and the journal, whatever it comes to.
+    """Run the investigation and write `investigation.json` and the journal, whatever the result is.
 
     Raises:
         BadInput: the agent failed, or returned something that can't be handed over; the file says so, too.

@@ -123,7 +123,7 @@ def _describe(what: str, error: BaseException, redactor: Redactor) -> str:
 
 
 def _is_refused(error: BaseException) -> bool:
-    """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries tell it."""
+    """Whether somebody refused for lack of rights: the system, or an answer 401 or 403 as HTTP libraries report it."""
     holders = (error, getattr(error, "response", None))
     said = [getattr(holder, name, None) for holder in holders for name in ("code", "status", "status_code")]
     return isinstance(error, PermissionError) or 401 in said or 403 in said

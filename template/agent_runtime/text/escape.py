@@ -6,7 +6,7 @@ T4, T6).  Two ideas carry all of it:
 
 * What can't be seen is shown: control, bidirectional, zero-width and unassigned characters appear as `\\u{202e}`.
   Text that already holds `\\u{` is escaped too, so that no two texts look alike.
-* In Markdown, untrusted text stands in code spans and fenced blocks only.  GitHub renders no link, mention, reference,
+* In Markdown, untrusted text is in code spans and fenced blocks only.  GitHub renders no link, mention, reference,
   image, HTML, emoji or formula inside code, and the reader sees where the agent's words begin and end.
 
 The limits of GitHub's parser are respected, because beyond them code stops being code: cmark-gfm ignores code spans
@@ -103,7 +103,7 @@ def _code_span(text: str) -> str:
 def markdown_inline(text: str) -> str:
     """Return Markdown for a heading, paragraph or list item that shows `text` on one line and does nothing else.
 
-    The text stands in code spans; backticks stand between them as entities, so no fence ever depends on the text.
+    The text is in code spans; backticks stand between them as entities, so no fence ever depends on the text.
     An empty text reads `(empty)`, outside any span.
     """
     return _code_spans(text, "`")
@@ -137,7 +137,7 @@ def markdown_json_block(value: Any) -> str:
         TypeError, ValueError: `value` is not JSON.
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    # A backtick can stand in strings only, where JSON allows the escape.
+    # A backtick can be in strings only, where JSON allows the escape.
     text = text.replace("`", "\\u0060")
     return f"```json\n{text}\n```"
 

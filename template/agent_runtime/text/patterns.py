@@ -10,14 +10,14 @@ def _compatible(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def folded(text: str) -> str:
-    """Return what many systems take for the same: Unicode's form NFKC, without regard to case and blanks."""
+def caseless(text: str) -> str:
+    """Return what many systems take for the same: Unicode's form NFKC, without regard to case and whitespace."""
     return _compatible(_compatible(text).casefold())
 
 
 def glob_nearly_matches(pattern: str, text: str) -> bool:
-    """Whether `text` matches `pattern` but for case, blanks around it or compatibility characters."""
-    return glob_matches(pattern, text) or glob_matches(folded(pattern), folded(text))
+    """Whether `text` matches `pattern` but for case, whitespace around it or compatibility characters."""
+    return glob_matches(pattern, text) or glob_matches(caseless(pattern), caseless(text))
 
 
 def glob_matches(pattern: str, text: str) -> bool:
@@ -36,7 +36,7 @@ def glob_matches(pattern: str, text: str) -> bool:
             at += 1
             position += 1
         elif star is not None:
-            # Only the last star ever needs another try: what stands before it is matched already.
+            # Only the last star ever needs another try: what comes before it is matched already.
             resume += 1
             at, position = star + 1, resume
         else:

@@ -11,13 +11,13 @@ def _no_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     result: Dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"key {key[:80]!r} stands twice in one object")
+            raise ValueError(f"key {key[:80]!r} appears twice in one object")
         result[key] = value
     return result
 
 
 def _no_constants(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON value")
+    raise ValueError(f"{text} is not a JSON value")
 
 
 def _finite(text: str) -> float:

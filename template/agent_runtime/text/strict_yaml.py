@@ -1,6 +1,6 @@
 """YAML with one meaning: what a reviewer reads in the file is what a program reads.
 
-A small part of YAML 1.2.  Refused, with the line: keys that stand twice, anchors, aliases and tags, several documents,
+A small part of YAML 1.2.  Refused, with the line: keys that appear twice, anchors, aliases and tags, several documents,
 deep nesting, unquoted words that YAML versions read differently (`no`, `010`, `12:30`, dates), and characters that let
 a line look like something else.
 """
@@ -31,7 +31,7 @@ _AMBIGUOUS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-# Control and bidirectional characters, line ends that only some programs take for one, byte order marks within the
+# Control and bidirectional characters, line endings that only some programs recognize, byte order marks within the
 # text, and tags; in comments too.
 DECEIVING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]|\r(?!\n)"
@@ -171,7 +171,7 @@ class _Loader:
             if not isinstance(key.value, str):
                 raise StrictYamlError(key.line, "a key is not a text: write it in quotes")
             if key.value in mapping:
-                raise StrictYamlError(key.line, f"the key {visible(key.value, _SHOWN)} stands twice: keep one of them")
+                raise StrictYamlError(key.line, f"the key {visible(key.value, _SHOWN)} appears twice: keep one of them")
             mapping[key.value] = Node(key.line, self._node(next(self._events), depth + 1).value)
         return mapping
 

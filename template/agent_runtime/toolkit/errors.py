@@ -34,7 +34,7 @@ METRICS_UNUSABLE = register(
 TOKEN_INVALID = register(
     "TOOL06",
     "the token can't be sent",
-    "Set the secret AGENT_ACT_TOKEN again, without spaces and line ends, in the environment agent-act or, on "
+    "Set the secret AGENT_ACT_TOKEN again, without spaces and line endings, in the environment agent-act or, on "
     "private-free, in the repository",
 )
 TOKEN_REFUSED = register(
@@ -61,17 +61,17 @@ GIT_NAME = register(
 FILE_UNUSABLE = register(
     "TOOL11",
     "a file of the configuration is invalid",
-    "Compare the key of the catalogue with what the file holds",
+    "Compare the key of the catalogue with what the file contains",
 )
 LOG_UNUSABLE = register(
     "TOOL12",
     "the application log is invalid",
-    "Let the address answer with one JSON object a line, each with time and level",
+    "The address must return one JSON object per line, each with time and level",
 )
 NOT_DONE = register(
     "TOOL13",
     "an action stopped before it was complete",
-    "The message says why, and the changes in the result say how far it came",
+    "The message says why, and the changes in the result say how far it got",
 )
 GIT_OVERTAKEN = register(
     "TOOL14",
@@ -88,13 +88,13 @@ REQUEST_REFUSED = register(
     "TOOL16",
     "a service understood a request and refused it",
     "Nothing was changed. The status says why: 404, there is no such thing; 409, it is in another state than expected; "
-    "422, it does not take these values; 429, it wants to be asked less often",
+    "422, it does not take these values; 429, it is asked too often",
 )
 ACCESS_REFUSED = register(
     "TOOL17",
-    "a service refuses a token, or wants one",
+    "a service refuses a token, or needs one",
     "Give the job a token that may do this, in the environment variable that the message names; where it names none, "
-    "name one in the catalogue of services, or an address that wants none; see docs/RUNBOOK.md, Tokens",
+    "name one in the catalogue of services, or an address that needs none; see docs/RUNBOOK.md, Tokens",
 )
 
 

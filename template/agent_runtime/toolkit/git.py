@@ -53,7 +53,7 @@ _BRANCH = re.compile(
 _PATH = re.compile(r"[^\x00-\x1f\x7f:\\-][^\x00-\x1f\x7f\\]{0,999}")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
-# Every file is what its bytes are, whatever .gitattributes say: this stands above them, and leaves only merge and diff.
+# Every file is what its bytes are, whatever .gitattributes say: this is above them, and leaves only merge and diff.
 _ATTRIBUTES = "* !text !crlf !eol !ident !filter !working-tree-encoding\n"
 
 # What git says of a branch that moved on: it sees that itself, or the server sees it in the last moment.
@@ -105,7 +105,7 @@ class Difference:
     """What differs between two commits in a path.
 
     Arguments:
-        files: name, lines added, lines removed; both numbers are None for a file that is no text.
+        files: name, lines added, lines removed; both numbers are None for a file that is not text.
         lines: the first lines that were added (+) or removed (-).
     """
 
@@ -145,7 +145,7 @@ class Clone:
         """Return the content of a file at a commit, or None where there is none.
 
         Raises:
-            ToolError: it is no file, or larger than 1 MiB (TOOL08).
+            ToolError: it is not a file, or larger than 1 MiB (TOOL08).
         """
         entry = self._entry(commit, path)
         if entry is None:
@@ -260,7 +260,9 @@ class Clone:
         except ToolError as problem:
             refused = problem
         if _OVERTAKEN.search(refused.message):
-            why = f"git push: {branch} has commits on the server that the clone has not: somebody pushed meanwhile"
+            why = (
+                f"git push: {branch} has commits on the server that the clone does not have: somebody pushed meanwhile"
+            )
             raise ToolError(GIT_OVERTAKEN, why)
         try:
             there = self.remote_head(branch)
@@ -290,7 +292,7 @@ class Clone:
 
 
 def is_inside(name: str, path: str) -> bool:
-    """Whether a file is `path`, or lies in the folder `path`."""
+    """Whether a file is `path`, or is in the folder `path`."""
     return name == path or name.startswith(path + "/")
 
 
@@ -313,7 +315,7 @@ def clone(
     import tempfile  # noqa: PLC0415  imported when used
 
     if not _ADDRESS.fullmatch(address):
-        raise ToolError(GIT_NAME, f"{ascii(address)[:200]} is no address of a repository")
+        raise ToolError(GIT_NAME, f"{ascii(address)[:200]} is not an address of a repository")
     _branch(branch)
     with tempfile.TemporaryDirectory(prefix="agent-git-") as folder:
         home = Path(folder) / "home"
@@ -452,7 +454,7 @@ class _Git:
         self._timeout_seconds = timeout_seconds
 
     def text(self, *arguments: str, data: Optional[bytes] = None) -> str:
-        """What git prints, without the last line end; bytes that are no UTF-8 are escaped."""
+        """What git prints, without the last line ending; bytes that are not UTF-8 are escaped."""
         return self.run(*arguments, data=data).decode("utf-8", "backslashreplace").rstrip("\n")
 
     def run(self, *arguments: str, data: Optional[bytes] = None) -> bytes:
@@ -501,8 +503,8 @@ def _end(process: Any) -> None:
 def _complaint(said: bytes) -> str:
     """The line in which git says what is wrong."""
     lines = [" ".join(line.split()) for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"(?:remote: )?(?:fatal|error|ERROR| !)|! ", line)] or lines[-1:]
-    return ascii("; ".join(telling[:2]) or "failed without a word")[1:-1][:300]
+    errors = [line for line in lines if re.match(r"(?:remote: )?(?:fatal|error|ERROR| !)|! ", line)] or lines[-1:]
+    return ascii("; ".join(errors[:2]) or "failed without a message")[1:-1][:300]
 
 
 def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, str]:
@@ -560,18 +562,18 @@ def _count(text: str) -> Optional[int]:
 
 def _branch(name: str) -> str:
     if not _BRANCH.fullmatch(name):
-        raise ToolError(GIT_NAME, f"{ascii(name)[:200]} is no plain name of a branch")
+        raise ToolError(GIT_NAME, f"{ascii(name)[:200]} is not a plain name of a branch")
     return name
 
 
 def _path(path: str) -> str:
     parts = path.split("/")
     if not _PATH.fullmatch(path) or not {"", ".", "..", ".git"}.isdisjoint(part.lower() for part in parts):
-        raise ToolError(GIT_NAME, f"{ascii(path)[:200]} is no path inside a repository")
+        raise ToolError(GIT_NAME, f"{ascii(path)[:200]} is not a path inside a repository")
     return path
 
 
 def _sha(text: str) -> str:
     if not _COMMIT.fullmatch(text):
-        raise ToolError(GIT_NAME, f"{ascii(text)[:80]} is no commit")
+        raise ToolError(GIT_NAME, f"{ascii(text)[:80]} is not a commit")
     return text

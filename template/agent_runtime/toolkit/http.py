@@ -49,7 +49,7 @@ class Response:
     Arguments:
         url: what was asked, without its query.
         status: HTTP status code.
-        body: the whole body; the token that was presented is taken out of it.
+        body: the whole body; the token that was presented is redacted in it.
         headers: looked up in any case.
         presented: which token was presented, in words.
     """
@@ -302,7 +302,7 @@ def check_token(token: Optional[str]) -> None:
         )
     if token and not _TOKEN.fullmatch(token):
         of = f" of {token.place}" if isinstance(token, Token) else ""
-        raise ToolError(TOKEN_INVALID, f"the token{of} holds spaces, line ends or characters not of ASCII")
+        raise ToolError(TOKEN_INVALID, f"the token{of} contains spaces, line endings or non-ASCII characters")
 
 
 def _presented(token: Optional[str]) -> str:
@@ -387,7 +387,7 @@ class _Request:
         except _failures(ToolError):
             if not self.changes or answer.status_code < 300:
                 raise
-            body.clear()  # what is refused is refused, however the answer goes on
+            body.clear()  # what is refused is refused, however the answer continues
         token = (self.token or "").encode()
         return bytes(body.replace(token, b"***") if len(token) >= MIN_HIDDEN else body)
 

@@ -5,7 +5,7 @@
     new = keys.made(system.rotate("k-1"))
     system.store("shop/k-1", new.value)
 
-What the two must answer stands in services.yml.  No value of a key reaches a message: it goes from one to the other.
+What the two must answer is in services.yml.  No value of a key reaches a message: it goes from one to the other.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class NewKey:
     value: str = field(repr=False)
 
 
-class Word(NamedTuple):
+class KeyVerdict(NamedTuple):
     """What the identity service says of a value: whether it accepts it, and whose it is; None where it does not say."""
 
     accepted: Optional[bool]
@@ -85,7 +85,7 @@ class System:
         found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
         plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
         if found["id"] != name or not plain:
-            raise ToolError(NO_ANSWER, f"{answer.url}: id, owner or stored_as is no plain name")
+            raise ToolError(NO_ANSWER, f"{answer.url}: id, owner or stored_as is not a plain name")
         return Key(name, found["owner"], found["status"], found["created"], found["stored_as"])
 
     def keys_of(self, user: str) -> List[str]:
@@ -93,7 +93,7 @@ class System:
         names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
         for name in names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise ToolError(NO_ANSWER, f"{ascii(name)[:80]} is no name of a key")
+                raise ToolError(NO_ANSWER, f"{ascii(name)[:80]} is not the name of a key")
         return names
 
     def is_active(self, user: str) -> bool:
@@ -110,38 +110,38 @@ class System:
             found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))
         return found
 
-    def ask(self, value: str) -> Word:
+    def ask(self, value: str) -> KeyVerdict:
         """Ask whether a value is accepted, by presenting it.  No answer is an answer too: nothing is raised."""
         if not value:
-            return Word(False, None)
+            return KeyVerdict(False, None)
         try:
             answer = http.get(http.under(self.identity, "/whoami"), token=value)
         except ToolError:  # or it holds what can't be presented
-            return Word(None, None)
+            return KeyVerdict(None, None)
         accepted = {200: True, 401: False, 403: False}.get(answer.status)
         try:
-            return Word(accepted, str(answer.fields(key=str)["key"]))
+            return KeyVerdict(accepted, str(answer.fields(key=str)["key"]))
         except ToolError:  # it need not say whose it is
-            return Word(accepted, None)
+            return KeyVerdict(accepted, None)
 
     def doubt(self, value: str, name: str) -> str:
         """Return why a value can't show whether a key is refused; an empty text when it can.
 
         A value that was never accepted, or is another key's, is refused whatever becomes of this key.
         """
-        word = self.ask(value)
-        if word.accepted is None:
+        verdict = self.ask(value)
+        if verdict.accepted is None:
             return "the identity service does not say whether it accepts the stored value"
-        if not word.accepted:
+        if not verdict.accepted:
             return "the stored value was refused before already"
-        return "" if word.key in (None, name) else "the stored value is another key's"
+        return "" if verdict.key in (None, name) else "the stored value is another key's"
 
     def disable(self, name: str) -> None:
         """Have a key disabled."""
         http.send_once("POST", self._key(name + "/disable"), token=http.token("identity"))
 
     def rotate(self, name: str) -> http.Response:
-        """Have a key made in the place of another.  `made()` reads it from the answer."""
+        """Have a key created to replace another.  `made()` reads it from the answer."""
         return http.send_once("POST", self._key(name + "/rotate"), token=http.token("identity"))
 
     def stored(self, place: str) -> str:
@@ -163,10 +163,10 @@ class System:
 
 
 def made(answer: http.Response) -> NewKey:
-    """Return the key that an answer of `System.rotate()` tells of.
+    """Return the key that an answer of `System.rotate()` names.
 
     Raises:
-        OutcomeUnknown: it does not tell, so that a key may be valid whose value nobody knows.
+        OutcomeUnknown: it names none, so that a key may be valid whose value nobody knows.
     """
     try:
         found = answer.fields(id=str, value=str)

@@ -7,8 +7,8 @@ server.  Times are those of the clock there, not of the runner's.
 
 `read_log()` counts the errors of an application log, `fresh_log()` once it has enough lines.  `number()`, `value()` and
 `history()` ask a Prometheus server for any number; `trend()` puts a straight line through the history.  Prometheus
-answers NaN where there was nothing to compute from, as for the latency of no requests: `value_or_none()` tells that
-apart, and `history()` leaves it out.
+answers NaN where there was nothing to compute from, as for the latency of no requests: `value_or_none()` returns None
+for it, and `history()` leaves it out.
 
 What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
 `token` is always the name of the environment variable with the token to read with; empty where none is needed.
@@ -37,7 +37,7 @@ MAX_AHEAD_SECONDS = 300.0  # the clocks of Prometheus and of services may differ
 START_SECONDS = 2.0  # a reported start may lie this much too early: systems count from a boot time in whole seconds
 DRIFT_SECONDS = 0.1  # and may drift this much between two reports, although nothing was restarted
 
-# What tells of an error, and what does not, of each kind.  gRPC: what blames the server, as OpenTelemetry has it.
+# What means an error, and what does not, of each kind.  gRPC: what blames the server, as OpenTelemetry has it.
 # Levels: the numbers are those on which bunyan, pino and Python agree.
 _KINDS = {
     "http": ("5(?:[0-9]{2}|xx)", "[1-4](?:[0-9]{2}|xx)"),
@@ -301,7 +301,7 @@ class PrometheusServer(Source):
         if age < -MAX_AHEAD_SECONDS:
             why = f"a process started {-age:.0f} s after now: start times are seconds since 1970"
             raise _unusable(self.url, why)
-        # Over less than `fresh_seconds` the server may have too few scrapes to tell an increase.
+        # Over less than `fresh_seconds` the server may have too few scrapes to show an increase.
         enough = min(self.fresh_seconds, self.window_seconds)
         if age < enough:
             self.clock.sleep(enough - max(0.0, age))
@@ -311,7 +311,7 @@ class PrometheusServer(Source):
         window = max(1, math.floor(age))
         answer = _query(self.url, self._requests_over(window), self.token)
         if not answer.samples:
-            # Many programs export a counter from its first request on: no data since a restart is no request.  Where
+            # Many programs export a counter from its first request on: no data since a restart means no request.  Where
             # there is none over the whole time either, it is a mistake in the query, and an error.
             self._count(self.window_seconds)
         return self._traffic(answer, window, newest)
@@ -342,7 +342,7 @@ class LogLines:
 
     Arguments:
         lines: how many.
-        errors: how many of them tell of an error.
+        errors: how many of them are errors.
         since: from when on, in seconds since 1970.
         messages: of the newest errors, each once, newest first.
     """
@@ -438,7 +438,7 @@ def value_or_none(url: str, query: str, *, token: str = "") -> Optional[float]:
 def number(url: str, query: str, *, token: str = "", nan: bool = True) -> Number:
     """Ask a Prometheus server for one number, or None where the query gives NaN: there was nothing to compute from.
 
-    A query that gives no series at all is an error: nobody can tell it from a name that is misspelt.
+    A query that gives no series at all is an error: it looks the same as a misspelt name.
 
     Arguments:
         query: PromQL that gives a scalar or exactly one series.
@@ -464,7 +464,7 @@ def history(
 
     Arguments:
         query: PromQL that gives a scalar or at most one series.
-        until: the newest time, in seconds since 1970; `number()` tells what time it is at the server.
+        until: the newest time, in seconds since 1970; `number()` gives the server's time.
         seconds: from the oldest to the newest.
         points: how many to ask for; there are fewer where nothing was measured, or no finite number.
 
@@ -488,14 +488,14 @@ def history(
 
 
 def read_log(url: str, since: float, *, token: str = "") -> LogLines:
-    """Count the lines of an application log, and those that tell of errors, from `since` on.
+    """Count the lines of an application log, and those that report errors, from `since` on.
 
     The address answers with one JSON object a line: `time` (RFC 3339, or seconds or milliseconds since 1970),
-    `level`, and `message` if it likes.  It is asked with `since` (RFC 3339) as a query; what it tells from before is
+    `level`, and `message` if it likes.  It is asked with `since` (RFC 3339) as a query; what it reports from before is
     not counted.
 
     Raises:
-        ToolError: no answer, or a line that has not this form, or a level that is not known (TOOL12).
+        ToolError: no answer, or a line that does not have this form, or a level that is not known (TOOL12).
     """
     response = http.get(url, params={"since": shown_time(since)}, token=http.token_of(token)).granted(LOG_UNUSABLE)
     return parse_log(response.text(), since, response.url)
@@ -532,9 +532,11 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
             continue
         try:
             entry = strict_json(line.encode())
-            when, failed = moment(entry["time"]), _tells_of_error(entry["level"])
+            when, failed = moment(entry["time"]), _means_error(entry["level"])
         except (ValueError, LookupError, TypeError, OverflowError) as problem:
-            why = _one_line(problem) if isinstance(problem, ValueError) else "it is no JSON object with time and level"
+            why = (
+                _one_line(problem) if isinstance(problem, ValueError) else "it is not a JSON object with time and level"
+            )
             message = f"{source}: line {number} is invalid: {ascii(why)[1:-1]}"
             raise ToolError(LOG_UNUSABLE, message) from None
         if when < since:
@@ -547,11 +549,11 @@ def parse_log(text: str, since: float, source: str) -> LogLines:
     return LogLines(lines, errors, since, source, newest[:SHOWN_MESSAGES])
 
 
-def _tells_of_error(level: Any) -> bool:
-    """Whether a level does.  Go's slog writes `ERROR+2` for what lies two over ERROR."""
+def _means_error(level: Any) -> bool:
+    """Whether a level does.  Go's slog writes `ERROR+2` for what is two over ERROR."""
     known = _is_error(re.sub(r"[+-][0-9]{1,3}\Z", "", str(level).strip()), "level")
     if known is None:
-        raise ValueError(f"nobody knows whether the level {ascii(level)[:40]} tells of an error")
+        raise ValueError(f"the level {ascii(level)[:40]} is unknown")
     return known
 
 
@@ -567,7 +569,7 @@ def moment(value: Any) -> float:
         return float(value) if value < 1e11 else value / 1000
     found = _TIME.fullmatch(str(value))
     if not found:
-        raise ValueError(f"{ascii(value)[:40]} is no time with a zone")
+        raise ValueError(f"{ascii(value)[:40]} is not a time with a zone")
     day, clock, fraction, hours, minutes = found.groups()
     whole = datetime.fromisoformat("{}T{}{}:{}".format(day, clock, hours or "+00", minutes or "00"))
     return whole.timestamp() + float("0." + (fraction or "0"))
@@ -638,7 +640,7 @@ def parse_query_answer(response: http.Response, source: str, *, nan: bool = Fals
         nan: whether NaN may be a value; otherwise it is an error, because no counter and no time is NaN.
 
     Raises:
-        ToolError: the server reports an error or a part only, or the answer does not have the documented form.
+        ToolError: the server reports an error or only a part, or the answer does not have the documented form.
     """
     data, notes = _answer_data(response, source)
     kind, result = data.get("resultType"), data.get("result")
@@ -683,7 +685,7 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
         codes: `http` or `grpc`; see `Source`.
 
     Raises:
-        ToolError: a sample has no label for the code, one that is no code, or a value that no counter can have.
+        ToolError: a sample has no label for the code, one that is not a code, or a value that no counter can have.
     """
     requests = errors = 0.0
     for sample in samples:
@@ -695,7 +697,7 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
             raise _unusable(source, "the requests have none of the labels {}".format(", ".join(CODE_LABELS)))
         failed = _is_error(labels[label], codes)
         if failed is None:
-            why = "{}={} is no code of {} nor a class such as 5xx: nobody knows whether it failed"
+            why = "{}={} is not a code of {} nor a class such as 5xx: nobody knows whether it failed"
             raise _unusable(source, why.format(label, ascii(labels[label])[:80], codes))
         requests += sample.value
         errors += sample.value if failed else 0.0
@@ -705,7 +707,7 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
 
 
 def _is_error(text: str, kind: str) -> Optional[bool]:
-    """Whether a code or level tells of an error; None where nobody knows."""
+    """Whether a code or level means an error; None where that is unknown."""
     for pattern, error in zip(_KINDS[kind], (True, False)):
         if re.fullmatch(pattern, text, re.I):
             return error
@@ -729,7 +731,7 @@ def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
     """Return start times by instance: the label `instance` where there is one, else all labels, else `process`.
 
     Raises:
-        ToolError: two samples belong to one instance, or a value is no time.
+        ToolError: two samples belong to one instance, or a value is not a time.
     """
     times: Dict[str, float] = {}
     for sample in samples:
@@ -739,7 +741,7 @@ def start_times(samples: Iterable[Sample], source: str) -> Dict[str, float]:
         if instance in times:
             raise _unusable(source, f"two start times for instance {instance!a}")
         if not 0 < sample.value < math.inf:
-            raise _unusable(source, f"{sample.value} is no start time")
+            raise _unusable(source, f"{sample.value} is not a start time")
         times[instance] = sample.value
     return times
 
@@ -749,7 +751,7 @@ def _vector_sample(entry: Any, source: str, nan: bool) -> Tuple[float, Sample]:
         raise _unusable(source, "a series of the answer has no labels")
     metric: Mapping[Any, Any] = entry["metric"]
     if not all(isinstance(value, str) for value in metric.values()):
-        raise _unusable(source, "a label of the answer is no text")
+        raise _unusable(source, "a label of the answer is not text")
     labels = tuple(sorted((label, value) for label, value in metric.items() if label != "__name__"))
     at, value = _value_of(entry.get("value"), source, nan=nan)
     return at, Sample(metric.get("__name__", ""), labels, value)
@@ -761,7 +763,7 @@ def _value_of(pair: Any, source: str, *, nan: bool = False) -> Tuple[float, floa
         raise _unusable(source, "a value of the answer is not of the form [time, text]")
     at = _number(pair[0], str(pair[0]), source)
     if not math.isfinite(at):
-        raise _unusable(source, f"{at} is no time")
+        raise _unusable(source, f"{at} is not a time")
     return at, _number(pair[1], pair[1], source, nan=nan)
 
 

@@ -15,7 +15,7 @@ from agent_runtime.toolkit.errors import NOT_DONE, ToolError
 
 @dataclass(frozen=True)
 class Place:
-    """Where a configuration lies.
+    """Where a configuration is.
 
     Arguments:
         repository, branch, path: of the file or folder.

@@ -233,7 +233,7 @@ def _found(metadata: Dict[str, Any], spec: Dict[str, Any], status: Dict[str, Any
     try:
         scaled_at = metrics.moment(status["lastScaleTime"]) if status.get("lastScaleTime") else None
     except ValueError:
-        raise ToolError(NO_ANSWER, f"{source}: lastScaleTime is no time") from None
+        raise ToolError(NO_ANSWER, f"{source}: lastScaleTime is not a time") from None
     conditions = status.get("conditions") or []
     disabled = any(isinstance(one, dict) and one.get("reason") == "ScalingDisabled" for one in conditions)
     return _Found(
@@ -291,7 +291,7 @@ def _decode(content: bytes, source: str) -> str:
 
 
 def _find(text: str, key: str, source: str) -> Any:
-    """The node of the number at `key`, whose marks say where it stands in `text`."""
+    """The node of the number at `key`, whose marks say where it is in `text`."""
     import yaml  # noqa: PLC0415  imported when used
 
     try:
@@ -309,7 +309,7 @@ def _find(text: str, key: str, source: str) -> Any:
             raise ToolError(FILE_UNUSABLE, f"{source}: {key} is an alias")
         node = found[0][1]
     if not isinstance(node, yaml.ScalarNode) or node.style is not None or not _NUMBER.fullmatch(node.value):
-        raise ToolError(FILE_UNUSABLE, f"{source}: {key} is no plain whole number")
+        raise ToolError(FILE_UNUSABLE, f"{source}: {key} is not a plain whole number")
     return node
 
 
@@ -320,7 +320,7 @@ def _expect(now: Any, expected: int) -> None:
 
 def _whole(value: Any, what: str, source: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ToolError(NO_ANSWER, f"{source}: {what} is no whole number")
+        raise ToolError(NO_ANSWER, f"{source}: {what} is not a whole number")
     return value
 
 

@@ -104,7 +104,7 @@ def _file(path: Path) -> Tuple[bytes, str]:
 
 
 def _entries(data: bytes, source: str) -> Dict[str, Node]:
-    """What stands below `services`, by names that a resource can have."""
+    """What is below `services`, by names that a resource can have."""
     from agent_runtime.model import inputs  # noqa: PLC0415  imported when used
 
     if len(data) > MAX_BYTES:
@@ -287,7 +287,7 @@ def mapping_of(data: bytes, source: str) -> Dict[str, Any]:
     except ToolError as problem:
         raise ToolError(FILE_UNUSABLE, problem.message) from None
     if not isinstance(found, dict):
-        raise ToolError(FILE_UNUSABLE, f"{source} is no mapping of names to values")
+        raise ToolError(FILE_UNUSABLE, f"{source} is not a mapping of names to values")
     return found
 
 
@@ -319,7 +319,7 @@ def _yaml(data: bytes, source: str) -> Any:
             seen = set()
             for key, _ in node.value:
                 if not isinstance(key.value, str):
-                    self._refuse("a key is no text", key)
+                    self._refuse("a key is not text", key)
                 if key.value in seen:
                     self._refuse(f"key {key.value} appears twice", key)
                 seen.add(key.value)

@@ -31,8 +31,8 @@ class Load:
     notes: Tuple[str, ...] = ()
 
     @property
-    def unforeseen(self) -> bool:
-        """Whether nobody can tell where it goes.  What nobody used in the whole window goes nowhere."""
+    def has_no_forecast(self) -> bool:
+        """Whether its trend is unknown.  What nobody used in the whole window goes nowhere."""
         return self.trend is None and not self.idle
 
     def at_most(self, hours: float) -> float:
@@ -91,14 +91,14 @@ def measure(
         token: name of the environment variable with the token to read with.
 
     Raises:
-        ToolError: no answer, or one that is invalid, such as percent in the place of a share.
+        ToolError: no answer, or one that is invalid, such as percent instead of a share.
     """
     share = f"({query}) / {limit or 1:g}"
     found = metrics.number(server, share, token=token, nan=may_be_idle)
     history = metrics.history(server, share, until=found.at, seconds=window_seconds, token=token)
     seen = max(found.value or 0.0, *(value for _, value in history), 0.0)
     if limit is None and seen > MAX_SHARE:
-        why = "{}: {} gives {:g} now or in its history, which is no share of a limit, 0 to 1: divide percent by 100"
+        why = "{}: {} gives {:g} now or in its history, which is not a share of a limit, 0 to 1: divide percent by 100"
         raise ToolError(METRICS_UNUSABLE, why.format(server, name, seen))
     trend = metrics.trend(history, at=found.at)
     return Load(name, found.value or 0.0, trend, found.value is None, found.notes)

@@ -18,7 +18,7 @@ class Clock:
         return time.monotonic()
 
     def wall(self) -> float:
-        """Seconds since 1970, to compare with times that services tell."""
+        """Seconds since 1970, to compare with times that services report."""
         return time.time()
 
     def sleep(self, seconds: float) -> None:
@@ -73,7 +73,7 @@ def until_answer(
 ) -> Optional[Value]:
     """Call `check` until it returns `wanted`, and return what it returned last; None where it raised a `ToolError`.
 
-    Unlike `until()`, it tells "no" from "nobody knows": what could not be checked is None, and never the opposite of
+    Unlike `until()`, it distinguishes "no" from "unknown": what could not be checked is None, and never the opposite of
     what was wanted.
 
     Arguments:

@@ -11,7 +11,7 @@ import time
 
 from . import settings, verify
 from ._version import VERSION
-from .delivery import Courier, drain
+from .delivery import Deliverer, drain
 from .events import AuditEvent
 from .redact import Redactor, environment_secrets
 from .segments import strange_files
@@ -46,7 +46,7 @@ exit codes: 0 whole; 2 bad input; {codes}"""
 _SHOW = "Print the events in the order of time, each once."
 _PRUNE = """\
 Remove old segments of processes that are gone, when the backend has all of their events.
-A segment that a kept one goes on from is kept too, so that what stays can be verified."""
+A segment that a kept one continues from is kept too, so that what stays can be verified."""
 
 
 class InputError(Exception):
@@ -161,15 +161,15 @@ def _drain(options: argparse.Namespace) -> int:
         dealt[1] += rejected
 
     transport = Transport(api_url, settings.text(None, "AIMGENTIX_API_KEY"), min(10.0, options.timeout))
-    courier = Courier(transport, on_progress=count)
-    reason = drain(courier, options.dir, deadline, options.rejected)
-    courier.close()
+    deliverer = Deliverer(transport, on_progress=count)
+    reason = drain(deliverer, options.dir, deadline, options.rejected)
+    deliverer.close()
     segments = directory_status(options.dir)
     waiting = sum(segment.waiting for segment in segments)
     rejected = sum(segment.rejected for segment in segments)
     print(f"{options.dir}: delivered {dealt[0]}, rejected {dealt[1]}, waiting {waiting}")
     if rejected:
-        why = courier.rejection.detail if courier.rejection else "drain --rejected sends them once more"
+        why = deliverer.rejection.detail if deliverer.rejection else "drain --rejected sends them once more"
         print(f"aimgentix: the backend refuses events ({why}): {rejected} are in rejected/", file=sys.stderr)
     strange = _name_strange_files(options.dir)
     if reason or waiting:

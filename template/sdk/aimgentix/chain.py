@@ -2,8 +2,8 @@
 
     {"v":1,"stream":"S","seq":N,"prev":"<64 hex>" or null,"event":{…}}
 
-Members stand in this order, without white space. A line's hash is the SHA-256 of its exact bytes without the newline;
-the next line's `prev` is that hash. The first line of a stream has `seq` 1 and `prev` null; when the stream goes on
+Members are in this order, without whitespace. A line's hash is the SHA-256 of its exact bytes without the newline;
+the next line's `prev` is that hash. The first line of a stream has `seq` 1 and `prev` null; when the stream continues
 from another one it also says so, before `event`: `"after":{"stream":…,"seq":…,"hash":…,"reason":…}`.
 `specs/journal.md` is the full text.
 """
@@ -28,7 +28,7 @@ _match = re.compile(_LAYOUT.encode(), re.DOTALL).fullmatch
 
 
 class MalformedLine(ValueError):
-    """The bytes are no journal line of a version that this SDK knows."""
+    """The bytes are not a journal line of a version that this SDK knows."""
 
 
 class Line:
@@ -53,14 +53,14 @@ class Line:
 
     @property
     def after(self) -> Optional[Dict[str, Any]]:
-        """Where the stream goes on from, or None."""
+        """Where the stream continues from, or None."""
         return None if self._after is None else _object(self._after)
 
     def check(self) -> None:
         """Check what else the line holds.
 
         Raises:
-            MalformedLine: its event, or where it goes on from, is not JSON.
+            MalformedLine: its event, or where it continues from, is not JSON.
         """
         _object(self._event)
         if self._after is not None:

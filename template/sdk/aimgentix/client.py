@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .segments import StrPath
     from .sender import Sender
-    from .transport import Outcome
+    from .transport import DeliveryResult
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,7 +84,7 @@ class AuditClient(Recorder):
         batch = settings.number(batch_events, "AIMGENTIX_BATCH_EVENTS", int, 500, 1)
         self._sender: Optional[Sender] = None
         if self.api_url:  # without a backend, none of this is even imported
-            from .delivery import Courier
+            from .delivery import Deliverer
             from .sender import Sender
             from .transport import Transport
 
@@ -94,8 +94,8 @@ class AuditClient(Recorder):
         if key:
             self._redactor.add_secret(key)
         if self.api_url:
-            courier = Courier(self._transport, batch, self._progress)
-            self._sender = Sender(self._journal, courier, interval, batch, self._failed)
+            deliverer = Deliverer(self._transport, batch, self._progress)
+            self._sender = Sender(self._journal, deliverer, interval, batch, self._failed)
         _clients.add(self)
 
     @property
@@ -173,7 +173,7 @@ class AuditClient(Recorder):
             def restart(): ...
 
         The status is `success`, or `error` with the exception's type and message in `metadata.error`; the exception
-        goes on.
+        continues.
         """
         return TimedAction(self, action_type, resource, actor, metadata, durable)
 
@@ -223,7 +223,7 @@ class AuditClient(Recorder):
         if rejected:
             self._say_once("rejected", f"the backend refuses events; they are kept in {self.journal_dir}/rejected")
 
-    def _failed(self, outcome: Outcome) -> None:
+    def _failed(self, outcome: DeliveryResult) -> None:
         where = "in memory" if self._journal.held else f"in {self.journal_dir}"
         url = self._redactor.text(str(self.api_url))
         self._say_once("backend", f"can't deliver to {url} ({outcome.detail}): events stay {where} until it works")

@@ -11,7 +11,7 @@ from .chain import MalformedLine, parse_line
 from .events import utc_now
 from .notes import read_notes, read_offset, reasons_path, rejected_path, unsent, write, write_notes
 from .segments import lock_segment, open_segment, segment_paths, stream_of
-from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, Outcome
+from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, DeliveryResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .transport import Transport
 
-    _Refused = List[Tuple[bytes, Outcome]]
+    _Refused = List[Tuple[bytes, DeliveryResult]]
 
-__all__ = ["Courier", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
+__all__ = ["Deliverer", "Undelivered", "backoff", "drain", "keep_rejected", "read_offset", "segment_paths"]
 
 BATCH_BYTES = 1024 * 1024
 BACKOFF_BASE = 0.5
@@ -31,18 +31,18 @@ _NOT_ABOUT_A_LINE = (None, 408, 425, 429, 503)
 MAX_STUCK = 8  # so many lines one after the other, each sent alone and met by a server error: that is the server
 
 
-OUT_OF_TIME = Outcome(UNAVAILABLE, "out of time")
+OUT_OF_TIME = DeliveryResult(UNAVAILABLE, "out of time")
 
 
 class Undelivered(Exception):
     """The backend takes nothing now; `outcome` says why. Everything not delivered is where it was."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: DeliveryResult) -> None:
         super().__init__(outcome.detail)
         self.outcome = outcome
 
 
-class Courier:
+class Deliverer:
     """Takes lines from segments to the backend, and notes what was dealt with.
 
     What is wrong with one line or one segment keeps no other waiting: it is passed over, and tried again later.
@@ -65,8 +65,8 @@ class Courier:
         on_progress: Optional[Callable[[str, int, int], None]] = None,
     ) -> None:
         self.deadline: Optional[float] = None
-        self.rejection: Optional[Outcome] = None
-        self.problem: Optional[Outcome] = None
+        self.rejection: Optional[DeliveryResult] = None
+        self.problem: Optional[DeliveryResult] = None
         self._transport = transport
         self._batch_events = batch_events
         self._on_progress = on_progress
@@ -99,7 +99,7 @@ class Courier:
             with open(path, "rb") as file:
                 return self._deliver(path, file)
         except OSError as error:  # it can't be read, or what was refused can't be set aside
-            self.problem = Outcome(MISCONFIGURED, f"{error.filename or path}: {error.strerror}")
+            self.problem = DeliveryResult(MISCONFIGURED, f"{error.filename or path}: {error.strerror}")
             return False
 
     def _deliver(self, path: str, file: BinaryIO) -> bool:
@@ -236,7 +236,7 @@ class Courier:
             except PermissionError:  # another user's, in a shared folder
                 busy += 1
             except OSError as error:
-                self.problem = Outcome(MISCONFIGURED, f"{path}: {error.strerror}")
+                self.problem = DeliveryResult(MISCONFIGURED, f"{path}: {error.strerror}")
         return busy
 
     def _next_batch(self, file: BinaryIO) -> List[bytes]:
@@ -250,7 +250,7 @@ class Courier:
             size += len(line)
         return lines
 
-    def _send(self, lines: List[bytes]) -> Tuple[int, _Refused, Optional[Outcome]]:
+    def _send(self, lines: List[bytes]) -> Tuple[int, _Refused, Optional[DeliveryResult]]:
         """Post lines from the front, fewer at a time as long as the backend does not say which of them it refuses.
 
         Returns:
@@ -264,7 +264,7 @@ class Courier:
         while count > 1 and sum(map(len, lines[:count])) > BATCH_BYTES + 65536:
             count //= 2
         pending = list(range(count))
-        refused: Dict[int, Outcome] = {}
+        refused: Dict[int, DeliveryResult] = {}
         while pending:
             outcome = self._post([lines[number] for number in pending])
             if outcome.kind == DELIVERED:
@@ -280,7 +280,9 @@ class Courier:
                 raise Undelivered(outcome)
             if faults:
                 self._stuck = 0
-                refused.update({pending[at]: Outcome(REFUSED, said, outcome.status) for at, said in faults.items()})
+                refused.update(
+                    {pending[at]: DeliveryResult(REFUSED, said, outcome.status) for at, said in faults.items()}
+                )
                 pending = [number for number in pending if number not in refused]
             elif len(pending) > 1:
                 self._most = len(pending) // 2
@@ -297,18 +299,18 @@ class Courier:
                 return 1, [], outcome
         return count, [(lines[number], refused[number]) for number in sorted(refused) if number < count], None
 
-    def _post(self, lines: List[bytes]) -> Outcome:
+    def _post(self, lines: List[bytes]) -> DeliveryResult:
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0:
             raise Undelivered(OUT_OF_TIME)
         return self._transport.post(lines, left)
 
 
-def drain(courier: Courier, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:
+def drain(deliverer: Deliverer, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:
     """Deliver what processes that are gone have left in `directory`, trying again as long as there is time.
 
     Args:
-        courier: how lines get to the backend.
+        deliverer: how lines get to the backend.
         directory: the journal directory; one that is absent is empty.
         deadline: `time.monotonic()` at which to stop.
         rejected: send once more what was refused earlier, too.
@@ -323,13 +325,13 @@ def drain(courier: Courier, directory: str, deadline: float, rejected: bool = Fa
     failures = 0
     while True:
         reason: Optional[str] = None
-        courier.begin(deadline)
+        deliverer.begin(deadline)
         try:
             if rejected:
-                courier.deliver_rejected(directory)
-                rejected, courier.problem = False, None
-            busy = courier.deliver_orphans(segment_paths(directory), settled)
-            problem = courier.problem
+                deliverer.deliver_rejected(directory)
+                rejected, deliverer.problem = False, None
+            busy = deliverer.deliver_orphans(segment_paths(directory), settled)
+            problem = deliverer.problem
             reason = problem.detail if problem else None
             if not busy and (problem is None or problem.kind == MISCONFIGURED):
                 return reason

@@ -327,7 +327,7 @@ def _time(value: Any) -> str:
     try:
         datetime(*map(int, match.groups()))  # type: ignore[arg-type]
     except ValueError:
-        raise InvalidEvent("timestamp", "is no real date and time") from None
+        raise InvalidEvent("timestamp", "is not a real date and time") from None
     return str(value)
 
 

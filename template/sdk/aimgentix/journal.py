@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Find what reads journals, which stands in `verify`; writing them does not need it imported."""
+    """Find what reads journals, which is in `verify`; writing them does not need it imported."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import verify
@@ -62,7 +62,7 @@ class _Segment:
     Args:
         directory: where the file will be created, locked.
         sha256: of `hashlib`.
-        after: what the first line says of where the stream goes on from, or None.
+        after: what the first line says of where the stream continues from, or None.
     """
 
     def __init__(self, directory: str, sha256: Any, after: Optional[Dict[str, Any]]) -> None:
@@ -74,8 +74,8 @@ class _Segment:
         self.size = 0
         self.unfinished = True  # claimed for a line that is not whole yet: see `Journal._claim`
         self.failure: Optional[str] = None
-        self.named = False  # the next segment says that it goes on from here
-        self.heirs: List[_Segment] = []  # segments that go on from here: the first one does
+        self.named = False  # the next segment says that it continues from here
+        self.heirs: List[_Segment] = []  # segments that continue from here: the first one does
         self.fd = -1
         self._synced = 0  # bytes that are known to be on disk
         self._prefix_text = f'{{"v":1,"stream":"{self.stream}","seq":'
@@ -148,7 +148,7 @@ class _Segment:
         try:
             os.ftruncate(self.fd, self.size)
         except OSError:
-            pass  # the verifier reports a truncated line, and the next segment's first line tells why
+            pass  # the verifier reports a truncated line, and the next segment's first line says why
 
     def sync(self) -> None:
         """Make all lines survive a power cut.
@@ -227,7 +227,9 @@ class Journal:
         self._first: List[_Segment] = []  # as the heirs of a segment
         self._retired: List[_Segment] = []  # full or failed; still to be synced and closed
         self._released: List[str] = []  # the files of those that were, since `release_retired` was asked
-        self._interrupted: List[_Segment] = []  # stay open: the append that was cut into may go on (a signal handler)
+        self._interrupted: List[
+            _Segment
+        ] = []  # stay open: the append that was cut into may continue (a signal handler)
         self._held: Deque[bytes] = deque()  # events that no disk would take
         self._held_bytes = 0
         self._taken = 0  # events that were held, and are being delivered
@@ -364,7 +366,7 @@ class Journal:
             self._held_bytes += sum(map(len, undelivered))
 
     def close(self) -> None:
-        """Sync, and give up the segment and its lock; a later append goes on in a new segment.
+        """Sync, and give up the segment and its lock; a later append continues in a new segment.
 
         Raises:
             JournalError: `strict`, and something may not survive a power cut.
@@ -373,7 +375,7 @@ class Journal:
             self.sync()
         finally:
             with self._lock:
-                if not self._appending:  # else this is a signal handler: the append that it cut into goes on
+                if not self._appending:  # else this is a signal handler: the append that it cut into continues
                     for segment in self._open():
                         segment.end()
                     self._interrupted = []
@@ -385,7 +387,7 @@ class Journal:
         """Return the segment for the next line, claimed, or None when no disk can be written now. Holds the lock.
 
         A signal handler may append at any moment. Before the claim its lines go where these go, or to a new segment,
-        which is seen after the claim; from then on it goes on in a new segment.
+        which is seen after the claim; from then on it continues in a new segment.
         """
         while True:
             segment = self._segment
@@ -398,7 +400,7 @@ class Journal:
                 return segment
 
     def _next_segment(self, before: Optional[_Segment]) -> Optional[_Segment]:
-        """Return a new segment that goes on from `before`, or None when no disk can be written now. Holds the lock."""
+        """Return a new segment that continues from `before`, or None when no disk can be written. Holds the lock."""
         after: Optional[Dict[str, Any]] = None
         outside = self._outside
         full = None  # a segment that would take more, should there be no new one
@@ -417,7 +419,7 @@ class Journal:
         segment = _Segment(self.directory, self._sha256, after)
         heirs = self._first if before is None else before.heirs
         try:
-            # Two never go on from the same one, whenever a signal handler cuts in: who comes second goes on from the
+            # Two never continue from the same one, whenever a signal handler cuts in: the second continues from the
             # first, also when that has no file yet.
             heirs.append(segment)
             if self._segment is before:
@@ -504,7 +506,7 @@ class Journal:
         return True
 
     def _restore(self, segment: _Segment) -> None:
-        claimed, segment.unfinished = segment.unfinished, True  # a signal handler goes on elsewhere meanwhile
+        claimed, segment.unfinished = segment.unfinished, True  # a signal handler continues elsewhere meanwhile
         segment.restore()
         segment.unfinished = claimed
         self._complain(f"the journal was removed from {self.directory}: what this process still had is written anew")

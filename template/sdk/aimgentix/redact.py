@@ -36,7 +36,7 @@ MAX_EVENT_BYTES = 65536
 MAX_POINTER_BYTES = 8192  # of all pointers together
 MIN_ROOM = 2048  # where an object or list ends when an event gets too large: its next member may need that much
 CUT = 1024  # longer than any token
-MIN_SECRET = 6  # shorter environment values would black out ordinary text
+MIN_SECRET = 6  # shorter environment values would redact ordinary text
 
 # A key is secret when one of its words is (words: split at punctuation and camelCase humps), or two of them together.
 _SECRET_WORDS = frozenset(
@@ -63,7 +63,7 @@ _DESCRIBES = frozenset(
 _COUNTS = frozenset(
     "budget cached completion input limit max output prompt reasoning remaining total usage used".split()
 )
-_PAGES = frozenset("continuation next page prev previous token tokens".split())  # page_token: where a list goes on
+_PAGES = frozenset("continuation next page prev previous token tokens".split())  # page_token: where a list continues
 _WORDS = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 
 # Where a token begins that could as well be the end of a word: not after a letter or digit, but after an escape it may.
@@ -139,7 +139,7 @@ for _stem in (
     _STEMS.setdefault(min(_sketch, key=b"zwbpdcsnky".index).to_bytes(1, "big"), {}).setdefault(_sketch, []).append(
         _stem
     )
-# What stands between a name and its value: an assignment, or a comma in a list, or white space after a flag.
+# What stands between a name and its value: an assignment, or a comma in a list, or whitespace after a flag.
 _ASSIGNED = re.compile(r"""\\?["'`]?\s{0,9}(?::=|=>|[:=])\s{0,9}(\\?["'`])?""")
 _LISTED = re.compile(r"""\\?["']\s{0,9},\s{0,9}(?:\\?["'][Vv]alue\\?["']\s{0,9}:\s{0,9})?(\\?["'])""")
 _SPACED = re.compile(r"""["']?\s{1,9}(?!-)(["'])?""")
@@ -173,7 +173,7 @@ class Redactor:
         patterns: regular expressions whose matches are replaced.
 
     Raises:
-        ValueError: a pattern is no regular expression, or matches the empty string.
+        ValueError: a pattern is not a regular expression, or matches the empty string.
     """
 
     def __init__(self, secrets: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
@@ -568,7 +568,7 @@ def _credentials(text: str, at: int) -> Optional[Tuple[int, int]]:
 
 
 def _passwords_of_users(text: str) -> Iterator[Tuple[int, int]]:
-    """Yield where the passwords stand in `-u user:password`; `-u 1000:1000` is a user and a group."""
+    """Yield where the passwords are in `-u user:password`; `-u 1000:1000` is a user and a group."""
     for found in _USER.finditer(text):
         before = text[max(found.start() - 7, 0) : found.start()]
         stands_alone = not before.rstrip("-") or not (before.rstrip("-")[-1].isalnum() or before.rstrip("-")[-1] == "_")
@@ -611,7 +611,7 @@ def _size(text: str) -> int:
 def environment_secrets(environment: Mapping[str, str], names: Iterable[str] = ()) -> List[str]:
     """Return the values in `environment` that are secrets by the name of their variable, and those of `names`.
 
-    Paths of existing files are left out: the name of a key file is no secret.
+    Paths of existing files are left out: the name of a key file is not a secret.
     """
     wanted = set(names)
     return [
@@ -630,7 +630,7 @@ def _custom(pattern: str) -> Pattern[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"redaction pattern {pattern!r} is no regular expression: {error}") from None
+        raise ValueError(f"redaction pattern {pattern!r} is not a regular expression: {error}") from None
     if compiled.search(""):
         raise ValueError(f"redaction pattern {pattern!r} matches the empty string")
     return compiled

@@ -35,7 +35,7 @@ def segment_files(directory: StrPath) -> List[Tuple[str, str]]:
 
 
 def strange_files(directory: StrPath) -> List[str]:
-    """Return the paths that have the name of a segment and are no file: folders, pipes, links that lead nowhere."""
+    """Return the paths that have the name of a segment and are not files: folders, pipes, links that lead nowhere."""
     try:
         return [path for path in _named_like_segments(directory) if not os.path.isfile(path)]
     except (FileNotFoundError, NotADirectoryError):

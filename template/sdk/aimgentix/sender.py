@@ -6,9 +6,9 @@ import threading
 import time
 from queue import Empty, SimpleQueue
 
-from .delivery import OUT_OF_TIME, Courier, Undelivered, backoff
+from .delivery import OUT_OF_TIME, Deliverer, Undelivered, backoff
 from .segments import segment_paths
-from .transport import MISCONFIGURED, UNAVAILABLE, Outcome
+from .transport import MISCONFIGURED, UNAVAILABLE, DeliveryResult
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sender:
 
     Args:
         journal: the journal of this process.
-        courier: how lines get to the backend.
+        deliverer: how lines get to the backend.
         interval: seconds between passes.
         nudge_events: a pass is made at once after so many new events.
         on_failure: called with the outcome of each pass that failed, or passed something over.
@@ -45,13 +45,13 @@ class Sender:
     def __init__(
         self,
         journal: Journal,
-        courier: Courier,
+        deliverer: Deliverer,
         interval: float,
         nudge_events: int,
-        on_failure: Callable[[Outcome], None],
+        on_failure: Callable[[DeliveryResult], None],
     ) -> None:
         self._journal = journal
-        self._courier = courier
+        self._deliverer = deliverer
         self._interval = interval
         self._nudge_events = nudge_events
         self._on_failure = on_failure
@@ -73,7 +73,7 @@ class Sender:
         self._ended = False
 
     def nudge(self) -> None:
-        """Tell that an event was captured."""
+        """Note that an event was captured."""
         self._new_events += 1
         if self._thread is None:
             self._start()
@@ -97,9 +97,7 @@ class Sender:
             if done or last or time.monotonic() + self._delay >= deadline:
                 return done
             time.sleep(self._delay)
-        self._ended = (
-            self._ended or last
-        )  # an interpreter that goes down starts no thread, and may wait for it for ever
+        self._ended = self._ended or last  # an interpreter that goes down starts no thread, and may wait for it forever
         return False
 
     def _start(self) -> bool:
@@ -123,7 +121,7 @@ class Sender:
             for reply, _, is_last in asked:
                 reply.put(done)
                 last = last or is_last
-        self._courier.close()
+        self._deliverer.close()
         self.threads.discard(threading.get_ident())
 
     def _wait(self) -> List[_Flush]:
@@ -146,16 +144,16 @@ class Sender:
         if time.monotonic() < self._not_before:
             return False
         try:
-            self._courier.begin(deadline)
+            self._deliverer.begin(deadline)
             done = self._deliver()
             self._failures, self._delay = 0, self._interval
-            if self._courier.problem and not self._ended:
-                self._on_failure(self._courier.problem)
+            if self._deliverer.problem and not self._ended:
+                self._on_failure(self._deliverer.problem)
             return done
         except Undelivered as error:
             outcome = error.outcome
         except Exception as error:  # the thread must live on: a full disk goes away again
-            outcome = Outcome(UNAVAILABLE, f"{type(error).__name__}: {error}")
+            outcome = DeliveryResult(UNAVAILABLE, f"{type(error).__name__}: {error}")
         self._failures += 1
         self._delay = MISCONFIGURED_PAUSE if outcome.kind == MISCONFIGURED else backoff(self._failures)
         if outcome.retry_after:
@@ -167,19 +165,19 @@ class Sender:
 
     def _deliver(self) -> bool:
         """Deliver what this process has, then some of what others left; return whether all of its own is dealt with."""
-        courier = self._courier
+        deliverer = self._deliverer
         self._own.update(dict.fromkeys(self._journal.release_retired()))
         paths = self._journal.paths
-        done = [courier.deliver(path) for path in paths]
-        done.append(courier.deliver_held(self._journal))
-        courier.deliver_orphans(list(self._own), self._settled, paths)
+        done = [deliverer.deliver(path) for path in paths]
+        done.append(deliverer.deliver_held(self._journal))
+        deliverer.deliver_orphans(list(self._own), self._settled, paths)
         for path in [path for path in self._own if path in self._settled]:
             del self._own[path]
-        done.append(not courier.problem)
+        done.append(not deliverer.problem)
         now = time.monotonic()
         if self._journal.directory and not self._orphans and now >= self._orphans_at:
             self._orphans = segment_paths(self._journal.directory)
             self._orphans_at = now + ORPHANS_EVERY
         some, self._orphans = self._orphans[-ORPHANS_AT_ONCE:], self._orphans[:-ORPHANS_AT_ONCE]
-        courier.deliver_orphans(reversed(some), self._settled, paths)
+        deliverer.deliver_orphans(reversed(some), self._settled, paths)
         return all(done)

@@ -16,7 +16,7 @@ class SettingError(ValueError):
 
 
 def text(given: Optional[str], variable: str) -> Optional[str]:
-    """Return `given`, else the environment variable `variable`, without white space around it; empty is None."""
+    """Return `given`, else the environment variable `variable`, without whitespace around it; empty is None."""
     return (given if given is not None else os.environ.get(variable, "")).strip() or None
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class SegmentStatus:
     """Counts of one segment: whole lines (`captured`), and of these `delivered`, `waiting` and `rejected`.
 
-    `in_use` tells whether a process holds the segment: the one that writes it, or one that is delivering it.
+    `in_use` says whether a process holds the segment: the one that writes it, or one that is delivering it.
     """
 
     def __init__(self, path: str) -> None:
@@ -53,7 +53,7 @@ def directory_status(directory: StrPath) -> List[SegmentStatus]:
 
 
 def prune(directory: StrPath, before: float, archived: bool) -> Tuple[int, int]:
-    """Remove segments that were last written `before` a time, and are in no process's hands, with what lies beside.
+    """Remove segments that were last written `before` a time, and are in no process's hands, with what is beside.
 
     Args:
         archived: whether those count as delivered of which not all is: somebody has a copy.
@@ -64,7 +64,7 @@ def prune(directory: StrPath, before: float, archived: bool) -> Tuple[int, int]:
     Raises:
         OSError: one can't be read or removed.
     """
-    origins: Dict[object, object] = {}  # the stream that each stream goes on from
+    origins: Dict[object, object] = {}  # the stream that each stream continues from
     going: Dict[object, str] = {}
     for path in segment_paths(os.fspath(directory)):
         status = SegmentStatus(path)

@@ -27,7 +27,7 @@ _MISCONFIGURED = (401, 403, 404, 405, 407)
 _TRY_AGAIN = (408, 425, 429)
 
 
-class Outcome(namedtuple("Outcome", "kind detail status retry_after faults", defaults=(None, None, {}))):
+class DeliveryResult(namedtuple("DeliveryResult", "kind detail status retry_after faults", defaults=(None, None, {}))):
     """What became of a batch.
 
     Attributes:
@@ -50,7 +50,7 @@ class Transport:
         timeout: seconds that connecting, and each wait for bytes, may take.
 
     Raises:
-        SettingError: `api_url` is no http or https address, or `api_key` can't be sent.
+        SettingError: `api_url` is not an http or https address, or `api_key` can't be sent.
     """
 
     def __init__(self, api_url: str, api_key: Optional[str], timeout: float) -> None:
@@ -63,7 +63,7 @@ class Transport:
         """Import all that delivering needs, which takes a tenth of a second, unless `urllib3` is not installed.
 
         Nothing of it is imported later, by a thread: a process that forks meanwhile would leave its child with modules
-        that are half imported, for ever.
+        that are half imported, forever.
         """
         for name in ("email.utils", "encodings.idna", "gzip", "urllib.request", "urllib3"):
             try:
@@ -80,7 +80,7 @@ class Transport:
         if self._connections is None:
             self._connections = connections(self.url)
 
-    def post(self, lines: List[bytes], timeout: Optional[float] = None) -> Outcome:
+    def post(self, lines: List[bytes], timeout: Optional[float] = None) -> DeliveryResult:
         """Post `lines` (without newlines) as one batch.
 
         Args:
@@ -90,9 +90,11 @@ class Transport:
         try:
             self.connect()
         except ImportError:
-            return Outcome(MISCONFIGURED, "the package `urllib3` is not installed")
+            return DeliveryResult(MISCONFIGURED, "the package `urllib3` is not installed")
         except ValueError as error:
-            return Outcome(MISCONFIGURED, f"a proxy that the environment names is not usable ({type(error).__name__})")
+            return DeliveryResult(
+                MISCONFIGURED, f"a proxy that the environment names is not usable ({type(error).__name__})"
+            )
         body = b"\n".join(lines) + b"\n"
         headers = {
             "User-Agent": f"aimgentix/{VERSION}",
@@ -122,7 +124,7 @@ class Transport:
                 answer = response.read(MAX_ANSWER)
                 return judge(response.status, response.headers.get("Retry-After"), answer, len(lines))
         except Exception as error:  # whatever goes wrong in the network or in its libraries, the lines stay
-            return Outcome(UNAVAILABLE, _reason(error))
+            return DeliveryResult(UNAVAILABLE, _reason(error))
 
     def close(self) -> None:
         """Close the connection; a later post opens another."""
@@ -136,10 +138,10 @@ class Transport:
 
 
 def check_url(api_url: str) -> str:
-    """Return `api_url` without white space around it and a slash at its end.
+    """Return `api_url` without whitespace around it and a slash at its end.
 
     Raises:
-        SettingError: it is no http or https address.
+        SettingError: it is not an http or https address.
     """
     from urllib.parse import urlsplit
 
@@ -155,7 +157,7 @@ def check_url(api_url: str) -> str:
 
 
 def check_key(api_key: Optional[str]) -> Optional[str]:
-    """Return `api_key` without white space around it, or None when there is none.
+    """Return `api_key` without whitespace around it, or None when there is none.
 
     Raises:
         SettingError: no header can hold it.
@@ -166,7 +168,7 @@ def check_key(api_key: Optional[str]) -> Optional[str]:
     return key or None
 
 
-def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0) -> Outcome:
+def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0) -> DeliveryResult:
     """Return what an answer of the backend means for the batch of `sent` lines."""
     try:
         document = json.loads(answer.decode())
@@ -176,14 +178,14 @@ def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0)
         document = {}
     if 200 <= status < 300:
         if type(document.get("received")) is int and document["received"] == sent:
-            return Outcome(DELIVERED, str(status), status)
-        return Outcome(MISCONFIGURED, f"{status}, but not the answer of an audit backend", status)
+            return DeliveryResult(DELIVERED, str(status), status)
+        return DeliveryResult(MISCONFIGURED, f"{status}, but not the answer of an audit backend", status)
     said = f"{status} {_said(document)}".strip()
     if status in _MISCONFIGURED or 300 <= status < 400:
-        return Outcome(MISCONFIGURED, said, status)
+        return DeliveryResult(MISCONFIGURED, said, status)
     if 400 <= status < 500 and status not in _TRY_AGAIN:
-        return Outcome(REFUSED, said, status, None, _faults(document, status, sent))
-    return Outcome(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
+        return DeliveryResult(REFUSED, said, status, None, _faults(document, status, sent))
+    return DeliveryResult(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
 
 
 def _said(problem: Dict[str, Any]) -> str:

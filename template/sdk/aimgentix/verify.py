@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 # Kinds of problems, each a distinct result.
 ALTERED = "altered"  # a line is not the one that was chained
-MISSING = "missing"  # sequence numbers, or a whole stream that another one goes on from, are not there
-REORDERED = "reordered"  # a line stands after one with a higher sequence number
+MISSING = "missing"  # sequence numbers, or a whole stream that another one continues from, are not there
+REORDERED = "reordered"  # a line comes after one with a higher sequence number
 REPEATED = "repeated"  # the same line twice
 FORKED = "forked"  # two different lines claim the same place in the same stream
-FOREIGN = "foreign stream"  # a line of another stream, or something that is no file in the place of one
+FOREIGN = "foreign stream"  # a line of another stream, or something that is not a file where one is expected
 TRUNCATED = "truncated line"  # the last line has no newline: the write was cut
 APPENDED = "appended"  # lines after the expected head
 KINDS = (ALTERED, FORKED, MISSING, REORDERED, REPEATED, FOREIGN, APPENDED, TRUNCATED)  # gravest first
 
 
-class Problem(namedtuple("Problem", "kind seq message")):
+class JournalProblem(namedtuple("JournalProblem", "kind seq message")):
     """One finding: its `kind` (one of KINDS), the `seq` it concerns (or None), and a sentence for people."""
 
     __slots__ = ()
@@ -47,7 +47,7 @@ class SegmentReport:
         head: hash of the last whole line, or None when there is none. The head of an unanchored segment (`anchored`
             false) says what the end is, not that nothing was cut off behind it.
         anchored: whether an expected head was given and met.
-        after: where the stream goes on from, or None.
+        after: where the stream continues from, or None.
         problems: what is wrong, empty when all is well.
     """
 
@@ -59,7 +59,7 @@ class SegmentReport:
         self.head: Optional[str] = None
         self.anchored = False
         self.after: Optional[Dict[str, Any]] = None
-        self.problems: List[Problem] = []
+        self.problems: List[JournalProblem] = []
 
     @property
     def ok(self) -> bool:
@@ -87,12 +87,12 @@ class SegmentReport:
 class DirectoryReport:
     """What verifying a directory found: a report for each segment, and the problems between segments."""
 
-    def __init__(self, segments: List[SegmentReport], problems: List[Problem]) -> None:
+    def __init__(self, segments: List[SegmentReport], problems: List[JournalProblem]) -> None:
         self.segments = segments
         self.between = problems
 
     @property
-    def problems(self) -> List[Problem]:
+    def problems(self) -> List[JournalProblem]:
         """All problems, those of the segments first."""
         return [problem for segment in self.segments for problem in segment.problems] + self.between
 
@@ -107,7 +107,7 @@ class DirectoryReport:
         for segment in ends:
             segment.anchored = True
         if not ends:
-            self.between.append(Problem(MISSING, None, f"no segment ends with the expected head {head}"))
+            self.between.append(JournalProblem(MISSING, None, f"no segment ends with the expected head {head}"))
 
     def to_dict(self) -> Dict[str, Any]:
         """Return the report as JSON values."""
@@ -136,13 +136,15 @@ def verify_segment(path: StrPath, expected_head: Optional[str] = None) -> Segmen
     _check_chain(report, whole.split(b"\n") if whole else [], expected_head)
     if rest:
         report.problems.append(
-            Problem(TRUNCATED, report.last_seq + 1, f"{len(rest)} bytes after line {report.lines} have no newline")
+            JournalProblem(
+                TRUNCATED, report.last_seq + 1, f"{len(rest)} bytes after line {report.lines} have no newline"
+            )
         )
     return report
 
 
 def verify_directory(directory: StrPath, expected_heads: Optional[Dict[str, str]] = None) -> DirectoryReport:
-    """Check every segment of a directory, and that streams which others go on from are there and complete.
+    """Check every segment of a directory, and that streams which others continue from are there and complete.
 
     Args:
         directory: the journal directory.
@@ -155,11 +157,13 @@ def verify_directory(directory: StrPath, expected_heads: Optional[Dict[str, str]
     segments = [verify_segment(path, expected.get(stream)) for stream, path in segment_files(directory)]
     by_stream = {segment.stream: segment for segment in segments}
     between = [
-        Problem(MISSING, None, f"stream {stream} is expected and not there")
+        JournalProblem(MISSING, None, f"stream {stream} is expected and not there")
         for stream in expected
         if stream not in by_stream
     ]
-    between += [Problem(FOREIGN, None, f"{os.path.basename(path)} is not a file") for path in strange_files(directory)]
+    between += [
+        JournalProblem(FOREIGN, None, f"{os.path.basename(path)} is not a file") for path in strange_files(directory)
+    ]
     successors: Dict[str, str] = {}
     for segment in segments:
         if segment.after:
@@ -221,10 +225,10 @@ def _check_chain(report: SegmentReport, raws: List[bytes], expected_head: Option
         report.lines, report.head = number, line_hash(raw)
         try:
             line = parse_line(raw)
-            if line.seq == 1 or number == len(raws):  # the chain vouches for what lies between
+            if line.seq == 1 or number == len(raws):  # the chain vouches for what is between
                 line.check()
         except MalformedLine as error:
-            found.append(Problem(ALTERED, report.last_seq + 1, f"line {number} is no journal line: {error}"))
+            found.append(JournalProblem(ALTERED, report.last_seq + 1, f"line {number} is not a journal line: {error}"))
             report.last_seq += 1
             hashes.setdefault(report.last_seq, report.head)
             continue
@@ -240,59 +244,65 @@ def _check_chain(report: SegmentReport, raws: List[bytes], expected_head: Option
     known = {problem.seq for problem in found if problem.kind == ALTERED}
     for seq, prev in sorted(links.items()):
         if seq - 1 in hashes and hashes[seq - 1] != prev and seq - 1 not in known:
-            found.append(Problem(ALTERED, seq - 1, f"line {seq - 1} is not the one that line {seq} was chained to"))
+            found.append(
+                JournalProblem(ALTERED, seq - 1, f"line {seq - 1} is not the one that line {seq} was chained to")
+            )
     if expected_head is not None:
         report.anchored = expected_head == report.head
         if not report.anchored:
             found.append(_check_head(expected_head, hashes))
 
 
-def _misplaced(line: Line, report: SegmentReport, hashes: Dict[int, str]) -> Optional[Problem]:
+def _misplaced(line: Line, report: SegmentReport, hashes: Dict[int, str]) -> Optional[JournalProblem]:
     """Return what is wrong with where `line`, the last one read, stands."""
     if line.stream != report.stream:
-        return Problem(FOREIGN, line.seq, f"line {report.lines} belongs to stream {line.stream}")
+        return JournalProblem(FOREIGN, line.seq, f"line {report.lines} belongs to stream {line.stream}")
     if line.seq in hashes:
         if hashes[line.seq] == report.head:
-            return Problem(REPEATED, line.seq, f"line {report.lines} repeats sequence number {line.seq}")
-        return Problem(FORKED, line.seq, f"two different lines have sequence number {line.seq}")
+            return JournalProblem(REPEATED, line.seq, f"line {report.lines} repeats sequence number {line.seq}")
+        return JournalProblem(FORKED, line.seq, f"two different lines have sequence number {line.seq}")
     if line.seq < report.last_seq:
-        return Problem(REORDERED, line.seq, f"sequence number {line.seq} stands after {report.last_seq}")
+        return JournalProblem(REORDERED, line.seq, f"sequence number {line.seq} comes after {report.last_seq}")
     return None
 
 
-def _gaps(numbers: Dict[int, str]) -> Iterator[Problem]:
+def _gaps(numbers: Dict[int, str]) -> Iterator[JournalProblem]:
     expected = 1
     for number in sorted(numbers):
         if number == expected + 1:
-            yield Problem(MISSING, expected, f"sequence number {expected} is missing")
+            yield JournalProblem(MISSING, expected, f"sequence number {expected} is missing")
         elif number > expected:
-            yield Problem(MISSING, expected, f"sequence numbers {expected} to {number - 1} are missing")
+            yield JournalProblem(MISSING, expected, f"sequence numbers {expected} to {number - 1} are missing")
         expected = number + 1
 
 
-def _check_head(expected_head: str, hashes: Dict[int, str]) -> Problem:
+def _check_head(expected_head: str, hashes: Dict[int, str]) -> JournalProblem:
     for seq, digest in hashes.items():
         if digest == expected_head:
-            return Problem(APPENDED, seq + 1, f"there are lines after the expected head, line {seq}")
-    return Problem(MISSING, None, "the expected head is not in the segment: its end was cut off or changed")
+            return JournalProblem(APPENDED, seq + 1, f"there are lines after the expected head, line {seq}")
+    return JournalProblem(MISSING, None, "the expected head is not in the segment: its end was cut off or changed")
 
 
 def _check_after(
     segment: SegmentReport, by_stream: Dict[str, SegmentReport], successors: Dict[str, str]
-) -> Iterator[Problem]:
+) -> Iterator[JournalProblem]:
     after = segment.after or {}
     stream, seq, reason = after.get("stream"), after.get("seq"), after.get("reason")
     if stream is None:  # nothing could be written before
         return
     before = by_stream.get(stream) if isinstance(stream, str) else None
     if before is None:
-        yield Problem(MISSING, None, f"stream {stream}, which {segment.stream} goes on from, is not there")
+        yield JournalProblem(MISSING, None, f"stream {stream}, which {segment.stream} continues from, is not there")
         return
     if successors.setdefault(before.stream, segment.stream) != segment.stream:
-        yield Problem(FORKED, None, f"both {successors[before.stream]} and {segment.stream} go on from {before.stream}")
+        yield JournalProblem(
+            FORKED, None, f"both {successors[before.stream]} and {segment.stream} continue from {before.stream}"
+        )
     if isinstance(seq, int) and before.last_seq < seq:
-        yield Problem(
+        yield JournalProblem(
             MISSING, before.last_seq + 1, f"stream {before.stream} ends at {before.last_seq}, its successor knows {seq}"
         )
     elif reason != "interrupted" and after.get("hash") != before.head:
-        yield Problem(ALTERED, before.last_seq, f"the end of {before.stream} is not what {segment.stream} goes on from")
+        yield JournalProblem(
+            ALTERED, before.last_seq, f"the end of {before.stream} is not what {segment.stream} continues from"
+        )

@@ -2,7 +2,7 @@
 
 Over 5 % of the log's lines since the service was started with the change are errors: roll back to the version before.
 Otherwise, and where the newest change is not deployed yet or is a rollback itself: nothing to do.
-Which services there are, and where their configuration lies in git, stands in services.yml; how git, log and service
+Which services there are, and where their configuration is in git, is in services.yml; how git, log and service
 are spoken to, in agent_runtime/toolkit.
 """
 
@@ -72,7 +72,7 @@ class ConfigRollbackAgent(AgentRunner):
         ]
         gap = f"{(started - current.time) / 60:.0f} minutes before {resource} was last started"
         if not obstacle:
-            what = f"The change was committed {gap}; git does not tell when it was pushed, so it may not be what runs"
+            what = f"The change was committed {gap}; git does not record when it was pushed, so it may not be what runs"
             others.append(Finding(what, Severity.LOW, {"committed": metrics.shown_time(current.time)}))
         others += flags
         if not health.check(service["health"]).healthy:
@@ -135,7 +135,7 @@ class ConfigRollbackAgent(AgentRunner):
         )
 
     def observe(self, resource: str) -> Dict[str, Any]:
-        """What must not change between plan and action: the newest change of the configuration, and where it lies."""
+        """What must not change between plan and action: the newest change of the configuration, and where it is."""
         service = catalogue().get(resource)
         with git.clone(service["repository"], service["branch"], token=http.token("git")) as clone:
             newest = clone.changes(service["path"], 1)
@@ -228,7 +228,7 @@ def look_at_deployment(
         what = f"Undoing the newest change would bring back that of {previous.short}, which was undone before: {do}"
         return "rolled back already", what
     if current.time > times.at:
-        return "not known to be deployed", "The newest change is dated in the future: nobody can tell who runs it"
+        return "not known to be deployed", "The newest change is dated in the future: it is not known who runs it"
     if started < current.time:
         return "not deployed yet", "The service was not started since the newest change: not deployed yet"
     return None

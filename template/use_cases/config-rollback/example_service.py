@@ -218,7 +218,7 @@ def handler(service: Service, options: argparse.Namespace, restart: Any) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the log tells what happened."""
+            """Say nothing: the log shows what happened."""
 
     return Handler
 
@@ -282,7 +282,7 @@ def around(options: argparse.Namespace) -> int:
         try:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
             url = json.loads(service.stdout.readline())["url"] if service.stdout else ""
-            time.sleep(1 + 40 / max(options.traffic, 1))  # something must stand in the log
+            time.sleep(1 + 40 / max(options.traffic, 1))  # something must be in the log
             catalogue = Path(folder) / "services.yml"
             places = {"service": SERVICE, "url": url, "file": FILE, "flags": FLAGS}
             catalogue.write_text(CATALOGUE.format(repository=f"file://{repository}", **places), encoding="utf-8")

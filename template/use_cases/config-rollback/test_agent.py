@@ -229,7 +229,7 @@ def test_a_rollback_that_does_not_help_is_a_failure(start: Callable[..., Example
     assert result.rollback
 
 
-def test_a_restart_that_is_refused_is_told_with_what_was_done_before(
+def test_a_restart_that_is_refused_is_reported_with_what_was_done_before(
     start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = start("--traffic=0")
@@ -304,7 +304,7 @@ def test_a_change_that_the_service_does_not_run_yet_is_not_judged(start: Callabl
     assert ConfigRollbackAgent().investigate("example").recommendation == "nothing to do"
 
 
-def test_a_change_that_is_dated_in_the_future_is_told(
+def test_a_change_that_is_dated_in_the_future_is_reported(
     start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = start("--traffic=0")
@@ -337,14 +337,16 @@ def test_nobody_claims_that_a_change_was_deployed_because_it_was_committed_befor
     monkeypatch.setenv("GIT_COMMITTER_DATE", f"@{int(time.time()) - 7200} +0000")
     example.commit({"service.json": '{"connections": 7}\n'}, "Made two hours ago, pushed now")
     result = ConfigRollbackAgent().investigate("example")
-    said = [finding.message for finding in result.findings if "git does not tell when it was pushed" in finding.message]
+    said = [
+        finding.message for finding in result.findings if "git does not record when it was pushed" in finding.message
+    ]
     assert "so it may not be what runs" in said[0]
     assert re.match(r"The change was committed 1[0-9]{2} minutes before example was last started", said[0])
     assert result.proposed_action is not None
     assert "started with the change" not in repr(result)
 
 
-def test_a_commit_with_files_of_others_is_told_denied_and_undone_only_as_approved(
+def test_a_commit_with_files_of_others_is_reported_denied_and_undone_only_as_approved(
     start: Callable[..., Example],
 ) -> None:
     example = start("--traffic=0")
@@ -395,7 +397,7 @@ def test_more_files_than_a_plan_names_are_denied_and_never_undone(
     assert (result.status, result.changes) == (ActionStatus.FAILED, ())
 
 
-def test_a_log_that_fails_after_the_restart_is_told(start: Callable[..., Example]) -> None:
+def test_a_log_that_fails_after_the_restart_is_reported(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
     parameters = proposal().parameters
@@ -417,7 +419,7 @@ def test_too_few_lines_after_the_restart_are_no_success(
     assert "not shown that it helped: 0 lines are too few" in result.details["error"]
 
 
-def test_a_conflict_is_told_and_changes_nothing(start: Callable[..., Example]) -> None:
+def test_a_conflict_is_reported_and_changes_nothing(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     example.commit({"service.json": '{"connections": 6}\n', "other.json": '{"a": 1}\n'}, "Change two files")
     example.commit({"other.json": '{"a": 2}\n'}, "Change one of them again")
@@ -470,7 +472,7 @@ def test_feature_flags_that_changed_since_are_named_and_advised_against(start: C
     assert {"on": ["new-checkout"]} in [finding.evidence for finding in result.findings]
 
 
-def test_a_file_of_feature_flags_that_is_not_there_is_told(start: Callable[..., Example]) -> None:
+def test_a_file_of_feature_flags_that_is_not_there_is_reported(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
     example.entry["flags"] = "gone.json"

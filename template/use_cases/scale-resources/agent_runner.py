@@ -2,7 +2,7 @@
 
 CPU, memory or latency over 80 % of its limit: more.  CPU and memory under 20 %: less.  Otherwise, at a limit, or soon
 after the last change: nothing to do.  Which services there are, what limits them, and where their capacity is set,
-stands in services.yml; how load is measured and capacity set, in agent_runtime/toolkit.
+is in services.yml; how load is measured and capacity set, in agent_runtime/toolkit.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class ScaleResourcesAgent(AgentRunner):
         setting, online = service["target"].look(), capacity(service)
         limits = {name: service[name] for name in ("minimum", "maximum", "step", "cooldown_seconds")}
         found = Finding(f"{setting.instances} instances are set, {online} are online", Severity.INFO, limits)
-        told = [load.finding(hours=FORECAST_HOURS, high=UP_ABOVE) for load in loads]
-        findings = [*sorted(told, key=lambda one: one.severity is Severity.INFO), found]
+        forecasts = [load.finding(hours=FORECAST_HOURS, high=UP_ABOVE) for load in loads]
+        findings = [*sorted(forecasts, key=lambda one: one.severity is Severity.INFO), found]
         if context:
             findings.append(Finding("What the trigger said, not verified", Severity.INFO, context))
 
@@ -59,7 +59,7 @@ class ScaleResourcesAgent(AgentRunner):
         cpu, memory, *_ = loads
         busiest, fuller = max(loads, key=lambda load: load.now), max(cpu, memory, key=lambda load: load.now)
         rising = [load.name for load in loads if load.at_most(FORECAST_HOURS) > UP_ABOVE]
-        unforeseen = [load.name for load in loads if load.unforeseen]
+        without_forecast = [load.name for load in loads if load.has_no_forecast]
         if busiest.now > UP_ABOVE:
             action, decisive = UP, busiest
             wanted = min(max(setting.instances + service["step"], service["minimum"]), service["maximum"])
@@ -70,8 +70,8 @@ class ScaleResourcesAgent(AgentRunner):
             why = f"cpu is at {cpu.now:.1%}, memory at {memory.now:.1%} of its limit, both less than {DOWN_BELOW:.0%}"
             if rising:
                 return nothing(f": the forecast of {', '.join(rising)} is over {UP_ABOVE:.0%}", confidence=0.6)
-            if unforeseen:
-                return nothing(f": too few points for a forecast of {', '.join(unforeseen)}", confidence=0.5)
+            if without_forecast:
+                return nothing(f": too few points for a forecast of {', '.join(without_forecast)}", confidence=0.5)
         else:
             return nothing("")
 
@@ -180,7 +180,7 @@ def measure(service: Dict[str, Any]) -> List[usage.Load]:
     return [
         usage.measure("cpu", server, service["cpu"], **how),
         usage.measure("memory", server, service["memory"], **how),
-        # Without requests there is no latency: Prometheus answers NaN, and that is no load.
+        # Without requests there is no latency: Prometheus answers NaN, and that counts as no load.
         usage.measure("latency", server, service["latency"], limit=limit, may_be_idle=True, **how),
     ]
 

@@ -14,7 +14,7 @@ process.  The load is shared among those that live: with a demand of 1.8 and two
     POST /load                {"demand": 1.8} makes users come or go
     POST /-/apply             starts and ends instances as the file on main says
 
-A query is the name of a metric, which may stand in brackets and be divided by a number.  Where --token is given, both
+A query is the name of a metric, which may be in brackets and be divided by a number.  Where --token is given, both
 POST addresses want `Authorization: Bearer TOKEN`.  --stuck: instances are promised and don't come.  Standard library
 and git only; POSIX only.
 """
@@ -145,7 +145,7 @@ class Service:
         }
 
     def watch(self) -> None:
-        """Measure for ever."""
+        """Measure forever."""
         while True:
             with self._lock:
                 self.history = [*self.history[-6000:], (time.time(), self.measure())]
@@ -249,7 +249,7 @@ def handler(service: Service, token: Optional[str]) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the metrics tell what happened."""
+            """Say nothing: the metrics show what happened."""
 
     return Handler
 

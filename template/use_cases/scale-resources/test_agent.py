@@ -142,7 +142,7 @@ def test_latency_over_its_limit_is_a_reason_too(start: Callable[..., Example]) -
     assert proposal().parameters["busiest"] == "latency"
 
 
-def test_the_forecast_is_told_with_its_error_and_keeps_what_rises(start: Callable[..., Example]) -> None:
+def test_the_forecast_is_reported_with_its_error_and_keeps_what_rises(start: Callable[..., Example]) -> None:
     example = start("--demand=0.1")
     example.write(minimum=1)
     flat = ScaleResourcesAgent().investigate("example")
@@ -204,7 +204,7 @@ def test_capacity_that_is_promised_and_does_not_come_is_a_failure(
     assert result.rollback == "Set spec.instances in autoscaling.yml on main to 2 again."
 
 
-def test_a_trigger_that_is_refused_is_told_with_what_was_set_before(
+def test_a_trigger_that_is_refused_is_reported_with_what_was_set_before(
     start: Callable[..., Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = start("--demand=1.9")

@@ -1,7 +1,7 @@
 """Looks into an alert on a key or a user, and proposes to disable and rotate keys that show signs of misuse.
 
 Signs: a use from an address from which the key was never accepted before, an owner who is not known, many refused uses.
-None: nothing to do.  A human always decides.  Which identity service and secret store there are stands in services.yml.
+None: nothing to do.  A human always decides.  Which identity service and secret store there are is in services.yml.
 
 No value of a key is ever shown, returned or written down here: it goes from the identity service to the secret store.
 """
@@ -134,7 +134,7 @@ def look_at_uses(key: str, uses: List[keys.Use]) -> List[Finding]:
     usual = {use.address for use in uses if use.time < since and use.status not in REFUSED}
     new = sorted({use.address for use in recent} - usual)
     if new and not usual:
-        what = f"{key} was accepted nowhere before the last {RECENT_HOURS:g} hours: nothing tells what is usual"
+        what = f"{key} was accepted nowhere before the last {RECENT_HOURS:g} hours: it is unknown what is usual"
         findings.append(Finding(what, Severity.LOW, {"addresses": new[:20], "uses": len(recent)}))
     elif new:
         count = sum(use.address in new for use in recent)
@@ -148,7 +148,7 @@ def look_at_uses(key: str, uses: List[keys.Use]) -> List[Finding]:
 
 
 def look_at_age(key: keys.Key) -> List[Finding]:
-    """Return a finding about a key that is too old; age alone is no sign of misuse."""
+    """Return a finding about a key that is too old; age alone is not a sign of misuse."""
     days = (time.time() - keys.moment(key.created, key.id)) / 86400
     old = Finding(f"{key.id} is {days:.0f} days old", Severity.LOW, {"days": round(days)})
     return [old] if days > OLD_DAYS else []

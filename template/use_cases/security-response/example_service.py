@@ -17,7 +17,7 @@ shop/k-2.  k-3 belongs to somebody who is not known any more.  dave has no keys.
     GET, PUT /secrets/NAME          value
 
 POST and PUT, and everything below /secrets, want `Authorization: Bearer TOKEN`.  A use comes from the address in
-`X-Forwarded-For`, if there is one.  --lying: it says that a key is disabled, and goes on to accept it.  --fails PATH:
+`X-Forwarded-For`, if there is one.  --lying: it says that a key is disabled, and continues to accept it.  --fails PATH:
 a POST or PUT whose address ends so is refused with 403.  Standard library only; POSIX only.
 """
 
@@ -206,7 +206,7 @@ def handler(service: Service, options: argparse.Namespace) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the uses tell what happened."""
+            """Say nothing: the uses show what happened."""
 
     return Handler
 

@@ -149,14 +149,14 @@ def test_an_owner_who_is_not_known_is_a_sign(start: Callable[..., Example]) -> N
     assert result.proposed_action is not None
 
 
-def test_age_is_told_and_is_no_sign(start: Callable[..., Example]) -> None:
+def test_age_is_reported_and_is_not_a_sign(start: Callable[..., Example]) -> None:
     start()
     result = SecurityResponseAgent().investigate("example/key/k-2")
     assert result.proposed_action is None
     assert {"days": 200} in [finding.evidence for finding in result.findings]
 
 
-def test_a_new_key_that_is_used_is_told_and_is_no_sign(start: Callable[..., Example]) -> None:
+def test_a_new_key_that_is_used_is_reported_and_is_not_a_sign(start: Callable[..., Example]) -> None:
     example = start()
     assert act().status is ActionStatus.SUCCESS
     example.use(example.value(), THIEF)
@@ -166,7 +166,7 @@ def test_a_new_key_that_is_used_is_told_and_is_no_sign(start: Callable[..., Exam
     assert (result.findings[0].severity, THIEF in result.findings[0].evidence["addresses"]) == (Severity.LOW, True)
 
 
-def test_a_user_without_keys_is_told(start: Callable[..., Example]) -> None:
+def test_a_user_without_keys_is_reported(start: Callable[..., Example]) -> None:
     start()
     result = SecurityResponseAgent().investigate("example/user/dave")
     assert result.recommendation == "nothing to do: the user has no keys"
@@ -209,7 +209,7 @@ def test_a_service_that_goes_on_to_accept_the_key_is_found_out(start: Callable[.
     assert result.status is ActionStatus.FAILED
     assert "still accepted: treat it as open" in result.details["error"]
     assert result.changes == ("disabled k-1",)
-    assert example.value() == old, "nothing was put in the place of a key that still works"
+    assert example.value() == old, "nothing replaced a key that still works"
 
 
 @pytest.mark.parametrize("lying", [[], ["--lying"]], ids=["honest", "lying"])
@@ -244,7 +244,7 @@ def test_a_stored_value_that_is_not_the_key_proves_nothing(
         ("k-2/disable", ("disabled k-1", "made k-4 in place of k-1", "stored k-4 as shop/k-1")),
     ],
 )
-def test_a_failure_in_the_middle_is_told_with_what_was_done_before(
+def test_a_failure_in_the_middle_is_reported_with_what_was_done_before(
     start: Callable[..., Example], fails: str, changes: Any
 ) -> None:
     example = start(f"--fails={fails}")

@@ -1,7 +1,7 @@
 """Watches over the error rate of services and proposes to restart the ones that fail.
 
 Over 5 % of requests fail: restart.  Over 10 %: restart, and look for the cause.  Otherwise: nothing to do.  Which
-services there are, and where, stands in services.yml; how they are measured, in agent_runtime/toolkit.
+services there are, and where, is in services.yml; how they are measured, in agent_runtime/toolkit.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class ServiceRestartAgent(AgentRunner):
     def observe(self, resource: str) -> Dict[str, Any]:
         """What must not change between plan and action: which processes run, and which address restarts them."""
         service = services.load(SERVICES).get(resource)
-        # In whole seconds: some libraries tell a start time that drifts by hundredths.
+        # In whole seconds: some libraries report a start time that drifts by hundredths.
         started = {name: round(time) for name, time in service.metrics.started().items()}
         return {"restart_url": service.restart, "started": started}
 

@@ -201,7 +201,7 @@ def handler(worker: Worker, token: Optional[str]) -> Any:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the metrics tell what happened."""
+            """Say nothing: the metrics show what happened."""
 
     return Handler
 

@@ -72,7 +72,7 @@ class WatchedGitHub(FullGitHub):
 
 @dataclass
 class Job:
-    """A job as act's log tells of it; `steps` has the result of each that was not skipped."""
+    """A job as act's log shows it; `steps` has the result of each that was not skipped."""
 
     name: str
     result: str = ""
@@ -165,8 +165,8 @@ class Act:
         }
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        # What the runner tells the jobs, where act does not know it.
-        told = {
+        # What the runner sets for the jobs, where act does not know it.
+        environment = {
             "GITHUB_API_URL": self._github.url,
             "GITHUB_REPOSITORY": self._github.repository,
             "GITHUB_RUN_ID": run.id,
@@ -183,7 +183,7 @@ class Act:
             *("--platform=ubuntu-latest=-self-hosted", "--container-daemon-socket=-", "--no-cache-server"),
             *(f"--action-cache-path={self._folder / 'cache'}", "--concurrent-jobs=1"),
             *(f"--local-repository=actions/{name}@{sha}={ACTIONS / name}" for name, sha in _pins().items()),
-            *(f"--env={name}={value}" for name, value in told.items()),
+            *(f"--env={name}={value}" for name, value in environment.items()),
         ]
         with self._started(run, words, folder) as lines:
             for line in lines:
@@ -230,25 +230,25 @@ class Act:
     def _note(self, run: Run, line: str) -> None:
         """Read a line of act's log, and let the API know where the job stands."""
         try:
-            told = json.loads(line)
+            entry = json.loads(line)
         except ValueError:
             run.log += line
             return
-        id = told.get("jobID")
-        run.log += f"{id or '-'}: {told.get('step', '')}: {told['msg'].rstrip()}\n"
+        id = entry.get("jobID")
+        run.log += f"{id or '-'}: {entry.get('step', '')}: {entry['msg'].rstrip()}\n"
         if id is None:
             return
         if id not in run.jobs:
-            run.jobs[id] = Job(told["job"].partition("/")[2].strip())
+            run.jobs[id] = Job(entry["job"].partition("/")[2].strip())
             self._github.set_job(run.id, run.jobs[id].name, "in_progress", _now())
         job = run.jobs[id]
-        if told.get("command") == "summary":
-            job.summary += told["content"]
+        if entry.get("command") == "summary":
+            job.summary += entry["content"]
         # A step's own parts, those of a composite action, have longer ids.
-        if "stepResult" in told and told.get("stage") == "Main" and len(told["stepID"]) == 1:
-            job.steps[told["step"]] = told["stepResult"]
-        if "jobResult" in told:
-            job.result = told["jobResult"]
+        if "stepResult" in entry and entry.get("stage") == "Main" and len(entry["stepID"]) == 1:
+            job.steps[entry["step"]] = entry["stepResult"]
+        if "jobResult" in entry:
+            job.result = entry["jobResult"]
             self._github.set_job(run.id, job.name, "completed", _now(), job.result)
             self._github.set_steps(run.id, job.name, job.steps)
 

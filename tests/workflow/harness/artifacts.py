@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 
 class ArtifactError(Exception):
-    """What the action tells when it fails."""
+    """What the action reports when it fails."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a step tells the runner: files of outputs, variables and paths, and commands in its log.
+"""What a step reports to the runner: files of outputs, variables and paths, and commands in its log.
 
 Emulated from the runner's own sources (actions/runner, `FileCommandManager.cs`, `ActionCommandManager.cs`,
 `ActionCommand.cs`), which https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
@@ -111,7 +111,7 @@ class LogReader:
     Attributes:
         commands: name and data of every command carried out, in order.
         outputs, state: what the deprecated commands set.
-        annotations: what `notice`, `warning` and `error` told.
+        annotations: what `notice`, `warning` and `error` reported.
         failures: commands that fail the step, in the runner's words.
     """
 
@@ -124,7 +124,7 @@ class LogReader:
     _stopped_until: str = ""
 
     def read(self, line: str) -> str:
-        """Take one line, and return what the log shows in its place, with its line end; empty where it shows none."""
+        """Take one line, and return what the log shows instead, with its line ending; empty where it shows none."""
         found = self._parse(line)
         shown = line if found is None else self._command(line, *found)
         return "" if shown is None else self.masks.hide(shown) + "\n"

@@ -177,7 +177,7 @@ class ActionsHost:
 
     Arguments:
         python: a virtual environment with the locked packages, for setup-python.
-        folder: everything of the runs lies below it.
+        folder: everything of the runs is below it.
         pythons: further folders that `python` needs; each job changes a copy of its own.
         reachable: folders that stand for the world outside, the same for every job.
         minute: how many seconds stand for a minute of `timeout-minutes`.
@@ -287,7 +287,7 @@ class ActionsHost:
         return self._start(workflow, "issue_comment", event, comment["user"]["login"], ref, sha, {}, how)
 
     def _note_attempt(self, run: Run) -> None:
-        """Let the API tell of the run's newest attempt."""
+        """Let the API show the run's newest attempt."""
         github = run.github
         self._repository.github.note_attempt(
             run.id,
@@ -383,7 +383,7 @@ class ActionsHost:
         result = JobResult(job.id, _name(job, scope), run.attempt, environment=job.environment, caches=job.caches)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
-            self._tell(run, result, "completed", "skipped")
+            self._announce(run, result, "completed", "skipped")
             return
         result.labels = tuple(scope.text(label) for label in job.runs_on)
         result.image = scope.text(job.container) or None
@@ -393,7 +393,7 @@ class ActionsHost:
             if job.environment and job.deploys:
                 self._repository.github.deployments.append((run.id, job.environment))
             self._take_turn(run, job, contexts, result)
-        self._tell(run, result, "completed", result.result)
+        self._announce(run, result, "completed", result.result)
 
     def _take_turn(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
         """Run the job's steps when no other job of its concurrency group runs."""
@@ -406,11 +406,11 @@ class ActionsHost:
                 run.cancelled = True
                 result.result, result.note = CANCELLED, "cancelled while it waited for a runner"
                 return
-            self._tell(run, result, "in_progress")
+            self._announce(run, result, "in_progress")
             contexts["vars"] |= self._repository.environment_variables.get(job.environment or "", {})
             self._run_steps(run, job, contexts, result)
 
-    def _tell(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
+    def _announce(self, run: Run, job: JobResult, status: str, conclusion: str | None = None) -> None:
         """Let the API know where a job stands."""
         self._repository.github.set_job(run.id, job.name, status, now(), conclusion)
         self._repository.github.label_job(run.id, job.name, job.labels)
@@ -438,7 +438,7 @@ class ActionsHost:
         if rule is None:
             return True
         summary = "".join(job.summary for job in run.jobs.values())
-        self._tell(run, result, "waiting")
+        self._announce(run, result, "waiting")
         answer = run.reviewer(Waiting(result.name, environment, summary))
         refused = _refusal(answer, rule, settings, run.github)
         run.clicks.append((answer, refused))

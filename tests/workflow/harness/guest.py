@@ -115,7 +115,7 @@ def build(plan: dict[str, Any]) -> None:
 
 
 def run(request: dict[str, Any], output: int) -> dict[str, Any]:
-    """Run a program to its end, and say how it ended; what it leaves behind goes on."""
+    """Run a program to its end, and say how it ended; what it leaves behind continues."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,6 +1,6 @@
 """The machine of one job: user, process and mount namespaces of its own, in which nothing of another job can be seen.
 
-GitHub gives every job a fresh virtual machine; processes that a step leaves behind go on until the job ends, and die
+GitHub gives every job a fresh virtual machine; processes that a step leaves behind continue until the job ends, and die
 with it.  `guest.py` runs inside, and this is the other end of its socket: a JSON object a message, its length in eight
 bytes before it, and for a program the file that takes what it prints.
 """
@@ -107,10 +107,10 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[other.fileno()],
             )
-        told = self._ask(plan)
-        if "unavailable" in told:
+        reported = self._ask(plan)
+        if "unavailable" in reported:
             self.close()
-            missing(f"a job can't have a machine of its own: {told['unavailable']}")
+            missing(f"a job can't have a machine of its own: {reported['unavailable']}")
 
     @property
     def pid(self) -> int:
@@ -131,17 +131,17 @@ class Machine:
             if reader in ready and not _take(reader, printed):
                 os.close(reader)
                 reader = -1
-        told = self._receive()
+        reported = self._receive()
         if reader >= 0:
             _take_rest(reader, printed)
-        if "error" in told:
-            raise MachineError(told["error"])
-        return Ended(told["code"], bytes(printed), told["late"])
+        if "error" in reported:
+            raise MachineError(reported["error"])
+        return Ended(reported["code"], bytes(printed), reported["late"])
 
     def read(self, *paths: str) -> list[bytes | None]:
         """The contents of files; None where there is no regular file."""
-        told = self._request(operation="read", paths=list(paths))["files"]
-        return [None if content is None else base64.b64decode(content) for content in told]
+        reported = self._request(operation="read", paths=list(paths))["files"]
+        return [None if content is None else base64.b64decode(content) for content in reported]
 
     def write(self, files: Mapping[str, bytes], removed: Sequence[str] = ()) -> None:
         """Create or replace files by their paths, and remove others."""
@@ -150,11 +150,11 @@ class Machine:
 
     def collect(self, path: str) -> list[tuple[str, bytes]]:
         """The files below a folder, or the one file, by their path; hidden ones are left out."""
-        told = self._request(operation="collect", path=path)["files"]
-        return [(name, base64.b64decode(content or "")) for name, content in told]
+        reported = self._request(operation="collect", path=path)["files"]
+        return [(name, base64.b64decode(content or "")) for name, content in reported]
 
     def outside(self, path: str) -> Path:
-        """Where a file of the job's folders lies outside."""
+        """Where a file of the job's folders is outside."""
         for name, inside in (("work", self.layout.work), ("home", self.layout.home), ("tmp", "/tmp")):
             if path == inside or path.startswith(inside + "/"):
                 return self.folder / name / path[len(inside) :].lstrip("/")
@@ -175,10 +175,10 @@ class Machine:
         self.close()
 
     def _request(self, **request: Any) -> dict[str, Any]:
-        told = self._ask(request)
-        if "error" in told:
-            raise MachineError(told["error"])
-        return told
+        reported = self._ask(request)
+        if "error" in reported:
+            raise MachineError(reported["error"])
+        return reported
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._send(request, [])
@@ -194,8 +194,8 @@ class Machine:
         data = self._control.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL) if head else b""
         if not data:
             raise RuntimeError(f"the machine ended: {self._process.wait()}")
-        told: dict[str, Any] = json.loads(data)
-        return told
+        reported: dict[str, Any] = json.loads(data)
+        return reported
 
 
 def _take(reader: int, printed: bytearray) -> bool:

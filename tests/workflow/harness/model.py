@@ -124,14 +124,14 @@ def load_action(service: ActionsService, path: str, content: str) -> Action:
 
     Raises:
         ActionsError: GitHub would refuse the file.
-        Unsupported: it is no composite action, or this harness can't run it.
+        Unsupported: it is not a composite action, or this harness can't run it.
     """
     parsed = service.parse_action(path, content)
     if parsed["errors"]:
         raise ActionsError("; ".join(parsed["errors"]))
     runs = parsed["tree"]["runs"]
     if runs["using"] != "composite":
-        raise Unsupported(f"{path} is no composite action")
+        raise Unsupported(f"{path} is not a composite action")
     _only(runs, path, "using", "steps")
     return Action(
         inputs=parsed["tree"].get("inputs") or {},

@@ -11,7 +11,7 @@ SUCCESS, FAILURE, CANCELLED, SKIPPED = "success", "failure", "cancelled", "skipp
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a step told by `::notice::`, `::warning::` or `::error::`; `kind` is one of these words."""
+    """What a step reported by `::notice::`, `::warning::` or `::error::`; `kind` is one of these words."""
 
     kind: str
     message: str
@@ -47,7 +47,7 @@ class JobResult:
     """One job of one attempt.
 
     Arguments:
-        result: GitHub's word; `note` says why where no step tells.
+        result: GitHub's word; `note` says why where no step does.
         workspace: its checkout, left as the job left it; None where it never started.
         concurrency: the evaluated group, or None.
         labels: of the runner that it asked for.
@@ -81,7 +81,7 @@ class JobResult:
 
     @property
     def annotations(self) -> list[Annotation]:
-        """What its steps told beside the log."""
+        """What its steps reported beside the log."""
         return [annotation for step in self.steps for annotation in step.annotations]
 
     def step(self, id: str) -> StepResult:

@@ -87,7 +87,7 @@ class Runner:
         masks: values that no log, summary or output may show.
         image: of the job's container; None for a job without one.
         identity: the variables for OIDC, where the job may have a token.
-        progress: is told of each step of the job: its place, its status and its conclusion.
+        progress: is reported of each step of the job: its place, its status and its conclusion.
         dies_after: id of the job's step after which this machine is gone; None for no such step.
         deadline: when the job has had its `timeout-minutes`, by the monotonic clock.
     """
@@ -128,7 +128,7 @@ class Runner:
 
     @property
     def outside(self) -> Path:
-        """Where the workspace lies outside of the machine."""
+        """Where the workspace is outside of the machine."""
         return self.machine.outside(self.workspace)
 
     def scope(self, steps: Mapping[str, Any], status: Status, inside: Surroundings | None = None) -> Scope:
@@ -148,10 +148,10 @@ class Runner:
         failed = False
         for place, step in enumerate(steps):
             status = Status(success=not failed and not self.cancelled, failure=failed, cancelled=self.cancelled)
-            tell = self.progress if inside is None else lambda place, status, conclusion: None
-            tell(place, "in_progress", None)
+            announce = self.progress if inside is None else lambda place, status, conclusion: None
+            announce(place, "in_progress", None)
             result = self._run_step(step, self.scope(made, status, inside), inside.env if inside else {})
-            tell(place, "completed", result.conclusion)
+            announce(place, "completed", result.conclusion)
             if result.conclusion == FAILURE:
                 failed = True
                 self.failed = self.failed or inside is None

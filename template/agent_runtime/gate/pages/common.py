@@ -1,7 +1,7 @@
 """What every page is made of: blocks with escaped words, tables, times, and the bounds that GitHub sets.
 
 It must not be possible to persuade a reader with text that only looks like the runtime's (threats T3, T4, T14): the
-runtime states facts from typed fields; the words of others stand in code spans and blocks, under a line that says whose
+runtime states facts from typed fields; the words of others are in code spans and blocks, under a line that says whose
 they are.  Nothing is ever cut: a page that GitHub would not show refuses the run instead.
 
 Pure, and the same input gives the same page.
@@ -61,7 +61,7 @@ def as_json(given: Any) -> str:
 
 
 def way_out(code: str) -> str:
-    """What to do about a registered code; its text stands in code, because it may hold `<agent>` or `2**53`."""
+    """What to do about a registered code; its text is in code, because it may hold `<agent>` or `2**53`."""
     return f"What to do: {markdown_inline(codes.describe(code).fix)}"
 
 

@@ -14,7 +14,7 @@ _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
     "dry_run": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
-    "outcome_unknown": "The plan was started and nobody knows how far it came. **Somebody must look at the resource.**",
+    "outcome_unknown": "The plan was started and nobody knows how far it got. **Somebody must look at the resource.**",
     "not_started": "The plan was authorized, and a step before its execution failed. Nothing was executed.",
     "refused": "A check failed. Nothing was executed.",
     "expired": "The approval came too late. Nothing was executed.",
@@ -25,7 +25,7 @@ _OUTCOMES: Dict[str, str] = {
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
-    "waiting": "The plan waits for an approver's comment in an issue. Nothing was executed so far.",
+    "waiting": "The plan waits for an approver's comment in an issue. Nothing has been executed so far.",
 }
 _UNASKED_OUTCOMES: Dict[str, str] = {
     "acted": "The plan was executed. The policy let it happen without asking.",

@@ -20,7 +20,7 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
     ),
     ActionStatus.UNKNOWN: (
         "Outcome unknown",
-        "The plan was started and nobody knows how far it came. **Somebody must look at the resource before "
+        "The plan was started and nobody knows how far it got. **Somebody must look at the resource before "
         "anything else is started.**",
     ),
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing more was executed.**"),

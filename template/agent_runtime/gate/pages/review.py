@@ -24,13 +24,13 @@ MAX_ISSUE_CHARACTERS = 65_536
 
 _WIDE_LINE = 100
 _TITLE_PART = 80
-# What may stand inside a link: nothing that Markdown reads as more than an address.
+# What may be inside a link: nothing that Markdown reads as more than an address.
 _PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9-]+/[A-Za-z0-9._-]+/actions/runs/[0-9]+")
 _RECOMPUTE = (
     "import hashlib, json, rfc8785; print(hashlib.sha256(rfc8785.dumps(json.load(open('plan.json')))).hexdigest())"
 )
 _FIRST_QUESTION = (
-    "1. Does the evidence support the action, and is the plan what you would do? If not, or if you can't say: reject."
+    "1. Does the evidence support the action, and is the plan what you would do? If not, or if you aren't sure: reject."
 )
 _DRY_RUN = (
     "> **Dry run:** everything is asked and checked as for an action, and then nothing is executed. The plan says "
@@ -68,12 +68,12 @@ def render_issue(
 ) -> Tuple[str, str]:
     """Return title and text of the issue in which an approver decides, in GitHub's Markdown.
 
-    The same arguments give the same issue, so that whoever reads it later can tell whether somebody changed it.
+    The same arguments give the same issue, so that whoever reads it later can see whether somebody changed it.
 
     Arguments:
         digest: digest of the report's plan.
         approvers: logins that are called, checked already.
-        origin: the line that says where the report lies, in Markdown.
+        origin: the line that says where the report is, in Markdown.
         run_url: address of the run.
 
     Raises:
@@ -124,7 +124,7 @@ def _auto_page(report: Report, sealed: Plan, digest: str, _decide: Sequence[str]
     return [
         f"# Without asking: {what}",
         f"The policy lets the agent run {what} without asking a human, until **{time(sealed.expires_at)}**. "
-        "Nothing was changed so far: the job `act-auto` checks everything again and then runs exactly this plan, once. "
+        "Nothing has been changed so far: the job `act-auto` checks everything again, then runs this plan, once. "
         "To stop it, cancel this run, or set the variable `AGENT_DISABLED`.",
         *_plan_page(report, sealed, digest),
         *_analysis_section(report),
@@ -135,8 +135,8 @@ def _review_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str
     what = _what(sealed)
     return [
         f"# Approve {what}?",
-        f"The agent asks to run {what}. Nothing was changed so far, and nothing will be unless a reviewer approves "
-        f"before **{time(sealed.expires_at)}**.",
+        f"The agent asks to run {what}. Nothing has been changed so far, and nothing will be unless a reviewer "
+        f"approves before **{time(sealed.expires_at)}**.",
         *_plan_page(report, sealed, digest),
         *decide,
         *_analysis_section(report),
@@ -216,7 +216,7 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
         ("Recommendation", markdown_table_cell(report.recommendation)),
         ("Risk of the situation", str(report.risk_level)),
         ("Safe to proceed", "yes" if report.safe_to_proceed else "**no**"),
-        ("Confidence", f"{report.confidence:g} of 1 (nothing is decided by it)"),
+        ("Confidence", f"{report.confidence:g} of 1 (not used for any decision)"),
     ]
     blocks = ["## What the agent says", AGENT_WROTE, table(("What", "In the agent's words"), said)]
     if not report.findings:
@@ -246,7 +246,7 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
     allows = "the policy allows" if _is_automatic(sealed) else "an approval allows"
     return [
         "## The plan",
-        f"This, all of this and nothing else is what {allows}. Sealed {time(sealed.issued_at)}:",
+        f"Exactly this, and nothing else, is what {allows}. Sealed {time(sealed.issued_at)}:",
         "**Some lines are wide: scroll to the right to read them to their end.**" if wide else "",
         block,
         f"Its identity is the SHA-256 of its canonical form (RFC 8785): {markdown_inline(digest)}",
@@ -258,7 +258,7 @@ def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
     return [
         "## What the policy said",
         "{}: {}. Policy file: SHA-256 {}".format(
-            "Nobody need be asked" if _is_automatic(sealed) else "A human may approve it",
+            "Nobody has to be asked" if _is_automatic(sealed) else "A human may approve it",
             _rules(sealed),
             markdown_inline(sealed.policy.digest),
         ),
@@ -277,8 +277,8 @@ def click_section(sealed: Plan, digest: str) -> List[str]:
         "\n".join(
             [
                 _FIRST_QUESTION,
-                f"2. The job that waits must be named **{names.APPROVE_JOB}{plan.short(digest)}** and go on with the "
-                "action. That name is the runtime's; a page under another heading than *Seal* is the agent's.",
+                f"2. The job that waits must be named **{names.APPROVE_JOB}{plan.short(digest)}** and then "
+                "the action. That name is the runtime's; a page under another heading than *Seal* is the agent's.",
                 f"3. On this page choose **Review deployments**, tick {markdown_inline(names.GATE_ENVIRONMENT)}, then "
                 f"**Approve and deploy** or **Reject**. An approval by {_initiators(sealed)} does not count.",
             ]
@@ -312,7 +312,7 @@ def _analysis_section(report: Report) -> List[str]:
 
 
 def _prose(text: str) -> str:
-    """Longer text: each line on a quoted line of its own, so that it wraps instead of hiding to the right."""
+    """Longer text: each line on a quoted line of its own, so that it wraps instead of running off the page."""
     quoted: List[str] = []
     for line in text.replace("\r\n", "\n").strip("\n").split("\n"):
         if line.strip():

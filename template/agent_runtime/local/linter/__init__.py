@@ -50,7 +50,7 @@ def lint(root: Path, config: Config) -> List[Violation]:
     return sorted(found, key=lambda each: (each.path, each.line, each.code, each.message))
 
 
-def _workflows(root: Path, config: Config) -> Iterator[actions.Finding]:
+def _workflows(root: Path, config: Config) -> Iterator[actions.Violation]:
     gate = expected.workflows(config)
     files: Dict[str, Value] = {}
     folder = root / FOLDER
@@ -70,13 +70,13 @@ def _workflows(root: Path, config: Config) -> Iterator[actions.Finding]:
             yield code, f"{FOLDER}/{name}", line, message
 
 
-def _of_gate(data: Value, found: Value) -> Iterator[elsewhere.Finding]:
+def _of_gate(data: Value, found: Value) -> Iterator[elsewhere.Violation]:
     for difference in compare(data, found):
         if difference.kind != "neutral":
             yield difference.code, difference.line, difference.message
 
 
-def _beside(name: str, files: Dict[str, Value], config: Config) -> Iterator[elsewhere.Finding]:
+def _beside(name: str, files: Dict[str, Value], config: Config) -> Iterator[elsewhere.Violation]:
     ours = (names.WORKFLOW_FILE, names.APPROVAL_WORKFLOW_FILE)
     if name in ours:
         yield "CON32", 1, f"this is a workflow of another gate than {config.approval_gate}"

@@ -17,15 +17,15 @@ _OF_TEAM = tuple(f"{FOLDER}/{name}" for name in ("prepare-investigate", "prepare
 
 _PIN = re.compile(rb"(uses: *[\w./-]+@)[0-9a-f]{40}( *#[^\r\n]*)?(?=\n|\Z)")
 
-Finding = Tuple[str, str, int, str]  # code, path, line, message
+Violation = Tuple[str, str, int, str]  # code, path, line, message
 
 
 def fingerprint(data: bytes) -> str:
-    """sha256 of a file of the template, without what may differ: line ends, and the pins that Dependabot renews."""
+    """sha256 of a file of the template, without what may differ: line endings, and the pins that Dependabot renews."""
     return hashlib.sha256(_PIN.sub(rb"\1", data.replace(b"\r\n", b"\n"))).hexdigest()
 
 
-def problems(root: Path) -> Iterator[Finding]:
+def problems(root: Path) -> Iterator[Violation]:
     """What is wrong with the actions of the repository at `root`."""
     try:
         known: Dict[str, str] = dict(json.loads((root / MANIFEST).read_text(encoding="utf-8"))["files"])
@@ -71,7 +71,7 @@ def _of_team(value: Value, steps: List[Value]) -> Iterator[Tuple[str, int, str]]
         if uses.text is not None and not is_pinned(uses.text):
             yield "CON10", uses.line, f"{uses.text} is not pinned to a commit"
         for script in scripts(step):
-            yield "CON11", script.line, "an expression stands inside a script"
+            yield "CON11", script.line, "an expression is inside a script"
 
 
 def scripts(step: Value) -> List[Value]:

@@ -1,7 +1,7 @@
 """What an edit of a workflow of the gate means: one pure function over two parsed workflows.
 
-What differs in the text alone is no difference: comments, quotes, the order of keys, of `needs` and of labels, aliases,
-`${{ }}` around a condition, `$/` for `./`.  Each other one is neutral by a row of NEUTRAL, or breaks a rule and is
+Differences in the text alone are ignored: comments, quotes, the order of keys, of `needs` and of labels, aliases,
+`${{ }}` around a condition, `$/` for `./`.  Every other one is neutral by a row of NEUTRAL, or breaks a rule and is
 weaker, or is unknown, which counts as weaker.
 """
 
@@ -85,7 +85,7 @@ NEUTRAL: Tuple[Tuple[str, Callable[[_Change], bool], str], ...] = (
     ("jobs/*/steps/*/uses", _is_other_commit, "Dependabot renews pins; whose commit it is, a reviewer must look at"),
 )
 
-# The rule that an edit breaks, by the key that it stands below: of the workflow, of a job, and of a step.  What is
+# The rule that an edit breaks, by the key that it is below: of the workflow, of a job, and of a step.  What is
 # nowhere here is unknown.
 _OF_WORKFLOW = {"permissions": "CON08", "on": "CON15", "concurrency": "CON21", "name": "CON36", "run-name": "CON36"}
 _MACHINE = dict.fromkeys(("env", "defaults", "runs-on", "container", "services", "snapshot"), "CON17")

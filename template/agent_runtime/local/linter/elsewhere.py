@@ -17,7 +17,7 @@ from agent_runtime.local.linter.values import NOTHING, Value, action, expression
 from agent_runtime.model import names
 from agent_runtime.model.config import PLAN_WITHOUT_ENVIRONMENTS, Config
 
-Finding = Tuple[str, int, str]  # code, line, message
+Violation = Tuple[str, int, str]  # code, line, message
 
 ENVIRONMENTS = (
     names.GATE_ENVIRONMENT,
@@ -42,8 +42,8 @@ WORKFLOW_NAMES = ("Agent Runtime*",)
 _NUMBERS = re.compile(
     r"github\.(?:run_id|run_number|run_attempt|sha|event_name|event\.number|event\.pull_request\.number)\Z"
 )
-# Events that strangers cause, and that run with the rights of the default branch.
-_STRANGERS = {"pull_request_target", "workflow_run", "issue_comment"}
+# Events that outsiders cause, and that run with the rights of the default branch.
+_OUTSIDERS = {"pull_request_target", "workflow_run", "issue_comment"}
 _FETCHES = re.compile(r"\bgh\s+pr\s+checkout\b|\bpull/")
 # More, or longer ones, could be anything.
 _MOST, _LONGEST = 200, 2000
@@ -57,7 +57,7 @@ class Repository:
     config: Config
 
 
-def problems(name: str, repository: Repository) -> Iterator[Finding]:
+def problems(name: str, repository: Repository) -> Iterator[Violation]:
     """What the workflow `name`, which is none of the gate's, may do to the gate."""
     root, config = repository.files[name], repository.config
     if _Place(repository, name).imitates(root.get("name"), WORKFLOW_NAMES):
@@ -75,7 +75,7 @@ def problems(name: str, repository: Repository) -> Iterator[Finding]:
             yield "CON36", title.line, f"the job {id} is called like one of the gate's"
         yield from _calls(job, config)
     yield from _secrets(root, config)
-    yield from _strangers(root)
+    yield from _outsiders(root)
 
 
 def _either(holder: Value, key: str, inner: str) -> Value:
@@ -105,7 +105,7 @@ def meets(one: str, other: str) -> bool:
 
 
 def _split(body: str, operator: str) -> List[str]:
-    """The parts of an expression between an operator that stands in no parentheses and no quotes."""
+    """The parts of an expression between an operator that is in no parentheses and no quotes."""
     parts, nesting, quoted, at = [""], 0, False, 0
     while at < len(body):
         if not quoted and not nesting and body.startswith(operator, at):
@@ -216,7 +216,7 @@ def _names(body: str, secrets: Sequence[str]) -> bool:
     return bool(re.search(f"{named}|{computed}", body, re.IGNORECASE))
 
 
-def _calls(job: Value, config: Config) -> Iterator[Finding]:
+def _calls(job: Value, config: Config) -> Iterator[Violation]:
     """Secrets of the gate that a job hands to a workflow of another repository."""
     uses, secrets = job.get("uses"), job.get("secrets")
     if uses.text is None or uses.text.startswith(("./", "$/")):
@@ -229,7 +229,7 @@ def _calls(job: Value, config: Config) -> Iterator[Finding]:
             yield "CON07", value.line, f"a secret of the gate is handed to {uses.text}"
 
 
-def _secrets(root: Value, config: Config) -> Iterator[Finding]:
+def _secrets(root: Value, config: Config) -> Iterator[Violation]:
     """Reads of the acting secret, where no environment keeps it."""
     if config.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
         return
@@ -238,16 +238,16 @@ def _secrets(root: Value, config: Config) -> Iterator[Finding]:
             yield "CON07", value.line, "the secret that waits for an approval may be read here"
 
 
-def _strangers(root: Value) -> Iterator[Finding]:
-    """Whether a stranger's code, or text, runs with this repository's token."""
+def _outsiders(root: Value) -> Iterator[Violation]:
+    """Whether an outsider's code, or text, runs with this repository's token."""
     on = root.get("on")
-    events = sorted(_STRANGERS & set(on.below() or on.texts()))
+    events = sorted(_OUTSIDERS & set(on.below() or on.texts()))
     steps = [step for job in root.get("jobs").below().values() for step in job.get("steps").items or ()]
     for step in steps if events else ():
         given: Dict[str, Value] = step.get("with").below() if action(step) == "actions/checkout" else {}
         chosen = [value for key, value in given.items() if key in ("ref", "repository") and "${{" in str(value.text)]
         chosen += [run for run in (step.get("run"),) if _FETCHES.search(run.text or "")]
         for value in chosen:
-            yield "CON15", value.line, f"code that a stranger may have written runs after {events[0]}"
+            yield "CON15", value.line, f"code that an outsider may have written runs after {events[0]}"
         for script in actions.scripts(step):
-            yield "CON11", script.line, f"an expression stands inside a script, after {events[0]}"
+            yield "CON11", script.line, f"an expression is inside a script, after {events[0]}"

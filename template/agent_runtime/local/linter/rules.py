@@ -7,7 +7,7 @@ from typing import Dict
 from agent_runtime import codes
 
 _RESTORE = "Restore the file with: copier recopy, or change the answer with: copier update --data name=answer"
-_NAME = "Restore the gate's names and groups, and give what stands elsewhere a name of its own"
+_NAME = "Restore the gate's names and groups, and give what is elsewhere another name"
 _MOVE = "The team's steps belong in .github/actions/prepare-investigate and prepare-act, other jobs in other workflows"
 
 # Why each rule stands, by its code.
@@ -22,7 +22,7 @@ def _rule(code: str, title: str, why: str, fix: str = _RESTORE) -> None:
 _rule(
     "CON01",
     "the file can be read",
-    "What is no YAML, or reads differently for a linter and for GitHub, a reviewer can't trust.",
+    "What is not YAML, or reads differently for a linter and for GitHub, a reviewer can't trust.",
     "Fix the named line",
 )
 _rule("CON02", "the gate's workflows, jobs and actions are there", "A missing job is a missing part of the promise.")
@@ -38,12 +38,14 @@ _rule(
 _rule("CON06", "each job has the permissions of the answers", "Others are power that no human approved (T26).")
 _rule(
     "CON07",
-    "no other workflow hands the gate's secrets on",
+    "no other workflow passes on the gate's secrets",
     "A workflow of another repository gets those that it is passed, and of each environment that it names. On "
     "private-free, which has no environments, any job gets the secret that waits for an approval.",
-    "Pass other secrets, by name; leave what the agent acts with to the job act",
+    "Pass other secrets, by name; leave the acting secrets to the job act",
 )
-_rule("CON08", "permissions: {} stands on top", "Without it a job gets the repository's default, often everything.")
+_rule(
+    "CON08", "permissions: {} is at the top level", "Without it a job gets the repository's default, often everything."
+)
 _rule(
     "CON09",
     "the gate's jobs have their time limits",
@@ -59,13 +61,13 @@ _rule(
     "CON11",
     "no expression inside a script",
     "GitHub pastes the value into the script before the shell reads it: whoever chooses the value runs code (T1).",
-    'Hand the value over through env: and read it as "$NAME"',
+    'Pass the value through env: and read it as "$NAME"',
 )
 _rule("CON12", "record runs whatever happened", "A skipped record is missing exactly when it matters (T34).")
 _rule("CON13", "checkout takes this commit and keeps no credentials", "It is the approved code (T10, T28).")
 _rule(
     "CON15",
-    "only a person, an alert or a schedule starts the agent, and no stranger's commit runs with this one's rights",
+    "only a person, an alert or a schedule starts the agent, and no outsider's commit runs with this one's permissions",
     "pull_request_target, workflow_run and issue_comment run with the rights of the default branch for anybody (T29).",
     "Restore the agent's triggers; elsewhere let pull_request run what others wrote",
 )
@@ -97,7 +99,7 @@ _rule(
 )
 _rule(
     "CON31",
-    "no job but the template's stands in the gate's workflows",
+    "the gate's workflows have no jobs but the template's",
     "A job that needs seal, approve or act starts by the same click, whatever the checks say; any other shares the "
     "run, its artifacts and its name (T17).",
     _MOVE,
@@ -118,7 +120,7 @@ _rule(
 _rule("CON35", "no second file looks like a workflow of the gate", "People go by what they see.", _NAME)
 _rule(
     "CON36",
-    "the gate's names stand on the gate's jobs and runs, and on no others",
+    "only the gate's jobs and runs have the gate's names",
     "History, rate limits and duplicates go by them (T25, T34), and a reviewer clicks on the job that names a plan.",
     _NAME,
 )

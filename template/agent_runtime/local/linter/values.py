@@ -30,7 +30,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Value:
-    """A YAML value and its line (0 where it stands in no file).  Exactly one of the others is not None."""
+    """A YAML value and its line (0 where it is in no file).  Exactly one of the others is not None."""
 
     line: int
     text: Optional[str] = None
@@ -63,7 +63,7 @@ NOTHING = Value(0)
 
 
 def plain(data: Any) -> Value:
-    """A value that stands in no file, of dicts, lists and scalars."""
+    """A value that is in no file, of dicts, lists and scalars."""
     if isinstance(data, dict):
         return Value(0, fields={str(key): plain(item) for key, item in data.items()})
     if isinstance(data, (list, tuple)):
@@ -75,7 +75,7 @@ def read(data: bytes) -> Value:
     """The mapping that a file holds.
 
     Raises:
-        Unreadable: it is no YAML, or not YAML of this kind.
+        Unreadable: it is not YAML, or not YAML of this kind.
     """
     if len(data) > MAX_BYTES:
         raise Unreadable(1, f"the file is larger than {MAX_BYTES} bytes")
@@ -85,7 +85,7 @@ def read(data: bytes) -> Value:
         raise Unreadable(data.count(b"\n", 0, error.start) + 1, "not UTF-8") from None
     found = DECEIVING.search(text)
     if found:
-        # PyYAML ends a line at U+0085, U+2028 and U+2029; GitHub goes on, for example with a comment.
+        # PyYAML ends a line at U+0085, U+2028 and U+2029; GitHub continues, for example with a comment.
         line = text.count("\n", 0, found.start()) + 1
         raise Unreadable(line, f"the character {visible(found.group())} can't be seen and hides what the line says")
     try:
@@ -98,7 +98,7 @@ def read(data: bytes) -> Value:
 
 
 class _Reader:
-    """Makes values of PyYAML's nodes; its constructor would overwrite a key that stands twice, and merge mappings."""
+    """Makes values of PyYAML's nodes; its constructor would overwrite a key that appears twice, and merge mappings."""
 
     def __init__(self, text: str) -> None:
         self._loader: Any = yaml.SafeLoader(text)
@@ -142,10 +142,10 @@ class _Reader:
 def _key(key: Any, before: Mapping[str, Value]) -> str:
     name = str(key.value)
     if not isinstance(key, yaml.ScalarNode) or "${{" in name or name == "<<":
-        # `${{ insert }}` merges a mapping that stands nowhere in the file; GitHub knows no `<<`.
+        # `${{ insert }}` merges a mapping that is nowhere in the file; GitHub knows no `<<`.
         raise Unreadable(_line(key), "a key is computed: write the keys out")
     if name in before:
-        raise Unreadable(_line(key), f"the key {visible(name, 60)} stands there twice")
+        raise Unreadable(_line(key), f"the key {visible(name, 60)} appears twice")
     return name
 
 
@@ -166,7 +166,7 @@ def is_pinned(uses: str) -> bool:
 
 
 def pieces(text: str) -> List[Tuple[str, bool]]:
-    """A text in its order: what stands there, and the bodies of `${{ }}` (True); a `}}` in quotes does not end one."""
+    """A text in its order: what is there, and the bodies of `${{ }}` (True); a `}}` in quotes does not end one."""
     found: List[Tuple[str, bool]] = []
     end, start = 0, text.find("${{")
     while start >= 0:

@@ -31,7 +31,10 @@ def token(environ: Mapping[str, str]) -> str:
     if not found:
         raise codes.BadInput(codes.TOKEN_UNUSABLE, "neither GH_TOKEN nor GITHUB_TOKEN is set")
     if not found.isascii() or not found.isprintable() or " " in found:
-        raise codes.BadInput(codes.TOKEN_UNUSABLE, "GH_TOKEN or GITHUB_TOKEN is not a token: it holds blanks or others")
+        raise codes.BadInput(
+            codes.TOKEN_UNUSABLE,
+            "GH_TOKEN or GITHUB_TOKEN is not a token: it contains whitespace or other characters that no token has",
+        )
     return found
 
 

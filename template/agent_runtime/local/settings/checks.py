@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
-from agent_runtime.local.settings import codeowners, plans
+from agent_runtime.local.settings import codeowners, github_plans
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE
@@ -58,7 +58,7 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class OpenItem:
     """One thing that is open: what is wrong and where, and the command or page that fixes it."""
 
     problem: str
@@ -78,7 +78,7 @@ class Result:
 
     name: str
     title: str
-    findings: Tuple[Finding, ...]
+    findings: Tuple[OpenItem, ...]
 
     @property
     def state(self) -> State:
@@ -87,7 +87,7 @@ class Result:
         return next((state for state in (State.OPEN, State.UNREADABLE) if state in states), State.OK)
 
 
-_Findings = Iterator[Finding]
+_OpenItems = Iterator[OpenItem]
 
 
 def check_all(seen: Observed, local: Local) -> List[Result]:
@@ -99,37 +99,37 @@ def _show(value: object) -> str:
     return visible(str(value), 120)
 
 
-def _unreadable(what: str, answer: Unreadable) -> Finding:
-    return Finding(
+def _unreadable(what: str, answer: Unreadable) -> OpenItem:
+    return OpenItem(
         f"{what} can't be read: {answer.reason}",
         "run doctor with a token of an administrator of the repository",
         State.UNREADABLE,
     )
 
 
-def _repository(seen: Observed, local: Local) -> _Findings:
+def _repository(seen: Observed, local: Local) -> _OpenItems:
     found = seen.gate.repository
     if found.full_name.casefold() != local.repository.casefold():
-        yield Finding(
+        yield OpenItem(
             f".github/agent-config.yml says {_show(local.repository)}, this is {_show(found.full_name)}",
             "copier update --data github_repository=" + shlex.quote(_show(found.full_name)),
         )
-    protection = plans.protection(found, local.plan_answer)
-    if local.gate != ISSUE_GATE and protection in (plans.Protection.BRANCHES, plans.Protection.NOTHING):
-        yield Finding(
-            f"a {plans.describe(found)} has no required reviewers",
-            plans.choices(found) + "; see " + _GUIDE.format(1),
+    protection = github_plans.protection(found, local.plan_answer)
+    if local.gate != ISSUE_GATE and protection in (github_plans.Protection.BRANCHES, github_plans.Protection.NOTHING):
+        yield OpenItem(
+            f"a {github_plans.describe(found)} has no required reviewers",
+            github_plans.choices(found) + "; see " + _GUIDE.format(1),
         )
-    fitting = plans.fitting_answers(found)
+    fitting = github_plans.fitting_answers(found)
     if local.plan_answer not in fitting:
-        yield Finding(
+        yield OpenItem(
             f"repository_plan is {_show(local.plan_answer)} in .github/agent-config.yml, and this is a "
-            f"{plans.describe(found)}",
+            f"{github_plans.describe(found)}",
             "copier update --data repository_plan=" + fitting[0],
         )
 
 
-def _gate_environment(seen: Observed, local: Local) -> _Findings:
+def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
     if local.gate == ISSUE_GATE:
         return
     environment = seen.gate.environments[names.GATE_ENVIRONMENT]
@@ -137,7 +137,7 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
     known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
     for kind, number, name in _reviewers(environment):
         if (kind, number) not in known:
-            yield Finding(
+            yield OpenItem(
                 f"environment {names.GATE_ENVIRONMENT}: {_show(name)} may approve and is not among the "
                 "approvers of .github/agent-config.yml",
                 _SETUP,
@@ -145,7 +145,7 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
     for rule in _rules_of(environment, "wait_timer"):
         minutes = rule.get("wait_timer")
         if isinstance(minutes, int) and minutes >= local.ttl_minutes:
-            yield Finding(
+            yield OpenItem(
                 f"environment {names.GATE_ENVIRONMENT}: waits {minutes} minutes, and an approval counts for "
                 f"{local.ttl_minutes}",
                 _SETUP + " --wait-timer 0",
@@ -154,7 +154,7 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
     if isinstance(secrets, Unreadable):
         yield _unreadable("the names of its secrets", secrets)
     elif secrets:
-        yield Finding(
+        yield OpenItem(
             "environment {} holds secrets ({}), and nothing in it needs one".format(
                 names.GATE_ENVIRONMENT, ", ".join(sorted(secrets))
             ),
@@ -162,17 +162,17 @@ def _gate_environment(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _Findings:
+def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
     for name in seen.gate.environments:
         if name == names.GATE_ENVIRONMENT:
             continue
         yield from _environment_findings(seen, name, reviewers_required=False)
         settings = seen.gate.environments[name].settings
         if settings is not None and settings.get("can_admins_bypass") is not False:
-            yield Finding(f"environment {name}: administrators can bypass it", _SETUP)
+            yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
 
 
-def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _Findings:
+def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _OpenItems:
     environment = seen.gate.environments[name]
     extra = len(environment.branch_policies) > 1
     for problem in environment_checks.environment_problems(
@@ -184,24 +184,24 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
         initiator="",
     ):
         exact = " --exact" if extra and problem.startswith("it may be used from") else ""
-        yield Finding(f"environment {name}: {problem}", _SETUP + exact)
+        yield OpenItem(f"environment {name}: {problem}", _SETUP + exact)
 
 
-def _issue_gate(seen: Observed, local: Local) -> _Findings:
+def _issue_gate(seen: Observed, local: Local) -> _OpenItems:
     if local.gate != ISSUE_GATE:
         return
     fix = "copier update --data approvers=LOGIN,LOGIN"
     if not seen.gate.repository.has_issues:
-        yield Finding("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
+        yield OpenItem("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
     if not seen.gate.has_label:
-        yield Finding(f"there is no label {names.GATE_LABEL}", _SETUP)
+        yield OpenItem(f"there is no label {names.GATE_LABEL}", _SETUP)
     permissions = {approver.name: approver.permission or "unknown" for approver in seen.gate.approvers}
     problems = issue_checks.gate_problems(permissions, ())
     for problem in problems:
-        yield Finding(problem, fix)
+        yield OpenItem(problem, fix)
     for name, permission in permissions.items():
         if not problems and issue_checks.gate_problems({name: permission}, ()):
-            yield Finding(f"{_show(name)} can't approve without write access", fix, State.NOTE)
+            yield OpenItem(f"{_show(name)} can't approve without write access", fix, State.NOTE)
     yield from _state_of(names.APPROVAL_WORKFLOW_FILE, seen.approval_workflow_state)
 
 
@@ -218,17 +218,17 @@ def _reviewers(environment: Environment) -> Iterator[Tuple[str, int, str]]:
                 yield str(entry.get("type")), int(who.get("id") or 0), str(who.get("login") or who.get("slug"))
 
 
-def _approvers(seen: Observed, _local: Local) -> _Findings:
+def _approvers(seen: Observed, _local: Local) -> _OpenItems:
     fix = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
     for approver in seen.gate.approvers:
         if approver.problem:
-            yield Finding(f"{_show(approver.name)} {approver.problem}", fix)
+            yield OpenItem(f"{_show(approver.name)} {approver.problem}", fix)
     if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
         name = _show(seen.gate.approvers[0].name)
-        yield Finding(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
+        yield OpenItem(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
 
 
-def _environment_secrets(seen: Observed, local: Local) -> _Findings:
+def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether each environment holds what it is to hold, and the reading one nothing that acts."""
     for name, wanted in local.environments.items():
         own = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
@@ -236,24 +236,24 @@ def _environment_secrets(seen: Observed, local: Local) -> _Findings:
             yield _unreadable(f"which secrets {name} holds", own)
             continue
         for secret in sorted(set(wanted) - own):
-            yield Finding(
+            yield OpenItem(
                 f"{name} holds no {secret}", f"gh secret set {secret} --env {name}, if it is needed", State.NOTE
             )
         if name == names.INVESTIGATE_ENVIRONMENT:
             for secret in sorted(set(local.acting) & own):
-                yield Finding(
+                yield OpenItem(
                     f"{name} holds {secret}, with which act() changes something",
                     f"gh secret delete {secret} --env {name}",
                 )
 
 
-def _shared_secrets(seen: Observed, local: Local) -> _Findings:
-    """Whether what acts lies where every job reads it."""
+def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
+    """Whether what acts is where every job reads it."""
     in_environment = names.ACT_ENVIRONMENT in local.environments
     if not in_environment and not isinstance(seen.secrets, Unreadable):
         # No environment keeps them here, and the repository's secrets are where they have to be.
         for secret in sorted(set(local.acting) - seen.secrets):
-            yield Finding(
+            yield OpenItem(
                 f"the repository holds no {secret}: act() has the job's own token only",
                 f"gh secret set {secret}, if act() needs more",
                 State.NOTE,
@@ -271,13 +271,13 @@ def _shared_secrets(seen: Observed, local: Local) -> _Findings:
             yield _unreadable(f"the names of {place}", found)
             continue
         for secret in sorted(set(local.acting) & found) if in_environment else ():
-            yield Finding(
-                f"{secret} lies in {place}, where every job reads it before the approval",
+            yield OpenItem(
+                f"{secret} is in {place}, where every job reads it before the approval",
                 f"gh secret set {secret} --env {names.ACT_ENVIRONMENT}; then gh secret delete {secret}{option}",
             )
 
 
-def _secrets(seen: Observed, local: Local) -> _Findings:
+def _secrets(seen: Observed, local: Local) -> _OpenItems:
     yield from _environment_secrets(seen, local)
     yield from _shared_secrets(seen, local)
     variables = seen.variables
@@ -285,19 +285,19 @@ def _secrets(seen: Observed, local: Local) -> _Findings:
         yield _unreadable("the repository's variables", variables)
         return
     for name in sorted({*local.acting, AUDIT_SECRET} & set(variables)):
-        yield Finding(
+        yield OpenItem(
             f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
             f"gh variable delete {name}, make a new one where it came from, and store that as a secret",
         )
     if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
-        yield Finding(
+        yield OpenItem(
             f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
     if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
         shared = seen.organization_secrets
         if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
-            yield Finding(
+            yield OpenItem(
                 f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will "
                 "get nothing",
                 "gh secret set " + AUDIT_SECRET,
@@ -315,7 +315,7 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _token(seen: Observed, _local: Local) -> _Findings:
+def _token(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.token, Unreadable):
         yield _unreadable("the default permissions of the jobs' token", seen.token)
         return
@@ -325,12 +325,12 @@ def _token(seen: Observed, _local: Local) -> _Findings:
         "-F can_approve_pull_request_reviews=false"
     )
     if seen.token.get("default_workflow_permissions") != "read":
-        yield Finding("jobs that name no permissions get a token that may write", fix)
+        yield OpenItem("jobs that name no permissions get a token that may write", fix)
     if seen.token.get("can_approve_pull_request_reviews") is not False:
-        yield Finding("GitHub Actions may create and approve pull requests", fix)
+        yield OpenItem("GitHub Actions may create and approve pull requests", fix)
 
 
-def _actions(seen: Observed, _local: Local) -> _Findings:
+def _actions(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.actions, Unreadable):
         yield _unreadable("which actions may run", seen.actions)
         return
@@ -340,29 +340,29 @@ def _actions(seen: Observed, _local: Local) -> _Findings:
         path, visible(str(seen.actions.get("allowed_actions") or "all"), 40)
     )
     if seen.actions.get("enabled") is not True:
-        yield Finding("GitHub Actions is off in this repository", fix)
+        yield OpenItem("GitHub Actions is off in this repository", fix)
     elif seen.actions.get("sha_pinning_required") is not True:
-        yield Finding("actions may run that are not pinned to a full commit SHA", fix)
+        yield OpenItem("actions may run that are not pinned to a full commit SHA", fix)
 
 
-def _workflow(seen: Observed, _local: Local) -> _Findings:
+def _workflow(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
-def _report(seen: Observed, _local: Local) -> _Findings:
+def _report(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.REPORT_FILE, seen.report_state)
 
 
-def _state_of(file: str, state: Union[str, Unreadable, None]) -> _Findings:
+def _state_of(file: str, state: Union[str, Unreadable, None]) -> _OpenItems:
     if isinstance(state, Unreadable):
         yield _unreadable("the state of the workflow " + file, state)
     elif state is None:
-        yield Finding("GitHub knows no workflow " + file, "push it to the default branch")
+        yield OpenItem("GitHub knows no workflow " + file, "push it to the default branch")
     elif state != "active":
-        yield Finding(f"the workflow {file} is {_show(state)}", "gh workflow enable " + file)
+        yield OpenItem(f"the workflow {file} is {_show(state)}", "gh workflow enable " + file)
 
 
-def _branch(seen: Observed, _local: Local) -> _Findings:
+def _branch(seen: Observed, _local: Local) -> _OpenItems:
     if isinstance(seen.rules, Unreadable) and isinstance(seen.protection, Unreadable):
         yield _unreadable("how the default branch is protected", seen.rules)
         return
@@ -377,36 +377,36 @@ def _branch(seen: Observed, _local: Local) -> _Findings:
     fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
     branch = _show(seen.gate.repository.default_branch)
     if "pull_request" not in by_type and not reviews:
-        yield Finding(f"{branch} takes pushes without a pull request", fix)
+        yield OpenItem(f"{branch} takes pushes without a pull request", fix)
     elif not (
         any(each.get("require_code_owner_review") is True for each in by_type.get("pull_request", []))
         or reviews.get("require_code_owner_reviews") is True
     ):
-        yield Finding(f"{branch} takes pull requests without a review by code owners", fix)
+        yield OpenItem(f"{branch} takes pull requests without a review by code owners", fix)
     if CI_CHECK not in _required_checks(by_type, classic):
-        yield Finding(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
+        yield OpenItem(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
     forced = classic.get("allow_force_pushes")
     if "non_fast_forward" not in by_type and not (isinstance(forced, dict) and forced.get("enabled") is False):
-        yield Finding(f"{branch} takes force pushes", fix)
+        yield OpenItem(f"{branch} takes force pushes", fix)
     if isinstance(seen.bypass, Unreadable):
         yield _unreadable("who may bypass the rules of the default branch", seen.bypass)
     else:
         yield from _bypass(seen.bypass)
     admins = classic.get("enforce_admins")
     if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
-        yield Finding(f"administrators can go around the protection of {branch}", fix)
+        yield OpenItem(f"administrators can go around the protection of {branch}", fix)
 
 
-def _bypass(rulesets: Mapping[str, Any]) -> _Findings:
+def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
     for name, actors in rulesets.items():
         if actors is None:
-            yield Finding(
+            yield OpenItem(
                 f"who may bypass the ruleset '{_show(name)}' is not shown to this token",
                 "run doctor with a token of an administrator of the repository",
                 State.UNREADABLE,
             )
         elif actors:
-            yield Finding(
+            yield OpenItem(
                 f"the ruleset '{_show(name)}' has {actors} on its bypass list",
                 "empty the bypass list: see " + _GUIDE.format(3),
             )
@@ -423,15 +423,15 @@ def _required_checks(by_type: Mapping[str, List[Mapping[str, Any]]], classic: Ma
     return found
 
 
-def _codeowners(seen: Observed, local: Local) -> _Findings:
+def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     if local.codeowners is None:
-        yield Finding(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
+        yield OpenItem(".github/CODEOWNERS is missing", "restore it from the history: git log -- .github/CODEOWNERS")
         return
     guarded = dict.fromkeys((*GUARDED_PATHS, *local.guarded))
     uncovered = [path for path in guarded if not codeowners.owners(local.codeowners, path)]
     if uncovered:
         more = len(uncovered) - _SHOWN_PATHS
-        yield Finding(
+        yield OpenItem(
             ".github/CODEOWNERS gives no owner to {}{}".format(
                 ", ".join(_show(path) for path in uncovered[:_SHOWN_PATHS]),
                 f" and {more} more" if more > 0 else "",
@@ -442,18 +442,18 @@ def _codeowners(seen: Observed, local: Local) -> _Findings:
     if isinstance(errors, Unreadable):
         yield _unreadable("what GitHub says about CODEOWNERS", errors)
     elif errors is None:
-        yield Finding("GitHub finds no CODEOWNERS on the default branch", "push .github/CODEOWNERS")
+        yield OpenItem("GitHub finds no CODEOWNERS on the default branch", "push .github/CODEOWNERS")
     else:
         for error in errors:
-            yield Finding(
+            yield OpenItem(
                 ".github/CODEOWNERS, line {}: {}".format(error.get("line"), _show(error.get("kind"))),
                 "fix the line: owners need write access to the repository",
             )
 
 
-def _policy(seen: Observed, local: Local) -> _Findings:
+def _policy(seen: Observed, local: Local) -> _OpenItems:
     if local.policy is None:
-        yield Finding("there is no policy that can be read", "see the findings of the check 'repository-check'")
+        yield OpenItem("there is no policy that can be read", "see the findings of the check 'repository-check'")
         return
     kinds = (
         ("allowed_actions", local.policy.allowed_actions, "allows"),
@@ -462,18 +462,18 @@ def _policy(seen: Observed, local: Local) -> _Findings:
     for key, rules, verb in kinds:
         for number, rule in enumerate(rules):
             if rule.type.strip("*") == "" and any(resource.strip("*") == "" for resource in rule.resources):
-                yield Finding(
+                yield OpenItem(
                     f"{key}[{number}] of the policy {verb} every action on every resource",
                     "name actions and resources in .github/agent-policies/",
                 )
     if local.policy.auto_approve and local.gate == ISSUE_GATE:
-        yield Finding(
+        yield OpenItem(
             "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
             "remove the rules, or let them wait for a repository whose environments GitHub protects",
             State.NOTE,
         )
     elif local.policy.auto_approve and names.AUTO_ENVIRONMENT not in seen.gate.environments:
-        yield Finding(
+        yield OpenItem(
             "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
             "asked about everything",
             "copier update --data auto_approval=yes, or remove the rules",
@@ -481,7 +481,7 @@ def _policy(seen: Observed, local: Local) -> _Findings:
         )
 
 
-def _kill_switch(seen: Observed, _local: Local) -> _Findings:
+def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the variable " + KILL_SWITCH, variables)
@@ -496,35 +496,35 @@ def _kill_switch(seen: Observed, _local: Local) -> _Findings:
         try:
             checks.check_enabled(values.get(KILL_SWITCH))
         except codes.GateRefused as refusal:
-            yield Finding(
+            yield OpenItem(
                 "the kill switch is on: {}{}".format(refusal.message, f" ({option.strip()})" if option else ""),
                 f"gh variable delete {KILL_SWITCH}{option} (when the agent may act again)",
             )
         else:
             if option and values.get(KILL_SWITCH):
-                yield Finding(
+                yield OpenItem(
                     f"{KILL_SWITCH} is off in an environment ({option.strip()}), which hides the repository's variable",
                     f"gh variable delete {KILL_SWITCH}{option}; use the repository's variable",
                 )
 
 
-def _repository_check(_seen: Observed, local: Local) -> _Findings:
+def _repository_check(_seen: Observed, local: Local) -> _OpenItems:
     for problem in local.problems:
-        yield Finding(problem, "python agent_runner.py check")
+        yield OpenItem(problem, "python agent_runner.py check")
     if local.checklist is None:
-        yield Finding(
+        yield OpenItem(
             "PRODUCTION_CHECKLIST.md is missing, so nobody is asked its questions",
             "restore it from the history: git log -- PRODUCTION_CHECKLIST.md",
         )
 
 
-CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _Findings]]] = {
+CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
     "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
-    "secrets": ("where secrets lie", _secrets),
+    "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),

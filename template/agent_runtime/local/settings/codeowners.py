@@ -50,6 +50,6 @@ def _matches(pattern: str, path: str) -> bool:
             letter = rest[position]
             expression += {"*": "[^/]*", "?": "[^/]"}.get(letter, re.escape(letter))
             position += 1
-    # A pattern that ends with a star takes the files of one folder only; any other also what lies below it.
+    # A pattern that ends with a star takes the files of one folder only; any other also what is below it.
     below = "/.*" if folder else "" if rest.endswith("/*") else "(?:/.*)?"
     return re.fullmatch(expression + below, path) is not None

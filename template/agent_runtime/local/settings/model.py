@@ -11,7 +11,7 @@ from agent_runtime.model.config import ENVIRONMENT_GATE
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Something that GitHub did not tell.
+    """Something that GitHub did not say.
 
     Arguments:
         status: of HTTP.

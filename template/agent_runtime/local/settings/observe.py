@@ -44,24 +44,24 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
     gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
-    rules = _told(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
+    rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
     organization = gate.repository.owner_type == "Organization"
     return Observed(
         gate=gate,
-        secrets=_told(lambda: _names(http, base + "/actions/secrets", "secrets")),
-        organization_secrets=_told(lambda: _names(http, base + "/actions/organization-secrets", "secrets"))
+        secrets=_readable(lambda: _names(http, base + "/actions/secrets", "secrets")),
+        organization_secrets=_readable(lambda: _names(http, base + "/actions/organization-secrets", "secrets"))
         if organization
         else frozenset(),
-        variables=_told(lambda: _repository_variables(http, base, organization)),
-        token=_told(lambda: _object(http, base + "/actions/permissions/workflow")),
-        actions=_told(lambda: _object(http, base + "/actions/permissions")),
+        variables=_readable(lambda: _repository_variables(http, base, organization)),
+        token=_readable(lambda: _object(http, base + "/actions/permissions/workflow")),
+        actions=_readable(lambda: _object(http, base + "/actions/permissions")),
         rules=rules,
-        bypass=rules if isinstance(rules, Unreadable) else _told(lambda: _bypass(http, base, rules)),
-        protection=_told(lambda: http.get_or_none(f"{base}/branches/{branch}/protection")),
-        codeowners_errors=_told(lambda: _codeowners_errors(http, base)),
-        workflow_state=_told(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
-        report_state=_told(lambda: _workflow_state(http, base, names.REPORT_FILE)),
-        approval_workflow_state=_told(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
+        bypass=rules if isinstance(rules, Unreadable) else _readable(lambda: _bypass(http, base, rules)),
+        protection=_readable(lambda: http.get_or_none(f"{base}/branches/{branch}/protection")),
+        codeowners_errors=_readable(lambda: _codeowners_errors(http, base)),
+        workflow_state=_readable(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
+        report_state=_readable(lambda: _workflow_state(http, base, names.REPORT_FILE)),
+        approval_workflow_state=_readable(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
     )
 
 
@@ -86,7 +86,7 @@ def observe_gate(
     )
 
 
-def _told(ask: Callable[[], T]) -> Union[T, Unreadable]:
+def _readable(ask: Callable[[], T]) -> Union[T, Unreadable]:
     try:
         return ask()
     except NotAnswered as problem:
@@ -129,9 +129,9 @@ def _repository(http: Transport, repository: str) -> Repository:
 
 
 def _plan(http: Transport, owner: str, owner_type: str) -> Optional[str]:
-    """The owner's plan, which GitHub tells to members of an organisation, and of a person only to that person."""
+    """The owner's plan, which GitHub shows to members of an organisation, and of a person only to that person."""
     path = "/orgs/" + quote(owner, safe="") if owner_type == "Organization" else "/user"
-    answer = _told(lambda: _object(http, path))
+    answer = _readable(lambda: _object(http, path))
     if isinstance(answer, Unreadable) or str(answer.get("login", "")).lower() != owner.lower():
         return None
     plan = answer.get("plan")
@@ -146,14 +146,14 @@ def _environment(http: Transport, repository: str, name: str, contents: bool) ->
     secrets: Union[FrozenSet[str], Unreadable] = frozenset()
     variables: Union[Mapping[str, str], Unreadable] = {}
     if contents:
-        secrets = _told(lambda: _names(http, path + "/secrets", "secrets"))
-        variables = _told(lambda: _variables(http, path + "/variables"))
+        secrets = _readable(lambda: _names(http, path + "/secrets", "secrets"))
+        variables = _readable(lambda: _variables(http, path + "/variables"))
     return Environment(mapping(settings, path), _branch_policies(http, path), secrets, variables)
 
 
 def _branch_policies(http: Transport, environment: str) -> Tuple[BranchPolicy, ...]:
     path = environment + "/deployment-branch-policies"
-    answer = _told(lambda: http.pages(path, "branch_policies"))
+    answer = _readable(lambda: http.pages(path, "branch_policies"))
     if isinstance(answer, Unreadable):
         return ()
     return tuple(
@@ -220,7 +220,7 @@ def _approver(http: Transport, repository: Repository, name: str) -> Approver:
     number = int(field(person, "id", int, path))
     if person.get("type") != "User":
         return Approver(name, "User", None, "is of type {}, not a person".format(person.get("type")))
-    access = _told(
+    access = _readable(
         lambda: _object(
             http, "/repos/{}/collaborators/{}/permission".format(repository.full_name, quote(name, safe=""))
         )
@@ -237,7 +237,7 @@ def _team(http: Transport, repository: Repository, name: str, organization: str,
     if repository.owner_type != "Organization" or organization.lower() != owner.lower():
         return Approver(name, "Team", None, "only teams of an organisation that owns the repository can review")
     path = "/orgs/{}/teams/{}".format(quote(organization, safe=""), quote(slug, safe=""))
-    answer = _told(lambda: _object(http, path))
+    answer = _readable(lambda: _object(http, path))
     if isinstance(answer, Unreadable):
         return Approver(name, "Team", None, f"no such team that this token can see ({answer.reason})")
     number = int(field(answer, "id", int, path))

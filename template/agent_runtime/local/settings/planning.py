@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks, issue_checks
 from agent_runtime.github.api import environment_path
-from agent_runtime.local.settings import plans
+from agent_runtime.local.settings import github_plans
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate
 from agent_runtime.model import names
 
@@ -45,14 +45,14 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Changes:
     """The requests in their order, and what a person should know about what they leave as it is."""
 
     calls: Tuple[Call, ...]
     remarks: Tuple[str, ...]
 
 
-def plan(answers: Answers, seen: Gate) -> Plan:
+def changes(answers: Answers, seen: Gate) -> Changes:
     """Return the requests after which the environments are as docs/SETUP_GUIDE.md says; none when they are already.
 
     What protects more than that stays: reviewers and wait timer of agent-act, a wait timer that nobody asked to change.
@@ -64,9 +64,9 @@ def plan(answers: Answers, seen: Gate) -> Plan:
     _check_approvers(seen.approvers)
     if answers.wait_minutes is not None and not 0 <= answers.wait_minutes <= MAX_WAIT_MINUTES:
         raise codes.BadInput(codes.USAGE, f"the wait timer is not between 0 and {MAX_WAIT_MINUTES} minutes")
-    if plans.protection(seen.repository, answers.plan_answer) in (
-        plans.Protection.BRANCHES,
-        plans.Protection.NOTHING,
+    if github_plans.protection(seen.repository, answers.plan_answer) in (
+        github_plans.Protection.BRANCHES,
+        github_plans.Protection.NOTHING,
     ):
         raise plan_refusal(seen)
     calls, remarks = _environments(answers, seen)
@@ -75,7 +75,7 @@ def plan(answers: Answers, seen: Gate) -> Plan:
             f"{seen.approvers[0].name} is the only reviewer: runs that {seen.approvers[0].name} starts can't be "
             "approved by anybody"
         )
-    return Plan(tuple(calls), tuple(remarks))
+    return Changes(tuple(calls), tuple(remarks))
 
 
 def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
@@ -97,7 +97,7 @@ def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
     return calls, remarks
 
 
-def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
+def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     """Return the requests after which an issue can be the gate: its label, and the environments that hold secrets.
 
     Raises:
@@ -123,7 +123,7 @@ def plan_issue_gate(answers: Answers, seen: Gate) -> Plan:
         remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 1")
     if len(seen.approvers) == 1:
         remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
-    return Plan(tuple(calls), tuple(remarks))
+    return Changes(tuple(calls), tuple(remarks))
 
 
 def issue_gate_open(seen: Gate) -> Tuple[str, ...]:
@@ -135,8 +135,8 @@ def plan_refusal(seen: Gate) -> codes.GateRefused:
     """The refusal for a plan without required reviewers, with what to choose."""
     return codes.GateRefused(
         codes.PLAN_WITHOUT_GATE,
-        f"{seen.repository.full_name} is a {plans.describe(seen.repository)}: it has no environments with "
-        f"required reviewers; {plans.choices(seen.repository)}",
+        f"{seen.repository.full_name} is a {github_plans.describe(seen.repository)}: it has no environments with "
+        f"required reviewers; {github_plans.choices(seen.repository)}",
     )
 
 

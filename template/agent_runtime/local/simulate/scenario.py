@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Dict
 
-from agent_runtime.results import _Word
+from agent_runtime.results import _StrEnum
 
 
-class Scenario(_Word):
+class Scenario(_StrEnum):
     """One way through a run; the value is its option on the command line."""
 
     APPROVE = "approve"

@@ -1,4 +1,4 @@
-"""A stranger's path: the tutorial, typed as it stands, from nothing to a changed agent whose tests are green."""
+"""A newcomer's path: the tutorial, typed as it stands, from nothing to a changed agent whose tests are green."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parts() -> dict[str, str]:
     return dict(zip(sections[1::2], sections[2::2], strict=True))
 
 
-class Stranger:
+class Newcomer:
     """Somebody with a shell, who types one line after the other and changes folders as they go."""
 
     def __init__(self, folder: Path, template: Path) -> None:
@@ -49,7 +49,7 @@ class Stranger:
         (programs / "python3").symlink_to(sys.executable)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "MAKE"))},
-            **{f"GIT_{role}_{key}": f"stranger{at}" for role in ("AUTHOR", "COMMITTER") for key, at in WHO},
+            **{f"GIT_{role}_{key}": f"newcomer{at}" for role in ("AUTHOR", "COMMITTER") for key, at in WHO},
             "GIT_CONFIG_GLOBAL": os.devnull,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         }
@@ -98,7 +98,7 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
     template = engines.clone_template(tmp_path / "gated-agents")
-    stranger = Stranger(tmp_path, template)
+    newcomer = Newcomer(tmp_path, template)
     started = time.monotonic()
     said: dict[str, list[str]] = {part: [] for part in LOCAL}
 
@@ -108,56 +108,56 @@ def test_the_tutorial_can_be_typed_as_it_stands(
             if info == "python":
                 edit = next(python)
                 if edit.startswith("def test_"):
-                    stranger.edits("tests/test_agent.py", END, f"\n\n{edit}")
+                    newcomer.edits("tests/test_agent.py", END, f"\n\n{edit}")
                 else:
-                    stranger.edits("agent_runner.py", INVESTIGATE, edit)
+                    newcomer.edits("agent_runner.py", INVESTIGATE, edit)
             elif info == "sh":
                 lines = command_lines(content)
-                said[part] += [stranger.types(line, expected(part, line)) for line in lines]
+                said[part] += [newcomer.types(line, expected(part, line)) for line in lines]
 
     took = time.monotonic() - started
     record_property("seconds", round(took, 1))
     with capsys.disabled():
-        print(f"\na stranger's path, from the template to a changed agent with green tests: {took:.1f} s")
+        print(f"\na newcomer's path, from the template to a changed agent with green tests: {took:.1f} s")
     passed = [int(re.search(r"(\d+) passed", text)[1]) for text in [said["2"][0], said["4"][0]]]  # type: ignore[index]
     assert passed[1] == passed[0] + 1, "the new test ran"
     assert "outcome: acted" in said["2"][1]
     assert [re.search(r"GATE\d\d", text)[0] for text in said["3"]] == ["GATE02", "GATE04", "GATE07"]  # type: ignore[index]
     assert "outcome: nothing to do" in said["4"][-1]
     assert took < MINUTES * 60
-    go_to_github(stranger)
-    audit(stranger, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
+    go_to_github(newcomer)
+    audit(newcomer, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
 
 
-def go_to_github(stranger: Stranger) -> None:
+def go_to_github(newcomer: Newcomer) -> None:
     """Do what part 5 says until the gate is closed."""
     lines = [line for info, content in blocks(parts()[ON_GITHUB]) if info == "sh" for line in command_lines(content)]
     last = next(at for at, line in enumerate(lines) if line.endswith("doctor"))
     with settings_world.fresh() as github:
         github.people["octocat"] = "write"
-        stranger.environment["GITHUB_API_URL"] = github.url
-        said = [stranger.types(line, REFUSED if line.endswith("doctor") else 0) for line in lines[: last + 1]]
+        newcomer.environment["GITHUB_API_URL"] = github.url
+        said = [newcomer.types(line, REFUSED if line.endswith("doctor") else 0) for line in lines[: last + 1]]
         assert "nothing was changed" in said[-3] and "the gate is closed" in said[-2]
         opened = re.findall(r"^(\S+) +open ", said[-1], flags=re.MULTILINE)
         assert opened == ["token-permissions", "pinned-actions", "default-branch"], said[-1]
         settings_world.close_by_hand(github)
-        assert "0 of" in stranger.types(lines[last])
+        assert "0 of" in newcomer.types(lines[last])
 
 
-def audit(stranger: Stranger, bundle: Path) -> None:
+def audit(newcomer: Newcomer, bundle: Path) -> None:
     """Do with the bundle of the first run what the auditor's page says, in a repository that is the auditor's own."""
-    stranger.folder = stranger.folder.parent
+    newcomer.folder = newcomer.folder.parent
     digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
     said: list[str] = []
     for info, content in blocks(AUDITOR.read_text(encoding="utf-8")):
         if info == "python":
-            said.append(stranger.types(shlex.join([".venv/bin/python", "-c", content])))
+            said.append(newcomer.types(shlex.join([".venv/bin/python", "-c", content])))
         elif info == "sh":
-            said += [stranger.types(line.replace("DIGEST", digest)) for line in command_lines(content)]
+            said += [newcomer.types(line.replace("DIGEST", digest)) for line in command_lines(content)]
             if "copier copy" in content:
-                shutil.copytree(bundle, stranger.folder / "audit-bundle")
+                shutil.copytree(bundle, newcomer.folder / "audit-bundle")
     verified, plan, summed, whole, events = said[3:]
-    assert stranger.folder.name == "audit"
+    assert newcomer.folder.name == "audit"
     assert "every digest and hash chain holds" in verified
     assert re.search(r"^plan: +(\w+)$", verified, flags=re.MULTILINE)[1] == plan.strip()  # type: ignore[index]
     assert summed.startswith(digest)
@@ -173,23 +173,23 @@ def expected(part: str, line: str) -> int:
     return 2 if asks else 0
 
 
-def test_the_rehearsal_of_a_release_can_be_typed_as_it_stands(tmp_path: Path) -> None:
+def test_the_dry_run_of_a_release_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     template = engines.clone_template(tmp_path / "gated-agents")
     (template / "template" / "docs" / "SETUP_GUIDE.md").write_text("# A better guide\n", encoding="utf-8")
     engines.release(template, "not-a-version")
-    stranger = Stranger(tmp_path, template)
+    newcomer = Newcomer(tmp_path, template)
     before_the_tag = MAINTAINER.read_text(encoding="utf-8").partition("\n## Tag\n")[0]
     _release, generate, update = [content for info, content in blocks(before_the_tag) if info == "sh"]
 
     for line in command_lines(generate):
-        stranger.types(line.replace("vX.Y.Z", "v1.0.0"))
+        newcomer.types(line.replace("vX.Y.Z", "v1.0.0"))
     for name, ours in (("agent_runner.py", "\n# Ours.\n"), ("README.md", "\nOurs.\n")):
-        stranger.edits(name, END, ours)
-    *_, changed, _whole = [stranger.types(line) for line in command_lines(update)]
+        newcomer.edits(name, END, ours)
+    *_, changed, _whole = [newcomer.types(line) for line in command_lines(update)]
 
     assert "+# A better guide" in changed and "Ours" not in changed
-    assert stranger.types("git log -1 --format=%s") == "Make it ours\n"
-    assert (stranger.folder / "README.md").read_text(encoding="utf-8").endswith("\nOurs.\n")
+    assert newcomer.types("git log -1 --format=%s") == "Make it ours\n"
+    assert (newcomer.folder / "README.md").read_text(encoding="utf-8").endswith("\nOurs.\n")
 
 
 def test_the_readme_starts_a_repository_as_the_tutorial_does() -> None:

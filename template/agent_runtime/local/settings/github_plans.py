@@ -32,7 +32,7 @@ def protection(repository: Repository, answer: Optional[str]) -> Protection:
     """Return what the repository's visibility and its owner's plan allow.
 
     Arguments:
-        answer: `repository_plan` of the configuration; believed where GitHub does not tell the plan.
+        answer: `repository_plan` of the configuration; trusted where GitHub does not say which plan it is.
     """
     if repository.visibility == "public":
         return Protection.REVIEWERS
