@@ -13,15 +13,13 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-# A deadline and a slow draw measure the machine, not the property.  CI draws the same examples every time, and few of
-# them, so that all tests end within 25 minutes on two cores; `make fuzz` looks for new ones.
-_CI = os.environ.get("CI") == "true"
+# A deadline and a slow draw measure the machine, not the property.  CI draws the same examples every time; `make fuzz`
+# looks for new ones.
 hypothesis.settings.register_profile(
     "default",
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
-    derandomize=_CI,
-    max_examples=30 if _CI else 100,
+    derandomize=os.environ.get("CI") == "true",
 )
 hypothesis.settings.load_profile("default")
 # `make fuzz`: other examples each time, and many more.

@@ -340,7 +340,7 @@ def simulate(repository: Path, world: World, audit: str, approve: bool, case: Ca
 def reviewers_page(repository: Path, page: Path) -> str:
     """Return the page that a reviewer decides from as plain text, as the repository itself shows it on a terminal."""
     sys.path.insert(0, str(repository))
-    from agent_runtime.text.markdown import as_terminal  # noqa: PLC0415  the generated repository's own
+    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415  the generated repository's own
 
     return as_terminal(page.read_text(encoding="utf-8"))
 

@@ -296,21 +296,23 @@ OPERATORS = {
     "not_equals": "another one of the same kind",
     "in": "one of a list",
     "not_in": "none of a list",
-    "matches": "a regular expression matches the whole text",
+    "format": "the whole text is of a named format, see below",
+    "starts_with": "a text with this beginning, whatever follows",
     "greater_than": "a larger number",
     "at_least": "the same number or a larger one",
     "less_than": "a smaller number",
     "at_most": "the same number or a smaller one",
     "max_items": "a list of at most so many",
     "each_in": "a list, each item of which is one of these",
-    "each_matches": "a list, each item of which a regular expression matches",
+    "each_format": "a list, each item of which is of a named format",
+    "each_starts_with": "a list, each item of which has this beginning",
 }
 
 
 def policy() -> str:
     """The keys of a policy file, from its reader."""
     reader = importlib.import_module("agent_runtime.gate.policy_file")
-    words = importlib.import_module("agent_runtime.gate.policy")
+    conditions = importlib.import_module("agent_runtime.gate.conditions")
     parts = [
         "# Policy keys\n",
         NOTE,
@@ -328,8 +330,16 @@ def policy() -> str:
         "does one of which only case, whitespace around the text or compatibility characters decide (`Prod` where the\n"
         "rule says `prod`): a rule that denies then applies, and one that allows does not match.\n"
     )
-    rows = [(f"`{name}`", _described(OPERATORS, name)) for name in words.OPERATORS]
+    rows = [(f"`{name}`", _described(OPERATORS, name)) for name in conditions.OPERATORS]
     parts.append(table(("operator", "holds for"), rows) + "\n")
+    parts.append("## Formats\n")
+    parts.append(
+        "A policy has no regular expressions. What is of none of these formats can be named whole, with `in`, or by\n"
+        "its beginning, with `starts_with`.\n"
+    )
+    formats = importlib.import_module("agent_runtime.text.formats").FORMATS.items()
+    shown = [(f"`{name}`", str(form), f"`{form.example}`", f"`{form.counter_example}`") for name, form in formats]
+    parts.append(table(("format", "accepts", "for example", "refuses"), shown) + "\n")
     risks = [f"`{risk}`" for risk in importlib.import_module("agent_runtime.results").RiskLevel]
     parts.append("## Risks\n")
     parts.append(f"From the smallest: {', '.join(risks)}.\n")

@@ -2,6 +2,8 @@
 
 Every refusal and every bad input carries a code from this module.  The code is what scripts, audit events and the
 documentation (`specs/codes.md`) refer to, so a code is never reused or renamed once released.
+
+One module, because nearly all of it is one table, in the order of `specs/codes.md`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,6 @@ OPERATIONS = {
     _REPOSITORY + "/actions/runs/{run_id}/approvals": ("get",),
     _REPOSITORY + "/actions/runs/{run_id}/artifacts": ("get",),
     _REPOSITORY + "/actions/runs/{run_id}/jobs": ("get",),
-    _REPOSITORY + "/actions/runs/{run_id}/pending_deployments": ("get",),
     _REPOSITORY + "/actions/secrets": ("get",),
     _REPOSITORY + "/actions/variables": ("get",),
     _REPOSITORY + "/actions/workflows/{workflow_id}": ("get",),

@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Condition, Policy, Rule
+from agent_runtime.gate.conditions import Condition
+from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, Rule
 from agent_runtime.results import RiskLevel
 
 # Each does something somewhere: Markdown, HTML, GitHub's own filters, the runner's commands, terminals, bidi.
@@ -129,8 +130,14 @@ conditions = st.one_of(
     st.builds(
         Condition,
         parameter_names,
-        st.sampled_from(["matches", "each_matches"]),
-        st.sampled_from(["[a-z]+", "host-[0-9]", ".*", "(a|a)*b"]),
+        st.sampled_from(["format", "each_format"]),
+        st.sampled_from(["service-name", "ascii-line", "version"]),
+    ),
+    st.builds(
+        Condition,
+        parameter_names,
+        st.sampled_from(["starts_with", "each_starts_with"]),
+        st.sampled_from(["pro", "host-", "P"]),
     ),
     st.builds(Condition, parameter_names, st.just("max_items"), st.sampled_from([1, 2])),
 )

@@ -11,9 +11,9 @@ from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
 from agent_runtime.local.activity_reader import read
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
-from agent_runtime.text.markdown import as_terminal
 from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 23, 6, 23, tzinfo=UTC)

@@ -39,13 +39,11 @@ def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
     ("variable", "value"),
     [("AIMGENTIX_API_URL", NO_ADDRESS), ("AIMGENTIX_EXIT_TIMEOUT", "soon"), ("AIMGENTIX_BATCH_EVENTS", "0")],
 )
-def test_what_is_wrong_about_the_backend_is_reported_and_stops_no_investigation(
+def test_what_is_said_of_the_backend_is_not_even_read_where_a_trail_is_written(
     clone: Clone, variable: str, value: str
 ) -> None:
     done = clone.call(*INVESTIGATE, **{variable: value})
-    assert done.returncode == 0, done.stderr
-    (line,) = complaints(done)
-    assert line.startswith("error: TRAIL06: " + variable)
+    assert (done.returncode, complaints(done)) == (0, [])
     (journal,) = (clone.root / "agent-run" / "journal").glob("*.jsonl")
     steps = [json.loads(line)["event"]["metadata"]["step"] for line in journal.read_bytes().splitlines()]
     assert steps == ["started", "investigated", "finished"]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, consistency
+from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.model import documents, names
 from agent_runtime.results import ActionStatus
@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
         "issue": issue,
     }
     for folder in found.values():
-        assert consistency.verify(folder)[1] == []
+        assert offline.verify(folder)[1] == []
     yield found
 
 
@@ -80,7 +80,7 @@ def renew(folder: Path) -> None:
 
 def verify(folder: Path) -> list[str]:
     """What `verify` says; each line has a code of the trail, and can be shown."""
-    found = consistency.verify(folder)[1]
+    found = offline.verify(folder)[1]
     assert all(problem.code.startswith(("TRAIL", "RPT")) for problem in found), found
     assert all(problem.message.isprintable() for problem in found), found
     return [problem.message for problem in found]
@@ -413,5 +413,5 @@ def test_no_word_of_a_manifest_can_be_changed(
 def test_what_is_not_a_manifest_is_refused_in_one_line(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
     with pytest.raises(codes.BadInput) as refused:
-        consistency.verify(folder)
+        offline.verify(folder)
     assert refused.value.code == codes.TRAIL_MISMATCH and "\n" not in refused.value.line()

@@ -16,7 +16,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import checks
+from agent_runtime.gate import checks, environment_checks
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Plan, Report
@@ -435,7 +435,9 @@ def user(login: str) -> dict[str, Any]:
 
 
 def check_approval_environment(settings: Any, branches: tuple[str, ...] = (BRANCH,), initiator: str = "alice") -> None:
-    checks.check_environment("agent-approval", settings, branches, BRANCH, reviewers_required=True, initiator=initiator)
+    environment_checks.check_environment(
+        "agent-approval", settings, branches, BRANCH, reviewers_required=True, initiator=initiator
+    )
 
 
 def test_t13_a_protected_environment_passes() -> None:
@@ -532,7 +534,9 @@ def test_t13_every_missing_setting_is_named_in_one_message() -> None:
 
 def test_t13_the_act_environment_needs_its_branch_and_no_reviewers() -> None:
     def check(settings: Any, branches: list[str]) -> None:
-        checks.check_environment("agent-act", settings, branches, BRANCH, reviewers_required=False, initiator="alice")
+        environment_checks.check_environment(
+            "agent-act", settings, branches, BRANCH, reviewers_required=False, initiator="alice"
+        )
 
     settings = environment(name="agent-act", protection_rules=[{"type": "branch_policy"}], can_admins_bypass=True)
     check(settings, ["main"])
@@ -603,12 +607,12 @@ def test_t15_an_approval_by_another_human_is_returned() -> None:
         [record("bob", environments=[{"name": "Agent-Approval"}])],
         [record("dave"), record("bob")],
     ):
-        assert checks.check_approval(records, RUN, APPROVED)[0] == bob
+        assert environment_checks.check_approval(records, RUN, APPROVED)[0] == bob
 
 
 def test_the_comment_is_that_of_the_gates_own_record() -> None:
     elsewhere = record("carol", comment="of another environment", environments=[{"name": "agent-investigate"}])
-    assert checks.check_approval([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[1] == "fine"
+    assert environment_checks.check_approval([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[1] == "fine"
 
 
 APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -648,9 +652,9 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
 
 
 @pytest.mark.threat("T15", "T17", "T18", "T32")
-@pytest.mark.parametrize(("records", "reported"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
-def test_t15_t17_t17b_t18_what_is_not_an_approval_is_refused(records: list[Any], reported: str) -> None:
-    assert reported in refusal(codes.GATE_APPROVAL, checks.check_approval, records, RUN, APPROVED)
+@pytest.mark.parametrize(("records", "message"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
+def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], message: str) -> None:
+    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approval, records, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(
@@ -667,7 +671,7 @@ def test_t15_t17_t17b_t18_what_is_not_an_approval_is_refused(records: list[Any],
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    approver, text = checks.check_approval([record("bob", comment=comment)], RUN, APPROVED)
+    approver, text = environment_checks.check_approval([record("bob", comment=comment)], RUN, APPROVED)
     assert (approver.login, text) == ("bob", comment or "")
 
 
@@ -689,7 +693,9 @@ OTHER = "0" * 64
     ],
 )
 def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
-    message = refusal(codes.GATE_APPROVAL, checks.check_approval, [record("bob", comment=comment)], RUN, APPROVED)
+    message = refusal(
+        codes.GATE_APPROVAL, environment_checks.check_approval, [record("bob", comment=comment)], RUN, APPROVED
+    )
     assert "bob approved with a comment that names the plan" in message
     assert f"this plan is {APPROVED}" in message
 
@@ -731,7 +737,7 @@ _records = st.lists(
 @given(_records)
 def test_t15_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any]) -> None:
     try:
-        found, _ = checks.check_approval(records, RUN, APPROVED)
+        found, _ = environment_checks.check_approval(records, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return

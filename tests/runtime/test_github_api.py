@@ -227,15 +227,6 @@ def test_a_put_is_sent_again_after_a_server_error() -> None:
     assert len(seen) == 2
 
 
-def test_what_a_run_waits_for_names_its_reviewers() -> None:
-    with FullGitHub(REPOSITORY) as github:
-        github.protect("agent-approval", reviewers=("bob",))
-        github.waiting["1"] = ["agent-approval"]
-        (waiting,) = api(github.url).pending_deployments(REPOSITORY, "1")
-    assert waiting["environment"]["name"] == "agent-approval"
-    assert [entry["reviewer"]["login"] for entry in waiting["reviewers"]] == ["bob"]
-
-
 def test_an_archive_is_fetched_from_githubs_storage_without_the_token() -> None:
     """Prism follows redirects itself, so this speaks to the loopback GitHub, whose storage takes no token."""
     with FullGitHub(REPOSITORY) as github:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, consistency
+from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.results import ActionStatus
 from runtime import examples
@@ -75,7 +75,7 @@ def forge(folder: Path, name: str, change: Change) -> list[str]:
         manifest = json.loads((folder / MANIFEST).read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / MANIFEST).write_text(json.dumps(manifest))
-    found = consistency.verify(folder)[1]
+    found = offline.verify(folder)[1]
     assert {problem.code for problem in found} <= {codes.TRAIL_MISMATCH, codes.TRAIL_MISSING, codes.TRAIL_TRUNCATED}
     return [problem.message for problem in found]
 
@@ -106,13 +106,13 @@ def test_the_bundle_of_an_honest_run_holds(
     tmp_path: Path, config: str, scenario: str, context: dict[str, Any], outcome: str
 ) -> None:
     said, folder = simulate(tmp_path / "repository", scenario, config=config, context=json.dumps(context))
-    manifest, problems = consistency.verify(folder)
+    manifest, problems = offline.verify(folder)
     assert (manifest["outcome"], [problem.message for problem in problems]) == (outcome, []), said
 
 
 def test_the_bundle_of_a_run_that_nobody_was_asked_about_holds_and_can_not_get_an_approver(tmp_path: Path) -> None:
     said, folder = simulate(tmp_path / "repository", "--approve", config=AUTO)
-    manifest, problems = consistency.verify(folder)
+    manifest, problems = offline.verify(folder)
     assert (manifest["outcome"], manifest["approver"], problems) == ("acted", None, []), said
     found = forge(copy_of(folder, tmp_path), MANIFEST, lambda document: document.update(approver=CEO))
     assert any("bundle.json says approver ceo, its parts say None" in line for line in found)
@@ -130,5 +130,5 @@ def copy_of(folder: Path, place: Path) -> Path:
 def test_an_alert_that_brings_its_trace_id_leaves_a_bundle_that_holds(tmp_path: Path) -> None:
     context = '{"trace_id": "alert-9"}'
     said, folder = simulate(tmp_path / "repository", "--approve", "--trigger", "alert", context=context)
-    manifest, problems = consistency.verify(folder)
+    manifest, problems = offline.verify(folder)
     assert (manifest["trace_id"], problems) == ("alert-9", []), said

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, consistency
+from agent_runtime.gate import bundle, offline
 from agent_runtime.gate.bundle import TrailProblem, contradiction
 from agent_runtime.gate.record import Ending
 from agent_runtime.model import names
@@ -74,7 +74,7 @@ def judge(hijacked: Hijacked, ending: Ending) -> None:
     assert page.startswith("# The run ended: ")
     assert len(page) < 100_000
     assert hijacked.world.outputs("record") == {"outcome": str(ending.outcome), "bundle_digest": ending.digest}
-    manifest, problems = consistency.verify(ending.folder)
+    manifest, problems = offline.verify(ending.folder)
     assert manifest["problems"] == [problem.line() for problem in ending.problems]
     assert bool(problems) == bool(ending.problems), (ending.problems, problems)
     assert all(problem.message.isprintable() and len(problem.message) < 10_000 for problem in problems)
@@ -212,7 +212,7 @@ def test_the_agents_files_change_nothing_of_what_the_others_say(hijacked: Hijack
     ending = Hijacked(hijacked.world, needs, hijacked.files).record("act", files)
     said = [problem.message for problem in ending.problems]
     assert {"no authorization", "verify: no event authorized"} <= set(said)
-    assert consistency.verify(ending.folder)[1]
+    assert offline.verify(ending.folder)[1]
 
 
 # How problems are reported.

@@ -21,11 +21,11 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.pages.record import render_answer, render_record
 from agent_runtime.gate.pages.result import render_authorization, render_result
 from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import ActionReport, Approver, Report, ReportStatus, StepResult
 from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
-from agent_runtime.text.markdown import as_terminal
 from runtime import examples
 from runtime.gfm import Page, gfm
 from runtime.strategies import hostile_text, json_objects, json_text

@@ -1,16 +1,17 @@
-"""Patterns mean what people expect, and no pattern and value together take long."""
+"""Globs mean what people expect, named formats accept just what they name, and neither takes long."""
 
 from __future__ import annotations
 
 import fnmatch
-import re
 import time
+import unicodedata
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime.text.patterns import MAX_VALUE_LENGTH, Expression, glob_matches
+from agent_runtime.text.formats import FORMATS, Format
+from agent_runtime.text.patterns import caseless, glob_matches
 
 _globs = st.text("ab*?.", max_size=12)
 _texts = st.text("ab.", max_size=16)
@@ -46,125 +47,141 @@ def test_a_glob_of_many_stars_is_quick() -> None:
     assert time.perf_counter() - began < 10
 
 
-_atoms = st.sampled_from(["a", "b", "-", ".", r"\d", r"\w", r"\.", "[ab]", "[^a]", "[a-c0-9]", r"[\d-]", "é"])
-_quantifiers = st.sampled_from(["*", "+", "?", "{2}", "{1,}", "{0,2}", "{1,3}"])
-_expressions = st.recursive(
-    _atoms,
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map("".join),
-        st.lists(inner, min_size=1, max_size=3).map(lambda choices: "(" + "|".join(choices) + ")"),
-        st.tuples(inner, _quantifiers).map(lambda pair: "(" + pair[0] + ")" + pair[1]),
-        st.tuples(_atoms, _quantifiers).map("".join),
+# What each accepts and refuses besides the two texts that its own table has.
+CASES = {
+    "ascii-line": (
+        ["x", "a  b", "~!", "x" * 300],
+        ["", " x", "x ", " ", "a\tb", "a\nb", "x" * 301],
     ),
-    max_leaves=5,
+    "git-commit": (
+        ["0" * 40, "f" * 64],
+        ["", "0" * 39, "0" * 41, "0" * 63, "0" * 65, "F" * 40, "g" * 40, "HEAD"],
+    ),
+    "git-ref": (
+        ["main", "v1.2.3", "refs/heads/main", "Fix_1/a-b", "x" * 200],
+        [
+            "",
+            "-f",
+            "--all",
+            "/main",
+            "main/",
+            "a//b",
+            "a..b",
+            "a.",
+            ".a",
+            "a b",
+            "a~1",
+            "a^",
+            "a:b",
+            "@{-1}",
+            "x" * 201,
+        ],
+    ),
+    "host-name": (
+        ["web-1", "db1.internal", "127.0.0.1", "a" * 63 + ".b"],
+        ["", "-web", "web-", "a..b", ".a", "a.", "Web-1", "web_1", "web:22", "u@web", "a" * 64, "a." * 126 + "ab"],
+    ),
+    "key-id": (
+        ["k", "AKIA_1-2", "_a", "x" * 64],
+        ["", "-k", "a/b", "a.b", "a b", "a;b", "x" * 65],
+    ),
+    "relative-path": (
+        ["a", "a/b.c", "a_1/b-2/c.yml", "x" * 400],
+        [
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../b",
+            "./a",
+            "a//b",
+            "a/",
+            ".git/config",
+            "a/.env",
+            "-r",
+            "a\\b",
+            "C:/a",
+            "~/a",
+            "x" * 401,
+        ],
+    ),
+    "service-name": (
+        ["a", "checkout", "a-b--c", "1", "x" * 63],
+        ["", "-a", "a-", "A", "a.b", "a_b", "a/b", "x" * 64],
+    ),
+    "version": (
+        ["1.2", "1.2.3", "v1.2.3.4", "10.20.30-rc.1", "1.0.0+build.5"],
+        ["", "1", "v1", "V1.2", "1.2.", "1.2.3.4.5", "1.2.x", "1.2-", "1.2 3", "*", "^1.2", "1.2" + "0" * 62],
+    ),
+}
+
+
+def test_every_format_has_cases() -> None:
+    assert list(CASES) == list(FORMATS) == sorted(FORMATS)
+
+
+@pytest.mark.parametrize(("name", "form"), FORMATS.items(), ids=str)
+def test_a_format_accepts_its_examples_and_refuses_its_counter_examples(name: str, form: Format) -> None:
+    accepted, refused = CASES[name]
+    assert [text for text in (form.example, *accepted) if not form.accepts(text)] == []
+    assert [text for text in (form.counter_example, *refused) if form.accepts(text)] == []
+
+
+_names = st.sampled_from(sorted(FORMATS))
+
+
+def _of(name: str) -> st.SearchStrategy[str]:
+    """Texts that a format accepts, by its expression."""
+    form = FORMATS[name]
+    plain = st.characters(max_codepoint=0x7F)
+    return st.from_regex(form.expression, fullmatch=True, alphabet=plain).filter(form.accepts)
+
+
+_accepted = _names.flatmap(lambda name: st.tuples(st.just(name), _of(name)))
+# Line endings, controls, whitespace that is none, digits and letters of other alphabets, marks, directions.
+_FOREIGN = (
+    "\n\r\x00\x0b\x1b\x7f\x85\u00a0\u2028\u3000\u200b\u202e\u0301"
+    "\u0430\u043e\u0440\u0455\u0661\u06f1\uff11\uff41\u0131\u017f\u212a\u2010\u2215"
 )
+_foreign = st.one_of(st.sampled_from(_FOREIGN), st.characters(min_codepoint=0x80), st.characters(max_codepoint=0x1F))
 
 
-@given(_expressions, st.text("abc0-.é", max_size=6))
-@example("(a|ab)(c|bcd)", "abcd")
-@example("(a*)*b", "aab")
-def test_expressions_match_as_re_does(pattern: str, value: str) -> None:
-    assume(len(pattern) <= 200)
-    assert Expression(pattern).matches(value) == (re.fullmatch(pattern, value, re.ASCII) is not None)
+@given(_accepted, _foreign, st.data())
+def test_no_format_lets_a_foreign_character_pass(pair: tuple[str, str], sign: str, data: st.DataObject) -> None:
+    name, text = pair
+    at = data.draw(st.integers(0, len(text)))
+    assert not FORMATS[name].accepts(text[:at] + sign + text[at:])
+    assert not FORMATS[name].accepts(text[:at] + sign + text[at + 1 :])
 
 
-@pytest.mark.parametrize(
-    ("pattern", "matching", "others"),
-    [
-        ("db-[0-9]{1,2}", ["db-1", "db-22"], ["db-", "db-123", "xdb-1", "DB-1"]),
-        ("[^0-9]+", ["abc", "é"], ["", "a1"]),
-        ("a.c", ["abc", "a-c"], ["ac", "abbc"]),
-        (r"v\d+(\.\d+){2}", ["v1.2.3", "v10.20.30"], ["v1.2", "v1.2.3.4", "v1x2x3", "v١.2.3"]),
-        ("(prod|staging)-eu", ["prod-eu", "staging-eu"], ["dev-eu", "prod"]),
-        ("a{2,}b?", ["aa", "aaab"], ["a", "ab", "aabb"]),
-        ("", [""], ["a"]),
-    ],
-)
-def test_expressions(pattern: str, matching: list[str], others: list[str]) -> None:
-    expression = Expression(pattern)
-    assert all(expression.matches(value) for value in matching)
-    assert not any(expression.matches(value) for value in others)
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_no_other_character_passes_in_the_middle_or_at_the_end(form: Format) -> None:
+    others = map(chr, (*range(0x20), *range(0x7F, 0x20000)))
+    text = form.example
+    assert [sign for sign in others if form.accepts(text + sign) or form.accepts(text[:2] + sign + text[3:])] == []
 
 
-@given(st.text(r"ab()[]{}|*+?\.^$-,0123dw", max_size=20), st.text("ab0", max_size=8))
-def test_an_expression_is_refused_or_means_the_same_as_in_re(pattern: str, value: str) -> None:
-    try:
-        expression = Expression(pattern)
-    except ValueError:
-        return
-    assert expression.matches(value) == (re.fullmatch(pattern, value, re.ASCII) is not None)
+@given(_names, st.integers(1, 2000), st.sampled_from(["a", "0", "a-", "a.", "a/", "0.1-"]))
+def test_no_text_longer_than_the_bound_passes(name: str, more: int, piece: str) -> None:
+    longest = FORMATS[name].longest
+    assert not FORMATS[name].accepts((piece * (longest + more))[: longest + more - 1] + "a")
 
 
-@pytest.mark.parametrize(
-    ("pattern", "value"),
-    [
-        ("(a+)+b", "a" * 1000),
-        ("(a|a)*b", "a" * 1000),
-        ("(a|aa)+" * 10 + "b", "a" * 1000),
-        ("a*" * 50 + "b", "a" * 1000),
-        ("((a{0,9}){0,9}){0,9}b", "a" * 1000),
-        ("(.*){1,50}x", "a" * 1000),
-        ("a?" * 66 + "a" * 66, "a" * 66),
-    ],
-)
-def test_what_makes_backtracking_explode_is_quick_or_refused(pattern: str, value: str) -> None:
+@given(_accepted)
+def test_what_a_format_accepts_it_accepts_without_regard_to_case(pair: tuple[str, str]) -> None:
+    """So a disguise of it can always be recognized, and a rule that denies still applies."""
+    name, text = pair
+    assert FORMATS[name].accepts(caseless(text))
+    assert FORMATS[name].accepts(caseless(text.upper()))
+    assert FORMATS[name].accepts(caseless(unicodedata.normalize("NFKC", " " + text)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_text_keeps_a_format_busy(name: str) -> None:
+    form = FORMATS[name]
+    starts = ["a", "a-", "-a", "a.", "a/", "a a", "0", "0.", "1.1-", "a" * 61 + "-", "a--", "f"]
     began = time.perf_counter()
-    try:
-        Expression(pattern).matches(value)
-    except ValueError as problem:
-        assert "states" in str(problem)
-    assert time.perf_counter() - began < 20
-
-
-@pytest.mark.parametrize("pattern", ["(){9999}", "((){9999}){9999}", "(a{999}){999}", "((((a*){99})*){99}){99}"])
-def test_counts_that_multiply_are_refused_at_once(pattern: str) -> None:
-    began = time.perf_counter()
-    with pytest.raises(ValueError, match="states"):
-        Expression(pattern)
-    assert time.perf_counter() - began < 10
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("^a$", "whole value"),
-        ("a$", "whole value"),
-        ("(a", "without '\\)'"),
-        ("a)", "without '\\('"),
-        ("[a", "without ']'"),
-        ("[]", "empty class"),
-        ("[b-a]", "end is below"),
-        ("[a-\\d]", "between two characters"),
-        ("[[:alpha:]]", "inside a class"),
-        ("*a", "nothing before"),
-        ("a**", "after a quantifier"),
-        ("a+?", "after a quantifier"),
-        ("a{", "not a count"),
-        ("a{2,1}", "end is below"),
-        ("a{,2}", "not a count"),
-        ("(?i)a", "not supported"),
-        ("(?=a)", "not supported"),
-        (r"(a)\1", "before '1'"),
-        (r"\b", "before 'b'"),
-        ("\\", "nothing after"),
-        ("a" * 201, "longer than 200"),
-        ("(" * 21 + "a" + ")" * 21, "in each other"),
-    ],
-)
-def test_what_the_language_does_not_have_is_said(pattern: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Expression(pattern)
-
-
-def test_a_value_that_is_too_long_is_not_judged() -> None:
-    assert Expression("a*").matches("a" * MAX_VALUE_LENGTH)
-    with pytest.raises(ValueError, match="1024"):
-        Expression("a*").matches("a" * (MAX_VALUE_LENGTH + 1))
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_an_expression_or_a_value_error(pattern: str) -> None:
-    try:
-        Expression(pattern).matches("a")
-    except ValueError as problem:
-        assert str(problem)
+    for start in starts:
+        for length in (form.longest, 100_000):
+            text = (start * length)[: length - 1] + "!"
+            assert form.accepts(text) == (name == "ascii-line" and length == 300)
+    assert time.perf_counter() - began < 1

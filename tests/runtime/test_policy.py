@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate import policy
-from agent_runtime.gate.policy import Condition, Policy, RateLimit, Rule, Verdict, as_review, evaluate
+from agent_runtime.gate.conditions import OPERATORS, Condition
+from agent_runtime.gate.policy import Policy, RateLimit, Rule, Verdict, as_review, evaluate
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
 from runtime.strategies import (
@@ -296,15 +297,21 @@ HOLDS = [
     ("in", (1, 2), [1, 2.0], [3], ["1", True]),
     ("not_in", ("a", "b"), ["c"], ["a"], [1, None, "A", " b"]),
     (
-        "matches",
-        "[a-z]+-[0-9]{1,2}",
-        ["db-1", "db-22"],
-        ["db-", "xdb-1!", "db-123"],
-        [1, None, "db-1\n", "a" * 1025, "DB-1", " db-1"],
+        "format",
+        "service-name",
+        ["db-1", "d"],
+        ["", "db-", "xdb-1!", "d" * 64],
+        [1, None, True, [], "db-1\n", "DB-1", " db-1", "\uff44b-1"],
     ),
-    ("matches", "(Prod|LIVE)-[0-9A-F]", ["Prod-1"], ["prods-1", "-1"], ["prod-1", "live-a", "\uff30rod-1", "LIVE-1 "]),
-    ("matches", "Stra\u00dfe", ["Stra\u00dfe"], ["Strase"], ["strasse", "STRASSE"]),
-    ("matches", "\uff50rod", ["\uff50rod"], ["dev"], ["prod", "PROD"]),
+    ("format", "git-ref", ["main", "v1.2", "Fix/A-1"], ["", "-f", "a..b", "a b"], [1, "main\n", " main", "\uff4dain"]),
+    (
+        "starts_with",
+        "db-",
+        ["db-", "db-1", "db-1 or anything"],
+        ["", "db", "a-db-1"],
+        [1, None, ["db-1"], "db-1\n", "DB-1", " db-1", "\uff44b-1"],
+    ),
+    ("starts_with", "Stra\u00dfe", ["Stra\u00dfe 1"], ["Strase"], ["strasse 1", "STRASSE"]),
     ("greater_than", 5, [6, 5.5, 10**400], [5, 4], ["6", True, float("inf"), float("nan")]),
     ("at_least", 5, [5, 6], [4.9], ["5", None]),
     ("less_than", 5, [4, -1, -(10**400)], [5], ["4", float("-inf")]),
@@ -319,11 +326,18 @@ HOLDS = [
     ),
     ("each_in", (1, 2), [[1], [2, 1.0]], [[3]], [1, [], [1, 3], [1, True], ["1"]]),
     (
-        "each_matches",
-        "[a-z]{1,3}",
-        [["ab"], ["a", "b"]],
-        [["1"], ["1", "abcd"]],
-        ["ab", [], ["a", "1"], ["A"], ["a\n"], [1]],
+        "each_format",
+        "service-name",
+        [["ab"], ["a", "b-1"]],
+        [["?"], ["-", "a b"]],
+        ["ab", [], ["a", "?"], ["A"], ["a\n"], [1]],
+    ),
+    (
+        "each_starts_with",
+        "web-",
+        [["web-1"], ["web-1", "web-2"]],
+        [["db-1"], ["db-1", "web"]],
+        ["web-1", [], ["web-1", "db-1"], ["WEB-1"], ["web-1\n"], [1]],
     ),
 ]
 
@@ -351,7 +365,7 @@ def test_conditions(operator: str, value: Any, true: list[Any], false: list[Any]
 
 
 def test_every_operator_is_tested() -> None:
-    assert {row[0] for row in HOLDS} == set(policy.OPERATORS)
+    assert {row[0] for row in HOLDS} == set(OPERATORS)
 
 
 asked = st.fixed_dictionaries(
@@ -457,16 +471,17 @@ def test_a_disguise_gets_nothing_past_a_denying_rule(rule: Rule, ask: dict[str, 
 
 @pytest.mark.threat("T3")
 @given(
-    st.sampled_from(["equals", "in", "matches", "each_in", "each_matches"]),
-    st.from_regex(r"[a-z]{1,8}-[0-9]"),
+    st.sampled_from(["equals", "in", "format", "starts_with", "each_in", "each_format", "each_starts_with"]),
+    st.from_regex(r"[a-z]{1,8}-[0-9]", fullmatch=True),
     st.data(),
 )
 def test_a_disguised_value_is_denied_as_the_value_that_is_named(operator: str, named: str, data: st.DataObject) -> None:
-    named = named.strip()
-    value = (named,) if operator in ("in", "each_in") else named
+    value: Any = {"in": (named,), "format": "service-name", "starts_with": named[:-1]}.get(
+        operator.replace("each_", ""), named
+    )
     given_value: Any = disguised(data, named)
     if operator.startswith("each_"):
-        given_value = ["other", given_value]
+        given_value = ["?", given_value]
     rule = Rule("*", conditions=(Condition("p", operator, value),))
     found = Policy("p", 1, (Rule("*"),), (rule,), "")
     ask: dict[str, Any] = {
@@ -711,14 +726,25 @@ CONDITIONS = [
     ("{parameter: a, operator: not_in, value: [1, true]}", "conditions[0].value mixes texts, numbers"),
     ("{parameter: a, operator: at_most, value: '5'}", "conditions[0].value is '5': at_most needs a number"),
     ("{parameter: a, operator: less_than, value: true}", "conditions[0].value is true: less_than needs a number"),
-    ("{parameter: a, operator: matches, value: 5}", "conditions[0].value is 5: write a text"),
-    ("{parameter: a, operator: matches, value: '(a'}", "is invalid: '(' without ')' at character 3"),
-    ("{parameter: a, operator: matches, value: '^a'}", "is invalid: '^': the whole value is always matched"),
+    ("{parameter: a, operator: format, value: 5}", "conditions[0].value is 5: use one of ascii-line, git-commit, git-"),
+    ("{parameter: a, operator: format, value: '[a-z]+'}", "conditions[0].value is '[a-z]+': use one of ascii-line, "),
+    ("{parameter: a, operator: each_format, value: [version]}", "conditions[0].value is a list: use one of ascii-line"),
+    ("{parameter: a, operator: starts_with, value: 5}", "conditions[0].value is 5: write a text"),
+    ("{parameter: a, operator: starts_with, value: ''}", "conditions[0].value has 0 characters"),
+    ("{parameter: a, operator: each_starts_with, value: [a]}", "conditions[0].value is a list: write a text"),
+    (
+        "{parameter: a, operator: matches, value: '[0-9a-f]{40}'}",
+        "conditions[0].operator matches is no longer known: use format with one of ascii-line, git-commit, git-ref, "
+        "host-name, key-id, relative-path, service-name, version",
+    ),
+    (
+        "{parameter: a, operator: each_matches, value: 'web-[0-9]+'}",
+        "conditions[0].operator each_matches is no longer known: use each_format with one of ascii-line, git-commit",
+    ),
     ("{parameter: a, operator: max_items, value: 0}", "conditions[0].value is 0: write a whole number, 1 to 1000"),
     ("{parameter: a, operator: max_items, value: [1]}", "conditions[0].value is a list: write a whole number"),
     ("{parameter: a, operator: each_in, value: a}", "conditions[0].value is 'a': write a list"),
     ("{parameter: a, operator: each_in, value: [a, 1]}", "conditions[0].value mixes texts, numbers and true or false"),
-    ("{parameter: a, operator: each_matches, value: '(a'}", "is invalid: '(' without ')' at character 3"),
     ("{parameter: a, operator: equals, value: 1, negate: true}", "conditions[0] has the unknown key negate"),
 ]
 

@@ -17,6 +17,7 @@ from agent_runtime import codes
 from agent_runtime.gate.policy import evaluate
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
+from agent_runtime.text.formats import FORMATS
 from conftest import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template"
@@ -177,6 +178,27 @@ def test_bad_input_is_one_line_with_a_code(clone: Clone, words: tuple[str, ...],
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert code in done.stderr
+
+
+def test_a_policy_with_an_expression_is_one_line_that_says_what_to_write(clone: Clone) -> None:
+    (clone.root / "old.yml").write_bytes(
+        POLICY.replace(b"operator: greater_than, value: 0.05", b"operator: matches, value: '.*'")
+    )
+    done = clone.check(*API, *FAILING, "--policy", "old.yml")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "old.yml line 6: allowed_actions[0].conditions[0].operator matches is no longer known" in done.stderr
+    assert all(name in done.stderr for name in FORMATS)
+
+
+def test_a_reason_says_what_a_format_means(clone: Clone) -> None:
+    (clone.root / "new.yml").write_bytes(POLICY.replace(b"greater_than, value: 0.05", b"format, value: git-commit"))
+    code, answer = clone.answer(*API, "--parameters", '{"error_rate": "5f2b7c0"}', "--policy", "new.yml")
+    assert code == 3
+    assert (
+        "allowed_actions[0] (restart on payments-*): does not match: it is not so that error_rate "
+        "has the format git-commit (40 or 64 lower-case hexadecimal digits, 64 characters at most) "
+        "[a restart is harmless]"
+    ) in answer["reasons"]
 
 
 def test_what_the_policy_says_can_not_move_a_cursor(clone: Clone) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import consistency, record, seal
+from agent_runtime.gate import offline, record, seal
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.gate.evidence import Jobs
 from agent_runtime.gate.record import Job
@@ -370,7 +370,7 @@ STEPS = (examples.step(), examples.step(action="warm_cache"))
 def test_a_whole_run_of_two_steps_is_recorded_and_can_be_verified(world: GateWorld) -> None:
     ending = world.record(whole_run(world, *STEPS))
     assert (str(ending.outcome), ending.problems) == ("acted", ())
-    manifest, problems = consistency.verify(ending.folder)
+    manifest, problems = offline.verify(ending.folder)
     assert problems == []
     assert manifest["reported_by_agent"] == ["investigate", "act"]
     assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest}
@@ -382,7 +382,7 @@ def test_a_step_that_fails_stops_the_rest_and_the_trail_is_whole(world: GateWorl
     steps = (examples.step(), examples.step(action="warm_cache", parameters={"fails": True}), examples.step())
     ending = world.record(whole_run(world, *steps))
     assert (str(ending.outcome), ending.problems) == ("action_failed", ())
-    assert consistency.verify(ending.folder)[1] == []
+    assert offline.verify(ending.folder)[1] == []
 
 
 VANISHED = [
@@ -413,8 +413,8 @@ def test_an_output_that_vanished_is_a_problem_of_the_trail(world: GateWorld, job
     assert ending.problems
     assert str(ending.outcome) in ("acted", "outcome_unknown", "investigation_failed")
     assert world.events("record")[-1]["status"] == "error"
-    # The bundle says the same forever.
-    assert consistency.verify(ending.folder)[1]
+    # The bundle says the same for ever.
+    assert offline.verify(ending.folder)[1]
 
 
 @pytest.mark.threat("T8", "T35", "T36")
@@ -486,7 +486,7 @@ def test_an_investigation_without_its_journal_is_found_at_once_and_later(world: 
     repack(world, needs, "investigate", "investigation", {names.INVESTIGATION_NAME: handed})
     ending = world.record(needs)
     assert [problem.message for problem in ending.problems] == ["the job investigate left no journal"]
-    assert any("left no journal" in problem.message for problem in consistency.verify(ending.folder)[1])
+    assert any("left no journal" in problem.message for problem in offline.verify(ending.folder)[1])
 
 
 def test_a_run_that_an_earlier_one_makes_needless_leaves_a_trail_that_holds(world: GateWorld) -> None:
@@ -512,7 +512,7 @@ def test_a_run_that_an_earlier_one_makes_needless_leaves_a_trail_that_holds(worl
         }
     )
     assert (str(ending.outcome), ending.problems) == ("duplicate", ())
-    assert consistency.verify(ending.folder)[1] == []
+    assert offline.verify(ending.folder)[1] == []
 
 
 @pytest.mark.threat("T36")
@@ -587,7 +587,7 @@ def test_a_journal_that_is_none_stops_no_record(world: GateWorld, job: str, data
     ending = world.record(needs)
     assert (ending.folder / names.MANIFEST_NAME).exists()
     assert json.loads((ending.folder / names.MANIFEST_NAME).read_text())["outcome"] == str(ending.outcome)
-    consistency.verify(ending.folder)
+    offline.verify(ending.folder)
 
 
 @pytest.mark.threat("T4", "T36")
@@ -609,7 +609,7 @@ def test_whatever_the_agents_journal_says_the_run_is_recorded(world: GateWorld) 
         shutil.rmtree(world.folder("record"))
         ending = world.record(needs)
         assert str(ending.outcome) in ("acted", "outcome_unknown")
-        consistency.verify(ending.folder)
+        offline.verify(ending.folder)
 
     change()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, consistency
+from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
@@ -179,8 +179,8 @@ def load(folder: Path) -> bundle.Parts:
 
 
 def outcome_of(folder: Path) -> str:
-    """The outcome that a bundle reports, after checking that everything in it holds."""
-    manifest, problems = consistency.verify(folder)
+    """The outcome that a bundle names, after checking that everything in it holds."""
+    manifest, problems = offline.verify(folder)
     assert problems == []
     return str(manifest["outcome"])
 
@@ -722,22 +722,22 @@ class TestBundle:
         before = path.read_bytes()
         path.write_bytes(before.replace(b"acme", b"evil"))
         assert path.read_bytes() != before
-        assert consistency.verify(folder)[1] != []
+        assert offline.verify(folder)[1] != []
 
     @pytest.mark.threat("T36")
     def test_every_single_file_counts(self, folder: Path) -> None:
         for path in [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]:
             whole = path.read_bytes()
             path.write_bytes(whole[:-1])
-            assert consistency.verify(folder)[1] != [], path
+            assert offline.verify(folder)[1] != [], path
             path.unlink()
-            assert consistency.verify(folder)[1] != [], path
+            assert offline.verify(folder)[1] != [], path
             path.write_bytes(whole)
-        assert consistency.verify(folder)[1] == []
+        assert offline.verify(folder)[1] == []
 
     def test_an_added_file_is_found(self, folder: Path) -> None:
         (folder / "act" / "note.txt").write_text("all was well")
-        assert [problem.code for problem in consistency.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
+        assert [problem.code for problem in offline.verify(folder)[1]] == [codes.TRAIL_MISMATCH]
 
     @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_removed_event(self, folder: Path) -> None:
@@ -748,7 +748,7 @@ class TestBundle:
         manifest = json.loads((folder / "bundle.json").read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / "bundle.json").write_text(json.dumps(manifest))
-        assert codes.TRAIL_BROKEN in {problem.code for problem in consistency.verify(folder)[1]}
+        assert codes.TRAIL_BROKEN in {problem.code for problem in offline.verify(folder)[1]}
 
     @pytest.mark.threat("T36")
     def test_a_forged_manifest_does_not_hide_a_cut_journal(self, folder: Path) -> None:
@@ -757,14 +757,14 @@ class TestBundle:
         manifest = json.loads((folder / "bundle.json").read_text())
         manifest["files"] = bundle.file_digests(folder)
         (folder / "bundle.json").write_text(json.dumps(manifest))
-        found = {problem.code for problem in consistency.verify(folder)[1]}
+        found = {problem.code for problem in offline.verify(folder)[1]}
         assert codes.TRAIL_TRUNCATED in found
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"files": 1}', b"\xff"])
     def test_no_bundle_is_a_clear_error(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "bundle.json").write_bytes(content)
         with pytest.raises(codes.BadInput) as refused:
-            consistency.verify(tmp_path)
+            offline.verify(tmp_path)
         assert refused.value.code == codes.TRAIL_MISMATCH
 
 

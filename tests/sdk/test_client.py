@@ -11,7 +11,9 @@ import pytest
 
 from aimgentix import ActionType, AuditClient, InvalidEvent, JournalError
 from aimgentix.journal import read_events, verify_directory
+from aimgentix.recorder import Recorder
 from aimgentix.settings import SettingError
+from aimgentix.status import directory_status
 from sdk.helpers import SDK, event
 
 
@@ -46,6 +48,39 @@ print(sorted({"urllib3", "http.client", "ssl", "asyncio", "dataclasses", "typing
         str(journal_dir),
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_recorder_writes_the_journal_and_sends_nothing_whatever_the_environment_names(journal_dir, sink, run_python):
+    done = run_python(
+        """
+import sys
+from aimgentix.events import AuditEvent
+from aimgentix.recorder import Recorder
+recorder = Recorder("agent-1", "run-1", sys.argv[1], strict=True)
+said = {"note": "hunter2secret"}
+recorder.capture(AuditEvent("agent-1", "run-1", "agent", "tool_call", "x", "success", metadata=said))
+print(recorder.journal_head)
+print(*(name for name in sys.modules if name.startswith("aimgentix.")))
+""",
+        str(journal_dir),
+        AIMGENTIX_API_URL=sink.url,
+        MY_PASSWORD="hunter2secret",
+    )
+    head, loaded = done.stdout.splitlines()
+    assert done.stderr == "" and verify_directory(journal_dir).segments[0].head == head
+    assert only(journal_dir).metadata["note"] == "[REDACTED]"
+    assert not {"client", "sender", "delivery", "transport"} & {name.partition(".")[2] for name in loaded.split()}
+    assert sink.requests == []
+
+
+def test_a_recorder_that_ends_gives_its_segment_up_and_says_what_is_not_safe(tmp_path):
+    with Recorder("agent-1", "run-1", tmp_path, strict=True) as recorder:
+        recorder.capture(event(), durable=True)
+        assert directory_status(tmp_path)[0].in_use
+    assert not directory_status(tmp_path)[0].in_use
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError), Recorder("agent-1", "run-1", tmp_path / "file", strict=True) as recorder:
+        recorder.capture(event())
 
 
 def test_counters_and_head(client, journal_dir):

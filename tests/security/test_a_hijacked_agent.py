@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.gate import consistency
+from agent_runtime.gate import offline
 from agent_runtime.github import archive
 from agent_runtime.local.simulate.run import SimulatedRun, pack
 from agent_runtime.local.simulate.server import LoopbackGitHub
@@ -40,7 +40,7 @@ def assert_the_sealed_plan_is_what_ran(hijacked: Clone, played: Played) -> None:
     assert digest in played.page("seal", "seal")
     steps = [[report.plan.resource, step.action, step.parameters] for step in report.plan.steps]
     assert hijacked.done == steps == [["checkout", "note", {}]]
-    manifest, problems = consistency.verify(played.bundle_folder)
+    manifest, problems = offline.verify(played.bundle_folder)
     assert (manifest["outcome"], manifest["plan_digest"], problems) == ("acted", digest, [])
 
 

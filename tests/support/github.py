@@ -76,7 +76,6 @@ class FullGitHub(LoopbackGitHub):
         administrator: whether the token's user may change settings.
         token: the one that is accepted; None accepts every request.
         grants: the permissions of the tokens of jobs, by token; others may do everything.
-        waiting: environments that a run waits for, by the run's id.
         stores: the artifacts of runs, by the run's id.
         dispatches: bodies of the events that came from outside.
         deployments: run and environment of every deployment that GitHub noted, in order.
@@ -90,7 +89,6 @@ class FullGitHub(LoopbackGitHub):
         super().__init__(repository, default_branch)
         self.response_full_name = repository
         self.retention = timedelta(days=90)
-        self.waiting: dict[str, list[str]] = {}
         self.dispatches: list[dict[str, Any]] = []
         self.owner_type = "Organization"
         self.administrator = True
@@ -311,24 +309,10 @@ class FullGitHub(LoopbackGitHub):
         return [run for run in found if wanted in (None, run["status"], run["conclusion"])]
 
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
-        if name == "pending_deployments":
-            return 200, [self._waiting_for(environment) for environment in self.waiting.get(run_id, [])]
         if name == "jobs" and query.get("filter") != ["all"]:
             latest = {job["name"]: job for job in self.jobs.get(run_id, [])}
             return 200, listed("jobs", list(latest.values()), query)
         return super()._of_run(run_id, name, query)
-
-    def _waiting_for(self, name: str) -> dict[str, Any]:
-        settings = self.environments[name]
-        rules = [rule for rule in settings["protection_rules"] if rule["type"] == "required_reviewers"]
-        summary = shapes.environment_summary(settings)
-        return {
-            "environment": {key: summary[key] for key in ("id", "node_id", "name", "url", "html_url")},
-            "wait_timer": 0,
-            "wait_timer_started_at": None,
-            "current_user_can_approve": False,
-            "reviewers": [reviewer for rule in rules for reviewer in rule["reviewers"]],
-        }
 
     def _of_artifact(self, number: int, rest: list[str]) -> _Answer:
         for run_id, store in self.stores.items():

@@ -65,6 +65,7 @@ def commit_all(folder: Path, message: str = "Start") -> None:
         ["init", "--quiet", "--initial-branch=main"],
         ["add", "--all"],
         [*identity, "commit", "--quiet", f"--message={message}"],
+        ["repack", "-adq"],  # every job clones it: one pack is copied faster than hundreds of objects
     ):
         subprocess.run(["git", "-C", str(folder), *command], check=True)
 
@@ -156,7 +157,7 @@ def make_python(*projects: Path) -> Path:
             digest = hashlib.sha256((project / lock).read_bytes()).hexdigest()
             commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"])
     made_of = {digest: command for digest, (_, command) in sorted(commands.items())}
-    state = hashlib.sha256(json.dumps([made_of, sys.version, PIP_FOR_JOBS]).encode()).hexdigest()[:16]
+    state = hashlib.sha256(json.dumps([made_of, sys.version, PIP_FOR_JOBS, "compiled"]).encode()).hexdigest()[:16]
     folder = BUILD / f"python-{state}"
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "python.lock").open("w") as held:
@@ -171,6 +172,8 @@ def make_python(*projects: Path) -> Path:
                 environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(folder)}
                 subprocess.run(["bash", "-e", "-c", install], cwd=project, env=environ, check=True, capture_output=True)
                 (folder / "agent-gate").rename(folder / "locked" / digest)
+            # Every job of every test would compile them anew.
+            subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder / "locked")], check=True)
             (main,) = folder.glob("lib/python*/site-packages/pip/__main__.py")
             main.write_text(PIP_FOR_JOBS, encoding="utf-8")
             (folder / "ready").touch()

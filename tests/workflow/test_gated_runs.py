@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.gate.consistency import verify
+from agent_runtime.gate.offline import verify
 from conftest import require_tool
 from workflow.conftest import NAME, WORKFLOW, World
 from workflow.harness.engine import ActionsHost, Answer, Bypass, Cancel, Click, Run, approve_as, nobody

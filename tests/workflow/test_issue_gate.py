@@ -21,7 +21,7 @@ from typing import Any, cast
 import pytest
 
 from agent_runtime.gate.bundle import load
-from agent_runtime.gate.consistency import verify
+from agent_runtime.gate.offline import verify
 from support.github import FullGitHub
 from template.engines import run_copier
 from workflow.conftest import NAME, WORKFLOW, World, failing_service

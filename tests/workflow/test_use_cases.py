@@ -31,6 +31,14 @@ from workflow.test_gated_runs import approvers, bundle, document, ended, reject,
 TRIGGERS = ("manual", "alert", "schedule")
 
 
+def taking_turns(first: int) -> list[tuple[str, str]]:
+    """Each use case with one trigger, so that every trigger meets every situation.
+
+    What differs by trigger has passed when the agent looks at its world; each use case meets all of them where it acts.
+    """
+    return [(name, TRIGGERS[(first + place) % len(TRIGGERS)]) for place, name in enumerate(CASES)]
+
+
 @dataclass
 class Scene:
     """A use case's repository on GitHub with its gate closed, and the world that its agent looks after."""
@@ -133,8 +141,7 @@ def test_approved_it_acts_and_the_world_is_another_one(scene: Place, name: str, 
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "trigger"), taking_turns(0))
 def test_rejected_it_changes_nothing(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         own.world.spoil()
@@ -148,8 +155,7 @@ def test_rejected_it_changes_nothing(scene: Place, name: str, trigger: str) -> N
 
 
 @pytest.mark.threat("T25")
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "trigger"), taking_turns(1))
 def test_where_all_is_well_it_asks_nobody(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         state = own.world.state()
@@ -173,8 +179,7 @@ def take_away(world: DemoWorld) -> None:
         world.notes.mkdir()
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "trigger"), taking_turns(2))
 def test_where_the_target_is_down_it_says_so_and_asks_nobody(scene: Place, name: str, trigger: str) -> None:
     """What can't be seen is neither well nor a reason to act."""
     with scene(name) as own:
@@ -336,8 +341,7 @@ def act_in_trouble(scene: Place, name: str, trigger: str, trouble: Trouble) -> N
                 assert own.world.wrong() == pytest.approx(left, abs=0.15), "nothing got better unseen"
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", LYING)
+@pytest.mark.parametrize(("name", "trigger"), taking_turns(3))
 def test_where_the_target_lies_the_result_is_a_failure(scene: Place, name: str, trigger: str) -> None:
     act_in_trouble(scene, name, trigger, LYING[name])
 

@@ -30,8 +30,8 @@ def run(call: Call) -> int:
     from agent_runtime.job.context import now  # noqa: PLC0415
     from agent_runtime.local import activity, activity_reader  # noqa: PLC0415
     from agent_runtime.local.settings import access  # noqa: PLC0415
+    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415
     from agent_runtime.model import config  # noqa: PLC0415
-    from agent_runtime.text.markdown import as_terminal  # noqa: PLC0415
 
     settings = config.load(call.root)
     named = call.options.repo or call.environ.get("GITHUB_REPOSITORY")

@@ -42,8 +42,8 @@ def run(call: Call) -> int:
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.local.simulate import issue_run  # noqa: PLC0415
     from agent_runtime.local.simulate import run as play  # noqa: PLC0415
+    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415
     from agent_runtime.model import config, inputs  # noqa: PLC0415
-    from agent_runtime.text.markdown import as_terminal  # noqa: PLC0415
 
     if call.options.scenario is None and not play.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")

@@ -20,11 +20,11 @@ def run(call: Call) -> int:
     """Run it."""
     import hashlib  # noqa: PLC0415  each command pays for what it uses
 
-    from agent_runtime.gate import bundle, consistency  # noqa: PLC0415
+    from agent_runtime.gate import bundle, offline  # noqa: PLC0415
     from agent_runtime.model import names  # noqa: PLC0415
     from agent_runtime.text import escape  # noqa: PLC0415
 
-    manifest, problems = consistency.verify(call.options.bundle)
+    manifest, problems = offline.verify(call.options.bundle)
     digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
     if call.options.digest and call.options.digest != digest:
         problems.insert(0, bundle.contradiction("bundle.json is not the one with this digest"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from agent_runtime import codes
-from agent_runtime.gate import checks
+from agent_runtime.gate import checks, environment_checks
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approver, IssueComment, Receipt
-from aimgentix import ActionType, ActorType, EventStatus
+from aimgentix.events import ActionType, ActorType, EventStatus
 
 
 def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
@@ -31,7 +31,7 @@ def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
         try:
             checks.check_first_attempt(job.run)
             records = GitHubApi.from_environment(job.environ).approvals(job.run.repository, job.run.run_id)
-            approver, text = checks.check_approval(records, job.run, plan_digest)
+            approver, text = environment_checks.check_approval(records, job.run, plan_digest)
         except codes.AgentError as error:
             write_refusal(journal, error)
             outputs.write_outputs(job.environ, {"journal_head": journal.head})

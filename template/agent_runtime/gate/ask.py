@@ -10,7 +10,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import names
-from aimgentix import EventStatus
+from aimgentix.events import EventStatus
 
 
 def run_job(job: JobContext, handover: Handover) -> int:

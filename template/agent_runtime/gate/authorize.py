@@ -19,7 +19,7 @@ from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Authorization
 from agent_runtime.model.plan import canonical
-from aimgentix import ActionType, EventStatus
+from aimgentix.events import ActionType, EventStatus
 
 
 def run_job(job: JobContext, handover: Handover, *, resource: str, automatic: bool = False) -> Authorization:

@@ -14,7 +14,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import names
-from aimgentix import ActionType, EventStatus
+from aimgentix.events import ActionType, EventStatus
 
 
 def run_job(job: JobContext, *, resource: str, plan_digest: str) -> None:

@@ -8,10 +8,19 @@ from __future__ import annotations
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, environment, issue_checks
+from agent_runtime.gate import issue_checks
 from agent_runtime.gate.comment import posted
 from agent_runtime.gate.pages import review
-from agent_runtime.gate.verification import Check, Handover, Verification
+from agent_runtime.gate.verification import (
+    ENABLED,
+    EXPIRY,
+    POLICY,
+    RATE,
+    Check,
+    Handover,
+    Verification,
+    check_environments,
+)
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
@@ -123,14 +132,6 @@ class IssueVerification(Verification):
         """GATE03."""
         issue_checks.check_commit(self.plan, self.job.run, self._branch)
 
-    def check_environments(self) -> None:
-        """GATE06, where environments hold the acting secrets."""
-        found = environment.read(self.api, self.job.run.repository, self.job.config)
-        for name, settings, branches, default, required in found:
-            checks.check_environment(
-                name, settings, branches, default, reviewers_required=required, initiator=self.job.run.actor
-            )
-
     def check_claim(self) -> None:
         """GATE09: the job `claim` of this run took the plan."""
         if not self.api.reference_exists(self.job.run.repository, names.CLAIMS + self.digest):
@@ -177,28 +178,20 @@ COMMENT_CHECKS = (
         IssueVerification.check_commit,
     ),
     Check(codes.GATE_INITIATOR, "no other workflow started the investigation", IssueVerification.check_initiator),
-    Check(codes.GATE_EXPIRED, "the plan has not expired", IssueVerification.check_expiry),
-    Check(
-        codes.GATE_POLICY,
-        "the policy of this commit is the one of the sealing, and decides the same again",
-        IssueVerification.check_policy,
-    ),
+    EXPIRY,
+    POLICY,
 )
 # What the job that claims the plan looks at beyond that; the claim comes last, so that a refusal consumes nothing.
 CLAIM_CHECKS = (
     *COMMENT_CHECKS,
     Check(codes.GATE_DIGEST, "the plan has the approved digest", IssueVerification.check_digest),
-    Check(
-        codes.GATE_RATE,
-        "the rate limits leave room, counted over all runs of the repository",
-        IssueVerification.check_rate,
-    ),
+    RATE,
     Check(
         codes.GATE_ENVIRONMENT,
         "the environment that holds the acting secrets is limited to the default branch (where there is one)",
         IssueVerification.check_environments,
     ),
-    Check(codes.GATE_DISABLED, "the kill switch is off", IssueVerification.check_enabled),
+    ENABLED,
 )
 CHECKS = (
     *CLAIM_CHECKS,
@@ -222,10 +215,7 @@ class IssueGate:
                 codes.ISSUE_RUN, f"this run is on {job.run.ref}, not on the default branch {branch}"
             )
         issue_checks.check_possible(permissions(api, job.run.repository, job.config.approvers), job.run)
-        for name, settings, branches, default, required in environment.read(api, job.run.repository, job.config):
-            checks.check_environment(
-                name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
-            )
+        check_environments(api, job)
         return codes.ISSUE_GATE_IMPOSSIBLE
 
     def problems(self, api: GitHubApi, repository: str, settings: Config) -> List[str]:

@@ -14,14 +14,13 @@ import hmac
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.checks import JOBS_AUTHOR
+from agent_runtime.gate.checks import JOBS_AUTHOR, refuse, show
 from agent_runtime.model import names
 from agent_runtime.model.documents import Plan, Run, is_hex64
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
-from agent_runtime.text.escape import visible
 
 _MAY_WRITE = ("write", "admin")
 _TRIGGERS = ("workflow_dispatch", "repository_dispatch", "schedule")
@@ -31,7 +30,6 @@ _APPROVE = re.compile(rf"/approve ([0-9a-f]{{{SHORT_DIGEST_LENGTH},64}})")
 _REJECT = re.compile(r"/reject\w*[\s:,.;*_\u2013\u2014-]*(.*)", re.IGNORECASE)
 _FENCE = re.compile(r"(`{3,}|~{3,})")
 _ORIGIN = re.compile(r"Run `([1-9][0-9]{0,18})`, artifact `([1-9][0-9]{0,18})` with SHA-256 `([0-9a-f]{64})`")
-_SHOWN = 80
 
 
 class UnauthorizedCommenter(codes.GateRefused):
@@ -53,14 +51,6 @@ class Origin:
     def line(self) -> str:
         """The one line of the issue that says so, in Markdown."""
         return f"Run `{self.run_id}`, artifact `{self.artifact_id}` with SHA-256 `{self.artifact_sha256}`"
-
-
-def _refuse(code: str, message: str) -> NoReturn:
-    raise codes.GateRefused(code, message)
-
-
-def _show(value: object) -> str:
-    return visible(str(value), _SHOWN)
 
 
 def _field(value: Any, *keys: str) -> Any:
@@ -85,17 +75,17 @@ def gate_problems(permissions: Mapping[str, str], initiators: Sequence[str]) -> 
         initiators: logins of who started or re-ran the run; empty where there is no run yet.
     """
     teams = [name for name in permissions if not _LOGIN.fullmatch(name)]
-    problems = [f"{_show(name)} is not a single person, and only persons can comment" for name in teams]
+    problems = [f"{show(name)} is not a single person, and only persons can comment" for name in teams]
     people = [name for name in permissions if name not in teams]
     able = [login for login in people if permissions[login] in _MAY_WRITE]
     if any(not any(_same_login(login, initiator) for initiator in initiators) for login in able):
         return tuple(problems)
     problems += [
-        f"{_show(login)} has no write access (GitHub says: {_show(permissions[login])})"
+        f"{show(login)} has no write access (GitHub says: {show(permissions[login])})"
         for login in people
         if login not in able
     ]
-    problems += [f"{_show(login)} started this run" for login in able]
+    problems += [f"{show(login)} started this run" for login in able]
     return tuple(problems or ["nobody is named as approver"])
 
 
@@ -109,7 +99,7 @@ def check_possible(permissions: Mapping[str, str], run: Run) -> None:
     """
     problems = gate_problems(permissions, (run.actor, run.triggering_actor))
     if problems:
-        _refuse(codes.ISSUE_GATE_IMPOSSIBLE, "; ".join(problems))
+        refuse(codes.ISSUE_GATE_IMPOSSIBLE, "; ".join(problems))
 
 
 def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permission: str) -> None:
@@ -131,14 +121,14 @@ def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permissio
     number = _field(user, "id")
     if _field(user, "type") != "User" or not isinstance(number, int) or isinstance(number, bool):
         raise UnauthorizedCommenter(
-            codes.COMMENT_AUTHOR, "{} is a {}, not a human".format(_show(login), _show(_field(user, "type")))
+            codes.COMMENT_AUTHOR, "{} is a {}, not a human".format(show(login), show(_field(user, "type")))
         )
     named = any(_same_login(login, approver) for approver in approvers)
     if not named:
         kind = codes.GateRefused if permission in _MAY_WRITE else UnauthorizedCommenter
-        raise kind(codes.COMMENT_AUTHOR, f"{_show(login)} is not among the approvers")
+        raise kind(codes.COMMENT_AUTHOR, f"{show(login)} is not among the approvers")
     if permission not in _MAY_WRITE:
-        _refuse(codes.COMMENT_AUTHOR, f"{_show(login)} has no write access any more (GitHub says: {permission})")
+        refuse(codes.COMMENT_AUTHOR, f"{show(login)} has no write access any more (GitHub says: {permission})")
 
 
 def check_not_initiator(login: str, *runs: Run) -> None:
@@ -150,7 +140,7 @@ def check_not_initiator(login: str, *runs: Run) -> None:
     for run in runs:
         for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
             if _same_login(login, initiator):
-                _refuse(codes.COMMENT_AUTHOR, f"{_show(login)} {role} run {_show(run.run_id)}")
+                refuse(codes.COMMENT_AUTHOR, f"{show(login)} {role} run {show(run.run_id)}")
 
 
 def check_issue(issue: Mapping[str, Any], number: int) -> None:
@@ -160,16 +150,16 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
         GateRefused: IGATE02.
     """
     if issue.get("number") != number or issue.get("pull_request") is not None:
-        _refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
     author, kind = _field(issue, "user", "login"), _field(issue, "user", "type")
     if author != JOBS_AUTHOR or kind != "Bot":
-        _refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {_show(author)}, not by {JOBS_AUTHOR}")
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {JOBS_AUTHOR}")
     labels = issue.get("labels")
     found = [_field(label, "name") for label in labels] if isinstance(labels, list) else []
     if names.GATE_LABEL not in found:
-        _refuse(codes.ISSUE_UNKNOWN, f"#{number} has no label {names.GATE_LABEL}")
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} has no label {names.GATE_LABEL}")
     if issue.get("state") != "open":
-        _refuse(codes.ISSUE_UNKNOWN, "#{} is {}".format(number, _show(issue.get("state"))))
+        refuse(codes.ISSUE_UNKNOWN, "#{} is {}".format(number, show(issue.get("state"))))
 
 
 def read_origin(issue: Mapping[str, Any]) -> Origin:
@@ -180,7 +170,7 @@ def read_origin(issue: Mapping[str, Any]) -> Origin:
     """
     found = _ORIGIN.findall(str(issue.get("body") or ""))
     if not found:
-        _refuse(codes.ISSUE_EDITED, "the issue does not say which report it shows")
+        refuse(codes.ISSUE_EDITED, "the issue does not say which report it shows")
     # The runtime's own line is the last; the agent's words come before it.
     run_id, artifact_id, artifact_sha256 = found[-1]
     return Origin(run_id, int(artifact_id), artifact_sha256)
@@ -195,14 +185,14 @@ def check_page(issue: Mapping[str, Any], title: str, body: str) -> None:
     for name, expected in (("title", title), ("text", body)):
         found = str(issue.get({"title": "title", "text": "body"}[name]) or "")
         if found != expected:
-            _refuse(codes.ISSUE_EDITED, f"the {name} of the issue {_first_difference(found, expected)}")
+            refuse(codes.ISSUE_EDITED, f"the {name} of the issue {_first_difference(found, expected)}")
 
 
 def _first_difference(found: str, expected: str) -> str:
     pairs = zip(found.split("\n"), expected.split("\n"))
     for number, (one, other) in enumerate(pairs, 1):
         if one != other:
-            return f"differs in line {number}: '{_show(one)}' instead of '{_show(other)}'"
+            return f"differs in line {number}: '{show(one)}' instead of '{show(other)}'"
     return f"has {len(found)} characters instead of {len(expected)}"
 
 
@@ -229,7 +219,7 @@ def check_origin(
     }
     _compare(codes.ISSUE_RUN, f"run {origin.run_id}", facts)
     if run.get("event") not in _TRIGGERS:
-        _refuse(codes.ISSUE_RUN, "run {} was started by {}".format(origin.run_id, _show(run.get("event"))))
+        refuse(codes.ISSUE_RUN, "run {} was started by {}".format(origin.run_id, show(run.get("event"))))
     parts: Dict[str, Tuple[object, object]] = {
         "id": (artifact.get("id"), origin.artifact_id),
         "name": (artifact.get("name"), names.REPORT_ARTIFACT),
@@ -238,14 +228,14 @@ def check_origin(
     }
     _compare(codes.GATE_ARTIFACT, f"artifact {origin.artifact_id}", parts)
     if artifact.get("expired") is not False:
-        _refuse(codes.GATE_ARTIFACT, f"artifact {origin.artifact_id} has expired")
+        refuse(codes.GATE_ARTIFACT, f"artifact {origin.artifact_id} has expired")
 
 
 def _compare(code: str, what: str, facts: Mapping[str, Tuple[object, object]]) -> None:
     """Refuse at the first fact whose two values, the found and the expected one, differ."""
     for name, (found, expected) in facts.items():
         if found != expected:
-            _refuse(code, f"the {name} of {what} is {_show(found)}, not {_show(expected)}")
+            refuse(code, f"the {name} of {what} is {show(found)}, not {show(expected)}")
 
 
 def check_sealed_run(sealed: Plan, run: Mapping[str, Any]) -> None:
@@ -266,9 +256,9 @@ def check_sealed_run(sealed: Plan, run: Mapping[str, Any]) -> None:
     }
     for name, value in known.items():
         if getattr(sealed.run, name) != value:
-            _refuse(
+            refuse(
                 codes.ISSUE_RUN,
-                f"the plan says {name} {_show(getattr(sealed.run, name))}, GitHub says {_show(value)}",
+                f"the plan says {name} {show(getattr(sealed.run, name))}, GitHub says {show(value)}",
             )
 
 
@@ -285,10 +275,10 @@ def check_commit(sealed: Plan, current: Run, branch: str) -> None:
         "event": (current.event, "issue_comment"),
     }
     if current.sha != sealed.run.sha:
-        _refuse(
+        refuse(
             codes.GATE_RUN,
-            f"the repository has changed since the plan was made: this run is at commit {_show(current.sha)}, the "
-            f"plan at {_show(sealed.run.sha)}",
+            f"the repository moved on since the plan was made: this run is at commit {show(current.sha)}, the "
+            f"plan at {show(sealed.run.sha)}",
         )
     _compare(codes.GATE_RUN, "this run", facts)
 
@@ -353,7 +343,7 @@ def check_no_rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequenc
     found = rejection(comments, approvers)
     if found:
         login, why = found
-        _refuse(codes.PLAN_REJECTED, "{} rejected it{}".format(_show(login), ": " + _show(why) if why else ""))
+        refuse(codes.PLAN_REJECTED, "{} rejected it{}".format(show(login), ": " + show(why) if why else ""))
 
 
 def _first_line(comment: Mapping[str, Any]) -> str:
@@ -375,18 +365,18 @@ def check_comment(comment: Mapping[str, Any], posted: str, digest: str) -> None:
     """
     app = comment.get("performed_via_github_app")
     if app is not None:  # a token that somebody gave to a program approves nothing
-        _refuse(codes.COMMENT_UNUSABLE, f"the app {_show(_field(app, 'slug'))} wrote it in a person's name")
+        refuse(codes.COMMENT_UNUSABLE, f"the app {show(_field(app, 'slug'))} wrote it in a person's name")
     created, updated = comment.get("created_at"), comment.get("updated_at")
     if not isinstance(created, str) or created != updated or comment.get("body") != posted:
-        _refuse(codes.COMMENT_UNUSABLE, "it was edited, and edited comments don't count")
+        refuse(codes.COMMENT_UNUSABLE, "it was edited, and edited comments don't count")
     first = _first_line(comment)
     found = _APPROVE.fullmatch(first)
     if not found:
-        _refuse(
+        refuse(
             codes.COMMENT_UNUSABLE,
-            f"its first line is '{_show(first)}', not /approve and {SHORT_DIGEST_LENGTH} to 64 lower-case "
+            f"its first line is '{show(first)}', not /approve and {SHORT_DIGEST_LENGTH} to 64 lower-case "
             "hexadecimal digits",
         )
     given = found.group(1)
     if not is_hex64(digest) or not hmac.compare_digest(digest[: len(given)], given):
-        _refuse(codes.GATE_DIGEST, f"the comment approves the plan {given}, this issue's plan is {digest}")
+        refuse(codes.GATE_DIGEST, f"the comment approves the plan {given}, this issue's plan is {digest}")

@@ -7,49 +7,25 @@ No number that the agent reports about itself, such as its confidence, takes par
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
+from agent_runtime.gate.conditions import ONLY_WRITING, Condition, describe, doubt, holds
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
-from agent_runtime.text.escape import is_visible, visible
-from agent_runtime.text.patterns import Expression, caseless, glob_matches, glob_nearly_matches
+from agent_runtime.text.escape import visible
+from agent_runtime.text.patterns import glob_matches, glob_nearly_matches
 
 AUTO = "auto"
 REVIEW = "review"
 DENIED = "denied"
 
-EQUALITY = ("equals", "not_equals")
-MEMBERSHIP = ("in", "not_in")
-ORDER = ("greater_than", "at_least", "less_than", "at_most")
-MATCHES = "matches"
-# About lists, so that one plan can't grow into a mass action: how many, and each of them.
-MAX_ITEMS = "max_items"
-EACH_IN = "each_in"
-EACH_MATCHES = "each_matches"
-BATCH = (MAX_ITEMS, EACH_IN, EACH_MATCHES)
-OPERATORS = (*EQUALITY, *MEMBERSHIP, MATCHES, *ORDER, *BATCH)
-
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
-
-# What comes before the question that can't be judged.
-_ONLY = "only case, whitespace or compatibility characters decide whether"
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What must hold of one parameter: `parameter` `operator` `value`."""
-
-    parameter: str
-    operator: str
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -327,37 +303,35 @@ def _mismatch(
     return _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
 
 
-def _off_target(rule: Rule, action: str, resource: str) -> Optional[str]:
-    if not glob_matches(rule.type, action):
+def _off_target(
+    rule: Rule, action: str, resource: str, matches: Callable[[str, str], bool] = glob_matches
+) -> Optional[str]:
+    if not matches(rule.type, action):
         return f"is about another action than {visible(action)}"
-    if not any(glob_matches(glob, resource) for glob in rule.resources):
+    if not any(matches(glob, resource) for glob in rule.resources):
         return f"is about another resource than {visible(resource)}"
     return None
 
 
 def _far_off(rule: Rule, action: str, resource: str) -> Optional[str]:
     """As `_off_target()`, for a rule that holds something back: it is about what comes close, too."""
-    if not glob_nearly_matches(rule.type, action):
-        return f"is about another action than {visible(action)}"
-    if not any(glob_nearly_matches(glob, resource) for glob in rule.resources):
-        return f"is about another resource than {visible(resource)}"
-    return None
+    return _off_target(rule, action, resource, glob_nearly_matches)
 
 
 def _false_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
     for condition in rule.conditions:
-        if _holds(condition, parameters) is False:
-            return f"does not apply: it is not so that {_describe(condition)}"
+        if holds(condition, parameters) is False:
+            return f"does not apply: it is not so that {describe(condition)}"
     return None
 
 
 def _unmet_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
     for condition in rule.conditions:
-        held = _holds(condition, parameters)
+        held = holds(condition, parameters)
         if held is None:
-            return f"does not match: {_doubt(condition, parameters)}"
+            return f"does not match: {doubt(condition, parameters)}"
         if not held:
-            return f"does not match: it is not so that {_describe(condition)}"
+            return f"does not match: it is not so that {describe(condition)}"
     return None
 
 
@@ -369,126 +343,7 @@ def _too_risky(rule: Rule, risk_level: RiskLevel) -> Optional[str]:
 
 def _doubts(rule: Rule, action: str, resource: str, parameters: Mapping[str, Any]) -> str:
     """Why a denying rule applies although not everything could be judged, or nothing."""
-    doubts = [_doubt(condition, parameters) for condition in rule.conditions if _holds(condition, parameters) is None]
+    doubts = [doubt(condition, parameters) for condition in rule.conditions if holds(condition, parameters) is None]
     if _off_target(rule, action, resource):
-        doubts.insert(0, f"{_ONLY} it is about {visible(action)} on {visible(resource)}")
+        doubts.insert(0, f"{ONLY_WRITING} it is about {visible(action)} on {visible(resource)}")
     return " because {}".format(" and ".join(doubts)) if doubts else ""
-
-
-def _doubt(condition: Condition, parameters: Mapping[str, Any]) -> str:
-    if condition.parameter not in parameters:
-        return f"the parameter {visible(condition.parameter)} is missing"
-    if condition.operator in BATCH:
-        return (
-            f"the parameter {visible(condition.parameter)} is not a list of one kind, or not all of it is alike "
-            f"to: {_describe(condition)}"
-        )
-    if _is_near(condition, parameters[condition.parameter]):
-        return f"{_ONLY} {_describe(condition)}"
-    return f"the parameter {visible(condition.parameter)} can't be compared with {show_value(condition.value)}"
-
-
-def _describe(condition: Condition) -> str:
-    return "{} {} {}".format(
-        visible(condition.parameter), condition.operator.replace("_", " "), show_value(condition.value)
-    )
-
-
-def show_value(value: Any) -> str:
-    """A condition's value, as messages name it."""
-    if isinstance(value, tuple):
-        return "[{}]".format(", ".join(show_value(item) for item in value))
-    return visible(value) if isinstance(value, str) else str(value).lower()
-
-
-def _holds(condition: Condition, parameters: Mapping[str, Any]) -> Optional[bool]:
-    """Whether the condition holds; None when that can't be judged."""
-    if condition.parameter not in parameters:
-        return None
-    actual = parameters[condition.parameter]
-    expected = condition.value
-    if condition.operator in BATCH:
-        return _holds_for_each(condition, actual)
-    if not _comparable(condition, actual):
-        return None
-    if condition.operator in ORDER:
-        return _compare(condition.operator, actual, expected)
-    try:
-        if condition.operator == MATCHES:
-            met = Expression(expected).matches(actual)
-        else:
-            met = actual in expected if condition.operator in MEMBERSHIP else bool(actual == expected)
-        if not met and _nearly(condition, actual):
-            return None
-    except ValueError:
-        return None
-    return met == (condition.operator not in ("not_equals", "not_in"))
-
-
-def _comparable(condition: Condition, actual: Any) -> bool:
-    expected = condition.value
-    kind = kind_of(actual)
-    return kind is not None and kind == kind_of(expected[0] if isinstance(expected, tuple) else expected)
-
-
-def _is_near(condition: Condition, actual: Any) -> bool:
-    """As `_nearly()`, of a value that may be of another kind or too long."""
-    try:
-        return _comparable(condition, actual) and _nearly(condition, actual)
-    except ValueError:
-        return False
-
-
-def _nearly(condition: Condition, actual: Any) -> bool:
-    """Whether a text is what the condition names but for case, whitespace around it or compatibility characters.
-
-    Whoever gets the text may well take it for the same: a rule that denies `prod` must not let `Prod` pass.
-
-    Raises:
-        ValueError: the text is too long for the condition's expression.
-    """
-    if not isinstance(actual, str):
-        return False
-    if condition.operator == MATCHES:
-        return Expression(condition.value).nearly_matches(actual)
-    named = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    return caseless(actual) in [caseless(text) for text in named]
-
-
-def _holds_for_each(condition: Condition, items: Any) -> Optional[bool]:
-    """Whether the condition holds for a list; None when that can't be judged.
-
-    An empty list, a list of several kinds and what is not a list can't be judged.  Neither can a list of which some
-    elements fit and others don't: an allowing rule needs all of them, and a denying rule is stopped by none.
-    """
-    if not isinstance(items, (list, tuple)) or not items:
-        return None
-    kinds = {kind_of(item) for item in items}
-    if len(kinds) > 1 or None in kinds:
-        return None
-    if condition.operator == MAX_ITEMS:
-        return len(items) <= int(condition.value)
-    single = "in" if condition.operator == EACH_IN else MATCHES
-    answers = {_holds(Condition("item", single, condition.value), {"item": item}) for item in items}
-    return answers.pop() if len(answers) == 1 else None
-
-
-def _compare(operator: str, actual: Union[int, float], expected: Union[int, float]) -> bool:
-    if operator == "greater_than":
-        return actual > expected
-    if operator == "at_least":
-        return actual >= expected
-    if operator == "less_than":
-        return actual < expected
-    return actual <= expected
-
-
-def kind_of(value: Any) -> Optional[str]:
-    """The kind of a value for comparisons; None for what is never compared."""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number" if isinstance(value, int) or math.isfinite(value) else None
-    if isinstance(value, str):
-        return "a text" if is_visible(value) and unicodedata.is_normalized("NFC", value) else None
-    return None

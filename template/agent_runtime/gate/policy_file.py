@@ -13,27 +13,26 @@ from pathlib import Path
 from typing import Any, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import (
+from agent_runtime.gate.conditions import (
+    EACH_FORMAT,
     EACH_IN,
-    EACH_MATCHES,
-    HIGHEST_AUTO_RISK,
-    MATCHES,
+    EACH_STARTS_WITH,
+    FORMAT,
     MAX_ITEMS,
     MEMBERSHIP,
     OPERATORS,
     ORDER,
+    STARTS_WITH,
     Condition,
-    Policy,
-    RateLimit,
-    Rule,
     kind_of,
     show_value,
 )
+from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, RateLimit, Rule
 from agent_runtime.model.config import Config
 from agent_runtime.results import RiskLevel
 from agent_runtime.text import strict_yaml
 from agent_runtime.text.escape import visible
-from agent_runtime.text.patterns import Expression
+from agent_runtime.text.formats import FORMATS
 from agent_runtime.text.strict_yaml import Node
 
 MAX_POLICY_BYTES = 64 * 1024
@@ -187,7 +186,14 @@ class _Reader:
 
     def _condition(self, node: Node, where: str) -> Condition:
         fields = self._mapping(node, where, _CONDITION_KEYS, _CONDITION_KEYS)
-        operator = self._choice(fields["operator"], where + ".operator", OPERATORS)
+        said = fields["operator"]
+        if said.value in ("matches", "each_matches"):
+            formats = ", ".join(FORMATS)
+            instead = said.value.replace("matches", "format")
+            self.fail(
+                said.line, f"{where}.operator {said.value} is no longer known: use {instead} with one of {formats}"
+            )
+        operator = self._choice(said, where + ".operator", OPERATORS)
         return Condition(
             parameter=self._text(fields["parameter"], where + ".parameter"),
             operator=operator,
@@ -201,8 +207,10 @@ class _Reader:
             return self._count(node, where)
         if operator in ORDER and kind_of(node.value) != "a number":
             self.fail(node.line, f"{where} is {_say(node.value)}: {operator} needs a number")
-        if operator in (MATCHES, EACH_MATCHES):
-            return self._expression(node, where)
+        if operator in (FORMAT, EACH_FORMAT):
+            return self._choice(node, where, tuple(FORMATS))
+        if operator in (STARTS_WITH, EACH_STARTS_WITH):
+            return self._text(node, where)
         return self._scalar(node, where)
 
     def _operands(self, node: Node, where: str) -> Tuple[Any, ...]:
@@ -212,14 +220,6 @@ class _Reader:
         if len({kind_of(value) for value in values}) > 1:
             self.fail(node.line, f"{where} mixes texts, numbers and true or false: use one kind")
         return values
-
-    def _expression(self, node: Node, where: str) -> str:
-        pattern = self._text(node, where)
-        try:
-            Expression(pattern)
-        except ValueError as problem:
-            self.fail(node.line, f"{where} is a regular expression that is invalid: {problem}")
-        return pattern
 
     def _scalar(self, node: Node, where: str) -> Any:
         if isinstance(node.value, str):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, checks, comment, consistency, evidence
+from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
 from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
 from agent_runtime.gate.pages import record as pages
 from agent_runtime.github import archive, outputs
@@ -20,7 +20,7 @@ from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Decision, ReportStatus
 from agent_runtime.text.escape import visible
 from agent_runtime.text.strict_json import strict_json
-from aimgentix import EventStatus
+from aimgentix.events import EventStatus
 
 _GOOD_ENDS = (
     RunOutcome.ACTED,
@@ -313,7 +313,7 @@ def _rejection(api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str
     if "approve" not in needs or needs["approve"].result in ("success", "cancelled", "skipped"):
         return None
     try:
-        return " or ".join(checks.rejected_by(api.approvals(job.run.repository, job.run.run_id))) or None
+        return " or ".join(environment_checks.rejected_by(api.approvals(job.run.repository, job.run.run_id))) or None
     except codes.AgentError:
         # The trail must be written even when GitHub does not answer; the run then ends as a failed approval.
         return None

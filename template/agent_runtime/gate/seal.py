@@ -33,7 +33,7 @@ from agent_runtime.model.documents import (
     RuntimeStamp,
     Step,
 )
-from aimgentix import ActionType, EventStatus
+from aimgentix.events import ActionType, EventStatus
 
 _DECISIONS = {ReportStatus.DENIED: Decision.DENIED}
 _INVESTIGATION = names.INVESTIGATION_NAME

@@ -7,18 +7,22 @@ is read once.  The lists are in `environment.py` and `issue.py`; whoever must kn
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, history, policy_file
+from agent_runtime.gate import checks, environment_checks, history, policy_file
 from agent_runtime.gate.policy import Policy
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, now
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
+from agent_runtime.model.config import Config
 from agent_runtime.model.documents import Approver, Plan, Report
-from aimgentix import ActionType, EventStatus
+from aimgentix.events import ActionType, EventStatus
+
+# Name, settings, deployment branches, default branch and whether reviewers are required of one environment.
+EnvironmentSettings = Tuple[str, Optional[Mapping[str, Any]], Sequence[str], str, bool]
 
 
 @dataclass(frozen=True)
@@ -125,9 +129,45 @@ class Verification:
             )
             checks.check_rate_limits(self.plan, self.rules, found, self.now)
 
+    def check_environments(self) -> None:
+        """GATE06 (threat T13: a missing environment is created open)."""
+        check_environments(self.api, self.job)
+
     def check_enabled(self) -> None:
         """GATE10."""
         checks.check_enabled(self.job.environ.get("AGENT_DISABLED"))
+
+
+# The checks that both gates make in the same way; each has its place in their lists.
+EXPIRY = Check(codes.GATE_EXPIRED, "the plan has not expired", Verification.check_expiry)
+POLICY = Check(
+    codes.GATE_POLICY,
+    "the policy of this commit is the one of the sealing, and decides the same again",
+    Verification.check_policy,
+)
+RATE = Check(
+    codes.GATE_RATE, "the rate limits leave room, counted over all runs of the repository", Verification.check_rate
+)
+ENABLED = Check(codes.GATE_DISABLED, "the kill switch is off", Verification.check_enabled)
+
+
+def environments(api: GitHubApi, repository: str, settings: Config) -> List[EnvironmentSettings]:
+    """Ask GitHub for the settings of the environments that the gate stands on, and of those that hold secrets."""
+    branch = api.default_branch(repository)
+    found: List[EnvironmentSettings] = []
+    for name in settings.environments:
+        answer = api.environment(repository, name)
+        branches = api.deployment_branches(repository, name) if answer is not None else []
+        found.append((name, answer, branches, branch, name == names.GATE_ENVIRONMENT))
+    return found
+
+
+def check_environments(api: GitHubApi, job: JobContext) -> None:
+    """Refuse unless each of these environments is set up as it must be (GATE06)."""
+    for name, settings, branches, default, required in environments(api, job.run.repository, job.config):
+        environment_checks.check_environment(
+            name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
+        )
 
 
 def run(listed: Sequence[Check], state: Verification, journal: Optional[Trail] = None) -> None:

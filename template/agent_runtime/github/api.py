@@ -68,14 +68,11 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
         """
-        return self._list_of_run(repository, run_id, "approvals")
-
-    def pending_deployments(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
-        """Return the environments that the run waits for, with their reviewers.
-
-        Source: https://docs.github.com/en/rest/actions/workflow-runs#get-pending-deployments-for-a-workflow-run
-        """
-        return self._list_of_run(repository, run_id, "pending_deployments")
+        path = "/repos/{}/actions/runs/{}/approvals".format(repository, quote(run_id, safe=""))
+        answer = self._http.get(path)
+        if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
+            raise malformed(path)
+        return list(answer)
 
     def runs(
         self, repository: str, workflow: str, *, since: str, event: Optional[str] = None
@@ -195,13 +192,6 @@ class GitHubApi:
         Source: https://docs.github.com/en/rest/git/refs#get-a-reference
         """
         return self._http.exists(f"/repos/{repository}/git/ref/{quote(reference.partition('refs/')[2])}")
-
-    def _list_of_run(self, repository: str, run_id: str, name: str) -> List[Mapping[str, Any]]:
-        path = "/repos/{}/actions/runs/{}/{}".format(repository, quote(run_id, safe=""), name)
-        answer = self._http.get(path)
-        if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
-            raise malformed(path)
-        return list(answer)
 
 
 def environment_path(repository: str, name: str) -> str:

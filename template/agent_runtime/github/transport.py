@@ -3,7 +3,7 @@
 Passing faults are tried again, refusals are final, and the token never leaves through a message.
 
 A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy and
-GitHub Enterprise Server need them (aimgentix.transport.connections).  Who sets them decides who answers the gate's
+GitHub Enterprise Server need them (aimgentix.network).  Who sets them decides who answers the gate's
 questions: it must be the runner, so the linter refuses them in a workflow (CON17).
 """
 
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from agent_runtime import codes
 from agent_runtime.text.escape import visible
-from aimgentix.transport import connections
+from aimgentix.network import connections
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, consistency, gates
+from agent_runtime.gate import bundle, gates, offline
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
@@ -149,7 +149,7 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
     data = api.download_artifact(repository, newest["id"], archive.MAX_ARCHIVE_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         archive.write(archive.unpack(data), Path(folder))
-        manifest, problems = consistency.verify(Path(folder))
+        manifest, problems = offline.verify(Path(folder))
         parts = bundle.load(Path(folder), by_comment=manifest["run"].get("event") == "issue_comment")
         sealed = parts.report.plan if parts.report else None
         comment = parts.receipt.issue_comment if parts.receipt else None

@@ -2,6 +2,8 @@
 
 The same rules stand as validators in the template's `copier.yml`; here they serve Cookiecutter's hooks and `make
 check`.  Everything is pure and needs the standard library only.
+
+One module, because it is the other half of one file: question by question it says what `copier.yml` says.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ hide a module of Python.  It needs PyYAML and no network, so that Cookiecutter's
 too.
 
     python -m agent_runtime.local.check [FOLDER]
+
+One module, because it is one list of questions, each a few lines, that is asked in one order.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def check(root: Path) -> List[CheckProblem]:
     problems += _workflows(root)
     files = _files(root, manifest)
     for name in files:
-        problems += _content(root, name, rendered=name in manifest["rendered"])
+        problems += _content(root, name, rendered=name in manifest["rendered"], expected=manifest["files"].get(name))
     problems += _leftovers(root, files)
     problems += _drift(root, manifest)
     problems += _shadowing(root)
@@ -245,9 +247,12 @@ def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
     return sorted(name for name in names if (root / name).is_file())
 
 
-def _content(root: Path, name: str, rendered: bool) -> Iterator[CheckProblem]:
+def _content(root: Path, name: str, *, rendered: bool, expected: Optional[str]) -> Iterator[CheckProblem]:
     try:
-        text = (root / name).read_bytes().decode("utf-8")
+        data = (root / name).read_bytes()
+        if fingerprint(data) == expected:
+            return  # as the template made it
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         if rendered or Path(name).suffix in _PARSERS:
             yield _problem(SYNTAX, name, f"it can't be read as text ({type(error).__name__})")

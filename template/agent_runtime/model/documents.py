@@ -3,6 +3,9 @@
 Every document is a frozen dataclass.  `encode()` writes it as JSON; `decode()` reads bytes that came
 from another job, and refuses whatever does not have exactly the expected structure.  pydantic does the checking and is
 imported only when something is decoded.
+
+They stand in one module because they hold parts of one another, and because whoever reads what one job writes compares
+it with what another one says of the same thing.
 """
 
 from __future__ import annotations

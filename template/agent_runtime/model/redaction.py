@@ -12,8 +12,7 @@ from typing import Any, Iterator, Mapping, Tuple
 
 from agent_runtime import codes
 from agent_runtime.model.documents import Investigation, StepResult
-from aimgentix import Redactor
-from aimgentix.redact import REDACTED
+from aimgentix.redact import REDACTED, Redactor
 
 _ENDS_IN_ID = re.compile(r"(?:^|[^A-Za-z])(?:id|Id|ID)$|[a-z0-9]I[dD]$")
 

@@ -22,7 +22,7 @@ from agent_runtime.model import documents, names, redaction
 from agent_runtime.model.documents import ActionReport, Plan, Step, StepResult
 from agent_runtime.results import ActionStatus
 from agent_runtime.run import team
-from aimgentix import ActorType, EventStatus
+from aimgentix.events import ActorType, EventStatus
 
 _EVENT_STATUS = {
     ActionStatus.SUCCESS: EventStatus.SUCCESS,

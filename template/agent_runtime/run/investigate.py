@@ -17,7 +17,7 @@ from agent_runtime.model import documents, names, redaction
 from agent_runtime.model.documents import Investigation, Step
 from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
 from agent_runtime.run import team
-from aimgentix import ActorType, EventStatus
+from aimgentix.events import ActorType, EventStatus
 
 
 def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigation:

@@ -20,7 +20,7 @@ from agent_runtime.github import outputs
 from agent_runtime.model import inputs
 from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
 from agent_runtime.text import escape
-from aimgentix import Redactor
+from aimgentix.redact import Redactor
 
 
 def stop_commands() -> None:

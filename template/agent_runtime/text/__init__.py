@@ -1,1 +1,1 @@
-"""Text in and out: escaping, Markdown, strict YAML, patterns, redaction."""
+"""Text in and out: escaping, Markdown, strict YAML, globs and formats."""

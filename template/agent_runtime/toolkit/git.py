@@ -10,7 +10,8 @@ push fail.
         if not clone.restores(newest, "services/shop.json"):
             clone.push(clone.revert(newest), "main")
 
-Needs git 2.31 or newer.
+Needs git 2.31 or newer.  One module, because every command goes through the same few bounds, and who uses one of them
+has to know them all.
 """
 
 from __future__ import annotations

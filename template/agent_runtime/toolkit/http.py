@@ -6,6 +6,9 @@ present, `token_of()` what reads present; both know where it is from, so that a 
 
 Everywhere `token` is sent as `Authorization: Bearer`, and None or an empty one sends none; `timeout_seconds` is for the
 whole request, name resolution and body included; `max_bytes` is for the answer's body.
+
+One module, because a team reads it as one page: reading and changing share the deadline, the token and the question
+whether a request was sent.
 """
 
 from __future__ import annotations

@@ -12,6 +12,9 @@ for it, and `history()` leaves it out.
 
 What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
 `token` is always the name of the environment variable with the token to read with; empty where none is needed.
+
+One module, because a log, a text endpoint and a Prometheus server answer the same questions, and share what counts as
+an error and when there is too little to judge from.
 """
 
 from __future__ import annotations

@@ -10,10 +10,15 @@ with AuditClient(agent_instance_id="restarter-1", trace_id="run-42") as client:
 from __future__ import annotations
 
 from ._version import VERSION
-from .client import AuditClient, Counters
 from .events import ActionType, ActorType, AuditEvent, EventStatus, InvalidEvent
 from .journal import JournalError
 from .redact import Redactor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .client import AuditClient, Counters
 
 __version__ = VERSION
 
@@ -28,3 +33,12 @@ __all__ = [
     "JournalError",
     "Redactor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Find the client, which a program that only records need not import."""
+    if name not in ("AuditClient", "Counters"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import client
+
+    return getattr(client, name)

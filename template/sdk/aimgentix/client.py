@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import time
 from _thread import get_ident
 from collections import namedtuple
 from weakref import WeakSet
 
 from . import settings
-from .events import MAX_ID, MAX_RESOURCE, ActionType, ActorType, AuditEvent, EventStatus, check_text, member
-from .journal import SEGMENT_BYTES, Journal, JournalError
-from .redact import Redactor, as_text, environment_secrets
+from .events import MAX_RESOURCE, ActionType, ActorType, AuditEvent, EventStatus, member
+from .recorder import Recorder
+from .redact import as_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Set, Tuple, Type, TypeVar, Union
+    from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple, Type, TypeVar, Union
 
     from .segments import StrPath
     from .sender import Sender
@@ -48,7 +46,7 @@ class Counters(namedtuple("Counters", "captured delivered spooled rejected lost"
         return ", ".join(f"{name} {value}" for name, value in self.to_dict().items() if value or name != "lost")
 
 
-class AuditClient:
+class AuditClient(Recorder):
     """Captures audit events into the journal of this process and delivers them to a backend when there is one.
 
     An argument left out is read from its environment variable, then has its default: README.md has the table of all.
@@ -77,26 +75,9 @@ class AuditClient:
         batch_events: Optional[int] = None,
     ) -> None:
         self.api_url = settings.text(api_url, "AIMGENTIX_API_URL")
-        self._api_key = settings.text(api_key, "AIMGENTIX_API_KEY")
-        self.agent_instance_id = settings.text(agent_instance_id, "AGENT_INSTANCE_ID") or settings.process_name()
-        self.trace_id = settings.text(trace_id, "TRACE_ID") or settings.trace_parent(os.environ) or os.urandom(16).hex()
-        check_text("agent_instance_id", self.agent_instance_id, MAX_ID)
-        check_text("trace_id", self.trace_id, MAX_ID)
+        key = settings.text(api_key, "AIMGENTIX_API_KEY")
         self.exit_timeout = settings.number(exit_timeout, "AIMGENTIX_EXIT_TIMEOUT", float, 1.0, 0)
         self._metadata = dict(metadata or {})
-        self._redactor = Redactor(
-            environment_secrets(os.environ, settings.items(redact_env, "AIMGENTIX_REDACT_ENV", ",")),
-            settings.items(redact_patterns, "AIMGENTIX_REDACT_PATTERNS", "\n"),
-        )
-        if self._api_key:
-            self._redactor.add_secret(self._api_key)
-        self._journal = Journal(
-            os.fspath(journal_dir) if journal_dir else settings.journal_directory(os.environ),
-            strict=settings.flag(strict, "AIMGENTIX_STRICT"),
-            segment_bytes=settings.number(segment_bytes, "AIMGENTIX_SEGMENT_BYTES", int, SEGMENT_BYTES, 1),
-            complain=lambda text: self._say_once("disk", text),
-        )
-        self._said: Set[str] = set()
         self._delivered = self._rejected = 0
         timeout = settings.number(timeout, "AIMGENTIX_TIMEOUT", float, 10.0, 0.001)
         interval = settings.number(flush_interval, "AIMGENTIX_FLUSH_INTERVAL", float, 1.0, 0.001)
@@ -107,27 +88,15 @@ class AuditClient:
             from .sender import Sender
             from .transport import Transport
 
-            self._transport = Transport(self.api_url, self._api_key, timeout)
+            self._transport = Transport(self.api_url, key, timeout)
             self._transport.prepare()  # here, and not in the sender's thread: a fork would find imports half done
+        super().__init__(agent_instance_id, trace_id, journal_dir, strict, redact_patterns, redact_env, segment_bytes)
+        if key:
+            self._redactor.add_secret(key)
+        if self.api_url:
             deliverer = Deliverer(self._transport, batch, self._progress)
             self._sender = Sender(self._journal, deliverer, interval, batch, self._failed)
         _clients.add(self)
-        atexit.register(self._at_exit)
-
-    @property
-    def journal_dir(self) -> str:
-        """Folder of the journal."""
-        return str(self._journal.directory)
-
-    @property
-    def journal_head(self) -> Optional[str]:
-        """Hash of this process's last line (64 hex digits), or None; kept elsewhere it anchors the chain."""
-        return self._journal.head
-
-    @property
-    def redactor(self) -> Redactor:
-        """What keeps secrets out of this client's events, for whatever else its program writes."""
-        return self._redactor
 
     @property
     def counters(self) -> Counters:
@@ -233,21 +202,7 @@ class AuditClient:
 
         Args and result as those of `flush`.
         """
-        atexit.unregister(self._at_exit)
-        try:
-            return self._flush(timeout, last=True)
-        finally:
-            self._journal.close()
-            if self._journal.held:
-                self._say_once("lost", f"events that could neither be stored nor delivered: {self._journal.held}")
-
-    def __enter__(self) -> AuditClient:
-        return self
-
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        self.close()
+        return self._close(lambda: self._flush(timeout, last=True))
 
     def _flush(self, timeout: Optional[float], last: bool) -> bool:
         budget = self.exit_timeout if timeout is None else timeout
@@ -261,12 +216,6 @@ class AuditClient:
                 self._say_once("backend", f"no time to deliver everything: events stay in {self.journal_dir}")
         return delivered and (safe or (self._sender is not None and not self.counters.spooled))
 
-    def _at_exit(self) -> None:
-        try:
-            self.close()
-        except JournalError as error:
-            self._say_once("disk", str(error))
-
     def _progress(self, stream: str, delivered: int, rejected: int) -> None:
         if not stream or stream in self._journal.streams:  # not of a dead process whose segment was adopted
             self._delivered += delivered
@@ -278,11 +227,6 @@ class AuditClient:
         where = "in memory" if self._journal.held else f"in {self.journal_dir}"
         url = self._redactor.text(str(self.api_url))
         self._say_once("backend", f"can't deliver to {url} ({outcome.detail}): events stay {where} until it works")
-
-    def _say_once(self, topic: str, message: str) -> None:
-        if topic not in self._said:
-            self._said.add(topic)
-            _warn(message)
 
     def _after_fork_in_child(self) -> None:
         self._delivered = self._rejected = 0
@@ -429,15 +373,6 @@ def _fit(text: str, limit: int) -> str:
     """Return `text` as the contract wants it: no lone surrogates or U+0000, not empty, at most `limit` characters."""
     text = str(text).replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode() or "-"
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _warn(message: str) -> None:
-    # A program that has not imported logging has not configured it: then a warning would be printed on stderr.
-    logger = getattr(sys.modules.get("logging"), "getLogger", None)
-    if logger:
-        logger("aimgentix").warning("aimgentix: %s", message)
-    elif sys.stderr is not None:
-        sys.stderr.write(f"aimgentix: {message}\n")
 
 
 _clients: WeakSet[AuditClient] = WeakSet()

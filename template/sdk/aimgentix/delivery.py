@@ -9,19 +9,8 @@ import time
 
 from .chain import MalformedLine, parse_line
 from .events import utc_now
-from .segments import (
-    lock_segment,
-    open_segment,
-    read_notes,
-    read_offset,
-    reasons_path,
-    rejected_path,
-    segment_paths,
-    stream_of,
-    unsent,
-    write,
-    write_notes,
-)
+from .notes import read_notes, read_offset, reasons_path, rejected_path, unsent, write, write_notes
+from .segments import lock_segment, open_segment, segment_paths, stream_of
 from .transport import DELIVERED, MISCONFIGURED, REFUSED, UNAVAILABLE, DeliveryResult
 
 TYPE_CHECKING = False

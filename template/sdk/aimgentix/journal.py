@@ -3,6 +3,9 @@
 Each process appends to a segment file of its own (`<stream>.jsonl`, mode 0600, one `write` for each line), so no
 process waits for another, and a killed process leaves whole lines behind. The process holds an advisory lock (flock)
 on its segment as long as it lives: who gets the lock knows that the owner is gone and may deliver what it left.
+
+One module, because a segment and the journal that changes from one to the next share what must hold in a signal
+handler, after a fork and on a full disk.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ were too long, too deep or too many.
 
 A capture waits for this, so a text is first searched for what every form has, at a nanosecond a character. Expressions
 run only where that was found.
+
+One module, because forms are found, measured and replaced in one pass over the text, in which each has its place.
 """
 
 from __future__ import annotations

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .segments import (
-    offset_path,
-    owner_lives,
-    read_notes,
-    reasons_path,
-    rejected_path,
-    segment_paths,
-    stream_of,
-)
+from .notes import offset_path, read_notes, reasons_path, rejected_path
+from .segments import owner_lives, segment_paths, stream_of
 from .verify import read_lines
 
 TYPE_CHECKING = False

@@ -1,6 +1,7 @@
 """The agent against the example service and a real git repository: rolled back, refused, in conflict, and lied to.
 
 Thresholds are tested at, below and above.  The example service spreads its failures evenly, so that shares are exact.
+One module, because it is the team's one file of tests.
 """
 
 from __future__ import annotations

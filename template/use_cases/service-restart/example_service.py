@@ -14,6 +14,7 @@ new process with a new instance id, counters at zero and no failure, unless star
     POST /-/restart  restarts the service
 
 Where --token is given, both POST addresses want `Authorization: Bearer TOKEN`.  Standard library only; POSIX only.
+One module, because a team throws it away as one.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Each check has a name that the checklist refers to (`<!-- doctor: NAME -->` at the end of a line), a few words about
 what it looks at, and for everything that is open: what is wrong, where, and how to fix it.
+
+One module, because it is one list: each check is a few lines, and their order is that in which a person fixes things.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from enum import Enum
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, issue_checks
+from agent_runtime.gate import checks, environment_checks, issue_checks
 from agent_runtime.local.settings import codeowners, github_plans
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
@@ -173,7 +175,7 @@ def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
 def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _OpenItems:
     environment = seen.gate.environments[name]
     extra = len(environment.branch_policies) > 1
-    for problem in checks.environment_problems(
+    for problem in environment_checks.environment_problems(
         environment.settings,
         [policy.pattern for policy in environment.branch_policies],
         seen.gate.repository.default_branch,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, issue_checks
+from agent_runtime.gate import environment_checks, issue_checks
 from agent_runtime.github.api import environment_path
 from agent_runtime.local.settings import github_plans
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate
@@ -144,7 +144,7 @@ def still_open(seen: Gate) -> Tuple[str, ...]:
     """Return what keeps the environments from being a gate, one line each, by the checks that act makes."""
     found: List[str] = []
     for name, environment in seen.environments.items():
-        problems = checks.environment_problems(
+        problems = environment_checks.environment_problems(
             environment.settings,
             [policy.pattern for policy in environment.branch_policies],
             seen.repository.default_branch,

@@ -341,6 +341,7 @@ def listed(key: str, entries: List[Dict[str, Any]], query: _Query) -> Dict[str, 
 def _handler(github: LoopbackGitHub) -> Type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one write: the second of two waits 40 ms for the client's delayed ACK
 
         def do_GET(self) -> None:
             """Answer one request."""

@@ -1,0 +1,206 @@
+"""The checks of what GitHub says of environments: their settings, and who approved in the gate's.
+
+Pure like those of `checks.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate.checks import refuse, show
+from agent_runtime.model import names
+from agent_runtime.model.documents import Approver, Run
+from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
+
+# What a person copies from the page to say which plan is meant.
+_DIGITS = re.compile(rf"(?<![0-9a-z])[0-9a-f]{{{SHORT_DIGEST_LENGTH},}}(?![0-9a-z])", re.IGNORECASE)
+
+
+def environment_problems(
+    settings: Optional[Mapping[str, Any]],
+    branch_policies: Sequence[str],
+    default_branch: str,
+    *,
+    name: str,
+    reviewers_required: bool,
+    initiator: str,
+) -> Tuple[str, ...]:
+    """Return everything that keeps the environment from being a gate; an empty tuple means that it is one.
+
+    Arguments: as `check_environment()`.
+    """
+    if settings is None:
+        return ("it does not exist, and GitHub would create it without any protection",)
+    if str(settings.get("name", "")).casefold() != name.casefold():
+        return ("GitHub answered about another environment, '{}'".format(show(settings.get("name", ""))),)
+    problems: List[str] = []
+    if reviewers_required:
+        problems += _reviewer_problems(settings, initiator)
+        if settings.get("can_admins_bypass") is not False:
+            problems.append("administrators can bypass it")
+    problems += _branch_problems(settings, branch_policies, default_branch)
+    return tuple(problems)
+
+
+def _reviewer_problems(settings: Mapping[str, Any], initiator: str) -> List[str]:
+    rules = [rule for rule in _mappings(settings.get("protection_rules")) if rule.get("type") == "required_reviewers"]
+    reviewers = [_reviewer(entry) for rule in rules for entry in _mappings(rule.get("reviewers"))]
+    known = [reviewer for reviewer in reviewers if reviewer]
+    problems: List[str] = []
+    if not known:
+        problems.append("it has no required reviewers")
+    elif all(reviewer == "user " + initiator.casefold() for reviewer in known):
+        problems.append(f"its only required reviewer is {show(initiator)}, who started this run")
+    if not rules or any(rule.get("prevent_self_review") is not True for rule in rules):
+        problems.append("it does not prevent self-review")
+    return problems
+
+
+def _reviewer(entry: Mapping[str, Any]) -> str:
+    """Who may review, comparable; empty when GitHub's entry names nobody."""
+    who = entry.get("reviewer")
+    if not isinstance(who, Mapping):
+        return ""
+    if entry.get("type") == "User" and isinstance(who.get("login"), str) and who["login"]:
+        return "user " + str(who["login"]).casefold()
+    if entry.get("type") == "Team" and isinstance(who.get("slug"), str) and who["slug"]:
+        return "team " + str(who["slug"]).casefold()
+    return ""
+
+
+def _branch_problems(settings: Mapping[str, Any], branch_policies: Sequence[str], default_branch: str) -> List[str]:
+    kind = settings.get("deployment_branch_policy")
+    if not isinstance(kind, Mapping):
+        return [f"every branch may use it instead of {show(default_branch)} only"]
+    if kind.get("custom_branch_policies") is not True or kind.get("protected_branches") is not False:
+        # Without any protected branch GitHub lets every branch through.
+        return [f"every protected branch may use it instead of {show(default_branch)} only"]
+    if list(branch_policies) != [default_branch]:
+        return [
+            "it may be used from [{}] instead of {} only".format(
+                ", ".join(show(pattern) for pattern in branch_policies), show(default_branch)
+            )
+        ]
+    return []
+
+
+def _mappings(value: object) -> List[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
+
+
+def check_environment(
+    name: str,
+    settings: Optional[Mapping[str, Any]],
+    branch_policies: Sequence[str],
+    default_branch: str,
+    *,
+    reviewers_required: bool,
+    initiator: str,
+) -> None:
+    """Refuse unless the environment's settings make it a gate (threats T13, T15, T18, T21).
+
+    Needed of every environment: it exists, and exactly the default branch may use it.  With `reviewers_required` also:
+    at least one required reviewer besides the initiator, no self-review, no bypass by administrators.
+
+    Arguments:
+        name: of the environment.
+        settings: GitHub's JSON of the environment, or None when there is none.
+        branch_policies: name patterns of its deployment branches; those of tags as `tag:<pattern>`.
+        default_branch: of the repository.
+        initiator: login of who started the run.
+
+    Raises:
+        GateRefused: GATE06; the message names every missing setting.
+    """
+    problems = environment_problems(
+        settings,
+        branch_policies,
+        default_branch,
+        name=name,
+        reviewers_required=reviewers_required,
+        initiator=initiator,
+    )
+    if problems:
+        refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(show(name), "; ".join(problems)))
+
+
+def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Tuple[Approver, str]:
+    """Return who approved, with the comment; refuse unless a human did who did not start the run, and nobody rejected.
+
+    GitHub's records have neither time nor attempt, so only a run's first attempt has a plan, and all of its records are
+    about that plan.  A bypass by an administrator leaves none (threat T18).
+
+    Threat T15: everybody who approved is a user, no bot, and neither the actor nor the triggering actor.
+
+    Threats T8, T14: a comment that names another plan approves another plan.
+
+    Arguments:
+        records: GitHub's JSON of `GET /repos/{owner}/{repo}/actions/runs/{id}/approvals`, all of them.
+        run: the current run.
+        plan_digest: of the plan that waits for the approval.
+
+    Raises:
+        GateRefused: GATE07.
+    """
+    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
+    for record in of_gate:
+        if record.get("state") == "rejected":
+            refuse(codes.GATE_APPROVAL, f"{_login(record) or 'somebody'} rejected the plan")
+    approvals = [record for record in of_gate if record.get("state") == "approved"]
+    if not approvals:
+        refuse(
+            codes.GATE_APPROVAL,
+            f"none of the {len(records)} approval records of this run approves in the environment "
+            f"{names.GATE_ENVIRONMENT} (a bypass by an administrator is not an approval)",
+        )
+    found = [_approver(record, run) for record in approvals]
+    for record in approvals:
+        _check_names_no_other_plan(record, plan_digest)
+    return found[-1], str(approvals[-1].get("comment") or "")
+
+
+def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
+    """The logins of everybody who rejected in the gate's environment."""
+    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
+    return tuple(sorted({_login(record) for record in of_gate if record.get("state") == "rejected"} - {""}))
+
+
+def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:
+    for found in _DIGITS.findall(str(record.get("comment") or "")):
+        if not plan_digest.startswith(found.lower()):
+            refuse(
+                codes.GATE_APPROVAL,
+                f"{_login(record)} approved with a comment that names the plan {show(found)}, and this plan is "
+                f"{show(plan_digest)} (any {SHORT_DIGEST_LENGTH} or more hexadecimal "
+                "digits in a comment are taken for a plan's)",
+            )
+
+
+def _names_gate(record: Mapping[str, Any]) -> bool:
+    # GitHub takes upper and lower case for the same in names of environments.
+    return any(
+        str(environment.get("name", "")).casefold() == names.GATE_ENVIRONMENT
+        for environment in _mappings(record.get("environments"))
+    )
+
+
+def _login(record: Mapping[str, Any]) -> str:
+    user = record.get("user")
+    return show(user.get("login") or "") if isinstance(user, Mapping) else ""
+
+
+def _approver(record: Mapping[str, Any], run: Run) -> Approver:
+    user = record.get("user")
+    if not isinstance(user, Mapping) or not isinstance(user.get("login"), str) or not user["login"]:
+        refuse(codes.GATE_APPROVAL, "GitHub does not name who approved (a deleted account?)")
+    login = str(user["login"])
+    if user.get("type") != "User" or login.casefold().endswith("[bot]"):
+        refuse(codes.GATE_APPROVAL, "{} approved and is a {}, not a human".format(show(login), show(user.get("type"))))
+    if not isinstance(user.get("id"), int) or isinstance(user["id"], bool):
+        refuse(codes.GATE_APPROVAL, f"GitHub's record of {show(login)} has no user id")
+    for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
+        if login.casefold() == initiator.casefold():
+            refuse(codes.GATE_APPROVAL, f"{show(login)} approved a run that {show(initiator)} {role}")
+    return Approver(login=login, id=user["id"], type="User")
