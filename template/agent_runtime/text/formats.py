@@ -32,7 +32,7 @@ class Format(NamedTuple):
 
 FORMATS: Mapping[str, Format] = {
     "ascii-line": Format(
-        r"[!-~](?:[ -~]*[!-~])?", 300, "printable ASCII, no blank first or last", "looked at checkout", "café"
+        r"[!-~](?:[ -~]*[!-~])?", 300, "printable ASCII, no space first or last", "looked at checkout", "café"
     ),
     "git-commit": Format(
         r"[0-9a-f]{40}(?:[0-9a-f]{24})?", 64, "40 or 64 lower-case hexadecimal digits", "5f2b7c0e" * 5, "5f2b7c0"
