@@ -55,7 +55,7 @@ class Progress:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """Say what is happening now, in the place of the counter where that is possible."""
+        """Say what is happening now, instead of the counter where that is possible."""
         sys.stdout.write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
         sys.stdout.flush()
 

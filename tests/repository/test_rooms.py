@@ -76,7 +76,7 @@ def test_what_decides_is_counted_with_one_gate_and_no_room_of_the_team(gate: str
 
     assert f"agent_runtime.gate.{gate}" in found and f"agent_runtime.gate.{other}" not in found
     assert {"agent_runtime.gate.seal", "agent_runtime.gate.record", "agent_runtime.model.plan"} <= set(found)
-    assert {"aimgentix", "agent_runtime.gate"} <= set(found), "a module loads the packages that it stands in"
+    assert {"aimgentix", "agent_runtime.gate"} <= set(found), "a module loads the packages that it is in"
     assert {module.split(".")[1] for module in found if "." in module} & {"run", "toolkit", "local"} == set()
     done = subprocess.run(
         [

@@ -149,7 +149,7 @@ def authorization(**changes: Any) -> Authorization:
 
 
 def step_result(**changes: Any) -> StepResult:
-    """What a restart that worked came to."""
+    """The result of a restart that worked."""
     values: dict[str, Any] = {"action": "restart_service", "status": ActionStatus.SUCCESS, "latency_ms": 12.5}
     return StepResult(**{**values, **changes})
 

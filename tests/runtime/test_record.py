@@ -413,7 +413,7 @@ def test_an_output_that_vanished_is_a_problem_of_the_trail(world: GateWorld, job
     assert ending.problems
     assert str(ending.outcome) in ("acted", "outcome_unknown", "investigation_failed")
     assert world.events("record")[-1]["status"] == "error"
-    # The bundle says the same for ever.
+    # The bundle says the same forever.
     assert offline.verify(ending.folder)[1]
 
 

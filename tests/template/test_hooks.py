@@ -154,7 +154,7 @@ def test_from_an_archive_it_is_said_that_no_update_will_come(template: Path, tmp
 
 def test_from_a_folder_without_history_copier_says_it_too(copy: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "copier", "copy", "--defaults", "--data", f"agent_name={engines.NAME}"]
-    hint = "copier update can't bring a new release: make check says what to write down"
+    hint = "copier update can't bring a new release: make check says what to record"
 
     assert hint not in engines.run([*command, str(copy), str(tmp_path / "with")]).stderr
     shutil.rmtree(copy / ".git")

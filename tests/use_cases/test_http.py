@@ -514,7 +514,7 @@ def test_a_server_that_repeats_the_token_does_not_bring_it_into_a_report(
 
 def test_a_token_that_can_not_be_sent_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_TOKEN", "s3cret with spaces")
-    with pytest.raises(ToolError, match="the token of PROMETHEUS_TOKEN holds spaces") as caught:
+    with pytest.raises(ToolError, match="the token of PROMETHEUS_TOKEN contains spaces") as caught:
         http.get("http://127.0.0.1:1", token=http.token_of("PROMETHEUS_TOKEN"))
     assert "s3cret" not in caught.value.line()
 

@@ -1,4 +1,4 @@
-"""Where an issue is the gate: make every check of *Verify*, then take the plan for this run.
+"""Where an issue is the gate: make every check of *Verify*, then claim the plan for this run.
 
 Reads APPROVED_DIGEST and TARGET_RESOURCE from the environment.
 """

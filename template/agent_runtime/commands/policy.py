@@ -1,6 +1,6 @@
 """Explain, rule by rule, what the policy says of an action.
 
-Exit code 0 when a human may approve it or nobody need be asked, 3 when it is denied.
+Exit code 0 when a human may approve it or nobody has to be asked, 3 when it is denied.
 """
 
 from __future__ import annotations

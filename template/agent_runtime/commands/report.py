@@ -1,6 +1,6 @@
 """Read the runs of the last days from GitHub and print a page: outcomes, response times, refusals, anomalies.
 
-Reads the token from GITHUB_TOKEN or GH_TOKEN; exit code 1 when something needs a human's look.
+Reads the token from GITHUB_TOKEN or GH_TOKEN; exit code 1 when a human needs to look at something.
 """
 
 from __future__ import annotations

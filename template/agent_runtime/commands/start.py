@@ -1,4 +1,4 @@
-"""Look whether this run may start: kill switch, re-run, another workflow, duplicate.  `seal` asks all of it again."""
+"""Check whether this run may start: kill switch, re-run, another workflow, duplicate.  `seal` asks all of it again."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Every check is a pure function of what was sealed, what was approved and what Gi
 attacked in a test.  All of them fail closed: what is missing, malformed or ambiguous refuses.  Messages are read at
 3 a.m. by somebody who did not write this: they name what is wrong, where, and the values, escaped.
 
-Those about environments and about an issue stand in `environment_checks.py` and `issue_checks.py`, the order of all in
+Those about environments and about an issue are in `environment_checks.py` and `issue_checks.py`, the order of all in
 `environment.py` and `issue.py`; what each refusal means for a person: specs/codes.md.
 """
 

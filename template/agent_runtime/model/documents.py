@@ -4,7 +4,7 @@ Every document is a frozen dataclass.  `encode()` writes it as JSON; `decode()` 
 from another job, and refuses whatever does not have exactly the expected structure.  pydantic does the checking and is
 imported only when something is decoded.
 
-They stand in one module because they hold parts of one another, and because whoever reads what one job writes compares
+They are in one module because they contain parts of one another, and because whoever reads what one job writes compares
 it with what another one says of the same thing.
 """
 

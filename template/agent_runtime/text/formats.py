@@ -1,4 +1,4 @@
-"""Named formats: what a policy can ask of a text, in the place of an expression of its own.
+"""Named formats: what a policy can demand of a text, instead of an expression of its own.
 
 Python's `re` backtracks, so an expression that one person writes and a value that another one writes could together
 occupy the gate for years.  These expressions are fixed, bounded, and hold for the whole text.  What a format accepts it

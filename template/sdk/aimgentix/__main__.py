@@ -40,9 +40,9 @@ The key is read from AIMGENTIX_API_KEY. Lines that the backend refuses are kept 
 exit codes: 0 everything is delivered; 2 bad input; 3 something is not delivered yet; 4 something is in rejected/"""
 _VERIFY = """\
 Check offline that no line was changed, removed, added or moved.
-A chain shows every change but those at its end; give --head to check the end too.
+A chain shows every change except at its end; give --head to check the end too.
 
-exit codes: 0 whole; 2 bad input; {codes}"""
+exit codes: 0 complete; 2 bad input; {codes}"""
 _SHOW = "Print the events in the order of time, each once."
 _PRUNE = """\
 Remove old segments of processes that are gone, when the backend has all of their events.
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
     old = add("prune", "remove old segments that are delivered", _PRUNE)
     old.add_argument(
-        "--older-than", metavar="DAYS", type=float, required=True, help="days since the last event at least"
+        "--older-than", metavar="DAYS", type=float, required=True, help="at least so many days since the last event"
     )
     old.add_argument("--archived", action="store_true", help="also what is not delivered: you have it elsewhere")
     old.set_defaults(run=_prune)

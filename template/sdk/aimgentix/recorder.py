@@ -70,7 +70,7 @@ class Recorder:
 
     @property
     def redactor(self) -> Redactor:
-        """What keeps secrets out of the events, for whatever else the program writes down."""
+        """What keeps secrets out of the events, for whatever else the program writes."""
         return self._redactor
 
     def capture(self, event: AuditEvent, durable: bool = False) -> None:
