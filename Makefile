@@ -10,7 +10,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE_LOCKS := $(addsuffix /package-lock.json,tests/workflow/harness/node tests/github/node tools/pictures)
+NODE_LOCKS := $(addsuffix /package-lock.json,tests/support/harness/node tests/support/openapi/node tools/pictures)
 # Python that runs at a user's or in this repository's tools: strict types.  Tests: looser, see tests/mypy.ini.
 STRICT := template/agent_runtime template/sdk/aimgentix tools hooks benchmarks examples
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,7 +24,7 @@ WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests lint format docs pictures fuzz bench bench-audit lock manifest clean
+.PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -37,6 +37,9 @@ test: lint tests ## Lint, then run every test
 tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests without the linters (ARGS="tests/x.py -k y")
 	@$(ALONE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+unit: $(VENV)/dev.stamp ## Run the fast tests, half a minute: no servers of others, no generated repository (ARGS="-k policy")
+	@$(ALONE) $(BIN)/python -m pytest -q -n $$(getconf _NPROCESSORS_ONLN) tests/unit $(ARGS)
+
 lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types, and which room imports which
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -44,8 +47,8 @@ lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types,
 	@said=$$(PYTHONPATH=template:template/sdk $(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy $(wildcard $(STRICT))
 	@cd backend && ../$(BIN)/mypy --strict app bench
-	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/backend/' tests
-	@MYPYPATH=backend:tests/backend $(BIN)/mypy --config-file tests/mypy.ini tests/backend
+	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
+	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --config-file tests/mypy.ini tests/integration/backend
 
 format: $(VENV)/dev.stamp ## Format, and fix what can be fixed mechanically
 	@$(BIN)/ruff format .

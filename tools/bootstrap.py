@@ -26,8 +26,8 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 # Folders with a package.json whose packages the tests need.
 NODE_PROJECTS = (
-    ROOT / "tests" / "workflow" / "harness" / "node",
-    ROOT / "tests" / "github" / "node",
+    ROOT / "tests" / "support" / "harness" / "node",
+    ROOT / "tests" / "support" / "openapi" / "node",
     ROOT / "tools" / "pictures",
 )
 

@@ -19,14 +19,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS = {
-    "reports": ("runtime/test_documents.py", "runtime/test_pages.py"),
-    "contexts": ("runtime/test_inputs.py", "runtime/test_outputs.py"),
-    "alert payloads": ("runtime/test_alert_payload.py", "repository/test_alertmanager_bridge.py"),
-    "policies": ("runtime/test_policy.py", "runtime/test_patterns.py", "runtime/test_protected_paths.py"),
-    "comments": ("runtime/test_issue_gate.py",),
-    "plans and the gate": ("runtime/test_plan.py", "runtime/test_gate.py"),
-    "text for people": ("runtime/test_escape.py",),
-    "journals and events": ("sdk/test_chain.py", "sdk/test_events.py", "sdk/test_redaction.py"),
+    "reports": ("unit/runtime/test_documents.py", "unit/runtime/test_pages.py"),
+    "contexts": ("unit/runtime/test_inputs.py", "unit/runtime/test_outputs.py"),
+    "alert payloads": ("unit/runtime/test_alert_payload.py", "integration/repository/test_alertmanager_bridge.py"),
+    "policies": (
+        "unit/runtime/test_policy.py",
+        "unit/runtime/test_patterns.py",
+        "unit/runtime/test_protected_paths.py",
+    ),
+    "comments": ("unit/runtime/test_issue_gate.py",),
+    "plans and the gate": ("unit/runtime/test_plan.py", "unit/runtime/test_gate.py"),
+    "text for people": ("unit/runtime/test_escape.py",),
+    "journals and events": ("unit/sdk/test_chain.py", "unit/sdk/test_events.py", "unit/sdk/test_redaction.py"),
 }
 _CASES = re.compile(r"- (\d+) passing, (\d+) failing, and (\d+) invalid test cases")
 

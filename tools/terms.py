@@ -42,7 +42,7 @@ TERMS = {
 SKIPPED = ("*.lock", "*/package-lock.json", "benchmarks/audit/results/*", "LICENSE", "tools/terms.py")
 
 # Where such a word is right: file, expression, and why.
-ALLOWED = (("tests/workflow/harness/actions.py", r"cannot be used together", "what actions/download-artifact prints"),)
+ALLOWED = (("tests/support/harness/actions.py", r"cannot be used together", "what actions/download-artifact prints"),)
 
 
 # Neither side of a word has a letter.

@@ -1,0 +1,612 @@
+"""`doctor` over real HTTP against a GitHub with a state: every setting that somebody may loosen is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_runtime import codes
+from agent_runtime.local.settings import checklist, checks, codeowners, github_plans
+from agent_runtime.local.settings.model import Repository
+from support import settings_world, shapes
+from support.github import FullGitHub
+from support.settings_world import REPOSITORY, TOKEN, WORKFLOW, Clone, close_by_hand, writes
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered repository; tests don't change it."""
+    return settings_world.render(tmp_path_factory.mktemp("rendered"))
+
+
+@pytest.fixture
+def clone(rendered: Path) -> Iterator[Clone]:
+    """A repository with every setting as docs/SETUP_GUIDE.md says."""
+    with settings_world.fresh() as github:
+        closed = Clone(rendered, github)
+        closed.setup()
+        close_by_hand(github)
+        github.requests.clear()
+        yield closed
+
+
+@pytest.fixture
+def own(clone: Clone, tmp_path: Path) -> Clone:
+    """The same with a clone that the test may change."""
+    shutil.copytree(clone.root, tmp_path / "clone")
+    return Clone(tmp_path / "clone", clone.github)
+
+
+def test_from_a_fresh_repository_to_a_closed_gate_and_back(rendered: Path) -> None:
+    with settings_world.fresh() as github:
+        somebody = Clone(rendered, github)
+        opened = somebody.doctor()
+        assert set(opened) == {
+            "gate-environment",
+            "act-environment",
+            "token-permissions",
+            "pinned-actions",
+            "default-branch",
+        }
+        assert "it does not exist" in opened["gate-environment"][0]
+        somebody.setup(dry_run=True)
+        assert somebody.doctor() == opened
+        assert writes(github) == []
+        somebody.setup()
+        assert set(somebody.doctor()) == {"token-permissions", "pinned-actions", "default-branch"}
+        close_by_hand(github)
+        assert somebody.doctor() == {}
+        assert "nothing to change" in somebody.setup()
+        assert somebody.doctor() == {}
+        github.environments["agent-approval"]["can_admins_bypass"] = True
+        assert somebody.doctor() == {"gate-environment": ["environment agent-approval: administrators can bypass it"]}
+
+
+@pytest.fixture(scope="module")
+def rendered_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with every environment that answers can ask for; tests don't change it."""
+    answers = {
+        "auto_approval": "yes",
+        "advanced": "yes",
+        "investigate_secrets": "METRICS_TOKEN,CA_BUNDLE",
+        "act_secrets": "DEPLOY_TOKEN",
+    }
+    return settings_world.render(tmp_path_factory.mktemp("whole"), **answers)
+
+
+def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_it_is_gone(
+    rendered_whole: Path,
+) -> None:
+    with settings_world.fresh() as github:
+        somebody = Clone(rendered_whole, github)
+        somebody.setup()
+        close_by_hand(github)
+        assert somebody.doctor() == {}
+        secured = ["agent-act", "agent-auto", "agent-investigate"]
+        assert list(github.environments) == ["agent-approval", *secured]
+        for name in secured:
+            assert github.branch_policies[name] == ["main"]
+            assert [rule["type"] for rule in github.environments[name]["protection_rules"]] == ["branch_policy"]
+            assert github.environments[name]["can_admins_bypass"] is False
+        github.requests.clear()
+        assert "nothing to change" in somebody.setup()
+        assert writes(github) == []
+
+        for name in secured:
+            kept = github.environments.pop(name), github.branch_policies.pop(name)
+            (problem,) = somebody.doctor()["act-environment"]
+            assert problem.startswith(f"environment {name}: it does not exist")
+            github.requests.clear()
+            somebody.setup()
+            assert writes(github) == [f"PUT {name}", f"POST {name}/deployment-branch-policies"]
+            assert (github.environments[name], github.branch_policies[name]) == kept
+        assert not [path for _, path in github.requests if "/labels" in path], "no issue is the gate here"
+
+
+def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rendered_whole: Path) -> None:
+    with settings_world.fresh() as github:
+        somebody = Clone(rendered_whole, github)
+        somebody.setup()
+        close_by_hand(github)
+
+        def notes() -> list[str]:
+            found = json.loads(somebody.command("doctor", "--json").stdout)["checks"]
+            (secrets,) = [check["findings"] for check in found if check["name"] == "secrets"]
+            return [each["problem"] for each in secrets if each["state"] == "note"]
+
+        assert notes() == [
+            "agent-act holds no DEPLOY_TOKEN",
+            "agent-auto holds no DEPLOY_TOKEN",
+            "agent-investigate holds no CA_BUNDLE",
+            "agent-investigate holds no METRICS_TOKEN",
+        ]
+        held = {"agent-act": ["DEPLOY_TOKEN"], "agent-auto": ["DEPLOY_TOKEN"]}
+        held["agent-investigate"] = ["METRICS_TOKEN", "CA_BUNDLE"]
+        github.environment_secrets = held
+        assert (notes(), somebody.doctor()) == ([], {})
+
+        held["agent-investigate"].append("DEPLOY_TOKEN")
+        github.branch_policies["agent-auto"].append("dev")
+        github.secrets, github.organization_secrets = ["DEPLOY_TOKEN", "METRICS_TOKEN"], ["DEPLOY_TOKEN"]
+        github.variables["DEPLOY_TOKEN"] = "hunter2"
+        opened = somebody.doctor()
+        assert opened["act-environment"] == [
+            "environment agent-auto: it may be used from [main, dev] instead of main only"
+        ]
+        assert opened["secrets"] == [
+            "agent-investigate holds DEPLOY_TOKEN, with which act() changes something",
+            "DEPLOY_TOKEN is in the repository's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is in the organisation's secrets, where every job reads it before the approval",
+            "DEPLOY_TOKEN is a variable, which everybody who reads the repository's settings or logs can see",
+        ]
+        # What another repository would be given is none of this one's.
+        github.secrets = ["AGENT_ACT_TOKEN"]
+        assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
+
+
+def test_a_policy_that_asks_nobody_is_looked_at(own: Clone) -> None:
+    rules = "auto_approve:\n  - {type: '*'}\n"
+    policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + rules)
+    notes = json.loads(own.command("doctor", "--json").stdout)["checks"]
+    (found,) = [check["findings"] for check in notes if check["name"] == "policy"]
+    assert [(each["state"], each["problem"]) for each in found] == [
+        ("open", "auto_approve[0] of the policy asks nobody about every action on every resource"),
+        (
+            "note",
+            "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
+            "asked about everything",
+        ),
+    ]
+
+
+def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(own: Clone) -> None:
+    policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
+    policy.write_text(policy.read_text() + "auto_approve:\n  - {type: restart_service}\n")
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("approval_gate: environment", "approval_gate: issue"))
+    checks = json.loads(own.command("doctor", "--json").stdout)["checks"]
+    (found,) = [check["findings"] for check in checks if check["name"] == "policy"]
+    assert [(each["state"], "where an issue is the gate" in each["problem"]) for each in found] == [("note", True)]
+    assert "auto_approval=yes" not in found[0]["fix"]
+
+
+def test_it_only_reads(clone: Clone) -> None:
+    clone.doctor()
+    assert {method for method, _ in clone.github.requests} == {"GET"}
+    assert not [path for _, path in clone.github.requests if "/labels" in path], "no issue is the gate here"
+
+
+def _gate(github: FullGitHub) -> dict[str, Any]:
+    return github.environments["agent-approval"]
+
+
+def _rule(github: FullGitHub, kind: str) -> Any:
+    return next(rule for rule in github.rules if rule["type"] == kind)
+
+
+def _without(github: FullGitHub, kind: str) -> None:
+    github.rules = [rule for rule in github.rules if rule["type"] != kind]
+
+
+def _wait(github: FullGitHub) -> None:
+    _gate(github)["protection_rules"].append({"id": 3, "node_id": "T", "type": "wait_timer", "wait_timer": 60})
+
+
+def _outsider(github: FullGitHub) -> None:
+    _gate(github)["protection_rules"][1]["reviewers"].append({"type": "User", "reviewer": shapes.user("mallory")})
+
+
+LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
+    "gate removed": (lambda g: g.environments.pop("agent-approval"), "gate-environment", "does not exist"),
+    "act removed": (lambda g: g.environments.pop("agent-act"), "act-environment", "does not exist"),
+    "self-review": (
+        lambda g: _gate(g)["protection_rules"][1].update(prevent_self_review=False),
+        "gate-environment",
+        "self-review",
+    ),
+    "no reviewers": (lambda g: _gate(g)["protection_rules"].pop(1), "gate-environment", "no required reviewers"),
+    "an outsider reviews": (_outsider, "gate-environment", "mallory may approve"),
+    "every branch": (lambda g: _gate(g).update(deployment_branch_policy=None), "gate-environment", "every branch"),
+    "another branch": (lambda g: g.branch_policies["agent-act"].append("dev"), "act-environment", "[main, dev]"),
+    "a tag": (lambda g: g.branch_policies["agent-approval"].append("tag:v*"), "gate-environment", "tag:v*"),
+    "bypass of act": (
+        lambda g: g.environments["agent-act"].update(can_admins_bypass=True),
+        "act-environment",
+        "administrators can bypass it",
+    ),
+    "a wait longer than the plan": (_wait, "gate-environment", "waits 60 minutes"),
+    "a secret before the approval": (
+        lambda g: g.environment_secrets.update({"agent-approval": ["AGENT_ACT_TOKEN"]}),
+        "gate-environment",
+        "AGENT_ACT_TOKEN",
+    ),
+    "a secret for every job": (
+        lambda g: g.secrets.append("AGENT_ACT_TOKEN"),
+        "secrets",
+        "is in the repository's secrets",
+    ),
+    "a secret of the organisation": (
+        lambda g: g.organization_secrets.append("AGENT_ACT_TOKEN"),
+        "secrets",
+        "is in the organisation's secrets",
+    ),
+    "a secret that is a variable": (
+        lambda g: g.variables.update(AGENT_ACT_TOKEN="hunter2"),
+        "secrets",
+        "AGENT_ACT_TOKEN is a variable",
+    ),
+    "a backend without a key": (
+        lambda g: g.variables.update(AIMGENTIX_API_URL="https://audit.example.com"),
+        "secrets",
+        "no secret AIMGENTIX_API_KEY",
+    ),
+    "a backend without an address": (
+        lambda g: g.variables.update(AIMGENTIX_API_URL="audit.example.com"),
+        "secrets",
+        "AIMGENTIX_API_URL is audit.example.com, not an address",
+    ),
+    "writing tokens": (
+        lambda g: g.token_permissions.update(default_workflow_permissions="write"),
+        "token-permissions",
+        "may write",
+    ),
+    "approving jobs": (
+        lambda g: g.token_permissions.update(can_approve_pull_request_reviews=True),
+        "token-permissions",
+        "approve pull requests",
+    ),
+    "unpinned actions": (
+        lambda g: g.actions_permissions.update(sha_pinning_required=False),
+        "pinned-actions",
+        "not pinned",
+    ),
+    "no actions": (lambda g: g.actions_permissions.update(enabled=False), "pinned-actions", "is off"),
+    "a sleeping workflow": (
+        lambda g: g.workflows.update({WORKFLOW: "disabled_inactivity"}),
+        "workflow",
+        "disabled_inactivity",
+    ),
+    "a sleeping report": (
+        lambda g: g.workflows.update({"agent-report.yml": "disabled_inactivity"}),
+        "weekly-report",
+        "the workflow agent-report.yml is disabled_inactivity",
+    ),
+    "no workflow": (lambda g: g.workflows.clear(), "workflow", "GitHub knows no workflow"),
+    "pushes": (lambda g: _without(g, "pull_request"), "default-branch", "without a pull request"),
+    "no code owners' review": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(require_code_owner_review=False),
+        "default-branch",
+        "without a review by code owners",
+    ),
+    "no checks": (lambda g: _without(g, "required_status_checks"), "default-branch", "Check, lint, test"),
+    "force pushes": (lambda g: _without(g, "non_fast_forward"), "default-branch", "force pushes"),
+    "a bypass list": (
+        lambda g: g.bypass_actors.append({"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}),
+        "default-branch",
+        "has 1 on its bypass list",
+    ),
+    "a broken owner": (
+        lambda g: setattr(g, "codeowners_errors", [{"line": 3, "kind": "Unknown owner"}]),
+        "codeowners",
+        "line 3: Unknown owner",
+    ),
+    "no owners": (lambda g: setattr(g, "codeowners_errors", None), "codeowners", "finds no CODEOWNERS"),
+    "the kill switch": (lambda g: g.variables.update(AGENT_DISABLED="true"), "kill-switch", "AGENT_DISABLED is 'true'"),
+    "the organisation's kill switch": (
+        lambda g: g.organization_variables.update(AGENT_DISABLED="maybe"),
+        "kill-switch",
+        "neither on nor off",
+    ),
+    "a hidden kill switch": (
+        lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "false"}}),
+        "kill-switch",
+        "hides the repository's variable",
+    ),
+    "an approver who left": (lambda g: g.people.pop("bob"), "approvers", "no user of this name"),
+    "a team without members": (lambda g: setattr(g, "members", 0), "approvers", "has no members"),
+    "a team without access": (lambda g: g.teams.update(sre=False), "approvers", "no access"),
+    "no longer public": (lambda g: setattr(g, "visibility", "private"), "plan", "repository_plan is public"),
+    "another name": (lambda g: setattr(g, "response_full_name", "acme/renamed"), "plan", "this is acme/renamed"),
+}
+
+
+@pytest.mark.threat("T13", "T21", "T22", "T26")
+@pytest.mark.parametrize("name", LOOSENED)
+def test_whatever_somebody_loosens_is_named(clone: Clone, name: str) -> None:
+    loosen, check, problem = LOOSENED[name]
+    assert clone.doctor() == {}
+    loosen(clone.github)
+    found = clone.doctor()
+    assert check in found
+    assert any(problem in each for each in found[check]), found
+
+
+def test_every_check_can_turn_red() -> None:
+    local = {"policy", "repository-check", "issue-gate"}  # the last: test_settings_issue_gate.py
+    assert {check for _, check, _ in LOOSENED.values()} | local == set(checks.CHECKS)
+
+
+def test_classic_branch_protection_counts_too(clone: Clone) -> None:
+    clone.github.rules = []
+    clone.github.branch_protection = {
+        "url": "https://api.github.com/repos/acme/checkout-restart/branches/main/protection",
+        "required_pull_request_reviews": {
+            "dismiss_stale_reviews": True,
+            "require_code_owner_reviews": True,
+            "required_approving_review_count": 1,
+        },
+        "required_status_checks": {"contexts": ["Check, lint, test"], "checks": []},
+        "enforce_admins": {"url": "https://api.github.com/x", "enabled": True},
+        "allow_force_pushes": {"enabled": False},
+    }
+    assert clone.doctor() == {}
+    clone.github.branch_protection["enforce_admins"]["enabled"] = False
+    assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
+    clone.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
+    assert "main takes pull requests without a review by code owners" in clone.doctor()["default-branch"]
+
+
+def test_what_the_token_may_not_read_is_open_and_says_so(clone: Clone) -> None:
+    clone.github.administrator = False
+    found = clone.doctor()
+    assert {"token-permissions", "pinned-actions", "secrets", "kill-switch"} <= set(found)
+    assert all("can't be read" in problem for problem in found["token-permissions"])
+    assert "HTTP 403" in found["token-permissions"][0]
+
+
+@pytest.mark.parametrize(
+    ("visibility", "plan", "words"),
+    [
+        ("private", "free", "private repository of an organisation, plan free has no required reviewers"),
+        ("private", "team", "private repository of an organisation, plan team has no required reviewers"),
+        ("private", "enterprise", "repository_plan is public"),
+        ("internal", None, "repository_plan is public"),
+    ],
+)
+def test_it_knows_what_each_plan_allows(clone: Clone, visibility: str, plan: str | None, words: str) -> None:
+    clone.github.visibility, clone.github.plan = visibility, plan
+    assert any(words in problem for problem in clone.doctor()["plan"])
+
+
+@pytest.mark.parametrize(
+    ("visibility", "plan", "answer", "expected"),
+    [
+        ("public", "free", "public", github_plans.Protection.REVIEWERS),
+        ("public", None, None, github_plans.Protection.REVIEWERS),
+        ("internal", None, "public", github_plans.Protection.REVIEWERS),
+        ("private", "enterprise", "private-free", github_plans.Protection.REVIEWERS),
+        ("private", "pro", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "team", "private-enterprise", github_plans.Protection.BRANCHES),
+        ("private", "free", "private-enterprise", github_plans.Protection.NOTHING),
+        ("private", None, "private-enterprise", github_plans.Protection.REVIEWERS),
+        ("private", None, "private-free", github_plans.Protection.UNKNOWN),
+        ("private", "of tomorrow", "public", github_plans.Protection.UNKNOWN),
+    ],
+)
+def test_plans(visibility: str, plan: str | None, answer: str | None, expected: github_plans.Protection) -> None:
+    seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
+    assert github_plans.protection(seen, answer) is expected
+
+
+@pytest.mark.parametrize(
+    ("visibility", "plan", "fitting"),
+    [
+        ("public", "free", ("public",)),
+        ("internal", None, ("private-enterprise",)),
+        ("private", "pro", ("private-team",)),
+        ("private", "team", ("private-team",)),
+        ("private", "free", ("private-free",)),
+        ("private", None, ("private-enterprise", "private-team", "private-free")),
+    ],
+)
+def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: tuple[str, ...]) -> None:
+    seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
+    assert github_plans.fitting_answers(seen) == fitting
+    if "public" not in fitting and "private-enterprise" not in fitting:
+        assert f"copier update --data repository_plan={fitting[0]})" in github_plans.choices(seen)
+
+
+def test_a_lonely_approver_is_a_note_and_nothing_open(own: Clone) -> None:
+    for name in (".github/agent-config.yml", ".copier-answers.yml"):
+        path = own.root / name
+        path.write_text(path.read_text().replace("  - 'acme/sre'\n", "").replace("bob,acme/sre", "bob"))
+    own.setup(reviewers=("bob",))
+    assert own.doctor() == {}
+    done = own.command("doctor")
+    assert (done.returncode, "note: bob is the only approver" in done.stdout) == (0, True)
+
+
+def test_the_files_of_the_repository_are_looked_at(own: Clone) -> None:
+    (own.root / "agent_runtime" / "gate" / "checks.py").write_text("def check_run(*_): ...\n")
+    policy = own.root / ".github" / "agent-policies" / "checkout-restart.yml"
+    policy.write_text('name: x\nversion: 1\nallowed_actions:\n  - type: "*"\n    resources: ["*"]\n')
+    owners = own.root / ".github" / "CODEOWNERS"
+    owners.write_text(owners.read_text() + "/agent_runtime/\n")
+    found = own.doctor()
+    assert any("CHK004" in problem and "checks.py" in problem for problem in found["repository-check"])
+    assert "allowed_actions[0] of the policy allows every action on every resource" in found["policy"]
+    assert found["codeowners"][0].startswith(".github/CODEOWNERS gives no owner to agent_runtime/gate/checks.py, ")
+    for unowned in ("agent_runtime/gate/policy.py", "sdk/aimgentix/redact.py", "requirements-dev.lock", "helpers.py"):
+        (own.root / unowned).touch()
+        owners.write_text(f"* @bob\n/{unowned}\n")
+        assert own.doctor()["codeowners"] == [f".github/CODEOWNERS gives no owner to {unowned}"]
+    owners.write_text(f"* @bob\n/{policy.relative_to(own.root)}\n")
+    assert own.doctor()["codeowners"] == [f".github/CODEOWNERS gives no owner to {policy.relative_to(own.root)}"]
+    owners.write_text("/docs/ @bob\n")
+    assert " more" in own.doctor()["codeowners"][0]
+    (own.root / "services.yml").write_text("services: {}\n")
+    owners.write_text("* @bob\n/services.yml\n")
+    assert own.doctor()["codeowners"] == [".github/CODEOWNERS gives no owner to services.yml"], (
+        "its addresses get the token"
+    )
+    policy.write_text("nonsense: 1\n")
+    owners.unlink()
+    found = own.doctor()
+    assert found["policy"] == ["there is no policy that can be read"]
+    assert ".github/CODEOWNERS is missing" in found["codeowners"]
+
+
+def test_questions_are_asked_until_somebody_ticks_them(own: Clone) -> None:
+    before = own.command("doctor")
+    assert before.returncode == 0
+    asked = [line for line in before.stdout.splitlines() if line.startswith("  ? ")]
+    assert len(asked) > 10
+    path = own.root / "PRODUCTION_CHECKLIST.md"
+    path.write_text(path.read_text().replace("- [ ]", "- [x]"))
+    after = own.command("doctor")
+    assert "?" not in after.stdout and "0 questions are not answered" in after.stdout
+    document = json.loads(own.command("doctor", "--json").stdout)
+    assert document["closed"] is True
+    assert all(question["answered"] for question in document["questions"])
+    path.unlink()
+    assert own.doctor() == {
+        "repository-check": ["PRODUCTION_CHECKLIST.md is missing, so nobody is asked its questions"]
+    }
+
+
+def test_the_checklist_names_every_check_and_no_other(rendered: Path) -> None:
+    items = checklist.parse((rendered / "PRODUCTION_CHECKLIST.md").read_text())
+    named = [name for item in items for name in item.checks]
+    assert sorted(named) == sorted(checks.CHECKS)
+
+
+def test_every_line_of_the_checklist_says_whose_it_is_and_how(rendered: Path) -> None:
+    """Both ways: what doctor checks is marked as such, and nothing else is; the rest is what doctor asks."""
+    text = (rendered / "PRODUCTION_CHECKLIST.md").read_text()
+    items = checklist.parse(text)
+    assert [item.section for item in items if item.section] == [item.section for item in items]
+    assert {item.section for item in items} == {"Security", "Testing", "Documentation", "Monitoring"}
+    for item in items:
+        assert item.owner == ("checked by doctor" if item.checks else "yours"), item.text
+        assert re.search(r"\. How: .+\.$", item.text), item.text
+    assert text.count("\n- [ ] ") == len(items)
+    with settings_world.fresh() as github:
+        document = json.loads(Clone(rendered, github).command("doctor", "--json").stdout)
+    assert [each["text"] for each in document["questions"]] == [item.text for item in items if item.owner == "yours"]
+    assert {each["name"] for each in document["checks"]} == {name for item in items for name in item.checks}
+
+
+def test_every_finding_says_how_to_fix_it(rendered: Path) -> None:
+    with settings_world.fresh() as github:
+        done = Clone(rendered, github).command("doctor", "--json")
+    findings = [each for check in json.loads(done.stdout)["checks"] for each in check["findings"]]
+    assert done.returncode == 3 and len(findings) > 5
+    assert all(each["fix"] and each["problem"] for each in findings)
+
+
+def test_commands_to_fix_stay_in_one_piece(rendered: Path) -> None:
+    with settings_world.fresh() as github:
+        done = Clone(rendered, github).command("doctor", COLUMNS="60")
+    assert "-f default_workflow_permissions=read -F can_approve_pull_request_reviews=false\n" in done.stdout
+
+
+def test_colour_is_for_terminals_that_want_it(clone: Clone) -> None:
+    assert "\033" not in clone.command("doctor").stdout
+    assert "\033[32mok" in _on_a_terminal(clone)
+    assert "\033" not in _on_a_terminal(clone, NO_COLOR="1")
+    assert "\033" not in _on_a_terminal(clone, TERM="dumb")
+
+
+def _on_a_terminal(clone: Clone, **environ: str) -> str:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-B", "agent_runner.py", "doctor"],
+        cwd=clone.root,
+        env={"PATH": os.environ["PATH"], "TERM": "xterm", **clone.environ(), **environ},
+        stdout=theirs,
+        stdin=subprocess.DEVNULL,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            said += part
+    os.close(ours)
+    assert process.returncode == 0
+    return said.decode()
+
+
+def test_text_from_github_cannot_steer_the_terminal(clone: Clone) -> None:
+    clone.github.variables["AGENT_DISABLED"] = "\033[2Jyes\r\u202e"
+    done = clone.command("doctor")
+    assert "\033" not in done.stdout and "\u202e" not in done.stdout and "\r" not in done.stdout
+    assert done.returncode == 3
+
+
+def test_what_it_cannot_use_is_bad_input(clone: Clone, own: Clone) -> None:
+    done = clone.command("doctor", GH_TOKEN="")
+    assert (done.returncode, "SET001" in done.stderr) == (2, True)
+    done = clone.command("doctor", GH_TOKEN="ghp_foreign")
+    assert (done.returncode, "SET001" in done.stderr, "ghp_foreign" in done.stderr) == (2, True, False)
+    for command in ("doctor", "report"):
+        done = clone.command(command, "--repo", "acme/another")
+        assert (done.returncode, "SET002" in done.stderr) == (2, True)
+    (own.root / ".github" / "agent-config.yml").unlink()
+    done = own.command("doctor")
+    assert (done.returncode, "INP007" in done.stderr) == (2, True)
+
+
+def test_github_that_does_not_answer_is_refused(clone: Clone) -> None:
+    clone.github.visibility = None  # type: ignore[assignment]
+    clone.github.default_branch = None  # type: ignore[assignment]
+    with pytest.raises(codes.GateRefused) as refused:
+        clone.doctor()
+    assert refused.value.code == codes.GITHUB_SILENT
+    assert TOKEN not in refused.value.line()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "owned"),
+    [
+        ("*", "a/b.py", True),
+        ("*.py", "a/b.py", True),
+        ("/*.py", "a/b.py", False),
+        ("/.github/", ".github/workflows/x.yml", True),
+        (".github/", ".github/CODEOWNERS", True),
+        ("github/", ".github/CODEOWNERS", False),
+        ("/docs", "docs/x.md", True),
+        ("docs/*", "docs/x.md", True),
+        ("docs/*", "docs/deep/x.md", False),
+        ("docs/**", "docs/deep/x.md", True),
+        ("**/checks.py", "agent_runtime/gate/checks.py", True),
+        ("**/checks.py", "checks.py", True),
+        ("agent_runtime/*.py", "x/agent_runtime/gate/checks.py", False),
+        ("agent_runner.py", "sub/agent_runner.py", True),
+        ("/agent_runner.py", "agent_runner.pyc", False),
+        ("a.c", "abc", False),
+    ],
+)
+def test_owners_by_pattern(pattern: str, path: str, owned: bool) -> None:
+    assert codeowners.owners(f"# all\n{pattern} @bob # why\n", path) == (("@bob",) if owned else ())
+
+
+def test_the_last_pattern_counts_and_may_name_nobody() -> None:
+    text = "* @all\n/sdk/ @acme/sre bob@example.com\n/sdk/open/\n"
+    assert codeowners.owners(text, "x") == ("@all",)
+    assert codeowners.owners(text, "sdk/x") == ("@acme/sre", "bob@example.com")
+    assert codeowners.owners(text, "sdk/open/x") == ()
+
+
+@given(st.text(), st.text())
+def test_any_text_is_a_codeowners_file_and_a_checklist(text: str, path: str) -> None:
+    codeowners.owners(text, path)
+    for item in checklist.parse(text):
+        assert item.text

@@ -1,0 +1,652 @@
+"""The pages say everything that a decision needs, and nothing that somebody else put into the agent's mouth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent_runtime import codes
+from agent_runtime.gate import environment
+from agent_runtime.gate.bundle import RunOutcome
+from agent_runtime.gate.pages.record import render_answer, render_record
+from agent_runtime.gate.pages.result import render_authorization, render_result
+from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary
+from agent_runtime.local.terminal import as_terminal
+from agent_runtime.model import documents, plan
+from agent_runtime.model.documents import ActionReport, Approver, Report, ReportStatus, StepResult
+from agent_runtime.results import ActionStatus, Finding, Severity
+from agent_runtime.text import escape
+from support import examples
+from support.gfm import Page, gfm
+from support.strategies import hostile_text, json_objects, json_text
+
+# What a page may be made of.  No link, image, rule, task list, footnote or raw HTML.
+TAGS = {
+    *["h1", "h2", "h3", "p", "strong", "code", "pre", "br", "blockquote", "ul", "ol", "li"],
+    *["table", "thead", "tbody", "tr", "th", "td"],
+}
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+
+
+def address(run_id: str) -> str:
+    return f"https://github.com/acme/checkout-restart/actions/runs/{run_id}"
+
+
+def summary(found: Report) -> str:
+    """The page that `seal` shows behind environments."""
+    if found.plan is None:
+        return render_summary(found, digest="", decide=[], run_url=address)
+    digest = plan.digest(found.plan)
+    decide = environment.EnvironmentGate().how_to_decide(found.plan, digest)
+    return render_summary(found, digest=digest, decide=decide, run_url=address)
+
+
+def issue(found: Report) -> tuple[str, str]:
+    """Title and text of the issue about the same report."""
+    assert found.plan is not None
+    digest = plan.digest(found.plan)
+    return render_issue(found, digest=digest, approvers=["bob"], origin="the report", run_url=address("4711"))
+
+
+def short(found: Report) -> str:
+    assert found.plan is not None
+    return plan.short(plan.digest(found.plan))
+
+
+def proposing(**changes: Any) -> Report:
+    """A report that proposes one step, `examples.step()` with these changes."""
+    return examples.report(plan=examples.sealed(examples.step(**changes)))
+
+
+def hostile_report(text: str, evidence: dict[str, Any], **changes: Any) -> Report:
+    """A report in which every word of the agent is `text`."""
+    step = examples.step(parameters={"note": text}, reason=text, reversible=True, rollback=text)
+    values: dict[str, Any] = {
+        "plan": examples.sealed(step, preconditions={"started": text}),
+        "findings": (Finding(text, Severity.HIGH, evidence), Finding("second", Severity.LOW, {"key": 1})),
+        "recommendation": text,
+        "analysis": "x" + text,
+        "policy_reasons": ("allowed_actions[0] (" + text + "): matches",),
+        **changes,
+    }
+    return examples.report(**values)
+
+
+def skeleton(page: Page) -> str:
+    """What the page says outside of code, without what separates pieces of code."""
+    return re.sub(r"[`|\s]|\(empty\)", "", page.outside)
+
+
+# The reviewer's page
+
+
+@pytest.mark.threat("T14")
+def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
+    text = as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
+    digest = plan.digest(examples.sealed())
+    expected = [
+        "Approve restart_service on checkout?",
+        "The agent asks to run restart_service on checkout.",
+        "before 2026-11-22 12:00:00 UTC",
+        "Resource                      checkout",
+        "Action                        restart_service",
+        "error_rate                    0.31",
+        "requests                      240",
+        "Risk                          medium, says the agent",
+        "Can be undone                 no",
+        "Expires at                    2026-11-22 12:00:00 UTC (60 minutes after sealing)",
+        "Started by                    alice, trigger: manual",
+        "Policy                        a human may approve (allowed_actions[0])",
+        "Refused if changed meanwhile  started",
+        "Plan                          " + digest[:12] + " ",
+        "Written by the agent",
+        "Reason                 31 % of the requests fail",
+        "Confidence             0.8 of 1 (not used for any decision)",
+        "- high: 31 % of the requests fail\n  - error_rate: 0.31",
+        "The plan",
+        '    "action": "restart_service"',
+        digest,
+        "What the policy said",
+        "- allowed_actions[0] (x on y): matches",
+        "How to decide",
+        "The job that waits must be named Approve plan " + digest[:12] + " and then the action",
+        "agent-approval",
+        "An approval by alice does not count",
+    ]
+    places = [text.find(piece) for piece in expected]
+    assert -1 not in places, expected[places.index(-1)]
+    assert places == sorted(places)
+
+
+def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
+    run = examples.run(run_attempt=2, triggering_actor="carol")
+    text = as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
+    assert "alice, trigger: manual; re-run by carol (attempt 2)" in text
+    assert "An approval by alice or carol does not count" in text
+
+
+def test_what_the_agent_left_out_is_reported() -> None:
+    bare = examples.report(findings=(), plan=examples.sealed(preconditions={}))
+    assert "The agent gave no findings" in summary(bare)
+    assert "nothing: the agent named no precondition" in summary(bare)
+    assert "no evidence given" in summary(examples.report(findings=(Finding("trust me"),)))
+    assert "yes, says the agent, without saying how" in summary(proposing(reversible=True))
+    assert "**no**, says the agent: `restart by hand`" in summary(proposing(rollback="restart by hand"))
+    assert "| Measured | not known |" in summary(examples.report())
+
+
+@pytest.mark.threat("T14")
+def test_a_plan_of_several_steps_shows_each_with_its_own_facts_in_order() -> None:
+    steps = [
+        examples.step(action="drain", parameters={"node": 1}, reason="it is full", reversible=True, rollback="undrain"),
+        examples.step(action="restart_service", parameters={"wait": 5}, reason="it leaks"),
+    ]
+    found = examples.report(plan=examples.sealed(*steps))
+    page = as_terminal(summary(found))
+    assert page.startswith("Approve drain, then restart_service on checkout?\n===")
+    places = [
+        page.index(piece)
+        for piece in (
+            *("Action 1                      drain", "node                          1", "yes, says the agent: undrain"),
+            *("Action 2                      restart_service", "wait                          5", "no, says the agent"),
+            *("Reason                 it is full", "Reason                 it leaks"),
+        )
+    ]
+    assert places == sorted(places)
+    title, text = issue(found)
+    assert title.endswith(": drain+restart_service on checkout?")
+    assert text.startswith("# Approve `drain`, then `restart_service` on `checkout`?\n")
+
+
+def test_a_dry_run_says_so_before_anything_else_about_the_plan() -> None:
+    page = summary(examples.report(plan=examples.sealed(dry_run=True)))
+    assert page.index("> **Dry run:**") < page.index("| What | Value |")
+    assert "Dry run" not in summary(examples.report())
+
+
+@pytest.mark.threat("T14", "T23")
+def test_the_page_of_a_plan_that_nobody_is_asked_about_asks_nobody() -> None:
+    stamp = documents.PolicyStamp("a" * 64, documents.Decision.AUTO, ("auto_approve[0]",))
+    page = summary(examples.report(plan=examples.sealed(policy=stamp)))
+    assert page.startswith("# Without asking: `restart_service` on `checkout`\n")
+    assert "nobody is asked (`auto_approve[0]`)" in page
+    assert "How to decide" not in page and "Approve" not in page
+
+
+def test_evidence_of_several_lines_keeps_them() -> None:
+    log = "ERROR pool exhausted\nERROR pool exhausted again\n"
+    page = gfm(summary(examples.report(findings=(Finding("the log is full", Severity.HIGH, {"log": log, "n": 2}),))))
+    assert log in page.codes
+    assert "2" in page.codes
+
+
+@pytest.mark.threat("T8", "T14")
+@given(json_text, json_objects)
+@example("`" * 300, {})
+@example("\\u{202e} \x7f", {})
+def test_t8_the_block_is_exactly_the_sealed_plan(text: str, evidence: dict[str, Any]) -> None:
+    found = hostile_report(text, evidence)
+    assert found.plan is not None
+    for markdown in (summary(found), issue(found)[1]):
+        page = gfm(markdown)
+        (shown,) = [json.loads(code) for code in page.codes if code.startswith('{\n  "approvals"')]
+        assert shown == documents.plain(found.plan)
+        assert plan.digest(shown) == plan.digest(found.plan)
+        assert plan.digest(found.plan) in page.codes
+
+
+@pytest.mark.threat("T6")
+def test_t6_the_block_shows_look_alike_letters_as_what_they_are() -> None:
+    page = summary(proposing(parameters={"host": "\u0430pi", "note": "\u202e"}))
+    assert '"host": "\\u0430pi"' in page
+    assert '"note": "\\u202e"' in page
+    assert '`"\\u{202e}"`' in page, "the table of parameters shows it too"
+
+
+def test_the_command_on_the_page_computes_the_digest_on_the_page(tmp_path: Path) -> None:
+    page = gfm(summary(examples.report()))
+    (block,) = [code for code in page.codes if code.startswith("{\n")]
+    (command,) = [code for code in page.codes if code.startswith("python -c")]
+    (tmp_path / "plan.json").write_text(block, encoding="utf-8")
+    arguments = [sys.executable, *shlex.split(command)[1:]]
+    answer = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == plan.digest(examples.sealed())
+    assert answer.stdout.strip() in page.codes
+
+
+def test_wide_lines_are_announced_and_can_be_read_in_the_table() -> None:
+    long = "word " * 60
+    wide = summary(proposing(parameters={"note": long}))
+    assert "Some lines are wide" in wide
+    assert "Some lines are wide" not in summary(examples.report())
+    assert json.dumps(long) in gfm(wide).codes
+
+
+@pytest.mark.threat("T3", "T4")
+@given(json_text, json_objects)
+def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, evidence: dict[str, Any]) -> None:
+    """Whatever the agent writes, the runtime's own words on the page stay the same, letter for letter."""
+    plain_evidence = dict.fromkeys(map(str, range(len(evidence))), 0)
+    hostile, harmless = hostile_report(text, evidence), hostile_report("x", plain_evidence)
+    for show in (summary, lambda found: issue(found)[1]):
+        said, expected = gfm(show(hostile)), gfm(show(harmless))
+        words = (
+            skeleton(said)
+            .replace(short(hostile), short(harmless))
+            .replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
+        )
+        # Evidence of several lines is in a block below its name, with a colon of its own.
+        assert words.replace("::", ":") == skeleton(expected).replace("::", ":")
+        assert set(said.tags) <= TAGS | set(expected.tags)
+
+
+@pytest.mark.threat("T3", "T4", "T14")
+@given(hostile_text)
+def test_t3_the_title_of_an_issue_is_one_line_that_names_the_plan_first(text: str) -> None:
+    found = examples.report(plan=examples.sealed(examples.step(action=text), resource=text))
+    assert found.plan is not None
+    title, _ = issue(dataclasses.replace(found, plan=examples.sealed(resource=text.encode("utf-8", "ignore").decode())))
+    assert title.startswith("Approve plan ") and title.endswith("?")
+    assert not CONTROL.search(title) and "\n" not in title
+    assert len(title) < 256 + 80 * 9
+
+
+@pytest.mark.threat("T14")
+def test_the_issue_calls_everybody_who_may_decide_and_nobody_else() -> None:
+    found = examples.report()
+    assert found.plan is not None
+    options = {"digest": plan.digest(found.plan), "origin": "x", "run_url": address("4711")}
+    _, text = render_issue(found, approvers=["Alice", "bob", "carol"], **options)
+    assert "@bob, @carol, please decide." in text
+    assert "@Alice" not in text and "A comment by `alice` does not approve" in text
+    assert "/approve " + plan.digest(found.plan) in gfm(text).text
+    assert "@" not in render_issue(found, approvers=["alice"], **options)[1]
+
+
+def test_an_issue_that_github_would_not_take_is_refused_and_never_cut() -> None:
+    assert len(issue(examples.report(analysis="x" * 60_000))[1]) > 60_000
+    with pytest.raises(codes.BadInput) as caught:
+        issue(examples.report(analysis="x" * 70_000))
+    assert caught.value.code == codes.REPORT_TOO_LARGE
+    with pytest.raises(codes.BadInput) as caught:
+        render_issue(
+            examples.report(plan=None, status=ReportStatus.DENIED), digest="", approvers=[], origin="", run_url=""
+        )
+    assert caught.value.code == codes.REPORT_NO_PLAN
+
+
+@pytest.mark.threat("T3", "T4")
+@given(hostile_text, st.sampled_from([ReportStatus.DENIED, ReportStatus.FAILED, ReportStatus.NOTHING_TO_DO]))
+def test_t3_t4_the_other_pages_hold_no_markup_of_the_agent(text: str, status: ReportStatus) -> None:
+    found = hostile_report("x", {text: text}, plan=None, status=status)
+    found = dataclasses.replace(found, analysis=text, recommendation=text, policy_reasons=(text,), error=text)
+    page = gfm(summary(found))
+    assert set(page.tags) <= TAGS
+    assert page.tags.count("h1") == 1
+
+
+@pytest.mark.threat("T3")
+@given(hostile_text)
+def test_nothing_that_the_agent_says_is_cut(text: str) -> None:
+    safe = text.encode("utf-8", "ignore").decode()
+    page = gfm(summary(hostile_report(safe, {"key": safe})))
+    shown = escape.visible(safe) or "(empty)"
+    # Reason, recommendation, rollback, first finding.
+    assert page.text.count(shown) >= 4
+    for line in safe.replace("\r\n", "\n").split("\n"):
+        assert escape.visible(line).strip() in page.text
+
+
+@given(json_text, json_objects)
+def test_the_same_report_gives_the_same_page(text: str, evidence: dict[str, Any]) -> None:
+    found = hostile_report(text, evidence)
+    reread = documents.decode(Report, documents.encode(found), "report")
+    assert summary(found) == summary(found) == summary(reread)
+
+
+@pytest.mark.threat("T14")
+def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
+    fits = examples.report(analysis="x" * 900_000)
+    assert "x" * 900_000 in summary(fits)
+    for too_large in (
+        examples.report(analysis="x" * (1024 * 1024)),
+        examples.report(analysis="\u202e" * 150_000),
+        examples.report(findings=(Finding("x", Severity.LOW, {"log": "`" * 700_000}),)),
+        proposing(parameters={"note": "é" * 200_000}),
+    ):
+        with pytest.raises(codes.BadInput) as caught:
+            summary(too_large)
+        assert caught.value.code == codes.REPORT_TOO_LARGE
+        sizes = re.findall(r"(findings|analysis|plan): ([0-9]+) bytes", caught.value.message)
+        largest = max(sizes, key=lambda part: int(part[1]))[0]
+        assert int(dict(sizes)[largest]) > 150_000, caught.value.message
+
+
+# The other pages of an investigation
+
+
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        (ReportStatus.NOTHING_TO_DO, "# Nothing to do on `checkout`"),
+        (ReportStatus.DENIED, "# Denied: no action on `checkout`"),
+        (ReportStatus.FAILED, "# Nothing is asked: " + codes.describe(codes.RESULT_INVALID).title),
+    ],
+)
+def test_a_run_that_asks_for_nothing_says_so_first(status: ReportStatus, title: str) -> None:
+    failed = {"code": codes.RESULT_INVALID, "error": "AGT003: no JSON"} if status is ReportStatus.FAILED else {}
+    page = summary(examples.report(plan=None, status=status, policy_reasons=("because",), **failed))
+    assert page.startswith(title + "\n")
+    assert "nobody is asked" in page.split("\n\n")[1]
+    assert ("`because`" in page) == (status is ReportStatus.DENIED)
+    assert ("`AGT003: no JSON`" in page) == (status is ReportStatus.FAILED)
+    assert "Approve" not in page and "How to decide" not in page
+
+
+@pytest.mark.threat("T3", "T4")
+@given(hostile_text, st.none() | hostile_text)
+def test_t4_a_failed_investigation_says_why_in_the_agents_words_and_nothing_else(text: str, code: str | None) -> None:
+    """The code and the message can come from the machine that ran team code."""
+    found = examples.report(plan=None, status=ReportStatus.FAILED, code=code, error=text)
+    page = gfm(summary(found))
+    assert set(page.tags) <= TAGS and page.tags.count("h1") == 1
+    assert page.text.startswith("Nothing is asked: the investigation failed")
+    assert (escape.visible(text) or "(empty)") in page.text
+
+
+def test_a_duplicate_leads_to_the_run_that_asks() -> None:
+    found = examples.report(plan=None, status=ReportStatus.DUPLICATE, duplicate_of="4700")
+    page = summary(found)
+    assert page.startswith("# Nothing to do on `checkout`: run 4700 asks already\n")
+    assert f"[run 4700]({address('4700')})" in page
+    odd = render_summary(found, digest="", decide=[], run_url=lambda run: f"https://x/a/b/actions/runs/{run})[y](z")
+    assert "](" not in odd and "The run 4700 is about" in odd
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text, st.sampled_from(sorted(codes.registered())))
+def test_t4_a_refused_trigger_is_reported_with_its_way_out(text: str, code: str) -> None:
+    page = gfm(render_refusal(codes.BadInput(code, text)))
+    assert set(page.tags) <= TAGS and page.tags.count("h1") == 1
+    assert page.text.startswith("Refused: nothing was investigated")
+    meaning = codes.describe(code)
+    assert f"{code}: {meaning.title}" in page.outside
+    assert f"What to do: {meaning.fix}" in page.text, "whatever it holds, for example <agent> or 2**53"
+
+
+@pytest.mark.parametrize("code", sorted(codes.registered()))
+def test_the_way_out_of_a_refusal_is_shown_letter_by_letter(code: str) -> None:
+    meaning = codes.describe(code)
+    verified = examples.authorization(authorized=False, approvers=(), code=code, message="m")
+    executed = examples.result(examples.step_result(code=code), status=ActionStatus.REFUSED, code=code)
+    for markdown in (
+        render_refusal(codes.BadInput(code, "m")),
+        render_authorization(verified),
+        render_result(executed),
+    ):
+        page = gfm(markdown)
+        assert f"{code}: {meaning.title}" in page.text
+        assert f"What to do: {meaning.fix}" in page.text
+        assert f"What to do: {meaning.fix}" in as_terminal(markdown)
+
+
+# The pages of the jobs that act
+
+
+def test_the_page_of_an_authorization_says_who_approved() -> None:
+    page = as_terminal(render_authorization(examples.authorization()))
+    assert page.startswith("Authorized: the plan for checkout\n")
+    assert "Approved by  bob" in page
+    unasked = as_terminal(render_authorization(examples.authorization(approvers=())))
+    assert "Approved by  nobody: the policy lets it happen without asking" in unasked
+
+
+def test_a_refusal_before_acting_shows_code_reason_and_way_out() -> None:
+    refused = examples.authorization(
+        authorized=False, approvers=(), code=codes.GATE_EXPIRED, message="expired 14 minutes ago"
+    )
+    text = as_terminal(render_authorization(refused))
+    assert text.startswith("Refused: nothing is executed on checkout\n")
+    for piece in (
+        "GATE04: " + codes.describe(codes.GATE_EXPIRED).title,
+        "expired 14 minutes ago",
+        "What to do: Start a new run",
+    ):
+        assert piece in text
+    assert "Approved by" not in text
+
+
+STEP = examples.step_result(
+    latency_ms=5234.5,
+    changes=("restarted checkout",),
+    verification={"error_rate_before": 0.31, "error_rate_after": 0.0},
+    rollback="start version 16",
+    details={"flagged": True},
+)
+
+
+def test_the_page_of_a_result_shows_what_changed_and_who_says_so() -> None:
+    text = as_terminal(render_result(examples.result(STEP)))
+    assert text.startswith("Done: checkout\n")
+    for piece in (
+        "Status  success, reported by the agent",
+        "Plan    " + plan.digest(examples.sealed())[:12],
+        "Step 1: restart_service",
+        "success after 5.2 s",
+        "Written by the agent",
+        "- restarted checkout",
+        "error_rate_before  0.31\nerror_rate_after   0.0",
+        "To undo it: start version 16",
+        "flagged  true",
+    ):
+        assert piece in text
+    assert "The agent said nothing" in render_result(examples.result())
+
+
+def test_every_step_that_ran_has_its_part_of_the_page() -> None:
+    failed = examples.step_result(
+        action="warm_cache", status=ActionStatus.UNKNOWN, code=codes.OUTCOME_UNKNOWN, details={"problem": "it raised"}
+    )
+    page = as_terminal(render_result(examples.result(STEP, failed, status=ActionStatus.UNKNOWN)))
+    assert page.index("Step 1: restart_service") < page.index("Step 2: warm_cache") < page.index("it raised")
+    assert codes.describe(codes.OUTCOME_UNKNOWN).title in page
+
+
+@pytest.mark.parametrize("status", ActionStatus)
+def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
+    titles = {render_result(examples.result(status=each)).split("\n")[0] for each in ActionStatus}
+    assert len(titles) == len(ActionStatus)
+    page = render_result(examples.result(status=status))
+    assert ("Nothing more was executed" in page) == (status is ActionStatus.REFUSED)
+    assert ("nothing was executed" in page) == (status is ActionStatus.DRY_RUN)
+    assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)
+
+
+def test_the_agents_own_problem_is_not_reported_as_the_runtimes() -> None:
+    said = examples.step_result(details={"refused": "everything is fine", "problem": "none"})
+    page = render_result(examples.result(said))
+    assert page.index("Written by the agent") < page.index("everything is fine") < page.index("`none`")
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text, st.sampled_from(ActionStatus), st.sampled_from([None, codes.GATE_RUN, "NO01"]))
+def test_t4_what_execute_reports_holds_no_markup_of_the_agent(
+    text: str, status: ActionStatus, code: str | None
+) -> None:
+    step = StepResult(
+        action=text,
+        status=status,
+        latency_ms=1e300,
+        changes=(text,),
+        verification={text: text},
+        rollback=text,
+        details={"problem": text, text: [text]},
+        code=code,
+    )
+    found = ActionReport(1, text, examples.run(), text, text, status, (step, step), code, text)
+    page = gfm(render_result(found))
+    assert set(page.tags) <= TAGS
+    assert (page.tags.count("h1"), page.tags.count("h2")) == (1, 2)
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text, st.booleans())
+def test_t4_what_verify_found_holds_no_markup_of_others(text: str, authorized: bool) -> None:
+    found = examples.authorization(
+        trace_id=text,
+        plan_digest=text,
+        resource=text,
+        authorized=authorized,
+        approvers=(Approver(text, 1, text),),
+        code=None if authorized else text,
+        message=text,
+    )
+    page = gfm(render_authorization(found))
+    assert set(page.tags) <= TAGS and page.tags.count("h1") == 1
+
+
+# The run's last page
+
+
+def record(**changes: Any) -> str:
+    values: dict[str, Any] = {
+        "outcome": "acted",
+        "resource": "checkout",
+        "plan_digest": "ab" * 32,
+        "approver": "bob",
+        "rejected_by": None,
+        "problems": (),
+        "bundle_digest": "cd" * 32,
+    }
+    return render_record(**{**values, **changes})
+
+
+def test_every_outcome_is_reported_in_words() -> None:
+    for outcome in RunOutcome:
+        page = record(outcome=outcome.value)
+        assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
+        assert page.split("\n\n")[1].endswith((".", "**"))
+
+
+def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
+    page = as_terminal(record())
+    assert "Approved by  bob" in page
+    assert "Trail        complete" in page
+    assert "python agent_runner.py verify audit-bundle --digest " + "cd" * 32 in page
+    rejected = as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
+    assert "Rejected by  carol" in rejected
+    assert "Approved by" not in rejected
+    broken = as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
+    assert "Trail        incomplete" in broken
+    assert "- TRAIL02: act wrote no outcome" in broken
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text)
+def test_t4_the_last_page_holds_no_markup_of_others(text: str) -> None:
+    page = gfm(
+        record(outcome=text, resource=text, approver=text, rejected_by=text, problems=[text, text], bundle_digest=text)
+    )
+    assert set(page.tags) <= TAGS
+
+
+@pytest.mark.parametrize("outcome", RunOutcome)
+def test_the_last_page_of_a_run_that_asked_nobody_names_no_approval(outcome: RunOutcome) -> None:
+    page = as_terminal(record(outcome=outcome.value, approver=None, automatic=True))
+    assert "Approved by  nobody: the policy lets it happen without asking" in page
+    assert "was approved" not in page or outcome is RunOutcome.OUTCOME_UNKNOWN
+
+
+@pytest.mark.threat("T4")
+@given(hostile_text)
+def test_t4_an_answer_on_an_issue_calls_and_links_nobody_of_others(text: str) -> None:
+    page = gfm(render_answer("It was refused.", text, address("4711")))
+    assert set(page.tags) <= {"p", "strong", "code", "a"}
+    assert page.tags.count("a") <= 1, "the address of the run"
+    assert skeleton(page) == skeleton(gfm(render_answer("It was refused.", "x" if text else "", address("4711"))))
+
+
+# Terminals
+
+
+@given(json_text, json_objects)
+def test_a_terminal_shows_the_same_and_no_control_character(text: str, evidence: dict[str, Any]) -> None:
+    found = hostile_report(text, evidence)
+    shown = as_terminal(summary(found))
+    assert not CONTROL.search(shown.replace("\t", ""))
+    for line in text.replace("\r\n", "\n").split("\n"):
+        assert escape.visible(line).rstrip(" ") in shown
+    assert "Approve restart_service on checkout?\n====" in shown
+    assert "\n    {\n" in shown
+
+
+@given(hostile_text)
+@example("| --- |")
+@example("| a |\n| b | c |\n|\n")
+@example("&#99999999;")
+@example("```text\nnever closed")
+def test_any_markdown_becomes_text_without_control_characters(text: str) -> None:
+    shown = as_terminal(text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
+
+
+def test_terminal_text_of_each_kind_of_block() -> None:
+    markdown = "\n".join(
+        [
+            "# Title `x`",
+            "",
+            "**Bold** and `a`&#96;`b`.",
+            "",
+            "| Name | Value |",
+            "| --- | --- |",
+            "| `a` | `1`&#124;`2` |",
+            "| longer | ` x ` |",
+            "",
+            "- item:",
+            "",
+            "    ```text",
+            "    # not a title",
+            "    | not | a table |",
+            "    ```",
+            "",
+            "> one\\",
+            "> two",
+            "## Sub",
+            "### Third",
+            "",
+        ]
+    )
+    assert as_terminal(markdown) == "\n".join(
+        [
+            "Title x",
+            "=======",
+            "",
+            "Bold and a`b.",
+            "",
+            "Name    Value",
+            "a       1|2",
+            "longer  x",
+            "",
+            "- item:",
+            "",
+            "        # not a title",
+            "        | not | a table |",
+            "",
+            "> one",
+            "> two",
+            "Sub",
+            "---",
+            "Third",
+            "",
+        ]
+    )
