@@ -39,7 +39,7 @@ def run(call: Call) -> int:
         "repository": manifest["run"]["repository"],
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
-        "approved by": (manifest["approver"] or {}).get("login", "nobody"),
+        "approved by": ", ".join(each["login"] for each in manifest["approvers"]) or "nobody",
         "rejected by": manifest["rejected_by"] or "nobody",
         "reported by the agent": reported,
         "bundle": digest,

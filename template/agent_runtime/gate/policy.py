@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
 from agent_runtime.gate.conditions import ONLY_WRITING, Condition, describe, doubt, holds
@@ -23,6 +23,9 @@ REVIEW = "review"
 DENIED = "denied"
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+
+# How many must approve, and who may.
+_Demand = Tuple[int, Optional[Tuple[str, ...]]]
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
@@ -39,6 +42,7 @@ class Rule:
         max_risk: highest risk that an allowing rule allows; a denying rule is about every risk.
         reason: the author's words: `description` of an allowing rule, `reason` of a denying one.
         requires_approval: of an allowing rule: whether a human must approve what it allows.
+        approvals: how many distinct humans must; `approvers`: their logins, all reviewers of the gate where it is None.
     """
 
     type: str
@@ -47,6 +51,8 @@ class Rule:
     max_risk: RiskLevel = RiskLevel.HIGH
     reason: Optional[str] = None
     requires_approval: bool = True
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,11 @@ class Policy:
     auto_approve: Tuple[Rule, ...] = ()
     rate_limits: Tuple[RateLimit, ...] = ()
 
+    @property
+    def most_approvals(self) -> int:
+        """How many humans the most demanding rule asks for."""
+        return max((rule.approvals for rule in self.allowed_actions), default=1)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -100,11 +111,15 @@ class Verdict:
         decision: `auto` (it may be done without asking), `review` (a human may approve it) or `denied`.
         matched_rules: the rules that decided, for example `allowed_actions[0]`.
         reasons: one line for each rule looked at, for people.
+        approvals: how many distinct humans must approve.
+        approvers: who may: None for every reviewer of the gate; nobody where the rules have nobody in common.
     """
 
     decision: str
     matched_rules: Tuple[str, ...]
     reasons: Tuple[str, ...]
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 def evaluate(
@@ -127,13 +142,15 @@ def evaluate(
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
-    is exceeded, so that neither more risk nor a missing parameter ever means less asking.
+    is exceeded, so that neither more risk nor a missing parameter ever means less asking.  For the same reason the
+    strictest demand of all these rules counts: the highest `approvals`, and those `approvers` whom each of them names.
     """
     asked = f"{visible(action)} on {visible(resource)}"
     denying: List[str] = []
     allowing: List[str] = []
     automatic: List[str] = []
     reserved: List[str] = []
+    demands: List[_Demand] = []
     reasons: List[str] = []
     guarded = protected_paths.problem(parameters)
     if guarded:
@@ -152,9 +169,12 @@ def evaluate(
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
+        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
-        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+            demands.append((rule.approvals, rule.approvers))
+            if rule.approvals > 1 or rule.approvers:
+                reasons.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
@@ -166,11 +186,11 @@ def evaluate(
     if not allowing:
         reasons.append(f"no allowing rule matches {asked}, and what is not allowed is denied")
         return Verdict(DENIED, (), tuple(reasons))
-    if not policy.auto_approve:
-        return Verdict(REVIEW, tuple(allowing), tuple(reasons))
+    approvals, approvers = _strictest(demands)
     why = _why_ask(automatic, reserved, reversible=reversible)
     if why:
-        return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
+        reasons += ["a human is asked: " + why] if policy.auto_approve else []
+        return Verdict(REVIEW, tuple(allowing), tuple(reasons), approvals, approvers)
     return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"))
 
 
@@ -199,7 +219,13 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
         for number, each in enumerate(verdicts, 1)
         for reason in each.reasons
     ]
-    return Verdict(decision, rules, tuple(reasons))
+    return Verdict(decision, rules, tuple(reasons), *_strictest((each.approvals, each.approvers) for each in deciding))
+
+
+def asked_for(approvals: int, approvers: Optional[Sequence[str]]) -> str:
+    """How many must approve and who may, for people."""
+    what = "1 approval" if approvals == 1 else f"{approvals} approvals by different people"
+    return what if approvers is None else f"{what}, out of {', '.join(approvers) or 'nobody'}"
 
 
 def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
@@ -279,6 +305,18 @@ def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: dateti
         free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
         line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
     return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+
+
+def _strictest(demands: Iterable[_Demand]) -> _Demand:
+    """The highest number of approvals, and the approvers that are common to all who name some."""
+    most = 1
+    common: Optional[Tuple[str, ...]] = None
+    for approvals, approvers in demands:
+        most = max(most, approvals)
+        if approvers is not None:
+            named = {login.casefold() for login in approvers}
+            common = tuple(login for login in (approvers if common is None else common) if login.casefold() in named)
+    return most, common
 
 
 def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: bool) -> str:

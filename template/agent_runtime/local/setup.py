@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
+from agent_runtime.gate import policy_file
 from agent_runtime.github.transport import (
     HTTP_FORBIDDEN,
     HTTP_NOT_FOUND,
@@ -55,8 +56,9 @@ def run(
     name = access.repository(repository or settings.repository)
     http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
+    approvals = policy_file.most_approvals(root, settings)
     with access.asking():
-        seen = observe_gate(http, name, settings, approvers)
+        seen = observe_gate(http, name, settings, approvers, approvals=approvals)
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     changes = planning.issue_gate_changes(answers, seen) if by_issue else planning.changes(answers, seen)
@@ -79,7 +81,7 @@ def run(
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
     with access.asking():
-        after = observe_gate(http, name, settings, approvers) if changes.calls else seen
+        after = observe_gate(http, name, settings, approvers, approvals=approvals) if changes.calls else seen
     problems = planning.still_open(after) + (planning.issue_gate_open(after) if by_issue else ())
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)

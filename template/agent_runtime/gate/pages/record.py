@@ -44,7 +44,7 @@ def render_record(
     outcome: str,
     resource: str,
     plan_digest: Optional[str],
-    approver: Optional[str],
+    approvers: Sequence[str],
     rejected_by: Optional[str],
     problems: Sequence[str],
     bundle_digest: str,
@@ -64,7 +64,8 @@ def render_record(
         BadInput: the page is larger than GitHub shows (RPT002).
     """
     facts: Rows = [("Resource", markdown_table_cell(resource))]
-    for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
+    approved_by = ", ".join(approvers)
+    for label, value in (("Plan", plan_digest), ("Approved by", approved_by), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
     if issue:

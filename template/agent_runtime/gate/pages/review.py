@@ -98,7 +98,8 @@ def render_issue(
 
 def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> List[str]:
     initiators = (sealed.run.actor.casefold(), sealed.run.triggering_actor.casefold())
-    called = ["@" + login for login in approvers if login.casefold() not in initiators]
+    named = {login.casefold() for login in sealed.approvals.approvers or approvers}
+    called = ["@" + login for login in approvers if login.casefold() in named.difference(initiators)]
     return [
         "## How to decide",
         "{}, please decide.".format(", ".join(called)) if called else "",
@@ -109,6 +110,9 @@ def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> Lis
         "3. To reject, write a comment whose first line is {} and the reason. One rejection is enough.".format(
             markdown_inline("/reject")
         ),
+        ""
+        if sealed.approvals.count == 1
+        else "**Two of them must approve.** After the first, the answer here says so.",
         f"A comment by {_initiators(sealed)} does not approve, nor does one that was edited. After an approval "
         "the workflow checks "
         "everything again (this issue, the plan, its run, the time, the policy, who commented, the preconditions) and "
@@ -176,12 +180,24 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ]
     return [
         *facts,
+        *_approval_facts(sealed),
         ("Expires at", f"{time(sealed.expires_at)} ({minutes} minutes after sealing)"),
         ("Started by", _started_by(report)),
         ("Policy", f"{decision} ({_rules(sealed)})"),
         ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
         ("Measured", time(report.measured_at) if report.measured_at else "not known"),
         ("Plan", f"{short(digest)} (first {plan.SHORT_DIGEST_LENGTH} digits of its digest)"),
+    ]
+
+
+def _approval_facts(sealed: Plan) -> Rows:
+    if _is_automatic(sealed):
+        return []
+    wanted = sealed.approvals
+    who = " or ".join(markdown_table_cell(login) for login in wanted.approvers) or "every approver of this repository"
+    return [
+        ("Who may approve", f"{who}, but not {_initiators(sealed)}, who started this run"),
+        ("Approvals needed", "1" if wanted.count == 1 else f"**{wanted.count}**, by different people"),
     ]
 
 
@@ -280,12 +296,24 @@ def click_section(sealed: Plan, digest: str) -> List[str]:
                 f"2. The job that waits must be named **{names.APPROVE_JOB}{plan.short(digest)}** and then "
                 "the action. That name is the runtime's; a page under another heading than *Seal* is the agent's.",
                 f"3. On this page choose **Review deployments**, tick {markdown_inline(names.GATE_ENVIRONMENT)}, then "
-                f"**Approve and deploy** or **Reject**. An approval by {_initiators(sealed)} does not count.",
+                "**Approve and deploy** or **Reject**.",
+                *_second_click(sealed, digest),
             ]
         ),
+        f"**Only those whom this page names may approve.** A click by anybody else, {_initiators(sealed)} included, "
+        "does not count and ends the run: nothing is executed, and somebody has to start a new one.",
         "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, the "
         "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
         "without an answer, nothing is run.",
+    ]
+
+
+def _second_click(sealed: Plan, digest: str) -> List[str]:
+    if sealed.approvals.count == 1:
+        return []
+    return [
+        f"4. After the first approval the job **{names.APPROVE_JOB}{plan.short(digest)}{names.SECOND_MARK}** waits, in "
+        f"{markdown_inline(names.SECOND_ENVIRONMENT)}: somebody else does the same there."
     ]
 
 

@@ -34,14 +34,16 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, settings: Config) -> Observed:
+def observe(http: Transport, repository: str, settings: Config, approvals: int) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
+
+    Arguments: as `observe_gate()`.
 
     Raises:
         BadInput: the token or the repository is invalid (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
+    gate = observe_gate(http, repository, settings, settings.approvers, approvals=approvals, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
@@ -66,12 +68,19 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
 
 
 def observe_gate(
-    http: Transport, repository: str, settings: Config, approvers: Sequence[str], *, contents: bool = False
+    http: Transport,
+    repository: str,
+    settings: Config,
+    approvers: Sequence[str],
+    *,
+    approvals: int,
+    contents: bool = False,
 ) -> Gate:
     """Read what setup changes.
 
     Arguments:
         settings: says which environments there are to be, and which gate it is.
+        approvals: the most that the policy asks for.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
@@ -80,7 +89,9 @@ def observe_gate(
     by_issue = settings.approval_gate == ISSUE_GATE  # only then the label matters, and a token may ask for it
     return Gate(
         repository=found,
-        environments={name: _environment(http, repository, name, contents) for name in settings.environments},
+        environments={
+            name: _environment(http, repository, name, contents) for name in settings.environments(approvals)
+        },
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
     )
