@@ -296,8 +296,9 @@ GATE_API = register(
 
 GATE_INITIATOR = register(
     "GATE14",
-    "another workflow started this run",
-    "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
+    "who started this run may not",
+    "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
+    "which it was, and why",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.

@@ -39,6 +39,9 @@ ACTION_ARTIFACTS = (
 GATE_LABEL = "agent-approval"
 CLAIMS = "refs/agent-claims/"
 
+# What acts with a job's own token.
+JOBS_AUTHOR = "github-actions[bot]"
+
 # Environments.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
 ACT_ENVIRONMENT = "agent-act"

@@ -18,8 +18,32 @@ ALERT = {"resource": "example", "alert_severity": "critical", "trace_id": "alert
 
 def alert(world: World, payload: Any = None, **how: Any) -> Run:
     return world.actions.repository_dispatch(
-        WORKFLOW, "alert-triggered", ALERT if payload is None else payload, actor="monitoring[bot]", **how
+        WORKFLOW, "alert-triggered", ALERT if payload is None else payload, actor="monitoring", **how
     )
+
+
+# ------------------------------------------------------------------------------------------------- who may send them
+
+
+@pytest.mark.threat("T15")
+def test_an_app_sends_alerts_once_the_policy_names_it(world: World) -> None:
+    """A person's token needs no entry; an app's does, and the refusal says which."""
+    before = world.instance()
+    how: dict[str, Any] = {"actor": "monitoring[bot]", "reviewer": APPROVE}
+
+    refused = world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, **how)
+
+    assert results(refused) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
+    line = 'initiators: ["monitoring[bot]"]'
+    assert line in refused.log and "GATE14" in refused.jobs["seal"].summary and refused.clicks == []
+    policy = world.origin / ".github" / "agent-policies" / "checkout-restart.yml"
+    policy.write_text(f"{policy.read_text(encoding='utf-8')}{line}\n", encoding="utf-8")
+    world.commit("Let the monitoring start runs")
+
+    run = world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, **how)
+
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", []), run.log
+    assert world.instance() != before
 
 
 # ------------------------------------------------------------------------------------------------- what they may send

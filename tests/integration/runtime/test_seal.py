@@ -299,6 +299,7 @@ def test_a_run_that_can_not_be_read_says_so_on_the_page(world: GateWorld, variab
         ({"GITHUB_RUN_ATTEMPT": "2"}, codes.GATE_RUN),
         ({"GITHUB_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_TRIGGERING_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
+        ({"GITHUB_ACTOR": "pager[bot]", "GITHUB_TRIGGERING_ACTOR": "pager[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_ACTOR": "bob", "GITHUB_TRIGGERING_ACTOR": "bob"}, codes.GATE_ENVIRONMENT),
     ],
 )
