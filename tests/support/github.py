@@ -80,6 +80,7 @@ class FullGitHub(LoopbackGitHub):
         dispatches: bodies of the events that came from outside.
         deployments: run and environment of every deployment that GitHub noted, in order.
         identities: the audiences for which jobs asked for an identity token, in order.
+        changed: who last changed a file on the default branch, and when, by its path.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -117,6 +118,7 @@ class FullGitHub(LoopbackGitHub):
         self.workflows: dict[str, str] = {}
         self.grants: dict[str, Mapping[str, str]] = {}
         self.has_issues = True
+        self.changed: dict[str, tuple[str, str]] = {}
         self.requests: list[tuple[str, str]] = []
         self.stores: dict[str, Store] = {}
         self.deployments: list[tuple[str, str]] = []
@@ -380,6 +382,9 @@ class FullGitHub(LoopbackGitHub):
                 administrator=self.administrator,
             )
             return 200, dict(answer, has_issues=self.has_issues)
+        if rest == ["commits"]:
+            changed = self.changed.get(query["path"][0])
+            return 200, [shapes.commit(self.repository, *changed)] if changed else []
         if rest[0] == "labels" and len(rest) == 2:
             return (200, shapes.label(self.repository, rest[1])) if rest[1] in self.labels else (404, NOT_FOUND)
         if rest == ["rules", "branches", self.default_branch]:

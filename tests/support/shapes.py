@@ -542,3 +542,35 @@ def workflow(repository_name: str, file: str, state: str) -> dict[str, Any]:
         "html_url": f"{page}/blob/main/{path}",
         "badge_url": f"{page}/workflows/{file}/badge.svg",
     }
+
+
+def commit(repository_name: str, login: str, date: str) -> dict[str, Any]:
+    """Return a commit that somebody wrote and committed."""
+    sha = "c" * 40
+    url = f"{API}/repos/{repository_name}"
+    person = {"name": login, "email": login + "@example.com", "date": date}
+    return {
+        "sha": sha,
+        "node_id": "C_" + sha,
+        "url": f"{url}/commits/{sha}",
+        "html_url": f"https://github.com/{repository_name}/commit/{sha}",
+        "comments_url": f"{url}/commits/{sha}/comments",
+        "commit": {
+            "url": f"{url}/git/commits/{sha}",
+            "author": person,
+            "committer": person,
+            "message": "Change the schedule",
+            "tree": {"sha": sha, "url": f"{url}/git/trees/{sha}"},
+            "comment_count": 0,
+            "verification": {
+                "verified": False,
+                "reason": "unsigned",
+                "payload": None,
+                "signature": None,
+                "verified_at": None,
+            },
+        },
+        "author": user(login),
+        "committer": user(login),
+        "parents": [],
+    }

@@ -35,7 +35,31 @@ def start(world: World, trigger: str, **how: Any) -> Run:
         payload = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9", "region": "eu"}
         return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", payload, actor="monitoring", **how)
     world.repository.variables["TARGET_RESOURCE"] = "example"
-    return world.actions.schedule(WORKFLOW, actor="alice", **how)
+    return world.actions.schedule(WORKFLOW, **how)
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("reviewers", [("bob",), ("bob", "alice")])
+def test_who_last_changed_the_schedule_does_not_approve_what_it_starts(
+    world: World, reviewers: tuple[str, ...]
+) -> None:
+    """GitHub names that person as the actor, and prevents that self-review; as the only reviewer nobody is asked."""
+    world.repository.variables["TARGET_RESOURCE"] = "example"
+    world.github.changed[WORKFLOW] = ("bob", "2026-11-29T00:00:00Z")
+    world.github.protect("agent-approval", reviewers=reviewers)
+    before = world.instance()
+
+    run = world.actions.schedule(WORKFLOW, reviewer=APPROVE)
+
+    if reviewers == ("bob",):
+        assert "its only required reviewer is bob, who started this run" in run.jobs["seal"].summary
+        assert run.clicks == []
+    else:
+        assert "bob, trigger: schedule (GitHub names whoever last changed it)" in run.jobs["seal"].summary
+        assert run.clicks and results(run)["act"] != "success"
+        run = world.actions.schedule(WORKFLOW, reviewer=approve_as("alice"))
+        assert bundle(run)["outcome"] == "acted", run.log
+    assert (world.instance() == before) is (reviewers == ("bob",))
 
 
 TRACES = {"manual": "ticket-7", "alert": "alert-9"}

@@ -183,6 +183,39 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
     assert "auto_approval=yes" not in found[0]["fix"]
 
 
+@pytest.mark.threat("T15")
+def test_a_schedule_that_its_only_approver_last_changed_is_found(tmp_path: Path) -> None:
+    """By GitHub's own word where a run has begun since the workflow changed; else by who changed it."""
+    root = settings_world.render(tmp_path, triggers="manual+schedule", approvers="bob")
+    path = f".github/workflows/{WORKFLOW}"
+    with settings_world.fresh() as github:
+        somebody = Clone(root, github)
+        somebody.setup()
+        close_by_hand(github)
+        assert somebody.doctor() == {}, "nobody has pushed the workflow yet"
+        never = (
+            "scheduled runs count as started by whoever last changed the schedule: bob, the only approver, so nobody"
+        )
+        for changed, actor, is_found in (
+            (("Bob", "2026-11-20T00:00:00Z"), None, True),
+            (("alice", "2026-11-20T00:00:00Z"), None, False),
+            (("alice", "2026-11-20T00:00:00Z"), "bob", True),
+            (("alice", "2026-11-22T00:00:00Z"), "bob", False),
+        ):
+            github.changed[path], github.runs = changed, []
+            if actor:
+                run = {"title": "x [-]", "event": "schedule", "actor": actor, "file": WORKFLOW}
+                github.add_run("7", created="2026-11-21T00:00:00Z", **run)
+            found = somebody.doctor().get("approvers", [])
+            assert [problem.casefold().startswith(never) for problem in found] == [True] * is_found
+        github.people["carol"] = "write"
+        github.changed[path] = ("bob", "2026-11-22T00:00:00Z")
+        config = root / ".github" / "agent-config.yml"
+        config.write_text(config.read_text().replace("  - 'bob'", "  - 'bob'\n  - 'carol'"))
+        somebody.setup()
+        assert "approvers" not in somebody.doctor()
+
+
 def test_it_only_reads(clone: Clone) -> None:
     clone.doctor()
     assert {method for method, _ in clone.github.requests} == {"GET"}

@@ -203,6 +203,8 @@ def _rules(sealed: Plan) -> str:
 def _started_by(report: Report) -> str:
     run = report.run
     started = f"{markdown_table_cell(run.actor)}, trigger: {markdown_table_cell(report.trigger)}"
+    if run.event == "schedule":
+        started += " (GitHub names whoever last changed it)"
     if run.triggering_actor.casefold() != run.actor.casefold():
         started += f"; re-run by {markdown_table_cell(run.triggering_actor)}"
     return started if run.run_attempt == 1 else f"{started} (attempt {run.run_attempt})"

@@ -226,6 +226,15 @@ def _approvers(seen: Observed, _local: Local) -> _OpenItems:
     if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
         name = _show(seen.gate.approvers[0].name)
         yield OpenItem(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
+    actor = seen.schedule_actor
+    if isinstance(actor, Unreadable):
+        yield _unreadable("who last changed the schedule", actor)
+    elif actor and {(each.kind, each.name.casefold()) for each in seen.gate.approvers} == {("User", actor.casefold())}:
+        yield OpenItem(
+            f"scheduled runs count as started by whoever last changed the schedule: {_show(actor)}, the only approver, "
+            "so nobody can ever approve one",
+            fix + "; or let somebody else commit the next change of " + names.INVESTIGATE_WORKFLOW,
+        )
 
 
 def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:

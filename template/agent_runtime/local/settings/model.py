@@ -119,6 +119,7 @@ class Observed:
         workflow_state, report_state: of the agent's workflow and of the weekly report; None when GitHub does not know
             the file.
         approval_workflow_state: the same of the one that a comment starts.
+        schedule_actor: login that GitHub gives to scheduled runs; None where there is no schedule, or it is not known.
     """
 
     gate: Gate
@@ -134,6 +135,7 @@ class Observed:
     workflow_state: Union[str, Unreadable, None]
     report_state: Union[str, Unreadable, None]
     approval_workflow_state: Union[str, Unreadable, None] = None
+    schedule_actor: Union[str, Unreadable, None] = None
 
 
 @dataclass(frozen=True)

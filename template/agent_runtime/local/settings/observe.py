@@ -62,6 +62,7 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
         workflow_state=_readable(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
         report_state=_readable(lambda: _workflow_state(http, base, names.REPORT_FILE)),
         approval_workflow_state=_readable(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
+        schedule_actor=_readable(lambda: _schedule_actor(http, base, branch)) if settings.schedule_cron else None,
     )
 
 
@@ -207,6 +208,20 @@ def _workflow_state(http: Transport, base: str, file: str) -> Optional[str]:
     path = f"{base}/actions/workflows/{file}"
     answer = http.get_or_none(path)
     return None if answer is None else str(field(answer, "state", str, path))
+
+
+def _schedule_actor(http: Transport, base: str, branch: str) -> Optional[str]:
+    """Who starts scheduled runs, says the newest of them; or, where the workflow changed since, whoever changed it."""
+    path = f"{base}/actions/workflows/{names.WORKFLOW_FILE}/runs?event=schedule&per_page=1"
+    runs = field(http.get_or_none(path) or {"workflow_runs": []}, "workflow_runs", list, path)
+    path = f"{base}/commits?path={names.INVESTIGATE_WORKFLOW}&sha={branch}&per_page=1"
+    commits = http.get(path)
+    found = [
+        *((str(run.get("created_at")), run.get("actor")) for run in runs),
+        *((str(commit["commit"]["committer"]["date"]), commit.get("author")) for commit in commits),
+    ]
+    _, actor = max(found, key=lambda each: each[0], default=("", None))
+    return str(actor["login"]) if isinstance(actor, dict) and actor.get("login") else None
 
 
 def _approver(http: Transport, repository: Repository, name: str) -> Approver:
