@@ -27,10 +27,18 @@ _MAX_WAIT_MINUTES = 43_200
 _MAX_ISSUE_CHARACTERS = 65_536
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
 _NOT_GRANTED = {"message": "Resource not accessible by integration", "documentation_url": "", "status": "403"}
+_TOO_MANY = {"message": "API rate limit exceeded for installation.", "documentation_url": "", "status": "403"}
 _NO_JSON = {"message": "Problems parsing JSON", "documentation_url": "", "status": "400"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
 # By the first part of a path below the repository: the permission that a job's token needs for it.
-_SCOPES = {"issues": "issues", "labels": "issues", "git": "contents", "actions": "actions", "environments": "actions"}
+_SCOPES = {
+    "issues": "issues",
+    "labels": "issues",
+    "git": "contents",
+    "commits": "contents",
+    "actions": "actions",
+    "environments": "actions",
+}
 _SERVICE = "github.actions.results.api.v1.ArtifactService"
 _FORBIDDEN = {"code": "permission_denied", "msg": "the token is not one of this run"}
 
@@ -81,6 +89,7 @@ class FullGitHub(LoopbackGitHub):
         deployments: run and environment of every deployment that GitHub noted, in order.
         identities: the audiences for which jobs asked for an identity token, in order.
         changed: who last changed a file on the default branch, and when, by its path.
+        budget: how many requests GitHub answers within the hour; None for any number.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -119,6 +128,7 @@ class FullGitHub(LoopbackGitHub):
         self.grants: dict[str, Mapping[str, str]] = {}
         self.has_issues = True
         self.changed: dict[str, tuple[str, str]] = {}
+        self.budget: int | None = None
         self.requests: list[tuple[str, str]] = []
         self.stores: dict[str, Store] = {}
         self.deployments: list[tuple[str, str]] = []
@@ -232,6 +242,10 @@ class FullGitHub(LoopbackGitHub):
         self.requests.append((method, path))
         if parts[0] == "storage":
             return super().answer(method, path, query, body, authorization)
+        if self.budget is not None:
+            self.budget -= 1
+            if self.budget < 0:
+                return 403, _TOO_MANY
         if self.token is not None and token != self.token:
             return 401, _BAD_CREDENTIALS
         if not self._granted(method, parts[3:], token):

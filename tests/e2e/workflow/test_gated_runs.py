@@ -116,6 +116,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
         "action-authorization",
         "action-result",
         "audit-bundle",
+        "action-record",
     ]
     assert {artifact.retention_days for artifact in run.artifacts.latest()} == {90}
     report = document(run, "investigation-report", "investigation-report.json")
@@ -204,7 +205,7 @@ def test_a_runner_that_dies_in_the_middle_of_the_effect_leaves_an_unknown_outcom
 
     assert world.instance() != before, "the effect happened"
     assert results(run) == ended(act="cancelled", record="failure")
-    assert run.artifacts.names()[-3:] == ["approval-receipt", "action-authorization", "audit-bundle"]
+    assert run.artifacts.names()[-3:] == ["action-authorization", "audit-bundle", "action-record"]
     assert bundle(run)["outcome"] == "outcome_unknown"
     assert "TRAIL02: no action result" in bundle(run)["problems"]
     assert "Nothing was executed" not in run.jobs["record"].summary

@@ -253,6 +253,8 @@ class LoopbackGitHub:
         """The runs of a workflow that the query asks for."""
         event, since = query.get("event", [None])[0], query.get("created", [""])[0]
         runs = [run for run in self.runs if run["path"] == path and event in (None, run["event"])]
+        if since.startswith("<"):
+            return [run for run in runs if run["created_at"] < since[1:]]
         return [run for run in runs if ">=" + run["created_at"] >= since]
 
     def _artifacts(self, run_id: Optional[str], query: _Query) -> List[Dict[str, Any]]:
