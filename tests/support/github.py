@@ -89,6 +89,7 @@ class FullGitHub(LoopbackGitHub):
         deployments: run and environment of every deployment that GitHub noted, in order.
         identities: the audiences for which jobs asked for an identity token, in order.
         changed: who last changed a file on the default branch, and when, by its path.
+        lag: how often the list of a run's approvals still lacks all of them.
         budget: how many requests GitHub answers within the hour; None for any number.
         requests: method and path of everything that was asked, in order.
     """
@@ -128,6 +129,7 @@ class FullGitHub(LoopbackGitHub):
         self.grants: dict[str, Mapping[str, str]] = {}
         self.has_issues = True
         self.changed: dict[str, tuple[str, str]] = {}
+        self.lag = 0
         self.budget: int | None = None
         self.requests: list[tuple[str, str]] = []
         self.stores: dict[str, Store] = {}
@@ -325,6 +327,9 @@ class FullGitHub(LoopbackGitHub):
         return [run for run in found if wanted in (None, run["status"], run["conclusion"])]
 
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
+        if name == "approvals" and self.lag:
+            self.lag -= 1
+            return 200, []
         if name == "jobs" and query.get("filter") != ["all"]:
             latest = {job["name"]: job for job in self.jobs.get(run_id, [])}
             return 200, listed("jobs", list(latest.values()), query)

@@ -297,3 +297,18 @@ def test_an_archive_of_the_report_may_bring_its_journal(world: GateWorld) -> Non
     files = {names.REPORT_NAME: documents.encode(world_report(world)), "journal/0.jsonl": b"x"}
     id, digest = world.upload(names.REPORT_ARTIFACT, pack(files))
     assert world.authorize(Handover(handover.plan_digest, id, digest)).authorized
+
+
+@pytest.mark.parametrize(("lag", "approved"), [(0, True), (1, True), (2, False)])
+def test_a_list_of_approvals_that_lags_behind_the_click_is_asked_once_more(
+    world: GateWorld, lag: int, approved: bool
+) -> None:
+    _, handover = world.sealed(examples.step())
+    world.approved("bob")
+    world.github.lag = lag
+    if approved:
+        assert world.approve(handover.plan_digest).approver.login == "bob"
+        return
+    with pytest.raises(codes.GateRefused) as refused:
+        world.approve(handover.plan_digest)
+    assert refused.value.code == codes.GATE_APPROVAL
