@@ -324,6 +324,21 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "default-branch",
         "without a review by code owners",
     ),
+    "no approval": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(required_approving_review_count=0),
+        "default-branch",
+        "main takes pull requests without an approval",
+    ),
+    "stale approvals": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(dismiss_stale_reviews_on_push=False),
+        "default-branch",
+        "stays when something else is pushed to it",
+    ),
+    "one's own last push": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(require_last_push_approval=False),
+        "default-branch",
+        "whoever pushed last to a pull request to main may be the one who approves it",
+    ),
     "no checks": (lambda g: _without(g, "required_status_checks"), "default-branch", "Check, lint, test"),
     "force pushes": (lambda g: _without(g, "non_fast_forward"), "default-branch", "force pushes"),
     "a bypass list": (
@@ -342,6 +357,11 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         lambda g: g.organization_variables.update(AGENT_DISABLED="maybe"),
         "kill-switch",
         "neither on nor off",
+    ),
+    "the organisation's kill switch, overruled": (
+        lambda g: (g.organization_variables.update(AGENT_DISABLED="true"), g.variables.update(AGENT_DISABLED="false")),
+        "kill-switch",
+        "the organisation's AGENT_DISABLED is true, and the repository's, false, hides it",
     ),
     "a hidden kill switch": (
         lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "false"}}),
@@ -380,6 +400,7 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
             "dismiss_stale_reviews": True,
             "require_code_owner_reviews": True,
             "required_approving_review_count": 1,
+            "require_last_push_approval": True,
         },
         "required_status_checks": {"contexts": ["Check, lint, test"], "checks": []},
         "enforce_admins": {"url": "https://api.github.com/x", "enabled": True},
@@ -388,7 +409,19 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
     assert clone.doctor() == {}
     clone.github.branch_protection["enforce_admins"]["enabled"] = False
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
-    clone.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
+    reviews = clone.github.branch_protection["required_pull_request_reviews"]
+    whole = dict(reviews)
+    for key, value, problem in (
+        ("required_approving_review_count", 0, "main takes pull requests without an approval"),
+        ("dismiss_stale_reviews", False, "stays when something else is pushed to it"),
+        ("require_last_push_approval", False, "whoever pushed last to a pull request to main"),
+        ("bypass_pull_request_allowances", {"users": [{"login": "mallory"}]}, "some may push to main without"),
+    ):
+        reviews[key] = value
+        assert any(problem in each for each in clone.doctor()["default-branch"]), key
+        reviews.clear()
+        reviews.update(whole)
+    reviews["require_code_owner_reviews"] = False
     assert "main takes pull requests without a review by code owners" in clone.doctor()["default-branch"]
 
 

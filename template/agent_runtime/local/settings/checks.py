@@ -392,6 +392,8 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
         or reviews.get("require_code_owner_reviews") is True
     ):
         yield OpenItem(f"{branch} takes pull requests without a review by code owners", fix)
+    if "pull_request" in by_type or reviews:
+        yield from _reviews(branch, by_type.get("pull_request", []), reviews)
     if CI_CHECK not in _required_checks(by_type, classic):
         yield OpenItem(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
     forced = classic.get("allow_force_pushes")
@@ -404,6 +406,24 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
     admins = classic.get("enforce_admins")
     if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
         yield OpenItem(f"administrators can go around the protection of {branch}", fix)
+
+
+def _reviews(branch: str, rules: List[Mapping[str, Any]], classic: Mapping[str, Any]) -> _OpenItems:
+    """What a required review is worth; of several rules the strictest counts."""
+    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    counts = [each.get("required_approving_review_count") for each in (*rules, classic)]
+    if not any(isinstance(count, int) and count >= 1 for count in counts):
+        yield OpenItem(f"{branch} takes pull requests without an approval", fix)
+    if not (
+        any(each.get("dismiss_stale_reviews_on_push") is True for each in rules)
+        or classic.get("dismiss_stale_reviews") is True
+    ):
+        yield OpenItem(f"an approval of a pull request to {branch} stays when something else is pushed to it", fix)
+    if not any(each.get("require_last_push_approval") is True for each in (*rules, classic)):
+        yield OpenItem(f"whoever pushed last to a pull request to {branch} may be the one who approves it", fix)
+    allowed = classic.get("bypass_pull_request_allowances")
+    if isinstance(allowed, dict) and any(allowed.values()):
+        yield OpenItem(f"some may push to {branch} without a pull request", "remove them from the branch's protection")
 
 
 def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
@@ -496,6 +516,13 @@ def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
         yield _unreadable("the variable " + KILL_SWITCH, variables)
         return
     places: List[Tuple[str, Mapping[str, str]]] = [("", variables)]
+    above = seen.organization_variables.get(KILL_SWITCH)
+    if above is not None and above != variables.get(KILL_SWITCH):
+        yield OpenItem(
+            f"the organisation's {KILL_SWITCH} is {_show(above)}, and the repository's, "
+            f"{_show(variables.get(KILL_SWITCH))}, hides it",
+            f"gh variable delete {KILL_SWITCH}",
+        )
     for name, environment in seen.gate.environments.items():
         if isinstance(environment.variables, Unreadable):
             yield _unreadable("the variables of the environment " + name, environment.variables)

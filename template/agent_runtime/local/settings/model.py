@@ -110,6 +110,7 @@ class Observed:
     Arguments:
         secrets, organization_secrets: names of the secrets that every job can read.
         variables: repository's and organisation's, values by name; the repository's win.
+        organization_variables: the organisation's alone.
         token: default permissions of the jobs' token.
         actions: which actions may run.
         rules: every rule of a ruleset that is active for the default branch.
@@ -136,6 +137,7 @@ class Observed:
     report_state: Union[str, Unreadable, None]
     approval_workflow_state: Union[str, Unreadable, None] = None
     schedule_actor: Union[str, Unreadable, None] = None
+    organization_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

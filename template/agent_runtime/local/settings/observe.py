@@ -46,13 +46,20 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
     branch = quote(gate.repository.default_branch, safe="")
     rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
     organization = gate.repository.owner_type == "Organization"
+    shared = _readable(lambda: _variables(http, base + "/actions/organization-variables")) if organization else {}
+    own = _readable(lambda: _variables(http, base + "/actions/variables"))
     return Observed(
         gate=gate,
         secrets=_readable(lambda: _names(http, base + "/actions/secrets", "secrets")),
         organization_secrets=_readable(lambda: _names(http, base + "/actions/organization-secrets", "secrets"))
         if organization
         else frozenset(),
-        variables=_readable(lambda: _repository_variables(http, base, organization)),
+        variables=shared
+        if isinstance(shared, Unreadable)
+        else own
+        if isinstance(own, Unreadable)
+        else {**shared, **own},
+        organization_variables={} if isinstance(shared, Unreadable) else shared,
         token=_readable(lambda: _object(http, base + "/actions/permissions/workflow")),
         actions=_readable(lambda: _object(http, base + "/actions/permissions")),
         rules=rules,
@@ -176,14 +183,6 @@ def _variables(http: Transport, path: str) -> Mapping[str, str]:
         str(field(entry, "name", str, path)): str(field(entry, "value", str, path))
         for entry in http.pages(path, "variables", _VARIABLES_PER_PAGE)
     }
-
-
-def _repository_variables(http: Transport, base: str, organization: bool) -> Mapping[str, str]:
-    found: Dict[str, str] = {}
-    if organization:
-        found.update(_variables(http, base + "/actions/organization-variables"))
-    found.update(_variables(http, base + "/actions/variables"))
-    return found
 
 
 def _bypass(http: Transport, base: str, rules: List[Mapping[str, Any]]) -> Mapping[str, Optional[int]]:
