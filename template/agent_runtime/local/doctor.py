@@ -71,6 +71,7 @@ def _local(root: Path, settings: config.Config) -> Local:
         gate=settings.approval_gate,
         environments=settings.environments,
         acting=settings.act_secrets,
+        audit_host=settings.audit_host,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
 

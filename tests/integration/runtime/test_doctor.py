@@ -156,6 +156,25 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
+def test_where_the_key_of_the_audit_backend_may_go_is_looked_at(own: Clone) -> None:
+    def secrets() -> list[tuple[str, str]]:
+        found = json.loads(own.command("doctor", "--json").stdout)["checks"]
+        (check,) = [check["findings"] for check in found if check["name"] == "secrets"]
+        return [(each["state"], each["problem"]) for each in check if "AGENT_ACT_TOKEN" not in each["problem"]]
+
+    own.github.secrets = ["AIMGENTIX_API_KEY"]
+    own.github.variables = {"AIMGENTIX_API_URL": "https://Audit.example.com/v2"}
+    anywhere = "audit_host is empty, so AIMGENTIX_API_KEY is sent to whatever host AIMGENTIX_API_URL names"
+    assert secrets() == [("note", anywhere)]
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("audit_host: ''", "audit_host: 'audit.example.com'"))
+    assert secrets() == []
+    for address in ("https://evil.example", "https://audit.example.com:444", "https://audit.example.com@evil.example"):
+        own.github.variables["AIMGENTIX_API_URL"] = address
+        ((state, problem),) = secrets()
+        assert state == "open" and "audit_host allows audit.example.com only" in problem
+
+
 def test_a_policy_that_asks_nobody_is_looked_at(own: Clone) -> None:
     rules = "auto_approve:\n  - {type: '*'}\n"
     policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))

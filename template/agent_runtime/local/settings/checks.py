@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
+from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
@@ -303,14 +304,31 @@ def _secrets(seen: Observed, local: Local) -> _OpenItems:
             f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
-    if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
-        shared = seen.organization_secrets
-        if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
-            yield OpenItem(
-                f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will "
-                "get nothing",
-                "gh secret set " + AUDIT_SECRET,
-            )
+    yield from _audit_host(variables.get(AUDIT_URL, ""), local)
+    if isinstance(seen.secrets, Unreadable):
+        return
+    shared = seen.organization_secrets
+    has_key = AUDIT_SECRET in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared)
+    if variables.get(AUDIT_URL) and not has_key:
+        yield OpenItem(
+            f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will get nothing",
+            "gh secret set " + AUDIT_SECRET,
+        )
+    if has_key and not local.audit_host:
+        yield OpenItem(
+            f"audit_host is empty, so {AUDIT_SECRET} is sent to whatever host {AUDIT_URL} names",
+            "copier update --data advanced=yes --data audit_host=audit.example.com, with your backend's host",
+            State.NOTE,
+        )
+
+
+def _audit_host(address: str, local: Local) -> _OpenItems:
+    if local.audit_host and _is_address(address) and urlsplit(address).netloc.casefold() != local.audit_host:
+        yield OpenItem(
+            f"{AUDIT_URL} is {_show(address)}, and audit_host allows {_show(local.audit_host)} only: the audit backend "
+            "will get nothing",
+            f"gh variable set {AUDIT_URL} --body https://{local.audit_host}, or change the answer audit_host",
+        )
 
 
 def _is_address(text: str) -> bool:

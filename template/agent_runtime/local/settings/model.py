@@ -156,6 +156,7 @@ class Local:
         gate: `approval_gate` of the configuration.
         environments: those that there are to be, with the names of the secrets that each is to hold.
         acting: names of the secrets that act() gets.
+        audit_host: the only host that the audit backend's key may be sent to; empty for any.
         guarded: files here that decide about actions, each of which needs an owner.
     """
 
@@ -170,4 +171,5 @@ class Local:
     gate: str = ENVIRONMENT_GATE
     environments: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     acting: Tuple[str, ...] = ()
+    audit_host: str = ""
     guarded: Tuple[str, ...] = ()
