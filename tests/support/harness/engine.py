@@ -19,6 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.github import FullGitHub
 from support.harness import actions
 from support.harness.artifacts import ArtifactStore
@@ -386,6 +388,8 @@ class ActionsHost:
         result = JobResult(job.id, _name(job, scope), run.attempt, environment=job.environment, caches=job.caches)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
+            if isinstance(job.name, dict):
+                result.name = self._written_name(run, job)
             self._announce(run, result, "completed", "skipped")
             return
         result.labels = tuple(scope.text(label) for label in job.runs_on)
@@ -397,6 +401,11 @@ class ActionsHost:
                 self._repository.github.deployments.append((run.id, job.environment))
             self._take_turn(run, job, contexts, result)
         self._announce(run, result, "completed", result.result)
+
+    def _written_name(self, run: Run, job: Job) -> str:
+        """The name of a job as the file has it: GitHub evaluates none of a job that it skips."""
+        text = self._repository.read(run.github["sha"], run.workflow.path)
+        return str(yaml.safe_load(text)["jobs"][job.id]["name"])
 
     def _take_turn(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
         """Run the job's steps when no other job of its concurrency group runs."""
