@@ -574,3 +574,17 @@ def commit(repository_name: str, login: str, date: str) -> dict[str, Any]:
         "committer": user(login),
         "parents": [],
     }
+
+
+def actions_policy(repository_name: str, id: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Return an Actions policy, as GitHub's documentation shows one; its description has none yet."""
+    return {
+        "id": id,
+        "target": "actions",
+        "source_type": "Repository",
+        "source": repository_name,
+        "node_id": f"RUL_{id}",
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        **body,
+    }

@@ -408,6 +408,7 @@ def test_whatever_somebody_loosens_is_named(clone: Clone, name: str) -> None:
 
 def test_every_check_can_turn_red() -> None:
     local = {"policy", "repository-check", "issue-gate"}  # the last: test_settings_issue_gate.py
+    local.add("execution-protections")  # test_execution_protections.py
     assert {check for _, check, _ in LOOSENED.values()} | local == set(checks.CHECKS)
 
 

@@ -321,6 +321,9 @@ class ActionsHost:
         inputs: dict[str, str],
         how: Mapping[str, Any],
     ) -> Run:
+        refusal = self._repository.github.refusal_to_start(workflow.path, event_name, actor)
+        if refusal:
+            raise Refused(refusal)
         id = str(next(_run_ids))
         name = self._repository.name
         event |= {"repository": {"full_name": name}, "sender": {"login": actor}}
@@ -336,7 +339,7 @@ class ActionsHost:
             "repository": name,
             "repository_owner": name.split("/")[0],
             "run_id": id,
-            "run_number": str(len(self._repository.github.runs) + 1),
+            "run_number": str(self._repository.github.next_number(Path(workflow.path).name)),
             "run_attempt": "1",
             "actor": actor,
             "triggering_actor": actor,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
-from agent_runtime.local.settings import codeowners, github_plans
+from agent_runtime.local.settings import codeowners, github_plans, protections
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE
@@ -376,6 +376,25 @@ def _workflow(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
+def _protections(seen: Observed, local: Local) -> _OpenItems:
+    if isinstance(seen.gate.protections, Unreadable):
+        yield _unreadable("who and what may start the workflows", seen.gate.protections)
+    if not isinstance(seen.gate.protections, tuple):
+        return
+    for app in seen.gate.initiators:
+        if app.problem:
+            yield OpenItem(f"initiators of the policy: {_show(app.name)}: {app.problem}", "correct the policy")
+    bodies = protections.wanted(seen.gate, triggers=local.triggers, by_issue=local.gate == ISSUE_GATE)
+    for body, number in protections.outstanding(seen.gate, bodies):
+        file = body["name"].partition(": ")[2]
+        problem = "is not restricted on GitHub" if number is None else "is restricted in another way than setup does it"
+        yield OpenItem(f"who and what may start {file} {problem}", _SETUP)
+    for obstacle in protections.obstacles(seen.gate, bodies):
+        yield OpenItem(
+            _show(obstacle), "Settings, Actions, Policies: allow these events there, or except this workflow"
+        )
+
+
 def _report(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.REPORT_FILE, seen.report_state)
 
@@ -582,6 +601,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "execution-protections": ("who and what GitHub lets start the workflows", _protections),
     "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),

@@ -16,6 +16,7 @@ from agent_runtime.github.transport import (
     field,
     mapping,
 )
+from agent_runtime.local.settings import protections
 from agent_runtime.local.settings.model import (
     Approver,
     BranchPolicy,
@@ -34,14 +35,17 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, settings: Config) -> Observed:
+def observe(http: Transport, repository: str, settings: Config, initiators: Sequence[str] = ()) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
+
+    Arguments:
+        initiators: of the policy.
 
     Raises:
         BadInput: the token or the repository is invalid (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
+    gate = observe_gate(http, repository, settings, settings.approvers, initiators, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
@@ -74,12 +78,19 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
 
 
 def observe_gate(
-    http: Transport, repository: str, settings: Config, approvers: Sequence[str], *, contents: bool = False
+    http: Transport,
+    repository: str,
+    settings: Config,
+    approvers: Sequence[str],
+    initiators: Sequence[str] = (),
+    *,
+    contents: bool = False,
 ) -> Gate:
     """Read what setup changes.
 
     Arguments:
         settings: says which environments there are to be, and which gate it is.
+        initiators: of the policy.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
@@ -91,7 +102,27 @@ def observe_gate(
         environments={name: _environment(http, repository, name, contents) for name in settings.environments},
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
+        initiators=tuple(_initiator(http, name) for name in initiators),
+        protections=_protections(http, repository) if protections.is_offered(found, settings.repository_plan) else None,
     )
+
+
+def _protections(http: Transport, repository: str) -> Union[Tuple[Mapping[str, Any], ...], Unreadable, None]:
+    """GitHub's list, which says no more than names, and each of them; None where GitHub has no such list."""
+    path = f"/repos/{repository}/actions/policies"
+    listed = _readable(lambda: http.pages(path, "policies", filters={"has_parents": "true"}))
+    if isinstance(listed, Unreadable):
+        return None if listed.status == HTTP_NOT_FOUND else listed
+    # One of the organisation's can't be had from here.
+    return tuple(http.get_or_none("{}/{}".format(path, field(each, "id", int, path))) or each for each in listed)
+
+
+def _initiator(http: Transport, name: str) -> Approver:
+    path = "/users/" + quote(name, safe="")
+    app = http.get_or_none(path)
+    if app is None:
+        return Approver(name, "Bot", None, "GitHub knows no app of this name")
+    return Approver(name, "Bot", int(field(app, "id", int, path)))
 
 
 def _readable(ask: Callable[[], T]) -> Union[T, Unreadable]:
