@@ -161,6 +161,11 @@ def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: 
     return found[-1], str(approvals[-1].get("comment") or "")
 
 
+def is_answered(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a record of the gate's environment is there, whatever it says."""
+    return any(_names_gate(record) for record in _mappings(list(records)))
+
+
 def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
     """The logins of everybody who rejected in the gate's environment."""
     of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
