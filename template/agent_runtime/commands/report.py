@@ -44,7 +44,7 @@ def run(call: Call) -> int:
             settings,
             days=call.options.days,
             now=now(),
-            approvals=policy_file.most_approvals(call.root, settings),
+            approvals=policy_file.load_or_empty(call.root, settings).most_approvals,
             repository=repository,
         )
     markdown = activity.render(summary)

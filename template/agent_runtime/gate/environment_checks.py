@@ -193,6 +193,11 @@ def _check_counts(approver: Approver, named: Sequence[str], before: Sequence[App
             refuse(codes.GATE_APPROVAL, f"{show(approver.login)} approved twice, and two different people must approve")
 
 
+def is_answered(records: Sequence[Mapping[str, Any]], number: int) -> bool:
+    """Whether a record of the environment of this approval is there, whatever it says."""
+    return any(_is_about(record, names.GATE_ENVIRONMENTS[number - 1]) for record in _mappings(list(records)))
+
+
 def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
     """The logins of everybody who rejected in the gate's environment."""
     rejected = [record for record in _mappings(list(records)) if record.get("state") == "rejected"]

@@ -42,7 +42,9 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
     name = access.repository(repository or settings.repository)
     local = _local(root, settings)
     with access.asking():
-        seen = observe(access.transport(environ), name, settings, policy_file.most_approvals(root, settings))
+        initiators = local.policy.initiators if local.policy else ()
+        approvals = local.policy.most_approvals if local.policy else 1
+        seen = observe(access.transport(environ), name, settings, initiators, approvals=approvals)
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:
@@ -69,8 +71,10 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
-        environments=settings.environments(policy_file.most_approvals(root, settings)),
+        environments=settings.environments(policy.most_approvals if policy else 1),
         acting=settings.act_secrets,
+        audit_host=settings.audit_host,
+        triggers=settings.triggers,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
 

@@ -127,7 +127,7 @@ class SimulatedRun:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         jobs = ["investigate", "seal", "approve", names.SECOND_JOB, "act"]
         self.expect(*jobs, *([names.AUTO_JOB] if self.config.auto_approval else []))
-        for name in self.config.environments(policy_file.most_approvals(self.request.root, self.config)):
+        for name in self.config.environments(policy_file.load_or_empty(self.request.root, self.config).most_approvals):
             github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
