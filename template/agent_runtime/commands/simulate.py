@@ -104,7 +104,7 @@ def run(call: Call) -> int:
 
 
 def _login(text: str) -> str:
-    if not LOGIN.fullmatch(text):
+    if text and not LOGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"not a login: {text!r}")
     return text
 

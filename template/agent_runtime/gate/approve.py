@@ -53,8 +53,8 @@ def run_job(job: JobContext, handover: Handover, *, resource: str, number: int) 
             raise
         receipt = write_receipt(job, journal, handover.plan_digest, approver, text)
         outputs.write_outputs(job.environ, {"journal_head": journal.head})
-    if number < wanted.count:
-        outputs.write_summary(job.environ, render_first_approval(receipt, wanted))
+    if number < state.plan.approvals.count:
+        outputs.write_summary(job.environ, render_first_approval(receipt, state.plan.approvals))
     return receipt
 
 

@@ -302,7 +302,7 @@ def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_ne
     ("words", "context", "code", "page"),
     [
         (("--expire",), "{}", codes.GATE_EXPIRED, "act/summary-Verify"),
-        (("--self-approve",), "{}", codes.GATE_APPROVAL, "act/summary-Verify"),
+        (("--self-approve",), "{}", codes.GATE_APPROVAL, "approve/summary-approve"),
         (("--approve",), '{"raise": true}', codes.INVESTIGATION_FAILED, "seal/summary-seal"),
         (("--approve",), '{"crash": true}', codes.OUTCOME_UNKNOWN, "act/summary-Execute"),
     ],
