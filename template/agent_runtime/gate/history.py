@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import policy
@@ -12,13 +12,19 @@ from agent_runtime.gate.policy import Happened, Policy
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import field, malformed
 from agent_runtime.job.context import JobContext
-from agent_runtime.model import names
+from agent_runtime.model import documents, names
+from agent_runtime.model.documents import Earlier
 
 # The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
 _WHAT = re.compile(
     rf"(?:{names.APPROVE_JOB}|{names.AUTO_JOB_NAME}|{names.APPROVED_JOB_NAME})[0-9a-f]{{12}}: "
     r"([a-z][a-z0-9_.:+-]*) on ([A-Za-z0-9][^\s()]*)"
 )
+_NOT_SUCCESS = ("failure", "cancelled")
+_ENDS = {"success": "succeeded", "cancelled": "was cancelled"}
+# What a reviewer reads of the past: how far back, and of how many runs.
+EARLIER = timedelta(days=7)
+_MOST_RUNS = 10
 _NOT_BEGUN = frozenset({"queued", "waiting", "requested", "pending"})
 
 
@@ -51,6 +57,46 @@ def begun(
             if run_id is not None and run_id != job.run.run_id:
                 runs[run_id] = None
     return [each for run_id in runs for each in _begun(api, job.run.repository, run_id)]
+
+
+def earlier(api: GitHubApi, job: JobContext, resource: str, now: datetime) -> Optional[Tuple[Earlier, ...]]:
+    """Return what runs of the last days did to a resource, the newest first; None where GitHub does not say.
+
+    For the reviewer's page only: it decides nothing.  Runs that were approved left a receipt; one that was not ended
+    badly, and its title names the resource.
+    """
+    runs: Set[int] = set()
+    try:
+        for name in (names.RECEIPT_ARTIFACT, names.AUTHORIZATION_ARTIFACT + names.AUTO):
+            for entry in api.artifacts(job.run.repository, name):
+                runs.add(int(_run_of(entry, name, now, EARLIER) or 0))
+        for run in api.runs(job.run.repository, names.WORKFLOW_FILE, since=documents.format_time(now - EARLIER)):
+            if str(run.get("display_title")).startswith(f"{resource} [") and run.get("conclusion") in _NOT_SUCCESS:
+                runs.add(field(run, "id", int, "/runs"))
+        newest = sorted(runs - {0, int(job.run.run_id)}, reverse=True)[:_MOST_RUNS]
+        found = [_end(api.jobs(job.run.repository, str(id)), str(id), resource) for id in newest]
+    except codes.AgentError:
+        return None
+    return tuple(each for each in found if each is not None)
+
+
+def _end(jobs: Sequence[Mapping[str, Any]], run_id: str, resource: str) -> Optional[Earlier]:
+    """How a run ended that was about this resource; None for another one, and while nobody has decided."""
+    over = [job for job in jobs if job.get("conclusion") not in (None, "skipped")]
+    said = [(job, _WHAT.fullmatch(str(job.get("name")))) for job in over]
+    asked = [(job, what.group(1)) for job, what in said if what and what.group(2) == resource]
+    if not asked:
+        return None
+    job, action = asked[0]
+    end = "was not approved"
+    for each in over:
+        if acts(str(each.get("name"))):
+            job, steps = each, each.get("steps")
+            skipped = isinstance(steps, list) and {"name": names.EXECUTE_STEP, "conclusion": "skipped"} in [
+                {key: step.get(key) for key in ("name", "conclusion")} for step in steps if isinstance(step, dict)
+            ]
+            end = "was refused" if skipped else _ENDS.get(str(each.get("conclusion")), "did not succeed")
+    return Earlier(run_id, action, documents.format_time(_moment(job, "started_at", "jobs")), end)
 
 
 def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta) -> Optional[str]:
