@@ -922,16 +922,17 @@ allowed_actions:
       - {parameter: requests, operator: at_least, value: 20}
       - {parameter: files, operator: max_items, value: 5}
       - {parameter: zone, operator: in, value: [a, b]}
+      - {parameter: commit, operator: format, value: git-commit}
   - {type: restart, conditions: [{parameter: error_rate, operator: greater_than, value: 0.9}]}
 auto_approve:
   - {type: restart, max_risk: low}
 """,
         "p.yml",
     )
-    parameters = {"error_rate": 0.3, "requests": 100, "files": ["x", "y"], "zone": "a"}
+    parameters = {"error_rate": 0.3, "requests": 100, "files": ["x", "y"], "zone": "a", "commit": "a" * 40}
     verdict = evaluate(rules, action="restart", resource="checkout", parameters=parameters, risk_level=RiskLevel.LOW)
     assert verdict.asked == (
         "allowed_actions[0]: no condition on the parameters; risk low, at most critical",
         "allowed_actions[1]: error_rate 0.3 > 0.05, requests 100 \u2265 20, files [2 items] \u2264 5, "
-        "zone a in [a, b]; risk low, at most high",
+        "zone a in [a, b], commit … format git-commit; risk low, at most high",
     )

@@ -294,17 +294,17 @@ def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
         ("Approve", who_may_approve(sealed)),
-        ("Plan", f"{short(digest)} (the first {plan.SHORT_DIGEST_LENGTH} digits), sealed {time(sealed.issued_at)}"),
+        ("Plan", f"{short(digest)}, sealed {time(sealed.issued_at)}"),
     ]
 
 
 def who_may_approve(sealed: Plan) -> str:
-    """Who may approve a plan, and until when."""
+    """Who may approve a plan; until when stands right under the question."""
     if _is_automatic(sealed):
         return "nobody is asked"
     named = ", ".join(markdown_table_cell(login) for login in sealed.approvals.approvers)
     count = "1 human" if sealed.approvals.count == 1 else f"{sealed.approvals.count} humans"
-    return f"{count} among {named or 'the reviewers'}, not {_initiators(sealed)}, until {time(sealed.expires_at)}"
+    return f"{count} among {named or 'the reviewers'}, not {_initiators(sealed)}"
 
 
 def _before(report: Report) -> str:
@@ -368,7 +368,7 @@ def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:
     if sealed is None or report.measured_at is None:
         return ""
     seconds = int((parse_time(sealed.issued_at) - parse_time(report.measured_at)).total_seconds())
-    return f", {seconds} seconds before the plan was sealed" if seconds >= 0 else ""
+    return f", {seconds} second{'' if seconds == 1 else 's'} before the plan was sealed" if seconds >= 0 else ""
 
 
 def _cut_cell(text: str) -> str:
