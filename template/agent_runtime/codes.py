@@ -181,6 +181,12 @@ FILE_UNUSABLE = register(
     "Free some space or fix the permissions where the message says, then run it again",
 )
 
+SERVER_UNSUPPORTED = register(
+    "RUN006",
+    "GitHub Enterprise Server is not supported",
+    "Use a repository on github.com or GHE.com: the artifacts of other servers have no ids and no digests to rest on",
+)
+
 # Documents that jobs hand over.
 REPORT_MISSING = register(
     "RPT001", "what the job hands over is missing", "Look at the log of the named job of this run"
@@ -298,8 +304,9 @@ GATE_API = register(
 
 GATE_INITIATOR = register(
     "GATE14",
-    "another workflow started this run",
-    "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
+    "who started this run may not",
+    "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
+    "which it was, and why",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.

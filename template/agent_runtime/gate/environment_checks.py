@@ -161,6 +161,11 @@ def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: 
     return found[-1], str(approvals[-1].get("comment") or "")
 
 
+def is_answered(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a record of the gate's environment is there, whatever it says."""
+    return any(_names_gate(record) for record in _mappings(list(records)))
+
+
 def rejections(records: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
     """Who rejected in the gate's environment, by login, each with the comment."""
     of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]

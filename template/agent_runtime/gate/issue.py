@@ -178,7 +178,11 @@ COMMENT_CHECKS = (
         "this is the first attempt of a run on the default branch, at the plan's commit",
         IssueVerification.check_commit,
     ),
-    Check(codes.GATE_INITIATOR, "no other workflow started the investigation", IssueVerification.check_initiator),
+    Check(
+        codes.GATE_INITIATOR,
+        "a person started the investigation, or an app that the policy's `initiators` names",
+        IssueVerification.check_initiator,
+    ),
     EXPIRY,
     POLICY,
 )

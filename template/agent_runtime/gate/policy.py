@@ -81,6 +81,7 @@ class Policy:
         digest: SHA-256 of its bytes in hexadecimal.
         auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
         rate_limits: how often; all that are about an action must leave room for it.
+        initiators: logins of the apps that may start runs, beside people.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Policy:
     digest: str
     auto_approve: Tuple[Rule, ...] = ()
     rate_limits: Tuple[RateLimit, ...] = ()
+    initiators: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,9 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         automatic=parts.automatic,
     )
     outputs.write_summary(job.environ, markdown)
-    outputs.write_outputs(job.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    acted = any(needs[name].result != "skipped" for name in ("act", names.AUTO_JOB) if name in needs)
+    ended = {"outcome": outcome.value, "bundle_digest": bundle_digest, "acted": str(acted).lower()}
+    outputs.write_outputs(job.environ, ended)
     if number and "seal" not in needs:
         _answer(api, job, number, outcome=outcome, parts=parts, needs=needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)

@@ -109,7 +109,7 @@ class Verification:
 
     def check_initiator(self) -> None:
         """GATE14."""
-        checks.check_initiator(self.plan.run)
+        checks.check_initiator(self.plan.run, self.rules.initiators)
 
     def check_expiry(self) -> None:
         """GATE04."""

@@ -271,7 +271,7 @@ class Report:
     Arguments:
         investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
         code, error: why it failed or was refused: a registered code, and the line for a person.
-        duplicate_of: id of the earlier run that already asks about the same alert, or None.
+        duplicate_of: id of the earlier run that already asks about the same, or None.
         policy_asked: what the rules that decided ask, with the values that they were asked about.
         earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
     """

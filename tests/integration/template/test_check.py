@@ -64,6 +64,7 @@ DIFFERENCES = [
     ("ephemeral_runners", "false", "true"),
     ("agent_python", "'3.13'", "'3.12'"),
     ("act_timeout_minutes", "30", "31"),
+    ("audit_host", "''", "'audit.example.com'"),
     ("toolkit", "['health', ", "['keys', 'health', "),
 ]
 

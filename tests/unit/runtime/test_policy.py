@@ -582,6 +582,18 @@ INVALID = [
     ("name: p\nversion: 1\nversion: 2\n", 3, "the key version appears twice: keep one of them"),
     ("name: p\nversion: 1\nauto_approved: []\n", 3, "the policy has the unknown key auto_approved: use name, "),
     ("name: p\nversion: 1\nauto_approve: true\n", 3, "auto_approve is true: write a list"),
+    ("name: p\nversion: 1\ninitiators: pager[bot]\n", 3, "initiators is 'pager[bot]': write a list"),
+    (
+        "name: p\nversion: 1\ninitiators:\n  - pager[bot]\n  - alice\n",
+        5,
+        "initiators[1] is 'alice': write an app as \"name[bot]\"; people need no entry",
+    ),
+    ("name: p\nversion: 1\ninitiators: ['*']\n", 3, "initiators[0] is '*': write an app as"),
+    (
+        "name: p\nversion: 1\ninitiators: ['GitHub-Actions[bot]']\n",
+        3,
+        "initiators[0] is 'GitHub-Actions[bot]', which every workflow can be: remove it",
+    ),
     ("name: p\nversion: 1\nauto_approve:\n  - x\n", 4, "auto_approve[0] is 'x': write keys and values"),
     (
         "name: p\nversion: 1\nauto_approve:\n- type: a\n  max_risk: high\n",
@@ -873,6 +885,11 @@ def _as_yaml(found: Policy) -> str:
             "auto_approve": [rule(item, True) for item in found.auto_approve],
         }
     )
+
+
+def test_the_apps_that_may_start_runs_are_read() -> None:
+    data = b"name: p\nversion: 1\ninitiators:\n  - pager[bot]\n  - Copilot\n"
+    assert parse_policy(data, SOURCE).initiators == ("pager[bot]", "Copilot")
 
 
 @given(policies)

@@ -21,7 +21,7 @@ _OUTCOMES: Dict[str, str] = {
     "rejected": "A reviewer rejected the plan. Nothing was executed.",
     "cancelled": "The run was cancelled. Nothing was executed.",
     "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
-    "duplicate": "An earlier run already waits for a decision about the same alert. Nobody was asked a second time.",
+    "duplicate": "An earlier run already waits for a decision about the same. Nobody was asked a second time.",
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",

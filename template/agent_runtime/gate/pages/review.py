@@ -338,6 +338,8 @@ def _rules(sealed: Plan) -> str:
 def _started_by(report: Report) -> str:
     run = report.run
     started = f"{markdown_table_cell(run.actor)}, trigger: {markdown_table_cell(report.trigger)}"
+    if run.event == "schedule":
+        started += " (GitHub names whoever last changed it)"
     if run.triggering_actor.casefold() != run.actor.casefold():
         started += f"; re-run by {markdown_table_cell(run.triggering_actor)}"
     return started if run.run_attempt == 1 else f"{started} (attempt {run.run_attempt})"
@@ -544,10 +546,17 @@ def render_refusal(problem: codes.AgentError) -> str:
 
 def _duplicate_page(report: Report, run_id: str, url: str) -> List[str]:
     run = f"[run {run_id}]({url})" if _PLAIN_URL.fullmatch(url) else f"run {run_id}"
+    if report.investigation_sha256 is None:
+        why = (
+            "is about the same resource and the same alert, and its decision is still open. Decide there. This run did "
+        )
+        why += "not investigate"
+    else:
+        why = "waits with the same action on the same resource. Decide there. To see this plan too, start a run with "
+        why += "`ask_again`"
     return [
         f"# Nothing to do on {markdown_inline(report.resource)}: run {run_id} asks already",
-        f"The {run} is about the same resource and the same alert, and its decision is still open. Decide there. "
-        "This run did not investigate; nothing was changed and nobody is asked a second time.",
+        f"The {run} {why}; nothing was changed and nobody is asked a second time.",
         table(FACTS, _closed_facts(report)),
     ]
 
