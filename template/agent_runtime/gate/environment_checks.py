@@ -6,7 +6,7 @@ Pure like those of `checks.py`.
 from __future__ import annotations
 
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import refuse, show
@@ -198,10 +198,11 @@ def is_answered(records: Sequence[Mapping[str, Any]], number: int) -> bool:
     return any(_is_about(record, names.GATE_ENVIRONMENTS[number - 1]) for record in _mappings(list(records)))
 
 
-def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
-    """The logins of everybody who rejected in the gate's environment."""
-    rejected = [record for record in _mappings(list(records)) if record.get("state") == "rejected"]
-    return tuple(sorted({_login(each) for each in rejected if _is_about(each, *names.GATE_ENVIRONMENTS)} - {""}))
+def rejections(records: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
+    """Who rejected in an environment of the gate, by login, each with the comment."""
+    of_gate = [record for record in _mappings(list(records)) if _is_about(record, *names.GATE_ENVIRONMENTS)]
+    said = {_login(record): str(record.get("comment") or "") for record in of_gate if record.get("state") == "rejected"}
+    return {login: said[login] for login in sorted(said) if login}
 
 
 def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:

@@ -56,8 +56,7 @@ def test_who_may_approve_is_sealed_shown_and_counted(asking: GateWorld) -> None:
     sealed, handover = asking.sealed()
     assert sealed.approvals == Approvals(1, ("Bob", "carol"))
     page = asking.page("seal")
-    assert "| Who may approve | `Bob` or `carol`, but not `alice`, who started this run |" in page
-    assert "| Approvals needed | 1 |" in page
+    assert "| Approve | 1 human among `Bob`, `carol`, not `alice` |" in page
     assert "A click by anybody else, `alice` included, does not count and ends the run" in page
     assert asking.outputs("seal")["approvals"] == "1"
     asking.approved("BOB")
@@ -129,7 +128,7 @@ def test_two_people_approve_one_after_the_other(asking: GateWorld) -> None:
     assert sealed.approvals == Approvals(2, ())
     assert asking.outputs("seal")["approvals"] == "2"
     page = asking.page("seal")
-    assert "| Approvals needed | **2**, by different people |" in page
+    assert "| Approve | 2 humans among the reviewers, not `alice` |" in page
     assert f"**Approve plan {handover.plan_digest[:12]} (2 of 2)** waits, in `agent-approval-second`" in page
     asking.approved("bob")
     asking.approve(handover)

@@ -394,9 +394,7 @@ def _protections(seen: Observed, local: Local) -> _OpenItems:
         problem = "is not restricted on GitHub" if number is None else "is restricted in another way than setup does it"
         yield OpenItem(f"who and what may start {file} {problem}", _SETUP)
     for obstacle in protections.obstacles(seen.gate, bodies):
-        yield OpenItem(
-            _show(obstacle), "Settings, Actions, Policies: allow these events there, or except this workflow"
-        )
+        yield OpenItem(obstacle, "Settings, Actions, Policies: allow these events there, or except this workflow")
 
 
 def _report(seen: Observed, _local: Local) -> _OpenItems:
@@ -624,7 +622,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
         "environments in which humans approve: agent-approval, and a second where the policy wants two",
         _gate_environment,
     ),
-    "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
+    "act-environment": ("environments that hold secrets (agent-act, and others where they are used)", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),

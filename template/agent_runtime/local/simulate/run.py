@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -15,10 +16,12 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import policy_file
+from agent_runtime.gate.pages import review
 from agent_runtime.github import archive, context
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import config, documents, names, plan
 from agent_runtime.model.documents import Approvals, Plan, Report, ReportStatus
 
@@ -27,6 +30,8 @@ _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
 SECOND_REVIEWER = "second-reviewer"
+# The reviewer's page as a terminal shows it, in the run's folder.
+PAGE_NAME = "page.txt"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
 
 _EVENTS = {"manual": "workflow_dispatch", "alert": "repository_dispatch", "schedule": "schedule"}
@@ -83,10 +88,10 @@ class SimulatedRun:
 
     Arguments:
         show: shows one line to a person.
-        ask: shows the reviewer's page and returns whether the person approves.
+        ask: shows the reviewer's page, asks the question under it, and returns whether the person approves.
     """
 
-    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str], bool]) -> None:
+    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str, str], bool]) -> None:
         self.request = request
         self.show = show
         self.ask = ask
@@ -99,9 +104,17 @@ class SimulatedRun:
         self._stopped: Optional[Tuple[Path, List[str]]] = None
 
     def play(self) -> Ended:
-        """Run all jobs and return how it ended."""
+        """Run all jobs and return how it ended.
+
+        Raises:
+            BadInput: the scenario tries nothing here (INP006).
+        """
+        if self.request.scenario is Scenario.BUSY and not policy_file.load(self.request.root, self.config).rate_limits:
+            raise codes.BadInput(codes.USAGE, "the policy has no rate_limits, so --busy would try nothing")
         with LoopbackGitHub(self.config.repository) as github:
             self.prepare(github)
+            if self.request.scenario is Scenario.BUSY:
+                self._make_busy(github)
             sealed = self.investigate_and_seal(github)
             exit_code, recorded = self.decide(github, sealed)
             folder = recorded.folder / names.DEFAULT_OUT / names.BUNDLE_FOLDER
@@ -131,14 +144,14 @@ class SimulatedRun:
             github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
-        if self.request.scenario is Scenario.BUSY:
-            rules = policy_file.load(self.request.root, self.config)
-            if not rules.rate_limits:
-                self.show("the policy has no rate_limits: --busy tries nothing")
-            for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
-                # Nothing says what these runs did, so they count for every limit.
-                github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
-                github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
+
+    def _make_busy(self, github: LoopbackGitHub) -> None:
+        """Let other runs have acted as often as the policy's rate limits allow."""
+        limits = policy_file.load(self.request.root, self.config).rate_limits
+        for number in range(1, 1 + max((limit.max for limit in limits), default=0)):
+            # Nothing says what these runs did, so they count for every limit.
+            github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
+            github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
 
     def expect(self, *jobs: str) -> None:
         """Let the run have these jobs before `record`, none of which has run."""
@@ -175,6 +188,11 @@ class SimulatedRun:
         self.upload(github, seal, "report", names.REPORT_ARTIFACT)
         self.close(github, "seal", names.SEAL_JOB, seal)
         self.trace_id = seal.outputs.get("trace_id", self.trace_id)
+        report = seal.folder / names.DEFAULT_OUT / names.REPORT_NAME
+        if report.is_file():
+            found = documents.decode(Report, report.read_bytes(), report.name)
+            page = as_terminal(review.render_terminal(found), shutil.get_terminal_size().columns)
+            (self.request.folder / PAGE_NAME).write_text(page, encoding="utf-8")
         return seal
 
     def decide(self, github: LoopbackGitHub, sealed: Job) -> Tuple[int, Job]:
@@ -188,17 +206,25 @@ class SimulatedRun:
             exit_code = self._act(github, sealed, self.request.scenario or Scenario.APPROVE, names.AUTO_JOB)
         return exit_code, self.record(github, "record")
 
+    def answer(self, sealed: Job) -> Scenario:
+        """Ask the person at the terminal about the plan that was sealed."""
+        given = sealed.outputs
+        question = f"{given['action']} on {given['resource']}, plan {given['plan_digest_short']}"
+        page = (self.request.folder / PAGE_NAME).read_text(encoding="utf-8")
+        return Scenario.APPROVE if self.ask(page, question) else Scenario.REJECT
+
     def _review(self, github: LoopbackGitHub, sealed: Job) -> int:
         scenario = self.request.scenario
+        if scenario is None:
+            scenario = self.answer(sealed)
         if scenario is Scenario.WITHOUT_ASKING:
             return self._act(github, sealed, scenario, names.AUTO_JOB)
         wanted = sealed_plan(self.request.folder).approvals
         people = list(self.request.approvers or approvers(wanted))
-        page = sealed.summary
         for number in range(wanted.count):
             id, environment = ("approve", names.SECOND_JOB)[number], names.GATE_ENVIRONMENTS[number]
             login = INITIATOR if scenario is Scenario.SELF_APPROVE else people.pop(0) if people else ""
-            if scenario is Scenario.REJECT or (scenario is None and not self.ask(page)):
+            if scenario is Scenario.REJECT:
                 github.review(self.run_id, login, "rejected", "not now", environment=environment)
                 self.needs[id]["result"] = "failure"
                 self.show(f"{id}: rejected by {login}; nothing is executed")
@@ -210,11 +236,10 @@ class SimulatedRun:
             if scenario is not Scenario.BYPASS:
                 github.review(self.run_id, login, "approved", "go", environment=environment)
             approve = self._approve(github, sealed, id)
-            page = approve.summary
             # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
-            if approve.exit_code and scenario in (None, Scenario.APPROVE):
+            if approve.exit_code and scenario is Scenario.APPROVE:
                 return approve.exit_code
-        return self._act(github, sealed, scenario or Scenario.APPROVE, "act")
+        return self._act(github, sealed, scenario, "act")
 
     def _approve(self, github: LoopbackGitHub, sealed: Job, id: str) -> Job:
         """Run a job that writes down who approved."""
