@@ -242,12 +242,12 @@ def test_a_run_that_is_gone_from_the_list_counts_for_every_limit() -> None:
             github.add_artifact(str(number), "audit-bundle")
         assert history(github) == []
         whole = github.runs
-        for deleted, hours in ((2, 2), (3, 1), (5, None)):
+        for deleted, ago in ((2, 2), (3, 1), (5, None)):
             github.runs = [each for each in whole if each["run_number"] != deleted]
             found = history(github, ttl_minutes=1)
-            assert reported(found) == [(None, None)] * (hours is not None), "a new run may not be listed at once"
+            assert reported(found) == [(None, None)] * (ago is not None), "a new run may not be listed at once"
             for each in found:
-                assert datetime.now(UTC) - each.moment > timedelta(minutes=50) * (hours or 0)
+                assert datetime.now(UTC) - each.moment > timedelta(minutes=50) * (ago or 0)
         github.runs = [each for each in whole if each["run_number"] in (1, 6)]
         assert history(github) == [], "a run of this moment"
         github.runs = [each for each in whole if each["run_number"] in (1, 4)]
