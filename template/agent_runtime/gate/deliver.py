@@ -67,13 +67,13 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
         host: the only one that may be asked, with its port where it has one; empty for any.
 
     Raises:
-        BadInput: `folder` holds no bundle (TRAIL04).
+        BadInput: `folder` holds no bundle (TRAIL07).
     """
     manifest = folder / names.MANIFEST_NAME
     try:
         manifest.open("rb").close()
     except OSError as problem:
-        raise codes.BadInput(codes.TRAIL_MISMATCH, f"{manifest}: {problem.strerror}") from None
+        raise codes.BadInput(codes.BUNDLE_MISSING, f"{manifest}: {problem.strerror}") from None
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
         transport, why = _transport(environ, host)

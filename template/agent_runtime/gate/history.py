@@ -14,13 +14,18 @@ from agent_runtime.github.transport import field, malformed
 from agent_runtime.job.context import JobContext
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE, Config
-from agent_runtime.model.documents import format_time
+from agent_runtime.model.documents import Earlier, format_time
 
 # The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
 _WHAT = re.compile(
     rf"(?:{names.APPROVE_JOB}|{names.AUTO_JOB_NAME}|{names.APPROVED_JOB_NAME})[0-9a-f]{{12}}: "
     r"([a-z][a-z0-9_.:+-]*) on ([A-Za-z0-9][^\s()]*)"
 )
+_NOT_SUCCESS = ("failure", "cancelled")
+_ENDS = {"success": "succeeded", "cancelled": "was cancelled"}
+# What a reviewer reads of the past: how far back, and of how many runs.
+EARLIER = timedelta(days=7)
+_MOST_RUNS = 10
 _NOT_BEGUN = frozenset({"queued", "waiting", "requested", "pending"})
 # A run may wait that long for its first machine, before its plan begins to expire.
 _QUEUED = timedelta(days=1)
@@ -120,6 +125,46 @@ def _may_have_acted(run: Mapping[str, Any], closed: Set[str]) -> bool:
     if run.get("status") != "completed":
         return True
     return run.get("conclusion") != "skipped" and str(run.get("id")) not in closed
+
+
+def earlier(api: GitHubApi, job: JobContext, resource: str, now: datetime) -> Optional[Tuple[Earlier, ...]]:
+    """Return what runs of the last days did to a resource, the newest first; None where GitHub does not say.
+
+    For the reviewer's page only: it decides nothing.  Runs that were approved left a receipt; one that was not ended
+    badly, and its title names the resource.
+    """
+    runs: Set[int] = set()
+    try:
+        for name in (names.RECEIPT_ARTIFACT, names.AUTHORIZATION_ARTIFACT + names.AUTO):
+            for entry in api.artifacts(job.run.repository, name):
+                runs.add(int(_run_of(entry, name, now, EARLIER) or 0))
+        for run in api.runs(job.run.repository, names.WORKFLOW_FILE, since=format_time(now - EARLIER)):
+            if str(run.get("display_title")).startswith(f"{resource} [") and run.get("conclusion") in _NOT_SUCCESS:
+                runs.add(field(run, "id", int, "/runs"))
+        newest = sorted(runs - {0, int(job.run.run_id)}, reverse=True)[:_MOST_RUNS]
+        found = [_end(api.jobs(job.run.repository, str(id)), str(id), resource) for id in newest]
+    except codes.AgentError:
+        return None
+    return tuple(each for each in found if each is not None)
+
+
+def _end(jobs: Sequence[Mapping[str, Any]], run_id: str, resource: str) -> Optional[Earlier]:
+    """How a run ended that was about this resource; None for another one, and while nobody has decided."""
+    over = [job for job in jobs if job.get("conclusion") not in (None, "skipped")]
+    said = [(job, _WHAT.fullmatch(str(job.get("name")))) for job in over]
+    asked = [(job, what.group(1)) for job, what in said if what and what.group(2) == resource]
+    if not asked:
+        return None
+    job, action = asked[0]
+    end = "was not approved"
+    for each in over:
+        if acts(str(each.get("name"))):
+            job, steps = each, each.get("steps")
+            skipped = isinstance(steps, list) and {"name": names.EXECUTE_STEP, "conclusion": "skipped"} in [
+                {key: step.get(key) for key in ("name", "conclusion")} for step in steps if isinstance(step, dict)
+            ]
+            end = "was refused" if skipped else _ENDS.get(str(each.get("conclusion")), "did not succeed")
+    return Earlier(run_id, action, format_time(_moment(job, "started_at", "jobs")), end)
 
 
 def _run_of(entry: Mapping[str, Any], name: str, now: datetime, span: timedelta) -> Optional[str]:

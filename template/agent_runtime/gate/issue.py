@@ -35,7 +35,7 @@ class IssueVerification(Verification):
     Attributes:
         answerable: whether the author may learn why the comment does not count.
         files: of the artifact with the report, by name; filled together with `report`.
-        rejected_by: login of the approver who rejected.
+        rejected_by, rejected_because: login of the approver who rejected, and the reason in the comment.
     """
 
     def __init__(self, api: GitHubApi, job: JobContext, handover: Handover, *, automatic: bool = False) -> None:
@@ -44,6 +44,7 @@ class IssueVerification(Verification):
         self.answerable = False
         self.files: Mapping[str, bytes] = {}
         self.rejected_by: Optional[str] = None
+        self.rejected_because: Optional[str] = None
         self._comments: List[Mapping[str, Any]] = []
         self._comment: Mapping[str, Any] = {}
         self._issue: Mapping[str, Any] = {}
@@ -117,7 +118,7 @@ class IssueVerification(Verification):
     def check_no_rejection(self) -> None:
         """IGATE07."""
         found = issue_checks.rejection(self._comments, self.job.config.approvers)
-        self.rejected_by = found[0] if found else None
+        self.rejected_by, self.rejected_because = found or (None, None)
         issue_checks.check_no_rejection(self._comments, self.job.config.approvers)
 
     def check_comment(self) -> None:

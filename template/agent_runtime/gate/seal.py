@@ -168,7 +168,14 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
     )
-    return replace(report, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+    return replace(
+        report,
+        status=ReportStatus.ACTION_PROPOSED,
+        policy_reasons=reasons,
+        policy_asked=verdict.asked,
+        earlier=history.earlier(api, job, request.resource, now()),
+        plan=sealed,
+    )
 
 
 def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover) -> Tuple[bytes, Investigation]:

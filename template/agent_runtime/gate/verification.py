@@ -118,7 +118,11 @@ class Verification:
     def check_policy(self) -> None:
         """GATE05."""
         if self.automatic and not self.job.config.auto_approval:
-            raise codes.GateRefused(codes.GATE_POLICY, "auto_approval is false in .github/agent-config.yml")
+            raise codes.GateRefused(
+                codes.GATE_POLICY,
+                f"this plan needs a human, and {names.AUTO_JOB} may run none: auto_approval is false in "
+                ".github/agent-config.yml",
+            )
         checks.check_policy(self.plan, self.rules, automatic=self.automatic)
 
     def check_rate(self) -> None:

@@ -253,7 +253,7 @@ def render(summary: Summary) -> str:
     return page(
         [
             f"# The agent's last {summary.days} days ({last})",
-            f"{word} needs a human's look.",
+            f"{word} {'need' if len(summary.concerns) > 1 else 'needs'} a human's look.",
             "\n".join(f"- {_link(run)}{markdown_inline(line)}" for run, line in summary.concerns),
             "## Runs",
             table(("Outcome", "Runs"), _counted(Counter(run.outcome.replace("_", " ") for run in summary.runs)))

@@ -923,3 +923,33 @@ def test_an_unquoted_word_means_what_pyyaml_means_or_is_refused(word: str) -> No
     ours = found.denied_actions[0].conditions[0].value
     theirs = yaml.safe_load(data)["denied_actions"][0]["conditions"][0]["value"]
     assert (type(ours), ours) == (type(theirs), theirs)
+
+
+@pytest.mark.threat("T23")
+def test_what_the_rules_asked_is_there_with_the_values() -> None:
+    rules = parse_policy(
+        b"""
+name: p
+version: 1
+allowed_actions:
+  - {type: "*", max_risk: critical}
+  - type: restart
+    conditions:
+      - {parameter: error_rate, operator: greater_than, value: 0.05}
+      - {parameter: requests, operator: at_least, value: 20}
+      - {parameter: files, operator: max_items, value: 5}
+      - {parameter: zone, operator: in, value: [a, b]}
+      - {parameter: commit, operator: format, value: git-commit}
+  - {type: restart, conditions: [{parameter: error_rate, operator: greater_than, value: 0.9}]}
+auto_approve:
+  - {type: restart, max_risk: low}
+""",
+        "p.yml",
+    )
+    parameters = {"error_rate": 0.3, "requests": 100, "files": ["x", "y"], "zone": "a", "commit": "a" * 40}
+    verdict = evaluate(rules, action="restart", resource="checkout", parameters=parameters, risk_level=RiskLevel.LOW)
+    assert verdict.asked == (
+        "allowed_actions[0]: no condition on the parameters; risk low, at most critical",
+        "allowed_actions[1]: error_rate 0.3 > 0.05, requests 100 \u2265 20, files [2 items] \u2264 5, "
+        "zone a in [a, b], commit … format git-commit; risk low, at most high",
+    )

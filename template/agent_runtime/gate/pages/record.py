@@ -46,6 +46,7 @@ def render_record(
     plan_digest: Optional[str],
     approver: Optional[str],
     rejected_by: Optional[str],
+    rejected_because: Optional[str] = None,
     problems: Sequence[str],
     bundle_digest: str,
     issue: Optional[str] = None,
@@ -55,6 +56,7 @@ def render_record(
 
     Arguments:
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
+        rejected_because: the reviewer's own words.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
         issue: address of the issue that is the gate, where one is.
@@ -67,6 +69,8 @@ def render_record(
     for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if rejected_because:
+        facts.append(("In the reviewer's words", markdown_table_cell(rejected_because)))
     if issue:
         facts.append(("Issue", issue))
     if automatic:

@@ -36,7 +36,7 @@ def token(environ: Mapping[str, str]) -> str:
     if not found.isascii() or not found.isprintable() or " " in found:
         raise codes.BadInput(
             codes.TOKEN_UNUSABLE,
-            "GH_TOKEN or GITHUB_TOKEN is not a token: it contains whitespace or other characters that no token has",
+            "what GH_TOKEN or GITHUB_TOKEN holds contains whitespace or other characters that no token has",
         )
     return found
 

@@ -593,7 +593,7 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
-    "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
+    "act-environment": ("environments that hold secrets (agent-act, and others where they are used)", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
