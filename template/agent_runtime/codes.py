@@ -247,7 +247,7 @@ GATE_ARTIFACT = register(
 GATE_DIGEST = register(
     "GATE02",
     "the plan is not the plan that was approved",
-    "Somebody or something changed it after the approval: keep this run's artifacts and tell the repository's owner; "
+    "Somebody or something changed it after the approval: keep this run's artifacts and inform the repository's owner; "
     "a new run is safe once it is known what happened",
 )
 GATE_RUN = register(
@@ -363,7 +363,7 @@ TRAIL_MISMATCH = register(
     "TRAIL04",
     "the bundle's parts do not belong together",
     "Treat the run as not proven. Download the run's artifact audit-bundle once more: if it fails too, keep it and "
-    "tell the repository's owner",
+    "inform the repository's owner",
 )
 BUNDLE_MISSING = register(
     "TRAIL07",

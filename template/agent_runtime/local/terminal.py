@@ -14,7 +14,7 @@ _RULE = re.compile(r"\|(?: ?-+ ?\|)+")
 _UNDERLINES = {1: "=", 2: "-"}
 # Code spans as `escape` writes them, entities as `escape` writes them, and strong emphasis as pages write it.
 _INLINE = re.compile(r"`([^`]*)`|&#(96|124);|\*\*|\[([^\]`]*)\]\((https?://[^\s()`]+)\)")
-_FOLDED = re.compile(r"</?details>(?:<summary>(.*)</summary>)?")
+_COLLAPSED = re.compile(r"</?details>(?:<summary>(.*)</summary>)?")
 # What later pieces of a wrapped line are moved by: a list's or a quotation's mark.
 _MARGIN = re.compile(r" *(?:[->] |[0-9]+\. )*")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -70,7 +70,7 @@ def _wrapped(line: str, width: Optional[int], margin: Optional[re.Match[str]]) -
 
 
 def _line(line: str) -> List[str]:
-    opened = _FOLDED.fullmatch(line)
+    opened = _COLLAPSED.fullmatch(line)
     if opened:
         return [opened.group(1) + ":"] if opened.group(1) else [""]
     heading = _HEADING.fullmatch(line)

@@ -21,7 +21,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(["| {} |".format(" | ".join(header)), "|" + " --- |" * len(header), *lines])
 
 
-def folded(summary: str, *blocks: str) -> str:
+def collapsed(summary: str, *blocks: str) -> str:
     """Return blocks that GitHub shows only when the reader opens them.
 
     Arguments:

@@ -374,7 +374,7 @@ def test_a_whole_run_of_two_steps_is_recorded_and_can_be_verified(world: GateWor
     manifest, problems = offline.verify(ending.folder)
     assert problems == []
     assert manifest["reported_by_agent"] == ["investigate", "act"]
-    assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest}
+    assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest, "acted": "true"}
     terminal = world.events("record")[-1]
     assert (terminal["outcome"], terminal["problems"], terminal["status"]) == ("acted", [], "success")
 

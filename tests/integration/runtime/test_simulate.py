@@ -92,7 +92,7 @@ def test_verify_says_why_a_run_was_refused(clone: Clone) -> None:
     _, _, folder = clone.simulate("--approve", AGENT_DISABLED="true")
     said = clone.call("verify", str(folder)).stdout
     assert re.search(r"^reason: +GATE10: AGENT_DISABLED is 'true'", said, re.MULTILINE), said
-    assert "outcome:     refused" in said, "the kill switch is no failed investigation"
+    assert "outcome:     refused" in said, "the kill switch is not a failed investigation"
     _, _, folder = clone.simulate("--approve")
     assert "reason:" not in clone.call("verify", str(folder)).stdout
 

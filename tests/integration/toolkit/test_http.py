@@ -350,7 +350,7 @@ def test_a_refusal_says_which_token_was_missing(
     with pytest.raises(ToolError) as caught:
         http.post_once(server.url, token=http.token("restart"))
     assert caught.value.message.endswith(f"refused with HTTP 401 {why}")
-    assert Redactor().text(caught.value.message) == caught.value.message, "names are no secrets"
+    assert Redactor().text(caught.value.message) == caught.value.message, "names are not secrets"
     (asked,) = server.requests
     assert (b"authorization" in asked.lower()) == (secret == "s3cret")
 

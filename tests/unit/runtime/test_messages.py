@@ -18,7 +18,7 @@ _PLACEHOLDER = re.compile(r"\{[0-9a-z_]*\}")
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """Every text of a module that is no docstring, with an ordinary name where something is filled in."""
+    """Every text of a module that is not a docstring, with an ordinary name where something is filled in."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     passed = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     passed |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}

@@ -38,7 +38,7 @@ from agent_runtime.text.escape import (
     markdown_table_cell,
     visible,
 )
-from agent_runtime.text.markdown import folded, indent, page, table
+from agent_runtime.text.markdown import collapsed, indent, page, table
 
 # GitHub takes issues and comments up to this size.
 MAX_ISSUE_CHARACTERS = 65_536
@@ -418,7 +418,7 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
         "## The plan",
         f"Exactly this, and nothing else, is what {allows}. Its identity is the SHA-256 of its canonical form "
         f"(RFC 8785): {markdown_inline(digest)}",
-        folded(
+        collapsed(
             "The whole plan as JSON",
             "**Some lines are wide: scroll to the right to read them to their end.**" if wide else "",
             block,

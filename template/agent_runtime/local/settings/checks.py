@@ -390,9 +390,7 @@ def _protections(seen: Observed, local: Local) -> _OpenItems:
         problem = "is not restricted on GitHub" if number is None else "is restricted in another way than setup does it"
         yield OpenItem(f"who and what may start {file} {problem}", _SETUP)
     for obstacle in protections.obstacles(seen.gate, bodies):
-        yield OpenItem(
-            _show(obstacle), "Settings, Actions, Policies: allow these events there, or except this workflow"
-        )
+        yield OpenItem(obstacle, "Settings, Actions, Policies: allow these events there, or except this workflow")
 
 
 def _report(seen: Observed, _local: Local) -> _OpenItems:

@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime.local.settings import github_plans
 from agent_runtime.local.settings.model import Approver, Gate, Repository
 from agent_runtime.model import names
+from agent_runtime.text.escape import visible
 
 Policy = Mapping[str, Any]
 
@@ -86,7 +87,8 @@ def obstacles(seen: Gate, bodies: Sequence[Policy]) -> Iterator[str]:
                 continue
             lacking = sorted(set(_listed(body, _EVENTS, "allowed_events") or ()) - set(events))
             if lacking and _is_about(other, path):
-                yield f"the Actions policy '{other.get('name')}' keeps {', '.join(lacking)} from starting {path}"
+                named = visible(str(other.get("name")), 60)
+                yield f"the Actions policy '{named}' keeps {', '.join(lacking)} from starting {path}"
 
 
 def _known(seen: Gate) -> Tuple[Policy, ...]:
