@@ -136,7 +136,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert result["steps"][0]["verification"]["error_rate_after"] == 0
     assert run.jobs["act"].outputs["action_status"] == "success"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
-    assert bundle(run)["approver"]["login"] == "bob"
+    assert [each["login"] for each in bundle(run)["approvers"]] == ["bob"]
     for id in ("seal", "act", "record"):
         assert run.jobs[id].summary.startswith("# "), f"{id} shows people how it went"
 
