@@ -55,7 +55,7 @@ def test_who_last_changed_the_schedule_does_not_approve_what_it_starts(
         assert "its only required reviewer is bob, who started this run" in run.jobs["seal"].summary
         assert run.clicks == []
     else:
-        assert "bob, trigger: schedule (GitHub names whoever last changed it)" in run.jobs["seal"].summary
+        assert "`bob`, trigger: `schedule` (GitHub names whoever last changed it)" in run.jobs["seal"].summary
         assert run.clicks and results(run)["act"] != "success"
         run = world.actions.schedule(WORKFLOW, reviewer=approve_as("alice"))
         assert bundle(run)["outcome"] == "acted", run.log

@@ -70,7 +70,7 @@ def test_two_people_approve_and_the_plan_is_executed(world: World) -> None:
     [
         pytest.param(Click("bob"), "bob approved twice", id="the same human twice"),
         pytest.param(Click("BOB"), "BOB approved twice", id="the same human in capitals"),
-        pytest.param(Click("mallory"), "mallory approved, and the policy lets only bob, carol, dave", id="an outsider"),
+        pytest.param(Click("mallory"), "mallory approved, and the policy lets only bob, carol, dave", id="a outsider"),
         pytest.param(Click("carol", kind="Bot"), "is a Bot, not a human", id="a bot"),
         pytest.param(Bypass(), "approves in the environment agent-approval-second", id="an administrator's bypass"),
     ],

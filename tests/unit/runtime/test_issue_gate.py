@@ -212,7 +212,7 @@ def test_the_title_of_an_issue_names_every_step_after_the_digest() -> None:
 
 
 def test_what_does_not_fit_into_an_issue_is_not_cut() -> None:
-    large = dataclasses.replace(examples.report(), analysis="x" * 70_000)
+    large = examples.report(plan=examples.sealed(examples.step(parameters={"note": "x" * 35_000})))
     with pytest.raises(codes.BadInput) as refused:
         render(large)
     assert refused.value.code == codes.REPORT_TOO_LARGE

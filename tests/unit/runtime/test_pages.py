@@ -22,7 +22,7 @@ from agent_runtime.gate.pages.record import render_answer, render_record
 from agent_runtime.gate.pages.result import render_authorization, render_result
 from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary, render_terminal
 from agent_runtime.local.terminal import as_terminal
-from agent_runtime.model import documents, plan
+from agent_runtime.model import documents, inputs, names, plan
 from agent_runtime.model.documents import ActionReport, Approver, Earlier, Report, ReportStatus, StepResult
 from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
@@ -181,6 +181,16 @@ def test_the_first_screen_of_a_terminal_has_it_all_and_no_word_of_a_web_page() -
     for word in ("Review deployments", "On this page", "scroll", "https://", "tick", "<details>"):
         assert word not in page
     assert "Runbook: docs/RUNBOOK.md" in first and "How to decide: docs/REVIEWER.md" in first
+
+
+def test_the_name_of_the_waiting_job_keeps_digest_and_action_whatever_github_cuts() -> None:
+    longest = inputs.action("a" * 64)
+    with pytest.raises(codes.BadInput):
+        inputs.action("a" * 65)
+    name = f"{names.APPROVE_JOB}{short(proposing(action=longest))}: {longest} on {'r' * 256}"
+    assert longest in name[: names.MAX_JOB_NAME] and short(proposing(action=longest)) in name[: names.MAX_JOB_NAME]
+    page = summary(proposing(action=longest))
+    assert f"must be named **{name[:25]}** and then the action" in page
 
 
 def first_screen(**changes: Any) -> str:
