@@ -189,7 +189,7 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
     for name, each in needs.items():
         for prefix, target in _UPLOADS[name]:
             artifact_id = each.outputs.get(prefix + "_id", "")
-            if not artifact_id:
+            if not artifact_id or each.result == "skipped":
                 continue  # it ended before it uploaded anything; what must be there is looked for later
             try:
                 files = archive.fetch(api, job.run.repository, artifact_id, each.outputs.get(prefix + "_digest", ""))
