@@ -340,13 +340,13 @@ def simulate(repository: Path, world: World, audit: str, approve: bool, case: Ca
 def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     """Print what just happened, where the files are, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
-    approver = shown.manifest.get("approver") or {}
+    approvers = ", ".join(str(each["login"]) for each in shown.manifest.get("approvers") or [])
     title = "You rejected the plan, and nothing was executed" if shown.declined else "What just happened"
     fine = shown.good or shown.declined
     screen.title(title if fine else "This is not what the demo promises", fine)
     screen.fact("before", case.say(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
-    screen.fact("approved by", str(approver.get("login") or "nobody: nothing was executed"))
+    screen.fact("approved by", approvers or "nobody: nothing was executed")
     screen.fact("outcome", outcome)
     screen.fact("after", case.say(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")

@@ -283,6 +283,8 @@ POLICY_KEYS = {
     "initiators": "list of the apps that may start runs, each as `name[bot]`; people need no entry",
     "max_risk": "highest risk that the rule is about; without it `high`, in `auto_approve` `low` and at most `medium`",
     "requires_approval": "`true` (the default): a human is asked, whatever `auto_approve` says",
+    "approvals": "how many different people must approve: 1 (the default) or 2",
+    "approvers": "list of the logins of those who may; without it every reviewer of the gate",
     "max": "how many actions",
     "per": "in which time: a whole number and `m`, `h` or `d`, at most 30 days",
     "description": "words for people",

@@ -274,7 +274,7 @@ GATE_ENVIRONMENT = register(
 GATE_APPROVAL = register(
     "GATE07",
     "no valid approval by another human",
-    "Somebody who neither started nor re-ran this run must approve it in the environment agent-approval",
+    "A click that does not count ends a run. Start a new one; who approves must be somebody whom its page names",
 )
 GATE_PRECONDITION = register(
     "GATE08",
@@ -307,6 +307,12 @@ GATE_INITIATOR = register(
     "who started this run may not",
     "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
     "which it was, and why",
+)
+
+APPROVERS_IMPOSSIBLE = register(
+    "GATE15",
+    "the policy leaves too few people who may approve",
+    "Name more people in approvers of the rules that are named, by pull request, or let somebody else start the run",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.
@@ -342,6 +348,11 @@ COMMENT_AUTHOR = register(
     "Another of the approvers in .github/agent-config.yml must comment, with write access and not who started the run",
 )
 PLAN_REJECTED = register("IGATE07", "an approver rejected the plan", "Start a new run to have it looked at again")
+APPROVAL_MISSING = register(
+    "IGATE08",
+    "the plan needs one more approval",
+    "Another of those whom the issue names must comment with /approve and the plan's digest, before the plan expires",
+)
 
 # Trail: what record and verify look at.
 TRAIL_BROKEN = register(

@@ -20,7 +20,7 @@ from agent_runtime.text.escape import visible
 from aimgentix.verify import read_events, verify_directory
 
 # The folders of a bundle, in the order of a run.  What the agent's own machines wrote is its report, and no more.
-FOLDERS = ("investigate", "seal", "ask", "approve", "claim", names.VERIFY, "act", "record")
+FOLDERS = ("investigate", "seal", "ask", "approve", names.SECOND_JOB, "claim", names.VERIFY, "act", "record")
 REPORTED_BY_AGENT = ("investigate", "act")
 
 _MAX_PROBLEMS = 50
@@ -98,6 +98,7 @@ class Parts:
 
     Arguments:
         by_comment: whether a comment on an issue started the run, as it does where an issue is the gate.
+        receipts: of the approvals, in their order.
         investigation_sha256: of the file that the team's machine left.
         heads: hash of the last line of every journal segment, by folder.
         events: audit events in order, by folder.
@@ -108,7 +109,7 @@ class Parts:
     investigation: Optional[documents.Investigation] = None
     investigation_sha256: Optional[str] = None
     report: Optional[Report] = None
-    receipt: Optional[Receipt] = None
+    receipts: Tuple[Receipt, ...] = ()
     authorization: Optional[Authorization] = None
     result: Optional[ActionReport] = None
     heads: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
@@ -125,6 +126,11 @@ class Parts:
         """Whether the policy alone decided: then, and only then, nothing of an approval is there."""
         sealed = self.report.plan if self.report else None
         return sealed is not None and sealed.policy.decision is Decision.AUTO
+
+    @property
+    def approvers(self) -> List[Dict[str, Any]]:
+        """Who approved, as the manifest names them."""
+        return [documents.plain(receipt.approver) for receipt in self.receipts]
 
     def steps(self, folder: str, step: Optional[str] = None) -> List[Dict[str, Any]]:
         """The metadata of a folder's events, each with the event's status; those of one step, or all of them."""
@@ -162,12 +168,17 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
         heads[job] = tuple(segment.head for segment in checked.segments if segment.head)
         problems += [TrailProblem(codes.TRAIL_BROKEN, f"{job}: {one.kind}: {one.message}") for one in checked.problems]
         events[job] = [event.to_dict() for event in read_events(str(journal))]
+    receipts = (
+        read("approve", names.FIRST_RECEIPT_NAME, Receipt),
+        read("approve", names.RECEIPT_NAME, Receipt),
+        read(names.SECOND_JOB, names.RECEIPT_NAME, Receipt),
+    )
     return Parts(
         by_comment=by_comment,
         investigation=investigation,
         investigation_sha256=hashlib.sha256(left.read_bytes()).hexdigest() if left.is_file() else None,
         report=read("seal", names.REPORT_NAME, Report),
-        receipt=read("approve", names.RECEIPT_NAME, Receipt),
+        receipts=tuple(receipt for receipt in receipts if receipt),
         authorization=read(names.VERIFY, names.AUTHORIZATION_NAME, Authorization),
         result=read("act", names.RESULT_NAME, ActionReport),
         heads=heads,

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Mapping, NoReturn, Optional, Sequence
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, judge
+from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, asked_for, count, judge
 from agent_runtime.model.documents import Plan, Run, is_hex64, parse_time
 from agent_runtime.model.names import JOBS_AUTHOR
 from agent_runtime.model.plan import canonical, digest
@@ -208,6 +208,9 @@ def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None
                 wanted,
             ),
         )
+    sealed, demanded = (plan.approvals.count, plan.approvals.approvers or None), (verdict.approvals, verdict.approvers)
+    if sealed != demanded:
+        refuse(codes.GATE_POLICY, f"the plan asks for {asked_for(*sealed)}, and the policy for {asked_for(*demanded)}")
 
 
 def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], now: datetime) -> None:

@@ -82,7 +82,7 @@ def _check_manifest(
                 contradiction(f"bundle.json says {name} {shown(manifest.get(name))}, its parts say {shown(value)}")
             )
     found += _check_run(manifest.get("run"), parts)
-    if parts.by_comment and parts.receipt and parts.receipt.issue_comment is None:
+    if parts.by_comment and any(receipt.issue_comment is None for receipt in parts.receipts):
         found.append(contradiction("the receipt names no comment, and a comment started the run"))
     return found + _check_end(manifest, outcome, parts)
 
@@ -92,7 +92,7 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
     known: Dict[str, Any] = {
-        "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "approvers": parts.approvers,
         "reported_by_agent": [
             folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
         ],
@@ -104,8 +104,7 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
         known.update(resource=parts.report.resource, plan_digest=parts.plan_digest, trace_id=parts.report.trace_id)
     noted = [entry.get("issue") for folder in ("ask", "approve") for entry in parts.steps(folder)]
     issues = {number for number in noted if isinstance(number, int)}
-    if parts.receipt and parts.receipt.issue_comment:
-        issues.add(parts.receipt.issue_comment.issue)
+    issues |= {receipt.issue_comment.issue for receipt in parts.receipts if receipt.issue_comment}
     if len(issues) == 1 and (commented or heads.get("ask")):
         known["issue"] = issues.pop()
     elif issues or not commented:
@@ -120,7 +119,7 @@ def _check_run(run: Any, parts: Parts) -> List[TrailProblem]:
     found: List[TrailProblem] = []
     listed = (
         ("report", parts.report),
-        ("receipt", parts.receipt),
+        *(("receipt", receipt) for receipt in parts.receipts),
         ("authorization", parts.authorization),
         ("result", parts.result),
     )
@@ -152,7 +151,7 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     said = end["metadata"]
     facts = [
         (name, said.get(name), manifest.get(name))
-        for name in ("plan_digest", "approver", "rejected_by", "rejected_because", "problems")
+        for name in ("plan_digest", "approvers", "rejected_by", "rejected_because", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

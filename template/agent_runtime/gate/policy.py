@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
 from agent_runtime.gate.conditions import ONLY_WRITING, Condition, compared, describe, doubt, holds
@@ -23,6 +23,9 @@ REVIEW = "review"
 DENIED = "denied"
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+
+# How many must approve, and who may.
+_Demand = Tuple[int, Optional[Tuple[str, ...]]]
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
@@ -39,6 +42,7 @@ class Rule:
         max_risk: highest risk that an allowing rule allows; a denying rule is about every risk.
         reason: the author's words: `description` of an allowing rule, `reason` of a denying one.
         requires_approval: of an allowing rule: whether a human must approve what it allows.
+        approvals: how many distinct humans must; `approvers`: their logins, all reviewers of the gate where it is None.
     """
 
     type: str
@@ -47,6 +51,8 @@ class Rule:
     max_risk: RiskLevel = RiskLevel.HIGH
     reason: Optional[str] = None
     requires_approval: bool = True
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,11 @@ class Policy:
     rate_limits: Tuple[RateLimit, ...] = ()
     initiators: Tuple[str, ...] = ()
 
+    @property
+    def most_approvals(self) -> int:
+        """How many humans the most demanding rule asks for."""
+        return max((rule.approvals for rule in self.allowed_actions), default=1)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -103,12 +114,16 @@ class Verdict:
         matched_rules: the rules that decided, for example `allowed_actions[0]`.
         reasons: one line for each rule looked at, for people.
         asked: what each of the rules that decided asks, with the values that it was asked about.
+        approvals: how many distinct humans must approve.
+        approvers: who may: None for every reviewer of the gate; nobody where the rules have nobody in common.
     """
 
     decision: str
     matched_rules: Tuple[str, ...]
     reasons: Tuple[str, ...]
     asked: Tuple[str, ...] = ()
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 def evaluate(
@@ -131,13 +146,15 @@ def evaluate(
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
-    is exceeded, so that neither more risk nor a missing parameter ever means less asking.
+    is exceeded, so that neither more risk nor a missing parameter ever means less asking.  For the same reason the
+    strictest demand of all these rules counts: the highest `approvals`, and those `approvers` whom each of them names.
     """
     asked = f"{visible(action)} on {visible(resource)}"
     denying: List[str] = []
     allowing: List[str] = []
     automatic: List[str] = []
     reserved: List[str] = []
+    demands: List[_Demand] = []
     reasons: List[str] = []
     questions: List[str] = []
     guarded = protected_paths.problem(parameters)
@@ -158,9 +175,12 @@ def evaluate(
         if obstacle is None:
             allowing.append(name)
             questions.append(_question(name, rule, parameters, risk_level))
+        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
-        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+            demands.append((rule.approvals, rule.approvers))
+            if rule.approvals > 1 or rule.approvers:
+                reasons.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
@@ -176,7 +196,7 @@ def evaluate(
     why = _why_ask(automatic, reserved, reversible=reversible)
     if not policy.auto_approve or why:
         said = ("a human is asked: " + why,) if policy.auto_approve else ()
-        return Verdict(REVIEW, tuple(allowing), (*reasons, *said), _of_allowing(questions))
+        return Verdict(REVIEW, tuple(allowing), (*reasons, *said), _of_allowing(questions), *_strictest(demands))
     return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"), tuple(questions))
 
 
@@ -210,7 +230,14 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
         for number, verdict in enumerate(verdicts, 1)
         for each in (verdict.asked if decision == AUTO else _of_allowing(verdict.asked))
     )
-    return Verdict(decision, rules, tuple(reasons), () if decision == DENIED else asked)
+    demanded = _strictest((each.approvals, each.approvers) for each in deciding)
+    return Verdict(decision, rules, tuple(reasons), () if decision == DENIED else asked, *demanded)
+
+
+def asked_for(approvals: int, approvers: Optional[Sequence[str]]) -> str:
+    """How many must approve and who may, for people."""
+    what = "1 approval" if approvals == 1 else f"{approvals} approvals by different people"
+    return what if approvers is None else f"{what}, out of {', '.join(approvers) or 'nobody'}"
 
 
 def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
@@ -302,6 +329,18 @@ def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: dateti
         free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
         line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
     return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+
+
+def _strictest(demands: Iterable[_Demand]) -> _Demand:
+    """The highest number of approvals, and the approvers that are common to all who name some."""
+    most = 1
+    common: Optional[Tuple[str, ...]] = None
+    for approvals, approvers in demands:
+        most = max(most, approvals)
+        if approvers is not None:
+            named = {login.casefold() for login in approvers}
+            common = tuple(login for login in (approvers if common is None else common) if login.casefold() in named)
+    return most, common
 
 
 def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: bool) -> str:

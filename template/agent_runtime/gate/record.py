@@ -44,6 +44,7 @@ _UPLOADS = {
     "seal": (("report", "seal"),),
     "ask": (("request", "ask"),),
     "approve": (("receipt", "approve"),),
+    names.SECOND_JOB: (("receipt", names.SECOND_JOB),),
     "claim": (("claim", "claim"),),
     "act": (("authorization", names.VERIFY), ("result", "act")),
     names.AUTO_JOB: (("authorization", names.VERIFY), ("result", "act")),
@@ -53,6 +54,7 @@ _HEADS = {
     "seal": ("journal_head", "seal"),
     "ask": ("journal_head", "ask"),
     "approve": ("journal_head", "approve"),
+    names.SECOND_JOB: ("journal_head", names.SECOND_JOB),
     "claim": ("journal_head", "claim"),
     "act": ("verify_head", names.VERIFY),
     names.AUTO_JOB: ("verify_head", names.VERIFY),
@@ -123,7 +125,6 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
     problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
-    approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     with Trail(job, resource) as journal:
         because = because and journal.redactor.text(visible(because, _MAX_MESSAGE))
         journal.event(
@@ -132,7 +133,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             durable=True,
             outcome=outcome.value,
             plan_digest=digest,
-            approver=approver,
+            approvers=parts.approvers,
             rejected_by=rejected_by,
             rejected_because=because,
             jobs={name: each.result for name, each in needs.items()},
@@ -148,7 +149,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,
-            "approver": approver,
+            "approvers": parts.approvers,
             "rejected_by": rejected_by,
             "rejected_because": because,
             "issue": number,
@@ -164,7 +165,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         outcome=outcome.value,
         resource=resource,
         plan_digest=digest,
-        approver=parts.receipt.approver.login if parts.receipt else None,
+        approvers=[receipt.approver.login for receipt in parts.receipts],
         rejected_by=rejected_by,
         rejected_because=because,
         problems=[problem.line() for problem in problems],
@@ -236,6 +237,7 @@ def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest
         "plan_digest": parts.plan_digest or "",
         "resource": parts.report.resource,
         "action": sealed.title if sealed else "",
+        "approvals": str(sealed.approvals.count) if sealed else "",
     }
     for name, value in expected.items():
         if value is not None and seal.outputs.get(name, "") != value:
@@ -269,8 +271,11 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
     if rejected:
         return RunOutcome.REJECTED
     # Nobody was asked, or somebody approved: then only a cancellation kept the next job from starting.
-    asked_in_vain = report.plan.policy.decision is Decision.REVIEW and needs["approve"].result in ("failure", "skipped")
-    return RunOutcome.APPROVAL_FAILED if asked_in_vain else RunOutcome.CANCELLED
+    first, second = needs["approve"].result, needs[names.SECOND_JOB].result if names.SECOND_JOB in needs else ""
+    asked_in_vain = first in ("failure", "skipped") or second == "failure"
+    if report.plan.policy.decision is Decision.REVIEW and asked_in_vain:
+        return RunOutcome.APPROVAL_FAILED
+    return RunOutcome.CANCELLED
 
 
 def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs) -> RunOutcome:
@@ -284,7 +289,11 @@ def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs)
         return bundle.outcome_of(None, refusal.get("code"))
     if needs["approve"].result == "success":
         return RunOutcome.CANCELLED
-    ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
+    ends = {
+        codes.PLAN_REJECTED: RunOutcome.REJECTED,
+        codes.GATE_EXPIRED: RunOutcome.EXPIRED,
+        codes.APPROVAL_MISSING: RunOutcome.WAITING,
+    }
     return ends.get(str(bundle.refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
 
 
@@ -318,7 +327,7 @@ def _rejection(
     if "seal" not in needs:
         refusal = bundle.refusal(parts, "approve")
         return refusal.get("rejected_by") or None, refusal.get("rejected_because") or None
-    if "approve" not in needs or needs["approve"].result in ("success", "cancelled", "skipped"):
+    if not any(needs[id].result == "failure" for id in ("approve", names.SECOND_JOB) if id in needs):
         return None, None
     try:
         found = environment_checks.rejections(api.approvals(job.run.repository, job.run.run_id))

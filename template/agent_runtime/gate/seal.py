@@ -30,6 +30,7 @@ from agent_runtime.model.documents import (
     PolicyStamp,
     Report,
     ReportStatus,
+    Run,
     RuntimeStamp,
     Step,
 )
@@ -144,13 +145,15 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         reasons += ("the agent itself advises against acting now",)
     if denied:
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
+    approvals = _approvals(verdict, job.run)
+    gates.of(job.config).check_enough(api, job, approvals)
     sealed = Plan(
         schema_version=documents.SCHEMA_VERSION,
         resource=request.resource,
         steps=found.steps,
         preconditions=found.preconditions,
         policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
-        approvals=Approvals(count=1, approvers=()),
+        approvals=approvals,
         variables={},
         run=job.run,
         runtime=_runtime(job),
@@ -225,6 +228,30 @@ def _judge(job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps:
             return Verdict(policy.DENIED, full, reasons)
         verdict = replace(verdict, reasons=reasons)
     return verdict
+
+
+def _approvals(verdict: Verdict, run: Run) -> Approvals:
+    """How many must approve and who may, for the plan.
+
+    Raises:
+        GateRefused: of those whom the policy names, too few can (GATE15).
+    """
+    named = verdict.approvers
+    if named is None:
+        return Approvals(verdict.approvals, ())
+    started = {run.actor.casefold(), run.triggering_actor.casefold()}
+    others = [login for login in named if login.casefold() not in started]
+    if len(others) < verdict.approvals:
+        raise codes.GateRefused(
+            codes.APPROVERS_IMPOSSIBLE,
+            "{}: {} needed, and the rules that ask for them all name {}{}".format(
+                ", ".join(verdict.matched_rules),
+                "1 approval is" if verdict.approvals == 1 else f"{verdict.approvals} approvals are",
+                ", ".join(named) or "nobody",
+                "" if len(others) == len(named) else f", of whom {run.actor} started the run",
+            ),
+        )
+    return Approvals(verdict.approvals, named)
 
 
 def _runtime(job: JobContext) -> RuntimeStamp:

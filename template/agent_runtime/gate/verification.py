@@ -135,7 +135,7 @@ class Verification:
 
     def check_environments(self) -> None:
         """GATE06 (threat T13: a missing environment is created open)."""
-        check_environments(self.api, self.job)
+        check_environments(self.api, self.job, self.plan.approvals.count)
 
     def check_enabled(self) -> None:
         """GATE10."""
@@ -155,20 +155,20 @@ RATE = Check(
 ENABLED = Check(codes.GATE_DISABLED, "the kill switch is off", Verification.check_enabled)
 
 
-def environments(api: GitHubApi, repository: str, settings: Config) -> List[EnvironmentSettings]:
+def environments(api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[EnvironmentSettings]:
     """Ask GitHub for the settings of the environments that the gate stands on, and of those that hold secrets."""
     branch = api.default_branch(repository)
     found: List[EnvironmentSettings] = []
-    for name in settings.environments:
+    for name in settings.environments(approvals):
         answer = api.environment(repository, name)
         branches = api.deployment_branches(repository, name) if answer is not None else []
-        found.append((name, answer, branches, branch, name == names.GATE_ENVIRONMENT))
+        found.append((name, answer, branches, branch, name in names.GATE_ENVIRONMENTS))
     return found
 
 
-def check_environments(api: GitHubApi, job: JobContext) -> None:
+def check_environments(api: GitHubApi, job: JobContext, approvals: int = 1) -> None:
     """Refuse unless each of these environments is set up as it must be (GATE06)."""
-    for name, settings, branches, default, required in environments(api, job.run.repository, job.config):
+    for name, settings, branches, default, required in environments(api, job.run.repository, job.config, approvals):
         environment_checks.check_environment(
             name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
         )

@@ -60,7 +60,7 @@ class Trail:
         codes: of everything that was refused or failed.
         problems: what `verify` found wrong with it, a line each.
         automatic: whether the policy decided alone, and nobody was asked.
-        initiator, approver: logins of who started the run that made the plan, and of who approved it; or empty.
+        initiator, approvers: logins of who started the run that made the plan, and of who approved it; or empty.
         rejecter: login of who rejected it, or empty.
         plan_digest: of the plan, or empty.
         sealed: when the plan was.
@@ -72,7 +72,7 @@ class Trail:
     problems: Tuple[str, ...] = ()
     automatic: bool = False
     initiator: str = ""
-    approver: str = ""
+    approvers: Tuple[str, ...] = ()
     rejecter: str = ""
     plan_digest: str = ""
     sealed: Optional[datetime] = None

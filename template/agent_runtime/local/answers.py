@@ -324,7 +324,7 @@ RULES: Dict[str, Rule] = {
     "act_timeout_minutes": Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
     "audit_host": Rule(
         HOST,
-        "a host such as audit.example.com or audit.example.com:8443; lower case, without https://",
+        "a host such as audit.example.com; lower case, with its port where it has one, without https://",
         lambda value: not value or _HOST.match(value),
     ),
     "toolkit": Rule(

@@ -56,8 +56,13 @@ def run(
     name = access.repository(repository or settings.repository)
     http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
-    with access.asking():
-        seen = observe_gate(http, name, settings, approvers, _initiators(root, settings))
+    rules = policy_file.load_or_empty(root, settings)
+
+    def observed() -> Gate:
+        with access.asking():
+            return observe_gate(http, name, settings, approvers, rules.initiators, approvals=rules.most_approvals)
+
+    seen = observed()
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     changes = planning.issue_gate_changes(answers, seen) if by_issue else planning.changes(answers, seen)
@@ -81,8 +86,7 @@ def run(
     for call in changes.calls:
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
-    with access.asking():
-        after = observe_gate(http, name, settings, approvers) if changes.calls else seen
+    after = observed() if changes.calls else seen
     problems = planning.still_open(after) + (planning.issue_gate_open(after) if by_issue else ())
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)
@@ -95,13 +99,6 @@ def run(
         )
     )
     return codes.EXIT_OK
-
-
-def _initiators(root: Path, settings: config.Config) -> Sequence[str]:
-    try:
-        return policy_file.load(root, settings).initiators
-    except codes.BadInput:
-        return ()  # check says why it can't be read, and no run starts with it
 
 
 def _described(call: planning.Call) -> str:

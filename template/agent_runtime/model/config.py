@@ -84,12 +84,15 @@ class Config:
         """For how long a plan counts after it was sealed."""
         return timedelta(minutes=self.approval_ttl_minutes)
 
-    @property
-    def environments(self) -> Dict[str, Tuple[str, ...]]:
-        """The environments of this repository, each with the names of the secrets that it holds; the gate first."""
+    def environments(self, approvals: int = 1) -> Dict[str, Tuple[str, ...]]:
+        """The environments of this repository, each with the names of the secrets that it holds; the gate's first.
+
+        Arguments:
+            approvals: how many humans a plan needs, or the most that the policy asks for.
+        """
         found: Dict[str, Tuple[str, ...]] = {}
         if self.approval_gate == ENVIRONMENT_GATE:
-            found[names.GATE_ENVIRONMENT] = ()
+            found.update(dict.fromkeys(names.GATE_ENVIRONMENTS[:approvals], ()))
         if self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
             found[names.ACT_ENVIRONMENT] = self.act_secrets
         if self.auto_approval:

@@ -151,6 +151,7 @@ class Approvals:
 
     def __post_init__(self) -> None:
         _require(1 <= self.count <= MAX_APPROVALS, f"approvals.count is not between 1 and {MAX_APPROVALS}")
+        _require(not self.approvers or len(self.approvers) >= self.count, "approvals.approvers names too few people")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ INVESTIGATION_NAME = "investigation.json"
 REPORT_NAME = "investigation-report.json"
 TRACE_NAME = "trace-id.txt"
 RECEIPT_NAME = "approval-receipt.json"
+# Of the comment before the one that started the run, where an issue is the gate and a plan needs two.
+FIRST_RECEIPT_NAME = "first-approval-receipt.json"
 AUTHORIZATION_NAME = "authorization.json"
 PLAN_NAME = "plan.json"
 RESULT_NAME = "action-result.json"
@@ -21,6 +23,7 @@ MANIFEST_NAME = "bundle.json"
 INVESTIGATION_ARTIFACT = "investigation"
 REPORT_ARTIFACT = "investigation-report"
 RECEIPT_ARTIFACT = "approval-receipt"
+SECOND = "-second"  # after it, for the receipt of the second approval
 CLAIM_ARTIFACT = "plan-claim"
 AUTHORIZATION_ARTIFACT = "action-authorization"
 RESULT_ARTIFACT = "action-result"
@@ -47,6 +50,9 @@ JOBS_AUTHOR = "github-actions[bot]"
 
 # Environments.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
+# Where the policy asks for two approvals.  One environment for each: two jobs that wait in one open by one click.
+SECOND_ENVIRONMENT = "agent-approval-second"
+GATE_ENVIRONMENTS = (GATE_ENVIRONMENT, SECOND_ENVIRONMENT)
 ACT_ENVIRONMENT = "agent-act"
 AUTO_ENVIRONMENT = "agent-auto"
 INVESTIGATE_ENVIRONMENT = "agent-investigate"
@@ -58,7 +64,8 @@ APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE
 
 # Jobs by their ids, in the order of a run, and the part of `act` that verifies.
-JOBS = ("investigate", "seal", "ask", "approve", "claim", "act", "record")
+JOBS = ("investigate", "seal", "ask", "approve", "approve-second", "claim", "act", "record")
+SECOND_JOB = "approve-second"
 AUTO_JOB = "act-auto"
 VERIFY = "verify"
 
@@ -66,6 +73,7 @@ VERIFY = "verify"
 INVESTIGATE_JOB = "Investigate"
 SEAL_JOB = "Seal"
 APPROVE_JOB = "Approve plan "
+SECOND_MARK = " (2 of 2)"  # after the digest in the name of the second such job
 ACT_JOB_NAME = "Act"
 AUTO_JOB_NAME = "Act without asking on plan "
 APPROVED_JOB_NAME = "Act on approval of plan "

@@ -179,7 +179,11 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     assert [text.splitlines()[0] for text in own.answers] == ["**The plan was approved and executed.**"]
 
     # The bundle holds both runs' parts, and stands without any network.
-    assert (bundle(run)["outcome"], bundle(run)["approver"]["login"], bundle(run)["problems"]) == ("acted", "bob", [])
+    assert (bundle(run)["outcome"], bundle(run)["approvers"][0]["login"], bundle(run)["problems"]) == (
+        "acted",
+        "bob",
+        [],
+    )
     for name, data in run.artifacts.named("audit-bundle").files().items():
         (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "bundle" / name).write_bytes(data)

@@ -164,6 +164,8 @@ def test_what_the_report_and_deduplicating_alerts_ask_is_as_described(clone: Clo
     since = "2026-11-22T00:00:00Z"
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since)] == [3, 2]
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
+    assert [run["id"] for run in api.last_run(REPOSITORY, "agent.yml", before=since)] == [1]
+    assert api.last_run(REPOSITORY, "agent.yml", before="2026-11-21T00:00:00Z") == []
     assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
     assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.local.settings import checklist, checks, codeowners, github_plans
+from agent_runtime.local.settings import checklist, checks, codeowners, github_plans, planning
 from agent_runtime.local.settings.model import Repository
 from support import settings_world, shapes
 from support.github import FullGitHub
@@ -696,3 +696,54 @@ def test_any_text_is_a_codeowners_file_and_a_checklist(text: str, path: str) -> 
     codeowners.owners(text, path)
     for item in checklist.parse(text):
         assert item.text
+
+
+class TestTwoApprovals:
+    """A policy that asks for two."""
+
+    @pytest.fixture
+    def asking(self, rendered: Path, tmp_path: Path) -> Iterator[Clone]:
+        shutil.copytree(rendered, tmp_path / "clone")
+        with settings_world.fresh() as github:
+            github.people["carol"] = "write"
+            asking = Clone(tmp_path / "clone", github)
+            config = asking.root / ".github" / "agent-config.yml"
+            config.write_text(config.read_text().replace("acme/sre", "carol"))
+            self.ask(asking, "{type: restart, approvals: 2, approvers: [Bob, carol]}")
+            yield asking
+
+    @staticmethod
+    def ask(clone: Clone, rule: str) -> None:
+        policy = next((clone.root / ".github" / "agent-policies").glob("*.yml"))
+        policy.write_text(f"name: p\nversion: 1\nallowed_actions:\n  - {rule}\n")
+
+    def test_setup_creates_an_environment_for_each_and_a_second_run_changes_nothing(self, asking: Clone) -> None:
+        asking.setup()
+        first, second = (asking.github.environments[name] for name in ("agent-approval", "agent-approval-second"))
+        assert planning.current_body(first) == planning.current_body(second)
+        assert asking.github.branch_policies["agent-approval-second"] == ["main"]
+        asking.github.requests.clear()
+        assert "nothing to change" in asking.setup() and writes(asking.github) == []
+        assert "gate-environment" not in asking.doctor() and "policy" not in asking.doctor()
+
+    def test_doctor_finds_the_second_one_missing_or_open(self, asking: Clone) -> None:
+        asking.setup()
+        gate = asking.github.environments["agent-approval-second"]
+        gate["can_admins_bypass"] = True
+        assert asking.doctor()["gate-environment"] == [
+            "environment agent-approval-second: administrators can bypass it"
+        ]
+        del asking.github.environments["agent-approval-second"]
+        (problem,) = asking.doctor()["gate-environment"]
+        assert problem.startswith("environment agent-approval-second: it does not exist")
+        self.ask(asking, "{type: restart}")
+        assert "gate-environment" not in asking.doctor()
+
+    def test_doctor_finds_whom_the_policy_names_and_github_does_not_ask(self, asking: Clone) -> None:
+        asking.setup()
+        self.ask(asking, "{type: restart, approvals: 2, approvers: [bob, dave]}")
+        assert asking.doctor()["policy"] == [
+            "allowed_actions[0] of the policy names dave, who is not among the approvers of .github/agent-config.yml",
+            "allowed_actions[0] of the policy asks for 2 approvals, and 1 of the approvers of .github/agent-config.yml "
+            "may give one",
+        ]

@@ -109,6 +109,24 @@ OUTCOMES: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         {**ASKED, "seal": "failure", "ask": "skipped"},
         {"report": closed(ReportStatus.FAILED, code=codes.ISSUE_GATE_IMPOSSIBLE)},
     ),
+    (
+        "nobody gave the second approval",
+        "approval_failed",
+        but(**{names.SECOND_JOB: "failure"}, act="skipped"),
+        {"report": SEALED},
+    ),
+    (
+        "the second was rejected",
+        "rejected",
+        but(**{names.SECOND_JOB: "failure"}, act="skipped"),
+        {"report": SEALED, "rejected": True},
+    ),
+    (
+        "cancelled between the two approvals",
+        "cancelled",
+        but(**{names.SECOND_JOB: "skipped"}, act="skipped"),
+        {"report": SEALED},
+    ),
     ("nothing to do", "nothing_to_do", NOT_ASKED, {"report": closed(ReportStatus.NOTHING_TO_DO)}),
     ("denied", "denied", NOT_ASKED, {"report": closed(ReportStatus.DENIED)}),
     (
@@ -295,6 +313,12 @@ COMMENTS: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         "approval_failed",
         {"approve": "failure", "claim": "skipped", "act": "skipped"},
         {"errors": {"approve": codes.COMMENT_AUTHOR}},
+    ),
+    (
+        "the first of two approvals",
+        "waiting",
+        {"approve": "failure", "claim": "skipped", "act": "skipped"},
+        {"errors": {"approve": codes.APPROVAL_MISSING}},
     ),
     ("no reason left", "approval_failed", {"approve": "failure", "claim": "skipped", "act": "skipped"}, {}),
     ("cancelled", "cancelled", {"approve": "cancelled", "claim": "skipped", "act": "skipped"}, {}),

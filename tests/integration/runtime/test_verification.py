@@ -307,8 +307,8 @@ def test_a_list_of_approvals_that_lags_behind_the_click_is_asked_once_more(
     world.approved("bob")
     world.github.lag = lag
     if approved:
-        assert world.approve(handover.plan_digest).approver.login == "bob"
+        assert world.approve(handover).approver.login == "bob"
         return
     with pytest.raises(codes.GateRefused) as refused:
-        world.approve(handover.plan_digest)
+        world.approve(handover)
     assert refused.value.code == codes.GATE_APPROVAL

@@ -121,7 +121,7 @@ def asking(**changes: Any) -> Activity:
 
 def answering(outcome: str, seconds: float = 90, **changes: Any) -> Activity:
     """The run of a comment, so long after the plan was sealed."""
-    trail = Trail(outcome, plan_digest="ab" * 32, initiator="alice", approver="bob")
+    trail = Trail(outcome, plan_digest="ab" * 32, initiator="alice", approvers=("bob",))
     times = {"asked": BEGUN, "answered": BEGUN + timedelta(seconds=seconds)}
     return decided(0, **{"investigate": None, "trail": trail, **times, **changes})
 

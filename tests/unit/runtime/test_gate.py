@@ -618,12 +618,12 @@ def test_t15_an_approval_by_another_human_is_returned() -> None:
         [record("bob", environments=[{"name": "Agent-Approval"}])],
         [record("dave"), record("bob")],
     ):
-        assert environment_checks.check_approval(records, RUN, APPROVED)[0] == bob
+        assert environment_checks.check_approvals(records, RUN, APPROVED)[0][0] == bob
 
 
 def test_the_comment_is_that_of_the_gates_own_record() -> None:
     elsewhere = record("carol", comment="of another environment", environments=[{"name": "agent-investigate"}])
-    assert environment_checks.check_approval([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[1] == "fine"
+    assert environment_checks.check_approvals([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[0][1] == "fine"
 
 
 APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -665,7 +665,7 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
 @pytest.mark.threat("T15", "T17", "T18", "T32")
 @pytest.mark.parametrize(("records", "message"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
 def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], message: str) -> None:
-    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approval, records, RUN, APPROVED)
+    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approvals, records, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(
@@ -679,14 +679,17 @@ def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], mes
         APPROVED[:30].upper(),
         "0123456789a",  # eleven digits
         "0123456789abcdefg",  # a word
+        "see 5f2c1d3e-0b1a-4c3d-9e8f-0123456789ab",
+        f"as of {'c' * 40}, ticket 202611300001, trace {'f' * 32}",
+        "reviewed at commit 0123456789ab",
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    approver, text = environment_checks.check_approval([record("bob", comment=comment)], RUN, APPROVED)
+    ((approver, text),) = environment_checks.check_approvals([record("bob", comment=comment)], RUN, APPROVED)
     assert (approver.login, text) == ("bob", comment or "")
 
 
-OTHER = "0" * 64
+OTHER = "d" * 64
 
 
 @pytest.mark.threat("T8", "T14", "T17b")
@@ -705,7 +708,7 @@ OTHER = "0" * 64
 )
 def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
     message = refusal(
-        codes.GATE_APPROVAL, environment_checks.check_approval, [record("bob", comment=comment)], RUN, APPROVED
+        codes.GATE_APPROVAL, environment_checks.check_approvals, [record("bob", comment=comment)], RUN, APPROVED
     )
     assert "bob approved with a comment that names the plan" in message
     assert f"this plan is {APPROVED}" in message
@@ -748,7 +751,7 @@ _records = st.lists(
 @given(_records)
 def test_t15_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any]) -> None:
     try:
-        found, _ = environment_checks.check_approval(records, RUN, APPROVED)
+        ((found, _),) = environment_checks.check_approvals(records, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return

@@ -144,7 +144,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "The job that waits must be named Approve plan " + digest[:12] + " and then the action",
         "This page stands under the heading Seal of the run's summary",
         "agent-approval",
-        "An approval by alice does not count",
+        "A click by anybody else, alice included, does not count",
         "Written by the agent",
         "Measured until 2026-11-22 10:59:58 UTC, 2 seconds before the plan was sealed.",
         "Reason                 31 % of the requests fail",
@@ -268,7 +268,7 @@ def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
     run = examples.run(run_attempt=2, triggering_actor="carol")
     text = as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
     assert "alice, trigger: manual; re-run by carol (attempt 2)" in text
-    assert "An approval by alice or carol does not count" in text
+    assert "A click by anybody else, alice or carol included, does not count" in text
 
 
 def test_what_the_agent_left_out_is_reported() -> None:
@@ -683,7 +683,7 @@ def record(**changes: Any) -> str:
         "outcome": "acted",
         "resource": "checkout",
         "plan_digest": "ab" * 32,
-        "approver": "bob",
+        "approvers": ["bob"],
         "rejected_by": None,
         "problems": (),
         "bundle_digest": "cd" * 32,
@@ -703,7 +703,7 @@ def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
     assert "Approved by  bob" in page
     assert "Trail        complete" in page
     assert "python agent_runner.py verify audit-bundle --digest " + "cd" * 32 in page
-    rejected = as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
+    rejected = as_terminal(record(outcome="rejected", approvers=[], rejected_by="carol"))
     assert "Rejected by  carol" in rejected
     assert "Approved by" not in rejected
     broken = as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
@@ -715,14 +715,16 @@ def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
 @given(hostile_text)
 def test_t4_the_last_page_holds_no_markup_of_others(text: str) -> None:
     page = gfm(
-        record(outcome=text, resource=text, approver=text, rejected_by=text, problems=[text, text], bundle_digest=text)
+        record(
+            outcome=text, resource=text, approvers=[text], rejected_by=text, problems=[text, text], bundle_digest=text
+        )
     )
     assert set(page.tags) <= TAGS
 
 
 @pytest.mark.parametrize("outcome", RunOutcome)
 def test_the_last_page_of_a_run_that_asked_nobody_names_no_approval(outcome: RunOutcome) -> None:
-    page = as_terminal(record(outcome=outcome.value, approver=None, automatic=True))
+    page = as_terminal(record(outcome=outcome.value, approvers=[], automatic=True))
     assert "Approved by  nobody: the policy lets it happen without asking" in page
     assert "was approved" not in page or outcome is RunOutcome.OUTCOME_UNKNOWN
 

@@ -44,7 +44,7 @@ def render_record(
     outcome: str,
     resource: str,
     plan_digest: Optional[str],
-    approver: Optional[str],
+    approvers: Sequence[str],
     rejected_by: Optional[str],
     rejected_because: Optional[str] = None,
     problems: Sequence[str],
@@ -66,7 +66,8 @@ def render_record(
         BadInput: the page is larger than GitHub shows (RPT002).
     """
     facts: Rows = [("Resource", markdown_table_cell(resource))]
-    for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
+    approved_by = ", ".join(approvers)
+    for label, value in (("Plan", plan_digest), ("Approved by", approved_by), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
     if rejected_because:

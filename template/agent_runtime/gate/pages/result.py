@@ -1,4 +1,4 @@
-"""The pages of the jobs that act: what *Verify* found, and what *Execute* reports."""
+"""The pages of a first approval of two, of what *Verify* found, and of what *Execute* reports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, for_people, short, way_out, whole
-from agent_runtime.model.documents import ActionReport, Authorization, StepResult, plain
+from agent_runtime.model import names
+from agent_runtime.model.documents import ActionReport, Approvals, Authorization, Receipt, StepResult, plain
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.escape import markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import table
@@ -26,6 +27,39 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing more was executed.**"),
     ActionStatus.DRY_RUN: ("Dry run", "Every check passed, and this was a dry run: **nothing was executed.**"),
 }
+
+
+def render_first_approval(receipt: Receipt, wanted: Approvals) -> str:
+    """Return the page for a click after which one more is needed.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    others = [login for login in wanted.approvers if login.casefold() != receipt.approver.login.casefold()]
+    who = " or ".join(markdown_inline(login) for login in others) or "another reviewer"
+    return whole(
+        [
+            f"# Approved by {markdown_inline(receipt.approver.login)}: one more approval is needed",
+            f"Nothing has been executed. The next job waits in {markdown_inline(names.SECOND_ENVIRONMENT)} for {who}, "
+            "who must be somebody else and neither have started nor re-run this run. **Any other click ends the run.**",
+            table(FACTS, [("Plan", short(receipt.plan_digest)), ("Trace", markdown_table_cell(receipt.trace_id))]),
+        ]
+    )
+
+
+def render_refused_click(resource: str, problem: codes.AgentError) -> str:
+    """Return the page for a click that does not count.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    return whole(
+        [
+            f"# Refused: nothing is executed on {markdown_inline(resource)}",
+            "What is approved here does not count, and this run is over. **Nothing was executed.**",
+            *_problem(problem.code, problem.message),
+        ]
+    )
 
 
 def render_authorization(found: Authorization) -> str:

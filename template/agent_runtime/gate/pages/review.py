@@ -146,7 +146,8 @@ def render_issue(
 
 def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> List[str]:
     initiators = (sealed.run.actor.casefold(), sealed.run.triggering_actor.casefold())
-    called = ["@" + login for login in approvers if login.casefold() not in initiators]
+    named = {login.casefold() for login in sealed.approvals.approvers or approvers}
+    called = ["@" + login for login in approvers if login.casefold() in named.difference(initiators)]
     return [
         "## How to decide",
         "{}, please decide.".format(", ".join(called)) if called else "",
@@ -157,6 +158,9 @@ def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> Lis
         "3. To reject, write a comment whose first line is {} and the reason. One rejection is enough.".format(
             markdown_inline("/reject")
         ),
+        ""
+        if sealed.approvals.count == 1
+        else "**Two of them must approve.** After the first, the answer here says so.",
         f"A comment by {_initiators(sealed)} does not approve, nor does one that was edited. After an approval "
         "the workflow checks "
         "everything again (this issue, the plan, its run, the time, the policy, who commented, the preconditions) and "
@@ -454,12 +458,24 @@ def click_section(sealed: Plan, digest: str) -> List[str]:
                 f"the action. This page stands under the heading **{names.SEAL_JOB}** of the run's summary; what "
                 f"stands under *{names.INVESTIGATE_JOB}* or another heading can be written by the agent.",
                 f"3. On this page choose **Review deployments**, tick {markdown_inline(names.GATE_ENVIRONMENT)}, then "
-                f"**Approve and deploy** or **Reject**. An approval by {_initiators(sealed)} does not count.",
+                "**Approve and deploy** or **Reject**.",
+                *_second_click(sealed, digest),
             ]
         ),
+        f"**Only those whom this page names may approve.** A click by anybody else, {_initiators(sealed)} included, "
+        "does not count and ends the run: nothing is executed, and somebody has to start a new one.",
         "After an approval, the job `act` checks everything again (this plan, this run, the time, the policy, the "
         "environments, who approved, the preconditions) and runs exactly this plan, once. After a rejection, or "
         "without an answer, nothing is run.",
+    ]
+
+
+def _second_click(sealed: Plan, digest: str) -> List[str]:
+    if sealed.approvals.count == 1:
+        return []
+    return [
+        f"4. After the first approval the job **{names.APPROVE_JOB}{plan.short(digest)}{names.SECOND_MARK}** waits, in "
+        f"{markdown_inline(names.SECOND_ENVIRONMENT)}: somebody else does the same there."
     ]
 
 

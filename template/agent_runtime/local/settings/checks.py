@@ -11,11 +11,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
+from agent_runtime.gate.policy import Policy
 from agent_runtime.local.settings import codeowners, github_plans, protections
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
@@ -133,22 +134,27 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
 def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
     if local.gate == ISSUE_GATE:
         return
-    environment = seen.gate.environments[names.GATE_ENVIRONMENT]
-    yield from _environment_findings(seen, names.GATE_ENVIRONMENT, reviewers_required=True)
+    for name in names.GATE_ENVIRONMENTS:
+        if name in seen.gate.environments:
+            yield from _gate_findings(seen, local, name)
+
+
+def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
+    environment = seen.gate.environments[gate]
+    yield from _environment_findings(seen, gate, reviewers_required=True)
     known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
     for kind, number, name in _reviewers(environment):
         if (kind, number) not in known:
             yield OpenItem(
-                f"environment {names.GATE_ENVIRONMENT}: {_show(name)} may approve and is not among the "
-                "approvers of .github/agent-config.yml",
+                f"environment {gate}: {_show(name)} may approve and is not among the approvers of "
+                ".github/agent-config.yml",
                 _SETUP,
             )
     for rule in _rules_of(environment, "wait_timer"):
         minutes = rule.get("wait_timer")
         if isinstance(minutes, int) and minutes >= local.ttl_minutes:
             yield OpenItem(
-                f"environment {names.GATE_ENVIRONMENT}: waits {minutes} minutes, and an approval counts for "
-                f"{local.ttl_minutes}",
+                f"environment {gate}: waits {minutes} minutes, and an approval counts for {local.ttl_minutes}",
                 _SETUP + " --wait-timer 0",
             )
     secrets = environment.secrets
@@ -156,16 +162,14 @@ def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
         yield _unreadable("the names of its secrets", secrets)
     elif secrets:
         yield OpenItem(
-            "environment {} holds secrets ({}), and nothing in it needs one".format(
-                names.GATE_ENVIRONMENT, ", ".join(sorted(secrets))
-            ),
-            "gh secret delete NAME --env " + names.GATE_ENVIRONMENT,
+            "environment {} holds secrets ({}), and nothing in it needs one".format(gate, ", ".join(sorted(secrets))),
+            "gh secret delete NAME --env " + gate,
         )
 
 
 def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
     for name in seen.gate.environments:
-        if name == names.GATE_ENVIRONMENT:
+        if name in names.GATE_ENVIRONMENTS:
             continue
         yield from _environment_findings(seen, name, reviewers_required=False)
         settings = seen.gate.environments[name].settings
@@ -530,6 +534,7 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
                     f"{key}[{number}] of the policy {verb} every action on every resource",
                     "name actions and resources in .github/agent-policies/",
                 )
+    yield from _rules_of_approval(local.policy, local.approvers)
     if local.policy.auto_approve and local.gate == ISSUE_GATE:
         yield OpenItem(
             "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
@@ -543,6 +548,27 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
             "copier update --data auto_approval=yes, or remove the rules",
             State.NOTE,
         )
+
+
+def _rules_of_approval(policy: Policy, approvers: Sequence[str]) -> _OpenItems:
+    """Whether those whom the policy names are asked on GitHub, and enough of them."""
+    people = {login.casefold() for login in approvers}
+    if any("/" in name for name in people):
+        return  # whom a team stands for is GitHub's to say
+    fix = "copier update --data approvers=LOGIN,LOGIN, then " + _SETUP
+    for number, rule in enumerate(policy.allowed_actions):
+        place, named = f"allowed_actions[{number}] of the policy", rule.approvers or ()
+        for login in (login for login in named if login.casefold() not in people):
+            yield OpenItem(
+                f"{place} names {_show(login)}, who is not among the approvers of .github/agent-config.yml", fix
+            )
+        able = people.intersection(login.casefold() for login in named) if named else people
+        if len(able) < rule.approvals:
+            yield OpenItem(
+                f"{place} asks for {rule.approvals} approvals, and {len(able)} of the approvers of "
+                ".github/agent-config.yml may give one",
+                fix,
+            )
 
 
 def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
@@ -592,7 +618,10 @@ def _repository_check(_seen: Observed, local: Local) -> _OpenItems:
 CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
-    "gate-environment": ("environment agent-approval", _gate_environment),
+    "gate-environment": (
+        "environments in which humans approve: agent-approval, and a second where the policy wants two",
+        _gate_environment,
+    ),
     "act-environment": ("environments that hold secrets (agent-act, and others where they are used)", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets are stored", _secrets),

@@ -35,17 +35,18 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, settings: Config, initiators: Sequence[str] = ()) -> Observed:
+def observe(
+    http: Transport, repository: str, settings: Config, initiators: Sequence[str] = (), *, approvals: int = 1
+) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
 
-    Arguments:
-        initiators: of the policy.
+    Arguments: as `observe_gate()`.
 
     Raises:
         BadInput: the token or the repository is invalid (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, settings, settings.approvers, initiators, contents=True)
+    gate = observe_gate(http, repository, settings, settings.approvers, initiators, approvals=approvals, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
@@ -84,13 +85,14 @@ def observe_gate(
     approvers: Sequence[str],
     initiators: Sequence[str] = (),
     *,
+    approvals: int = 1,
     contents: bool = False,
 ) -> Gate:
     """Read what setup changes.
 
     Arguments:
         settings: says which environments there are to be, and which gate it is.
-        initiators: of the policy.
+        initiators: of the policy; `approvals`: the most that it asks for.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
@@ -99,7 +101,9 @@ def observe_gate(
     by_issue = settings.approval_gate == ISSUE_GATE  # only then the label matters, and a token may ask for it
     return Gate(
         repository=found,
-        environments={name: _environment(http, repository, name, contents) for name in settings.environments},
+        environments={
+            name: _environment(http, repository, name, contents) for name in settings.environments(approvals)
+        },
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
         initiators=tuple(_initiator(http, name) for name in initiators),

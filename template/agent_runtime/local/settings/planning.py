@@ -84,7 +84,7 @@ def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
     remarks: List[str] = []
     for name, environment in seen.environments.items():
         current = current_body(environment.settings)
-        if name == names.GATE_ENVIRONMENT:
+        if name in names.GATE_ENVIRONMENTS:
             wanted = _gate_body(seen.approvers, current, answers.wait_minutes)
         else:
             wanted = _act_body(current)
@@ -164,7 +164,7 @@ def still_open(seen: Gate) -> Tuple[str, ...]:
             [policy.pattern for policy in environment.branch_policies],
             seen.repository.default_branch,
             name=name,
-            reviewers_required=name == names.GATE_ENVIRONMENT,
+            reviewers_required=name in names.GATE_ENVIRONMENTS,
             initiator="",
         )
         found += [f"{name}: {problem}" for problem in problems]

@@ -23,12 +23,13 @@ from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import config, documents, names, plan
-from agent_runtime.model.documents import Report, ReportStatus
+from agent_runtime.model.documents import Approvals, Plan, Report, ReportStatus
 
 # What lets team code find an example on this machine instead of production; no runner on GitHub has these.
 _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
+SECOND_REVIEWER = "second-reviewer"
 # The reviewer's page as a terminal shows it, in the run's folder.
 PAGE_NAME = "page.txt"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
@@ -49,6 +50,7 @@ class Request:
         root: the repository.
         folder: where the run's folders go; must not exist.
         scenario: None to ask the person at the terminal.
+        approvers: logins of who approves, in this order; by default as many as the plan needs.
         secrets: further variables of this terminal that team code gets, as pairs of a job and a name.
     """
 
@@ -61,6 +63,7 @@ class Request:
     dry_run: bool
     scenario: Optional[Scenario]
     secrets: Sequence[Tuple[str, str]] = ()
+    approvers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,10 @@ class SimulatedRun:
 
     def prepare(self, github: LoopbackGitHub) -> None:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
-        self.expect("investigate", "seal", "approve", "act", *([names.AUTO_JOB] if self.config.auto_approval else []))
-        for name in self.config.environments:
-            github.protect(name, reviewers=(REVIEWER,) if name == names.GATE_ENVIRONMENT else ())
+        jobs = ["investigate", "seal", "approve", names.SECOND_JOB, "act"]
+        self.expect(*jobs, *([names.AUTO_JOB] if self.config.auto_approval else []))
+        for name in self.config.environments(policy_file.load_or_empty(self.request.root, self.config).most_approvals):
+            github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
 
@@ -215,19 +219,41 @@ class SimulatedRun:
             scenario = self.answer(sealed)
         if scenario is Scenario.WITHOUT_ASKING:
             return self._act(github, sealed, scenario, names.AUTO_JOB)
-        if scenario is Scenario.REJECT:
-            github.review(self.run_id, REVIEWER, "rejected", "not now")
-            self.needs["approve"]["result"] = "failure"
-            self.show(f"approve: rejected by {REVIEWER}; nothing is executed")
-            return codes.EXIT_OK
-        if scenario is not Scenario.BYPASS:
-            github.review(self.run_id, INITIATOR if scenario is Scenario.SELF_APPROVE else REVIEWER, "approved", "go")
-        approve = Job(self.request.folder / "approve")
-        # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
-        self.step(github, approve, "approve", ["approve"], {"APPROVED_DIGEST": sealed.outputs["plan_digest"]})
-        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT)
-        self.close(github, "approve", self._title(names.APPROVE_JOB, sealed), approve)
+        wanted = sealed_plan(self.request.folder).approvals
+        people = list(self.request.approvers or approvers(wanted))
+        for number in range(wanted.count):
+            id, environment = ("approve", names.SECOND_JOB)[number], names.GATE_ENVIRONMENTS[number]
+            login = INITIATOR if scenario is Scenario.SELF_APPROVE else people.pop(0) if people else ""
+            if scenario is Scenario.REJECT:
+                github.review(self.run_id, login, "rejected", "not now", environment=environment)
+                self.needs[id]["result"] = "failure"
+                self.show(f"{id}: rejected by {login}; nothing is executed")
+                return codes.EXIT_OK
+            if not login:
+                self.needs[id]["result"] = "failure"
+                self.show(f"{id}: nobody approved; nothing is executed")
+                return codes.EXIT_REFUSED
+            if scenario is not Scenario.BYPASS:
+                github.review(self.run_id, login, "approved", "go", environment=environment)
+            approve = self._approve(github, sealed, id)
+            # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
+            if approve.exit_code and scenario is Scenario.APPROVE:
+                return approve.exit_code
         return self._act(github, sealed, scenario, "act")
+
+    def _approve(self, github: LoopbackGitHub, sealed: Job, id: str) -> Job:
+        """Run a job that writes down who approved."""
+        approve = Job(self.request.folder / id)
+        suffix, mark = (names.SECOND, names.SECOND_MARK) if id == names.SECOND_JOB else ("", "")
+        given = {
+            "APPROVED_DIGEST": sealed.outputs["plan_digest"],
+            "REPORT_ID": sealed.outputs["report_id"],
+            "REPORT_DIGEST": sealed.outputs["report_digest"],
+        }
+        self.step(github, approve, "approve", ["approve", *(["--second"] if suffix else [])], given)
+        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT + suffix)
+        self.close(github, id, self._title(names.APPROVE_JOB, sealed, mark), approve)
+        return approve
 
     def _act(self, github: LoopbackGitHub, sealed: Job, scenario: Scenario, id: str) -> int:
         given = dict(sealed.outputs)
@@ -383,9 +409,23 @@ class SimulatedRun:
         path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
         return path
 
-    def _title(self, prefix: str, sealed: Job) -> str:
+    def _title(self, prefix: str, sealed: Job, mark: str = "") -> str:
         given = sealed.outputs
-        return f"{prefix}{plan.short(given['plan_digest'])}: {given['action']} on {given['resource']}"
+        return f"{prefix}{plan.short(given['plan_digest'])}{mark}: {given['action']} on {given['resource']}"
+
+
+def sealed_plan(folder: Path) -> Plan:
+    """The plan in the report of a simulated run that sealed one."""
+    path = folder / "seal" / names.DEFAULT_OUT / names.REPORT_NAME
+    report = documents.decode(Report, path.read_bytes(), path.name)
+    if report.plan is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, f"the report's status is {report.status}")
+    return report.plan
+
+
+def approvers(wanted: Approvals, known: Sequence[str] = (REVIEWER, SECOND_REVIEWER)) -> List[str]:
+    """As many people as a plan needs, of those whom it names, or of those who are known."""
+    return list(wanted.approvers or known)[: wanted.count]
 
 
 def tampered(data: bytes) -> bytes:
