@@ -38,10 +38,11 @@ def run(call: Call) -> int:
         asked = urlsplit(call.environ.get("AIMGENTIX_API_URL", "")).hostname if delivery.addressed else None
         where = f" (asked at {asked})" if asked and not in_workflow else ""
         complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem + where))
-    if in_workflow or not delivery.problem:
+    if in_workflow:
         return codes.EXIT_OK
-    # Who types this wants to know that nothing arrived, or that there is nowhere to deliver to.
-    return codes.EXIT_TRAIL_INCOMPLETE if delivery.addressed else codes.EXIT_BAD_INPUT
+    if not delivery.addressed:
+        return codes.EXIT_BAD_INPUT  # who types this wants to know that there is nowhere to deliver to
+    return codes.EXIT_TRAIL_INCOMPLETE if delivery.spooled else codes.EXIT_OK
 
 
 def _seconds(text: str) -> float:
