@@ -212,6 +212,11 @@ PLAN_NOT_CANONICAL = register(
     "the plan can't be put in canonical form",
     "Use JSON values only: no NaN, no infinity, integers between -(2**53-1) and 2**53-1",
 )
+PLAN_STEPS = register(
+    "RPT008",
+    "the proposed steps can't be one plan",
+    "Propose 1 to 10 actions, each once; `changes` names keys that observe() returns",
+)
 
 # Policy.
 POLICY_MISSING = register(

@@ -225,7 +225,6 @@ def whole_run(world: GateWorld, *steps: documents.Step) -> dict[str, Any]:
     """Play every job of a run that bob approves; return the `needs` context that `record` gets."""
     job = world.job("investigate")
     investigate.run_job(Agent(), job, Request("checkout", {}, "manual", "", deduplicate=False, dry_run=False))
-    # An agent proposes one step so far; the documents have room for more.
     (job.out / names.INVESTIGATION_NAME).write_bytes(documents.encode(examples.investigation(*steps)))
     investigation = world.upload_folder(names.INVESTIGATION_ARTIFACT, job.out)
     world.seal(seal.Handover(*investigation, "success"))

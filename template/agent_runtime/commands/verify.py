@@ -39,6 +39,7 @@ def run(call: Call) -> int:
         "repository": manifest["run"]["repository"],
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
+        "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
         "approved by": (manifest["approver"] or {}).get("login", "nobody"),
         "rejected by": manifest["rejected_by"] or "nobody",
         "reported by the agent": reported,

@@ -210,23 +210,32 @@ def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], n
         happened.append(Happened(now, step.action, plan.resource))
 
 
-def check_preconditions(plan: Plan, observed: Mapping[str, Any]) -> None:
-    """Refuse when the world is not as it was when the plan was sealed (threat T9).
+def check_preconditions(
+    expected: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    *,
+    changed: Sequence[str] = (),
+    since: str = "the plan was sealed",
+) -> None:
+    """Refuse when the world is not as it was when the plan was sealed, or when the last step began (threat T9).
 
     Arguments:
+        expected: the plan's preconditions; after a step, what `observe()` said before it.
         observed: what `observe()` says now; compared in canonical form, value by value.
+        changed: the keys that the step in between is declared to change; their values may differ.
+        since: when `expected` held, for the message.
 
     Raises:
         GateRefused: GATE08; the message names every key that differs.
     """
     differences = []
-    for key in sorted(set(plan.preconditions) | set(observed), key=str):
-        before = _canonical_text(plan.preconditions, key)
+    for key in sorted(set(expected) | set(observed), key=str):
+        before = _canonical_text(expected, key)
         now = _canonical_text(observed, key)
-        if before != now:
+        if before != now and key not in changed:
             differences.append(f"{show(key)} was {show(before)} and is {show(now)}")
     if differences:
-        refuse(codes.GATE_PRECONDITION, "since the plan was sealed: {}".format("; ".join(differences)))
+        refuse(codes.GATE_PRECONDITION, "since {}: {}".format(since, "; ".join(differences)))
 
 
 def _canonical_text(values: Mapping[str, Any], key: str) -> str:

@@ -16,6 +16,7 @@ from agent_runtime.gate.bundle import (
     file_digests,
     load,
     presentable,
+    steps_of,
 )
 from agent_runtime.gate.consistency import check, contradicts, shown
 from agent_runtime.model import documents, names
@@ -78,7 +79,7 @@ def _check_manifest(
     ]
     if outcome in ACTED and manifest["plan_digest"] is None:
         found.append(contradiction("bundle.json names no plan, and one was executed"))
-    for name, value in _facts(manifest, heads, parts).items():
+    for name, value in _facts(manifest, heads, outcome, parts).items():
         if manifest.get(name) != value:
             found.append(
                 contradiction(f"bundle.json says {name} {shown(manifest.get(name))}, its parts say {shown(value)}")
@@ -89,12 +90,13 @@ def _check_manifest(
     return found + _check_end(manifest, outcome, parts)
 
 
-def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) -> Dict[str, Any]:
+def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts) -> Dict[str, Any]:
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
     known: Dict[str, Any] = {
         "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "steps": steps_of(parts, outcome),
         "reported_by_agent": [
             folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
         ],
@@ -153,7 +155,8 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     (end,) = ends
     said = end["metadata"]
     facts = [
-        (name, said.get(name), manifest.get(name)) for name in ("plan_digest", "approver", "rejected_by", "problems")
+        (name, said.get(name), manifest.get(name))
+        for name in ("plan_digest", "steps", "approver", "rejected_by", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

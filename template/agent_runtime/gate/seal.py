@@ -187,6 +187,7 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
         raise codes.BadInput(codes.INVESTIGATION_FAILED, f"the agent reports {found.code}: {found.error}")
     for step in found.steps:
         inputs.action(step.action)
+    plan.check_steps(found.steps, found.preconditions)
     if handover.result != "success":
         raise codes.BadInput(
             codes.INVESTIGATION_FAILED, f"the job investigate ended as '{handover.result}' after it wrote its result"

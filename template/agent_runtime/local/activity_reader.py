@@ -164,6 +164,10 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
             sealed=_time(sealed.issued_at) if sealed else None,
             commented=_time(comment.created_at) if comment else None,
             automatic=parts.automatic,
+            steps=tuple(
+                f"{step['action']}: {step['status'].replace('_', ' ')}"
+                for step in bundle.steps_of(parts, bundle.RunOutcome(manifest["outcome"]))
+            ),
         )
 
 

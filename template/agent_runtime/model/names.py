@@ -68,6 +68,9 @@ MAX_JOB_NAME = 100
 VERIFY_STEP = "Verify"
 EXECUTE_STEP = "Execute"
 
+# Of a plan's step that was never begun, where other steps have a status of their own.
+NOT_RUN = "not_run"
+
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"
 STEP_DUPLICATE = "duplicate"

@@ -147,6 +147,7 @@ def _plan_page(report: Report, sealed: Plan, digest: str) -> List[str]:
     return [
         _DRY_RUN if sealed.dry_run else "",
         table(FACTS, _review_facts(report, sealed, digest)),
+        *_steps_section(sealed),
         *_agent_section(report, sealed),
         *_plan_section(sealed, digest),
         *_policy_section(report.policy_reasons, sealed),
@@ -163,17 +164,10 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> Rows:
     watched = ", ".join(markdown_table_cell(key) for key in sorted(sealed.preconditions))
     decision = "nobody is asked" if _is_automatic(sealed) else "a human may approve"
     facts: Rows = [("Resource", markdown_table_cell(sealed.resource))]
-    for number, step in enumerate(sealed.steps, 1):
-        mark = f" {number}" if len(sealed.steps) > 1 else ""
-        facts += [
-            (f"Action{mark}", markdown_table_cell(step.action)),
-            *(
-                (f"{markdown_table_cell(key)}", markdown_table_cell(as_json(given)))
-                for key, given in sorted(plain(step.parameters).items())
-            ),
-            ("Risk", f"**{step.risk_level}**, says the agent"),
-            ("Can be undone", _undo(step)),
-        ]
+    if len(sealed.steps) == 1:
+        facts += _step_facts(sealed.steps[0])
+    else:
+        facts.append(("Actions", ", then ".join(markdown_table_cell(step.action) for step in sealed.steps)))
     return [
         *facts,
         ("Expires at", f"{time(sealed.expires_at)} ({minutes} minutes after sealing)"),
@@ -182,6 +176,35 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
         ("Measured", time(report.measured_at) if report.measured_at else "not known"),
         ("Plan", f"{short(digest)} (first {plan.SHORT_DIGEST_LENGTH} digits of its digest)"),
+    ]
+
+
+def _steps_section(sealed: Plan) -> List[str]:
+    count = len(sealed.steps)
+    if count == 1:
+        return []
+    blocks = [
+        f"## All {count} steps, in this order",
+        "One approval is for all of them. The first that does not succeed stops the rest, and the resource stays as it "
+        "is then, until somebody finishes by hand or goes back. Before each step the preconditions are observed again: "
+        "only what the step before it says it changes may differ.",
+    ]
+    for number, step in enumerate(sealed.steps, 1):
+        changes = ", ".join(markdown_table_cell(key) for key in step.changes) or "nothing"
+        facts = [*_step_facts(step), ("Changes, of the preconditions", f"{changes}, says the agent")]
+        blocks += [f"### Step {number} of {count}: {markdown_inline(step.action)}", table(FACTS, facts)]
+    return blocks
+
+
+def _step_facts(step: Step) -> Rows:
+    return [
+        ("Action", markdown_table_cell(step.action)),
+        *(
+            (f"{markdown_table_cell(key)}", markdown_table_cell(as_json(given)))
+            for key, given in sorted(plain(step.parameters).items())
+        ),
+        ("Risk", f"**{step.risk_level}**, says the agent"),
+        ("Can be undone", _undo(step)),
     ]
 
 
@@ -210,8 +233,10 @@ def _started_by(report: Report) -> str:
 
 def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
     said: Rows = []
-    for step in sealed.steps if sealed else ():
-        said.append(("Reason", markdown_table_cell(step.reason)))
+    steps = sealed.steps if sealed else ()
+    for number, step in enumerate(steps, 1):
+        mark = f" for step {number}" if len(steps) > 1 else ""
+        said.append((f"Reason{mark}", markdown_table_cell(step.reason)))
     said += [
         ("Recommendation", markdown_table_cell(report.recommendation)),
         ("Risk of the situation", str(report.risk_level)),
