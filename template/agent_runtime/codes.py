@@ -304,6 +304,11 @@ GATE_INITIATOR = register(
     "another workflow started this run",
     "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
 )
+GATE_VARIABLES = register(
+    "GATE16",
+    "a variable that the agent acts with is not as it was when the plan was made",
+    "Start a new run; set each variable of act_variables in the repository or the organization, in no environment",
+)
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.
 ISSUE_GATE_IMPOSSIBLE = register(

@@ -247,6 +247,24 @@ def _canonical_text(values: Mapping[str, Any], key: str) -> str:
         refuse(codes.GATE_PRECONDITION, f"observe() gave {show(key)} a value that can't be compared: {problem}")
 
 
+def check_variables(plan: Plan, seen: Mapping[str, str]) -> None:
+    """Refuse when a variable that `act` reads is not what the plan was sealed with (threat T10).
+
+    Arguments:
+        seen: the variables as this job gets them: those of its environment override the repository's.
+
+    Raises:
+        GateRefused: GATE16; the message names every variable that differs.
+    """
+    differences = [
+        f"{show(name)} was '{show(plan.variables.get(name, ''))}' and is '{show(seen.get(name, ''))}' in this job"
+        for name in sorted(set(plan.variables) | set(seen))
+        if plan.variables.get(name) != seen.get(name)
+    ]
+    if differences:
+        refuse(codes.GATE_VARIABLES, "since the plan was sealed: " + "; ".join(differences))
+
+
 def check_enabled(kill_switch: Optional[str]) -> None:
     """Refuse while the kill switch is on.
 

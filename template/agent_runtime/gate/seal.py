@@ -144,6 +144,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         reasons += ("the agent itself advises against acting now",)
     if denied:
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
+    variables = job.act_variables
+    redaction.refuse_secrets(journal.redactor, variables, "act_variables")
     sealed = Plan(
         schema_version=documents.SCHEMA_VERSION,
         resource=request.resource,
@@ -151,7 +153,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         preconditions=found.preconditions,
         policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
         approvals=Approvals(count=1, approvers=()),
-        variables={},
+        variables=variables,
+        secrets=job.config.act_secrets,
         run=job.run,
         runtime=_runtime(job),
         issued_at=documents.format_time(issued_at),

@@ -140,7 +140,7 @@ class Step:
     reversible: bool
     rollback: Optional[str]
     risk_level: RiskLevel
-    changes: Tuple[str, ...] = ()
+    changes: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,7 @@ class Plan:
         preconditions: what `observe()` returned during the investigation; must still hold before the first step, and
             before each later one but for what the step before it changes.
         variables: what `act` reads from outside the repository, by name, with the values at sealing.
+        secrets: the names of the secrets that it gets.
         issued_at, expires_at: RFC 3339 times in UTC.
         dry_run: everything is checked and asked, and nothing is executed.
     """
@@ -193,6 +194,7 @@ class Plan:
     policy: PolicyStamp
     approvals: Approvals
     variables: Dict[str, str]
+    secrets: Tuple[str, ...]
     run: Run
     runtime: RuntimeStamp
     issued_at: str

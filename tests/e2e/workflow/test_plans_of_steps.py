@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,11 +16,14 @@ from support.runs import ALL_SUCCEED, bundle, document, ended, results
 from support.world import World
 
 AGENT = """
-from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 from agent_runtime import *
 
-LEDGER = Path({ledger!r})
+
+def ledger(line=None):
+    with build_opener(ProxyHandler({{}})).open({ledger!r}, line, timeout=10) as answer:
+        return answer.read().decode().splitlines()
 
 
 class Agent(AgentRunner):
@@ -34,13 +39,12 @@ class Agent(AgentRunner):
         )
 
     def observe(self, resource):
-        return {{"lines": len(LEDGER.read_text().splitlines())}}
+        return {{"lines": len(ledger())}}
 
     def act(self, resource, action, context=None):
         if action == {failing!r}:
             return ActionResult(ActionStatus.FAILED, details={{"error": "the node does not answer"}})
-        with LEDGER.open("a") as ledger:
-            ledger.write(f"{{action}} {{context['zone']}}\\n")
+        ledger(f"{{action}} {{context['zone']}}".encode())
         return ActionResult(ActionStatus.SUCCESS, (f"wrote {{action}}",))
 
 
@@ -51,21 +55,38 @@ POLICY = """
 name: nodes
 version: 1
 allowed_actions:
-  - {type: drain, resources: [example], max_risk: low, conditions: [{parameter: zone, operator: one_of, value: [a, b]}]}
+  - {type: drain, resources: [example], max_risk: low, conditions: [{parameter: zone, operator: in, value: [a, b]}]}
   - {type: restart, resources: [example], max_risk: low}
   - {type: undrain, resources: [example], max_risk: low}
 """
 
 
 @pytest.fixture
-def ledger(world: World, tmp_path: Path) -> Path:
-    """What the steps change: one line each; the failing one is `restart`."""
-    path = tmp_path / "ledger"
-    path.write_text("")
-    (world.origin / "agent_runner.py").write_text(AGENT.format(ledger=str(path), failing="restart"))
-    next((world.origin / ".github" / "agent-policies").glob("*.yml")).write_text(POLICY)
-    world.commit()
-    return path
+def ledger(world: World) -> Iterator[list[str]]:
+    """What the steps change: a line for each that is done, in a service; the step that fails is `restart`."""
+    lines: list[str] = []
+
+    class Ledger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write("\n".join(lines).encode())
+
+        def do_POST(self) -> None:
+            lines.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ledger) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        (world.origin / "agent_runner.py").write_text(AGENT.format(ledger=address, failing="restart"))
+        next((world.origin / ".github" / "agent-policies").glob("*.yml")).write_text(POLICY)
+        world.commit()
+        yield lines
+        server.shutdown()
 
 
 def events(run: Run, step: str) -> list[dict[str, Any]]:
@@ -79,11 +100,11 @@ def events(run: Run, step: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.threat("T14", "T39")
-def test_of_three_steps_the_second_fails_and_a_person_reads_what_to_do(world: World, ledger: Path) -> None:
+def test_of_three_steps_the_second_fails_and_a_person_reads_what_to_do(world: World, ledger: list[str]) -> None:
     seen = []
 
     def bob(waiting: Any) -> Answer:
-        assert ledger.read_text() == "", "nothing happens before the click"
+        assert ledger == [], "nothing happens before the click"
         seen.append(waiting)
         return Click("bob")
 
@@ -100,7 +121,7 @@ def test_of_three_steps_the_second_fails_and_a_person_reads_what_to_do(world: Wo
 
     # What ran, and what did not.
     assert results(run) == ended(act="failure"), run.log
-    assert ledger.read_text() == "drain a\n"
+    assert ledger == ["drain a"]
     manifest = bundle(run)
     assert (manifest["outcome"], manifest["problems"]) == ("partial", [])
     assert manifest["steps"] == [
@@ -125,7 +146,7 @@ def test_of_three_steps_the_second_fails_and_a_person_reads_what_to_do(world: Wo
     assert "Partial: example" in as_terminal(run.jobs["act"].summary)
 
 
-def test_three_steps_that_succeed_each_see_the_change_of_the_one_before(world: World, ledger: Path) -> None:
+def test_three_steps_that_succeed_each_see_the_change_of_the_one_before(world: World, ledger: list[str]) -> None:
     agent = world.origin / "agent_runner.py"
     agent.write_text(agent.read_text().replace("if action == 'restart'", "if action == 'none'"))
     world.commit()
@@ -133,14 +154,14 @@ def test_three_steps_that_succeed_each_see_the_change_of_the_one_before(world: W
     run = world.start(reviewer=lambda waiting: Click("bob"))
 
     assert results(run) == ALL_SUCCEED, run.log
-    assert ledger.read_text() == "drain a\nrestart a\nundrain a\n"
+    assert ledger == ["drain a", "restart a", "undrain a"]
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
     assert [step["status"] for step in bundle(run)["steps"]] == ["success"] * 3
     assert run.clicks and len(run.clicks) == 1
 
 
 @pytest.mark.threat("T25")
-def test_a_rate_limit_counts_the_steps_of_a_plan(world: World, ledger: Path) -> None:
+def test_a_rate_limit_counts_the_steps_of_a_plan(world: World, ledger: list[str]) -> None:
     policy = next((world.origin / ".github" / "agent-policies").glob("*.yml"))
     policy.write_text(POLICY + "rate_limits:\n  - {type: '*drain', max: 2, per: 24h}\n")
     world.commit()

@@ -359,7 +359,7 @@ def test_an_open_environment_asks_nobody(world: GateWorld, name: str) -> None:
         ([examples.step(reversible=True)], True, "auto"),
         ([examples.step(reversible=True)], False, "review"),
         ([examples.step()], True, "review"),
-        ([examples.step(reversible=True), examples.step(reversible=False)], True, "review"),
+        ([examples.step(reversible=True), examples.step(reversible=False, parameters={})], True, "review"),
         ([examples.step(reversible=True), examples.step(action="warm_cache", reversible=True)], True, "review"),
         ([examples.step(), examples.step(action="delete_all")], True, "denied"),
         ([examples.step(action="delete_all"), examples.step()], True, "denied"),
@@ -379,7 +379,8 @@ def test_the_steps_of_one_plan_use_the_rate_limit_up(world: GateWorld) -> None:
     policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
     policy.write_text(POLICY + "rate_limits:\n  - {type: restart_service, max: 2, per: 24h}\n")
     for count, decision in ((2, "review"), (3, "denied")):
-        world.seal(world.hand_over(documents.encode(examples.investigation(*[examples.step()] * count))))
+        steps = [examples.step(parameters={"zone": number}) for number in range(count)]
+        world.seal(world.hand_over(documents.encode(examples.investigation(*steps))))
         assert world.outputs("seal")["decision"] == decision
 
 

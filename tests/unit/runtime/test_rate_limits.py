@@ -214,11 +214,13 @@ def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything(
 
 
 @pytest.mark.threat("T25")
-@pytest.mark.parametrize("length", [45, 55, 59, 60])
-def test_a_name_that_github_may_have_cut_among_its_steps_counts_as_the_longest_plan(length: int) -> None:
+@pytest.mark.parametrize(
+    "title", ["delete+" * 20, "restart_service+" * 4 + "restart_service on checkout", "delete+" * 10 + "x on checkout"]
+)
+def test_a_name_that_github_may_have_cut_among_its_steps_counts_as_the_longest_plan(title: str) -> None:
     with FullGitHub(REPOSITORY) as github:
         github.add_artifact("1", "action-result")
-        github.add_job("1", f"Approve {PLAN} delete+restart_service on checkout"[:length])
+        github.add_job("1", f"Approve {PLAN} {title}"[:97] + "...")
         github.add_job("1", "Act")
         assert reported(history(github)) == [(None, None)] * documents.MAX_STEPS
 

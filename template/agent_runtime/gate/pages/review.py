@@ -173,6 +173,11 @@ def _review_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ("Expires at", f"{time(sealed.expires_at)} ({minutes} minutes after sealing)"),
         ("Started by", _started_by(report)),
         ("Policy", f"{decision} ({_rules(sealed)})"),
+        *(
+            (f"Variable {markdown_table_cell(name)}", markdown_table_cell(as_json(value)))
+            for name, value in sorted(sealed.variables.items())
+        ),
+        ("Secrets for acting", ", ".join(markdown_table_cell(name) for name in sealed.secrets) or "none"),
         ("Refused if changed meanwhile", watched or "nothing: the agent named no precondition"),
         ("Measured", time(report.measured_at) if report.measured_at else "not known"),
         ("Plan", f"{short(digest)} (first {plan.SHORT_DIGEST_LENGTH} digits of its digest)"),
