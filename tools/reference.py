@@ -280,6 +280,7 @@ POLICY_KEYS = {
     "conditions": "list of conditions, all of which must hold",
     "auto_approve": "list of rules for what may happen without asking, where the answer `auto_approval` is yes",
     "rate_limits": "list of limits that hold over all runs of the repository, counted from GitHub's own records",
+    "initiators": "list of the apps that may start runs, each as `name[bot]`; people need no entry",
     "max_risk": "highest risk that the rule is about; without it `high`, in `auto_approve` `low` and at most `medium`",
     "requires_approval": "`true` (the default): a human is asked, whatever `auto_approve` says",
     "max": "how many actions",

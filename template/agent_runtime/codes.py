@@ -126,7 +126,8 @@ USAGE = register("INP006", "the command line is not complete", "See --help")
 CONFIG_INVALID = register(
     "INP007",
     ".github/agent-config.yml is invalid",
-    "Restore it with: copier update, or fix the named key",
+    "Fix the named key, or write the file anew from the answers with: copier recopy --vcs-ref=:current: --defaults "
+    "--overwrite -x '**' -x '!/.github/agent-config.yml'",
 )
 TRIGGER_INVALID = register(
     "INP008",
@@ -178,6 +179,12 @@ FILE_UNUSABLE = register(
     "RUN005",
     "a file or folder can't be read or written",
     "Free some space or fix the permissions where the message says, then run it again",
+)
+
+SERVER_UNSUPPORTED = register(
+    "RUN006",
+    "GitHub Enterprise Server is not supported",
+    "Use a repository on github.com or GHE.com: the artifacts of other servers have no ids and no digests to rest on",
 )
 
 # Documents that jobs hand over.
@@ -245,7 +252,8 @@ GATE_ARTIFACT = register(
 GATE_DIGEST = register(
     "GATE02",
     "the plan is not the plan that was approved",
-    "The digest differs: start a new run and review the plan again",
+    "Somebody or something changed it after the approval: keep this run's artifacts and inform the repository's owner; "
+    "a new run is safe once it is known what happened",
 )
 GATE_RUN = register(
     "GATE03",
@@ -301,8 +309,9 @@ GATE_API = register(
 
 GATE_INITIATOR = register(
     "GATE14",
-    "another workflow started this run",
-    "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
+    "who started this run may not",
+    "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
+    "which it was, and why",
 )
 GATE_VARIABLES = register(
     "GATE16",
@@ -363,7 +372,13 @@ TRAIL_TRUNCATED = register(
 TRAIL_MISMATCH = register(
     "TRAIL04",
     "the bundle's parts do not belong together",
-    "Treat the run as not proven; fetch the bundle again from the run's artifacts",
+    "Treat the run as not proven. Download the run's artifact audit-bundle once more: if it fails too, keep it and "
+    "inform the repository's owner",
+)
+BUNDLE_MISSING = register(
+    "TRAIL07",
+    "there is no bundle here",
+    "Give the folder of an unpacked audit-bundle, the one with bundle.json in it; unpack a ZIP before",
 )
 TRAIL_UNWRITABLE = register(
     "TRAIL05",
@@ -408,7 +423,8 @@ SECRET_IN_PLAN = register(
 TOKEN_UNUSABLE = register(
     "SET001",
     "GitHub needs a token for this",
-    "Set GH_TOKEN, for example: GH_TOKEN=$(gh auth token); setup needs administrator rights on the repository",
+    "Set GH_TOKEN to a token, such as the one that `gh auth token` prints; setup needs administrator rights on the "
+    "repository",
 )
 REPOSITORY_UNKNOWN = register(
     "SET002",

@@ -26,8 +26,10 @@ def run(call: Call) -> int:
     """Run it."""
     from agent_runtime.gate import deliver  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.github import context  # noqa: PLC0415
+    from agent_runtime.model import config  # noqa: PLC0415
 
-    delivery = deliver.run_job(call.options.bundle, call.environ, timeout=call.options.timeout)
+    host = config.load(call.root).audit_host
+    delivery = deliver.run_job(call.options.bundle, call.environ, timeout=call.options.timeout, host=host)
     print(delivery.line())
     in_workflow = context.in_workflow(call.environ)
     if delivery.problem and (call.environ.get("AIMGENTIX_API_URL") or not in_workflow):

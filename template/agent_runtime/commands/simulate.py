@@ -42,7 +42,6 @@ def run(call: Call) -> int:
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.local.simulate import issue_run  # noqa: PLC0415
     from agent_runtime.local.simulate import run as play  # noqa: PLC0415
-    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415
     from agent_runtime.model import config, inputs  # noqa: PLC0415
 
     if call.options.scenario is None and not play.is_terminal():
@@ -51,11 +50,11 @@ def run(call: Call) -> int:
     context_text = call.options.context or call.environ.get("ACTION_CONTEXT") or ""
     inputs.context(context_text)
 
-    def ask(summary: str) -> bool:
-        print(as_terminal(summary))
+    def ask(page: str, what: str) -> bool:
+        print(page)
         try:
             while True:
-                answer = input("Approve exactly this plan? [y/N] ").strip().lower()
+                answer = input(f"Approve exactly this: {what}? [y/N] ").strip().lower()
                 if answer in ("y", "yes", "n", "no", ""):
                     return answer in ("y", "yes")
                 print("Answer y or n.")

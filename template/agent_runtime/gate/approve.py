@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Optional
 
 from agent_runtime import codes
@@ -13,6 +14,9 @@ from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approver, IssueComment, Receipt
 from aimgentix.events import ActionType, ActorType, EventStatus
+
+# GitHub starts this job at the click, and its list of clicks may lag behind.
+_LAG_SECONDS = 3
 
 
 def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
@@ -30,7 +34,11 @@ def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
     with Trail(job, resource) as journal:
         try:
             checks.check_first_attempt(job.run)
-            records = GitHubApi.from_environment(job.environ).approvals(job.run.repository, job.run.run_id)
+            api = GitHubApi.from_environment(job.environ)
+            records = api.approvals(job.run.repository, job.run.run_id)
+            if not environment_checks.is_answered(records):
+                time.sleep(_LAG_SECONDS)
+                records = api.approvals(job.run.repository, job.run.run_id)
             approver, text = environment_checks.check_approval(records, job.run, plan_digest)
         except codes.AgentError as error:
             write_refusal(journal, error)

@@ -47,7 +47,12 @@ def run_job(job: JobContext) -> Receipt:
     with Trail(job, resource) as journal:
         if problem is not None:
             write_refusal(
-                journal, problem, rejected_by=state.rejected_by, issue=state.posted.issue, comment=state.posted.id
+                journal,
+                problem,
+                rejected_by=state.rejected_by,
+                rejected_because=state.rejected_because,
+                issue=state.posted.issue,
+                comment=state.posted.id,
             )
             outputs.write_outputs(job.environ, {**known, "journal_head": journal.head})
             raise problem

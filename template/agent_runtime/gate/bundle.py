@@ -200,6 +200,24 @@ def steps_of(parts: Parts, outcome: RunOutcome) -> List[Dict[str, str]]:
     return [{"action": step.action, "status": status} for step, status in zip(planned, ended)]
 
 
+def refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
+    """What a job that refuses wrote down about why."""
+    found = parts.steps(folder, names.STEP_ERROR)
+    return found[-1] if found else {}
+
+
+def why(parts: Parts) -> Tuple[Optional[str], str]:
+    """Return code and reason of what refused or failed in a run, of several the latest; None where nothing did."""
+    code, message = (parts.report.code, parts.report.error) if parts.report else (None, None)
+    for folder in ("approve", "claim"):
+        found = refusal(parts, folder)
+        code, message = found.get("code") or code, found.get("message") or message
+    for part in (parts.authorization, parts.result):
+        if part is not None and part.code:
+            code, message = part.code, part.message
+    return code, str(message or "")
+
+
 def file_digests(folder: Path) -> Dict[str, str]:
     """Return the SHA-256 of every file of a bundle by its relative path, except of `bundle.json` itself."""
     return {

@@ -61,7 +61,11 @@ CHECKS = (
         "the plan was sealed in the first attempt of this run, at this commit, by this workflow",
         EnvironmentVerification.check_run,
     ),
-    Check(codes.GATE_INITIATOR, "no other workflow started the run", EnvironmentVerification.check_initiator),
+    Check(
+        codes.GATE_INITIATOR,
+        "a person started the run, or an app that the policy's `initiators` names",
+        EnvironmentVerification.check_initiator,
+    ),
     EXPIRY,
     POLICY,
     RATE,

@@ -6,7 +6,7 @@ Pure like those of `checks.py`.
 from __future__ import annotations
 
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import refuse, show
@@ -161,10 +161,16 @@ def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: 
     return found[-1], str(approvals[-1].get("comment") or "")
 
 
-def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
-    """The logins of everybody who rejected in the gate's environment."""
+def is_answered(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a record of the gate's environment is there, whatever it says."""
+    return any(_names_gate(record) for record in _mappings(list(records)))
+
+
+def rejections(records: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
+    """Who rejected in the gate's environment, by login, each with the comment."""
     of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
-    return tuple(sorted({_login(record) for record in of_gate if record.get("state") == "rejected"} - {""}))
+    said = {_login(record): str(record.get("comment") or "") for record in of_gate if record.get("state") == "rejected"}
+    return {login: said[login] for login in sorted(said) if login}
 
 
 def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:

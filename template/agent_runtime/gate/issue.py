@@ -36,7 +36,7 @@ class IssueVerification(Verification):
     Attributes:
         answerable: whether the author may learn why the comment does not count.
         files: of the artifact with the report, by name; filled together with `report`.
-        rejected_by: login of the approver who rejected.
+        rejected_by, rejected_because: login of the approver who rejected, and the reason in the comment.
     """
 
     def __init__(self, api: GitHubApi, job: JobContext, handover: Handover, *, automatic: bool = False) -> None:
@@ -45,6 +45,7 @@ class IssueVerification(Verification):
         self.answerable = False
         self.files: Mapping[str, bytes] = {}
         self.rejected_by: Optional[str] = None
+        self.rejected_because: Optional[str] = None
         self._comments: List[Mapping[str, Any]] = []
         self._comment: Mapping[str, Any] = {}
         self._issue: Mapping[str, Any] = {}
@@ -118,7 +119,7 @@ class IssueVerification(Verification):
     def check_no_rejection(self) -> None:
         """IGATE07."""
         found = issue_checks.rejection(self._comments, self.job.config.approvers)
-        self.rejected_by = found[0] if found else None
+        self.rejected_by, self.rejected_because = found or (None, None)
         issue_checks.check_no_rejection(self._comments, self.job.config.approvers)
 
     def check_comment(self) -> None:
@@ -178,7 +179,11 @@ COMMENT_CHECKS = (
         "this is the first attempt of a run on the default branch, at the plan's commit",
         IssueVerification.check_commit,
     ),
-    Check(codes.GATE_INITIATOR, "no other workflow started the investigation", IssueVerification.check_initiator),
+    Check(
+        codes.GATE_INITIATOR,
+        "a person started the investigation, or an app that the policy's `initiators` names",
+        IssueVerification.check_initiator,
+    ),
     EXPIRY,
     POLICY,
 )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.checks import JOBS_AUTHOR, refuse, show
+from agent_runtime.gate.checks import refuse, show
 from agent_runtime.model import names
 from agent_runtime.model.documents import Plan, Run, is_hex64
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
@@ -152,8 +152,8 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
     if issue.get("number") != number or issue.get("pull_request") is not None:
         refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
     author, kind = _field(issue, "user", "login"), _field(issue, "user", "type")
-    if author != JOBS_AUTHOR or kind != "Bot":
-        refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {JOBS_AUTHOR}")
+    if author != names.JOBS_AUTHOR or kind != "Bot":
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {names.JOBS_AUTHOR}")
     labels = issue.get("labels")
     found = [_field(label, "name") for label in labels] if isinstance(labels, list) else []
     if names.GATE_LABEL not in found:

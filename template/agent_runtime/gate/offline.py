@@ -32,7 +32,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
     """Check a bundle offline; return its manifest and what does not hold.
 
     Raises:
-        BadInput: `folder` holds no readable bundle (TRAIL04 says what is missing).
+        BadInput: there is no bundle in `folder` (TRAIL07), or its manifest is not one (TRAIL04).
     """
     path = folder / names.MANIFEST_NAME
     try:
@@ -47,9 +47,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
         if digest is not None and not documents.is_hex64(digest):
             raise ValueError("its plan_digest is not a SHA-256")
     except OSError as problem:
-        raise codes.BadInput(
-            codes.TRAIL_MISMATCH, f"{path}: {problem.strerror}; give the folder of an unpacked audit-bundle"
-        ) from None
+        raise codes.BadInput(codes.BUNDLE_MISSING, f"{path}: {problem.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise codes.BadInput(codes.TRAIL_MISMATCH, f"{path} is not a bundle's manifest: {problem}") from None
     found = [contradiction(f"recorded when the bundle was made: {line}") for line in noted]
@@ -156,7 +154,7 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     said = end["metadata"]
     facts = [
         (name, said.get(name), manifest.get(name))
-        for name in ("plan_digest", "steps", "approver", "rejected_by", "problems")
+        for name in ("plan_digest", "steps", "approver", "rejected_by", "rejected_because", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
-from agent_runtime.gate.conditions import ONLY_WRITING, Condition, describe, doubt, holds
+from agent_runtime.gate.conditions import ONLY_WRITING, Condition, compared, describe, doubt, holds
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import visible
@@ -81,6 +81,7 @@ class Policy:
         digest: SHA-256 of its bytes in hexadecimal.
         auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
         rate_limits: how often; all that are about an action must leave room for it.
+        initiators: logins of the apps that may start runs, beside people.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Policy:
     digest: str
     auto_approve: Tuple[Rule, ...] = ()
     rate_limits: Tuple[RateLimit, ...] = ()
+    initiators: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,13 @@ class Verdict:
         decision: `auto` (it may be done without asking), `review` (a human may approve it) or `denied`.
         matched_rules: the rules that decided, for example `allowed_actions[0]`.
         reasons: one line for each rule looked at, for people.
+        asked: what each of the rules that decided asks, with the values that it was asked about.
     """
 
     decision: str
     matched_rules: Tuple[str, ...]
     reasons: Tuple[str, ...]
+    asked: Tuple[str, ...] = ()
 
 
 def evaluate(
@@ -135,6 +139,7 @@ def evaluate(
     automatic: List[str] = []
     reserved: List[str] = []
     reasons: List[str] = []
+    questions: List[str] = []
     guarded = protected_paths.problem(parameters)
     if guarded:
         denying.append("protected_paths")
@@ -152,6 +157,7 @@ def evaluate(
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
+            questions.append(_question(name, rule, parameters, risk_level))
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
         reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
@@ -160,18 +166,18 @@ def evaluate(
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             automatic.append(name)
+            questions.append(_question(name, rule, parameters, risk_level))
         reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
     if not allowing:
         reasons.append(f"no allowing rule matches {asked}, and what is not allowed is denied")
         return Verdict(DENIED, (), tuple(reasons))
-    if not policy.auto_approve:
-        return Verdict(REVIEW, tuple(allowing), tuple(reasons))
     why = _why_ask(automatic, reserved, reversible=reversible)
-    if why:
-        return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
-    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"))
+    if not policy.auto_approve or why:
+        said = ("a human is asked: " + why,) if policy.auto_approve else ()
+        return Verdict(REVIEW, tuple(allowing), (*reasons, *said), _of_allowing(questions))
+    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"), tuple(questions))
 
 
 def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
@@ -199,7 +205,12 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
         for number, each in enumerate(verdicts, 1)
         for reason in each.reasons
     ]
-    return Verdict(decision, rules, tuple(reasons))
+    asked = tuple(
+        each.replace(": ", f" of step {number}: ", 1) if mark else each
+        for number, verdict in enumerate(verdicts, 1)
+        for each in (verdict.asked if decision == AUTO else _of_allowing(verdict.asked))
+    )
+    return Verdict(decision, rules, tuple(reasons), () if decision == DENIED else asked)
 
 
 def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
@@ -212,7 +223,19 @@ def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
         return verdict
     rules = tuple(rule for rule in verdict.matched_rules if rule.startswith("allowed_actions"))
     said = verdict.reasons[:-1] + ((reason,) if reason else ())
-    return Verdict(REVIEW, rules, said)
+    return Verdict(REVIEW, rules, said, _of_allowing(verdict.asked))
+
+
+def _question(name: str, rule: Rule, parameters: Mapping[str, Any], risk_level: RiskLevel) -> str:
+    """What a rule that matches asks of an action: every condition with its value, and the risk."""
+    said = [compared(condition, parameters) for condition in rule.conditions]
+    return "{}: {}; risk {}, at most {}".format(
+        name, ", ".join(said) or "no condition on the parameters", risk_level, rule.max_risk
+    )
+
+
+def _of_allowing(questions: Sequence[str]) -> Tuple[str, ...]:
+    return tuple(each for each in questions if each.startswith("allowed_actions"))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from agent_runtime.gate.conditions import (
 )
 from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, RateLimit, Rule
 from agent_runtime.model.config import Config
+from agent_runtime.model.names import JOBS_AUTHOR
 from agent_runtime.results import RiskLevel
 from agent_runtime.text import strict_yaml
 from agent_runtime.text.escape import visible
@@ -41,7 +42,7 @@ _MAX_TEXT = 256
 _MAX_COUNT = 1000
 _SHOWN = 60
 
-_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits")
+_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators")
 _ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "requires_approval", "description")
 _DENIED_KEYS = ("type", "resources", "conditions", "reason")
 _AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
@@ -51,6 +52,7 @@ _RISKS = tuple(str(risk) for risk in RiskLevel)
 _AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
 
 _PER = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}\[bot\]|Copilot")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 # What a run leaves behind is kept for 90 days, and a plan may wait for 30 of them.
 _MAX_PER = timedelta(days=30)
@@ -73,10 +75,10 @@ def load(root: Path, settings: Config) -> Policy:
 def parse_policy(data: bytes, source: str) -> Policy:
     """Read a policy file.
 
-    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
-    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
-    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
-    condition has `parameter`, `operator` and `value`.
+    Keys: `name`, `version`, `initiators`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`,
+    `requires_approval`, `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve`
+    (`type`, `resources`, `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`,
+    `description`); a condition has `parameter`, `operator` and `value`.
 
     Arguments:
         data: the file's bytes, UTF-8, at most 64 KiB.
@@ -117,7 +119,24 @@ class _Reader:
             digest=digest,
             auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
             rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
+            initiators=self._initiators(fields.get("initiators"), "initiators"),
         )
+
+    def _initiators(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
+        if node is None:
+            return ()
+        return tuple(self._initiator(entry, path) for entry, path in self._entries(node, where))
+
+    def _initiator(self, node: Node, where: str) -> str:
+        login = self._text(node, where)
+        if login.casefold() == JOBS_AUTHOR:
+            self.fail(node.line, f"{where} is {_say(login)}, which every workflow can be: remove it")
+        if not _APP.fullmatch(login):
+            self.fail(
+                node.line,
+                f'{where} is {_say(login)}: write an app as "name[bot]"; people need no entry',
+            )
+        return login
 
     def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
         if node is None:

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
@@ -119,7 +119,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     said = needs["seal" if "seal" in needs else "approve"].outputs
     resource, digest = said.get("resource") or "unknown", said.get("plan_digest") or None
     number = _issue(job, needs)
-    rejected_by = _rejection(api, job, parts, needs)
+    rejected_by, because = _rejection(api, job, parts, needs)
     outcome = _decide(parts, needs, jobs, rejected=rejected_by is not None)
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
@@ -127,6 +127,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     approver = documents.plain(parts.receipt.approver) if parts.receipt else None
     steps = bundle.steps_of(parts, outcome)
     with Trail(job, resource) as journal:
+        because = because and journal.redactor.text(visible(because, _MAX_MESSAGE))
         journal.event(
             names.STEP_TERMINAL,
             EventStatus.SUCCESS if outcome in _GOOD_ENDS and not problems else EventStatus.ERROR,
@@ -136,6 +137,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             steps=steps,
             approver=approver,
             rejected_by=rejected_by,
+            rejected_because=because,
             jobs={name: each.result for name, each in needs.items()},
             problems=[problem.line() for problem in problems],
         )
@@ -152,6 +154,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "steps": steps,
             "approver": approver,
             "rejected_by": rejected_by,
+            "rejected_because": because,
             "issue": number,
             "reported_by_agent": [name for name in bundle.REPORTED_BY_AGENT if (folder / name).is_dir()],
             "journal_heads": heads,
@@ -167,6 +170,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         plan_digest=digest,
         approver=parts.receipt.approver.login if parts.receipt else None,
         rejected_by=rejected_by,
+        rejected_because=because,
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
         issue=_issue_url(job, number) if number else None,
@@ -174,7 +178,9 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         stopped=_stopped(parts, outcome),
     )
     outputs.write_summary(job.environ, markdown)
-    outputs.write_outputs(job.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    acted = any(needs[name].result != "skipped" for name in ("act", names.AUTO_JOB) if name in needs)
+    ended = {"outcome": outcome.value, "bundle_digest": bundle_digest, "acted": str(acted).lower()}
+    outputs.write_outputs(job.environ, ended)
     if number and "seal" not in needs:
         _answer(api, job, number, outcome=outcome, parts=parts, needs=needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
@@ -288,12 +294,12 @@ def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs)
     if needs["approve"].result == "cancelled" or needs["claim"].result == "cancelled":
         return RunOutcome.CANCELLED
     if needs["claim"].result == "failure":
-        refusal = _refusal(parts, "claim")
+        refusal = bundle.refusal(parts, "claim")
         return bundle.outcome_of(None, refusal.get("code"))
     if needs["approve"].result == "success":
         return RunOutcome.CANCELLED
     ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
-    return ends.get(str(_refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
+    return ends.get(str(bundle.refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
 
 
 def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
@@ -319,24 +325,21 @@ def _acting(needs: Mapping[str, Job]) -> Job:
     return needs["act"] if automatic is None or automatic.result in ("skipped", "") else automatic
 
 
-def _rejection(api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str, Job]) -> Optional[str]:
-    """Return the login of who rejected, or None when GitHub's record has no rejection."""
+def _rejection(
+    api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str, Job]
+) -> Tuple[Optional[str], Optional[str]]:
+    """Return login and reason of who rejected; None twice when GitHub's record has no rejection."""
     if "seal" not in needs:
-        found = _refusal(parts, "approve").get("rejected_by")
-        return str(found) if found else None
+        refusal = bundle.refusal(parts, "approve")
+        return refusal.get("rejected_by") or None, refusal.get("rejected_because") or None
     if "approve" not in needs or needs["approve"].result in ("success", "cancelled", "skipped"):
-        return None
+        return None, None
     try:
-        return " or ".join(environment_checks.rejected_by(api.approvals(job.run.repository, job.run.run_id))) or None
+        found = environment_checks.rejections(api.approvals(job.run.repository, job.run.run_id))
     except codes.AgentError:
         # The trail must be written even when GitHub does not answer; the run then ends as a failed approval.
-        return None
-
-
-def _refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
-    """What a job that refuses wrote down about why."""
-    found = parts.steps(folder, names.STEP_ERROR)
-    return found[-1] if found else {}
+        return None, None
+    return " or ".join(found) or None, "; ".join(filter(None, found.values())) or None
 
 
 def _issue(job: JobContext, needs: Mapping[str, Job]) -> Optional[int]:
@@ -361,13 +364,7 @@ def _answer(
     """
     if needs["approve"].result != "success" and needs["approve"].outputs.get("answer") != "yes":
         return
-    code, message = None, None
-    for folder in ("claim", "approve"):
-        refusal = _refusal(parts, folder)
-        code, message = code or refusal.get("code"), message or refusal.get("message")
-    for part in (parts.authorization, parts.result):
-        if part is not None and part.code:
-            code, message = part.code, part.message or ""
+    code, message = bundle.why(parts)
     line = codes.AgentError(code, visible(str(message), _MAX_MESSAGE)).line() if code in codes.registered() else ""
     api.answer(job.run.repository, number, pages.render_answer(pages.sentence(outcome.value), line, job.run_url()))
     if outcome in bundle.FINAL:

@@ -13,7 +13,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import agent_runtime
 from agent_runtime import codes
-from agent_runtime.gate import gates, history, policy, policy_file, start
+from agent_runtime.gate import duplicates, gates, history, policy, policy_file, start
 from agent_runtime.gate.pages import review
 from agent_runtime.gate.policy import Happened, Policy, Verdict
 from agent_runtime.github import archive, outputs
@@ -163,10 +163,22 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     )
     # As Execute will read it: a number that its canonical form makes another one refuses now, not after the approval.
     sealed = documents.decode(Plan, plan.canonical(sealed), "the plan")
+    if not request.ask_again and verdict.decision == policy.REVIEW:
+        earlier, _ = duplicates.find_waiting(api, job, sealed.title, sealed.resource)
+        if earlier:
+            journal.event(names.STEP_DUPLICATE, EventStatus.SUCCESS, duplicate_of=earlier)
+            return replace(report, status=ReportStatus.DUPLICATE, duplicate_of=earlier, policy_reasons=reasons)
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
     )
-    return replace(report, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+    return replace(
+        report,
+        status=ReportStatus.ACTION_PROPOSED,
+        policy_reasons=reasons,
+        policy_asked=verdict.asked,
+        earlier=history.earlier(api, job, request.resource, now()),
+        plan=sealed,
+    )
 
 
 def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover) -> Tuple[bytes, Investigation]:

@@ -109,7 +109,7 @@ class Verification:
 
     def check_initiator(self) -> None:
         """GATE14."""
-        checks.check_initiator(self.plan.run)
+        checks.check_initiator(self.plan.run, self.rules.initiators)
 
     def check_expiry(self) -> None:
         """GATE04."""
@@ -118,7 +118,11 @@ class Verification:
     def check_policy(self) -> None:
         """GATE05."""
         if self.automatic and not self.job.config.auto_approval:
-            raise codes.GateRefused(codes.GATE_POLICY, "auto_approval is false in .github/agent-config.yml")
+            raise codes.GateRefused(
+                codes.GATE_POLICY,
+                f"this plan needs a human, and {names.AUTO_JOB} may run none: auto_approval is false in "
+                ".github/agent-config.yml",
+            )
         checks.check_policy(self.plan, self.rules, automatic=self.automatic)
 
     def check_rate(self) -> None:

@@ -31,6 +31,8 @@ _NEED_A_HUMAN = {
     RunOutcome.INVESTIGATION_FAILED.value: "the investigation failed: read its log",
 }
 
+_SHOWN_GONE = 10
+
 _FORGOTTEN = (
     "its issue still asks, and an approval would not count any more: answer it with /reject, and start a new run if it "
     "is still needed"
@@ -167,14 +169,20 @@ def summarise(
     ttl_minutes: int,
     gate_problems: Sequence[str] = (),
     left_out: int = 0,
+    gone: Sequence[str] = (),
 ) -> Summary:
     """Sum up the runs.
 
     Arguments:
         runs: newest first.
         ttl_minutes: how long an approval counts.
+        gone: numbers of runs that GitHub no longer lists, each with its workflow.
     """
     concerns: List[Tuple[Optional[Activity], str]] = [(None, problem) for problem in gate_problems]
+    if gone:
+        more = f" and {len(gone) - _SHOWN_GONE} more" if len(gone) > _SHOWN_GONE else ""
+        line = f"somebody deleted runs: {', '.join(gone[:_SHOWN_GONE])}{more}; find out who, and what they did"
+        concerns.append((None, line))
     ttl = timedelta(minutes=ttl_minutes)
     answered = {run.trail.plan_digest for run in runs if run.trail and run.trail.outcome in _ANSWERED} - {""}
     for run in runs:
@@ -249,7 +257,7 @@ def render(summary: Summary) -> str:
     return page(
         [
             f"# The agent's last {summary.days} days ({last})",
-            f"{word} needs a human's look.",
+            f"{word} {'need' if len(summary.concerns) > 1 else 'needs'} a human's look.",
             "\n".join(f"- {_link(run)}{markdown_inline(line)}" for run, line in summary.concerns),
             "## Runs",
             table(("Outcome", "Runs"), _counted(Counter(run.outcome.replace("_", " ") for run in summary.runs)))

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, gates, offline
+from agent_runtime.gate import bundle, gates, history, offline
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, summarise
 from agent_runtime.model import config, names
-from agent_runtime.model.documents import format_time
 
-# Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
-MAX_RUNS = 200
+# Four requests a run at most: the job's token has 1,000 an hour, which all workflows of the repository share.
+MAX_RUNS = 100
 
 
 def read(
@@ -34,14 +33,16 @@ def read(
         NotAnswered: GitHub does not give the list of runs or the settings of the gate.
     """
     repository = repository or settings.repository
-    since = format_time(now - timedelta(days=days))
     _check_known(api, repository)
-    runs = api.runs(repository, names.WORKFLOW_FILE, since=since)
-    if settings.approval_gate == config.ISSUE_GATE:
-        answers = api.runs(repository, names.APPROVAL_WORKFLOW_FILE, since=since)
+    runs: List[Mapping[str, Any]] = []
+    gone: List[str] = []
+    for workflow in history.workflows(settings):
+        since = now - timedelta(days=days)
+        listed, missing = history.listed_and_missing(api, repository, workflow, since=since, now=now)
         # A comment that is not an answer starts a run in which every job is skipped.
-        runs += [run for run in answers if run.get("conclusion") != "skipped"]
-        runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
+        runs += [run for run in listed if run.get("conclusion") != "skipped"]
+        gone += [f"{number} of {workflow}" for number, _ in missing]
+    runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
     return summarise(
         [_activity(api, repository, run) for run in runs[:MAX_RUNS]],
         days=days,
@@ -49,6 +50,7 @@ def read(
         ttl_minutes=settings.approval_ttl_minutes,
         gate_problems=gates.of(settings).problems(api, repository, settings),
         left_out=max(0, len(runs) - MAX_RUNS),
+        gone=gone,
     )
 
 

@@ -42,7 +42,7 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
     name = access.repository(repository or settings.repository)
     local = _local(root, settings)
     with access.asking():
-        seen = observe(access.transport(environ), name, settings)
+        seen = observe(access.transport(environ), name, settings, local.policy.initiators if local.policy else ())
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:
@@ -71,6 +71,8 @@ def _local(root: Path, settings: config.Config) -> Local:
         gate=settings.approval_gate,
         environments=settings.environments,
         acting=settings.act_secrets,
+        audit_host=settings.audit_host,
+        triggers=settings.triggers,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
+from agent_runtime.gate import policy_file
 from agent_runtime.github.transport import (
     HTTP_FORBIDDEN,
     HTTP_NOT_FOUND,
@@ -56,10 +57,12 @@ def run(
     http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
     with access.asking():
-        seen = observe_gate(http, name, settings, approvers)
+        seen = observe_gate(http, name, settings, approvers, _initiators(root, settings))
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     changes = planning.issue_gate_changes(answers, seen) if by_issue else planning.changes(answers, seen)
+    more = planning.protection_changes(seen, triggers=settings.triggers, by_issue=by_issue)
+    changes = planning.Changes(changes.calls + more.calls, changes.remarks + more.remarks)
     for remark in changes.remarks:
         out.write(f"note: {terminal(remark)}\n")
     if dry_run:
@@ -92,6 +95,13 @@ def run(
         )
     )
     return codes.EXIT_OK
+
+
+def _initiators(root: Path, settings: config.Config) -> Sequence[str]:
+    try:
+        return policy_file.load(root, settings).initiators
+    except codes.BadInput:
+        return ()  # check says why it can't be read, and no run starts with it
 
 
 def _described(call: planning.Call) -> str:

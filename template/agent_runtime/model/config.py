@@ -49,6 +49,7 @@ class Config:
         ephemeral_runners: whether each self-hosted machine takes one job and is gone.
         agent_python: version for the team's code, such as 3.13.
         act_timeout_minutes: for how long the job that acts may run.
+        audit_host: the one host to which the audit backend's key may be sent, with its port; empty for any.
         toolkit: modules that the team's code uses, without what they import.
     """
 
@@ -75,6 +76,7 @@ class Config:
     ephemeral_runners: bool = False
     agent_python: str = "3.13"
     act_timeout_minutes: int = 30
+    audit_host: str = ""
     toolkit: Tuple[str, ...] = ()
 
     @property

@@ -250,13 +250,35 @@ class Investigation:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """An action on the resource that an earlier run was about, from GitHub's list of jobs.
+
+    Arguments:
+        at: when its job began.
+        end: how it ended, in a word or two.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    run_id: str
+    action: str
+    at: str
+    end: str
+
+    def __post_init__(self) -> None:
+        parse_time(self.at)
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of an investigation (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
     Arguments:
         investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
         code, error: why it failed or was refused: a registered code, and the line for a person.
-        duplicate_of: id of the earlier run that already asks about the same alert, or None.
+        duplicate_of: id of the earlier run that already asks about the same, or None.
+        policy_asked: what the rules that decided ask, with the values that they were asked about.
+        earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
     """
 
     __pydantic_config__ = _STRICT
@@ -281,6 +303,8 @@ class Report:
     code: Optional[str] = None
     error: Optional[str] = None
     duplicate_of: Optional[str] = None
+    policy_asked: Tuple[str, ...] = ()
+    earlier: Optional[Tuple[Earlier, ...]] = None
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")

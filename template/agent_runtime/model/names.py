@@ -26,18 +26,24 @@ AUTHORIZATION_ARTIFACT = "action-authorization"
 RESULT_ARTIFACT = "action-result"
 BUNDLE_ARTIFACT = "audit-bundle"
 AUTO = "-auto"
-# A run without any of these began no action: each is there before an action begins, but the last.
+# A run that is over without any of these began no action.  The receipt and what *Verify* found are there before an
+# action begins; the last one a job makes that runs no team code, when nothing of the team's is left to delete it.
+ACTION_RECORD = "action-record"
 ACTION_ARTIFACTS = (
     RECEIPT_ARTIFACT,
     AUTHORIZATION_ARTIFACT,
     AUTHORIZATION_ARTIFACT + AUTO,
     RESULT_ARTIFACT,
     RESULT_ARTIFACT + AUTO,
+    ACTION_RECORD,
 )
 
 # Where an issue is the gate: what marks it.  Whoever creates the git reference of a plan's digest may execute the plan.
 GATE_LABEL = "agent-approval"
 CLAIMS = "refs/agent-claims/"
+
+# What acts with a job's own token.
+JOBS_AUTHOR = "github-actions[bot]"
 
 # Environments.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"

@@ -61,7 +61,8 @@ class ConfigRollbackAgent(AgentRunner):
             flags = look_at_flags(clone, service.get("flags"), current)
             obstacle = look_at_deployment(clone, service["path"], current, previous, times)
             failing = rate is not None and log.lines >= MIN_LINES and rate > ERRORS_ABOVE
-            files = clone.touched(clone.revert(current)) if failing and not obstacle else []
+            undone = clone.revert(current) if failing and not obstacle else None
+            files, patch = (clone.touched(undone), clone.patch(undone)) if undone else ([], [])
 
         change = {
             "commit": current.sha,
@@ -123,6 +124,7 @@ class ConfigRollbackAgent(AgentRunner):
                     action=ROLL_BACK,
                     parameters=dict(
                         change,
+                        diff=patch,
                         files=files[:MAX_FILES],
                         file_count=len(files),
                         files_outside=len(outside),

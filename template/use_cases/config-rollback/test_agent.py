@@ -215,6 +215,10 @@ def test_both_versions_and_what_differs_are_named(start: Callable[..., Example])
     assert restart.parameters["version"] == good
     assert (parameters["commit"], parameters["previous"]) == (example.git("rev-parse", "main"), good)
     assert parameters["difference"] == "1 file, +1 -1"
+    undone = [line for line in parameters["diff"] if line[:1] in "+-"]
+    assert undone == ["--- a/service.json", "+++ b/service.json", '-  "connections": 6,', '+  "connections": 10,'], (
+        "what will change, not what was changed"
+    )
     change = result.findings[1].evidence
     assert [line.strip() for line in change["lines"]] == ['-  "connections": 10,', '+  "connections": 6,']
     assert result.findings[0].evidence["messages"] == ["no connection left in the pool"]

@@ -74,6 +74,7 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
     assert (bundle["outcome"], bundle["problems"], bundle["approver"]) == ("acted", [], None)
     assert sorted(run.artifacts.names()) == [
         "action-authorization-auto",
+        "action-record",
         "action-result-auto",
         "audit-bundle",
         "audit-trace-id",

@@ -533,7 +533,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     own.answer("mallory", "what is this?")
     own.answer("bob", f"/approve {own.digest}")
 
-    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = own.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "success", run.log
     summary = run.jobs["report"].summary
@@ -543,7 +543,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     assert "| Decisions | 1 |" in summary and "Nobody was asked" not in summary
 
     own.github.people.update(bob="read", carol="read")
-    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = own.actions.schedule(".github/workflows/agent-report.yml")
     assert run.result == "failure"
     assert "an issue is not a gate now: " in run.jobs["report"].summary
 
@@ -557,7 +557,7 @@ def test_the_weekly_report_lists_an_issue_that_nobody_answered_in_time(own: Aske
     asking = own.start()
     late = dataclasses.replace(own, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
 
-    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = late.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "failure", "so that GitHub notifies the team"
     summary = run.jobs["report"].summary
@@ -567,7 +567,7 @@ def test_the_weekly_report_lists_an_issue_that_nobody_answered_in_time(own: Aske
     assert line.startswith(f"- [run {asking.id}](")
 
     late.answer("carol", "/reject")
-    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = late.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "success", run.log
     summary = run.jobs["report"].summary

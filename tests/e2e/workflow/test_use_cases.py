@@ -61,9 +61,9 @@ class Scene:
             return self.actions.dispatch(WORKFLOW, {"resource": resource}, actor="alice", **how)
         if trigger == "alert":
             alert = {"resource": resource, "alert_severity": "critical", "trace_id": "alert-9"}
-            return self.actions.repository_dispatch(WORKFLOW, "alert-triggered", alert, actor="monitoring[bot]", **how)
+            return self.actions.repository_dispatch(WORKFLOW, "alert-triggered", alert, actor="monitoring", **how)
         self.repository.variables["TARGET_RESOURCE"] = resource
-        return self.actions.schedule(WORKFLOW, actor="alice", **how)
+        return self.actions.schedule(WORKFLOW, **how)
 
 
 Place = Callable[..., Any]

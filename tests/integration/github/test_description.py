@@ -110,6 +110,16 @@ def test_everything_that_doctor_may_see_is_as_described(clone: Clone) -> None:
     assert set(clone.doctor()) == {"default-branch", "codeowners"}
 
 
+def test_what_doctor_asks_about_a_schedule_is_as_described(clone: Clone, tmp_path: Path) -> None:
+    scheduled = Clone(settings_world.render(tmp_path, triggers="manual+schedule"), clone.github, clone.url)
+    scheduled.setup()
+    close_by_hand(clone.github)
+    clone.github.changed[".github/workflows/agent-investigate-act.yml"] = ("bob", shapes.CREATED)
+    file = "agent-investigate-act.yml"
+    clone.github.add_run("7", title="x [-]", event="schedule", actor="bob", file=file, created=shapes.CREATED)
+    assert scheduled.doctor() == {}
+
+
 def test_a_persons_repository_is_as_described(clone: Clone) -> None:
     clone.github.owner_type, clone.github.plan, clone.github.people = "User", "pro", {"bob": "write", "alice": "write"}
     clone.setup(reviewers=("bob", "alice"))

@@ -9,6 +9,9 @@ import pytest
 
 from support.gate_world import REPOSITORY, GateWorld, close_the_gate, make_root
 from support.github import FullGitHub
+from support.simulated import clone
+
+__all__ = ["clone", "world"]
 
 
 @pytest.fixture

@@ -96,7 +96,8 @@ def test_a_folder_without_a_bundle_is_named(clone: Clone, command: str) -> None:
         done = clone.run(WITHOUT_AGENT, command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
-        assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
+        assert line.startswith(f"error: TRAIL07: {wrong / 'bundle.json'}: ")
+        assert "folder of an unpacked audit-bundle" in line and "not proven" not in line
 
 
 # ------------------------------------------------------------------------------------------- files, folders and pipes

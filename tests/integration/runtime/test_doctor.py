@@ -156,6 +156,25 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
+def test_where_the_key_of_the_audit_backend_may_go_is_looked_at(own: Clone) -> None:
+    def secrets() -> list[tuple[str, str]]:
+        found = json.loads(own.command("doctor", "--json").stdout)["checks"]
+        (check,) = [check["findings"] for check in found if check["name"] == "secrets"]
+        return [(each["state"], each["problem"]) for each in check if "AGENT_ACT_TOKEN" not in each["problem"]]
+
+    own.github.secrets = ["AIMGENTIX_API_KEY"]
+    own.github.variables = {"AIMGENTIX_API_URL": "https://Audit.example.com/v2"}
+    anywhere = "audit_host is empty, so AIMGENTIX_API_KEY is sent to whatever host AIMGENTIX_API_URL names"
+    assert secrets() == [("note", anywhere)]
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("audit_host: ''", "audit_host: 'audit.example.com'"))
+    assert secrets() == []
+    for address in ("https://evil.example", "https://audit.example.com:444", "https://audit.example.com@evil.example"):
+        own.github.variables["AIMGENTIX_API_URL"] = address
+        ((state, problem),) = secrets()
+        assert state == "open" and "audit_host allows audit.example.com only" in problem
+
+
 def test_a_policy_that_asks_nobody_is_looked_at(own: Clone) -> None:
     rules = "auto_approve:\n  - {type: '*'}\n"
     policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
@@ -181,6 +200,39 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
     (found,) = [check["findings"] for check in checks if check["name"] == "policy"]
     assert [(each["state"], "where an issue is the gate" in each["problem"]) for each in found] == [("note", True)]
     assert "auto_approval=yes" not in found[0]["fix"]
+
+
+@pytest.mark.threat("T15")
+def test_a_schedule_that_its_only_approver_last_changed_is_found(tmp_path: Path) -> None:
+    """By GitHub's own word where a run has begun since the workflow changed; else by who changed it."""
+    root = settings_world.render(tmp_path, triggers="manual+schedule", approvers="bob")
+    path = f".github/workflows/{WORKFLOW}"
+    with settings_world.fresh() as github:
+        somebody = Clone(root, github)
+        somebody.setup()
+        close_by_hand(github)
+        assert somebody.doctor() == {}, "nobody has pushed the workflow yet"
+        never = (
+            "scheduled runs count as started by whoever last changed the schedule: bob, the only approver, so nobody"
+        )
+        for changed, actor, is_found in (
+            (("Bob", "2026-11-20T00:00:00Z"), None, True),
+            (("alice", "2026-11-20T00:00:00Z"), None, False),
+            (("alice", "2026-11-20T00:00:00Z"), "bob", True),
+            (("alice", "2026-11-22T00:00:00Z"), "bob", False),
+        ):
+            github.changed[path], github.runs = changed, []
+            if actor:
+                run = {"title": "x [-]", "event": "schedule", "actor": actor, "file": WORKFLOW}
+                github.add_run("7", created="2026-11-21T00:00:00Z", **run)
+            found = somebody.doctor().get("approvers", [])
+            assert [problem.casefold().startswith(never) for problem in found] == [True] * is_found
+        github.people["carol"] = "write"
+        github.changed[path] = ("bob", "2026-11-22T00:00:00Z")
+        config = root / ".github" / "agent-config.yml"
+        config.write_text(config.read_text().replace("  - 'bob'", "  - 'bob'\n  - 'carol'"))
+        somebody.setup()
+        assert "approvers" not in somebody.doctor()
 
 
 def test_it_only_reads(clone: Clone) -> None:
@@ -291,6 +343,21 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "default-branch",
         "without a review by code owners",
     ),
+    "no approval": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(required_approving_review_count=0),
+        "default-branch",
+        "main takes pull requests without an approval",
+    ),
+    "stale approvals": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(dismiss_stale_reviews_on_push=False),
+        "default-branch",
+        "stays when something else is pushed to it",
+    ),
+    "one's own last push": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(require_last_push_approval=False),
+        "default-branch",
+        "whoever pushed last to a pull request to main may be the one who approves it",
+    ),
     "no checks": (lambda g: _without(g, "required_status_checks"), "default-branch", "Check, lint, test"),
     "force pushes": (lambda g: _without(g, "non_fast_forward"), "default-branch", "force pushes"),
     "a bypass list": (
@@ -309,6 +376,11 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         lambda g: g.organization_variables.update(AGENT_DISABLED="maybe"),
         "kill-switch",
         "neither on nor off",
+    ),
+    "the organisation's kill switch, overruled": (
+        lambda g: (g.organization_variables.update(AGENT_DISABLED="true"), g.variables.update(AGENT_DISABLED="false")),
+        "kill-switch",
+        "the organisation's AGENT_DISABLED is true, and the repository's, false, hides it",
     ),
     "a hidden kill switch": (
         lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "false"}}),
@@ -336,6 +408,7 @@ def test_whatever_somebody_loosens_is_named(clone: Clone, name: str) -> None:
 
 def test_every_check_can_turn_red() -> None:
     local = {"policy", "repository-check", "issue-gate"}  # the last: test_settings_issue_gate.py
+    local.add("execution-protections")  # test_execution_protections.py
     assert {check for _, check, _ in LOOSENED.values()} | local == set(checks.CHECKS)
 
 
@@ -347,6 +420,7 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
             "dismiss_stale_reviews": True,
             "require_code_owner_reviews": True,
             "required_approving_review_count": 1,
+            "require_last_push_approval": True,
         },
         "required_status_checks": {"contexts": ["Check, lint, test"], "checks": []},
         "enforce_admins": {"url": "https://api.github.com/x", "enabled": True},
@@ -355,7 +429,19 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
     assert clone.doctor() == {}
     clone.github.branch_protection["enforce_admins"]["enabled"] = False
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
-    clone.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
+    reviews = clone.github.branch_protection["required_pull_request_reviews"]
+    whole = dict(reviews)
+    for key, value, problem in (
+        ("required_approving_review_count", 0, "main takes pull requests without an approval"),
+        ("dismiss_stale_reviews", False, "stays when something else is pushed to it"),
+        ("require_last_push_approval", False, "whoever pushed last to a pull request to main"),
+        ("bypass_pull_request_allowances", {"users": [{"login": "mallory"}]}, "some may push to main without"),
+    ):
+        reviews[key] = value
+        assert any(problem in each for each in clone.doctor()["default-branch"]), key
+        reviews.clear()
+        reviews.update(whole)
+    reviews["require_code_owner_reviews"] = False
     assert "main takes pull requests without a review by code owners" in clone.doctor()["default-branch"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate.seal import Handover
+from agent_runtime.job.context import now
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Decision, ReportStatus
 from agent_runtime.results import Finding, RiskLevel
 from support import examples
-from support.gate_world import CONFIG, POLICY, GateWorld, report_of
+from support.gate_world import CONFIG, POLICY, TITLE, GateWorld, report_of
 from support.strategies import json_values
 
 WHOLE = documents.plain(examples.investigation())
@@ -123,11 +125,11 @@ def test_a_plan_of_several_steps_is_one_plan_on_one_page(world: GateWorld) -> No
     assert [step.action for step in outcome.report.plan.steps] == ["restart_service", "warm_cache"]
     assert world.outputs("seal")["action"] == "restart_service+warm_cache"
     assert world.outputs("seal")["decision"] == "review", "for the second step alone nobody may act without asking"
-    page = as_terminal(world.page("seal"))
-    first, second_part = page.index("Step 1 of 2: restart_service"), page.index("Step 2 of 2: warm_cache")
+    page = re.sub(" {2,}", "  ", as_terminal(world.page("seal")))
+    first, second_part = page.index("Step 1  restart_service"), page.index("Step 2  warm_cache")
     assert page.startswith("Approve restart_service, then warm_cache on checkout?")
     assert first < page.index("started, says the agent") < second_part
-    assert second_part < page.index("pages                          7") < page.index("yes, says the agent: clear it")
+    assert second_part < page.index("pages  7") < page.index("says the agent: clear it")
 
 
 def test_one_denied_step_denies_the_plan(world: GateWorld) -> None:
@@ -329,6 +331,7 @@ def test_a_run_that_can_not_be_read_says_so_on_the_page(world: GateWorld, variab
         ({"GITHUB_RUN_ATTEMPT": "2"}, codes.GATE_RUN),
         ({"GITHUB_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_TRIGGERING_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
+        ({"GITHUB_ACTOR": "pager[bot]", "GITHUB_TRIGGERING_ACTOR": "pager[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_ACTOR": "bob", "GITHUB_TRIGGERING_ACTOR": "bob"}, codes.GATE_ENVIRONMENT),
     ],
 )
@@ -338,6 +341,29 @@ def test_seal_decides_again_what_the_first_step_looked_at(world: GateWorld, chan
     assert outcome.problem is not None and outcome.problem.code == code
     assert opens_no_gate(world.outputs("seal"))
     assert code in world.page("seal")
+
+
+@pytest.mark.parametrize("server", ["https://github.example.com", "https://evilghe.com", "http://["])
+def test_on_github_enterprise_server_a_run_says_that_it_is_not_supported(world: GateWorld, server: str) -> None:
+    world.changes["GITHUB_SERVER_URL"] = server
+    started = world.command("investigate", ["start"], GITHUB_TOKEN="t")
+    assert started.returncode == 2 and "RUN006: " in started.stderr, started.stderr
+    outcome = world.seal(world.hand_over(changed()))
+    assert outcome.problem is not None and outcome.problem.code == codes.SERVER_UNSUPPORTED
+    assert "GitHub Enterprise Server is not supported" in world.page("seal")
+    assert opens_no_gate(world.outputs("seal"))
+
+
+def test_on_ghe_com_a_run_is_like_any_other_and_its_links_stay_there(world: GateWorld) -> None:
+    world.changes.update(GITHUB_SERVER_URL="https://acme.ghe.com", GITHUB_RUN_NUMBER="2")
+    assert world.command("investigate", ["start"], GITHUB_TOKEN="t").returncode == 0
+    how = {"title": "checkout [-]", "event": "schedule", "actor": "alice", "file": names.WORKFLOW_FILE}
+    world.github.add_run("17", created=documents.format_time(now()), **how)
+    world.github.add_job("17", "Approve plan 0123456789ab: warm_cache on checkout", "waiting", None)
+    assert world.seal(world.hand_over(changed())).report.plan is not None
+    world.github.add_job("17", f"Approve plan 0123456789ab: {TITLE}", "waiting", None)
+    assert world.seal(world.hand_over(changed())).report.duplicate_of == "17"
+    assert "(https://acme.ghe.com/acme/checkout-restart/actions/runs/17)" in world.page("seal")
 
 
 @pytest.mark.threat("T13")

@@ -19,7 +19,9 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
-from support.simulated import CONFIG, POLICY, Clone, outcome_of
+from support.simulated import CONFIG, POLICY, Clone, clone, outcome_of
+
+__all__ = ["clone"]
 
 
 def load(folder: Path) -> bundle.Parts:
@@ -67,11 +69,38 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(clone: Clone, word: str)
     assert (done.returncode, "INP011: DRY_RUN is " in done.stderr) == (2, True), done.stderr
 
 
-def test_a_rejected_plan_is_not_executed(clone: Clone) -> None:
+def test_a_rejected_plan_is_not_executed_and_the_trail_shows_who_rejected_and_why(clone: Clone) -> None:
     code, said, folder = clone.simulate("--reject")
     assert code == 0, said
     assert clone.world["count"] == 0
     assert outcome_of(folder) == "rejected"
+    manifest = json.loads((folder / "bundle.json").read_text())
+    assert (manifest["rejected_by"], manifest["rejected_because"]) == ("reviewer", "not now")
+    assert "rejected by: reviewer: not now" in clone.call("verify", str(folder)).stdout
+    page = (folder.parents[1] / "summary-record").read_text()
+    assert "| Rejected by | `reviewer` |" in page and "| In the reviewer's words | `not now` |" in page
+    manifest["rejected_because"] = "looks fine"
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    done = clone.call("verify", str(folder))
+    assert (done.returncode, "rejected_because looks fine" in done.stderr) == (6, True), done.stderr
+
+
+def test_verify_says_why_a_run_was_refused(clone: Clone) -> None:
+    _, _, folder = clone.simulate("--expire")
+    said = clone.call("verify", str(folder)).stdout
+    assert re.search(r"^reason: +GATE04: .*expired", said, re.MULTILINE), said
+    _, _, folder = clone.simulate("--approve", AGENT_DISABLED="true")
+    said = clone.call("verify", str(folder)).stdout
+    assert re.search(r"^reason: +GATE10: AGENT_DISABLED is 'true'", said, re.MULTILINE), said
+    assert "outcome:     refused" in said, "the kill switch is not a failed investigation"
+    _, _, folder = clone.simulate("--approve")
+    assert "reason:" not in clone.call("verify", str(folder)).stdout
+
+
+def test_a_scenario_that_would_try_nothing_is_refused_before_anything_happens(clone: Clone) -> None:
+    code, said, _ = clone.simulate("--busy")
+    assert (code, clone.world["count"]) == (codes.EXIT_BAD_INPUT, 0)
+    assert "INP006: the policy has no rate_limits, so --busy would try nothing" in said
 
 
 @pytest.mark.threat("T7", "T8", "T15", "T18", "T19", "T20")
@@ -406,7 +435,10 @@ def test_the_question_is_asked_again_until_it_is_answered(
     typos = len([answer for answer in answers[:-1] if answer.endswith("\n")])
     assert said.count("Answer y or n.") == typos
     assert f"outcome: {outcome}" in said
-    assert said.index("because") < said.index("Approve exactly this plan?"), "the page is shown before the question"
+    question = "Approve exactly this: bump on checkout, plan "
+    assert said.index("because") < said.index(question), "the page is shown before the question"
+    assert said.count(question) == typos + 1, "and one line of it again, each time"
+    assert "Review deployments" not in said and "https://" not in said
 
 
 LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"

@@ -61,6 +61,8 @@ def test_what_was_not_exactly_approved_is_refused_by_approve_and_by_claim(
     assert "Traceback" not in said
     assert clone.world["count"] == 0
     assert reported(folder)["outcome"] == outcome
+    because = ("carol", "not now") if scenario == "--reject" else (None, None)
+    assert (reported(folder)["rejected_by"], reported(folder)["rejected_because"]) == because
     assert not (clone.root / "out" / "act").exists(), "nothing of the team's starts"
 
 

@@ -77,7 +77,7 @@ def backend(request, sink):
 def wait_for_file(path, process):
     deadline = time.monotonic() + 30
     while not path.exists():
-        assert process.poll() is None, process.stderr.read().decode()
+        assert process.poll() is None or path.exists(), process.stderr.read().decode()
         assert time.monotonic() < deadline
         time.sleep(0.005)
 

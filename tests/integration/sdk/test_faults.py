@@ -578,19 +578,10 @@ def in_a_pool():
         (returning(async_generator), run_async_generator),
         (in_a_pool, run_future),
     ],
-    ids=[
-        "generator",
-        "partial of one",
-        "generator returned",
-        "coroutine",
-        "partial of one",
-        "coroutine returned",
-        "async __call__",
-        "awaitable",
-        "async generator",
-        "async generator returned",
-        "future",
-    ],
+    ids=(
+        "generator, partial of one, generator returned, coroutine, partial of one, coroutine returned, async __call__, "
+        "awaitable, async generator, async generator returned, future"
+    ).split(", "),
 )
 def test_work_is_recorded_when_it_ends_with_its_error(client, journal_dir, function, run):
     made = client.timed("tool_call", "work")(function)()

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Dict, Tuple
 
-Answer = tuple[int, dict[str, str], Any]  # evaluated at run time, on Python 3.8 too
+Answer = Tuple[int, Dict[str, str], Any]  # evaluated at run time, on Python 3.8 too
 
 
 class Request:

@@ -163,20 +163,31 @@ def test_t19_all_differences_are_reported() -> None:
     assert message.count("the plan was sealed in") == 2
 
 
-# GATE14, threat T15: another workflow started it.
+# GATE14, threat T15: another workflow started it, or an app that nobody named.
+
+NAMED = ("alert-bridge[bot]", "Copilot")
 
 
 @pytest.mark.threat("T15")
 @pytest.mark.parametrize("login", ["github-actions[bot]", "GitHub-Actions[bot]"])
 @pytest.mark.parametrize("role", ["actor", "triggering_actor"])
 def test_t15_a_run_that_another_workflow_started_is_refused(role: str, login: str) -> None:
-    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}))
+    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}), (*NAMED, login))
     assert message.startswith(f"{login} started this run")
 
 
-@pytest.mark.parametrize("login", ["alice", "alert-bridge[bot]", "github-actions"])
-def test_people_and_the_apps_of_alerts_start_runs(login: str) -> None:
-    checks.check_initiator(examples.run(actor=login, triggering_actor=login))
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("login", ["other[bot]", "copilot", "alert-bridge[bot]x", "", "\u0430lice"])
+@pytest.mark.parametrize("role", ["actor", "triggering_actor"])
+def test_t15_an_app_that_the_policy_does_not_name_is_refused_with_what_to_add(role: str, login: str) -> None:
+    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}), NAMED[:1])
+    assert message.startswith("the app ")
+    assert message.endswith(f'by pull request: initiators: ["{checks.show(login)}"]')
+
+
+@pytest.mark.parametrize("login", ["alice", "Alice-B", "alice_acme", "Alert-Bridge[bot]", "Copilot", "github-actions"])
+def test_people_and_named_apps_start_runs(login: str) -> None:
+    checks.check_initiator(examples.run(actor=login, triggering_actor=login), NAMED)
 
 
 # GATE04, threat T20: a stale approval.

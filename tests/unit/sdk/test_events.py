@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import uuid
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -42,9 +42,9 @@ def test_enumerations_are_those_of_the_schema():
 
 
 def test_new_events_have_ascending_ids_of_version_7_and_a_time_in_utc():
-    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)
     events = [event() for _ in range(5000)]
-    after = datetime.now(UTC) + timedelta(milliseconds=1)
+    after = datetime.now(timezone.utc) + timedelta(milliseconds=1)
     ids = [each.event_id for each in events]
     assert len(set(ids)) == len(ids)
     assert ids == sorted(ids)
@@ -81,7 +81,7 @@ def test_equality_hash_pickle_and_text():
 def test_times_may_be_given_as_datetime_with_a_zone():
     zone = timezone(timedelta(hours=1, minutes=30))
     assert event(timestamp=datetime(2026, 11, 22, 12, 30, tzinfo=zone)).timestamp == "2026-11-22T12:30:00.000000+01:30"
-    assert event(timestamp=datetime(2026, 11, 22, tzinfo=UTC)).timestamp == "2026-11-22T00:00:00.000000Z"
+    assert event(timestamp=datetime(2026, 11, 22, tzinfo=timezone.utc)).timestamp == "2026-11-22T00:00:00.000000Z"
     with pytest.raises(InvalidEvent, match="time zone"):
         event(timestamp=datetime(2026, 11, 22))
 

@@ -23,7 +23,7 @@ _OUTCOMES: Dict[str, str] = {
     "rejected": "A reviewer rejected the plan. Nothing was executed.",
     "cancelled": "The run was cancelled. Nothing was executed.",
     "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
-    "duplicate": "An earlier run already waits for a decision about the same alert. Nobody was asked a second time.",
+    "duplicate": "An earlier run already waits for a decision about the same. Nobody was asked a second time.",
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
@@ -48,6 +48,7 @@ def render_record(
     plan_digest: Optional[str],
     approver: Optional[str],
     rejected_by: Optional[str],
+    rejected_because: Optional[str] = None,
     problems: Sequence[str],
     bundle_digest: str,
     issue: Optional[str] = None,
@@ -58,6 +59,7 @@ def render_record(
 
     Arguments:
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
+        rejected_because: the reviewer's own words.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
         issue: address of the issue that is the gate, where one is.
@@ -71,6 +73,8 @@ def render_record(
     for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if rejected_because:
+        facts.append(("In the reviewer's words", markdown_table_cell(rejected_because)))
     if issue:
         facts.append(("Issue", issue))
     if automatic:

@@ -12,10 +12,11 @@ import shlex
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
+from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
-from agent_runtime.local.settings import codeowners, github_plans
+from agent_runtime.local.settings import codeowners, github_plans, protections
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE
@@ -226,6 +227,15 @@ def _approvers(seen: Observed, _local: Local) -> _OpenItems:
     if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
         name = _show(seen.gate.approvers[0].name)
         yield OpenItem(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
+    actor = seen.schedule_actor
+    if isinstance(actor, Unreadable):
+        yield _unreadable("who last changed the schedule", actor)
+    elif actor and {(each.kind, each.name.casefold()) for each in seen.gate.approvers} == {("User", actor.casefold())}:
+        yield OpenItem(
+            f"scheduled runs count as started by whoever last changed the schedule: {_show(actor)}, the only approver, "
+            "so nobody can ever approve one",
+            fix + "; or let somebody else commit the next change of " + names.INVESTIGATE_WORKFLOW,
+        )
 
 
 def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
@@ -294,14 +304,31 @@ def _secrets(seen: Observed, local: Local) -> _OpenItems:
             f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
-    if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
-        shared = seen.organization_secrets
-        if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
-            yield OpenItem(
-                f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will "
-                "get nothing",
-                "gh secret set " + AUDIT_SECRET,
-            )
+    yield from _audit_host(variables.get(AUDIT_URL, ""), local)
+    if isinstance(seen.secrets, Unreadable):
+        return
+    shared = seen.organization_secrets
+    has_key = AUDIT_SECRET in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared)
+    if variables.get(AUDIT_URL) and not has_key:
+        yield OpenItem(
+            f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will get nothing",
+            "gh secret set " + AUDIT_SECRET,
+        )
+    if has_key and not local.audit_host:
+        yield OpenItem(
+            f"audit_host is empty, so {AUDIT_SECRET} is sent to whatever host {AUDIT_URL} names",
+            "copier update --data advanced=yes --data audit_host=audit.example.com, with your backend's host",
+            State.NOTE,
+        )
+
+
+def _audit_host(address: str, local: Local) -> _OpenItems:
+    if local.audit_host and _is_address(address) and urlsplit(address).netloc.casefold() != local.audit_host:
+        yield OpenItem(
+            f"{AUDIT_URL} is {_show(address)}, and audit_host allows {_show(local.audit_host)} only: the audit backend "
+            "will get nothing",
+            f"gh variable set {AUDIT_URL} --body https://{local.audit_host}, or change the answer audit_host",
+        )
 
 
 def _is_address(text: str) -> bool:
@@ -349,6 +376,23 @@ def _workflow(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
+def _protections(seen: Observed, local: Local) -> _OpenItems:
+    if isinstance(seen.gate.protections, Unreadable):
+        yield _unreadable("who and what may start the workflows", seen.gate.protections)
+    if not isinstance(seen.gate.protections, tuple):
+        return
+    for app in seen.gate.initiators:
+        if app.problem:
+            yield OpenItem(f"initiators of the policy: {_show(app.name)}: {app.problem}", "correct the policy")
+    bodies = protections.wanted(seen.gate, triggers=local.triggers, by_issue=local.gate == ISSUE_GATE)
+    for body, number in protections.outstanding(seen.gate, bodies):
+        file = body["name"].partition(": ")[2]
+        problem = "is not restricted on GitHub" if number is None else "is restricted in another way than setup does it"
+        yield OpenItem(f"who and what may start {file} {problem}", _SETUP)
+    for obstacle in protections.obstacles(seen.gate, bodies):
+        yield OpenItem(obstacle, "Settings, Actions, Policies: allow these events there, or except this workflow")
+
+
 def _report(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.REPORT_FILE, seen.report_state)
 
@@ -383,6 +427,8 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
         or reviews.get("require_code_owner_reviews") is True
     ):
         yield OpenItem(f"{branch} takes pull requests without a review by code owners", fix)
+    if "pull_request" in by_type or reviews:
+        yield from _reviews(branch, by_type.get("pull_request", []), reviews)
     if CI_CHECK not in _required_checks(by_type, classic):
         yield OpenItem(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
     forced = classic.get("allow_force_pushes")
@@ -395,6 +441,24 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
     admins = classic.get("enforce_admins")
     if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
         yield OpenItem(f"administrators can go around the protection of {branch}", fix)
+
+
+def _reviews(branch: str, rules: List[Mapping[str, Any]], classic: Mapping[str, Any]) -> _OpenItems:
+    """What a required review is worth; of several rules the strictest counts."""
+    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    counts = [each.get("required_approving_review_count") for each in (*rules, classic)]
+    if not any(isinstance(count, int) and count >= 1 for count in counts):
+        yield OpenItem(f"{branch} takes pull requests without an approval", fix)
+    if not (
+        any(each.get("dismiss_stale_reviews_on_push") is True for each in rules)
+        or classic.get("dismiss_stale_reviews") is True
+    ):
+        yield OpenItem(f"an approval of a pull request to {branch} stays when something else is pushed to it", fix)
+    if not any(each.get("require_last_push_approval") is True for each in (*rules, classic)):
+        yield OpenItem(f"whoever pushed last to a pull request to {branch} may be the one who approves it", fix)
+    allowed = classic.get("bypass_pull_request_allowances")
+    if isinstance(allowed, dict) and any(allowed.values()):
+        yield OpenItem(f"some may push to {branch} without a pull request", "remove them from the branch's protection")
 
 
 def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
@@ -487,6 +551,13 @@ def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
         yield _unreadable("the variable " + KILL_SWITCH, variables)
         return
     places: List[Tuple[str, Mapping[str, str]]] = [("", variables)]
+    above = seen.organization_variables.get(KILL_SWITCH)
+    if above is not None and above != variables.get(KILL_SWITCH):
+        yield OpenItem(
+            f"the organisation's {KILL_SWITCH} is {_show(above)}, and the repository's, "
+            f"{_show(variables.get(KILL_SWITCH))}, hides it",
+            f"gh variable delete {KILL_SWITCH}",
+        )
     for name, environment in seen.gate.environments.items():
         if isinstance(environment.variables, Unreadable):
             yield _unreadable("the variables of the environment " + name, environment.variables)
@@ -522,12 +593,13 @@ CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
     "gate-environment": ("environment agent-approval", _gate_environment),
-    "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
+    "act-environment": ("environments that hold secrets (agent-act, and others where they are used)", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "execution-protections": ("who and what GitHub lets start the workflows", _protections),
     "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),

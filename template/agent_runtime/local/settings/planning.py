@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks, issue_checks
 from agent_runtime.github.api import environment_path
-from agent_runtime.local.settings import github_plans
+from agent_runtime.local.settings import github_plans, protections
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate
 from agent_runtime.model import names
 
@@ -124,6 +124,21 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     if len(seen.approvers) == 1:
         remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
     return Changes(tuple(calls), tuple(remarks))
+
+
+def protection_changes(seen: Gate, *, triggers: str, by_issue: bool) -> Changes:
+    """Return the requests after which GitHub lets nobody and nothing else start the gate's workflows."""
+    if not isinstance(seen.protections, tuple):
+        return Changes((), ())
+    bodies = protections.wanted(seen, triggers=triggers, by_issue=by_issue)
+    path = f"/repos/{seen.repository.full_name}/actions/policies"
+    calls = [
+        Call("POST", path, body, "protect " + body["name"].partition(": ")[2])
+        if number is None
+        else Call("PUT", f"{path}/{number}", body, "correct the protection of " + body["name"].partition(": ")[2])
+        for body, number in protections.outstanding(seen, bodies)
+    ]
+    return Changes(tuple(calls), tuple(protections.obstacles(seen, bodies)))
 
 
 def issue_gate_open(seen: Gate) -> Tuple[str, ...]:

@@ -57,7 +57,7 @@ class SimulatedIssueRun(SimulatedRun):
         scenario = self.request.scenario
         (issue,) = github.issues.values()
         if scenario is None:
-            scenario = Scenario.APPROVE if self.ask(issue["body"]) else Scenario.REJECT
+            scenario = self.answer(sealed)
         digest = sealed.outputs["plan_digest"]
         text = "/reject not now" if scenario is Scenario.REJECT else "/approve " + digest
         comment = github.comment(issue["number"], _COMMENTERS.get(scenario, self._approver), text)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -15,10 +16,12 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import policy_file
+from agent_runtime.gate.pages import review
 from agent_runtime.github import archive, context
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import config, documents, names, plan
 from agent_runtime.model.documents import Report, ReportStatus
 
@@ -26,6 +29,8 @@ from agent_runtime.model.documents import Report, ReportStatus
 _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
+# The reviewer's page as a terminal shows it, in the run's folder.
+PAGE_NAME = "page.txt"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
 
 _EVENTS = {"manual": "workflow_dispatch", "alert": "repository_dispatch", "schedule": "schedule"}
@@ -80,10 +85,10 @@ class SimulatedRun:
 
     Arguments:
         show: shows one line to a person.
-        ask: shows the reviewer's page and returns whether the person approves.
+        ask: shows the reviewer's page, asks the question under it, and returns whether the person approves.
     """
 
-    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str], bool]) -> None:
+    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str, str], bool]) -> None:
         self.request = request
         self.show = show
         self.ask = ask
@@ -96,9 +101,17 @@ class SimulatedRun:
         self._stopped: Optional[Tuple[Path, List[str]]] = None
 
     def play(self) -> Ended:
-        """Run all jobs and return how it ended."""
+        """Run all jobs and return how it ended.
+
+        Raises:
+            BadInput: the scenario tries nothing here (INP006).
+        """
+        if self.request.scenario is Scenario.BUSY and not policy_file.load(self.request.root, self.config).rate_limits:
+            raise codes.BadInput(codes.USAGE, "the policy has no rate_limits, so --busy would try nothing")
         with LoopbackGitHub(self.config.repository) as github:
             self.prepare(github)
+            if self.request.scenario is Scenario.BUSY:
+                self._make_busy(github)
             sealed = self.investigate_and_seal(github)
             exit_code, recorded = self.decide(github, sealed)
             folder = recorded.folder / names.DEFAULT_OUT / names.BUNDLE_FOLDER
@@ -127,14 +140,14 @@ class SimulatedRun:
             github.protect(name, reviewers=(REVIEWER,) if name == names.GATE_ENVIRONMENT else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
-        if self.request.scenario is Scenario.BUSY:
-            rules = policy_file.load(self.request.root, self.config)
-            if not rules.rate_limits:
-                self.show("the policy has no rate_limits: --busy tries nothing")
-            for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
-                # Nothing says what these runs did, so they count for every limit.
-                github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
-                github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
+
+    def _make_busy(self, github: LoopbackGitHub) -> None:
+        """Let other runs have acted as often as the policy's rate limits allow."""
+        limits = policy_file.load(self.request.root, self.config).rate_limits
+        for number in range(1, 1 + max((limit.max for limit in limits), default=0)):
+            # Nothing says what these runs did, so they count for every limit.
+            github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
+            github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
 
     def expect(self, *jobs: str) -> None:
         """Let the run have these jobs before `record`, none of which has run."""
@@ -171,6 +184,11 @@ class SimulatedRun:
         self.upload(github, seal, "report", names.REPORT_ARTIFACT)
         self.close(github, "seal", names.SEAL_JOB, seal)
         self.trace_id = seal.outputs.get("trace_id", self.trace_id)
+        report = seal.folder / names.DEFAULT_OUT / names.REPORT_NAME
+        if report.is_file():
+            found = documents.decode(Report, report.read_bytes(), report.name)
+            page = as_terminal(review.render_terminal(found), shutil.get_terminal_size().columns)
+            (self.request.folder / PAGE_NAME).write_text(page, encoding="utf-8")
         return seal
 
     def decide(self, github: LoopbackGitHub, sealed: Job) -> Tuple[int, Job]:
@@ -184,10 +202,17 @@ class SimulatedRun:
             exit_code = self._act(github, sealed, self.request.scenario or Scenario.APPROVE, names.AUTO_JOB)
         return exit_code, self.record(github, "record")
 
+    def answer(self, sealed: Job) -> Scenario:
+        """Ask the person at the terminal about the plan that was sealed."""
+        given = sealed.outputs
+        question = f"{given['action']} on {given['resource']}, plan {given['plan_digest_short']}"
+        page = (self.request.folder / PAGE_NAME).read_text(encoding="utf-8")
+        return Scenario.APPROVE if self.ask(page, question) else Scenario.REJECT
+
     def _review(self, github: LoopbackGitHub, sealed: Job) -> int:
         scenario = self.request.scenario
         if scenario is None:
-            scenario = Scenario.APPROVE if self.ask(sealed.summary) else Scenario.REJECT
+            scenario = self.answer(sealed)
         if scenario is Scenario.WITHOUT_ASKING:
             return self._act(github, sealed, scenario, names.AUTO_JOB)
         if scenario is Scenario.REJECT:
