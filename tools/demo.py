@@ -348,6 +348,9 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
     screen.fact("approved by", approvers or "nobody: nothing was executed")
     screen.fact("outcome", outcome)
+    steps = shown.manifest["steps"]
+    for number, step in enumerate(steps if len(steps) > 1 else (), 1):
+        screen.fact(f"step {number}", f"{step['action']}: {step['status'].replace('_', ' ')}")
     screen.fact("after", case.say(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")
     screen.fact("audit", f"{shown.delivered} of {shown.kept} events at the backend")

@@ -219,6 +219,11 @@ PLAN_NOT_CANONICAL = register(
     "the plan can't be put in canonical form",
     "Use JSON values only: no NaN, no infinity, integers between -(2**53-1) and 2**53-1",
 )
+PLAN_STEPS = register(
+    "RPT008",
+    "the proposed steps can't be one plan",
+    "Propose 1 to 10 actions, each once; `changes` names keys that observe() returns",
+)
 
 # Policy.
 POLICY_MISSING = register(
@@ -307,6 +312,11 @@ GATE_INITIATOR = register(
     "who started this run may not",
     "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
     "which it was, and why",
+)
+GATE_VARIABLES = register(
+    "GATE16",
+    "a variable that the agent acts with is not as it was when the plan was made",
+    "Start a new run; set each variable of act_variables in the repository or the organization, in no environment",
 )
 
 APPROVERS_IMPOSSIBLE = register(

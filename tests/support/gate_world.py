@@ -226,7 +226,6 @@ def whole_run(world: GateWorld, *steps: documents.Step, second: str = "") -> dic
     """Play every job of a run that bob approves, and `second` too if named; return the `needs` that `record` gets."""
     job = world.job("investigate")
     investigate.run_job(Agent(), job, Request("checkout", {}, "manual", "", deduplicate=False, dry_run=False))
-    # An agent proposes one step so far; the documents have room for more.
     (job.out / names.INVESTIGATION_NAME).write_bytes(documents.encode(examples.investigation(*steps)))
     investigation = world.upload_folder(names.INVESTIGATION_ARTIFACT, job.out)
     world.seal(seal.Handover(*investigation, "success"))

@@ -17,7 +17,7 @@ STEPS = [
     *[("seal", step) for step in ("started", "gate_check", "policy_evaluated", "plan_sealed", "finished")],
     ("approve", "approved"),
     ("act", "started"),
-    *[("act", "gate_check")] * 11,
+    *[("act", "gate_check")] * 12,
     *[("act", step) for step in ("authorized", "started", "intent", "outcome")],
     ("record", "terminal"),
 ]

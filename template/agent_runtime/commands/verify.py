@@ -40,6 +40,7 @@ def run(call: Call) -> int:
         "repository": manifest["run"]["repository"],
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
+        "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
         "approved by": ", ".join(each["login"] for each in manifest["approvers"]) or "nobody",
         "rejected by": ": ".join(filter(None, (manifest["rejected_by"], manifest.get("rejected_because")))) or "nobody",
         **_why(*bundle.why(bundle.load(call.options.bundle, by_comment=False))),

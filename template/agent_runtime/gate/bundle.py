@@ -35,6 +35,7 @@ class RunOutcome(_StrEnum):
     ACTED = "acted"
     DRY_RUN = "dry_run"
     ACTION_FAILED = "action_failed"
+    PARTIAL = "partial"
     OUTCOME_UNKNOWN = "outcome_unknown"
     NOT_STARTED = "not_started"
     REFUSED = "refused"
@@ -57,7 +58,7 @@ _OUTCOMES = {
     ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
     ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
 }
-ACTED = frozenset(_OUTCOMES.values())
+ACTED = frozenset(_OUTCOMES.values()) | {RunOutcome.PARTIAL}
 # After these nobody can approve the plan any more, and its issue is closed; after a refusal somebody still can.
 FINAL = ACTED | {RunOutcome.REJECTED, RunOutcome.EXPIRED, RunOutcome.NOT_STARTED}
 
@@ -194,11 +195,20 @@ def outcome_of(status: Optional[ActionStatus], code: Optional[str]) -> RunOutcom
 
 
 def outcome_of_result(result: ActionReport) -> RunOutcome:
-    """How a run ended with this result; where steps were executed before one was refused, something was done."""
-    executed = any(step.status is not ActionStatus.DRY_RUN for step in result.steps)
-    if result.status is ActionStatus.REFUSED and executed:
-        return RunOutcome.ACTION_FAILED
-    return outcome_of(result.status, result.code)
+    """How a run ended with this result."""
+    return RunOutcome.PARTIAL if result.is_partial else outcome_of(result.status, result.code)
+
+
+def steps_of(parts: Parts, outcome: RunOutcome) -> List[Dict[str, str]]:
+    """The plan's steps in their order, and how each ended, as the agent reports it; none where nothing was sealed.
+
+    Where the result is lost and the outcome unknown, so is each step; else one that is not in the result did not run.
+    """
+    planned = parts.report.plan.steps if parts.report and parts.report.plan else ()
+    ran = parts.result.steps if parts.result else ()
+    lost = parts.result is None and outcome is RunOutcome.OUTCOME_UNKNOWN
+    ended = documents.statuses(planned, ran, rest=ActionStatus.UNKNOWN.value if lost else names.NOT_RUN)
+    return [{"action": step.action, "status": status} for step, status in zip(planned, ended)]
 
 
 def refusal(parts: Parts, folder: str) -> Mapping[str, Any]:

@@ -232,23 +232,32 @@ def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], n
         happened.append(Happened(now, step.action, plan.resource))
 
 
-def check_preconditions(plan: Plan, observed: Mapping[str, Any]) -> None:
-    """Refuse when the world is not as it was when the plan was sealed (threat T9).
+def check_preconditions(
+    expected: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    *,
+    changed: Sequence[str] = (),
+    since: str = "the plan was sealed",
+) -> None:
+    """Refuse when the world is not as it was when the plan was sealed, or when the last step began (threat T9).
 
     Arguments:
+        expected: the plan's preconditions; after a step, what `observe()` said before it.
         observed: what `observe()` says now; compared in canonical form, value by value.
+        changed: the keys that the step in between is declared to change; their values may differ.
+        since: when `expected` held, for the message.
 
     Raises:
         GateRefused: GATE08; the message names every key that differs.
     """
     differences = []
-    for key in sorted(set(plan.preconditions) | set(observed), key=str):
-        before = _canonical_text(plan.preconditions, key)
+    for key in sorted(set(expected) | set(observed), key=str):
+        before = _canonical_text(expected, key)
         now = _canonical_text(observed, key)
-        if before != now:
+        if before != now and key not in changed:
             differences.append(f"{show(key)} was {show(before)} and is {show(now)}")
     if differences:
-        refuse(codes.GATE_PRECONDITION, "since the plan was sealed: {}".format("; ".join(differences)))
+        refuse(codes.GATE_PRECONDITION, "since {}: {}".format(since, "; ".join(differences)))
 
 
 def _canonical_text(values: Mapping[str, Any], key: str) -> str:
@@ -258,6 +267,24 @@ def _canonical_text(values: Mapping[str, Any], key: str) -> str:
         return canonical(values[key]).decode("utf-8")
     except codes.BadInput as problem:
         refuse(codes.GATE_PRECONDITION, f"observe() gave {show(key)} a value that can't be compared: {problem}")
+
+
+def check_variables(plan: Plan, seen: Mapping[str, str]) -> None:
+    """Refuse when a variable that `act` reads is not what the plan was sealed with (threat T10).
+
+    Arguments:
+        seen: the variables as this job gets them: those of its environment override the repository's.
+
+    Raises:
+        GateRefused: GATE16; the message names every variable that differs.
+    """
+    differences = [
+        f"{show(name)} was '{show(plan.variables.get(name, ''))}' and is '{show(seen.get(name, ''))}' in this job"
+        for name in sorted(set(plan.variables) | set(seen))
+        if plan.variables.get(name) != seen.get(name)
+    ]
+    if differences:
+        refuse(codes.GATE_VARIABLES, "since the plan was sealed: " + "; ".join(differences))
 
 
 def check_enabled(kill_switch: Optional[str]) -> None:

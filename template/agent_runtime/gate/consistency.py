@@ -81,8 +81,8 @@ def _check_investigation(parts: Parts) -> List[TrailProblem]:
     if not parts.heads.get("investigate"):
         return [TrailProblem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
-        left = [(step.action, step.parameters) for step in parts.investigation.steps]
-        if left != [(step.action, step.parameters) for step in report.plan.steps]:
+        left = [(step.action, step.parameters, step.changes) for step in parts.investigation.steps]
+        if left != [(step.action, step.parameters, step.changes) for step in report.plan.steps]:
             return [contradiction("the sealed steps are not those that the agent proposed")]
     return []
 

@@ -12,6 +12,7 @@ from agent_runtime.gate.verification import (
     EXPIRY,
     POLICY,
     RATE,
+    VARIABLES,
     Check,
     Handover,
     Verification,
@@ -81,6 +82,7 @@ CHECKS = (
         "the run has authorized nothing before",
         EnvironmentVerification.check_not_executed,
     ),
+    VARIABLES,
     ENABLED,
 )
 

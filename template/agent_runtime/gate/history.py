@@ -12,14 +12,14 @@ from agent_runtime.gate.policy import Happened, Policy
 from agent_runtime.github.api import MAX_LISTED, GitHubApi
 from agent_runtime.github.transport import field, malformed
 from agent_runtime.job.context import JobContext
-from agent_runtime.model import names
+from agent_runtime.model import documents, names
 from agent_runtime.model.config import ISSUE_GATE, Config
 from agent_runtime.model.documents import Earlier, format_time
 
 # The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
 _WHAT = re.compile(
     rf"(?:{names.APPROVE_JOB}|{names.AUTO_JOB_NAME}|{names.APPROVED_JOB_NAME})[0-9a-f]{{12}}: "
-    r"([a-z][a-z0-9_.:+-]*) on ([A-Za-z0-9][^\s()]*)"
+    r"([a-z][a-z0-9_.:+-]*)(?: on ([A-Za-z0-9][^\s()]*))?(.*)"
 )
 _NOT_SUCCESS = ("failure", "cancelled")
 _ENDS = {"success": "succeeded", "cancelled": "was cancelled"}
@@ -43,9 +43,9 @@ def begun(
     as closed only once `record` has kept its bundle, and that an action began, which no machine of the team's can
     delete.  Every other run that GitHub lists is looked at, and one that is gone from the list counts for every limit.
 
-    When it happened, and what, the jobs say: GitHub keeps their times, and their names hold action and resource.  An
-    action counts from the moment its job began, whatever became of it; a run whose jobs don't say what they did counts
-    for every limit.
+    When it happened, and what, the jobs say: GitHub keeps their times, and their names hold actions and resource.
+    Each step of a plan counts from the moment its job began, whatever became of it; a run whose jobs don't say what
+    they did counts for every limit, with as many steps as it may have had.
 
     Arguments:
         now: aware datetime.
@@ -197,15 +197,19 @@ def _begun(api: GitHubApi, repository: str, run_id: str) -> List[Happened]:
     path = f"actions/runs/{run_id}/jobs"
     moments: List[datetime] = []
     said: Set[Tuple[str, str]] = set()
+    steps = 1
     for job in api.jobs(repository, run_id, every_attempt=True):
         name = str(field(job, "name", str, path))
         found = _WHAT.fullmatch(name)
-        if found and len(name) < names.MAX_JOB_NAME:  # GitHub may have cut a longer one
-            said.add((found.group(1), found.group(2)))
+        title, resource, rest = found.groups() if found else ("", None, "")
+        if resource and not rest and len(name) < names.MAX_JOB_NAME:
+            said.add((title, resource))
+        elif title:  # GitHub may have cut it, perhaps in the middle of the steps
+            steps = max(steps, len(title.split("+")) if resource else documents.MAX_STEPS)
         if acts(name) and field(job, "status", str, path) not in _NOT_BEGUN and job.get("conclusion") != "skipped":
             moments.append(_moment(job, "started_at", path))
     if len(said) != 1:
-        return [Happened(moment, None, None) for moment in moments]
+        return [Happened(moment, None, None) for moment in moments for _ in range(steps)]
     title, resource = said.pop()
     return [Happened(moment, action, resource) for moment in moments for action in title.split("+")]
 

@@ -16,6 +16,7 @@ from agent_runtime.gate.verification import (
     EXPIRY,
     POLICY,
     RATE,
+    VARIABLES,
     Check,
     Handover,
     Verification,
@@ -222,6 +223,7 @@ CLAIM_CHECKS = (
         "the environment that holds the acting secrets is limited to the default branch (where there is one)",
         IssueVerification.check_environments,
     ),
+    VARIABLES,
     ENABLED,
 )
 CHECKS = (

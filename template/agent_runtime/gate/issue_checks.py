@@ -5,7 +5,7 @@ in them is trusted: what is approved is found from the run that asked, and the i
 character, what the runtime writes about it.  Everything here is a pure function of GitHub's JSON; each check refuses
 with a code of its own, and what is missing or ambiguous refuses.
 
-The order of the checks: `issue.py`.
+The order of the checks: `issue.py`.  One module, because each check relies on what the one before it found.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from agent_runtime.gate.bundle import (
     file_digests,
     load,
     presentable,
+    steps_of,
 )
 from agent_runtime.gate.consistency import check, contradicts, shown
 from agent_runtime.model import documents, names
@@ -76,7 +77,7 @@ def _check_manifest(
     ]
     if outcome in ACTED and manifest["plan_digest"] is None:
         found.append(contradiction("bundle.json names no plan, and one was executed"))
-    for name, value in _facts(manifest, heads, parts).items():
+    for name, value in _facts(manifest, heads, outcome, parts).items():
         if manifest.get(name) != value:
             found.append(
                 contradiction(f"bundle.json says {name} {shown(manifest.get(name))}, its parts say {shown(value)}")
@@ -87,12 +88,13 @@ def _check_manifest(
     return found + _check_end(manifest, outcome, parts)
 
 
-def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) -> Dict[str, Any]:
+def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts) -> Dict[str, Any]:
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
     known: Dict[str, Any] = {
         "approvers": parts.approvers,
+        "steps": steps_of(parts, outcome),
         "reported_by_agent": [
             folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
         ],
@@ -151,7 +153,7 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     said = end["metadata"]
     facts = [
         (name, said.get(name), manifest.get(name))
-        for name in ("plan_digest", "approvers", "rejected_by", "rejected_because", "problems")
+        for name in ("plan_digest", "steps", "approvers", "rejected_by", "rejected_because", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

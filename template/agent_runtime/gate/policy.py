@@ -3,6 +3,8 @@
 Deciding is pure and denies by default: a denying rule wins over any allowing one, and whatever can't be judged (a
 missing parameter, another type) counts against the action: against allowing it, and against doing it without asking.
 No number that the agent reports about itself, such as its confidence, takes part (threat T23).
+
+One module, because a rule, what it demands and the verdict are read together.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
 from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
 from agent_runtime.gate.pages import record as pages
+from agent_runtime.gate.pages.result import render_stop
 from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, write_whole
@@ -125,6 +126,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
     problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
+    steps = bundle.steps_of(parts, outcome)
     with Trail(job, resource) as journal:
         because = because and journal.redactor.text(visible(because, _MAX_MESSAGE))
         journal.event(
@@ -133,6 +135,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             durable=True,
             outcome=outcome.value,
             plan_digest=digest,
+            steps=steps,
             approvers=parts.approvers,
             rejected_by=rejected_by,
             rejected_because=because,
@@ -149,6 +152,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,
+            "steps": steps,
             "approvers": parts.approvers,
             "rejected_by": rejected_by,
             "rejected_because": because,
@@ -172,6 +176,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         bundle_digest=bundle_digest,
         issue=_issue_url(job, number) if number else None,
         automatic=parts.automatic,
+        stopped=_stopped(parts, outcome),
     )
     outputs.write_summary(job.environ, markdown)
     acted = any(needs[name].result != "skipped" for name in ("act", names.AUTO_JOB) if name in needs)
@@ -180,6 +185,15 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     if number and "seal" not in needs:
         _answer(api, job, number, outcome=outcome, parts=parts, needs=needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
+
+
+def _stopped(parts: Parts, outcome: RunOutcome) -> List[str]:
+    """What is done and what is left of a plan that stopped, in blocks of Markdown."""
+    sealed = parts.report.plan if parts.report else None
+    if sealed is None or outcome not in (RunOutcome.PARTIAL, RunOutcome.ACTION_FAILED, RunOutcome.OUTCOME_UNKNOWN):
+        return []
+    ended = [step["status"] for step in bundle.steps_of(parts, outcome)]
+    return render_stop(sealed.steps, ended, parts.result.steps if parts.result else ())
 
 
 def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, Job]) -> List[TrailProblem]:

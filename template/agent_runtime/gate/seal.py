@@ -147,6 +147,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
     approvals = _approvals(verdict, job.run)
     gates.of(job.config).check_enough(api, job, approvals)
+    variables = job.act_variables
+    redaction.refuse_secrets(journal.redactor, variables, "act_variables")
     sealed = Plan(
         schema_version=documents.SCHEMA_VERSION,
         resource=request.resource,
@@ -154,7 +156,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         preconditions=found.preconditions,
         policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
         approvals=approvals,
-        variables={},
+        variables=variables,
+        secrets=job.config.act_secrets,
         run=job.run,
         runtime=_runtime(job),
         issued_at=documents.format_time(issued_at),
@@ -202,6 +205,7 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
         raise codes.BadInput(codes.INVESTIGATION_FAILED, f"the agent reports {found.code}: {found.error}")
     for step in found.steps:
         inputs.action(step.action)
+    plan.check_steps(found.steps, found.preconditions)
     if handover.result != "success":
         raise codes.BadInput(
             codes.INVESTIGATION_FAILED, f"the job investigate ended as '{handover.result}' after it wrote its result"

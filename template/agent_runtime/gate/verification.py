@@ -137,6 +137,10 @@ class Verification:
         """GATE06 (threat T13: a missing environment is created open)."""
         check_environments(self.api, self.job, self.plan.approvals.count)
 
+    def check_variables(self) -> None:
+        """GATE16."""
+        checks.check_variables(self.plan, self.job.act_variables)
+
     def check_enabled(self) -> None:
         """GATE10."""
         checks.check_enabled(self.job.environ.get("AGENT_DISABLED"))
@@ -151,6 +155,11 @@ POLICY = Check(
 )
 RATE = Check(
     codes.GATE_RATE, "the rate limits leave room, counted over all runs of the repository", Verification.check_rate
+)
+VARIABLES = Check(
+    codes.GATE_VARIABLES,
+    "the variables that `act` reads have the sealed values, and no environment overrides one",
+    Verification.check_variables,
 )
 ENABLED = Check(codes.GATE_DISABLED, "the kill switch is off", Verification.check_enabled)
 

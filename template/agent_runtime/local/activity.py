@@ -24,6 +24,7 @@ QUICK_SECONDS = 60
 # Outcomes after which somebody must look: at the resource, at the gate, or at the agent.
 _NEED_A_HUMAN = {
     RunOutcome.ACTION_FAILED.value: "the action failed: look at the resource",
+    RunOutcome.PARTIAL.value: "the plan stopped halfway: finish it or go back",
     RunOutcome.OUTCOME_UNKNOWN.value: "nobody knows whether the action took effect: look at the resource",
     RunOutcome.REFUSED.value: "a check before acting refused: find out what changed",
     RunOutcome.APPROVAL_FAILED.value: "the plan got no valid approval: find out who tried what",
@@ -57,6 +58,7 @@ class Trail:
 
     Arguments:
         outcome: a word of RunOutcome.
+        steps: of the plan, each with how it ended, for people.
         codes: of everything that was refused or failed.
         problems: what `verify` found wrong with it, a line each.
         automatic: whether the policy decided alone, and nobody was asked.
@@ -77,6 +79,7 @@ class Trail:
     plan_digest: str = ""
     sealed: Optional[datetime] = None
     commented: Optional[datetime] = None
+    steps: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,8 @@ def _concerns(run: Activity, now: datetime, ttl: timedelta) -> List[str]:
         found.append("it still waits, and an approval would not count any more: reject it, or start a new run")
     if run.trail is not None:
         if run.trail.outcome in _NEED_A_HUMAN:
-            found.append(_NEED_A_HUMAN[run.trail.outcome])
+            said = "; ".join(run.trail.steps) if len(run.trail.steps) > 1 else ""
+            found.append(_NEED_A_HUMAN[run.trail.outcome] + (f" ({said})" if said else ""))
         if run.trail.outcome == RunOutcome.CANCELLED.value and approved:
             found.append(
                 "it was approved and cancelled before it acted: start a new run, or inform whoever waits for it"

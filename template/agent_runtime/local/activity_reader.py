@@ -173,6 +173,10 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
             sealed=_time(sealed.issued_at) if sealed else None,
             commented=_time(comments[-1].created_at) if comments else None,
             automatic=parts.automatic,
+            steps=tuple(
+                f"{step['action']}: {step['status'].replace('_', ' ')}"
+                for step in bundle.steps_of(parts, bundle.RunOutcome(manifest["outcome"]))
+            ),
         )
 
 

@@ -16,9 +16,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 from agent_runtime import codes
+from agent_runtime.model import names
 from agent_runtime.results import ActionStatus, Finding, RiskLevel, _StrEnum
 from agent_runtime.text.strict_json import strict_json
 
@@ -28,7 +29,7 @@ SCHEMA_VERSION = 1
 MAX_REPORT_BYTES = 1024 * 1024
 # What a human can read before deciding.
 MAX_FINDINGS = 100
-MAX_STEPS = 20
+MAX_STEPS = 10
 # Distinct humans that a policy may ask for.
 MAX_APPROVALS = 2
 
@@ -128,6 +129,7 @@ class Step:
 
     Arguments:
         parameters: JSON values by name; `act()` gets exactly these.
+        changes: the preconditions that it changes: before the next step, only these may differ.
     """
 
     __pydantic_config__ = _STRICT
@@ -138,6 +140,7 @@ class Step:
     reversible: bool
     rollback: Optional[str]
     risk_level: RiskLevel
+    changes: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,10 @@ class Plan:
 
     Arguments:
         steps: at least one; they run in this order, and the first that does not succeed stops the rest.
-        preconditions: what `observe()` returned during the investigation; must still hold when acting.
+        preconditions: what `observe()` returned during the investigation; must still hold before the first step, and
+            before each later one but for what the step before it changes.
         variables: what `act` reads from outside the repository, by name, with the values at sealing.
+        secrets: the names of the secrets that it gets.
         issued_at, expires_at: RFC 3339 times in UTC.
         dry_run: everything is checked and asked, and nothing is executed.
     """
@@ -190,6 +195,7 @@ class Plan:
     policy: PolicyStamp
     approvals: Approvals
     variables: Dict[str, str]
+    secrets: Tuple[str, ...]
     run: Run
     runtime: RuntimeStamp
     issued_at: str
@@ -240,7 +246,6 @@ class Investigation:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
         _require(0 <= self.confidence <= 1, "confidence is not between 0 and 1")
         _require(len(self.findings) <= MAX_FINDINGS, f"there are more than {MAX_FINDINGS} findings")
-        _require(len(self.steps) <= MAX_STEPS, f"there are more than {MAX_STEPS} steps")
         _require(self.error is None or not self.steps, "a failed investigation proposes nothing")
         parse_time(self.measured_at)
 
@@ -426,7 +431,7 @@ class ActionReport:
     """The result of *Execute* (`action-result.json`), reported by the agent's machine.
 
     Arguments:
-        status: that of the last step that ran; `refused` where none did.
+        status: that of the last step that ran; `refused` where a check stopped the plan before its next one.
         steps: those that ran, in order.
         code, message: of the check that refused, or of what went wrong, or None.
     """
@@ -442,6 +447,18 @@ class ActionReport:
     steps: Tuple[StepResult, ...] = ()
     code: Optional[str] = None
     message: Optional[str] = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether steps took effect before one failed, or was refused."""
+        before = self.steps if self.status is ActionStatus.REFUSED else self.steps[:-1]
+        stopped = self.status in (ActionStatus.FAILED, ActionStatus.REFUSED)
+        return stopped and any(step.status is not ActionStatus.DRY_RUN for step in before)
+
+
+def statuses(planned: Sequence[Step], ran: Sequence[StepResult], *, rest: str = names.NOT_RUN) -> Tuple[str, ...]:
+    """How each step of a plan ended, in their order; `rest` for those that are not among what ran."""
+    return tuple(ran[number].status.value if number < len(ran) else rest for number in range(len(planned)))
 
 
 def plain(value: Any) -> Any:

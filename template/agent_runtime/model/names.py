@@ -82,6 +82,12 @@ MAX_JOB_NAME = 100
 VERIFY_STEP = "Verify"
 EXECUTE_STEP = "Execute"
 
+# How the jobs that decide get what `act_variables` names: under a name that no program takes for a setting of its own.
+VARIABLE = "AGENT_VARIABLE_"
+
+# Of a plan's step that was never begun, where other steps have a status of their own.
+NOT_RUN = "not_run"
+
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"
 STEP_DUPLICATE = "duplicate"

@@ -274,6 +274,7 @@ LYING = {
         ("restored the version", "restarted example"),
         "the configuration is not the cause",
         options=("--sticky-failure",),
+        outcome="partial",
         pushed=True,
     ),
     "scale-resources": Trouble(
@@ -294,7 +295,9 @@ HALFWAY = {
         around=supervisor_that_hangs,
         state=None,
     ),
-    "config-rollback": Trouble(("restored the version",), "HTTP 401", token="another", state=False, pushed=True),
+    "config-rollback": Trouble(
+        ("restored the version",), "HTTP 401", token="another", outcome="partial", state=False, pushed=True
+    ),
     "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False, pushed=True),
     "security-response": Trouble(("disabled k-1",), "HTTP 403", options=("--fails=rotate",), state=False, wrong=0),
     "blank": Trouble(

@@ -114,6 +114,7 @@ def load(folder: Path) -> Parts:
         (MANIFEST, {"plan_digest": "f" * 64}, "report is of plan"),
         (MANIFEST, {"trace_id": "other"}, "bundle.json says trace_id other, its parts say "),
         (MANIFEST, {"run": {"x": 1}}, "bundle.json names no run"),
+        (MANIFEST, {"steps": []}, "bundle.json says steps [], its parts say [{'action': 'restart_service', "),
         (MANIFEST, {"issue": 3}, "bundle.json says issue 3, its parts say None"),
         (MANIFEST, {"rejected_by": "mallory"}, "says rejected_by mallory, the record journal None"),
         (MANIFEST, {"outcome": "action_failed"}, "the outcome is action_failed, and the result says success"),
@@ -364,10 +365,10 @@ def test_an_outcome_goes_with_one_status_only(made: dict[str, Path], status: Act
         ActionStatus.SUCCESS: RunOutcome.ACTED,
         ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
         ActionStatus.DRY_RUN: RunOutcome.DRY_RUN,
-        ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
         # Its first step was executed, so that "nothing was executed" would be wrong.
-        ActionStatus.REFUSED: RunOutcome.ACTION_FAILED,
+        ActionStatus.FAILED: RunOutcome.PARTIAL,
+        ActionStatus.REFUSED: RunOutcome.PARTIAL,
     }
     changed = dataclasses.replace(parts, result=dataclasses.replace(parts.result, status=status))
     said = f"the outcome is {outcome}, and the result says {status}"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate.seal import Handover
 from agent_runtime.job.context import now
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Decision, ReportStatus
 from agent_runtime.results import Finding, RiskLevel
@@ -33,6 +34,10 @@ def changed(**changes: Any) -> bytes:
 
 def of_step(**changes: Any) -> bytes:
     return changed(steps=[{**WHOLE["steps"][0], **changes}])
+
+
+def several(*changes: dict[str, Any]) -> bytes:
+    return changed(steps=[{**WHOLE["steps"][0], **each} for each in changes])
 
 
 def opens_no_gate(outputs: dict[str, str]) -> bool:
@@ -83,7 +88,11 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "a report instead": (codes.REPORT_SCHEMA, documents.encode(examples.report())),
     "too many findings": (codes.REPORT_SCHEMA, changed(findings=[{"message": "x"}] * 101)),
     "a million findings": (codes.REPORT_TOO_LARGE, changed(findings=[{}] * 1_000_000)),
-    "too many steps": (codes.REPORT_SCHEMA, changed(steps=WHOLE["steps"] * 21)),
+    "a thousand steps": (codes.PLAN_STEPS, several(*({"action": f"noop-{number}"} for number in range(1000)))),
+    "one step more than a page has": (codes.PLAN_STEPS, several(*({"action": f"noop-{n}"} for n in range(11)))),
+    "a step that is there twice": (codes.PLAN_STEPS, several({}, {"action": "noop"}, {})),
+    "a step that changes what nobody observes": (codes.PLAN_STEPS, several({"changes": ["a\u202e"]}, {"action": "x"})),
+    "a step that denies what it changes": (codes.REPORT_SCHEMA, several({"changes": "started"}, {"action": "noop"})),
     "a failure that proposes": (codes.REPORT_SCHEMA, changed(error="boom", code="AGT001")),
     "another run's": (codes.REPORT_OTHER_RUN, changed(run={**WHOLE["run"], "run_id": "4712"})),
     "another attempt's": (codes.REPORT_OTHER_RUN, changed(run={**WHOLE["run"], "run_attempt": 2})),
@@ -107,6 +116,27 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "an integer without a canonical form": (codes.PLAN_NOT_CANONICAL, of_step(parameters={"n": 2**53})),
     "a float that its canonical form changes": (codes.PLAN_NOT_CANONICAL, of_step(parameters={"n": 2.0**53})),
 }
+
+
+def test_a_plan_of_several_steps_is_one_plan_on_one_page(world: GateWorld) -> None:
+    second = {"action": "warm_cache", "parameters": {"pages": 7}, "reversible": True, "rollback": "clear it"}
+    outcome = world.seal(world.hand_over(several({"changes": ["started"]}, second)))
+    assert outcome.report.plan is not None, outcome.problem
+    assert [step.action for step in outcome.report.plan.steps] == ["restart_service", "warm_cache"]
+    assert world.outputs("seal")["action"] == "restart_service+warm_cache"
+    assert world.outputs("seal")["decision"] == "review", "for the second step alone nobody may act without asking"
+    page = re.sub(" {2,}", "  ", as_terminal(world.page("seal")))
+    first, second_part = page.index("Step 1  restart_service"), page.index("Step 2  warm_cache")
+    assert page.startswith("Approve restart_service, then warm_cache on checkout?")
+    assert first < page.index("started, says the agent") < second_part
+    assert second_part < page.index("pages  7") < page.index("says the agent: clear it")
+
+
+def test_one_denied_step_denies_the_plan(world: GateWorld) -> None:
+    outcome = world.seal(world.hand_over(several({}, {"action": "delete_service"})))
+    assert (outcome.report.status, outcome.report.plan) == (ReportStatus.DENIED, None)
+    assert world.outputs("seal")["decision"] == "denied"
+    assert any("step 2" in reason and "delete_service" in reason for reason in outcome.report.policy_reasons)
 
 
 @pytest.mark.threat("T1", "T8", "T11", "T23", "T33")
@@ -355,7 +385,7 @@ def test_an_open_environment_asks_nobody(world: GateWorld, name: str) -> None:
         ([examples.step(reversible=True)], True, "auto"),
         ([examples.step(reversible=True)], False, "review"),
         ([examples.step()], True, "review"),
-        ([examples.step(reversible=True), examples.step(reversible=False)], True, "review"),
+        ([examples.step(reversible=True), examples.step(reversible=False, parameters={})], True, "review"),
         ([examples.step(reversible=True), examples.step(action="warm_cache", reversible=True)], True, "review"),
         ([examples.step(), examples.step(action="delete_all")], True, "denied"),
         ([examples.step(action="delete_all"), examples.step()], True, "denied"),
@@ -375,7 +405,8 @@ def test_the_steps_of_one_plan_use_the_rate_limit_up(world: GateWorld) -> None:
     policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
     policy.write_text(POLICY + "rate_limits:\n  - {type: restart_service, max: 2, per: 24h}\n")
     for count, decision in ((2, "review"), (3, "denied")):
-        world.seal(world.hand_over(documents.encode(examples.investigation(*[examples.step()] * count))))
+        steps = [examples.step(parameters={"zone": number}) for number in range(count)]
+        world.seal(world.hand_over(documents.encode(examples.investigation(*steps))))
         assert world.outputs("seal")["decision"] == decision
 
 

@@ -148,6 +148,7 @@ def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers:
         "trigger_source",
         "trace_id",
         "dry_run",
+        "ask_again",
     ]
     if "alert" in triggers:
         assert tree["on"]["repository_dispatch"] == {"types": ["alert-triggered"]}

@@ -90,6 +90,10 @@ def test_decision_times(seconds: list[int], median: str, ninety: str, longest: s
         (decided(300, trail=Trail("acted", problems=("TRAIL04: x was changed",))), "does not hold: TRAIL04"),
         (decided(300, trail=Trail("outcome_unknown")), "look at the resource"),
         (decided(300, trail=Trail("action_failed")), "look at the resource"),
+        (
+            decided(300, trail=Trail("partial", steps=("drain: success", "restart: failed", "undrain: not run"))),
+            "the plan stopped halfway: finish it or go back (drain: success; restart: failed; undrain: not run)",
+        ),
         (decided(300, trail=Trail("refused")), "find out what changed"),
         (decided(300, trail=Trail("approval_failed")), "find out who tried what"),
         (decided(300, trail=Trail("investigation_failed")), "read its log"),

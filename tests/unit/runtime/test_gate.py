@@ -777,7 +777,7 @@ def _is_of_gate(record: dict[str, Any]) -> bool:
 @given(json_objects)
 def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions=world)
-    checks.check_preconditions(sealed, json.loads(json.dumps(world)))
+    checks.check_preconditions(sealed.preconditions, json.loads(json.dumps(world)))
 
 
 @pytest.mark.threat("T9")
@@ -785,13 +785,13 @@ def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
 def test_t9_any_other_world_is_refused_with_what_differs(before: dict[str, Any], now: dict[str, Any]) -> None:
     assume(plan.canonical(before) != plan.canonical(now))
     sealed = dataclasses.replace(examples.sealed(), preconditions=before)
-    refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now)
+    refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, now)
 
 
 def test_t9_the_message_names_each_difference() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"version": 7, "leader": "a", "zone": "x"})
     now = {"version": 8, "zone": "x", "new": [1]}
-    assert refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now) == (
+    assert refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, now) == (
         'since the plan was sealed: leader was "a" and is not there; '
         "new was not there and is [1]; version was 7 and is 8"
     )
@@ -800,13 +800,24 @@ def test_t9_the_message_names_each_difference() -> None:
 def test_t9_values_of_another_type_differ() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"a": 1})
     for value in (True, "1", [1], None):
-        refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, {"a": value})
-    checks.check_preconditions(sealed, {"a": 1.0})
+        refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, {"a": value})
+    checks.check_preconditions(sealed.preconditions, {"a": 1.0})
+
+
+def test_t9_after_a_step_only_what_it_changes_may_differ() -> None:
+    before = {"version": 7, "leader": "a"}
+    changed: dict[str, Any] = {"changed": ("version",), "since": "step 1 began"}
+    checks.check_preconditions(before, {"version": 8, "leader": "a"}, **changed)
+    checks.check_preconditions(before, before, **changed)
+    said = refusal(
+        codes.GATE_PRECONDITION, checks.check_preconditions, before, {"version": 8, "leader": "b"}, **changed
+    )
+    assert said == 'since step 1 began: leader was "a" and is "b"'
 
 
 @pytest.mark.parametrize("value", [float("nan"), 2**60, {1, 2}, datetime(2026, 1, 1, tzinfo=UTC), "\ud800"])
 def test_t9_a_world_that_cannot_be_compared_is_refused(value: Any) -> None:
-    message = refusal(codes.GATE_PRECONDITION, checks.check_preconditions, examples.sealed(), {"started": value})
+    message = refusal(codes.GATE_PRECONDITION, checks.check_preconditions, {"started": 17}, {"started": value})
     assert "started" in message
 
 

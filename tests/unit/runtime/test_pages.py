@@ -287,17 +287,23 @@ def test_what_the_agent_left_out_is_reported() -> None:
 def test_a_plan_of_several_steps_shows_each_with_its_own_facts_in_order() -> None:
     steps = [
         examples.step(action="drain", parameters={"node": 1}, reason="it is full", reversible=True, rollback="undrain"),
-        examples.step(action="restart_service", parameters={"wait": 5}, reason="it leaks"),
+        examples.step(action="restart_service", parameters={"wait": 5}, reason="it leaks", changes=("started",)),
     ]
     found = examples.report(plan=examples.sealed(*steps))
     page = as_terminal(summary(found))
     assert page.startswith("Approve drain, then restart_service on checkout?\n===")
+    columns = re.sub(" {2,}", "  ", page)
     places = [
-        page.index(piece)
+        columns.index(piece)
         for piece in (
-            *("Step 1          drain", "node            1", "yes, risk medium, says the agent: undrain"),
-            *("Step 2          restart_service", "wait            5", "no, risk medium, says the agent"),
-            *("Reason                 it is full", "Reason                 it leaks"),
+            *(
+                "Step 1  drain",
+                "node  1",
+                "yes, risk medium, says the agent: undrain",
+                "no precondition, says the agent",
+            ),
+            *("Step 2  restart_service", "wait  5", "no, risk medium, says the agent", "started, says the agent"),
+            *("Reason for step 1  it is full", "Reason for step 2  it leaks"),
         )
     ]
     assert places == sorted(places)
@@ -626,7 +632,8 @@ def test_every_step_that_ran_has_its_part_of_the_page() -> None:
 def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
     titles = {render_result(examples.result(status=each)).split("\n")[0] for each in ActionStatus}
     assert len(titles) == len(ActionStatus)
-    page = render_result(examples.result(status=status))
+    steps = () if status is ActionStatus.REFUSED else (examples.step_result(),)
+    page = render_result(dataclasses.replace(examples.result(status=status), steps=steps))
     assert ("Nothing more was executed" in page) == (status is ActionStatus.REFUSED)
     assert ("nothing was executed" in page) == (status is ActionStatus.DRY_RUN)
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)

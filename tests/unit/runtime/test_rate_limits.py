@@ -17,7 +17,7 @@ from agent_runtime.gate.policy import Happened
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
-from agent_runtime.model import names
+from agent_runtime.model import documents, names
 from agent_runtime.model.config import Config
 from support import examples, shapes
 from support.github import FullGitHub
@@ -287,7 +287,19 @@ def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything(
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on {'x' * 100}"[:100])
         github.add_job("1", "Act")
-        assert reported(history(github)) == [(None, None)]
+        assert reported(history(github)) == [(None, None)] * 2, "both steps"
+
+
+@pytest.mark.threat("T25")
+@pytest.mark.parametrize(
+    "title", ["delete+" * 20, "restart_service+" * 4 + "restart_service on checkout", "delete+" * 10 + "x on checkout"]
+)
+def test_a_name_that_github_may_have_cut_among_its_steps_counts_as_the_longest_plan(title: str) -> None:
+    with FullGitHub(REPOSITORY) as github:
+        github.add_artifact("1", "action-result")
+        github.add_job("1", f"Approve {PLAN} {title}"[:97] + "...")
+        github.add_job("1", "Act")
+        assert reported(history(github)) == [(None, None)] * documents.MAX_STEPS
 
 
 @pytest.mark.threat("T25")

@@ -14,6 +14,8 @@ _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
     "dry_run": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
+    "partial": "The plan was executed in part: a step did not succeed, and the rest was not run. "
+    "**Somebody must finish it or go back.**",
     "outcome_unknown": "The plan was started and nobody knows how far it got. **Somebody must look at the resource.**",
     "not_started": "The plan was authorized, and a step before its execution failed. Nothing was executed.",
     "refused": "A check failed. Nothing was executed.",
@@ -51,6 +53,7 @@ def render_record(
     bundle_digest: str,
     issue: Optional[str] = None,
     automatic: bool = False,
+    stopped: Sequence[str] = (),
 ) -> str:
     """Return the page for the end of a run.
 
@@ -61,6 +64,7 @@ def render_record(
         bundle_digest: SHA-256 of `bundle.json`.
         issue: address of the issue that is the gate, where one is.
         automatic: whether the policy decided alone.
+        stopped: what is done and what is left of a plan that stopped, in blocks of Markdown.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
@@ -90,6 +94,7 @@ def render_record(
             "To check this run later, download the artifact `audit-bundle` and run {}".format(
                 markdown_inline("python agent_runner.py verify audit-bundle --digest " + bundle_digest)
             ),
+            *stopped,
         ]
     )
 

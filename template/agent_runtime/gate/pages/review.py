@@ -5,6 +5,8 @@ the runtime knows: the values, the change, how to undo it, what must still hold,
 The agent's words come after it, bounded and labelled.  At the end the plan is shown whole, in JSON with nothing but
 ASCII, so that neither a look-alike letter nor a hidden one passes, and so that the block can be copied and its digest
 recomputed.
+
+One module, because it is one page, in the order in which it is read.
 """
 
 from __future__ import annotations
@@ -64,6 +66,10 @@ _RECOMPUTE = (
 )
 _FIRST_QUESTION = (
     "1. Does the evidence support the action, and is the plan what you would do? If not, or if you aren't sure: reject."
+)
+_STEPS = (
+    "One approval is for all steps. They run in this order, and the first that does not succeed stops the rest. Before "
+    "each one the preconditions are observed again: only what the step before it changes may differ."
 )
 _DRY_RUN = (
     "> **Dry run:** everything is asked and checked as for an action, and then nothing is executed. The plan says "
@@ -194,6 +200,7 @@ def _plan_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str],
     return [
         links,
         _DRY_RUN if sealed.dry_run else "",
+        _STEPS if len(sealed.steps) > 1 else "",
         *_contradictions(report, sealed),
         *_changes(sealed),
         table(FACTS, [*_sealed_facts(sealed), *_known_facts(report, sealed, digest)]),
@@ -270,10 +277,14 @@ def _sealed_facts(sealed: Plan) -> Rows:
             del given[DIFF]
         facts += _values(given) or [("Parameters", "none" if not step.parameters else "only what will change")]
         facts.append(("Undo", _undo(step)))
+        if len(sealed.steps) > 1:
+            changes = ", ".join(markdown_table_cell(key) for key in step.changes)
+            facts.append(("Changes", f"{changes}, says the agent" if changes else "no precondition, says the agent"))
     kept = [f"{markdown_table_cell(key)} is still {_cell(given)}" for key, given in _sorted(sealed.preconditions)]
     facts.append(("Refused unless", ", ".join(kept) or "nothing: the agent named no precondition"))
     if sealed.variables:
         facts += [(f"Variable {markdown_table_cell(key)}", _cell(given)) for key, given in _sorted(sealed.variables)]
+    facts.append(("Secrets", ", ".join(markdown_table_cell(name) for name in sealed.secrets) or "none"))
     return facts
 
 
@@ -353,7 +364,11 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
     measured = (
         f" Measured until {time(report.measured_at)}{_before_sealing(report, sealed)}." if report.measured_at else ""
     )
-    said: Rows = [("Reason", markdown_table_cell(step.reason)) for step in (sealed.steps if sealed else ())]
+    steps = sealed.steps if sealed else ()
+    said: Rows = [
+        (f"Reason for step {number}" if len(steps) > 1 else "Reason", markdown_table_cell(step.reason))
+        for number, step in enumerate(steps, 1)
+    ]
     said += [
         ("Recommendation", _cut_cell(report.recommendation)),
         ("Risk of the situation", str(report.risk_level)),

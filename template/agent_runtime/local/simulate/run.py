@@ -1,4 +1,7 @@
-"""One simulated run: the jobs of the workflow, exchanging only what those jobs exchange."""
+"""One simulated run: the jobs of the workflow, exchanging only what those jobs exchange.
+
+One module, because it is one workflow: a method for each job, in their order.
+"""
 
 from __future__ import annotations
 
@@ -326,8 +329,11 @@ class SimulatedRun:
         root = self.request.root
         start = [str(root / "agent_runner.py")] if team else ["-I", str(root / "agent_runtime" / "__main__.py")]
         before = len(job.log)
-        # The kill switch is a variable of the repository, which the steps without team code get.
-        given = {} if team else {"AGENT_DISABLED": os.environ.get("AGENT_DISABLED", "")}
+        # Variables of the repository: the kill switch, and those that are sealed.
+        given: Dict[str, str] = {}
+        if not team:
+            given = {names.VARIABLE + each: os.environ.get(each, "") for each in self.config.act_variables}
+            given["AGENT_DISABLED"] = os.environ.get("AGENT_DISABLED", "")
         done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
             if not line.startswith("::stop-commands::"):
