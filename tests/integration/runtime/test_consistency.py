@@ -114,7 +114,7 @@ def load(folder: Path) -> Parts:
         (MANIFEST, {"plan_digest": "f" * 64}, "report is of plan"),
         (MANIFEST, {"trace_id": "other"}, "bundle.json says trace_id other, its parts say "),
         (MANIFEST, {"run": {"x": 1}}, "bundle.json names no run"),
-        (MANIFEST, {"steps": []}, "bundle.json says steps [], its parts say [{'action': 'restart_service', "),
+        (MANIFEST, {"steps": []}, "bundle.json says steps [], its parts say {'action': 'restart_service', "),
         (MANIFEST, {"issue": 3}, "bundle.json says issue 3, its parts say None"),
         (MANIFEST, {"rejected_by": "mallory"}, "says rejected_by mallory, the record journal None"),
         (MANIFEST, {"outcome": "action_failed"}, "the outcome is action_failed, and the result says success"),
