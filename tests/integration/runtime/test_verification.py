@@ -144,6 +144,12 @@ def stopped(world: GateWorld, handover: Handover) -> Handover:
     return handover
 
 
+def overridden(world: GateWorld, handover: Handover) -> Handover:
+    (world.root / ".github" / "agent-config.yml").write_text(CONFIG + "act_variables: [CLUSTER]\n")
+    world.changes[names.VARIABLE + "CLUSTER"] = "another"
+    return handover
+
+
 def without_plan(world: GateWorld, handover: Handover) -> Handover:
     report = dataclasses.replace(world_report(world), plan=None, status=documents.ReportStatus.NOTHING_TO_DO)
     id, digest = world.upload(names.REPORT_ARTIFACT, {names.REPORT_NAME: documents.encode(report)})
@@ -190,7 +196,8 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ("T38 authorized before", 9, codes.GATE_CLAIMED, done_before(names.AUTHORIZATION_ARTIFACT)),
     ("T38 executed before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT)),
     ("T38 executed without asking before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT + names.AUTO)),
-    ("the kill switch is on", 10, codes.GATE_DISABLED, stopped),
+    ("T10 a variable of act is not the sealed one", 10, codes.GATE_VARIABLES, overridden),
+    ("the kill switch is on", 11, codes.GATE_DISABLED, stopped),
 ]
 
 
