@@ -168,7 +168,7 @@ class _Segment:
                         os.fsync(directory)
                     finally:
                         os.close(directory)
-            except OSError:
+            except (OSError, ValueError):  # on some Pythons -1 is a ValueError
                 if self.fd >= 0:  # else a signal handler has synced and closed it
                     raise
             self._synced = size
