@@ -222,9 +222,10 @@ def test_files_that_are_named_exist(path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- reference, site
 
 
-@pytest.mark.parametrize("name", reference.PAGES)
-def test_a_reference_page_is_up_to_date(name: str) -> None:
-    path = reference.FOLDER / name
+@pytest.mark.parametrize(
+    "path", [*(reference.FOLDER / name for name in reference.PAGES), reference.SPEC], ids=lambda path: path.name
+)
+def test_a_reference_page_is_up_to_date(path: Path) -> None:
     assert read(path) == reference.render()[path], "run python tools/reference.py --write"
 
 

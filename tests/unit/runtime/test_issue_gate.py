@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.gate import issue_checks
+from agent_runtime.gate import environment, issue, issue_checks
 from agent_runtime.gate.pages import review
 from agent_runtime.model import plan
 from agent_runtime.model.documents import Report
@@ -451,3 +451,9 @@ def test_whatever_begins_with_reject_rejects_and_approves_nothing(before: str, w
     body = before + "/" + "".join(sign.upper() if up else sign for sign, up in zip("reject", word, strict=True)) + after
     assert issue_checks.rejection([comment(APPROVAL, "bob"), comment(body, "carol")], APPROVERS) is not None
     refusal(codes.COMMENT_UNUSABLE, issue_checks.check_comment, comment(body), body, DIGEST)
+
+
+def test_what_a_click_is_checked_for_a_comment_is_too() -> None:
+    """Only who approved is found otherwise: IGATE05 to IGATE07 in the place of GATE07."""
+    asked = {check.code for check in environment.CHECKS} - {codes.GATE_APPROVAL}
+    assert asked <= {check.code for check in issue.CHECKS}
