@@ -325,43 +325,38 @@ def simulate(repository: Path, world: World, audit: str, approve: bool, case: Ca
         return run_agent(repository, arguments, environment)
     command = [sys.executable, "agent_runner.py", *arguments, "--approve"]
     options = {"cwd": repository, "env": {**clean_environment(), **environment}, "stdout": subprocess.PIPE}
-    page = repository / RUN_FOLDER / "seal" / "summary-seal"
+    page = repository / RUN_FOLDER / "page.txt"
     with process(command, **options) as started:
         shown = False
         for line in started.stdout or ():
             # Who is asked sees the page before the approval; so does who only watches.
             if not shown and line.lstrip().startswith("approve |"):
-                print(reviewers_page(repository, page), flush=True)
+                print(page.read_text(encoding="utf-8"), flush=True)
                 shown = True
             print(line, end="", flush=True)
         return started.wait()
 
 
-def reviewers_page(repository: Path, page: Path) -> str:
-    """Return the page that a reviewer decides from as plain text, as the repository itself shows it on a terminal."""
-    sys.path.insert(0, str(repository))
-    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415  the generated repository's own
-
-    return as_terminal(page.read_text(encoding="utf-8"))
-
-
 def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     """Print what just happened, where the files are, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
-    approver = shown.manifest.get("approver") or {}
+    approvers = ", ".join(str(each["login"]) for each in shown.manifest.get("approvers") or [])
     title = "You rejected the plan, and nothing was executed" if shown.declined else "What just happened"
     fine = shown.good or shown.declined
     screen.title(title if fine else "This is not what the demo promises", fine)
     screen.fact("before", case.say(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
-    screen.fact("approved by", str(approver.get("login") or "nobody: nothing was executed"))
+    screen.fact("approved by", approvers or "nobody: nothing was executed")
     screen.fact("outcome", outcome)
+    steps = shown.manifest["steps"]
+    for number, step in enumerate(steps if len(steps) > 1 else (), 1):
+        screen.fact(f"step {number}", f"{step['action']}: {step['status'].replace('_', ' ')}")
     screen.fact("after", case.say(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")
     screen.fact("audit", f"{shown.delivered} of {shown.kept} events at the backend")
     screen.line("\nWhere the files lie")
     screen.fact("repository", shown_path(shown.repository))
-    screen.fact("report", shown_path(shown.repository / RUN_FOLDER / "seal" / "summary-seal"))
+    screen.fact("page", shown_path(shown.repository / RUN_FOLDER / "page.txt"))
     screen.fact("evidence", shown_path(shown.bundle))
     screen.line("\nType next")
     screen.line(f"   cd {shown_path(shown.repository)}")

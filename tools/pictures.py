@@ -68,10 +68,11 @@ def summary(folder: Path) -> str:
 def html(markdown: str) -> str:
     """Return the page as GitHub shows it."""
     import cmarkgfm  # type: ignore[import-untyped]  # noqa: PLC0415  only here
+    from cmarkgfm.cmark import Options  # type: ignore[import-untyped]  # noqa: PLC0415
 
     if not STYLE.is_file():
         raise PictureFailed("GitHub's style sheet is missing: type `make pictures`, which installs it")
-    body = cmarkgfm.github_flavored_markdown_to_html(markdown)
+    body = cmarkgfm.github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)  # <details>
     return PAGE.format(style=STYLE.read_text(encoding="utf-8"), width=WIDTH, body=body)
 
 

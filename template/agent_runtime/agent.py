@@ -8,13 +8,13 @@ from agent_runtime.results import ActionResult, InvestigationResult
 
 
 class AgentRunner:
-    """One agent: it investigates with read access, proposes one action, and takes it after a human approved it.
+    """One agent: it investigates with read access, proposes an action, and takes it after a human approved it.
 
     A team writes `investigate()` and `act()`, and `observe()` where acting on a changed world would do harm.
     """
 
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
-        """Look, and propose at most one action.  Runs without secrets and without write access.
+        """Look, and propose one action, or several in their order, or nothing.  Runs without write access.
 
         Arguments:
             resource: what to look at, a plain identifier.
@@ -25,7 +25,8 @@ class AgentRunner:
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
         """Do exactly what was approved.  Runs behind the gate, with the secrets of the environment `agent-act`.
 
-        What the policy's `auto_approve` names runs with those of `agent-auto`, under the same names.
+        It is called once for each approved action, in their order, until one does not succeed.  What the policy's
+        `auto_approve` names runs with the secrets of `agent-auto`, under the same names.
 
         Arguments:
             resource: the approved resource.
@@ -37,8 +38,9 @@ class AgentRunner:
     def observe(self, resource: str) -> Dict[str, Any]:  # noqa: ARG002  the default looks at nothing
         """Return what must still be true when the approved action starts, as JSON values by name.
 
-        The runtime seals the answer into the plan and asks again just before the effect; any difference refuses the
-        plan.  The default, an empty object, asks for nothing.
+        The runtime seals the answer into the plan and asks again just before each action; any difference refuses what
+        is left of the plan, but for what the action before it names in `changes`.  The default, an empty object, asks
+        for nothing.
         """
         return {}
 

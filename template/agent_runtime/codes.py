@@ -126,7 +126,8 @@ USAGE = register("INP006", "the command line is not complete", "See --help")
 CONFIG_INVALID = register(
     "INP007",
     ".github/agent-config.yml is invalid",
-    "Restore it with: copier update, or fix the named key",
+    "Fix the named key, or write the file anew from the answers with: copier recopy --vcs-ref=:current: --defaults "
+    "--overwrite -x '**' -x '!/.github/agent-config.yml'",
 )
 TRIGGER_INVALID = register(
     "INP008",
@@ -180,6 +181,12 @@ FILE_UNUSABLE = register(
     "Free some space or fix the permissions where the message says, then run it again",
 )
 
+SERVER_UNSUPPORTED = register(
+    "RUN006",
+    "GitHub Enterprise Server is not supported",
+    "Use a repository on github.com or GHE.com: the artifacts of other servers have no ids and no digests to rest on",
+)
+
 # Documents that jobs hand over.
 REPORT_MISSING = register(
     "RPT001", "what the job hands over is missing", "Look at the log of the named job of this run"
@@ -212,6 +219,11 @@ PLAN_NOT_CANONICAL = register(
     "the plan can't be put in canonical form",
     "Use JSON values only: no NaN, no infinity, integers between -(2**53-1) and 2**53-1",
 )
+PLAN_STEPS = register(
+    "RPT008",
+    "the proposed steps can't be one plan",
+    "Propose 1 to 10 actions, each once; `changes` names keys that observe() returns",
+)
 
 # Policy.
 POLICY_MISSING = register(
@@ -240,7 +252,8 @@ GATE_ARTIFACT = register(
 GATE_DIGEST = register(
     "GATE02",
     "the plan is not the plan that was approved",
-    "The digest differs: start a new run and review the plan again",
+    "Somebody or something changed it after the approval: keep this run's artifacts and inform the repository's owner; "
+    "a new run is safe once it is known what happened",
 )
 GATE_RUN = register(
     "GATE03",
@@ -266,7 +279,7 @@ GATE_ENVIRONMENT = register(
 GATE_APPROVAL = register(
     "GATE07",
     "no valid approval by another human",
-    "Somebody who neither started nor re-ran this run must approve it in the environment agent-approval",
+    "A click that does not count ends a run. Start a new one; who approves must be somebody whom its page names",
 )
 GATE_PRECONDITION = register(
     "GATE08",
@@ -296,8 +309,20 @@ GATE_API = register(
 
 GATE_INITIATOR = register(
     "GATE14",
-    "another workflow started this run",
-    "Start it as a person, by the alert trigger, or by its schedule; find out which workflow started it, and why",
+    "who started this run may not",
+    "Start it as a person or by its schedule; an app must be named in the policy, another workflow never may: find out "
+    "which it was, and why",
+)
+GATE_VARIABLES = register(
+    "GATE16",
+    "a variable that the agent acts with is not as it was when the plan was made",
+    "Start a new run; set each variable of act_variables in the repository or the organization, in no environment",
+)
+
+APPROVERS_IMPOSSIBLE = register(
+    "GATE15",
+    "the policy leaves too few people who may approve",
+    "Name more people in approvers of the rules that are named, by pull request, or let somebody else start the run",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.
@@ -333,6 +358,11 @@ COMMENT_AUTHOR = register(
     "Another of the approvers in .github/agent-config.yml must comment, with write access and not who started the run",
 )
 PLAN_REJECTED = register("IGATE07", "an approver rejected the plan", "Start a new run to have it looked at again")
+APPROVAL_MISSING = register(
+    "IGATE08",
+    "the plan needs one more approval",
+    "Another of those whom the issue names must comment with /approve and the plan's digest, before the plan expires",
+)
 
 # Trail: what record and verify look at.
 TRAIL_BROKEN = register(
@@ -353,7 +383,13 @@ TRAIL_TRUNCATED = register(
 TRAIL_MISMATCH = register(
     "TRAIL04",
     "the bundle's parts do not belong together",
-    "Treat the run as not proven; fetch the bundle again from the run's artifacts",
+    "Treat the run as not proven. Download the run's artifact audit-bundle once more: if it fails too, keep it and "
+    "inform the repository's owner",
+)
+BUNDLE_MISSING = register(
+    "TRAIL07",
+    "there is no bundle here",
+    "Give the folder of an unpacked audit-bundle, the one with bundle.json in it; unpack a ZIP before",
 )
 TRAIL_UNWRITABLE = register(
     "TRAIL05",
@@ -398,7 +434,8 @@ SECRET_IN_PLAN = register(
 TOKEN_UNUSABLE = register(
     "SET001",
     "GitHub needs a token for this",
-    "Set GH_TOKEN, for example: GH_TOKEN=$(gh auth token); setup needs administrator rights on the repository",
+    "Set GH_TOKEN to a token, such as the one that `gh auth token` prints; setup needs administrator rights on the "
+    "repository",
 )
 REPOSITORY_UNKNOWN = register(
     "SET002",

@@ -73,7 +73,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ProposedAction:
-    """The one action that the agent asks to be allowed to take.
+    """One action that the agent asks to be allowed to take.
 
     Arguments:
         action: its type, as the policy knows it: lower-case letters, digits and `_ . : -`, at most 64 characters.
@@ -82,6 +82,8 @@ class ProposedAction:
         risk_level: how much harm it can do.
         reversible: whether it can be undone.
         rollback: how it is undone, in words, or None.
+        changes: the keys of what `observe()` returns that this action changes; in a plan of several actions, nothing
+            else may differ before the next one.
     """
 
     action: str
@@ -90,11 +92,12 @@ class ProposedAction:
     risk_level: RiskLevel = RiskLevel.HIGH
     reversible: bool = False
     rollback: Optional[str] = None
+    changes: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class InvestigationResult:
-    """What `investigate()` found, and the one action it proposes, or None when there is nothing to do.
+    """What `investigate()` found, and what it proposes: one action, several in their order, or nothing.
 
     Arguments:
         findings: observations with evidence, most important first.
@@ -103,7 +106,9 @@ class InvestigationResult:
         confidence: 0 to 1; shown to the reviewer, never used to decide anything.
         analysis: longer text for the reviewer.
         safe_to_proceed: False when the agent itself advises against acting now.
-        proposed_action: the action to be approved, or None.
+        proposed_action: the action to be approved, or None when there is nothing to do.
+        proposed_actions: instead of it, where one action is not enough: one approval is for all of them, they run in
+            this order, and the first that does not succeed stops the rest.
     """
 
     findings: Tuple[Finding, ...] = ()
@@ -113,6 +118,14 @@ class InvestigationResult:
     analysis: str = ""
     safe_to_proceed: bool = True
     proposed_action: Optional[ProposedAction] = None
+    proposed_actions: Optional[Tuple[ProposedAction, ...]] = None
+
+    @property
+    def actions(self) -> Tuple[ProposedAction, ...]:
+        """What is proposed, in its order, whichever way it was written; empty when there is nothing to do."""
+        if self.proposed_actions is not None:
+            return tuple(self.proposed_actions)
+        return () if self.proposed_action is None else (self.proposed_action,)
 
 
 @dataclass(frozen=True)

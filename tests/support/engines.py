@@ -41,6 +41,7 @@ ADVANCED = {
     "ephemeral_runners": "no",
     "agent_python": "3.12",
     "act_timeout_minutes": "45",
+    "audit_host": "audit.example.com",
     "toolkit": "git, health, http, services, waiting",
 }
 

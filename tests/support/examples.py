@@ -54,6 +54,7 @@ def step(**changes: Any) -> Step:
         "reversible": False,
         "rollback": None,
         "risk_level": RiskLevel.MEDIUM,
+        "changes": (),
     }
     return Step(**{**values, **changes})
 
@@ -68,6 +69,7 @@ def sealed(*steps: Step, **changes: Any) -> Plan:
         "policy": PolicyStamp("a" * 64, Decision.REVIEW, ("allowed_actions[0]",)),
         "approvals": Approvals(count=1, approvers=()),
         "variables": {},
+        "secrets": ("AGENT_ACT_TOKEN",),
         "run": run(),
         "runtime": RuntimeStamp("0.1.0", "b" * 64),
         "issued_at": documents.format_time(ISSUED),

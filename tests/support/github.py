@@ -27,10 +27,18 @@ _MAX_WAIT_MINUTES = 43_200
 _MAX_ISSUE_CHARACTERS = 65_536
 _NO_RIGHTS = {"message": "Must have admin rights to Repository.", "documentation_url": "", "status": "403"}
 _NOT_GRANTED = {"message": "Resource not accessible by integration", "documentation_url": "", "status": "403"}
+_TOO_MANY = {"message": "API rate limit exceeded for installation.", "documentation_url": "", "status": "403"}
 _NO_JSON = {"message": "Problems parsing JSON", "documentation_url": "", "status": "400"}
 _BAD_CREDENTIALS = {"message": "Bad credentials", "documentation_url": "https://docs.github.com/rest", "status": "401"}
 # By the first part of a path below the repository: the permission that a job's token needs for it.
-_SCOPES = {"issues": "issues", "labels": "issues", "git": "contents", "actions": "actions", "environments": "actions"}
+_SCOPES = {
+    "issues": "issues",
+    "labels": "issues",
+    "git": "contents",
+    "commits": "contents",
+    "actions": "actions",
+    "environments": "actions",
+}
 _SERVICE = "github.actions.results.api.v1.ArtifactService"
 _FORBIDDEN = {"code": "permission_denied", "msg": "the token is not one of this run"}
 
@@ -69,6 +77,7 @@ class FullGitHub(LoopbackGitHub):
 
     Attributes to set, beside those of `LoopbackGitHub`:
         response_full_name: what the repository's own answer calls it.
+        apps: the GitHub Apps that there are, as `name[bot]`.
         teams: whether the owner's team can read the repository, by slug.
         members: how many people each of the owner's teams has.
         retention: how long artifacts are kept.
@@ -80,6 +89,10 @@ class FullGitHub(LoopbackGitHub):
         dispatches: bodies of the events that came from outside.
         deployments: run and environment of every deployment that GitHub noted, in order.
         identities: the audiences for which jobs asked for an identity token, in order.
+        changed: who last changed a file on the default branch, and when, by its path.
+        lag: how often the list of a run's approvals still lacks all of them.
+        policies: the Actions policies, GitHub's JSON; None where GitHub offers none.
+        budget: how many requests GitHub answers within the hour; None for any number.
         requests: method and path of everything that was asked, in order.
     """
 
@@ -93,6 +106,7 @@ class FullGitHub(LoopbackGitHub):
         self.owner_type = "Organization"
         self.administrator = True
         self.token: str | None = None
+        self.apps: list[str] = []
         self.teams: dict[str, bool] = {}
         self.members = 2
         self.secrets: list[str] = []
@@ -117,6 +131,10 @@ class FullGitHub(LoopbackGitHub):
         self.workflows: dict[str, str] = {}
         self.grants: dict[str, Mapping[str, str]] = {}
         self.has_issues = True
+        self.changed: dict[str, tuple[str, str]] = {}
+        self.lag = 0
+        self.policies: list[dict[str, Any]] | None = None
+        self.budget: int | None = None
         self.requests: list[tuple[str, str]] = []
         self.stores: dict[str, Store] = {}
         self.deployments: list[tuple[str, str]] = []
@@ -230,6 +248,10 @@ class FullGitHub(LoopbackGitHub):
         self.requests.append((method, path))
         if parts[0] == "storage":
             return super().answer(method, path, query, body, authorization)
+        if self.budget is not None:
+            self.budget -= 1
+            if self.budget < 0:
+                return 403, _TOO_MANY
         if self.token is not None and token != self.token:
             return 401, _BAD_CREDENTIALS
         if not self._granted(method, parts[3:], token):
@@ -291,6 +313,11 @@ class FullGitHub(LoopbackGitHub):
             return super()._of_actions(rest, query)
         if not self.administrator:
             return 403, _NO_RIGHTS
+        if rest[0] == "policies" and self.policies is not None:
+            if len(rest) == 1:  # names, as in GitHub's list of rulesets
+                named = [{key: value for key, value in each.items() if key != "rules"} for each in self.policies]
+                return 200, listed("policies", named, query)
+            return next(((200, each) for each in self.policies if str(each["id"]) == rest[1]), (404, NOT_FOUND))
         if rest == ["permissions"]:
             return 200, self.actions_permissions
         if rest == ["permissions", "workflow"]:
@@ -309,6 +336,9 @@ class FullGitHub(LoopbackGitHub):
         return [run for run in found if wanted in (None, run["status"], run["conclusion"])]
 
     def _of_run(self, run_id: str, name: str, query: _Query) -> _Answer:
+        if name == "approvals" and self.lag:
+            self.lag -= 1
+            return 200, []
         if name == "jobs" and query.get("filter") != ["all"]:
             latest = {job["name"]: job for job in self.jobs.get(run_id, [])}
             return 200, listed("jobs", list(latest.values()), query)
@@ -357,6 +387,8 @@ class FullGitHub(LoopbackGitHub):
             return 200, shapes.private_user(login, None if is_organization else self.plan)
         if parts[0] == "users" and len(parts) == 2 and parts[1].lower() in known:
             return 200, shapes.public_user(known[parts[1].lower()])
+        if parts[0] == "users" and len(parts) == 2 and parts[1] in self.apps:
+            return 200, shapes.public_user(parts[1], "Bot")
         if parts[0] == "users" and len(parts) == 2 and parts[1].lower() == own.lower():
             return 200, shapes.public_user(own, self.owner_type)
         if parts[0] != "orgs" or not is_organization or parts[1:2] != [own]:
@@ -380,6 +412,9 @@ class FullGitHub(LoopbackGitHub):
                 administrator=self.administrator,
             )
             return 200, dict(answer, has_issues=self.has_issues)
+        if rest == ["commits"]:
+            changed = self.changed.get(query["path"][0])
+            return 200, [shapes.commit(self.repository, *changed)] if changed else []
         if rest[0] == "labels" and len(rest) == 2:
             return (200, shapes.label(self.repository, rest[1])) if rest[1] in self.labels else (404, NOT_FOUND)
         if rest == ["rules", "branches", self.default_branch]:
@@ -429,6 +464,8 @@ class FullGitHub(LoopbackGitHub):
             return 201, shapes.label(self.repository, body["name"])
         if method == "POST" and rest == ["dispatches"]:
             return self._dispatch(body)
+        if rest[:2] == ["actions", "policies"] and self.policies is not None:
+            return self._change_policy(method, rest[2:], body) if self.administrator else (403, _NO_RIGHTS)
         if len(rest) >= 2 and rest[0] == "environments":
             return self._change_environment(method, rest, body) if self.administrator else (403, _NO_RIGHTS)
         return super()._change(method, rest, body)
@@ -456,6 +493,37 @@ class FullGitHub(LoopbackGitHub):
                     patterns.remove(pattern)
                     return 204, None
         return 404, NOT_FOUND
+
+    def _change_policy(self, method: str, rest: list[str], body: Any) -> _Answer:
+        if method == "POST" and not rest:
+            number = 1 + max((each["id"] for each in self.policies or ()), default=100)
+            self.policies = [*(self.policies or ()), shapes.actions_policy(self.repository, number, body)]
+            return 201, self.policies[-1]
+        for each in self.policies or ():
+            if method == "PUT" and rest == [str(each["id"])]:
+                each.update(body)
+                return 200, each
+        return 404, NOT_FOUND
+
+    def refusal_to_start(self, path: str, event: str, actor: str) -> str:
+        """Say why GitHub's policies don't let this start a workflow; empty where they do.
+
+        Emulated from GitHub's documentation: every active policy about the file must allow the event and the actor.
+        """
+        roles = {"maintain": 2, "write": 4, "admin": 5}
+        kind = "Bot" if actor.endswith("[bot]") else "User"
+        known = {(kind, shapes.number(actor)), ("RepositoryRole", roles.get(self.people.get(actor, ""), 0))}
+        for each in self.policies or ():
+            if each["enforcement"] != "active" or path not in each["conditions"]["workflow_path"]["include"]:
+                continue
+            for rule in each["rules"]:
+                allowed = rule["parameters"]
+                if event not in allowed.get("allowed_events", [event]):
+                    return f"Event '{event}' is not allowed to trigger Actions workflows. Workflow file: '{path}'"
+                actors = {(one["type"], one["id"]) for one in allowed.get("allowed_actors", [])}
+                if "allowed_actors" in allowed and not known & actors:
+                    return f"Actor '{actor}' is not allowed to trigger Actions workflows. Workflow file: '{path}'"
+        return ""
 
     def _dispatch(self, body: Any) -> _Answer:
         """Take an event from outside; starting what listens to it is the caller's business."""

@@ -175,7 +175,7 @@ class Clone:
                 return super().record(github, folder)
 
         request = Request(self.root, folder, "checkout", json.dumps(alert), "alert", "", False, Scenario(scenario))
-        ended = Lossy(request, said.append, lambda page: False).play()
+        ended = Lossy(request, said.append, lambda page, question: False).play()
         return Played(ended.exit_code, "\n".join(said), folder)
 
 

@@ -542,3 +542,49 @@ def workflow(repository_name: str, file: str, state: str) -> dict[str, Any]:
         "html_url": f"{page}/blob/main/{path}",
         "badge_url": f"{page}/workflows/{file}/badge.svg",
     }
+
+
+def commit(repository_name: str, login: str, date: str) -> dict[str, Any]:
+    """Return a commit that somebody wrote and committed."""
+    sha = "c" * 40
+    url = f"{API}/repos/{repository_name}"
+    person = {"name": login, "email": login + "@example.com", "date": date}
+    return {
+        "sha": sha,
+        "node_id": "C_" + sha,
+        "url": f"{url}/commits/{sha}",
+        "html_url": f"https://github.com/{repository_name}/commit/{sha}",
+        "comments_url": f"{url}/commits/{sha}/comments",
+        "commit": {
+            "url": f"{url}/git/commits/{sha}",
+            "author": person,
+            "committer": person,
+            "message": "Change the schedule",
+            "tree": {"sha": sha, "url": f"{url}/git/trees/{sha}"},
+            "comment_count": 0,
+            "verification": {
+                "verified": False,
+                "reason": "unsigned",
+                "payload": None,
+                "signature": None,
+                "verified_at": None,
+            },
+        },
+        "author": user(login),
+        "committer": user(login),
+        "parents": [],
+    }
+
+
+def actions_policy(repository_name: str, id: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Return an Actions policy, as GitHub's documentation shows one; its description has none yet."""
+    return {
+        "id": id,
+        "target": "actions",
+        "source_type": "Repository",
+        "source": repository_name,
+        "node_id": f"RUL_{id}",
+        "created_at": CREATED,
+        "updated_at": CREATED,
+        **body,
+    }

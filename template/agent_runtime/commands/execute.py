@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Run it."""
-    from agent_runtime.model import inputs  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.model import documents, inputs  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.results import ActionStatus  # noqa: PLC0415
     from agent_runtime.run import execute  # noqa: PLC0415
 
@@ -33,12 +33,12 @@ def run(call: Call) -> int:
         plan_path=Path(call.required("AGENT_PLAN_FILE")),
         approved_digest=call.required("APPROVED_DIGEST"),
     )
+    result = outcome.result
+    for step, status in zip(outcome.planned, documents.statuses(outcome.planned, result.steps)):
+        print(f"{result.resource}: {step.action} {status.replace('_', ' ')}")
     if outcome.problem is not None:
         complain(outcome.problem)
         return codes.EXIT_REFUSED
-    result = outcome.result
-    for step in result.steps:
-        print(f"{result.resource}: {step.action} {str(step.status).replace('_', ' ')}")
     last = result.steps[-1]
     if result.status is ActionStatus.FAILED:
         why = str(last.details.get("error") or "")

@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(call: Call) -> int:
     """Run it."""
-    from agent_runtime.github import outputs, transport  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.gate import policy_file  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.github import outputs, transport  # noqa: PLC0415
     from agent_runtime.github.api import GitHubApi  # noqa: PLC0415
     from agent_runtime.job.context import now  # noqa: PLC0415
     from agent_runtime.local import activity, activity_reader  # noqa: PLC0415
@@ -38,7 +39,14 @@ def run(call: Call) -> int:
     repository = access.repository(named or settings.repository)
     api = GitHubApi(call.environ.get("GITHUB_API_URL") or transport.DEFAULT_API_URL, access.token(call.environ))
     with access.asking():
-        summary = activity_reader.read(api, settings, days=call.options.days, now=now(), repository=repository)
+        summary = activity_reader.read(
+            api,
+            settings,
+            days=call.options.days,
+            now=now(),
+            approvals=policy_file.load_or_empty(call.root, settings).most_approvals,
+            repository=repository,
+        )
     markdown = activity.render(summary)
     outputs.write_summary(call.environ, markdown)
     print(as_terminal(markdown))

@@ -15,6 +15,7 @@ from agent_runtime.cli import Call, make_out
 from agent_runtime.commands import options
 from agent_runtime.local.simulate.scenario import HELP, Scenario
 from agent_runtime.model import names
+from agent_runtime.model.inputs import LOGIN
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a variable of this terminal that team code gets in the job investigate or act",
     )
     answers = parser.add_mutually_exclusive_group()
-    for scenario in Scenario:
+    answers.add_argument(
+        "--approve",
+        action="append",
+        nargs="?",
+        const="",
+        default=[],
+        type=_login,
+        metavar="LOGIN",
+        help="this person approves; once for each approval that the plan needs, or without a login for all of them",
+    )
+    for scenario in (scenario for scenario in Scenario if scenario is not Scenario.APPROVE):
         answers.add_argument(
             "--" + scenario.value, dest="scenario", action="store_const", const=scenario, help=HELP[scenario]
         )
@@ -42,20 +53,20 @@ def run(call: Call) -> int:
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.local.simulate import issue_run  # noqa: PLC0415
     from agent_runtime.local.simulate import run as play  # noqa: PLC0415
-    from agent_runtime.local.terminal import as_terminal  # noqa: PLC0415
     from agent_runtime.model import config, inputs  # noqa: PLC0415
 
-    if call.options.scenario is None and not play.is_terminal():
+    scenario = Scenario.APPROVE if call.options.approve else call.options.scenario
+    if scenario is None and not play.is_terminal():
         raise codes.BadInput(codes.USAGE, "nobody can be asked here; add --approve, --reject or another answer")
     folder = call.options.out or Path(names.DEFAULT_OUT) / f"simulated-{now():%Y%m%dT%H%M%S.%fZ}"
     context_text = call.options.context or call.environ.get("ACTION_CONTEXT") or ""
     inputs.context(context_text)
 
-    def ask(summary: str) -> bool:
-        print(as_terminal(summary))
+    def ask(page: str, what: str) -> bool:
+        print(page)
         try:
             while True:
-                answer = input("Approve exactly this plan? [y/N] ").strip().lower()
+                answer = input(f"Approve exactly this: {what}? [y/N] ").strip().lower()
                 if answer in ("y", "yes", "n", "no", ""):
                     return answer in ("y", "yes")
                 print("Answer y or n.")
@@ -73,7 +84,8 @@ def run(call: Call) -> int:
         trigger=inputs.trigger(call.options.trigger or call.environ.get("TRIGGER_SOURCE")),
         dry_run=call.options.dry_run,
         trace_id=inputs.trace_id(call.options.trace_id or call.environ.get("TRACE_ID"), ""),
-        scenario=call.options.scenario,
+        scenario=scenario,
+        approvers=[login for login in call.options.approve if login],
         secrets=call.options.secret_env,
     )
     by_issue = config.load(call.root).approval_gate == config.ISSUE_GATE
@@ -88,6 +100,12 @@ def run(call: Call) -> int:
     print(f"page:    {ended.page}")
     print(f"bundle:  {ended.bundle}")
     return ended.exit_code
+
+
+def _login(text: str) -> str:
+    if text and not LOGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"not a login: {text!r}")
+    return text
 
 
 def _secret(text: str) -> Tuple[str, str]:

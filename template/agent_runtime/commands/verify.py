@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Dict, Optional
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
@@ -39,8 +40,10 @@ def run(call: Call) -> int:
         "repository": manifest["run"]["repository"],
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
-        "approved by": (manifest["approver"] or {}).get("login", "nobody"),
-        "rejected by": manifest["rejected_by"] or "nobody",
+        "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
+        "approved by": ", ".join(each["login"] for each in manifest["approvers"]) or "nobody",
+        "rejected by": ": ".join(filter(None, (manifest["rejected_by"], manifest.get("rejected_because")))) or "nobody",
+        **_why(*bundle.why(bundle.load(call.options.bundle, by_comment=False))),
         "reported by the agent": reported,
         "bundle": digest,
         "verdict": "every digest and hash chain holds" + hint,
@@ -48,6 +51,13 @@ def run(call: Call) -> int:
     for name, value in facts.items():
         print(f"{name + ':':<12} {escape.terminal(str(value))}")
     return codes.EXIT_OK
+
+
+def _why(code: Optional[str], message: str) -> Dict[str, str]:
+    """What refused or failed, where something did; the report's line has the code in front already."""
+    if code is None:
+        return {}
+    return {"reason": message if message.startswith(f"{code}: ") else f"{code}: {message}"}
 
 
 def _digest(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any, Optional
 
 from agent_runtime import codes
-from agent_runtime.gate import checks, environment_checks
+from agent_runtime.gate import environment_checks
+from agent_runtime.gate.pages.result import render_first_approval, render_refused_click
+from agent_runtime.gate.verification import Handover, Verification
 from agent_runtime.github import outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, now, write_whole
@@ -14,30 +18,43 @@ from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approver, IssueComment, Receipt
 from aimgentix.events import ActionType, ActorType, EventStatus
 
+# GitHub starts this job at the click, and its list of clicks may lag behind.
+_LAG_SECONDS = 3
 
-def run_job(job: JobContext, *, resource: str, plan_digest: str) -> Receipt:
+
+def run_job(job: JobContext, handover: Handover, *, resource: str, number: int) -> Receipt:
     """Read GitHub's record of the click and write the receipt.
 
     Arguments:
-        plan_digest: what was shown to the reviewer, 64 hexadecimal digits.
+        resource: for the trail only.
+        number: of the approval: 1, or 2 for the second.
 
     Raises:
-        GateRefused: the run was started again (GATE03); nobody, or nobody who may, approved this plan (GATE07); or
-            GitHub did not answer (GATE12).
+        GateRefused: the report or its plan is another one (GATE01, GATE02); the run was started again (GATE03);
+            nobody, or nobody who may, approved this plan (GATE07); or GitHub did not answer (GATE12).
     """
-    if not documents.is_hex64(plan_digest):
-        raise codes.GateRefused(codes.GATE_DIGEST, "the approved digest is not a SHA-256")
+    api = GitHubApi.from_environment(job.environ)
     with Trail(job, resource) as journal:
         try:
-            checks.check_first_attempt(job.run)
-            records = GitHubApi.from_environment(job.environ).approvals(job.run.repository, job.run.run_id)
-            approver, text = environment_checks.check_approval(records, job.run, plan_digest)
+            state = Verification(api, job, handover)
+            state.fetch_report()
+            state.check_digest()
+            state.check_run()
+            wanted = replace(state.plan.approvals, count=number)
+            records = api.approvals(job.run.repository, job.run.run_id)
+            if not environment_checks.is_answered(records, number):
+                time.sleep(_LAG_SECONDS)
+                records = api.approvals(job.run.repository, job.run.run_id)
+            approver, text = environment_checks.check_approvals(records, job.run, handover.plan_digest, wanted)[-1]
         except codes.AgentError as error:
             write_refusal(journal, error)
             outputs.write_outputs(job.environ, {"journal_head": journal.head})
+            outputs.write_summary(job.environ, render_refused_click(resource, error))
             raise
-        receipt = write_receipt(job, journal, plan_digest, approver, text)
+        receipt = write_receipt(job, journal, handover.plan_digest, approver, text)
         outputs.write_outputs(job.environ, {"journal_head": journal.head})
+    if number < state.plan.approvals.count:
+        outputs.write_summary(job.environ, render_first_approval(receipt, state.plan.approvals))
     return receipt
 
 
@@ -49,12 +66,14 @@ def write_receipt(
     text: str,
     *,
     comment: Optional[IssueComment] = None,
+    name: str = names.RECEIPT_NAME,
 ) -> Receipt:
     """Write the receipt and its event.
 
     Arguments:
         text: of the approval's comment.
         comment: the comment on an issue, where it approved.
+        name: of the file.
     """
     receipt = Receipt(
         schema_version=documents.SCHEMA_VERSION,
@@ -66,7 +85,7 @@ def write_receipt(
         observed_at=documents.format_time(now()),
         issue_comment=comment,
     )
-    write_whole(job.out / names.RECEIPT_NAME, documents.encode(receipt))
+    write_whole(job.out / name, documents.encode(receipt))
     journal.event(
         names.STEP_APPROVED,
         EventStatus.SUCCESS,

@@ -14,7 +14,7 @@ from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.job.trail import Trail
-from agent_runtime.model import inputs, plan
+from agent_runtime.model import inputs, names, plan
 from agent_runtime.model.documents import Receipt
 
 
@@ -47,12 +47,20 @@ def run_job(job: JobContext) -> Receipt:
     with Trail(job, resource) as journal:
         if problem is not None:
             write_refusal(
-                journal, problem, rejected_by=state.rejected_by, issue=state.posted.issue, comment=state.posted.id
+                journal,
+                problem,
+                rejected_by=state.rejected_by,
+                rejected_because=state.rejected_because,
+                issue=state.posted.issue,
+                comment=state.posted.id,
             )
             outputs.write_outputs(job.environ, {**known, "journal_head": journal.head})
             raise problem
+        if state.earlier is not None:
+            who, text, where = state.earlier
+            write_receipt(job, journal, state.digest, who, text, comment=where, name=names.FIRST_RECEIPT_NAME)
         receipt = write_receipt(
-            job, journal, state.digest, state.approvers[0], state.posted.text, comment=state.approval
+            job, journal, state.digest, state.approvers[-1], state.posted.text, comment=state.approval
         )
         outputs.write_outputs(job.environ, {**known, "journal_head": journal.head})
     return receipt

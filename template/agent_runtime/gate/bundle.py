@@ -20,7 +20,7 @@ from agent_runtime.text.escape import visible
 from aimgentix.verify import read_events, verify_directory
 
 # The folders of a bundle, in the order of a run.  What the agent's own machines wrote is its report, and no more.
-FOLDERS = ("investigate", "seal", "ask", "approve", "claim", names.VERIFY, "act", "record")
+FOLDERS = ("investigate", "seal", "ask", "approve", names.SECOND_JOB, "claim", names.VERIFY, "act", "record")
 REPORTED_BY_AGENT = ("investigate", "act")
 
 _MAX_PROBLEMS = 50
@@ -35,6 +35,7 @@ class RunOutcome(_StrEnum):
     ACTED = "acted"
     DRY_RUN = "dry_run"
     ACTION_FAILED = "action_failed"
+    PARTIAL = "partial"
     OUTCOME_UNKNOWN = "outcome_unknown"
     NOT_STARTED = "not_started"
     REFUSED = "refused"
@@ -57,7 +58,7 @@ _OUTCOMES = {
     ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
     ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
 }
-ACTED = frozenset(_OUTCOMES.values())
+ACTED = frozenset(_OUTCOMES.values()) | {RunOutcome.PARTIAL}
 # After these nobody can approve the plan any more, and its issue is closed; after a refusal somebody still can.
 FINAL = ACTED | {RunOutcome.REJECTED, RunOutcome.EXPIRED, RunOutcome.NOT_STARTED}
 
@@ -98,6 +99,7 @@ class Parts:
 
     Arguments:
         by_comment: whether a comment on an issue started the run, as it does where an issue is the gate.
+        receipts: of the approvals, in their order.
         investigation_sha256: of the file that the team's machine left.
         heads: hash of the last line of every journal segment, by folder.
         events: audit events in order, by folder.
@@ -108,7 +110,7 @@ class Parts:
     investigation: Optional[documents.Investigation] = None
     investigation_sha256: Optional[str] = None
     report: Optional[Report] = None
-    receipt: Optional[Receipt] = None
+    receipts: Tuple[Receipt, ...] = ()
     authorization: Optional[Authorization] = None
     result: Optional[ActionReport] = None
     heads: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
@@ -125,6 +127,11 @@ class Parts:
         """Whether the policy alone decided: then, and only then, nothing of an approval is there."""
         sealed = self.report.plan if self.report else None
         return sealed is not None and sealed.policy.decision is Decision.AUTO
+
+    @property
+    def approvers(self) -> List[Dict[str, Any]]:
+        """Who approved, as the manifest names them."""
+        return [documents.plain(receipt.approver) for receipt in self.receipts]
 
     def steps(self, folder: str, step: Optional[str] = None) -> List[Dict[str, Any]]:
         """The metadata of a folder's events, each with the event's status; those of one step, or all of them."""
@@ -162,12 +169,17 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
         heads[job] = tuple(segment.head for segment in checked.segments if segment.head)
         problems += [TrailProblem(codes.TRAIL_BROKEN, f"{job}: {one.kind}: {one.message}") for one in checked.problems]
         events[job] = [event.to_dict() for event in read_events(str(journal))]
+    receipts = (
+        read("approve", names.FIRST_RECEIPT_NAME, Receipt),
+        read("approve", names.RECEIPT_NAME, Receipt),
+        read(names.SECOND_JOB, names.RECEIPT_NAME, Receipt),
+    )
     return Parts(
         by_comment=by_comment,
         investigation=investigation,
         investigation_sha256=hashlib.sha256(left.read_bytes()).hexdigest() if left.is_file() else None,
         report=read("seal", names.REPORT_NAME, Report),
-        receipt=read("approve", names.RECEIPT_NAME, Receipt),
+        receipts=tuple(receipt for receipt in receipts if receipt),
         authorization=read(names.VERIFY, names.AUTHORIZATION_NAME, Authorization),
         result=read("act", names.RESULT_NAME, ActionReport),
         heads=heads,
@@ -183,11 +195,38 @@ def outcome_of(status: Optional[ActionStatus], code: Optional[str]) -> RunOutcom
 
 
 def outcome_of_result(result: ActionReport) -> RunOutcome:
-    """How a run ended with this result; where steps were executed before one was refused, something was done."""
-    executed = any(step.status is not ActionStatus.DRY_RUN for step in result.steps)
-    if result.status is ActionStatus.REFUSED and executed:
-        return RunOutcome.ACTION_FAILED
-    return outcome_of(result.status, result.code)
+    """How a run ended with this result."""
+    return RunOutcome.PARTIAL if result.is_partial else outcome_of(result.status, result.code)
+
+
+def steps_of(parts: Parts, outcome: RunOutcome) -> List[Dict[str, str]]:
+    """The plan's steps in their order, and how each ended, as the agent reports it; none where nothing was sealed.
+
+    Where the result is lost and the outcome unknown, so is each step; else one that is not in the result did not run.
+    """
+    planned = parts.report.plan.steps if parts.report and parts.report.plan else ()
+    ran = parts.result.steps if parts.result else ()
+    lost = parts.result is None and outcome is RunOutcome.OUTCOME_UNKNOWN
+    ended = documents.statuses(planned, ran, rest=ActionStatus.UNKNOWN.value if lost else names.NOT_RUN)
+    return [{"action": step.action, "status": status} for step, status in zip(planned, ended)]
+
+
+def refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
+    """What a job that refuses wrote down about why."""
+    found = parts.steps(folder, names.STEP_ERROR)
+    return found[-1] if found else {}
+
+
+def why(parts: Parts) -> Tuple[Optional[str], str]:
+    """Return code and reason of what refused or failed in a run, of several the latest; None where nothing did."""
+    code, message = (parts.report.code, parts.report.error) if parts.report else (None, None)
+    for folder in ("approve", "claim"):
+        found = refusal(parts, folder)
+        code, message = found.get("code") or code, found.get("message") or message
+    for part in (parts.authorization, parts.result):
+        if part is not None and part.code:
+            code, message = part.code, part.message
+    return code, str(message or "")
 
 
 def file_digests(folder: Path) -> Dict[str, str]:

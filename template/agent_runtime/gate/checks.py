@@ -11,12 +11,14 @@ Those about environments and about an issue are in `environment_checks.py` and `
 from __future__ import annotations
 
 import hmac
+import re
 from datetime import datetime, timedelta
 from typing import Any, Mapping, NoReturn, Optional, Sequence
 
 from agent_runtime import codes
-from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, count, judge
+from agent_runtime.gate.policy import AUTO, DENIED, REVIEW, Happened, Policy, as_review, asked_for, count, judge
 from agent_runtime.model.documents import Plan, Run, is_hex64, parse_time
+from agent_runtime.model.names import JOBS_AUTHOR
 from agent_runtime.model.plan import canonical, digest
 from agent_runtime.text.escape import visible
 
@@ -25,10 +27,11 @@ MAX_TTL = timedelta(days=30)
 # Clocks of two runners may differ; a plan from further ahead than this was not sealed by this run.
 MAX_CLOCK_SKEW = timedelta(minutes=5)
 
-# What acts with a job's own token.
-JOBS_AUTHOR = "github-actions[bot]"
-
 _SHOWN = 80
+# GitHub's names of people; `_` stands in those that a company manages. Every other name is an app's.
+_PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+# The one app whose name GitHub may show like a person's.
+_COPILOT = "copilot"
 _BOUND_RUN_FIELDS = ("repository", "run_id", "run_attempt", "sha", "workflow")
 _OFF = frozenset({"", "0", "false", "no", "off"})
 _ON = frozenset({"1", "true", "yes", "on"})
@@ -82,18 +85,34 @@ def check_first_attempt(run: Run) -> None:
         )
 
 
-def check_initiator(run: Run) -> None:
-    """Refuse a run that another workflow started with its own token (threat T15).
+def is_app(login: str) -> bool:
+    """Whether a login is an app's, by GitHub's rules for names."""
+    return _PERSON.fullmatch(login) is None or login.casefold() == _COPILOT
+
+
+def check_initiator(run: Run, initiators: Sequence[str]) -> None:
+    """Refuse a run that another workflow started with its own token, or an app that the policy does not name (T15).
 
     Whoever can write a workflow of a branch could start the agent through it, and approve as a person: GitHub names
-    `github-actions[bot]` as the initiator then, and nobody knows who stands behind it.
+    `github-actions[bot]` as the initiator then, and nobody knows who stands behind it.  Any other app has people behind
+    it whom GitHub does not name either, so the policy, which is reviewed, says which may start runs.
+
+    Arguments:
+        initiators: of the policy.
 
     Raises:
         GateRefused: GATE14.
     """
+    named = {login.casefold() for login in initiators} - {JOBS_AUTHOR}
     for login in (run.actor, run.triggering_actor):
         if login.casefold() == JOBS_AUTHOR:
             refuse(codes.GATE_INITIATOR, f"{login} started this run, and nobody knows on whose behalf")
+        if is_app(login) and login.casefold() not in named:
+            refuse(
+                codes.GATE_INITIATOR,
+                f"the app {show(login)} started this run, and the policy does not name it; if it may start runs, "
+                f'name it there, by pull request: initiators: ["{show(login)}"]',
+            )
 
 
 def check_run(plan_run: Run, current: Run) -> None:
@@ -189,6 +208,9 @@ def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None
                 wanted,
             ),
         )
+    sealed, demanded = (plan.approvals.count, plan.approvals.approvers or None), (verdict.approvals, verdict.approvers)
+    if sealed != demanded:
+        refuse(codes.GATE_POLICY, f"the plan asks for {asked_for(*sealed)}, and the policy for {asked_for(*demanded)}")
 
 
 def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], now: datetime) -> None:
@@ -210,23 +232,32 @@ def check_rate_limits(plan: Plan, policy: Policy, history: Sequence[Happened], n
         happened.append(Happened(now, step.action, plan.resource))
 
 
-def check_preconditions(plan: Plan, observed: Mapping[str, Any]) -> None:
-    """Refuse when the world is not as it was when the plan was sealed (threat T9).
+def check_preconditions(
+    expected: Mapping[str, Any],
+    observed: Mapping[str, Any],
+    *,
+    changed: Sequence[str] = (),
+    since: str = "the plan was sealed",
+) -> None:
+    """Refuse when the world is not as it was when the plan was sealed, or when the last step began (threat T9).
 
     Arguments:
+        expected: the plan's preconditions; after a step, what `observe()` said before it.
         observed: what `observe()` says now; compared in canonical form, value by value.
+        changed: the keys that the step in between is declared to change; their values may differ.
+        since: when `expected` held, for the message.
 
     Raises:
         GateRefused: GATE08; the message names every key that differs.
     """
     differences = []
-    for key in sorted(set(plan.preconditions) | set(observed), key=str):
-        before = _canonical_text(plan.preconditions, key)
+    for key in sorted(set(expected) | set(observed), key=str):
+        before = _canonical_text(expected, key)
         now = _canonical_text(observed, key)
-        if before != now:
+        if before != now and key not in changed:
             differences.append(f"{show(key)} was {show(before)} and is {show(now)}")
     if differences:
-        refuse(codes.GATE_PRECONDITION, "since the plan was sealed: {}".format("; ".join(differences)))
+        refuse(codes.GATE_PRECONDITION, "since {}: {}".format(since, "; ".join(differences)))
 
 
 def _canonical_text(values: Mapping[str, Any], key: str) -> str:
@@ -236,6 +267,24 @@ def _canonical_text(values: Mapping[str, Any], key: str) -> str:
         return canonical(values[key]).decode("utf-8")
     except codes.BadInput as problem:
         refuse(codes.GATE_PRECONDITION, f"observe() gave {show(key)} a value that can't be compared: {problem}")
+
+
+def check_variables(plan: Plan, seen: Mapping[str, str]) -> None:
+    """Refuse when a variable that `act` reads is not what the plan was sealed with (threat T10).
+
+    Arguments:
+        seen: the variables as this job gets them: those of its environment override the repository's.
+
+    Raises:
+        GateRefused: GATE16; the message names every variable that differs.
+    """
+    differences = [
+        f"{show(name)} was '{show(plan.variables.get(name, ''))}' and is '{show(seen.get(name, ''))}' in this job"
+        for name in sorted(set(plan.variables) | set(seen))
+        if plan.variables.get(name) != seen.get(name)
+    ]
+    if differences:
+        refuse(codes.GATE_VARIABLES, "since the plan was sealed: " + "; ".join(differences))
 
 
 def check_enabled(kill_switch: Optional[str]) -> None:

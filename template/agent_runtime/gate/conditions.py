@@ -25,6 +25,8 @@ _OF_EACH = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
 BATCH = (MAX_ITEMS, *_OF_EACH)
 OPERATORS = (*EQUALITY, *MEMBERSHIP, FORMAT, STARTS_WITH, *ORDER, *BATCH)
 
+_LONGEST_SHOWN = 20
+_SIGNS = {"equals": "=", "max_items": "≤", "greater_than": ">", "at_least": "≥", "less_than": "<", "at_most": "≤"}
 # What stands before the question that can't be judged.
 ONLY_WRITING = "only case, whitespace or compatibility characters decide whether"
 
@@ -58,6 +60,15 @@ def describe(condition: Condition) -> str:
     operator = condition.operator.replace("_", " ").replace("format", "has the format")
     said = f"{visible(condition.parameter)} {operator} {show_value(condition.value)}"
     return f"{said} ({FORMATS[condition.value]})" if condition.operator in (FORMAT, EACH_FORMAT) else said
+
+
+def compared(condition: Condition, parameters: Mapping[str, Any]) -> str:
+    """A condition that holds, with the value that it was asked about, unless that is long: `error_rate 0.31 > 0.05`."""
+    actual = parameters[condition.parameter]
+    shown = f"[{len(actual)} items]" if isinstance(actual, (list, tuple)) else show_value(actual)
+    shown = shown if len(shown) <= _LONGEST_SHOWN else "…"
+    sign = _SIGNS.get(condition.operator) or condition.operator.replace("_", " ")
+    return f"{visible(condition.parameter)} {shown} {sign} {show_value(condition.value)}"
 
 
 def show_value(value: Any) -> str:

@@ -47,22 +47,18 @@ def check(
 
 def _check_same_run(parts: Parts) -> List[TrailProblem]:
     # A comment starts a run of its own: the report is of another one, and the plan's digest ties them together.
-    own_run = (parts.receipt, parts.authorization, parts.result)
+    own_run = (*parts.receipts, parts.authorization, parts.result)
     runs = {repr(documents.plain(part.run)) for part in (*own_run, None if parts.by_comment else parts.report) if part}
     return [contradiction("report, receipt, authorization and result name different runs")] if len(runs) > 1 else []
 
 
 def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[TrailProblem]:
-    digests = {"report": parts.plan_digest}
-    for name, part in (
-        ("receipt", parts.receipt),
-        ("authorization", parts.authorization),
-        ("result", parts.result),
-    ):
-        digests[name] = part.plan_digest if part else None
+    digests = [("report", parts.plan_digest), *(("receipt", each.plan_digest) for each in parts.receipts)]
+    for name, part in (("authorization", parts.authorization), ("result", parts.result)):
+        digests.append((name, part.plan_digest if part else None))
     found = [
         contradiction(f"{name} is of plan {digest[:12]}, not {expected[:12]}")
-        for name, digest in digests.items()
+        for name, digest in digests
         if digest and expected and digest != expected
     ]
     for folder, events in parts.events.items():
@@ -85,8 +81,8 @@ def _check_investigation(parts: Parts) -> List[TrailProblem]:
     if not parts.heads.get("investigate"):
         return [TrailProblem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:
-        left = [(step.action, step.parameters) for step in parts.investigation.steps]
-        if left != [(step.action, step.parameters) for step in report.plan.steps]:
+        left = [(step.action, step.parameters, step.changes) for step in parts.investigation.steps]
+        if left != [(step.action, step.parameters, step.changes) for step in report.plan.steps]:
             return [contradiction("the sealed steps are not those that the agent proposed")]
     return []
 
@@ -125,11 +121,12 @@ def _check_action(parts: Parts) -> List[TrailProblem]:
         missing("no authorization")
     if parts.result is None:
         missing("no action result")
-    if parts.receipt is None and not parts.automatic:
-        missing("no approval receipt")
+    needed = 0 if parts.automatic else sealed.approvals.count if sealed else 1
+    for what, there in (("approval receipts", parts.receipts), (f"events {names.STEP_APPROVED}", _approved(parts))):
+        if len(there) != needed:
+            missing(f"{len(there)} {what}, the plan needs {needed}")
     for folder, step in (
         ("seal", names.STEP_SEALED),
-        *(() if parts.automatic else (("approve", names.STEP_APPROVED),)),
         *((("claim", names.STEP_CLAIMED),) if parts.by_comment else ()),
         (names.VERIFY, names.STEP_AUTHORIZED),
     ):
@@ -153,13 +150,15 @@ def _check_action(parts: Parts) -> List[TrailProblem]:
 def _check_agreement(parts: Parts) -> List[TrailProblem]:
     found = _check_decision(parts)
     sealed = parts.report.plan if parts.report else None
-    result, receipt, authorization = parts.result, parts.receipt, parts.authorization
-    if receipt and authorization and receipt.approver not in authorization.approvers:
-        found.append(contradiction("receipt and authorization name different approvers"))
-    if receipt:
-        found += _compare_events(
-            parts, "approve", names.STEP_APPROVED, [{"approver": documents.plain(receipt.approver)}]
-        )
+    result, authorization = parts.result, parts.authorization
+    approvers = tuple(receipt.approver for receipt in parts.receipts)
+    if approvers and authorization and approvers != authorization.approvers:
+        found.append(contradiction("receipts and authorization name different approvers"))
+    found += [
+        contradiction(f"approve: the event {names.STEP_APPROVED} says approver {shown(entry.get('approver'))}")
+        for entry, approver in zip(_approved(parts), parts.approvers)
+        if contradicts(entry.get("approver"), approver)
+    ]
     if sealed is None or result is None:
         return found
     if result.resource != sealed.resource:
@@ -194,6 +193,11 @@ def _check_agreement(parts: Parts) -> List[TrailProblem]:
     ]
 
 
+def _approved(parts: Parts) -> List[Dict[str, Any]]:
+    """What the jobs that write receipts said of each approval, in their order."""
+    return [entry for folder in ("approve", names.SECOND_JOB) for entry in parts.steps(folder, names.STEP_APPROVED)]
+
+
 def _check_decision(parts: Parts) -> List[TrailProblem]:
     found: List[TrailProblem] = []
     # Only the job without a gate may have executed what nobody was asked about, and nothing else.
@@ -205,7 +209,7 @@ def _check_decision(parts: Parts) -> List[TrailProblem]:
             sealed_for = "to act without asking" if parts.automatic else "for a review"
             where = " and ".join(sorted(jobs))
             found.append(contradiction(f"a plan that was sealed {sealed_for} was handled by the job {where}"))
-    if parts.automatic and (parts.receipt or (parts.authorization and parts.authorization.approvers)):
+    if parts.automatic and (parts.receipts or (parts.authorization and parts.authorization.approvers)):
         found.append(contradiction("somebody approved a plan that nobody was asked about"))
     return found
 
@@ -240,5 +244,7 @@ def contradicts(said: Any, known: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value for people; of somebody the login."""
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return ", ".join(shown(each) for each in value)
     login = value.get("login") if isinstance(value, dict) else None
     return str(value if login is None else login)

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
+from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle
@@ -22,7 +23,7 @@ from agent_runtime.text import escape
 from aimgentix.delivery import Deliverer, drain, segment_paths
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
-from aimgentix.transport import Transport
+from aimgentix.transport import Transport, check_url
 
 BATCH_EVENTS = 500
 REQUEST_SECONDS = 10.0
@@ -56,25 +57,26 @@ class Delivery:
         return "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
 
 
-def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Delivery:
+def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: str = "") -> Delivery:
     """Deliver the journals of a bundle and say in the summary what became of them.
 
     Arguments:
         folder: the bundle.
         environ: AIMGENTIX_API_URL and AIMGENTIX_API_KEY; without an address nothing is sent.
         timeout: seconds that delivering may take in all.
+        host: the only one that may be asked, with its port where it has one; empty for any.
 
     Raises:
-        BadInput: `folder` holds no bundle (TRAIL04).
+        BadInput: `folder` holds no bundle (TRAIL07).
     """
     manifest = folder / names.MANIFEST_NAME
     try:
         manifest.open("rb").close()
     except OSError as problem:
-        raise codes.BadInput(codes.TRAIL_MISMATCH, f"{manifest}: {problem.strerror}") from None
+        raise codes.BadInput(codes.BUNDLE_MISSING, f"{manifest}: {problem.strerror}") from None
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
-        transport, why = _transport(environ)
+        transport, why = _transport(environ, host)
         deadline = time.monotonic() + timeout
         segments = []
         # What the agent's machines wrote comes last, from folders of its own, so that no name and no event's id in it
@@ -102,12 +104,18 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float) -> Deli
     return delivery
 
 
-def _transport(environ: Mapping[str, str]) -> Tuple[Optional[Transport], str]:
+def _transport(environ: Mapping[str, str], host: str) -> Tuple[Optional[Transport], str]:
     """The way to the backend, or None and why there is none."""
     address = environ.get("AIMGENTIX_API_URL")
     if not address:
         return None, "no backend is configured (AIMGENTIX_API_URL)"
     try:
+        if host and urlsplit(check_url(address)).netloc.casefold() != host:
+            # Whoever can change the variable would get the key; the configuration is reviewed.
+            return (
+                None,
+                f"AIMGENTIX_API_URL is not at {host}, the audit_host of .github/agent-config.yml: nothing is sent",
+            )
         return Transport(address, environ.get("AIMGENTIX_API_KEY") or None, REQUEST_SECONDS), ""
     except SettingError as problem:
         return None, str(problem)

@@ -12,6 +12,7 @@ from agent_runtime.gate.verification import (
     EXPIRY,
     POLICY,
     RATE,
+    VARIABLES,
     Check,
     Handover,
     Verification,
@@ -22,7 +23,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
-from agent_runtime.model.documents import Plan
+from agent_runtime.model.documents import Approvals, Plan
 
 
 class EnvironmentVerification(Verification):
@@ -32,7 +33,8 @@ class EnvironmentVerification(Verification):
         """GATE07."""
         run = self.job.run
         records = self.api.approvals(run.repository, run.run_id)
-        self.approvers = (environment_checks.check_approval(records, run, self.handover.plan_digest)[0],)
+        found = environment_checks.check_approvals(records, run, self.handover.plan_digest, self.plan.approvals)
+        self.approvers = tuple(approver for approver, _ in found)
 
     def check_not_executed(self) -> None:
         """GATE09: a plan is bound to one attempt of one run, and an attempt authorizes once."""
@@ -45,7 +47,8 @@ class EnvironmentVerification(Verification):
 
 _APPROVAL = Check(
     codes.GATE_APPROVAL,
-    "GitHub's record has an approval by a human who neither started nor re-ran the run, and no rejection",
+    "GitHub's record has as many approvals as the plan needs, each by another human whom it lets approve and who "
+    "neither started nor re-ran the run, and no rejection",
     EnvironmentVerification.check_approval,
 )
 CHECKS = (
@@ -60,7 +63,11 @@ CHECKS = (
         "the plan was sealed in the first attempt of this run, at this commit, by this workflow",
         EnvironmentVerification.check_run,
     ),
-    Check(codes.GATE_INITIATOR, "no other workflow started the run", EnvironmentVerification.check_initiator),
+    Check(
+        codes.GATE_INITIATOR,
+        "a person started the run, or an app that the policy's `initiators` names",
+        EnvironmentVerification.check_initiator,
+    ),
     EXPIRY,
     POLICY,
     RATE,
@@ -75,6 +82,7 @@ CHECKS = (
         "the run has authorized nothing before",
         EnvironmentVerification.check_not_executed,
     ),
+    VARIABLES,
     ENABLED,
 )
 
@@ -91,11 +99,20 @@ class EnvironmentGate:
         check_environments(api, job)
         return codes.GATE_ENVIRONMENT
 
-    def problems(self, api: GitHubApi, repository: str, settings: Config) -> List[str]:
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
+        """Refuse unless each approval that a plan needs has an environment of its own.
+
+        Raises:
+            GateRefused: the second one is not set up (GATE06), or GitHub did not answer (GATE12).
+        """
+        if wanted.count > 1:
+            check_environments(api, job, wanted.count)
+
+    def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:
         """Say what keeps the environments from being a gate."""
         return [
             f"the environment {name} is not a gate now: {problem}"
-            for name, found, branches, default, required in environments(api, repository, settings)
+            for name, found, branches, default, required in environments(api, repository, settings, approvals)
             for problem in environment_checks.environment_problems(
                 found, branches, default, name=name, reviewers_required=required, initiator=""
             )

@@ -6,16 +6,25 @@ Pure like those of `checks.py`.
 from __future__ import annotations
 
 import re
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import refuse, show
 from agent_runtime.model import names
-from agent_runtime.model.documents import Approver, Run
+from agent_runtime.model.documents import Approvals, Approver, Run
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
 
-# What a person copies from the page to say which plan is meant.
-_DIGITS = re.compile(rf"(?<![0-9a-z])[0-9a-f]{{{SHORT_DIGEST_LENGTH},}}(?![0-9a-z])", re.IGNORECASE)
+# What a person copies from the page to say which plan is meant, in group 1; a UUID and a commit are not that.
+_DIGITS = re.compile(
+    rf"[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|commit [0-9a-f]+|"
+    rf"(?<![0-9a-z])([0-9a-f]{{{SHORT_DIGEST_LENGTH},}})(?![0-9a-z])",
+    re.IGNORECASE,
+)
+# Trace ids and commits.
+_OTHER_LENGTHS = (32, 40)
+_WHOLE_DIGEST = 64
+# Where neither the policy nor a page says anything else.
+ANYBODY = Approvals(1, ())
 
 
 def environment_problems(
@@ -126,8 +135,12 @@ def check_environment(
         refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(show(name), "; ".join(problems)))
 
 
-def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str) -> Tuple[Approver, str]:
-    """Return who approved, with the comment; refuse unless a human did who did not start the run, and nobody rejected.
+def check_approvals(
+    records: Sequence[Mapping[str, Any]], run: Run, plan_digest: str, wanted: Approvals = ANYBODY
+) -> List[Tuple[Approver, str]]:
+    """Return who approved, each with the comment, in the order of the environments; refuse unless it is enough.
+
+    In each environment a human must have approved who did not start the run, and nobody rejected.
 
     GitHub's records have neither time nor attempt, so only a run's first attempt has a plan, and all of its records are
     about that plan.  A bypass by an administrator leaves none (threat T18).
@@ -136,52 +149,78 @@ def check_approval(records: Sequence[Mapping[str, Any]], run: Run, plan_digest: 
 
     Threats T8, T14: a comment that names another plan approves another plan.
 
+    Where the plan needs two approvals, two environments have one each, by different people: another id, and another
+    login whatever its case.  Where it names approvers, nobody else counts.
+
     Arguments:
         records: GitHub's JSON of `GET /repos/{owner}/{repo}/actions/runs/{id}/approvals`, all of them.
         run: the current run.
         plan_digest: of the plan that waits for the approval.
+        wanted: who may approve, and how many must have by now.
 
     Raises:
         GateRefused: GATE07.
     """
-    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
-    for record in of_gate:
-        if record.get("state") == "rejected":
+    known = _mappings(list(records))
+    for record in known:
+        if record.get("state") == "rejected" and _is_about(record, *names.GATE_ENVIRONMENTS):
             refuse(codes.GATE_APPROVAL, f"{_login(record) or 'somebody'} rejected the plan")
-    approvals = [record for record in of_gate if record.get("state") == "approved"]
-    if not approvals:
+    found: List[Tuple[Approver, str]] = []
+    for environment in names.GATE_ENVIRONMENTS[: wanted.count]:
+        approvals = [record for record in known if record.get("state") == "approved" and _is_about(record, environment)]
+        if not approvals:
+            refuse(
+                codes.GATE_APPROVAL,
+                f"none of the {len(records)} approval records of this run approves in the environment "
+                f"{environment} (a bypass by an administrator is not an approval)",
+            )
+        people = [_approver(record, run) for record in approvals]
+        for record, approver in zip(approvals, people):
+            _check_counts(approver, wanted.approvers, [before for before, _ in found])
+            _check_names_no_other_plan(record, plan_digest)
+        found.append((people[-1], str(approvals[-1].get("comment") or "")))
+    return found
+
+
+def _check_counts(approver: Approver, named: Sequence[str], before: Sequence[Approver]) -> None:
+    login = approver.login.casefold()
+    if named and login not in [name.casefold() for name in named]:
         refuse(
-            codes.GATE_APPROVAL,
-            f"none of the {len(records)} approval records of this run approves in the environment "
-            f"{names.GATE_ENVIRONMENT} (a bypass by an administrator is not an approval)",
+            codes.GATE_APPROVAL, f"{show(approver.login)} approved, and the policy lets only {', '.join(named)} approve"
         )
-    found = [_approver(record, run) for record in approvals]
-    for record in approvals:
-        _check_names_no_other_plan(record, plan_digest)
-    return found[-1], str(approvals[-1].get("comment") or "")
+    for other in before:
+        if approver.id == other.id or login == other.login.casefold():
+            refuse(codes.GATE_APPROVAL, f"{show(approver.login)} approved twice, and two different people must approve")
 
 
-def rejected_by(records: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
-    """The logins of everybody who rejected in the gate's environment."""
-    of_gate = [record for record in _mappings(list(records)) if _names_gate(record)]
-    return tuple(sorted({_login(record) for record in of_gate if record.get("state") == "rejected"} - {""}))
+def is_answered(records: Sequence[Mapping[str, Any]], number: int) -> bool:
+    """Whether a record of the environment of this approval is there, whatever it says."""
+    return any(_is_about(record, names.GATE_ENVIRONMENTS[number - 1]) for record in _mappings(list(records)))
+
+
+def rejections(records: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
+    """Who rejected in an environment of the gate, by login, each with the comment."""
+    of_gate = [record for record in _mappings(list(records)) if _is_about(record, *names.GATE_ENVIRONMENTS)]
+    said = {_login(record): str(record.get("comment") or "") for record in of_gate if record.get("state") == "rejected"}
+    return {login: said[login] for login in sorted(said) if login}
 
 
 def _check_names_no_other_plan(record: Mapping[str, Any], plan_digest: str) -> None:
     for found in _DIGITS.findall(str(record.get("comment") or "")):
-        if not plan_digest.startswith(found.lower()):
+        of_something_else = len(found) in _OTHER_LENGTHS or (found.isdecimal() and len(found) < _WHOLE_DIGEST)
+        if not of_something_else and not plan_digest.startswith(found.lower()):
             refuse(
                 codes.GATE_APPROVAL,
                 f"{_login(record)} approved with a comment that names the plan {show(found)}, and this plan is "
-                f"{show(plan_digest)} (any {SHORT_DIGEST_LENGTH} or more hexadecimal "
-                "digits in a comment are taken for a plan's)",
+                f"{show(plan_digest)} ({SHORT_DIGEST_LENGTH} or more hexadecimal digits in a comment are taken for a "
+                "plan's, unless they look like a commit, a UUID, a trace id or a number)",
             )
 
 
-def _names_gate(record: Mapping[str, Any]) -> bool:
+def _is_about(record: Mapping[str, Any], *environments: str) -> bool:
     # GitHub takes upper and lower case for the same in names of environments.
     return any(
-        str(environment.get("name", "")).casefold() == names.GATE_ENVIRONMENT
+        str(environment.get("name", "")).casefold() in environments
         for environment in _mappings(record.get("environments"))
     )
 

@@ -9,7 +9,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.model import config
 from agent_runtime.model.config import Config
-from agent_runtime.model.documents import Plan
+from agent_runtime.model.documents import Approvals, Plan
 
 
 class Gate(Protocol):
@@ -18,8 +18,15 @@ class Gate(Protocol):
     def check_closed(self, api: GitHubApi, job: JobContext) -> str:
         """Refuse unless the gate can be closed now; return the code of the check that was made."""
 
-    def problems(self, api: GitHubApi, repository: str, settings: Config) -> List[str]:
-        """Say what keeps the gate from being one, whoever starts a run."""
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
+        """Refuse unless a plan that needs these approvals can get them here."""
+
+    def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:
+        """Say what keeps the gate from being one, whoever starts a run.
+
+        Arguments:
+            approvals: the most that the policy asks for.
+        """
 
     def how_to_decide(self, sealed: Plan, digest: str) -> List[str]:
         """The part of the reviewer's page that says how to answer, in blocks of Markdown."""

@@ -16,6 +16,7 @@ from agent_runtime.gate.verification import (
     EXPIRY,
     POLICY,
     RATE,
+    VARIABLES,
     Check,
     Handover,
     Verification,
@@ -26,7 +27,7 @@ from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.config import Config
-from agent_runtime.model.documents import Approver, IssueComment, Plan, Report
+from agent_runtime.model.documents import Approvals, Approver, IssueComment, Plan, Report
 
 
 class IssueVerification(Verification):
@@ -34,8 +35,9 @@ class IssueVerification(Verification):
 
     Attributes:
         answerable: whether the author may learn why the comment does not count.
+        earlier: the approval before this comment's, where the plan needs two: who, the comment's text, and where it is.
         files: of the artifact with the report, by name; filled together with `report`.
-        rejected_by: login of the approver who rejected.
+        rejected_by, rejected_because: login of the approver who rejected, and the reason in the comment.
     """
 
     def __init__(self, api: GitHubApi, job: JobContext, handover: Handover, *, automatic: bool = False) -> None:
@@ -44,6 +46,8 @@ class IssueVerification(Verification):
         self.answerable = False
         self.files: Mapping[str, bytes] = {}
         self.rejected_by: Optional[str] = None
+        self.earlier: Optional[Tuple[Approver, str, IssueComment]] = None
+        self.rejected_because: Optional[str] = None
         self._comments: List[Mapping[str, Any]] = []
         self._comment: Mapping[str, Any] = {}
         self._issue: Mapping[str, Any] = {}
@@ -58,10 +62,11 @@ class IssueVerification(Verification):
     @property
     def approval(self) -> IssueComment:
         """The comment that approves, once the checks have passed."""
-        comment = self._comment
-        return IssueComment(
-            self.posted.issue, self.posted.id, str(comment.get("html_url") or ""), str(comment.get("created_at"))
-        )
+        return self._described(self._comment)
+
+    def _described(self, comment: Mapping[str, Any]) -> IssueComment:
+        url, created = str(comment.get("html_url") or ""), str(comment.get("created_at"))
+        return IssueComment(self.posted.issue, comment["id"], url, created)
 
     def check_author(self) -> None:
         """IGATE06."""
@@ -117,16 +122,34 @@ class IssueVerification(Verification):
     def check_no_rejection(self) -> None:
         """IGATE07."""
         found = issue_checks.rejection(self._comments, self.job.config.approvers)
-        self.rejected_by = found[0] if found else None
+        self.rejected_by, self.rejected_because = found or (None, None)
         issue_checks.check_no_rejection(self._comments, self.job.config.approvers)
 
     def check_comment(self) -> None:
         """IGATE05, and GATE02 for another plan."""
         issue_checks.check_comment(self._comment, self.posted.text, self.digest)
 
-    def check_not_initiator(self) -> None:
+    def check_may_approve(self) -> None:
         """IGATE06."""
-        issue_checks.check_not_initiator(self._comment["user"]["login"], self.plan.run)
+        issue_checks.check_may_approve(self._comment["user"]["login"], self.plan)
+
+    def check_approvals(self) -> None:
+        """IGATE08: comments before this one count as it does; the same person counts once."""
+        if self.plan.approvals.count == 1:
+            return
+        own = self.approvers[0]
+        for comment in self._comments[: self._comments.index(self._comment)]:
+            login = issue_checks.named_approver(comment, self.job.config.approvers)
+            permission = self.api.permission(self.job.run.repository, login) if login else "none"
+            other = issue_checks.approver_of(comment, self.job.config.approvers, permission, self.plan, self.digest)
+            if other and other.id != own.id and other.login.casefold() != own.login.casefold():
+                self.earlier = (other, str(comment.get("body")), self._described(comment))
+        if self.earlier is None:
+            raise codes.GateRefused(
+                codes.APPROVAL_MISSING,
+                f"{own.login} approved, and one of the 2 approvals by different people is still missing",
+            )
+        self.approvers = (self.earlier[0], own)
 
     def check_commit(self) -> None:
         """GATE03."""
@@ -169,17 +192,26 @@ COMMENT_CHECKS = (
     ),
     Check(
         codes.COMMENT_AUTHOR,
-        "its author neither started nor re-ran the investigation",
-        IssueVerification.check_not_initiator,
+        "its author neither started nor re-ran the investigation, and is one whom the plan lets approve",
+        IssueVerification.check_may_approve,
     ),
     Check(
         codes.GATE_RUN,
         "this is the first attempt of a run on the default branch, at the plan's commit",
         IssueVerification.check_commit,
     ),
-    Check(codes.GATE_INITIATOR, "no other workflow started the investigation", IssueVerification.check_initiator),
+    Check(
+        codes.GATE_INITIATOR,
+        "a person started the investigation, or an app that the policy's `initiators` names",
+        IssueVerification.check_initiator,
+    ),
     EXPIRY,
     POLICY,
+    Check(
+        codes.APPROVAL_MISSING,
+        "where the plan needs two approvals, a comment before this one is the other, by another such person",
+        IssueVerification.check_approvals,
+    ),
 )
 # What the job that claims the plan looks at beyond that; the claim comes last, so that a refusal consumes nothing.
 CLAIM_CHECKS = (
@@ -191,6 +223,7 @@ CLAIM_CHECKS = (
         "the environment that holds the acting secrets is limited to the default branch (where there is one)",
         IssueVerification.check_environments,
     ),
+    VARIABLES,
     ENABLED,
 )
 CHECKS = (
@@ -218,7 +251,17 @@ class IssueGate:
         check_environments(api, job)
         return codes.ISSUE_GATE_IMPOSSIBLE
 
-    def problems(self, api: GitHubApi, repository: str, settings: Config) -> List[str]:
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
+        """Refuse unless so many of those who may approve a plan can comment here.
+
+        Raises:
+            GateRefused: too few can (IGATE01), or GitHub did not answer (GATE12).
+        """
+        if wanted.count > 1 or wanted.approvers:
+            people = permissions(api, job.run.repository, job.config.approvers)
+            issue_checks.check_enough(people, job.run, wanted)
+
+    def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:  # noqa: ARG002
         """Say what keeps an issue from being a gate."""
         people = permissions(api, repository, settings.approvers)
         return [f"an issue is not a gate now: {problem}" for problem in issue_checks.gate_problems(people, ())]

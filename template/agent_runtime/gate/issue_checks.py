@@ -5,7 +5,7 @@ in them is trusted: what is approved is found from the run that asked, and the i
 character, what the runtime writes about it.  Everything here is a pure function of GitHub's JSON; each check refuses
 with a code of its own, and what is missing or ambiguous refuses.
 
-The order of the checks: `issue.py`.
+The order of the checks: `issue.py`.  One module, because each check relies on what the one before it found.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate.checks import JOBS_AUTHOR, refuse, show
+from agent_runtime.gate.checks import refuse, show
+from agent_runtime.gate.policy import asked_for
 from agent_runtime.model import names
-from agent_runtime.model.documents import Plan, Run, is_hex64
+from agent_runtime.model.documents import Approvals, Approver, Plan, Run, is_hex64
+from agent_runtime.model.inputs import LOGIN
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
 
 _MAY_WRITE = ("write", "admin")
 _TRIGGERS = ("workflow_dispatch", "repository_dispatch", "schedule")
-_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:_[A-Za-z0-9]+)?")
 _APPROVE = re.compile(rf"/approve ([0-9a-f]{{{SHORT_DIGEST_LENGTH},64}})")
 # Whatever begins so rejects; what stands between this and the reason is left out of the reason.
 _REJECT = re.compile(r"/reject\w*[\s:,.;*_\u2013\u2014-]*(.*)", re.IGNORECASE)
@@ -74,7 +75,7 @@ def gate_problems(permissions: Mapping[str, str], initiators: Sequence[str]) -> 
         permissions: of every approver on the repository, as GitHub names it; what is not a login needs none.
         initiators: logins of who started or re-ran the run; empty where there is no run yet.
     """
-    teams = [name for name in permissions if not _LOGIN.fullmatch(name)]
+    teams = [name for name in permissions if not LOGIN.fullmatch(name)]
     problems = [f"{show(name)} is not a single person, and only persons can comment" for name in teams]
     people = [name for name in permissions if name not in teams]
     able = [login for login in people if permissions[login] in _MAY_WRITE]
@@ -100,6 +101,30 @@ def check_possible(permissions: Mapping[str, str], run: Run) -> None:
     problems = gate_problems(permissions, (run.actor, run.triggering_actor))
     if problems:
         refuse(codes.ISSUE_GATE_IMPOSSIBLE, "; ".join(problems))
+
+
+def check_enough(permissions: Mapping[str, str], run: Run, wanted: Approvals) -> None:
+    """Refuse to ask where too few other humans could approve.
+
+    Arguments: as `check_possible()`.
+
+    Raises:
+        GateRefused: IGATE01.
+    """
+    able = [
+        login
+        for login, permission in permissions.items()
+        if permission in _MAY_WRITE
+        and not any(_same_login(login, initiator) for initiator in (run.actor, run.triggering_actor))
+        and (not wanted.approvers or any(_same_login(login, named) for named in wanted.approvers))
+    ]
+    if len(able) < wanted.count:
+        refuse(
+            codes.ISSUE_GATE_IMPOSSIBLE,
+            f"the policy wants {asked_for(wanted.count, wanted.approvers or None)}, and of the approvers in "
+            f".github/agent-config.yml who can write here and did not start this run, that leaves "
+            f"{', '.join(show(login) for login in able) or 'nobody'}",
+        )
 
 
 def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permission: str) -> None:
@@ -131,16 +156,38 @@ def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permissio
         refuse(codes.COMMENT_AUTHOR, f"{show(login)} has no write access any more (GitHub says: {permission})")
 
 
-def check_not_initiator(login: str, *runs: Run) -> None:
-    """Refuse an approver who started or re-ran the investigation (threat T15).
+def check_may_approve(login: str, sealed: Plan) -> None:
+    """Refuse an approver who started or re-ran the investigation (threat T15), or whom the plan does not name.
 
     Raises:
         GateRefused: IGATE06.
     """
-    for run in runs:
-        for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
-            if _same_login(login, initiator):
-                refuse(codes.COMMENT_AUTHOR, f"{show(login)} {role} run {show(run.run_id)}")
+    run, named = sealed.run, sealed.approvals.approvers
+    for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):
+        if _same_login(login, initiator):
+            refuse(codes.COMMENT_AUTHOR, f"{show(login)} {role} run {show(run.run_id)}")
+    if named and not any(_same_login(login, name) for name in named):
+        refuse(codes.COMMENT_AUTHOR, f"the policy lets only {', '.join(named)} approve this plan, not {show(login)}")
+
+
+def named_approver(comment: Mapping[str, Any], approvers: Sequence[str]) -> str:
+    """Return the login of a comment's author, who is among the approvers; empty for anybody else."""
+    login = _field(comment, "user", "login")
+    return next((str(login) for approver in approvers if _same_login(login, approver)), "")
+
+
+def approver_of(
+    comment: Mapping[str, Any], approvers: Sequence[str], permission: str, sealed: Plan, digest: str
+) -> Optional[Approver]:
+    """Return who approved the plan with an earlier comment, by the same checks; None where it does not count."""
+    try:
+        check_author(comment, approvers, permission)
+        check_comment(comment, str(comment.get("body")), digest)
+        check_may_approve(comment["user"]["login"], sealed)
+    except codes.GateRefused:
+        return None
+    author = comment["user"]
+    return Approver(login=author["login"], id=author["id"], type=author["type"])
 
 
 def check_issue(issue: Mapping[str, Any], number: int) -> None:
@@ -152,8 +199,8 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
     if issue.get("number") != number or issue.get("pull_request") is not None:
         refuse(codes.ISSUE_UNKNOWN, f"#{number} is not an issue")
     author, kind = _field(issue, "user", "login"), _field(issue, "user", "type")
-    if author != JOBS_AUTHOR or kind != "Bot":
-        refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {JOBS_AUTHOR}")
+    if author != names.JOBS_AUTHOR or kind != "Bot":
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} was opened by {show(author)}, not by {names.JOBS_AUTHOR}")
     labels = issue.get("labels")
     found = [_field(label, "name") for label in labels] if isinstance(labels, list) else []
     if names.GATE_LABEL not in found:

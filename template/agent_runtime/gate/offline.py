@@ -16,6 +16,7 @@ from agent_runtime.gate.bundle import (
     file_digests,
     load,
     presentable,
+    steps_of,
 )
 from agent_runtime.gate.consistency import check, contradicts, shown
 from agent_runtime.model import documents, names
@@ -31,7 +32,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
     """Check a bundle offline; return its manifest and what does not hold.
 
     Raises:
-        BadInput: `folder` holds no readable bundle (TRAIL04 says what is missing).
+        BadInput: there is no bundle in `folder` (TRAIL07), or its manifest is not one (TRAIL04).
     """
     path = folder / names.MANIFEST_NAME
     try:
@@ -46,9 +47,7 @@ def verify(folder: Path) -> Tuple[Dict[str, Any], List[TrailProblem]]:
         if digest is not None and not documents.is_hex64(digest):
             raise ValueError("its plan_digest is not a SHA-256")
     except OSError as problem:
-        raise codes.BadInput(
-            codes.TRAIL_MISMATCH, f"{path}: {problem.strerror}; give the folder of an unpacked audit-bundle"
-        ) from None
+        raise codes.BadInput(codes.BUNDLE_MISSING, f"{path}: {problem.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise codes.BadInput(codes.TRAIL_MISMATCH, f"{path} is not a bundle's manifest: {problem}") from None
     found = [contradiction(f"recorded when the bundle was made: {line}") for line in noted]
@@ -78,23 +77,24 @@ def _check_manifest(
     ]
     if outcome in ACTED and manifest["plan_digest"] is None:
         found.append(contradiction("bundle.json names no plan, and one was executed"))
-    for name, value in _facts(manifest, heads, parts).items():
+    for name, value in _facts(manifest, heads, outcome, parts).items():
         if manifest.get(name) != value:
             found.append(
                 contradiction(f"bundle.json says {name} {shown(manifest.get(name))}, its parts say {shown(value)}")
             )
     found += _check_run(manifest.get("run"), parts)
-    if parts.by_comment and parts.receipt and parts.receipt.issue_comment is None:
+    if parts.by_comment and any(receipt.issue_comment is None for receipt in parts.receipts):
         found.append(contradiction("the receipt names no comment, and a comment started the run"))
     return found + _check_end(manifest, outcome, parts)
 
 
-def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) -> Dict[str, Any]:
+def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], outcome: RunOutcome, parts: Parts) -> Dict[str, Any]:
     """What the documents know of the run, by the manifest's names."""
     run = manifest.get("run")
     commented = isinstance(run, dict) and run.get("event") == "issue_comment"
     known: Dict[str, Any] = {
-        "approver": documents.plain(parts.receipt.approver) if parts.receipt else None,
+        "approvers": parts.approvers,
+        "steps": steps_of(parts, outcome),
         "reported_by_agent": [
             folder for folder in REPORTED_BY_AGENT if any(name.startswith(folder + "/") for name in manifest["files"])
         ],
@@ -106,8 +106,7 @@ def _facts(manifest: Mapping[str, Any], heads: Mapping[str, str], parts: Parts) 
         known.update(resource=parts.report.resource, plan_digest=parts.plan_digest, trace_id=parts.report.trace_id)
     noted = [entry.get("issue") for folder in ("ask", "approve") for entry in parts.steps(folder)]
     issues = {number for number in noted if isinstance(number, int)}
-    if parts.receipt and parts.receipt.issue_comment:
-        issues.add(parts.receipt.issue_comment.issue)
+    issues |= {receipt.issue_comment.issue for receipt in parts.receipts if receipt.issue_comment}
     if len(issues) == 1 and (commented or heads.get("ask")):
         known["issue"] = issues.pop()
     elif issues or not commented:
@@ -122,7 +121,7 @@ def _check_run(run: Any, parts: Parts) -> List[TrailProblem]:
     found: List[TrailProblem] = []
     listed = (
         ("report", parts.report),
-        ("receipt", parts.receipt),
+        *(("receipt", receipt) for receipt in parts.receipts),
         ("authorization", parts.authorization),
         ("result", parts.result),
     )
@@ -153,7 +152,8 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     (end,) = ends
     said = end["metadata"]
     facts = [
-        (name, said.get(name), manifest.get(name)) for name in ("plan_digest", "approver", "rejected_by", "problems")
+        (name, said.get(name), manifest.get(name))
+        for name in ("plan_digest", "steps", "approvers", "rejected_by", "rejected_because", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

@@ -3,16 +3,18 @@
 Deciding is pure and denies by default: a denying rule wins over any allowing one, and whatever can't be judged (a
 missing parameter, another type) counts against the action: against allowing it, and against doing it without asking.
 No number that the agent reports about itself, such as its confidence, takes part (threat T23).
+
+One module, because a rule, what it demands and the verdict are read together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime.gate import protected_paths
-from agent_runtime.gate.conditions import ONLY_WRITING, Condition, describe, doubt, holds
+from agent_runtime.gate.conditions import ONLY_WRITING, Condition, compared, describe, doubt, holds
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import visible
@@ -23,6 +25,9 @@ REVIEW = "review"
 DENIED = "denied"
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
+
+# How many must approve, and who may.
+_Demand = Tuple[int, Optional[Tuple[str, ...]]]
 
 # No rule of auto_approve may reach higher.
 HIGHEST_AUTO_RISK = RiskLevel.MEDIUM
@@ -39,6 +44,7 @@ class Rule:
         max_risk: highest risk that an allowing rule allows; a denying rule is about every risk.
         reason: the author's words: `description` of an allowing rule, `reason` of a denying one.
         requires_approval: of an allowing rule: whether a human must approve what it allows.
+        approvals: how many distinct humans must; `approvers`: their logins, all reviewers of the gate where it is None.
     """
 
     type: str
@@ -47,6 +53,8 @@ class Rule:
     max_risk: RiskLevel = RiskLevel.HIGH
     reason: Optional[str] = None
     requires_approval: bool = True
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Policy:
         digest: SHA-256 of its bytes in hexadecimal.
         auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
         rate_limits: how often; all that are about an action must leave room for it.
+        initiators: logins of the apps that may start runs, beside people.
     """
 
     name: str
@@ -90,6 +99,12 @@ class Policy:
     digest: str
     auto_approve: Tuple[Rule, ...] = ()
     rate_limits: Tuple[RateLimit, ...] = ()
+    initiators: Tuple[str, ...] = ()
+
+    @property
+    def most_approvals(self) -> int:
+        """How many humans the most demanding rule asks for."""
+        return max((rule.approvals for rule in self.allowed_actions), default=1)
 
 
 @dataclass(frozen=True)
@@ -100,11 +115,17 @@ class Verdict:
         decision: `auto` (it may be done without asking), `review` (a human may approve it) or `denied`.
         matched_rules: the rules that decided, for example `allowed_actions[0]`.
         reasons: one line for each rule looked at, for people.
+        asked: what each of the rules that decided asks, with the values that it was asked about.
+        approvals: how many distinct humans must approve.
+        approvers: who may: None for every reviewer of the gate; nobody where the rules have nobody in common.
     """
 
     decision: str
     matched_rules: Tuple[str, ...]
     reasons: Tuple[str, ...]
+    asked: Tuple[str, ...] = ()
+    approvals: int = 1
+    approvers: Optional[Tuple[str, ...]] = None
 
 
 def evaluate(
@@ -127,14 +148,17 @@ def evaluate(
 
     `auto` needs all of that, a rule of `auto_approve` of which everything holds, a reversible action, and that no
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
-    is exceeded, so that neither more risk nor a missing parameter ever means less asking.
+    is exceeded, so that neither more risk nor a missing parameter ever means less asking.  For the same reason the
+    strictest demand of all these rules counts: the highest `approvals`, and those `approvers` whom each of them names.
     """
     asked = f"{visible(action)} on {visible(resource)}"
     denying: List[str] = []
     allowing: List[str] = []
     automatic: List[str] = []
     reserved: List[str] = []
+    demands: List[_Demand] = []
     reasons: List[str] = []
+    questions: List[str] = []
     guarded = protected_paths.problem(parameters)
     if guarded:
         denying.append("protected_paths")
@@ -152,26 +176,30 @@ def evaluate(
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
+            questions.append(_question(name, rule, parameters, risk_level))
+        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
-        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+            demands.append((rule.approvals, rule.approvers))
+            if rule.approvals > 1 or rule.approvers:
+                reasons.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             automatic.append(name)
+            questions.append(_question(name, rule, parameters, risk_level))
         reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
     if not allowing:
         reasons.append(f"no allowing rule matches {asked}, and what is not allowed is denied")
         return Verdict(DENIED, (), tuple(reasons))
-    if not policy.auto_approve:
-        return Verdict(REVIEW, tuple(allowing), tuple(reasons))
     why = _why_ask(automatic, reserved, reversible=reversible)
-    if why:
-        return Verdict(REVIEW, tuple(allowing), (*reasons, "a human is asked: " + why))
-    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"))
+    if not policy.auto_approve or why:
+        said = ("a human is asked: " + why,) if policy.auto_approve else ()
+        return Verdict(REVIEW, tuple(allowing), (*reasons, *said), _of_allowing(questions), *_strictest(demands))
+    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"), tuple(questions))
 
 
 def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
@@ -199,7 +227,19 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
         for number, each in enumerate(verdicts, 1)
         for reason in each.reasons
     ]
-    return Verdict(decision, rules, tuple(reasons))
+    asked = tuple(
+        each.replace(": ", f" of step {number}: ", 1) if mark else each
+        for number, verdict in enumerate(verdicts, 1)
+        for each in (verdict.asked if decision == AUTO else _of_allowing(verdict.asked))
+    )
+    demanded = _strictest((each.approvals, each.approvers) for each in deciding)
+    return Verdict(decision, rules, tuple(reasons), () if decision == DENIED else asked, *demanded)
+
+
+def asked_for(approvals: int, approvers: Optional[Sequence[str]]) -> str:
+    """How many must approve and who may, for people."""
+    what = "1 approval" if approvals == 1 else f"{approvals} approvals by different people"
+    return what if approvers is None else f"{what}, out of {', '.join(approvers) or 'nobody'}"
 
 
 def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
@@ -212,7 +252,19 @@ def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
         return verdict
     rules = tuple(rule for rule in verdict.matched_rules if rule.startswith("allowed_actions"))
     said = verdict.reasons[:-1] + ((reason,) if reason else ())
-    return Verdict(REVIEW, rules, said)
+    return Verdict(REVIEW, rules, said, _of_allowing(verdict.asked))
+
+
+def _question(name: str, rule: Rule, parameters: Mapping[str, Any], risk_level: RiskLevel) -> str:
+    """What a rule that matches asks of an action: every condition with its value, and the risk."""
+    said = [compared(condition, parameters) for condition in rule.conditions]
+    return "{}: {}; risk {}, at most {}".format(
+        name, ", ".join(said) or "no condition on the parameters", risk_level, rule.max_risk
+    )
+
+
+def _of_allowing(questions: Sequence[str]) -> Tuple[str, ...]:
+    return tuple(each for each in questions if each.startswith("allowed_actions"))
 
 
 @dataclass(frozen=True)
@@ -279,6 +331,18 @@ def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: dateti
         free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
         line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
     return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+
+
+def _strictest(demands: Iterable[_Demand]) -> _Demand:
+    """The highest number of approvals, and the approvers that are common to all who name some."""
+    most = 1
+    common: Optional[Tuple[str, ...]] = None
+    for approvals, approvers in demands:
+        most = max(most, approvals)
+        if approvers is not None:
+            named = {login.casefold() for login in approvers}
+            common = tuple(login for login in (approvers if common is None else common) if login.casefold() in named)
+    return most, common
 
 
 def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: bool) -> str:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, List, Mapping, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.conditions import (
@@ -29,6 +29,9 @@ from agent_runtime.gate.conditions import (
 )
 from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, RateLimit, Rule
 from agent_runtime.model.config import Config
+from agent_runtime.model.documents import MAX_APPROVALS
+from agent_runtime.model.inputs import LOGIN
+from agent_runtime.model.names import JOBS_AUTHOR
 from agent_runtime.results import RiskLevel
 from agent_runtime.text import strict_yaml
 from agent_runtime.text.escape import visible
@@ -41,8 +44,17 @@ _MAX_TEXT = 256
 _MAX_COUNT = 1000
 _SHOWN = 60
 
-_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits")
-_ALLOWED_KEYS = ("type", "resources", "conditions", "max_risk", "requires_approval", "description")
+_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators")
+_ALLOWED_KEYS = (
+    "type",
+    "resources",
+    "conditions",
+    "max_risk",
+    "requires_approval",
+    "approvals",
+    "approvers",
+    "description",
+)
 _DENIED_KEYS = ("type", "resources", "conditions", "reason")
 _AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
 _LIMIT_KEYS = ("type", "resources", "max", "per", "description")
@@ -51,6 +63,7 @@ _RISKS = tuple(str(risk) for risk in RiskLevel)
 _AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
 
 _PER = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}\[bot\]|Copilot")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 # What a run leaves behind is kept for 90 days, and a plan may wait for 30 of them.
 _MAX_PER = timedelta(days=30)
@@ -70,13 +83,21 @@ def load(root: Path, settings: Config) -> Policy:
     return parse_policy(data, name)
 
 
+def load_or_empty(root: Path, settings: Config) -> Policy:
+    """The same, or a policy without rules where it can't be read: `check` says why, and no run starts with it."""
+    try:
+        return load(root, settings)
+    except codes.BadInput:
+        return Policy("", 1, (), (), "")
+
+
 def parse_policy(data: bytes, source: str) -> Policy:
     """Read a policy file.
 
-    Keys: `name`, `version`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`, `requires_approval`,
-    `description`), `denied_actions` (`type`, `resources`, `conditions`, `reason`), `auto_approve` (`type`, `resources`,
-    `conditions`, `max_risk`, `description`) and `rate_limits` (`type`, `resources`, `max`, `per`, `description`); a
-    condition has `parameter`, `operator` and `value`.
+    Keys: `name`, `version`, `initiators`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`,
+    `requires_approval`, `approvals`, `approvers`, `description`), `denied_actions` (`type`, `resources`, `conditions`,
+    `reason`), `auto_approve` (`type`, `resources`, `conditions`, `max_risk`, `description`) and `rate_limits` (`type`,
+    `resources`, `max`, `per`, `description`); a condition has `parameter`, `operator` and `value`.
 
     Arguments:
         data: the file's bytes, UTF-8, at most 64 KiB.
@@ -117,7 +138,24 @@ class _Reader:
             digest=digest,
             auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
             rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
+            initiators=self._initiators(fields.get("initiators"), "initiators"),
         )
+
+    def _initiators(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
+        if node is None:
+            return ()
+        return tuple(self._initiator(entry, path) for entry, path in self._entries(node, where))
+
+    def _initiator(self, node: Node, where: str) -> str:
+        login = self._text(node, where)
+        if login.casefold() == JOBS_AUTHOR:
+            self.fail(node.line, f"{where} is {_say(login)}, which every workflow can be: remove it")
+        if not _APP.fullmatch(login):
+            self.fail(
+                node.line,
+                f'{where} is {_say(login)}: write an app as "name[bot]"; people need no entry',
+            )
+        return login
 
     def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
         if node is None:
@@ -132,6 +170,9 @@ class _Reader:
         approval = fields.get("requires_approval")
         if approval is not None and not isinstance(approval.value, bool):
             self.fail(approval.line, f"{where}.requires_approval is {_say(approval.value)}: use true or false")
+        approvals, approvers = self._approvals(fields, where)
+        if approval is not None and not approval.value and (approvals > 1 or approvers):
+            self.fail(approval.line, f"{where}.requires_approval is false, and the rule says who must approve")
         return Rule(
             type=self._text(fields["type"], where + ".type"),
             resources=self._resources(fields.get("resources"), where + ".resources"),
@@ -139,7 +180,29 @@ class _Reader:
             max_risk=risk,
             reason=self._words(fields, where),
             requires_approval=approval is None or bool(approval.value),
+            approvals=approvals,
+            approvers=approvers,
         )
+
+    def _approvals(self, fields: Mapping[str, Node], where: str) -> Tuple[int, Optional[Tuple[str, ...]]]:
+        """How many must approve, and who may."""
+        approvals = (
+            self._count(fields["approvals"], where + ".approvals", MAX_APPROVALS) if "approvals" in fields else 1
+        )
+        if "approvers" not in fields:
+            return approvals, None
+        node, where = fields["approvers"], where + ".approvers"
+        known: Dict[str, str] = {}
+        for entry, path in self._entries(node, where):
+            login = self._text(entry, path)
+            if not LOGIN.fullmatch(login):
+                self.fail(entry.line, f"{path} is {_say(login)}: write the login of one person")
+            if login.casefold() in known:
+                self.fail(entry.line, f"{path} is {_say(login)}, who is named already: name each person once")
+            known[login.casefold()] = login
+        if len(known) < approvals:
+            self.fail(node.line, f"{where} names {len(known)} for {approvals} approvals: name more, or remove the key")
+        return approvals, tuple(known.values())
 
     def _limits(self, node: Optional[Node], where: str) -> Tuple[RateLimit, ...]:
         if node is None:
@@ -166,9 +229,9 @@ class _Reader:
             reason=self._words(fields, where),
         )
 
-    def _count(self, node: Node, where: str) -> int:
-        if isinstance(node.value, bool) or not isinstance(node.value, int) or not 1 <= node.value <= _MAX_COUNT:
-            self.fail(node.line, f"{where} is {_say(node.value)}: write a whole number, 1 to {_MAX_COUNT}")
+    def _count(self, node: Node, where: str, most: int = _MAX_COUNT) -> int:
+        if isinstance(node.value, bool) or not isinstance(node.value, int) or not 1 <= node.value <= most:
+            self.fail(node.line, f"{where} is {_say(node.value)}: write a whole number, 1 to {most}")
         return node.value
 
     def _resources(self, node: Optional[Node], where: str) -> Tuple[str, ...]:

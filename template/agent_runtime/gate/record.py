@@ -6,12 +6,13 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
 from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
 from agent_runtime.gate.pages import record as pages
+from agent_runtime.gate.pages.result import render_stop
 from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext, write_whole
@@ -44,6 +45,7 @@ _UPLOADS = {
     "seal": (("report", "seal"),),
     "ask": (("request", "ask"),),
     "approve": (("receipt", "approve"),),
+    names.SECOND_JOB: (("receipt", names.SECOND_JOB),),
     "claim": (("claim", "claim"),),
     "act": (("authorization", names.VERIFY), ("result", "act")),
     names.AUTO_JOB: (("authorization", names.VERIFY), ("result", "act")),
@@ -53,6 +55,7 @@ _HEADS = {
     "seal": ("journal_head", "seal"),
     "ask": ("journal_head", "ask"),
     "approve": ("journal_head", "approve"),
+    names.SECOND_JOB: ("journal_head", names.SECOND_JOB),
     "claim": ("journal_head", "claim"),
     "act": ("verify_head", names.VERIFY),
     names.AUTO_JOB: ("verify_head", names.VERIFY),
@@ -118,21 +121,24 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     said = needs["seal" if "seal" in needs else "approve"].outputs
     resource, digest = said.get("resource") or "unknown", said.get("plan_digest") or None
     number = _issue(job, needs)
-    rejected_by = _rejection(api, job, parts, needs)
+    rejected_by, because = _rejection(api, job, parts, needs)
     outcome = _decide(parts, needs, jobs, rejected=rejected_by is not None)
     heads = _heads(parts, needs)
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
     problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
-    approver = documents.plain(parts.receipt.approver) if parts.receipt else None
+    steps = bundle.steps_of(parts, outcome)
     with Trail(job, resource) as journal:
+        because = because and journal.redactor.text(visible(because, _MAX_MESSAGE))
         journal.event(
             names.STEP_TERMINAL,
             EventStatus.SUCCESS if outcome in _GOOD_ENDS and not problems else EventStatus.ERROR,
             durable=True,
             outcome=outcome.value,
             plan_digest=digest,
-            approver=approver,
+            steps=steps,
+            approvers=parts.approvers,
             rejected_by=rejected_by,
+            rejected_because=because,
             jobs={name: each.result for name, each in needs.items()},
             problems=[problem.line() for problem in problems],
         )
@@ -146,8 +152,10 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,
-            "approver": approver,
+            "steps": steps,
+            "approvers": parts.approvers,
             "rejected_by": rejected_by,
+            "rejected_because": because,
             "issue": number,
             "reported_by_agent": [name for name in bundle.REPORTED_BY_AGENT if (folder / name).is_dir()],
             "journal_heads": heads,
@@ -161,18 +169,31 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
         outcome=outcome.value,
         resource=resource,
         plan_digest=digest,
-        approver=parts.receipt.approver.login if parts.receipt else None,
+        approvers=[receipt.approver.login for receipt in parts.receipts],
         rejected_by=rejected_by,
+        rejected_because=because,
         problems=[problem.line() for problem in problems],
         bundle_digest=bundle_digest,
         issue=_issue_url(job, number) if number else None,
         automatic=parts.automatic,
+        stopped=_stopped(parts, outcome),
     )
     outputs.write_summary(job.environ, markdown)
-    outputs.write_outputs(job.environ, {"outcome": outcome.value, "bundle_digest": bundle_digest})
+    acted = any(needs[name].result != "skipped" for name in ("act", names.AUTO_JOB) if name in needs)
+    ended = {"outcome": outcome.value, "bundle_digest": bundle_digest, "acted": str(acted).lower()}
+    outputs.write_outputs(job.environ, ended)
     if number and "seal" not in needs:
         _answer(api, job, number, outcome=outcome, parts=parts, needs=needs)
     return Ending(outcome, tuple(problems), folder, bundle_digest, markdown)
+
+
+def _stopped(parts: Parts, outcome: RunOutcome) -> List[str]:
+    """What is done and what is left of a plan that stopped, in blocks of Markdown."""
+    sealed = parts.report.plan if parts.report else None
+    if sealed is None or outcome not in (RunOutcome.PARTIAL, RunOutcome.ACTION_FAILED, RunOutcome.OUTCOME_UNKNOWN):
+        return []
+    ended = [step["status"] for step in bundle.steps_of(parts, outcome)]
+    return render_stop(sealed.steps, ended, parts.result.steps if parts.result else ())
 
 
 def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, Job]) -> List[TrailProblem]:
@@ -182,7 +203,7 @@ def _collect(api: GitHubApi, job: JobContext, folder: Path, needs: Mapping[str, 
     for name, each in needs.items():
         for prefix, target in _UPLOADS[name]:
             artifact_id = each.outputs.get(prefix + "_id", "")
-            if not artifact_id:
+            if not artifact_id or each.result == "skipped":
                 continue  # it ended before it uploaded anything; what must be there is looked for later
             try:
                 files = archive.fetch(api, job.run.repository, artifact_id, each.outputs.get(prefix + "_digest", ""))
@@ -230,6 +251,7 @@ def _compare(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, digest
         "plan_digest": parts.plan_digest or "",
         "resource": parts.report.resource,
         "action": sealed.title if sealed else "",
+        "approvals": str(sealed.approvals.count) if sealed else "",
     }
     for name, value in expected.items():
         if value is not None and seal.outputs.get(name, "") != value:
@@ -263,8 +285,11 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
     if rejected:
         return RunOutcome.REJECTED
     # Nobody was asked, or somebody approved: then only a cancellation kept the next job from starting.
-    asked_in_vain = report.plan.policy.decision is Decision.REVIEW and needs["approve"].result in ("failure", "skipped")
-    return RunOutcome.APPROVAL_FAILED if asked_in_vain else RunOutcome.CANCELLED
+    first, second = needs["approve"].result, needs[names.SECOND_JOB].result if names.SECOND_JOB in needs else ""
+    asked_in_vain = first in ("failure", "skipped") or second == "failure"
+    if report.plan.policy.decision is Decision.REVIEW and asked_in_vain:
+        return RunOutcome.APPROVAL_FAILED
+    return RunOutcome.CANCELLED
 
 
 def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs) -> RunOutcome:
@@ -274,12 +299,16 @@ def _decide_comment(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs)
     if needs["approve"].result == "cancelled" or needs["claim"].result == "cancelled":
         return RunOutcome.CANCELLED
     if needs["claim"].result == "failure":
-        refusal = _refusal(parts, "claim")
+        refusal = bundle.refusal(parts, "claim")
         return bundle.outcome_of(None, refusal.get("code"))
     if needs["approve"].result == "success":
         return RunOutcome.CANCELLED
-    ends = {codes.PLAN_REJECTED: RunOutcome.REJECTED, codes.GATE_EXPIRED: RunOutcome.EXPIRED}
-    return ends.get(str(_refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
+    ends = {
+        codes.PLAN_REJECTED: RunOutcome.REJECTED,
+        codes.GATE_EXPIRED: RunOutcome.EXPIRED,
+        codes.APPROVAL_MISSING: RunOutcome.WAITING,
+    }
+    return ends.get(str(bundle.refusal(parts, "approve").get("code")), RunOutcome.APPROVAL_FAILED)
 
 
 def _decide_action(parts: Parts, act: Job, jobs: evidence.Jobs) -> RunOutcome:
@@ -305,24 +334,21 @@ def _acting(needs: Mapping[str, Job]) -> Job:
     return needs["act"] if automatic is None or automatic.result in ("skipped", "") else automatic
 
 
-def _rejection(api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str, Job]) -> Optional[str]:
-    """Return the login of who rejected, or None when GitHub's record has no rejection."""
+def _rejection(
+    api: GitHubApi, job: JobContext, parts: Parts, needs: Mapping[str, Job]
+) -> Tuple[Optional[str], Optional[str]]:
+    """Return login and reason of who rejected; None twice when GitHub's record has no rejection."""
     if "seal" not in needs:
-        found = _refusal(parts, "approve").get("rejected_by")
-        return str(found) if found else None
-    if "approve" not in needs or needs["approve"].result in ("success", "cancelled", "skipped"):
-        return None
+        refusal = bundle.refusal(parts, "approve")
+        return refusal.get("rejected_by") or None, refusal.get("rejected_because") or None
+    if not any(needs[id].result == "failure" for id in ("approve", names.SECOND_JOB) if id in needs):
+        return None, None
     try:
-        return " or ".join(environment_checks.rejected_by(api.approvals(job.run.repository, job.run.run_id))) or None
+        found = environment_checks.rejections(api.approvals(job.run.repository, job.run.run_id))
     except codes.AgentError:
         # The trail must be written even when GitHub does not answer; the run then ends as a failed approval.
-        return None
-
-
-def _refusal(parts: Parts, folder: str) -> Mapping[str, Any]:
-    """What a job that refuses wrote down about why."""
-    found = parts.steps(folder, names.STEP_ERROR)
-    return found[-1] if found else {}
+        return None, None
+    return " or ".join(found) or None, "; ".join(filter(None, found.values())) or None
 
 
 def _issue(job: JobContext, needs: Mapping[str, Job]) -> Optional[int]:
@@ -347,13 +373,7 @@ def _answer(
     """
     if needs["approve"].result != "success" and needs["approve"].outputs.get("answer") != "yes":
         return
-    code, message = None, None
-    for folder in ("claim", "approve"):
-        refusal = _refusal(parts, folder)
-        code, message = code or refusal.get("code"), message or refusal.get("message")
-    for part in (parts.authorization, parts.result):
-        if part is not None and part.code:
-            code, message = part.code, part.message or ""
+    code, message = bundle.why(parts)
     line = codes.AgentError(code, visible(str(message), _MAX_MESSAGE)).line() if code in codes.registered() else ""
     api.answer(job.run.repository, number, pages.render_answer(pages.sentence(outcome.value), line, job.run_url()))
     if outcome in bundle.FINAL:

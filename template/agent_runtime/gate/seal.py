@@ -13,7 +13,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import agent_runtime
 from agent_runtime import codes
-from agent_runtime.gate import gates, history, policy, policy_file, start
+from agent_runtime.gate import duplicates, gates, history, policy, policy_file, start
 from agent_runtime.gate.pages import review
 from agent_runtime.gate.policy import Happened, Policy, Verdict
 from agent_runtime.github import archive, outputs
@@ -30,6 +30,7 @@ from agent_runtime.model.documents import (
     PolicyStamp,
     Report,
     ReportStatus,
+    Run,
     RuntimeStamp,
     Step,
 )
@@ -144,14 +145,19 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         reasons += ("the agent itself advises against acting now",)
     if denied:
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
+    approvals = _approvals(verdict, job.run)
+    gates.of(job.config).check_enough(api, job, approvals)
+    variables = job.act_variables
+    redaction.refuse_secrets(journal.redactor, variables, "act_variables")
     sealed = Plan(
         schema_version=documents.SCHEMA_VERSION,
         resource=request.resource,
         steps=found.steps,
         preconditions=found.preconditions,
         policy=PolicyStamp(rules.digest, Decision(verdict.decision), verdict.matched_rules),
-        approvals=Approvals(count=1, approvers=()),
-        variables={},
+        approvals=approvals,
+        variables=variables,
+        secrets=job.config.act_secrets,
         run=job.run,
         runtime=_runtime(job),
         issued_at=documents.format_time(issued_at),
@@ -160,10 +166,22 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     )
     # As Execute will read it: a number that its canonical form makes another one refuses now, not after the approval.
     sealed = documents.decode(Plan, plan.canonical(sealed), "the plan")
+    if not request.ask_again and verdict.decision == policy.REVIEW:
+        earlier, _ = duplicates.find_waiting(api, job, sealed.title, sealed.resource)
+        if earlier:
+            journal.event(names.STEP_DUPLICATE, EventStatus.SUCCESS, duplicate_of=earlier)
+            return replace(report, status=ReportStatus.DUPLICATE, duplicate_of=earlier, policy_reasons=reasons)
     journal.event(
         names.STEP_SEALED, EventStatus.PENDING, durable=True, action=sealed.title, plan_digest=plan.digest(sealed)
     )
-    return replace(report, status=ReportStatus.ACTION_PROPOSED, policy_reasons=reasons, plan=sealed)
+    return replace(
+        report,
+        status=ReportStatus.ACTION_PROPOSED,
+        policy_reasons=reasons,
+        policy_asked=verdict.asked,
+        earlier=history.earlier(api, job, request.resource, now()),
+        plan=sealed,
+    )
 
 
 def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover) -> Tuple[bytes, Investigation]:
@@ -187,6 +205,7 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
         raise codes.BadInput(codes.INVESTIGATION_FAILED, f"the agent reports {found.code}: {found.error}")
     for step in found.steps:
         inputs.action(step.action)
+    plan.check_steps(found.steps, found.preconditions)
     if handover.result != "success":
         raise codes.BadInput(
             codes.INVESTIGATION_FAILED, f"the job investigate ended as '{handover.result}' after it wrote its result"
@@ -213,6 +232,30 @@ def _judge(job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps:
             return Verdict(policy.DENIED, full, reasons)
         verdict = replace(verdict, reasons=reasons)
     return verdict
+
+
+def _approvals(verdict: Verdict, run: Run) -> Approvals:
+    """How many must approve and who may, for the plan.
+
+    Raises:
+        GateRefused: of those whom the policy names, too few can (GATE15).
+    """
+    named = verdict.approvers
+    if named is None:
+        return Approvals(verdict.approvals, ())
+    started = {run.actor.casefold(), run.triggering_actor.casefold()}
+    others = [login for login in named if login.casefold() not in started]
+    if len(others) < verdict.approvals:
+        raise codes.GateRefused(
+            codes.APPROVERS_IMPOSSIBLE,
+            "{}: {} needed, and the rules that ask for them all name {}{}".format(
+                ", ".join(verdict.matched_rules),
+                "1 approval is" if verdict.approvals == 1 else f"{verdict.approvals} approvals are",
+                ", ".join(named) or "nobody",
+                "" if len(others) == len(named) else f", of whom {run.actor} started the run",
+            ),
+        )
+    return Approvals(verdict.approvals, named)
 
 
 def _runtime(job: JobContext) -> RuntimeStamp:

@@ -109,7 +109,7 @@ class Verification:
 
     def check_initiator(self) -> None:
         """GATE14."""
-        checks.check_initiator(self.plan.run)
+        checks.check_initiator(self.plan.run, self.rules.initiators)
 
     def check_expiry(self) -> None:
         """GATE04."""
@@ -118,7 +118,11 @@ class Verification:
     def check_policy(self) -> None:
         """GATE05."""
         if self.automatic and not self.job.config.auto_approval:
-            raise codes.GateRefused(codes.GATE_POLICY, "auto_approval is false in .github/agent-config.yml")
+            raise codes.GateRefused(
+                codes.GATE_POLICY,
+                f"this plan needs a human, and {names.AUTO_JOB} may run none: auto_approval is false in "
+                ".github/agent-config.yml",
+            )
         checks.check_policy(self.plan, self.rules, automatic=self.automatic)
 
     def check_rate(self) -> None:
@@ -131,7 +135,11 @@ class Verification:
 
     def check_environments(self) -> None:
         """GATE06 (threat T13: a missing environment is created open)."""
-        check_environments(self.api, self.job)
+        check_environments(self.api, self.job, self.plan.approvals.count)
+
+    def check_variables(self) -> None:
+        """GATE16."""
+        checks.check_variables(self.plan, self.job.act_variables)
 
     def check_enabled(self) -> None:
         """GATE10."""
@@ -148,23 +156,28 @@ POLICY = Check(
 RATE = Check(
     codes.GATE_RATE, "the rate limits leave room, counted over all runs of the repository", Verification.check_rate
 )
+VARIABLES = Check(
+    codes.GATE_VARIABLES,
+    "the variables that `act` reads have the sealed values, and no environment overrides one",
+    Verification.check_variables,
+)
 ENABLED = Check(codes.GATE_DISABLED, "the kill switch is off", Verification.check_enabled)
 
 
-def environments(api: GitHubApi, repository: str, settings: Config) -> List[EnvironmentSettings]:
+def environments(api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[EnvironmentSettings]:
     """Ask GitHub for the settings of the environments that the gate stands on, and of those that hold secrets."""
     branch = api.default_branch(repository)
     found: List[EnvironmentSettings] = []
-    for name in settings.environments:
+    for name in settings.environments(approvals):
         answer = api.environment(repository, name)
         branches = api.deployment_branches(repository, name) if answer is not None else []
-        found.append((name, answer, branches, branch, name == names.GATE_ENVIRONMENT))
+        found.append((name, answer, branches, branch, name in names.GATE_ENVIRONMENTS))
     return found
 
 
-def check_environments(api: GitHubApi, job: JobContext) -> None:
+def check_environments(api: GitHubApi, job: JobContext, approvals: int = 1) -> None:
     """Refuse unless each of these environments is set up as it must be (GATE06)."""
-    for name, settings, branches, default, required in environments(api, job.run.repository, job.config):
+    for name, settings, branches, default, required in environments(api, job.run.repository, job.config, approvals):
         environment_checks.check_environment(
             name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
         )

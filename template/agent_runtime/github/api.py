@@ -20,6 +20,9 @@ from agent_runtime.github.transport import (
     mapping,
 )
 
+# A filtered list of runs ends here, says GitHub.
+MAX_LISTED = 1000
+
 
 class GitHubApi:
     """Reads from GitHub's API with the token of the job.
@@ -88,6 +91,12 @@ class GitHubApi:
         path = "/repos/{}/actions/workflows/{}/runs".format(repository, quote(workflow, safe=""))
         filters = {"created": ">=" + since, "exclude_pull_requests": "true"}
         return self._http.pages(path, "workflow_runs", filters={**filters, **({"event": event} if event else {})})
+
+    def last_run(self, repository: str, workflow: str, *, before: str) -> List[Mapping[str, Any]]:
+        """Return the newest run of a workflow that was created before a moment (RFC 3339), or nothing."""
+        path = "/repos/{}/actions/workflows/{}/runs".format(repository, quote(workflow, safe=""))
+        found = field(self._http.get(f"{path}?created={quote('<' + before)}&per_page=1"), "workflow_runs", list, path)
+        return [mapping(entry, path) for entry in found[:1]]
 
     def jobs(self, repository: str, run_id: str, *, every_attempt: bool = False) -> List[Mapping[str, Any]]:
         """Return the jobs of a run's newest attempt, or of all its attempts.

@@ -8,9 +8,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from typing import Any, Mapping
+from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.model.documents import Run
+from agent_runtime.text.escape import visible
 from agent_runtime.text.strict_json import strict_json
 
 # The number of a run that no workflow made: a local investigation.  Nothing sealed in it can be acted on.
@@ -37,6 +39,24 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 def in_workflow(environ: Mapping[str, str]) -> bool:
     """Whether a workflow run is described by the environment."""
     return bool(environ.get("GITHUB_RUN_ID"))
+
+
+def check_server(address: str) -> None:
+    """Refuse a server whose artifacts the gate can't rest on.
+
+    Arguments:
+        address: of the server or of its API; empty for github.com.
+
+    Raises:
+        BadInput: it is neither github.com nor GHE.com (RUN006).
+    """
+    try:
+        host = (urlsplit(address).hostname or "github.com").casefold()
+    except ValueError:
+        host = address
+    local = host in ("127.0.0.1", "localhost")  # a GitHub of tests and of simulate
+    if not local and host not in ("github.com", "api.github.com") and not host.endswith(".ghe.com"):
+        raise codes.BadInput(codes.SERVER_UNSUPPORTED, f"this is on {visible(host, 80)}")
 
 
 def current_run(environ: Mapping[str, str]) -> Run:

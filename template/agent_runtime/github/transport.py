@@ -2,9 +2,9 @@
 
 Passing faults are tried again, refusals are final, and the token never leaves through a message.
 
-A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy and
-GitHub Enterprise Server need them (aimgentix.network).  Who sets them decides who answers the gate's
-questions: it must be the runner, so the linter refuses them in a workflow (CON17).
+A proxy and a certificate authority come from the process's environment, because runners behind a company's proxy need
+them (aimgentix.network).  Who sets them decides who answers the gate's questions: it must be the runner, so the linter
+refuses them in a workflow (CON17).
 """
 
 from __future__ import annotations

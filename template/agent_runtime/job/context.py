@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Dict, Mapping, Optional
 
 from agent_runtime.github import context
 from agent_runtime.model import config, inputs, names
@@ -59,6 +59,11 @@ class JobContext:
     def in_workflow(self) -> bool:
         """Whether this is a job of a workflow run, real or simulated."""
         return self.run.run_id != context.LOCAL_RUN_ID
+
+    @property
+    def act_variables(self) -> Dict[str, str]:
+        """What `act` reads from outside the repository, as this job sees it; empty where it is not set."""
+        return {name: self.environ.get(names.VARIABLE + name, "") for name in self.config.act_variables}
 
     @property
     def journal(self) -> Path:

@@ -19,6 +19,7 @@ class Request:
         trace_id: as the trigger gave it; empty when it gave none.
         deduplicate: whether an earlier run that waits for a decision about the same trace makes this one needless.
         dry_run: whether everything is asked and checked, and nothing is executed.
+        ask_again: whether the plan is shown even while another run waits with the same action on the same resource.
     """
 
     resource: str
@@ -27,6 +28,7 @@ class Request:
     trace_id: str
     deduplicate: bool
     dry_run: bool
+    ask_again: bool = False
 
 
 def read(environ: Mapping[str, str], options: Any = None) -> Request:
@@ -46,12 +48,14 @@ def read(environ: Mapping[str, str], options: Any = None) -> Request:
     if environ.get("GITHUB_EVENT_NAME") == context.DISPATCH_EVENT:
         payload = inputs.alert(context.client_payload(environ))
         trace_id = payload.get("trace_id") or payload.get("fingerprint") or ""
-        return Request(payload["resource"], payload, "alert", trace_id, bool(trace_id), dry_run)
+        # Another trace is another matter: alerts give way by their trace only.
+        return Request(payload["resource"], payload, "alert", trace_id, bool(trace_id), dry_run, ask_again=True)
     return Request(
         resource=inputs.resource(given("resource", "TARGET_RESOURCE")),
         context=inputs.context(given("context", "ACTION_CONTEXT")),
         trigger=inputs.trigger(given("trigger", "TRIGGER_SOURCE")),
         trace_id=inputs.trace_id(given("trace_id", "TRACE_ID"), ""),
-        deduplicate=False,  # a person or a schedule that asks is answered
+        deduplicate=False,  # whoever asks is answered: that the same plan waits already shows once there is a plan
         dry_run=dry_run,
+        ask_again=dry_run or inputs.switch("ASK_AGAIN", environ.get("ASK_AGAIN")),
     )

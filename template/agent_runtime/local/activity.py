@@ -24,11 +24,14 @@ QUICK_SECONDS = 60
 # Outcomes after which somebody must look: at the resource, at the gate, or at the agent.
 _NEED_A_HUMAN = {
     RunOutcome.ACTION_FAILED.value: "the action failed: look at the resource",
+    RunOutcome.PARTIAL.value: "the plan stopped halfway: finish it or go back",
     RunOutcome.OUTCOME_UNKNOWN.value: "nobody knows whether the action took effect: look at the resource",
     RunOutcome.REFUSED.value: "a check before acting refused: find out what changed",
     RunOutcome.APPROVAL_FAILED.value: "the plan got no valid approval: find out who tried what",
     RunOutcome.INVESTIGATION_FAILED.value: "the investigation failed: read its log",
 }
+
+_SHOWN_GONE = 10
 
 _FORGOTTEN = (
     "its issue still asks, and an approval would not count any more: answer it with /reject, and start a new run if it "
@@ -55,10 +58,11 @@ class Trail:
 
     Arguments:
         outcome: a word of RunOutcome.
+        steps: of the plan, each with how it ended, for people.
         codes: of everything that was refused or failed.
         problems: what `verify` found wrong with it, a line each.
         automatic: whether the policy decided alone, and nobody was asked.
-        initiator, approver: logins of who started the run that made the plan, and of who approved it; or empty.
+        initiator, approvers: logins of who started the run that made the plan, and of who approved it; or empty.
         rejecter: login of who rejected it, or empty.
         plan_digest: of the plan, or empty.
         sealed: when the plan was.
@@ -70,11 +74,12 @@ class Trail:
     problems: Tuple[str, ...] = ()
     automatic: bool = False
     initiator: str = ""
-    approver: str = ""
+    approvers: Tuple[str, ...] = ()
     rejecter: str = ""
     plan_digest: str = ""
     sealed: Optional[datetime] = None
     commented: Optional[datetime] = None
+    steps: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,14 +169,20 @@ def summarise(
     ttl_minutes: int,
     gate_problems: Sequence[str] = (),
     left_out: int = 0,
+    gone: Sequence[str] = (),
 ) -> Summary:
     """Sum up the runs.
 
     Arguments:
         runs: newest first.
         ttl_minutes: how long an approval counts.
+        gone: numbers of runs that GitHub no longer lists, each with its workflow.
     """
     concerns: List[Tuple[Optional[Activity], str]] = [(None, problem) for problem in gate_problems]
+    if gone:
+        more = f" and {len(gone) - _SHOWN_GONE} more" if len(gone) > _SHOWN_GONE else ""
+        line = f"somebody deleted runs: {', '.join(gone[:_SHOWN_GONE])}{more}; find out who, and what they did"
+        concerns.append((None, line))
     ttl = timedelta(minutes=ttl_minutes)
     answered = {run.trail.plan_digest for run in runs if run.trail and run.trail.outcome in _ANSWERED} - {""}
     for run in runs:
@@ -214,7 +225,8 @@ def _concerns(run: Activity, now: datetime, ttl: timedelta) -> List[str]:
         found.append("it still waits, and an approval would not count any more: reject it, or start a new run")
     if run.trail is not None:
         if run.trail.outcome in _NEED_A_HUMAN:
-            found.append(_NEED_A_HUMAN[run.trail.outcome])
+            said = "; ".join(run.trail.steps) if len(run.trail.steps) > 1 else ""
+            found.append(_NEED_A_HUMAN[run.trail.outcome] + (f" ({said})" if said else ""))
         if run.trail.outcome == RunOutcome.CANCELLED.value and approved:
             found.append(
                 "it was approved and cancelled before it acted: start a new run, or inform whoever waits for it"
@@ -245,7 +257,7 @@ def render(summary: Summary) -> str:
     return page(
         [
             f"# The agent's last {summary.days} days ({last})",
-            f"{word} needs a human's look.",
+            f"{word} {'need' if len(summary.concerns) > 1 else 'needs'} a human's look.",
             "\n".join(f"- {_link(run)}{markdown_inline(line)}" for run, line in summary.concerns),
             "## Runs",
             table(("Outcome", "Runs"), _counted(Counter(run.outcome.replace("_", " ") for run in summary.runs)))

@@ -8,25 +8,31 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import bundle, gates, offline
+from agent_runtime.gate import bundle, gates, history, offline
 from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, summarise
 from agent_runtime.model import config, names
-from agent_runtime.model.documents import format_time
 
-# Four requests a run: with more runs the job's token comes near its 1,000 requests an hour.
-MAX_RUNS = 200
+# Four requests a run at most: the job's token has 1,000 an hour, which all workflows of the repository share.
+MAX_RUNS = 100
 
 
 def read(
-    api: GitHubApi, settings: config.Config, *, days: int, now: datetime, repository: Optional[str] = None
+    api: GitHubApi,
+    settings: config.Config,
+    *,
+    days: int,
+    now: datetime,
+    approvals: int = 1,
+    repository: Optional[str] = None,
 ) -> Summary:
     """Read the last days and sum them up.
 
     Arguments:
         api: asks with a token that may read actions and contents.
+        approvals: the most that the policy asks for.
         repository: `owner/name`, as a workflow knows it (GITHUB_REPOSITORY); by default the one of the configuration.
 
     Raises:
@@ -34,21 +40,24 @@ def read(
         NotAnswered: GitHub does not give the list of runs or the settings of the gate.
     """
     repository = repository or settings.repository
-    since = format_time(now - timedelta(days=days))
     _check_known(api, repository)
-    runs = api.runs(repository, names.WORKFLOW_FILE, since=since)
-    if settings.approval_gate == config.ISSUE_GATE:
-        answers = api.runs(repository, names.APPROVAL_WORKFLOW_FILE, since=since)
+    runs: List[Mapping[str, Any]] = []
+    gone: List[str] = []
+    for workflow in history.workflows(settings):
+        since = now - timedelta(days=days)
+        listed, missing = history.listed_and_missing(api, repository, workflow, since=since, now=now)
         # A comment that is not an answer starts a run in which every job is skipped.
-        runs += [run for run in answers if run.get("conclusion") != "skipped"]
-        runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
+        runs += [run for run in listed if run.get("conclusion") != "skipped"]
+        gone += [f"{number} of {workflow}" for number, _ in missing]
+    runs.sort(key=lambda run: str(run.get("created_at")), reverse=True)
     return summarise(
         [_activity(api, repository, run) for run in runs[:MAX_RUNS]],
         days=days,
         now=now,
         ttl_minutes=settings.approval_ttl_minutes,
-        gate_problems=gates.of(settings).problems(api, repository, settings),
+        gate_problems=gates.of(settings).problems(api, repository, settings, approvals),
         left_out=max(0, len(runs) - MAX_RUNS),
+        gone=gone,
     )
 
 
@@ -86,9 +95,9 @@ def _activity(api: GitHubApi, repository: str, run: Mapping[str, Any]) -> Activi
     if run.get("event") == "issue_comment" and trail is not None:
         # Whoever commented is the actor of such a run; who asked, and who approved, is in the bundle.
         known["actor"] = trail.initiator
-        approvals = [(trail.approver, "approved")] if trail.approver else []
+        approvals = [(login, "approved") for login in trail.approvers]
         known.update(asked=trail.sealed, answered=trail.commented)
-        if trail.rejecter and not trail.approver:
+        if trail.rejecter and not trail.approvers:
             # Its bundle does not keep the comment's time; GitHub made this run from the comment at once.
             approvals = [(trail.rejecter, "rejected")]
             known["answered"] = known["created"]
@@ -112,7 +121,7 @@ def _records_of_the_gate(records: List[Mapping[str, Any]]) -> List[Tuple[str, st
     for record in records:
         user, environments = record.get("user"), record.get("environments")
         of_the_gate = isinstance(environments, list) and any(
-            isinstance(each, dict) and str(each.get("name")).casefold() == names.GATE_ENVIRONMENT
+            isinstance(each, dict) and str(each.get("name")).casefold() in names.GATE_ENVIRONMENTS
             for each in environments
         )
         if of_the_gate and isinstance(user, dict):
@@ -152,18 +161,22 @@ def _trail(api: GitHubApi, repository: str, run_id: str) -> Optional[Trail]:
         manifest, problems = offline.verify(Path(folder))
         parts = bundle.load(Path(folder), by_comment=manifest["run"].get("event") == "issue_comment")
         sealed = parts.report.plan if parts.report else None
-        comment = parts.receipt.issue_comment if parts.receipt else None
+        comments = [receipt.issue_comment for receipt in parts.receipts if receipt.issue_comment]
         return Trail(
             outcome=str(manifest["outcome"]),
             codes=tuple(_codes(parts)),
             problems=tuple(problem.line() for problem in problems),
             initiator=sealed.run.actor if sealed else "",
-            approver=parts.receipt.approver.login if parts.receipt else "",
+            approvers=tuple(receipt.approver.login for receipt in parts.receipts),
             rejecter=str(manifest.get("rejected_by") or ""),
             plan_digest=parts.plan_digest or "",
             sealed=_time(sealed.issued_at) if sealed else None,
-            commented=_time(comment.created_at) if comment else None,
+            commented=_time(comments[-1].created_at) if comments else None,
             automatic=parts.automatic,
+            steps=tuple(
+                f"{step['action']}: {step['status'].replace('_', ' ')}"
+                for step in bundle.steps_of(parts, bundle.RunOutcome(manifest["outcome"]))
+            ),
         )
 
 

@@ -56,6 +56,11 @@ TOOLKIT = codes.register(
 NOT_ASKED = codes.register(
     "ANS018", "an answer is given to a question that is not asked", "Answer the question it depends on, or leave it out"
 )
+HOST = codes.register(
+    "ANS019",
+    "the audit host is not a host",
+    "Write its name, with its port where it has one, without https:// and path",
+)
 
 USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "blank")
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
@@ -100,6 +105,7 @@ _UNASKED = {
     "ephemeral_runners": "no",
     "agent_python": "3.13",
     "act_timeout_minutes": "30",
+    "audit_host": "",
     "toolkit": "",
 }
 ADVANCED = tuple(_UNASKED)
@@ -150,6 +156,9 @@ _IMAGE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?@sha256:[0-9a-f]{64}\Z"
 )
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_HOST = re.compile(
+    r"(?=.{1,253}(?::|\Z))[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[1-9][0-9]{0,4})?\Z"
+)
 _PYTHON = re.compile(r"3\.(?:[89]|1[0-4])\Z")
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -313,6 +322,11 @@ RULES: Dict[str, Rule] = {
     "ephemeral_runners": _YES_NO_RULE,
     "agent_python": Rule(PYTHON, "3.8 to 3.14, such as 3.13", _PYTHON.match),
     "act_timeout_minutes": Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
+    "audit_host": Rule(
+        HOST,
+        "a host such as audit.example.com; lower case, with its port where it has one, without https://",
+        lambda value: not value or _HOST.match(value),
+    ),
     "toolkit": Rule(
         TOOLKIT,
         "modules such as http, waiting; different ones of {}".format(", ".join(sorted(TOOLKIT_MODULES))),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
-from agent_runtime.gate.policy_file import parse_policy
+from agent_runtime.gate import policy_file
 from agent_runtime.local import check
 from agent_runtime.local.settings import access, checklist, checks, github_plans
 from agent_runtime.local.settings.model import Local, Observed
@@ -42,7 +42,9 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
     name = access.repository(repository or settings.repository)
     local = _local(root, settings)
     with access.asking():
-        seen = observe(access.transport(environ), name, settings)
+        initiators = local.policy.initiators if local.policy else ()
+        approvals = local.policy.most_approvals if local.policy else 1
+        seen = observe(access.transport(environ), name, settings, initiators, approvals=approvals)
     results = checks.check_all(seen, local)
     items = checklist.parse(local.checklist or "")
     if as_json:
@@ -56,8 +58,8 @@ def run(root: Path, repository: Optional[str], environ: Mapping[str, str], *, as
 
 def _local(root: Path, settings: config.Config) -> Local:
     try:
-        policy = parse_policy((root / settings.policy_path).read_bytes(), settings.policy_path.as_posix())
-    except (OSError, codes.BadInput):
+        policy = policy_file.load(root, settings)
+    except codes.BadInput:
         policy = None  # check.check() reports why
     return Local(
         repository=settings.repository,
@@ -69,8 +71,10 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
-        environments=settings.environments,
+        environments=settings.environments(policy.most_approvals if policy else 1),
         acting=settings.act_secrets,
+        audit_host=settings.audit_host,
+        triggers=settings.triggers,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )
 

@@ -118,8 +118,16 @@ def _document(asked: Dict[str, Any], rules: Policy, name: str, verdict: Verdict)
         "policy": {"file": name, "name": rules.name, "version": rules.version, "digest": rules.digest},
         "decision": verdict.decision,
         "matched_rules": list(verdict.matched_rules),
+        "approvals": verdict.approvals,
+        "approvers": None if verdict.approvers is None else list(verdict.approvers),
         "reasons": list(verdict.reasons),
     }
+
+
+def _asked(verdict: Verdict) -> Dict[str, str]:
+    if verdict.decision != policy.REVIEW:
+        return {}
+    return {"needs": policy.asked_for(verdict.approvals, verdict.approvers)}
 
 
 def _page(asked: Dict[str, Any], rules: Policy, name: str, verdict: Verdict) -> str:
@@ -127,6 +135,7 @@ def _page(asked: Dict[str, Any], rules: Policy, name: str, verdict: Verdict) -> 
     facts = {
         "decision": f"{verdict.decision}: {_MEANING[verdict.decision]}",
         "decided by": ", ".join(verdict.matched_rules) or "no rule",
+        **_asked(verdict),
         "asked": "{} on {}, risk {}, {}".format(
             asked["action"],
             asked["resource"],

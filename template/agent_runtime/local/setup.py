@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
+from agent_runtime.gate import policy_file
 from agent_runtime.github.transport import (
     HTTP_FORBIDDEN,
     HTTP_NOT_FOUND,
@@ -55,11 +56,18 @@ def run(
     name = access.repository(repository or settings.repository)
     http = access.transport(environ)
     approvers = tuple(reviewers) or settings.approvers
-    with access.asking():
-        seen = observe_gate(http, name, settings, approvers)
+    rules = policy_file.load_or_empty(root, settings)
+
+    def observed() -> Gate:
+        with access.asking():
+            return observe_gate(http, name, settings, approvers, rules.initiators, approvals=rules.most_approvals)
+
+    seen = observed()
     answers = planning.Answers(settings.repository_plan, wait_minutes, exact)
     by_issue = settings.approval_gate == config.ISSUE_GATE
     changes = planning.issue_gate_changes(answers, seen) if by_issue else planning.changes(answers, seen)
+    more = planning.protection_changes(seen, triggers=settings.triggers, by_issue=by_issue)
+    changes = planning.Changes(changes.calls + more.calls, changes.remarks + more.remarks)
     for remark in changes.remarks:
         out.write(f"note: {terminal(remark)}\n")
     if dry_run:
@@ -78,8 +86,7 @@ def run(
     for call in changes.calls:
         _send(http, seen, call)
         out.write(f"{terminal(call.reason)}: done\n")
-    with access.asking():
-        after = observe_gate(http, name, settings, approvers) if changes.calls else seen
+    after = observed() if changes.calls else seen
     problems = planning.still_open(after) + (planning.issue_gate_open(after) if by_issue else ())
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)

@@ -49,6 +49,7 @@ class Config:
         ephemeral_runners: whether each self-hosted machine takes one job and is gone.
         agent_python: version for the team's code, such as 3.13.
         act_timeout_minutes: for how long the job that acts may run.
+        audit_host: the one host to which the audit backend's key may be sent, with its port; empty for any.
         toolkit: modules that the team's code uses, without what they import.
     """
 
@@ -75,6 +76,7 @@ class Config:
     ephemeral_runners: bool = False
     agent_python: str = "3.13"
     act_timeout_minutes: int = 30
+    audit_host: str = ""
     toolkit: Tuple[str, ...] = ()
 
     @property
@@ -82,12 +84,15 @@ class Config:
         """For how long a plan counts after it was sealed."""
         return timedelta(minutes=self.approval_ttl_minutes)
 
-    @property
-    def environments(self) -> Dict[str, Tuple[str, ...]]:
-        """The environments of this repository, each with the names of the secrets that it holds; the gate first."""
+    def environments(self, approvals: int = 1) -> Dict[str, Tuple[str, ...]]:
+        """The environments of this repository, each with the names of the secrets that it holds; the gate's first.
+
+        Arguments:
+            approvals: how many humans a plan needs, or the most that the policy asks for.
+        """
         found: Dict[str, Tuple[str, ...]] = {}
         if self.approval_gate == ENVIRONMENT_GATE:
-            found[names.GATE_ENVIRONMENT] = ()
+            found.update(dict.fromkeys(names.GATE_ENVIRONMENTS[:approvals], ()))
         if self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
             found[names.ACT_ENVIRONMENT] = self.act_secrets
         if self.auto_approval:

@@ -16,9 +16,10 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from typing import Any, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 from agent_runtime import codes
+from agent_runtime.model import names
 from agent_runtime.results import ActionStatus, Finding, RiskLevel, _StrEnum
 from agent_runtime.text.strict_json import strict_json
 
@@ -28,7 +29,7 @@ SCHEMA_VERSION = 1
 MAX_REPORT_BYTES = 1024 * 1024
 # What a human can read before deciding.
 MAX_FINDINGS = 100
-MAX_STEPS = 20
+MAX_STEPS = 10
 # Distinct humans that a policy may ask for.
 MAX_APPROVALS = 2
 
@@ -128,6 +129,7 @@ class Step:
 
     Arguments:
         parameters: JSON values by name; `act()` gets exactly these.
+        changes: the preconditions that it changes: before the next step, only these may differ.
     """
 
     __pydantic_config__ = _STRICT
@@ -138,6 +140,7 @@ class Step:
     reversible: bool
     rollback: Optional[str]
     risk_level: RiskLevel
+    changes: Tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Approvals:
 
     def __post_init__(self) -> None:
         _require(1 <= self.count <= MAX_APPROVALS, f"approvals.count is not between 1 and {MAX_APPROVALS}")
+        _require(not self.approvers or len(self.approvers) >= self.count, "approvals.approvers names too few people")
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,10 @@ class Plan:
 
     Arguments:
         steps: at least one; they run in this order, and the first that does not succeed stops the rest.
-        preconditions: what `observe()` returned during the investigation; must still hold when acting.
+        preconditions: what `observe()` returned during the investigation; must still hold before the first step, and
+            before each later one but for what the step before it changes.
         variables: what `act` reads from outside the repository, by name, with the values at sealing.
+        secrets: the names of the secrets that it gets.
         issued_at, expires_at: RFC 3339 times in UTC.
         dry_run: everything is checked and asked, and nothing is executed.
     """
@@ -189,6 +195,7 @@ class Plan:
     policy: PolicyStamp
     approvals: Approvals
     variables: Dict[str, str]
+    secrets: Tuple[str, ...]
     run: Run
     runtime: RuntimeStamp
     issued_at: str
@@ -239,9 +246,28 @@ class Investigation:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
         _require(0 <= self.confidence <= 1, "confidence is not between 0 and 1")
         _require(len(self.findings) <= MAX_FINDINGS, f"there are more than {MAX_FINDINGS} findings")
-        _require(len(self.steps) <= MAX_STEPS, f"there are more than {MAX_STEPS} steps")
         _require(self.error is None or not self.steps, "a failed investigation proposes nothing")
         parse_time(self.measured_at)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An action on the resource that an earlier run was about, from GitHub's list of jobs.
+
+    Arguments:
+        at: when its job began.
+        end: how it ended, in a word or two.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    run_id: str
+    action: str
+    at: str
+    end: str
+
+    def __post_init__(self) -> None:
+        parse_time(self.at)
 
 
 @dataclass(frozen=True)
@@ -251,7 +277,9 @@ class Report:
     Arguments:
         investigation_sha256: of the `investigation.json` that it was made from, or None where there was none.
         code, error: why it failed or was refused: a registered code, and the line for a person.
-        duplicate_of: id of the earlier run that already asks about the same alert, or None.
+        duplicate_of: id of the earlier run that already asks about the same, or None.
+        policy_asked: what the rules that decided ask, with the values that they were asked about.
+        earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
     """
 
     __pydantic_config__ = _STRICT
@@ -276,6 +304,8 @@ class Report:
     code: Optional[str] = None
     error: Optional[str] = None
     duplicate_of: Optional[str] = None
+    policy_asked: Tuple[str, ...] = ()
+    earlier: Optional[Tuple[Earlier, ...]] = None
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
@@ -401,7 +431,7 @@ class ActionReport:
     """The result of *Execute* (`action-result.json`), reported by the agent's machine.
 
     Arguments:
-        status: that of the last step that ran; `refused` where none did.
+        status: that of the last step that ran; `refused` where a check stopped the plan before its next one.
         steps: those that ran, in order.
         code, message: of the check that refused, or of what went wrong, or None.
     """
@@ -417,6 +447,18 @@ class ActionReport:
     steps: Tuple[StepResult, ...] = ()
     code: Optional[str] = None
     message: Optional[str] = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether steps took effect before one failed, or was refused."""
+        before = self.steps if self.status is ActionStatus.REFUSED else self.steps[:-1]
+        stopped = self.status in (ActionStatus.FAILED, ActionStatus.REFUSED)
+        return stopped and any(step.status is not ActionStatus.DRY_RUN for step in before)
+
+
+def statuses(planned: Sequence[Step], ran: Sequence[StepResult], *, rest: str = names.NOT_RUN) -> Tuple[str, ...]:
+    """How each step of a plan ended, in their order; `rest` for those that are not among what ran."""
+    return tuple(ran[number].status.value if number < len(ran) else rest for number in range(len(planned)))
 
 
 def plain(value: Any) -> Any:

@@ -25,6 +25,8 @@ MAX_NUMBER = 2**53 - 1
 # ASCII only: what a reviewer reads in a job's name must not look like something else (homoglyphs, bidi controls).
 _RESOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=,~%#-]{0,255}")
 _TRACE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
+# Of a person: no `[bot]`, and no team.
+LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:_[A-Za-z0-9]+)?")
 _ACTION = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
 _SEVERITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 # Control characters and halves of surrogate pairs; a text may have tabs and line endings, a key is one line.

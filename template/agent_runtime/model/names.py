@@ -11,6 +11,8 @@ INVESTIGATION_NAME = "investigation.json"
 REPORT_NAME = "investigation-report.json"
 TRACE_NAME = "trace-id.txt"
 RECEIPT_NAME = "approval-receipt.json"
+# Of the comment before the one that started the run, where an issue is the gate and a plan needs two.
+FIRST_RECEIPT_NAME = "first-approval-receipt.json"
 AUTHORIZATION_NAME = "authorization.json"
 PLAN_NAME = "plan.json"
 RESULT_NAME = "action-result.json"
@@ -21,26 +23,36 @@ MANIFEST_NAME = "bundle.json"
 INVESTIGATION_ARTIFACT = "investigation"
 REPORT_ARTIFACT = "investigation-report"
 RECEIPT_ARTIFACT = "approval-receipt"
+SECOND = "-second"  # after it, for the receipt of the second approval
 CLAIM_ARTIFACT = "plan-claim"
 AUTHORIZATION_ARTIFACT = "action-authorization"
 RESULT_ARTIFACT = "action-result"
 BUNDLE_ARTIFACT = "audit-bundle"
 AUTO = "-auto"
-# A run without any of these began no action: each is there before an action begins, but the last.
+# A run that is over without any of these began no action.  The receipt and what *Verify* found are there before an
+# action begins; the last one a job makes that runs no team code, when nothing of the team's is left to delete it.
+ACTION_RECORD = "action-record"
 ACTION_ARTIFACTS = (
     RECEIPT_ARTIFACT,
     AUTHORIZATION_ARTIFACT,
     AUTHORIZATION_ARTIFACT + AUTO,
     RESULT_ARTIFACT,
     RESULT_ARTIFACT + AUTO,
+    ACTION_RECORD,
 )
 
 # Where an issue is the gate: what marks it.  Whoever creates the git reference of a plan's digest may execute the plan.
 GATE_LABEL = "agent-approval"
 CLAIMS = "refs/agent-claims/"
 
+# What acts with a job's own token.
+JOBS_AUTHOR = "github-actions[bot]"
+
 # Environments.  Fixed: never an answer, never an expression.
 GATE_ENVIRONMENT = "agent-approval"
+# Where the policy asks for two approvals.  One environment for each: two jobs that wait in one open by one click.
+SECOND_ENVIRONMENT = "agent-approval-second"
+GATE_ENVIRONMENTS = (GATE_ENVIRONMENT, SECOND_ENVIRONMENT)
 ACT_ENVIRONMENT = "agent-act"
 AUTO_ENVIRONMENT = "agent-auto"
 INVESTIGATE_ENVIRONMENT = "agent-investigate"
@@ -52,7 +64,8 @@ APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE
 
 # Jobs by their ids, in the order of a run, and the part of `act` that verifies.
-JOBS = ("investigate", "seal", "ask", "approve", "claim", "act", "record")
+JOBS = ("investigate", "seal", "ask", "approve", "approve-second", "claim", "act", "record")
+SECOND_JOB = "approve-second"
 AUTO_JOB = "act-auto"
 VERIFY = "verify"
 
@@ -60,6 +73,7 @@ VERIFY = "verify"
 INVESTIGATE_JOB = "Investigate"
 SEAL_JOB = "Seal"
 APPROVE_JOB = "Approve plan "
+SECOND_MARK = " (2 of 2)"  # after the digest in the name of the second such job
 ACT_JOB_NAME = "Act"
 AUTO_JOB_NAME = "Act without asking on plan "
 APPROVED_JOB_NAME = "Act on approval of plan "
@@ -67,6 +81,12 @@ MAX_JOB_NAME = 100
 # The steps of the jobs that act, as GitHub shows them.
 VERIFY_STEP = "Verify"
 EXECUTE_STEP = "Execute"
+
+# How the jobs that decide get what `act_variables` names: under a name that no program takes for a setting of its own.
+VARIABLE = "AGENT_VARIABLE_"
+
+# Of a plan's step that was never begun, where other steps have a status of their own.
+NOT_RUN = "not_run"
 
 # `metadata.step` of the audit events.
 STEP_STARTED = "started"

@@ -56,8 +56,9 @@ def refuse_secrets_in_plan(redactor: Redactor, found: Investigation) -> None:
         BadInput: AGT004, with the place.
     """
     refuse_secrets(redactor, found.preconditions, "observe()")
-    for step in found.steps:
-        refuse_secrets(redactor, step.parameters, "proposed_action.parameters")
+    for number, step in enumerate(found.steps):
+        name = f"proposed_actions[{number}]" if len(found.steps) > 1 else "proposed_action"
+        refuse_secrets(redactor, step.parameters, name + ".parameters")
 
 
 def of_json(redactor: Redactor, value: Any, *, secret: bool = False) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.agent import AgentRunner
@@ -37,10 +37,11 @@ _SUCCEEDED = (ActionStatus.SUCCESS, ActionStatus.ALREADY_DONE)
 
 @dataclass(frozen=True)
 class ExecuteResult:
-    """The result of executing; `problem` is the refusal, or None."""
+    """The result of executing; `problem` is the refusal, or None, and `planned` are the plan's steps, where known."""
 
     result: ActionReport
     problem: Optional[codes.AgentError]
+    planned: Tuple[Step, ...]
 
 
 def run_job(
@@ -63,12 +64,12 @@ def run_job(
             resource=resource,
             status=ActionStatus.REFUSED,
         )
+        planned: Tuple[Step, ...] = ()
         try:
             sealed = _authorized_plan(plan_path, approved_digest)
             result = replace(result, resource=sealed.resource)
+            planned = sealed.steps
             team.stop_commands()
-            observed = team.observe(agent, sealed.resource, journal.redactor, environ=job.environ)
-            checks.check_preconditions(sealed, observed)
             result = _execute(agent, job, journal, sealed, result)
         except codes.AgentError as error:
             result = replace(result, code=error.code, message=error.message)
@@ -80,8 +81,8 @@ def run_job(
             )
         write_whole(job.out / names.RESULT_NAME, documents.encode(result))
         outputs.write_outputs(job.environ, {"action_status": str(result.status), "journal_head": journal.head})
-    outputs.write_summary(job.environ, render_result(result))
-    return ExecuteResult(result, problem)
+    outputs.write_summary(job.environ, render_result(result, planned))
+    return ExecuteResult(result, problem, planned)
 
 
 def _authorized_plan(path: Path, approved_digest: str) -> Plan:
@@ -96,8 +97,13 @@ def _authorized_plan(path: Path, approved_digest: str) -> Plan:
 
 
 def _execute(agent: AgentRunner, job: JobContext, journal: Trail, sealed: Plan, result: ActionReport) -> ActionReport:
+    expected: Mapping[str, Any] = sealed.preconditions
+    changed: Tuple[str, ...] = ()
+    since = "the plan was sealed"
     for number, step in enumerate(sealed.steps):
         try:
+            observed = _observe(agent, job, journal, sealed.resource)
+            checks.check_preconditions(expected, observed, changed=changed, since=since)
             checks.check_not_expired(sealed, now())
             _declare_intent(journal, sealed, step, number, result.plan_digest)
         except codes.AgentError as error:
@@ -121,7 +127,15 @@ def _execute(agent: AgentRunner, job: JobContext, journal: Trail, sealed: Plan, 
         result = replace(result, status=done.status, steps=(*result.steps, done), code=done.code)
         if done.status not in _SUCCEEDED and not sealed.dry_run:
             break
+        expected, changed, since = observed, step.changes, f"step {number + 1} began"
     return result
+
+
+def _observe(agent: AgentRunner, job: JobContext, journal: Trail, resource: str) -> Mapping[str, Any]:
+    try:
+        return team.observe(agent, resource, journal.redactor, environ=job.environ)
+    except codes.AgentError as error:
+        raise codes.GateRefused(codes.GATE_PRECONDITION, "what is so now is not known: " + error.message) from None
 
 
 def _declare_intent(journal: Trail, sealed: Plan, step: Step, number: int, approved_digest: str) -> None:

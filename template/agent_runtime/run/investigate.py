@@ -6,16 +6,16 @@ Nothing here judges, seals or shows: this machine runs team code, so nothing tha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional, Tuple
+from typing import Optional
 
 from agent_runtime import codes
 from agent_runtime.agent import AgentRunner
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.request import Request
 from agent_runtime.job.trail import Trail
-from agent_runtime.model import documents, names, redaction
+from agent_runtime.model import documents, names, plan, redaction
 from agent_runtime.model.documents import Investigation, Step
-from agent_runtime.results import InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.results import ProposedAction, RiskLevel
 from agent_runtime.run import team
 from aimgentix.events import ActorType, EventStatus
 
@@ -64,7 +64,7 @@ def _investigate(agent: AgentRunner, job: JobContext, request: Request, journal:
             recommendation=result.recommendation,
             safe_to_proceed=result.safe_to_proceed,
             analysis=result.analysis,
-            steps=_steps(result),
+            steps=tuple(_step(proposed) for proposed in result.actions),
         )
         # What seal will read must be readable: find out now, while the agent's author is looking.
         found = documents.decode(Investigation, documents.encode(found), "the result of investigate()")
@@ -75,23 +75,20 @@ def _investigate(agent: AgentRunner, job: JobContext, request: Request, journal:
         found = replace(
             found, preconditions=team.observe(agent, request.resource, journal.redactor, environ=job.environ)
         )
+        plan.check_steps(found.steps, found.preconditions)
     redaction.refuse_secrets_in_plan(journal.redactor, found)
     return redaction.of_investigation(journal.redactor, found)
 
 
-def _steps(result: InvestigationResult) -> Tuple[Step, ...]:
-    proposed: Optional[ProposedAction] = result.proposed_action
-    if proposed is None:
-        return ()
-    return (
-        Step(
-            action=proposed.action,
-            parameters=documents.plain(proposed.parameters),
-            reason=proposed.reason,
-            reversible=proposed.reversible,
-            rollback=proposed.rollback,
-            risk_level=proposed.risk_level,
-        ),
+def _step(proposed: ProposedAction) -> Step:
+    return Step(
+        action=proposed.action,
+        parameters=documents.plain(proposed.parameters),
+        reason=proposed.reason,
+        reversible=proposed.reversible,
+        rollback=proposed.rollback,
+        risk_level=proposed.risk_level,
+        changes=tuple(proposed.changes),
     )
 
 

@@ -64,14 +64,30 @@ def investigate(
         raise codes.BadInput(codes.INVESTIGATION_FAILED, _describe("investigate()", error, redactor)) from None
     if not isinstance(result, InvestigationResult):
         raise _unusable(f"investigate() returned {type(result).__name__}, not InvestigationResult")
-    proposed: Any = result.proposed_action
-    if proposed is not None:
+    _check_proposed(result)
+    return result
+
+
+def _check_proposed(result: InvestigationResult) -> None:
+    several: Any = result.proposed_actions
+    if several is None:
+        named = [("proposed_action", result.proposed_action)] if result.proposed_action is not None else []
+    elif not isinstance(several, (list, tuple)):
+        raise _unusable(f"proposed_actions is {type(several).__name__}, not a tuple of ProposedAction")
+    elif result.proposed_action is not None:
+        raise _unusable("both proposed_action and proposed_actions are given: name every action in proposed_actions")
+    elif not several:
+        raise _unusable("proposed_actions is empty: leave it out when there is nothing to do")
+    else:
+        named = [(f"proposed_actions[{number}]", each) for number, each in enumerate(several)]
+    for name, proposed in named:
         if not isinstance(proposed, ProposedAction):
-            raise _unusable(f"proposed_action is {type(proposed).__name__}, not ProposedAction")
+            raise _unusable(f"{name} is {type(proposed).__name__}, not ProposedAction")
         inputs.action(proposed.action)
         if not isinstance(proposed.risk_level, RiskLevel):
-            raise _unusable("proposed_action.risk_level is not a RiskLevel")
-    return result
+            raise _unusable(f"{name}.risk_level is not a RiskLevel")
+        if not isinstance(proposed.changes, (list, tuple)):
+            raise _unusable(f"{name}.changes is {type(proposed.changes).__name__}, not a tuple of texts")
 
 
 def observe(agent: AgentRunner, resource: str, redactor: Redactor, *, environ: Mapping[str, str]) -> Dict[str, Any]:

@@ -75,7 +75,7 @@ def visible(text: str, limit: Optional[int] = None) -> str:
 
     Arguments:
         limit: number of characters to show at most, counted before escaping; the rest is counted, not shown.  Only
-            for messages: what a reviewer decides from is never cut.
+            for messages and names: a sealed value is never cut.
     """
     if limit is not None and len(text) > limit:
         return f"{_show(text[:limit], _ONE_LINE)}… ({len(text) - limit} more characters)"
@@ -114,17 +114,17 @@ def markdown_table_cell(text: str) -> str:
     return _code_spans(text, "`|")
 
 
-def markdown_block(text: str) -> str:
+def markdown_block(text: str, *, diff: bool = False) -> str:
     """Return a fenced code block that shows `text` with its lines and tabs; the caller says who wrote it.
 
     The fence is longer than any run of backticks inside.  Backticks beyond 64 in a row are shown as escapes, because a
-    longer fence would be ignored.  The language is always `text`: GitHub draws `mermaid` and others.
+    longer fence would be ignored.  The language is `text` or `diff`: GitHub draws `mermaid` and others.
     """
     body = _show(text.replace("\r\n", "\n"), _MANY_LINES)
     body = _BACKTICKS.sub(_bounded_backticks, body)
     longest = max((len(run) for run in _BACKTICKS.findall(body)), default=0)
     fence = "`" * max(_SHORTEST_FENCE, longest + 1)
-    return f"{fence}text\n{body}\n{fence}"
+    return f"{fence}{'diff' if diff else 'text'}\n{body}\n{fence}"
 
 
 def markdown_json_block(value: Any) -> str:

@@ -21,6 +21,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(["| {} |".format(" | ".join(header)), "|" + " --- |" * len(header), *lines])
 
 
+def collapsed(summary: str, *blocks: str) -> str:
+    """Return blocks that GitHub shows only when the reader opens them.
+
+    Arguments:
+        summary: the line that is always there, in plain words of the runtime's.
+    """
+    return page([f"<details><summary>{summary}</summary>", *blocks, "</details>"]).rstrip("\n")
+
+
 def indent(block: str, columns: int) -> str:
     """Move a block to the right, so that it belongs to the list item above it."""
     return "\n".join(" " * columns + line if line else "" for line in block.split("\n"))

@@ -81,8 +81,8 @@ GIT_OVERTAKEN = register(
 READ_REFUSED = register(
     "TOOL15",
     "a service can't be read without a token",
-    "The job that investigates has no secrets: name an address in the catalogue that can be read without one; see "
-    "docs/RUNBOOK.md, Tokens",
+    "Name an address in the catalogue that can be read without a token, or give the job that investigates one for "
+    "reading; see docs/RUNBOOK.md, Tokens",
 )
 REQUEST_REFUSED = register(
     "TOOL16",

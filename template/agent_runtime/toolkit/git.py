@@ -37,10 +37,15 @@ from agent_runtime.toolkit.errors import (
     Refused,
     ToolError,
 )
+from aimgentix.redact import Redactor
 
 TIMEOUT_SECONDS = 120.0
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LINES = 20  # of a difference, in a report
+MAX_PATCH_LINES = 60  # of what a commit changes, in a plan
+MAX_PATCH_COLUMNS = 200
+# The lines of a diff before a file's own; a line of a file never begins with a letter.
+_PREAMBLE = ("diff --git ", "index ")
 AUTHOR = ("Agent", "agent@example.invalid")
 RESTORES = "Restores-version-of: "  # and a commit, in the message of a rollback: for whoever reads the history
 MAX_VERSIONS = 200  # that are looked through for what was undone before
@@ -176,6 +181,18 @@ class Clone:
         """Return the names of all files that `commit`, made on top of the branch, changes there."""
         options = ["--name-only", "-z", "--no-renames", "--no-ext-diff"]
         return [name for name in self._git.text("diff", *options, self.head, _sha(commit)).split("\0") if name]
+
+    def patch(self, commit: str) -> List[str]:
+        """Return what `commit`, made on top of the branch, changes there, as the lines of a diff for people.
+
+        Of a long one the beginning, and a last line that says how much is left out; secrets are replaced.
+        """
+        options = ["--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--unified=1"]
+        shown = self._git.text("diff", *options, self.head, _sha(commit)).splitlines()
+        lines = Redactor().text("\n".join(line for line in shown if not line.startswith(_PREAMBLE))).split("\n")
+        rest = len(lines) - MAX_PATCH_LINES
+        cut = [line[:MAX_PATCH_COLUMNS] for line in lines[:MAX_PATCH_LINES]]
+        return [*cut, f"({rest} more lines)"] if rest > 0 else cut
 
     def restores(self, commit: Commit, path: str) -> bool:
         """Whether undoing a commit of the branch would bring back a version of `path` that was undone before.

@@ -308,7 +308,9 @@ def check_token(token: Optional[str]) -> None:
 def _presented(token: Optional[str]) -> str:
     """Which token was presented, in words."""
     if isinstance(token, Token) and token.place:
-        return ("with the token of {0}" if token else "without a token: {0} {1}").format(token.place, token.missing)
+        return ("with the token of {0}" if token else "and no token was sent, because {0} {1}").format(
+            token.place, token.missing
+        )
     return "with a token of the agent's own" if token else "without a token"
 
 

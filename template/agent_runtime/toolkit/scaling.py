@@ -200,9 +200,9 @@ class Autoscaler(Target):
         if answer.denied:
             rights = f"on horizontalpodautoscalers in the namespace {self.namespace}"
             if token:
-                message = "{} with the token of AGENT_ACT_TOKEN: it needs the verbs get and patch {}"
+                message = "{} with the token of AGENT_ACT_TOKEN, which needs the verbs get and patch {}"
                 raise ToolError(TOKEN_REFUSED, message.format(asked, rights))
-            message = "{} without a token: it wants one with the verb get {}"
+            message = "{} and no token was sent, and it wants one with the verb get {}"
             raise ToolError(READ_REFUSED, message.format(asked, rights))
         found = answer.json() if answer.ok else None
         parts = found if isinstance(found, dict) else {}

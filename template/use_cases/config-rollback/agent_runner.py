@@ -1,6 +1,7 @@
 """Looks at a service after a change of its configuration, and proposes to undo the change when it did harm.
 
-Over 5 % of the log's lines since the service was started with the change are errors: roll back to the version before.
+Over 5 % of the log's lines since the service was started with the change are errors: roll back to the version before,
+then restart the service, as two steps of one plan.
 Otherwise, and where the newest change is not deployed yet or is a rollback itself: nothing to do.
 Which services there are, and where their configuration is in git, is in services.yml; how git, log and service
 are spoken to, in agent_runtime/toolkit.
@@ -8,6 +9,7 @@ are spoken to, in agent_runtime/toolkit.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -22,9 +24,10 @@ from agent_runtime import (
     Severity,
 )
 from agent_runtime.toolkit import git, health, http, metrics, rollback, services, waiting
-from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
+from agent_runtime.toolkit.errors import NOT_DONE, OutcomeUnknown, ToolError
 
-ACTION = "rollback_config"
+ROLL_BACK = "rollback_config"
+RESTART = "restart_service"
 
 ERRORS_ABOVE = 0.05  # share of the log's lines that are errors
 MIN_LINES = 20  # fewer say nothing about a share
@@ -39,7 +42,7 @@ SERVICES = Path(__file__).with_name("services.yml")
 
 
 class ConfigRollbackAgent(AgentRunner):
-    """Proposes to undo the newest change of a configuration, undoes it once approved, and checks that it helped."""
+    """Proposes to undo the newest change of a configuration and to restart; does both, and checks that it helped."""
 
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
         """Compare the two newest versions, count errors since the start, look at the feature flags, decide."""
@@ -58,7 +61,8 @@ class ConfigRollbackAgent(AgentRunner):
             flags = look_at_flags(clone, service.get("flags"), current)
             obstacle = look_at_deployment(clone, service["path"], current, previous, times)
             failing = rate is not None and log.lines >= MIN_LINES and rate > ERRORS_ABOVE
-            files = clone.touched(clone.revert(current)) if failing and not obstacle else []
+            undone = clone.revert(current) if failing and not obstacle else None
+            files, patch = (clone.touched(undone), clone.patch(undone)) if undone else ([], [])
 
         change = {
             "commit": current.sha,
@@ -115,22 +119,38 @@ class ConfigRollbackAgent(AgentRunner):
             confidence=0.4 if suspects else 0.7,
             analysis="The feature flags changed after the configuration: they may be the cause." if suspects else "",
             safe_to_proceed=not suspects,
-            proposed_action=ProposedAction(
-                action=ACTION,
-                parameters=dict(
-                    change,
-                    files=files[:MAX_FILES],
-                    file_count=len(files),
-                    files_outside=len(outside),
-                    error_rate=rate,
-                    lines=log.lines,
-                    errors_above=ERRORS_ABOVE,
-                    way="pull request" if "pull_request" in service else "push",
+            proposed_actions=(
+                ProposedAction(
+                    action=ROLL_BACK,
+                    parameters=dict(
+                        change,
+                        diff=patch,
+                        files=files[:MAX_FILES],
+                        file_count=len(files),
+                        files_outside=len(outside),
+                        error_rate=rate,
+                        lines=log.lines,
+                        way="pull request" if "pull_request" in service else "push",
+                    ),
+                    reason=reason,
+                    risk_level=RiskLevel.MEDIUM,
+                    reversible=True,
+                    rollback="Revert the commit that the rollback makes, and restart the service.",
+                    changes=("configuration",),
                 ),
-                reason=reason,
-                risk_level=RiskLevel.MEDIUM,
-                reversible=True,
-                rollback="Revert the commit that the rollback makes, and restart the service.",
+                ProposedAction(
+                    action=RESTART,
+                    parameters={
+                        "version": previous.sha,
+                        "error_rate": rate,
+                        "lines": log.lines,
+                        "errors_above": ERRORS_ABOVE,
+                    },
+                    reason="The service reads its configuration only when it starts.",
+                    risk_level=RiskLevel.MEDIUM,
+                    reversible=False,
+                    rollback="A restart can't be undone. Requests in flight may fail while the service restarts.",
+                ),
             ),
         )
 
@@ -147,71 +167,102 @@ class ConfigRollbackAgent(AgentRunner):
         }
 
     def act(self, resource: str, action: str, context: Optional[Dict[str, Any]] = None) -> ActionResult:
-        """Undo the approved commit by a new one, restart, wait for health, count errors again, and say what is."""
-        approved = context or {}
-        changes: List[str] = []
-        seen: Dict[str, Any] = {"error_rate_before": approved.get("error_rate")}
-        undo: Optional[str] = None
-
-        def ended(status: ActionStatus, why: str) -> ActionResult:
-            return ActionResult(status, tuple(changes), seen, undo, details={"error": why})
-
-        if action != ACTION:
-            return ended(ActionStatus.FAILED, f"nothing was done: {action} is not known")
+        """Do one step of the approved plan: undo the commit by a new one, or restart and see whether that helped."""
+        steps = {ROLL_BACK: roll_back, RESTART: restart}
+        if action not in steps:
+            return ActionResult(ActionStatus.FAILED, details={"error": f"nothing was done: {action} is not known"})
+        done = Done()
         try:
-            service = catalogue().get(resource)
-            service["metrics"].started()  # what can't be measured afterwards is not begun
-            seen["restored_by"] = restored = roll_back(service, resource, approved, changes)
-            undo = f"Revert {restored} in {service['repository']}, and restart {resource}."
-            before = service["metrics"].started()  # a merge takes its time: instances come and go meanwhile
-            http.post_once(service["restart"], token=http.token("restart"), timeout_seconds=CALL_SECONDS)
+            steps[action](catalogue().get(resource), resource, context or {}, done)
         except OutcomeUnknown as problem:
-            return ended(ActionStatus.UNKNOWN, problem.line())
+            return done.result(ActionStatus.UNKNOWN, problem.line())
         except ToolError as problem:
-            return ended(ActionStatus.FAILED, problem.line())
-        changes.append(f"asked {resource} to restart")
-
-        started, why = waiting.until_or_why(lambda: service["metrics"].restarted_since(before), seconds=RESTART_SECONDS)
-        if started is None:
-            return ended(ActionStatus.FAILED, f"rolled back; not restarted within {RESTART_SECONDS:g} s: {why}")
-        changes[-1] = f"restarted {resource}"
-        seen["healthy"] = bool(waiting.until(lambda: health.check(service["health"]).healthy, seconds=RESTART_SECONDS))
-        if not seen["healthy"]:
-            return ended(ActionStatus.FAILED, f"rolled back; not healthy within {RESTART_SECONDS:g} s")
-
-        since = max(started.values())
-        try:
-            log = metrics.fresh_log(
-                service["log"],
-                since,
-                at_least=MIN_LINES,
-                wait_seconds=TRAFFIC_SECONDS,
-                token=service.get("log_token", ""),
-            )
-        except ToolError as problem:
-            return ended(ActionStatus.FAILED, f"rolled back and healthy; not shown that it helped: {problem.message}")
-        rate, limit = log.error_rate or 0.0, approved.get("errors_above", ERRORS_ABOVE)
-        seen.update(error_rate_after=rate, after=log.evidence())
-        if rate > limit:
-            why = (
-                f"rolled back and healthy; still {rate:.2%} of the lines are errors: the configuration is not the cause"
-            )
-            return ended(ActionStatus.FAILED, why)
-        return ActionResult(ActionStatus.SUCCESS, tuple(changes), seen, undo)
+            return done.result(ActionStatus.FAILED, problem.line())
+        return done.result(ActionStatus.SUCCESS)
 
 
-def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], changes: List[str]) -> str:
-    """Undo exactly what was approved on the server, note in `changes` what was changed, and return the new commit."""
+@dataclass
+class Done:
+    """What a step has changed and measured so far, whatever becomes of it."""
+
+    changes: List[str] = field(default_factory=list)
+    seen: Dict[str, Any] = field(default_factory=dict)
+    undo: Optional[str] = None
+
+    def result(self, status: ActionStatus, why: str = "") -> ActionResult:
+        """Return it as the result of a step."""
+        return ActionResult(status, tuple(self.changes), self.seen, self.undo, {"error": why} if why else {})
+
+
+def roll_back(service: Dict[str, Any], resource: str, approved: Dict[str, Any], done: Done) -> None:
+    """Undo exactly what was approved on the server.
+
+    Raises:
+        OutcomeUnknown: nobody knows whether a push or a merge took effect.
+        ToolError: it was not undone; `done` has what was changed.
+    """
+    service["metrics"].started()  # what can't be measured afterwards is not begun
     where = rollback.Place(service["repository"], service["branch"], service["path"], service.get("pull_request"))
-    return rollback.undo(
+    restored = rollback.undo(
         where,
         approved["commit"],
         previous=approved["previous"],
         files=approved.get("files", []),
         why=f"{approved['error_rate']:.2%} of the log's lines of {resource} were errors.",
-        changes=changes,
+        changes=done.changes,
         merge_seconds=MERGE_SECONDS,
     )
+    done.seen["restored_by"] = restored
+    done.undo = f"Revert {restored} in {service['repository']}, and restart {resource}."
+
+
+def restart(service: Dict[str, Any], resource: str, approved: Dict[str, Any], done: Done) -> None:
+    """Restart with the version that was restored, wait for health, and count errors again.
+
+    Raises:
+        OutcomeUnknown: nobody knows whether the service restarts.
+        ToolError: it was not restarted, or that is not known to have helped; `done` has what was changed.
+    """
+    done.seen["error_rate_before"] = approved.get("error_rate")
+    version, token = approved["version"], http.token("git")
+    done.seen["configuration"] = git.restored_by(
+        service["repository"], service["branch"], service["path"], version, token=token
+    )
+    before = service["metrics"].started()
+    http.post_once(service["restart"], token=http.token("restart"), timeout_seconds=CALL_SECONDS)
+    done.changes.append(f"asked {resource} to restart")
+    started, why = waiting.until_or_why(lambda: service["metrics"].restarted_since(before), seconds=RESTART_SECONDS)
+    if started is None:
+        raise ToolError(NOT_DONE, f"not restarted within {RESTART_SECONDS:g} s: {why}")
+    done.changes[-1] = f"restarted {resource}"
+    healthy = bool(waiting.until(lambda: health.check(service["health"]).healthy, seconds=RESTART_SECONDS))
+    done.seen["healthy"] = healthy
+    if not healthy:
+        raise ToolError(NOT_DONE, f"not healthy within {RESTART_SECONDS:g} s")
+    look_again(service, max(started.values()), approved.get("errors_above", ERRORS_ABOVE), done)
+
+
+def look_again(service: Dict[str, Any], since: float, limit: float, done: Done) -> None:
+    """Count errors since the restart.
+
+    Raises:
+        ToolError: they are not known to be fewer.
+    """
+    try:
+        log = metrics.fresh_log(
+            service["log"],
+            since,
+            at_least=MIN_LINES,
+            wait_seconds=TRAFFIC_SECONDS,
+            token=service.get("log_token", ""),
+        )
+    except ToolError as problem:
+        raise ToolError(NOT_DONE, f"restarted and healthy; not shown that it helped: {problem.message}") from None
+    rate = log.error_rate or 0.0
+    done.seen.update(error_rate_after=rate, after=log.evidence())
+    if rate > limit:
+        still = f"restarted and healthy; still {rate:.2%} of the lines are errors: the configuration is not the cause"
+        raise ToolError(NOT_DONE, still)
 
 
 def look_at_deployment(

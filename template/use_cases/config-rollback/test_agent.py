@@ -14,13 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
 import agent_runner
 from agent_runner import ConfigRollbackAgent
-from agent_runtime import ActionStatus, ProposedAction
+from agent_runtime import ActionResult, ActionStatus, ProposedAction
 from agent_runtime.testing import evaluate, parse_policy
 from agent_runtime.toolkit.errors import ToolError
 
@@ -136,11 +136,26 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         example.stop()
 
 
-def proposal() -> ProposedAction:
-    """What the agent proposes when it looks now."""
-    proposed = ConfigRollbackAgent().investigate("example").proposed_action
-    assert proposed is not None
+def proposals() -> Tuple[ProposedAction, ...]:
+    """What the agent proposes when it looks now: to roll back, then to restart."""
+    proposed = ConfigRollbackAgent().investigate("example").actions
+    assert [step.action for step in proposed] == ["rollback_config", "restart_service"]
     return proposed
+
+
+def proposal() -> ProposedAction:
+    """The rollback that it proposes."""
+    return proposals()[0]
+
+
+def carry_out(steps: Tuple[ProposedAction, ...]) -> List[ActionResult]:
+    """Do one step after the other, as the runtime does, until one does not succeed."""
+    done: List[ActionResult] = []
+    for step in steps:
+        done.append(ConfigRollbackAgent().act("example", step.action, step.parameters))
+        if done[-1].status is not ActionStatus.SUCCESS:
+            break
+    return done
 
 
 def decision(proposed: ProposedAction, resource: str = "example", **changed: Any) -> str:
@@ -175,14 +190,14 @@ def test_thresholds(
     example.deploy(connections=6, requests=requests)
     result = ConfigRollbackAgent().investigate("example")
     assert result.recommendation == recommendation
-    assert (result.proposed_action is not None) == (recommendation == "roll back")
+    assert bool(result.actions) == (recommendation == "roll back")
 
 
 def test_a_change_that_does_no_harm_is_left_alone(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     example.deploy(connections=12, requests=agent_runner.MIN_LINES)
     result = ConfigRollbackAgent().investigate("example")
-    assert (result.recommendation, result.proposed_action) == ("nothing to do", None)
+    assert (result.recommendation, result.actions) == ("nothing to do", ())
 
 
 def test_the_first_version_has_nothing_to_go_back_to(start: Callable[..., Example]) -> None:
@@ -195,10 +210,15 @@ def test_both_versions_and_what_differs_are_named(start: Callable[..., Example])
     good = example.git("rev-parse", "main")
     example.deploy(connections=6, requests=50)
     result = ConfigRollbackAgent().investigate("example")
-    assert result.proposed_action is not None
-    parameters = result.proposed_action.parameters
+    roll_back, restart = result.actions
+    parameters = roll_back.parameters
+    assert restart.parameters["version"] == good
     assert (parameters["commit"], parameters["previous"]) == (example.git("rev-parse", "main"), good)
     assert parameters["difference"] == "1 file, +1 -1"
+    undone = [line for line in parameters["diff"] if line[:1] in "+-"]
+    assert undone == ["--- a/service.json", "+++ b/service.json", '-  "connections": 6,', '+  "connections": 10,'], (
+        "what will change, not what was changed"
+    )
     change = result.findings[1].evidence
     assert [line.strip() for line in change["lines"]] == ['-  "connections": 10,', '+  "connections": 6,']
     assert result.findings[0].evidence["messages"] == ["no connection left in the pool"]
@@ -209,24 +229,27 @@ def test_a_rollback_that_helps_is_a_success(start: Callable[..., Example]) -> No
     example.deploy(connections=6, requests=50)
     bad = example.git("rev-parse", "main")
     before = ConfigRollbackAgent().observe("example")
-    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
-    assert result.status is ActionStatus.SUCCESS, result
-    assert result.verification["error_rate_before"] == pytest.approx(0.4, abs=0.05)
-    assert result.verification["error_rate_after"] == 0
+    steps = proposals()
+    result, restarted = carry_out(steps)
+    assert (result.status, restarted.status) == (ActionStatus.SUCCESS, ActionStatus.SUCCESS), restarted
+    assert restarted.verification["error_rate_before"] == pytest.approx(0.4, abs=0.05)
+    assert restarted.verification["error_rate_after"] == 0
     assert example.connections() == 10
     assert example.git("rev-parse", "main^") == bad, "history is added to, never overwritten"
     assert example.ask("/healthz")["configuration"] == result.verification["restored_by"]
-    assert ConfigRollbackAgent().observe("example") != before, "the gate must see that the configuration is another one"
+    after = ConfigRollbackAgent().observe("example")
+    differs = {key for key in before if before[key] != after[key]}
+    assert differs == set(steps[0].changes), "the gate must see that the configuration is another one, and expect it"
 
 
 def test_a_rollback_that_does_not_help_is_a_failure(start: Callable[..., Example]) -> None:
     example = start("--traffic=100", "--sticky-failure")
     example.deploy(connections=6, requests=50)
-    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
+    rolled_back, result = carry_out(proposals())
     assert result.status is ActionStatus.FAILED
     assert result.verification["healthy"] is True
     assert "the configuration is not the cause" in result.details["error"]
-    assert result.rollback
+    assert rolled_back.rollback
 
 
 def test_a_restart_that_is_refused_is_reported_with_what_was_done_before(
@@ -234,14 +257,29 @@ def test_a_restart_that_is_refused_is_reported_with_what_was_done_before(
 ) -> None:
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
-    parameters = proposal().parameters
+    steps = proposals()
     monkeypatch.setenv("AGENT_ACT_TOKEN", '{"restart": "another-token"}')
-    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
-    assert result.status is ActionStatus.FAILED
+    rolled_back, result = carry_out(steps)
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ())
     assert "HTTP 401" in result.details["error"]
-    assert len(result.changes) == 1
-    assert "restored the version" in result.changes[0]
+    assert len(rolled_back.changes) == 1
+    assert "restored the version" in rolled_back.changes[0]
     assert example.connections() == 10
+
+
+def test_a_configuration_that_was_changed_between_the_steps_is_not_put_into_production(
+    start: Callable[..., Example],
+) -> None:
+    example = start("--traffic=0")
+    example.deploy(connections=6, requests=50)
+    roll_back, restart = proposals()
+    before = example.ask("/healthz")["started"]
+    assert carry_out((roll_back,))[0].status is ActionStatus.SUCCESS
+    example.commit({"service.json": '{"connections": 3}\n'}, "Somebody changes it meanwhile")
+    (result,) = carry_out((restart,))
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ())
+    assert f"does not hold the version of {restart.parameters['version']}" in result.details["error"]
+    assert example.ask("/healthz")["started"] == before
 
 
 def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
@@ -250,13 +288,10 @@ def test_a_restart_that_is_promised_and_does_not_happen_is_a_failure(
     monkeypatch.setattr(agent_runner, "RESTART_SECONDS", 0.5)
     example = start("--deaf", "--traffic=0")
     example.commit({"service.json": '{"connections": 6}\n'}, "Change without a deployment")
-    parameters = {"commit": example.git("rev-parse", "main"), "previous": example.git("rev-parse", "main^")}
-    result = ConfigRollbackAgent().act(
-        "example", "rollback_config", dict(parameters, files=["service.json"], error_rate=0.5)
-    )
-    assert result.status is ActionStatus.FAILED
+    parameters = {"version": example.git("rev-parse", "main"), "error_rate": 0.5}
+    result = ConfigRollbackAgent().act("example", "restart_service", parameters)
+    assert (result.status, result.changes) == (ActionStatus.FAILED, ("asked example to restart",))
     assert "not restarted within 0.5 s: still the process from before: process" in result.details["error"]
-    assert result.rollback
 
 
 def test_the_agent_never_takes_its_own_rollback_back(
@@ -264,21 +299,22 @@ def test_the_agent_never_takes_its_own_rollback_back(
 ) -> None:
     example = start("--traffic=0", "--sticky-failure")
     example.deploy(connections=6, requests=50)
-    parameters = proposal().parameters
+    steps = proposals()
+    parameters = steps[0].parameters
     monkeypatch.setenv("AGENT_ACT_TOKEN", '{"restart": "another-token"}')
     time.sleep(1.1)  # times of commits are whole seconds: that of the rollback comes after the start
-    assert ConfigRollbackAgent().act("example", "rollback_config", parameters).status is ActionStatus.FAILED
+    assert [result.status for result in carry_out(steps)] == [ActionStatus.SUCCESS, ActionStatus.FAILED]
 
     example.work(50)  # still with the bad configuration
     result = ConfigRollbackAgent().investigate("example")
-    assert (result.recommendation, result.proposed_action) == ("nothing to do: rolled back already", None)
+    assert (result.recommendation, result.actions) == ("nothing to do: rolled back already", ())
     assert "the service was not restarted since: do it by hand" in result.findings[0].message
     assert parameters["commit"][:12] in result.findings[0].message
 
     example.restart()
     example.work(50)
     result = ConfigRollbackAgent().investigate("example")
-    assert (result.recommendation, result.proposed_action) == ("nothing to do: rolled back already", None)
+    assert (result.recommendation, result.actions) == ("nothing to do: rolled back already", ())
     assert "look for another cause" in result.findings[0].message
     assert result.findings[0].evidence["error_rate"] == 0.4
 
@@ -286,7 +322,7 @@ def test_the_agent_never_takes_its_own_rollback_back(
 def test_what_was_rolled_back_and_is_deployed_again_can_be_rolled_back_again(start: Callable[..., Example]) -> None:
     example = start("--traffic=100")
     example.deploy(connections=6, requests=50)
-    assert ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters).status is ActionStatus.SUCCESS
+    assert [result.status for result in carry_out(proposals())] == [ActionStatus.SUCCESS] * 2
     example.deploy(connections=6, requests=50)
     assert proposal().parameters["commit"] == example.git("rev-parse", "main")
 
@@ -298,7 +334,7 @@ def test_a_change_that_the_service_does_not_run_yet_is_not_judged(start: Callabl
     example.commit({"service.json": '{"connections": 12}\n'}, "Fix it")
     example.work(50)
     result = ConfigRollbackAgent().investigate("example")
-    assert (result.recommendation, result.proposed_action) == ("nothing to do: not deployed yet", None)
+    assert (result.recommendation, result.actions) == ("nothing to do: not deployed yet", ())
     example.restart()
     example.work(50)
     assert ConfigRollbackAgent().investigate("example").recommendation == "nothing to do"
@@ -313,7 +349,7 @@ def test_a_change_that_is_dated_in_the_future_is_reported(
     example.restart()
     example.work(50)
     result = ConfigRollbackAgent().investigate("example")
-    assert (result.recommendation, result.proposed_action) == ("nothing to do: not known to be deployed", None)
+    assert (result.recommendation, result.actions) == ("nothing to do: not known to be deployed", ())
     assert "dated in the future" in result.findings[0].message
 
 
@@ -324,8 +360,8 @@ def test_errors_are_counted_since_the_deployment_and_not_since_the_commit(start:
     example.restart()
     example.work(20)
     result = ConfigRollbackAgent().investigate("example")
-    assert result.proposed_action is not None, "2 of 20 lines are errors, and 2 of 120 since the commit"
-    assert (result.proposed_action.parameters["lines"], result.proposed_action.parameters["error_rate"]) == (20, 0.1)
+    counted = [(step.parameters["lines"], step.parameters["error_rate"]) for step in result.actions]
+    assert counted == [(20, 0.1)] * 2, "2 of 20 lines are errors, and 2 of 120 since the commit"
     assert "since example was last started" in result.findings[0].message
 
 
@@ -342,7 +378,7 @@ def test_nobody_claims_that_a_change_was_deployed_because_it_was_committed_befor
     ]
     assert "so it may not be what runs" in said[0]
     assert re.match(r"The change was committed 1[0-9]{2} minutes before example was last started", said[0])
-    assert result.proposed_action is not None
+    assert result.actions
     assert "started with the change" not in repr(result)
 
 
@@ -355,8 +391,7 @@ def test_a_commit_with_files_of_others_is_reported_denied_and_undone_only_as_app
     example.work(50)
     head = example.git("rev-parse", "main")
     result = ConfigRollbackAgent().investigate("example")
-    proposed = result.proposed_action
-    assert proposed is not None
+    proposed = result.actions[0]
     touched = {name: proposed.parameters[name] for name in ("files", "file_count", "files_outside")}
     assert touched == {"files": ["payments.json", "service.json"], "file_count": 2, "files_outside": 1}
     assert proposed.reason.endswith("Undoing the commit also changes 1 file(s) outside service.json: payments.json.")
@@ -400,10 +435,10 @@ def test_more_files_than_a_plan_names_are_denied_and_never_undone(
 def test_a_log_that_fails_after_the_restart_is_reported(start: Callable[..., Example]) -> None:
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
-    parameters = proposal().parameters
+    steps = proposals()
     example.entry["log"] = example.url + "/gone"
     example.write()
-    result = ConfigRollbackAgent().act("example", "rollback_config", parameters)
+    _, result = carry_out(steps)
     assert result.status is ActionStatus.FAILED
     assert f"not shown that it helped: {example.url}/gone: HTTP 404" in result.details["error"]
 
@@ -414,7 +449,7 @@ def test_too_few_lines_after_the_restart_are_no_success(
     monkeypatch.setattr(agent_runner, "TRAFFIC_SECONDS", 0.5)
     example = start("--traffic=0")
     example.deploy(connections=6, requests=50)
-    result = ConfigRollbackAgent().act("example", "rollback_config", proposal().parameters)
+    _, result = carry_out(proposals())
     assert result.status is ActionStatus.FAILED
     assert "not shown that it helped: 0 lines are too few" in result.details["error"]
 
@@ -505,6 +540,11 @@ def test_the_policy_lets_a_reviewer_decide_on_what_the_agent_proposes(start: Cal
     assert decision(proposed, file_count=agent_runner.MAX_FILES) == "review"
     assert decision(proposed, file_count=agent_runner.MAX_FILES + 1) == "denied"
     assert decision(proposed, "firewall") == "denied"
+    restart = proposals()[1]
+    assert decision(restart) == "review"
+    assert decision(restart, error_rate=0.05) == "denied"
+    assert decision(restart, version="main") == "denied"
+    assert decision(restart, "another") == "denied"
 
 
 def test_the_catalogue_can_be_read() -> None:

@@ -246,7 +246,7 @@ def test_a_page_of_its_own_is_not_a_page_of_the_gate(hijacked: Clone) -> None:
     page = played.page("seal", "seal")
     assert page.startswith("# Approve `note` on `checkout`?") and "harmless" not in page
     assert f"page:    {played.folder / 'seal' / 'summary-seal'}" in played.said
-    assert played.bundle["approver"]["login"] == "reviewer", "a human was asked all the same"
+    assert played.bundle["approvers"][0]["login"] == "reviewer", "a human was asked all the same"
 
 
 SHELL = "$(touch pwned) `touch pwned`; touch pwned | sh\n&& touch pwned > 'x' \"y\" \\"

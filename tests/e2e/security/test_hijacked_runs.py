@@ -272,6 +272,23 @@ def test_a_trail_that_it_erases_while_it_acts_is_missed(world: World) -> None:
     assert "Nothing was executed" not in run.jobs["record"].summary
 
 
+@pytest.mark.threat("T25")
+def test_a_run_that_deletes_what_it_left_uses_its_rate_limit_up_all_the_same(world: World) -> None:
+    policy = world.origin / ".github" / "agent-policies" / "checkout-restart.yml"
+    limit = "rate_limits: [{type: restart_service, max: 1, per: 24h}]\n"
+    policy.write_text(policy.read_text(encoding="utf-8").partition("rate_limits:")[0] + limit, encoding="utf-8")
+    hijack(world, ERASES.replace('upload(each["name"], b"PK")', "pass"))
+
+    run = world.start(reviewer=Watching())
+
+    assert "approval-receipt" not in run.artifacts.names(), run.log
+    assert run.artifacts.names()[-2:] == ["audit-bundle", "action-record"]
+    world.fail(0.31)
+    second = world.start(reviewer=Watching())
+    assert second.jobs["seal"].outputs["decision"] == "denied", second.log
+    assert "1 of 1 in the last 24h, next possible at " in second.jobs["seal"].summary
+
+
 # A plan of its own, an approval, another run's number: whatever it hands over is data, and strictly read.
 @pytest.mark.threat("T2", "T8", "T40")
 @pytest.mark.parametrize(

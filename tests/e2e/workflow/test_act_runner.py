@@ -66,7 +66,7 @@ def test_an_alert_leads_to_an_approved_action_with_a_whole_trail(world: ActWorld
     before = world.instance()
     alert = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9", "region": "eu"}
     event = {"action": "alert-triggered", "branch": "main", "client_payload": alert}
-    run = world.act.trigger("repository_dispatch", event, actor="monitoring[bot]")
+    run = world.act.trigger("repository_dispatch", event, actor="monitoring")
     world.approve(run)
 
     world.act.finish(run)

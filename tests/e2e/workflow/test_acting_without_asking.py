@@ -71,9 +71,10 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
     assert (result["status"], result["plan_digest"]) == ("success", reported["plan_digest"])
     assert authorization(run, "-auto") == {"authorized": True, "approvers": [], "code": None, "message": None}
     bundle = document(run, "audit-bundle", "bundle.json")
-    assert (bundle["outcome"], bundle["problems"], bundle["approver"]) == ("acted", [], None)
+    assert (bundle["outcome"], bundle["problems"], bundle["approvers"]) == ("acted", [], [])
     assert sorted(run.artifacts.names()) == [
         "action-authorization-auto",
+        "action-record",
         "action-result-auto",
         "audit-bundle",
         "audit-trace-id",

@@ -12,7 +12,7 @@ REPORT = ".github/workflows/agent-report.yml"
 
 
 def report(world: World) -> Run:
-    return world.actions.schedule(REPORT, actor="alice")
+    return world.actions.schedule(REPORT)
 
 
 def test_a_quiet_week_is_reported_and_ends_well(world: World) -> None:

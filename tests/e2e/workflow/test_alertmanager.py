@@ -140,7 +140,7 @@ def test_an_alert_becomes_a_run_even_when_github_refuses_at_first(
 
     before = world.instance()
     run = world.actions.repository_dispatch(
-        WORKFLOW, sent["event_type"], payload, actor="monitoring[bot]", reviewer=approve_as("bob")
+        WORKFLOW, sent["event_type"], payload, actor="monitoring", reviewer=approve_as("bob")
     )
 
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", []), run.log

@@ -18,8 +18,32 @@ ALERT = {"resource": "example", "alert_severity": "critical", "trace_id": "alert
 
 def alert(world: World, payload: Any = None, **how: Any) -> Run:
     return world.actions.repository_dispatch(
-        WORKFLOW, "alert-triggered", ALERT if payload is None else payload, actor="monitoring[bot]", **how
+        WORKFLOW, "alert-triggered", ALERT if payload is None else payload, actor="monitoring", **how
     )
+
+
+# ------------------------------------------------------------------------------------------------- who may send them
+
+
+@pytest.mark.threat("T15")
+def test_an_app_sends_alerts_once_the_policy_names_it(world: World) -> None:
+    """A person's token needs no entry; an app's does, and the refusal says which."""
+    before = world.instance()
+    how: dict[str, Any] = {"actor": "monitoring[bot]", "reviewer": APPROVE}
+
+    refused = world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, **how)
+
+    assert results(refused) == ended(investigate="failure", seal="failure", approve="skipped", act="skipped")
+    line = 'initiators: ["monitoring[bot]"]'
+    assert line in refused.log and "GATE14" in refused.jobs["seal"].summary and refused.clicks == []
+    policy = world.origin / ".github" / "agent-policies" / "checkout-restart.yml"
+    policy.write_text(f"{policy.read_text(encoding='utf-8')}{line}\n", encoding="utf-8")
+    world.commit("Let the monitoring start runs")
+
+    run = world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, **how)
+
+    assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", []), run.log
+    assert world.instance() != before
 
 
 # ------------------------------------------------------------------------------------------------- what they may send
@@ -129,7 +153,7 @@ def test_what_is_not_the_same_alert_or_is_no_longer_open_asks_for_itself(world: 
     def bob(waiting: Any) -> Answer:
         (first,) = world.github.runs
         asked.append(("another alert", alert(world, {**ALERT, "trace_id": "alert-10"}, reviewer=no)))
-        by_hand = {"trace_id": "alert-9", "trigger_source": "alert"}
+        by_hand = {"trace_id": "alert-9", "trigger_source": "alert", "ask_again": "true"}
         asked.append(("a person", world.start(inputs=by_hand, reviewer=no)))
         begun = first["created_at"]
         first["created_at"] = "2020-01-01T00:00:00Z"
@@ -152,3 +176,44 @@ def test_after_the_decision_an_alert_with_the_same_fingerprint_asks_again(world:
     assert first.jobs["seal"].outputs["trace_id"] == "1a30ba71cca2921f"
     assert world.github.runs[0]["display_title"] == "example [1a30ba71cca2921f]"
     assert len(again.clicks) == 1
+
+
+@pytest.mark.threat("T25")
+def test_a_plan_that_waits_is_not_asked_for_again_unless_somebody_wants_it(world: World) -> None:
+    """Four starts by hand were four questions: the same action on the same resource waits once."""
+    world.repository.variables["TARGET_RESOURCE"] = "example"
+    meanwhile: dict[str, Run] = {}
+    before = world.instance()
+
+    def no(waiting: Any) -> Answer:
+        return Click("bob", "rejected")
+
+    def bob(waiting: Any) -> Answer:
+        meanwhile["again"] = world.start(reviewer=APPROVE)
+        meanwhile["scheduled"] = world.actions.schedule(WORKFLOW, reviewer=APPROVE)
+        meanwhile["wanted"] = world.start(inputs={"ask_again": "true"}, reviewer=no)
+        meanwhile["dry"] = world.start(inputs={"dry_run": "true"}, reviewer=no)
+        return Click("bob", "rejected")
+
+    first = world.start(reviewer=bob)
+
+    for name in ("again", "scheduled"):
+        run = meanwhile[name]
+        assert results(run) == DUPLICATE and run.clicks == [], run.log
+        assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("duplicate", [])
+        summary = run.jobs["seal"].summary
+        assert f"run {first.id} asks already" in summary.splitlines()[0] and "start a run with `ask_again`" in summary
+    for name in ("wanted", "dry"):
+        answers = [getattr(answer, "state", None) for answer, _ in meanwhile[name].clicks]
+        assert answers == ["rejected"], meanwhile[name].log
+    assert world.instance() == before
+
+    # A dry run holds nobody back.
+    asked: list[Run] = []
+
+    def wait(waiting: Any) -> Answer:
+        asked.append(world.start(reviewer=no))
+        return Click("bob", "rejected")
+
+    world.start(inputs={"dry_run": "true"}, reviewer=wait)
+    assert [len(run.clicks) for run in asked] == [1], asked[0].log

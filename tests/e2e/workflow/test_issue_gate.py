@@ -179,7 +179,11 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     assert [text.splitlines()[0] for text in own.answers] == ["**The plan was approved and executed.**"]
 
     # The bundle holds both runs' parts, and stands without any network.
-    assert (bundle(run)["outcome"], bundle(run)["approver"]["login"], bundle(run)["problems"]) == ("acted", "bob", [])
+    assert (bundle(run)["outcome"], bundle(run)["approvers"][0]["login"], bundle(run)["problems"]) == (
+        "acted",
+        "bob",
+        [],
+    )
     for name, data in run.artifacts.named("audit-bundle").files().items():
         (tmp_path / "bundle" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "bundle" / name).write_bytes(data)
@@ -533,7 +537,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     own.answer("mallory", "what is this?")
     own.answer("bob", f"/approve {own.digest}")
 
-    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = own.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "success", run.log
     summary = run.jobs["report"].summary
@@ -543,7 +547,7 @@ def test_the_weekly_report_reads_what_comments_approved(own: Asked) -> None:
     assert "| Decisions | 1 |" in summary and "Nobody was asked" not in summary
 
     own.github.people.update(bob="read", carol="read")
-    run = own.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = own.actions.schedule(".github/workflows/agent-report.yml")
     assert run.result == "failure"
     assert "an issue is not a gate now: " in run.jobs["report"].summary
 
@@ -557,7 +561,7 @@ def test_the_weekly_report_lists_an_issue_that_nobody_answered_in_time(own: Aske
     asking = own.start()
     late = dataclasses.replace(own, asking=asking, number=int(asking.jobs["ask"].outputs["issue"]))
 
-    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = late.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "failure", "so that GitHub notifies the team"
     summary = run.jobs["report"].summary
@@ -567,7 +571,7 @@ def test_the_weekly_report_lists_an_issue_that_nobody_answered_in_time(own: Aske
     assert line.startswith(f"- [run {asking.id}](")
 
     late.answer("carol", "/reject")
-    run = late.actions.schedule(".github/workflows/agent-report.yml", actor="alice")
+    run = late.actions.schedule(".github/workflows/agent-report.yml")
 
     assert run.result == "success", run.log
     summary = run.jobs["report"].summary

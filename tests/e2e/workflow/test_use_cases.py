@@ -61,9 +61,9 @@ class Scene:
             return self.actions.dispatch(WORKFLOW, {"resource": resource}, actor="alice", **how)
         if trigger == "alert":
             alert = {"resource": resource, "alert_severity": "critical", "trace_id": "alert-9"}
-            return self.actions.repository_dispatch(WORKFLOW, "alert-triggered", alert, actor="monitoring[bot]", **how)
+            return self.actions.repository_dispatch(WORKFLOW, "alert-triggered", alert, actor="monitoring", **how)
         self.repository.variables["TARGET_RESOURCE"] = resource
-        return self.actions.schedule(WORKFLOW, actor="alice", **how)
+        return self.actions.schedule(WORKFLOW, **how)
 
 
 Place = Callable[..., Any]
@@ -274,6 +274,7 @@ LYING = {
         ("restored the version", "restarted example"),
         "the configuration is not the cause",
         options=("--sticky-failure",),
+        outcome="partial",
         pushed=True,
     ),
     "scale-resources": Trouble(
@@ -294,7 +295,9 @@ HALFWAY = {
         around=supervisor_that_hangs,
         state=None,
     ),
-    "config-rollback": Trouble(("restored the version",), "HTTP 401", token="another", state=False, pushed=True),
+    "config-rollback": Trouble(
+        ("restored the version",), "HTTP 401", token="another", outcome="partial", state=False, pushed=True
+    ),
     "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False, pushed=True),
     "security-response": Trouble(("disabled k-1",), "HTTP 403", options=("--fails=rotate",), state=False, wrong=0),
     "blank": Trouble(

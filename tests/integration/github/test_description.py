@@ -110,6 +110,16 @@ def test_everything_that_doctor_may_see_is_as_described(clone: Clone) -> None:
     assert set(clone.doctor()) == {"default-branch", "codeowners"}
 
 
+def test_what_doctor_asks_about_a_schedule_is_as_described(clone: Clone, tmp_path: Path) -> None:
+    scheduled = Clone(settings_world.render(tmp_path, triggers="manual+schedule"), clone.github, clone.url)
+    scheduled.setup()
+    close_by_hand(clone.github)
+    clone.github.changed[".github/workflows/agent-investigate-act.yml"] = ("bob", shapes.CREATED)
+    file = "agent-investigate-act.yml"
+    clone.github.add_run("7", title="x [-]", event="schedule", actor="bob", file=file, created=shapes.CREATED)
+    assert scheduled.doctor() == {}
+
+
 def test_a_persons_repository_is_as_described(clone: Clone) -> None:
     clone.github.owner_type, clone.github.plan, clone.github.people = "User", "pro", {"bob": "write", "alice": "write"}
     clone.setup(reviewers=("bob", "alice"))
@@ -154,6 +164,8 @@ def test_what_the_report_and_deduplicating_alerts_ask_is_as_described(clone: Clo
     since = "2026-11-22T00:00:00Z"
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since)] == [3, 2]
     assert [run["id"] for run in api.runs(REPOSITORY, "agent.yml", since=since, event="repository_dispatch")] == [3]
+    assert [run["id"] for run in api.last_run(REPOSITORY, "agent.yml", before=since)] == [1]
+    assert api.last_run(REPOSITORY, "agent.yml", before="2026-11-21T00:00:00Z") == []
     assert [job["status"] for job in api.jobs(REPOSITORY, "3")] == ["completed", "waiting"]
     assert [artifact["name"] for artifact in api.artifacts_of_run(REPOSITORY, "3")] == ["audit-bundle"]
 

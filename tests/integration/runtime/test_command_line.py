@@ -90,13 +90,23 @@ def test_delivering_by_hand_to_no_address_is_bad_input(clone: Clone, address: st
     assert line.startswith("error: TRAIL06: ") and problem in line
 
 
+def test_delivering_by_hand_to_a_dead_backend_fails_and_says_where(clone: Clone) -> None:
+    _, _, folder = clone.simulate("--approve")
+    address = "http://user:s3cret-s3cret@127.0.0.1:1"
+    done = clone.run(WITHOUT_AGENT, "deliver", str(folder), "--timeout", "2", AIMGENTIX_API_URL=address)
+    assert done.returncode == codes.EXIT_TRAIL_INCOMPLETE, done.stderr
+    (line,) = complaints(done)
+    assert "(asked at 127.0.0.1)" in line and "s3cret" not in line
+
+
 @pytest.mark.parametrize("command", ["deliver", "verify"])
 def test_a_folder_without_a_bundle_is_named(clone: Clone, command: str) -> None:
     for wrong in (clone.root, clone.root / "nope", clone.root / "agent_runner.py"):
         done = clone.run(WITHOUT_AGENT, command, str(wrong), AIMGENTIX_API_URL="https://audit.invalid")
         assert (done.returncode, done.stdout) == (codes.EXIT_BAD_INPUT, "")
         (line,) = complaints(done)
-        assert line.startswith(f"error: TRAIL04: {wrong / 'bundle.json'}: ")
+        assert line.startswith(f"error: TRAIL07: {wrong / 'bundle.json'}: ")
+        assert "folder of an unpacked audit-bundle" in line and "not proven" not in line
 
 
 # ------------------------------------------------------------------------------------------- files, folders and pipes

@@ -107,13 +107,14 @@ def load(folder: Path) -> Parts:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        (MANIFEST, {"approver": CEO}, "says approver ceo, its parts say bob"),
-        (MANIFEST, {"approver": None}, "bundle.json says approver None, its parts say bob"),
+        (MANIFEST, {"approvers": [CEO]}, "says approvers ceo, its parts say bob"),
+        (MANIFEST, {"approvers": []}, "bundle.json says approvers [], its parts say bob"),
         (MANIFEST, {"resource": "payments-db"}, "bundle.json says resource payments-db, its parts say checkout"),
         (MANIFEST, {"plan_digest": None}, "bundle.json names no plan, and one was executed"),
         (MANIFEST, {"plan_digest": "f" * 64}, "report is of plan"),
         (MANIFEST, {"trace_id": "other"}, "bundle.json says trace_id other, its parts say "),
         (MANIFEST, {"run": {"x": 1}}, "bundle.json names no run"),
+        (MANIFEST, {"steps": []}, "bundle.json says steps [], its parts say {'action': 'restart_service', "),
         (MANIFEST, {"issue": 3}, "bundle.json says issue 3, its parts say None"),
         (MANIFEST, {"rejected_by": "mallory"}, "says rejected_by mallory, the record journal None"),
         (MANIFEST, {"outcome": "action_failed"}, "the outcome is action_failed, and the result says success"),
@@ -131,11 +132,11 @@ def load(folder: Path) -> Parts:
         (RESULT, {"trace_id": "x"}, "report and result have different trace ids"),
         (RESULT, {"plan_digest": "f" * 64}, "result is of plan ffffffffffff"),
         (RECEIPT, {"trace_id": "x"}, "report and receipt have different trace ids"),
-        (RECEIPT, {"approver": CEO}, "bundle.json says approver bob"),
+        (RECEIPT, {"approver": CEO}, "bundle.json says approvers bob"),
         (RECEIPT, {"approver": CEO}, "the event approved says approver bob"),
-        (RECEIPT, {"approver": CEO}, "receipt and authorization name different approvers"),
+        (RECEIPT, {"approver": CEO}, "receipts and authorization name different approvers"),
         (RECEIPT, {"plan_digest": "f" * 64}, "receipt is of plan ffffffffffff"),
-        (AUTHORIZATION, {"approvers": []}, "receipt and authorization name different approvers"),
+        (AUTHORIZATION, {"approvers": []}, "receipts and authorization name different approvers"),
         (AUTHORIZATION, {"trace_id": "x"}, "report and authorization have different trace ids"),
         (AUTHORIZATION, {"plan_digest": "f" * 64}, "authorization is of plan ffffffffffff"),
         (
@@ -279,7 +280,7 @@ def test_the_issue_is_the_one_that_was_answered(made: dict[str, Path], tmp_path:
     ("job", "step", "message"),
     [
         ("seal", "plan_sealed", "seal: no event plan_sealed"),
-        ("approve", "approved", "approve: no event approved"),
+        ("approve", "approved", "0 events approved, the plan needs 1"),
         ("verify", "gate_check", "verify: the check GATE02 did not pass"),
         ("verify", "authorized", "verify: no event authorized"),
         ("act", "intent", "act: 0 events intent, the result has 2 steps"),
@@ -314,7 +315,9 @@ def test_what_the_agents_machine_wrote_replaces_nothing_of_the_others(made: dict
     claimed = [event for job in ("seal", "approve", "verify") for event in parts.events[job]]
     hijacked = {job: [*parts.events[job], *claimed] for job in bundle.REPORTED_BY_AGENT}
     found = check(dataclasses.replace(parts, events=hijacked))
-    assert {"seal: no event plan_sealed", "approve: no event approved", "verify: no event authorized"} <= set(found)
+    assert {"seal: no event plan_sealed", "0 events approved, the plan needs 1", "verify: no event authorized"} <= set(
+        found
+    )
 
 
 @pytest.mark.threat("T23", "T36")
@@ -362,10 +365,10 @@ def test_an_outcome_goes_with_one_status_only(made: dict[str, Path], status: Act
         ActionStatus.SUCCESS: RunOutcome.ACTED,
         ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
         ActionStatus.DRY_RUN: RunOutcome.DRY_RUN,
-        ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
         # Its first step was executed, so that "nothing was executed" would be wrong.
-        ActionStatus.REFUSED: RunOutcome.ACTION_FAILED,
+        ActionStatus.FAILED: RunOutcome.PARTIAL,
+        ActionStatus.REFUSED: RunOutcome.PARTIAL,
     }
     changed = dataclasses.replace(parts, result=dataclasses.replace(parts.result, status=status))
     said = f"the outcome is {outcome}, and the result says {status}"

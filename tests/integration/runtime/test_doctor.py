@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
-from agent_runtime.local.settings import checklist, checks, codeowners, github_plans
+from agent_runtime.local.settings import checklist, checks, codeowners, github_plans, planning
 from agent_runtime.local.settings.model import Repository
 from support import settings_world, shapes
 from support.github import FullGitHub
@@ -156,6 +156,25 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
+def test_where_the_key_of_the_audit_backend_may_go_is_looked_at(own: Clone) -> None:
+    def secrets() -> list[tuple[str, str]]:
+        found = json.loads(own.command("doctor", "--json").stdout)["checks"]
+        (check,) = [check["findings"] for check in found if check["name"] == "secrets"]
+        return [(each["state"], each["problem"]) for each in check if "AGENT_ACT_TOKEN" not in each["problem"]]
+
+    own.github.secrets = ["AIMGENTIX_API_KEY"]
+    own.github.variables = {"AIMGENTIX_API_URL": "https://Audit.example.com/v2"}
+    anywhere = "audit_host is empty, so AIMGENTIX_API_KEY is sent to whatever host AIMGENTIX_API_URL names"
+    assert secrets() == [("note", anywhere)]
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("audit_host: ''", "audit_host: 'audit.example.com'"))
+    assert secrets() == []
+    for address in ("https://evil.example", "https://audit.example.com:444", "https://audit.example.com@evil.example"):
+        own.github.variables["AIMGENTIX_API_URL"] = address
+        ((state, problem),) = secrets()
+        assert state == "open" and "audit_host allows audit.example.com only" in problem
+
+
 def test_a_policy_that_asks_nobody_is_looked_at(own: Clone) -> None:
     rules = "auto_approve:\n  - {type: '*'}\n"
     policy = next((own.root / ".github" / "agent-policies").glob("*.yml"))
@@ -181,6 +200,39 @@ def test_where_an_issue_is_the_gate_no_answer_helps_a_policy_that_asks_nobody(ow
     (found,) = [check["findings"] for check in checks if check["name"] == "policy"]
     assert [(each["state"], "where an issue is the gate" in each["problem"]) for each in found] == [("note", True)]
     assert "auto_approval=yes" not in found[0]["fix"]
+
+
+@pytest.mark.threat("T15")
+def test_a_schedule_that_its_only_approver_last_changed_is_found(tmp_path: Path) -> None:
+    """By GitHub's own word where a run has begun since the workflow changed; else by who changed it."""
+    root = settings_world.render(tmp_path, triggers="manual+schedule", approvers="bob")
+    path = f".github/workflows/{WORKFLOW}"
+    with settings_world.fresh() as github:
+        somebody = Clone(root, github)
+        somebody.setup()
+        close_by_hand(github)
+        assert somebody.doctor() == {}, "nobody has pushed the workflow yet"
+        never = (
+            "scheduled runs count as started by whoever last changed the schedule: bob, the only approver, so nobody"
+        )
+        for changed, actor, is_found in (
+            (("Bob", "2026-11-20T00:00:00Z"), None, True),
+            (("alice", "2026-11-20T00:00:00Z"), None, False),
+            (("alice", "2026-11-20T00:00:00Z"), "bob", True),
+            (("alice", "2026-11-22T00:00:00Z"), "bob", False),
+        ):
+            github.changed[path], github.runs = changed, []
+            if actor:
+                run = {"title": "x [-]", "event": "schedule", "actor": actor, "file": WORKFLOW}
+                github.add_run("7", created="2026-11-21T00:00:00Z", **run)
+            found = somebody.doctor().get("approvers", [])
+            assert [problem.casefold().startswith(never) for problem in found] == [True] * is_found
+        github.people["carol"] = "write"
+        github.changed[path] = ("bob", "2026-11-22T00:00:00Z")
+        config = root / ".github" / "agent-config.yml"
+        config.write_text(config.read_text().replace("  - 'bob'", "  - 'bob'\n  - 'carol'"))
+        somebody.setup()
+        assert "approvers" not in somebody.doctor()
 
 
 def test_it_only_reads(clone: Clone) -> None:
@@ -291,6 +343,21 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "default-branch",
         "without a review by code owners",
     ),
+    "no approval": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(required_approving_review_count=0),
+        "default-branch",
+        "main takes pull requests without an approval",
+    ),
+    "stale approvals": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(dismiss_stale_reviews_on_push=False),
+        "default-branch",
+        "stays when something else is pushed to it",
+    ),
+    "one's own last push": (
+        lambda g: _rule(g, "pull_request")["parameters"].update(require_last_push_approval=False),
+        "default-branch",
+        "whoever pushed last to a pull request to main may be the one who approves it",
+    ),
     "no checks": (lambda g: _without(g, "required_status_checks"), "default-branch", "Check, lint, test"),
     "force pushes": (lambda g: _without(g, "non_fast_forward"), "default-branch", "force pushes"),
     "a bypass list": (
@@ -309,6 +376,11 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         lambda g: g.organization_variables.update(AGENT_DISABLED="maybe"),
         "kill-switch",
         "neither on nor off",
+    ),
+    "the organisation's kill switch, overruled": (
+        lambda g: (g.organization_variables.update(AGENT_DISABLED="true"), g.variables.update(AGENT_DISABLED="false")),
+        "kill-switch",
+        "the organisation's AGENT_DISABLED is true, and the repository's, false, hides it",
     ),
     "a hidden kill switch": (
         lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "false"}}),
@@ -336,6 +408,7 @@ def test_whatever_somebody_loosens_is_named(clone: Clone, name: str) -> None:
 
 def test_every_check_can_turn_red() -> None:
     local = {"policy", "repository-check", "issue-gate"}  # the last: test_settings_issue_gate.py
+    local.add("execution-protections")  # test_execution_protections.py
     assert {check for _, check, _ in LOOSENED.values()} | local == set(checks.CHECKS)
 
 
@@ -347,6 +420,7 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
             "dismiss_stale_reviews": True,
             "require_code_owner_reviews": True,
             "required_approving_review_count": 1,
+            "require_last_push_approval": True,
         },
         "required_status_checks": {"contexts": ["Check, lint, test"], "checks": []},
         "enforce_admins": {"url": "https://api.github.com/x", "enabled": True},
@@ -355,7 +429,19 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
     assert clone.doctor() == {}
     clone.github.branch_protection["enforce_admins"]["enabled"] = False
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
-    clone.github.branch_protection["required_pull_request_reviews"]["require_code_owner_reviews"] = False
+    reviews = clone.github.branch_protection["required_pull_request_reviews"]
+    whole = dict(reviews)
+    for key, value, problem in (
+        ("required_approving_review_count", 0, "main takes pull requests without an approval"),
+        ("dismiss_stale_reviews", False, "stays when something else is pushed to it"),
+        ("require_last_push_approval", False, "whoever pushed last to a pull request to main"),
+        ("bypass_pull_request_allowances", {"users": [{"login": "mallory"}]}, "some may push to main without"),
+    ):
+        reviews[key] = value
+        assert any(problem in each for each in clone.doctor()["default-branch"]), key
+        reviews.clear()
+        reviews.update(whole)
+    reviews["require_code_owner_reviews"] = False
     assert "main takes pull requests without a review by code owners" in clone.doctor()["default-branch"]
 
 
@@ -610,3 +696,54 @@ def test_any_text_is_a_codeowners_file_and_a_checklist(text: str, path: str) -> 
     codeowners.owners(text, path)
     for item in checklist.parse(text):
         assert item.text
+
+
+class TestTwoApprovals:
+    """A policy that asks for two."""
+
+    @pytest.fixture
+    def asking(self, rendered: Path, tmp_path: Path) -> Iterator[Clone]:
+        shutil.copytree(rendered, tmp_path / "clone")
+        with settings_world.fresh() as github:
+            github.people["carol"] = "write"
+            asking = Clone(tmp_path / "clone", github)
+            config = asking.root / ".github" / "agent-config.yml"
+            config.write_text(config.read_text().replace("acme/sre", "carol"))
+            self.ask(asking, "{type: restart, approvals: 2, approvers: [Bob, carol]}")
+            yield asking
+
+    @staticmethod
+    def ask(clone: Clone, rule: str) -> None:
+        policy = next((clone.root / ".github" / "agent-policies").glob("*.yml"))
+        policy.write_text(f"name: p\nversion: 1\nallowed_actions:\n  - {rule}\n")
+
+    def test_setup_creates_an_environment_for_each_and_a_second_run_changes_nothing(self, asking: Clone) -> None:
+        asking.setup()
+        first, second = (asking.github.environments[name] for name in ("agent-approval", "agent-approval-second"))
+        assert planning.current_body(first) == planning.current_body(second)
+        assert asking.github.branch_policies["agent-approval-second"] == ["main"]
+        asking.github.requests.clear()
+        assert "nothing to change" in asking.setup() and writes(asking.github) == []
+        assert "gate-environment" not in asking.doctor() and "policy" not in asking.doctor()
+
+    def test_doctor_finds_the_second_one_missing_or_open(self, asking: Clone) -> None:
+        asking.setup()
+        gate = asking.github.environments["agent-approval-second"]
+        gate["can_admins_bypass"] = True
+        assert asking.doctor()["gate-environment"] == [
+            "environment agent-approval-second: administrators can bypass it"
+        ]
+        del asking.github.environments["agent-approval-second"]
+        (problem,) = asking.doctor()["gate-environment"]
+        assert problem.startswith("environment agent-approval-second: it does not exist")
+        self.ask(asking, "{type: restart}")
+        assert "gate-environment" not in asking.doctor()
+
+    def test_doctor_finds_whom_the_policy_names_and_github_does_not_ask(self, asking: Clone) -> None:
+        asking.setup()
+        self.ask(asking, "{type: restart, approvals: 2, approvers: [bob, dave]}")
+        assert asking.doctor()["policy"] == [
+            "allowed_actions[0] of the policy names dave, who is not among the approvers of .github/agent-config.yml",
+            "allowed_actions[0] of the policy asks for 2 approvals, and 1 of the approvers of .github/agent-config.yml "
+            "may give one",
+        ]

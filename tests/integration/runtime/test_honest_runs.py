@@ -113,9 +113,9 @@ def test_the_bundle_of_an_honest_run_holds(
 def test_the_bundle_of_a_run_that_nobody_was_asked_about_holds_and_can_not_get_an_approver(tmp_path: Path) -> None:
     said, folder = simulate(tmp_path / "repository", "--approve", config=AUTO)
     manifest, problems = offline.verify(folder)
-    assert (manifest["outcome"], manifest["approver"], problems) == ("acted", None, []), said
-    found = forge(copy_of(folder, tmp_path), MANIFEST, lambda document: document.update(approver=CEO))
-    assert any("bundle.json says approver ceo, its parts say None" in line for line in found)
+    assert (manifest["outcome"], manifest["approvers"], problems) == ("acted", [], []), said
+    found = forge(copy_of(folder, tmp_path), MANIFEST, lambda document: document.update(approvers=[CEO]))
+    assert any("bundle.json says approvers ceo, its parts say []" in line for line in found)
     approved = copy_of(folder, tmp_path)
     found = forge(approved, AUTHORIZATION, lambda document: document.update(approvers=[CEO]))
     assert "somebody approved a plan that nobody was asked about" in found

@@ -114,7 +114,7 @@ def test_every_neutral_row_says_why() -> None:
 @pytest.mark.parametrize(
     ("path", "to"),
     [
-        (("jobs", "act", "needs"), ["approve", "seal"]),
+        (("jobs", "act", "needs"), ["approve-second", "approve", "seal"]),
         (("jobs", "seal", "needs"), ["investigate"]),
         (("jobs", "seal", "runs-on"), ["ubuntu-latest"]),
         (("jobs", "seal", "if"), "!cancelled()"),

@@ -25,6 +25,7 @@ from agent_runtime.model.documents import Decision, PolicyStamp, Report, ReportS
 from agent_runtime.results import ActionStatus
 from support import examples
 from support.gate_world import GateWorld, whole_run
+from support.sdk.sink import Sink
 from support.strategies import json_values
 
 AUTO_PLAN = examples.sealed(policy=PolicyStamp("a" * 64, Decision.AUTO, ("allowed_actions[0]", "auto_approve[0]")))
@@ -108,6 +109,24 @@ OUTCOMES: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         {**ASKED, "seal": "failure", "ask": "skipped"},
         {"report": closed(ReportStatus.FAILED, code=codes.ISSUE_GATE_IMPOSSIBLE)},
     ),
+    (
+        "nobody gave the second approval",
+        "approval_failed",
+        but(**{names.SECOND_JOB: "failure"}, act="skipped"),
+        {"report": SEALED},
+    ),
+    (
+        "the second was rejected",
+        "rejected",
+        but(**{names.SECOND_JOB: "failure"}, act="skipped"),
+        {"report": SEALED, "rejected": True},
+    ),
+    (
+        "cancelled between the two approvals",
+        "cancelled",
+        but(**{names.SECOND_JOB: "skipped"}, act="skipped"),
+        {"report": SEALED},
+    ),
     ("nothing to do", "nothing_to_do", NOT_ASKED, {"report": closed(ReportStatus.NOTHING_TO_DO)}),
     ("denied", "denied", NOT_ASKED, {"report": closed(ReportStatus.DENIED)}),
     (
@@ -188,7 +207,7 @@ OUTCOMES: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
     ),
     (
         "it expired after the first of its steps",
-        "action_failed",
+        "partial",
         but(act="failure"),
         {
             "report": SEALED,
@@ -295,6 +314,12 @@ COMMENTS: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         {"approve": "failure", "claim": "skipped", "act": "skipped"},
         {"errors": {"approve": codes.COMMENT_AUTHOR}},
     ),
+    (
+        "the first of two approvals",
+        "waiting",
+        {"approve": "failure", "claim": "skipped", "act": "skipped"},
+        {"errors": {"approve": codes.APPROVAL_MISSING}},
+    ),
     ("no reason left", "approval_failed", {"approve": "failure", "claim": "skipped", "act": "skipped"}, {}),
     ("cancelled", "cancelled", {"approve": "cancelled", "claim": "skipped", "act": "skipped"}, {}),
     (
@@ -373,15 +398,17 @@ def test_a_whole_run_of_two_steps_is_recorded_and_can_be_verified(world: GateWor
     manifest, problems = offline.verify(ending.folder)
     assert problems == []
     assert manifest["reported_by_agent"] == ["investigate", "act"]
-    assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest}
+    assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest, "acted": "true"}
     terminal = world.events("record")[-1]
     assert (terminal["outcome"], terminal["problems"], terminal["status"]) == ("acted", [], "success")
 
 
 def test_a_step_that_fails_stops_the_rest_and_the_trail_is_whole(world: GateWorld) -> None:
-    steps = (examples.step(), examples.step(action="warm_cache", parameters={"fails": True}), examples.step())
-    ending = world.record(whole_run(world, *steps))
-    assert (str(ending.outcome), ending.problems) == ("action_failed", ())
+    last = examples.step(parameters={"error_rate": 0.1})
+    ending = world.record(
+        whole_run(world, *STEPS[:1], examples.step(action="warm_cache", parameters={"fails": True}), last)
+    )
+    assert (str(ending.outcome), ending.problems) == ("partial", ())
     assert offline.verify(ending.folder)[1] == []
 
 
@@ -653,3 +680,26 @@ def test_whatever_the_agent_says_of_an_end_fits_into_an_answer(world: GateWorld)
     (comment,) = world.github.comments[issue["number"]]
     assert len(comment["body"]) < 20_000
     assert "69000 more characters" in comment["body"]
+
+
+@pytest.mark.threat("T35")
+@pytest.mark.parametrize("allowed", ["", "that of the backend", "audit.example.com", "127.0.0.1"])
+def test_the_key_of_the_audit_backend_goes_to_the_host_of_the_configuration_only(
+    world: GateWorld, allowed: str
+) -> None:
+    """Whoever may change the variable AIMGENTIX_API_URL would get the key otherwise."""
+    folder = world.record(whole_run(world)).folder
+    with Sink() as sink:
+        host = sink.url.partition("//")[2] if allowed.startswith("that") else allowed
+        config = world.root / ".github" / "agent-config.yml"
+        config.write_text(config.read_text() + f"audit_host: '{host}'\n")
+        variables = {"AIMGENTIX_API_URL": sink.url, "AIMGENTIX_API_KEY": "k3y"}
+        done = world.command("record", ["deliver", str(folder)], **variables)
+        assert done.returncode == 0, done.stderr
+        keys = {request.headers.get("authorization") for request in sink.requests}
+    if host == allowed and host:
+        assert keys == set()
+        assert f"AIMGENTIX_API_URL is not at {host}, the audit_host of .github/agent-config.yml" in done.stdout
+        assert "TRAIL06" in done.stderr and "audit_host" in world.page("record")
+    else:
+        assert keys == {"Bearer k3y"} and "spooled 0" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.gate.seal import Handover
+from agent_runtime.job.context import now
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Decision, ReportStatus
 from agent_runtime.results import Finding, RiskLevel
 from support import examples
-from support.gate_world import CONFIG, POLICY, GateWorld, report_of
+from support.gate_world import CONFIG, POLICY, TITLE, GateWorld, report_of
 from support.strategies import json_values
 
 WHOLE = documents.plain(examples.investigation())
@@ -31,6 +34,10 @@ def changed(**changes: Any) -> bytes:
 
 def of_step(**changes: Any) -> bytes:
     return changed(steps=[{**WHOLE["steps"][0], **changes}])
+
+
+def several(*changes: dict[str, Any]) -> bytes:
+    return changed(steps=[{**WHOLE["steps"][0], **each} for each in changes])
 
 
 def opens_no_gate(outputs: dict[str, str]) -> bool:
@@ -81,7 +88,11 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "a report instead": (codes.REPORT_SCHEMA, documents.encode(examples.report())),
     "too many findings": (codes.REPORT_SCHEMA, changed(findings=[{"message": "x"}] * 101)),
     "a million findings": (codes.REPORT_TOO_LARGE, changed(findings=[{}] * 1_000_000)),
-    "too many steps": (codes.REPORT_SCHEMA, changed(steps=WHOLE["steps"] * 21)),
+    "a thousand steps": (codes.PLAN_STEPS, several(*({"action": f"noop-{number}"} for number in range(1000)))),
+    "one step more than a page has": (codes.PLAN_STEPS, several(*({"action": f"noop-{n}"} for n in range(11)))),
+    "a step that is there twice": (codes.PLAN_STEPS, several({}, {"action": "noop"}, {})),
+    "a step that changes what nobody observes": (codes.PLAN_STEPS, several({"changes": ["a\u202e"]}, {"action": "x"})),
+    "a step that denies what it changes": (codes.REPORT_SCHEMA, several({"changes": "started"}, {"action": "noop"})),
     "a failure that proposes": (codes.REPORT_SCHEMA, changed(error="boom", code="AGT001")),
     "another run's": (codes.REPORT_OTHER_RUN, changed(run={**WHOLE["run"], "run_id": "4712"})),
     "another attempt's": (codes.REPORT_OTHER_RUN, changed(run={**WHOLE["run"], "run_attempt": 2})),
@@ -105,6 +116,27 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "an integer without a canonical form": (codes.PLAN_NOT_CANONICAL, of_step(parameters={"n": 2**53})),
     "a float that its canonical form changes": (codes.PLAN_NOT_CANONICAL, of_step(parameters={"n": 2.0**53})),
 }
+
+
+def test_a_plan_of_several_steps_is_one_plan_on_one_page(world: GateWorld) -> None:
+    second = {"action": "warm_cache", "parameters": {"pages": 7}, "reversible": True, "rollback": "clear it"}
+    outcome = world.seal(world.hand_over(several({"changes": ["started"]}, second)))
+    assert outcome.report.plan is not None, outcome.problem
+    assert [step.action for step in outcome.report.plan.steps] == ["restart_service", "warm_cache"]
+    assert world.outputs("seal")["action"] == "restart_service+warm_cache"
+    assert world.outputs("seal")["decision"] == "review", "for the second step alone nobody may act without asking"
+    page = re.sub(" {2,}", "  ", as_terminal(world.page("seal")))
+    first, second_part = page.index("Step 1  restart_service"), page.index("Step 2  warm_cache")
+    assert page.startswith("Approve restart_service, then warm_cache on checkout?")
+    assert first < page.index("started, says the agent") < second_part
+    assert second_part < page.index("pages  7") < page.index("says the agent: clear it")
+
+
+def test_one_denied_step_denies_the_plan(world: GateWorld) -> None:
+    outcome = world.seal(world.hand_over(several({}, {"action": "delete_service"})))
+    assert (outcome.report.status, outcome.report.plan) == (ReportStatus.DENIED, None)
+    assert world.outputs("seal")["decision"] == "denied"
+    assert any("step 2" in reason and "delete_service" in reason for reason in outcome.report.policy_reasons)
 
 
 @pytest.mark.threat("T1", "T8", "T11", "T23", "T33")
@@ -249,7 +281,7 @@ def test_the_command_says_it_in_one_line_and_fails(world: GateWorld, name: str) 
 
 @pytest.mark.threat("T14")
 def test_a_page_that_github_would_not_show_is_refused_on_a_page_that_it_shows(world: GateWorld) -> None:
-    handover = world.hand_over(changed(analysis="`a" * 250_000))
+    handover = world.hand_over(of_step(reason="`a" * 250_000))
     done = world.command(
         "seal",
         ["seal"],
@@ -258,7 +290,7 @@ def test_a_page_that_github_would_not_show_is_refused_on_a_page_that_it_shows(wo
         INVESTIGATE_RESULT="success",
     )
     assert done.returncode == codes.EXIT_BAD_INPUT
-    assert codes.REPORT_TOO_LARGE in world.page("seal") and "analysis: 500002 bytes" in done.stderr
+    assert codes.REPORT_TOO_LARGE in world.page("seal") and re.search("plan: 50[0-9]{4} bytes", done.stderr)
     assert world.outputs("seal") == {}
 
 
@@ -299,6 +331,7 @@ def test_a_run_that_can_not_be_read_says_so_on_the_page(world: GateWorld, variab
         ({"GITHUB_RUN_ATTEMPT": "2"}, codes.GATE_RUN),
         ({"GITHUB_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_TRIGGERING_ACTOR": "github-actions[bot]"}, codes.GATE_INITIATOR),
+        ({"GITHUB_ACTOR": "pager[bot]", "GITHUB_TRIGGERING_ACTOR": "pager[bot]"}, codes.GATE_INITIATOR),
         ({"GITHUB_ACTOR": "bob", "GITHUB_TRIGGERING_ACTOR": "bob"}, codes.GATE_ENVIRONMENT),
     ],
 )
@@ -308,6 +341,29 @@ def test_seal_decides_again_what_the_first_step_looked_at(world: GateWorld, chan
     assert outcome.problem is not None and outcome.problem.code == code
     assert opens_no_gate(world.outputs("seal"))
     assert code in world.page("seal")
+
+
+@pytest.mark.parametrize("server", ["https://github.example.com", "https://evilghe.com", "http://["])
+def test_on_github_enterprise_server_a_run_says_that_it_is_not_supported(world: GateWorld, server: str) -> None:
+    world.changes["GITHUB_SERVER_URL"] = server
+    started = world.command("investigate", ["start"], GITHUB_TOKEN="t")
+    assert started.returncode == 2 and "RUN006: " in started.stderr, started.stderr
+    outcome = world.seal(world.hand_over(changed()))
+    assert outcome.problem is not None and outcome.problem.code == codes.SERVER_UNSUPPORTED
+    assert "GitHub Enterprise Server is not supported" in world.page("seal")
+    assert opens_no_gate(world.outputs("seal"))
+
+
+def test_on_ghe_com_a_run_is_like_any_other_and_its_links_stay_there(world: GateWorld) -> None:
+    world.changes.update(GITHUB_SERVER_URL="https://acme.ghe.com", GITHUB_RUN_NUMBER="2")
+    assert world.command("investigate", ["start"], GITHUB_TOKEN="t").returncode == 0
+    how = {"title": "checkout [-]", "event": "schedule", "actor": "alice", "file": names.WORKFLOW_FILE}
+    world.github.add_run("17", created=documents.format_time(now()), **how)
+    world.github.add_job("17", "Approve plan 0123456789ab: warm_cache on checkout", "waiting", None)
+    assert world.seal(world.hand_over(changed())).report.plan is not None
+    world.github.add_job("17", f"Approve plan 0123456789ab: {TITLE}", "waiting", None)
+    assert world.seal(world.hand_over(changed())).report.duplicate_of == "17"
+    assert "(https://acme.ghe.com/acme/checkout-restart/actions/runs/17)" in world.page("seal")
 
 
 @pytest.mark.threat("T13")
@@ -329,7 +385,7 @@ def test_an_open_environment_asks_nobody(world: GateWorld, name: str) -> None:
         ([examples.step(reversible=True)], True, "auto"),
         ([examples.step(reversible=True)], False, "review"),
         ([examples.step()], True, "review"),
-        ([examples.step(reversible=True), examples.step(reversible=False)], True, "review"),
+        ([examples.step(reversible=True), examples.step(reversible=False, parameters={})], True, "review"),
         ([examples.step(reversible=True), examples.step(action="warm_cache", reversible=True)], True, "review"),
         ([examples.step(), examples.step(action="delete_all")], True, "denied"),
         ([examples.step(action="delete_all"), examples.step()], True, "denied"),
@@ -349,7 +405,8 @@ def test_the_steps_of_one_plan_use_the_rate_limit_up(world: GateWorld) -> None:
     policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
     policy.write_text(POLICY + "rate_limits:\n  - {type: restart_service, max: 2, per: 24h}\n")
     for count, decision in ((2, "review"), (3, "denied")):
-        world.seal(world.hand_over(documents.encode(examples.investigation(*[examples.step()] * count))))
+        steps = [examples.step(parameters={"zone": number}) for number in range(count)]
+        world.seal(world.hand_over(documents.encode(examples.investigation(*steps))))
         assert world.outputs("seal")["decision"] == decision
 
 

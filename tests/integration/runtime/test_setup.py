@@ -374,3 +374,11 @@ def _applied(seen: Gate, changes: planning.Changes) -> Gate:
 
 def _reviewer(kind: str, number: int) -> dict[str, Any]:
     return {"type": kind, "reviewer": {"id": number, "login": f"r{number}", "slug": f"r{number}"}}
+
+
+@pytest.mark.parametrize("command", ["setup", "doctor"])
+def test_an_address_of_github_enterprise_server_is_refused_before_the_token_goes_there(
+    clone: Clone, command: str
+) -> None:
+    done = clone.command(command, GITHUB_API_URL="https://github.example.com/api/v3")
+    assert (done.returncode, "RUN006: this is on github.example.com" in done.stderr) == (2, True), done.stderr

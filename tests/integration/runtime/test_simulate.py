@@ -19,7 +19,9 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
-from support.simulated import CONFIG, POLICY, Clone, outcome_of
+from support.simulated import CONFIG, POLICY, Clone, clone, outcome_of
+
+__all__ = ["clone"]
 
 
 def load(folder: Path) -> bundle.Parts:
@@ -33,7 +35,7 @@ def test_an_approved_plan_is_executed_once_and_the_trail_shows_who_approved(clon
     assert code == 0, said
     assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
     assert outcome_of(folder) == "acted"
-    assert json.loads((folder / "bundle.json").read_text())["approver"]["login"] == "reviewer"
+    assert json.loads((folder / "bundle.json").read_text())["approvers"][0]["login"] == "reviewer"
     assert "✅ AIMgentix audit client initialized" in said
 
 
@@ -67,11 +69,38 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(clone: Clone, word: str)
     assert (done.returncode, "INP011: DRY_RUN is " in done.stderr) == (2, True), done.stderr
 
 
-def test_a_rejected_plan_is_not_executed(clone: Clone) -> None:
+def test_a_rejected_plan_is_not_executed_and_the_trail_shows_who_rejected_and_why(clone: Clone) -> None:
     code, said, folder = clone.simulate("--reject")
     assert code == 0, said
     assert clone.world["count"] == 0
     assert outcome_of(folder) == "rejected"
+    manifest = json.loads((folder / "bundle.json").read_text())
+    assert (manifest["rejected_by"], manifest["rejected_because"]) == ("reviewer", "not now")
+    assert "rejected by: reviewer: not now" in clone.call("verify", str(folder)).stdout
+    page = (folder.parents[1] / "summary-record").read_text()
+    assert "| Rejected by | `reviewer` |" in page and "| In the reviewer's words | `not now` |" in page
+    manifest["rejected_because"] = "looks fine"
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    done = clone.call("verify", str(folder))
+    assert (done.returncode, "rejected_because looks fine" in done.stderr) == (6, True), done.stderr
+
+
+def test_verify_says_why_a_run_was_refused(clone: Clone) -> None:
+    _, _, folder = clone.simulate("--expire")
+    said = clone.call("verify", str(folder)).stdout
+    assert re.search(r"^reason: +GATE04: .*expired", said, re.MULTILINE), said
+    _, _, folder = clone.simulate("--approve", AGENT_DISABLED="true")
+    said = clone.call("verify", str(folder)).stdout
+    assert re.search(r"^reason: +GATE10: AGENT_DISABLED is 'true'", said, re.MULTILINE), said
+    assert "outcome:     refused" in said, "the kill switch is not a failed investigation"
+    _, _, folder = clone.simulate("--approve")
+    assert "reason:" not in clone.call("verify", str(folder)).stdout
+
+
+def test_a_scenario_that_would_try_nothing_is_refused_before_anything_happens(clone: Clone) -> None:
+    code, said, _ = clone.simulate("--busy")
+    assert (code, clone.world["count"]) == (codes.EXIT_BAD_INPUT, 0)
+    assert "INP006: the policy has no rate_limits, so --busy would try nothing" in said
 
 
 @pytest.mark.threat("T7", "T8", "T15", "T18", "T19", "T20")
@@ -302,7 +331,7 @@ def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_ne
     ("words", "context", "code", "page"),
     [
         (("--expire",), "{}", codes.GATE_EXPIRED, "act/summary-Verify"),
-        (("--self-approve",), "{}", codes.GATE_APPROVAL, "act/summary-Verify"),
+        (("--self-approve",), "{}", codes.GATE_APPROVAL, "approve/summary-approve"),
         (("--approve",), '{"raise": true}', codes.INVESTIGATION_FAILED, "seal/summary-seal"),
         (("--approve",), '{"crash": true}', codes.OUTCOME_UNKNOWN, "act/summary-Execute"),
     ],
@@ -406,7 +435,10 @@ def test_the_question_is_asked_again_until_it_is_answered(
     typos = len([answer for answer in answers[:-1] if answer.endswith("\n")])
     assert said.count("Answer y or n.") == typos
     assert f"outcome: {outcome}" in said
-    assert said.index("because") < said.index("Approve exactly this plan?"), "the page is shown before the question"
+    question = "Approve exactly this: bump on checkout, plan "
+    assert said.index("because") < said.index(question), "the page is shown before the question"
+    assert said.count(question) == typos + 1, "and one line of it again, each time"
+    assert "Review deployments" not in said and "https://" not in said
 
 
 LIMITED = POLICY + "rate_limits: [{type: bump, max: 2, per: 24h}]\n"
@@ -445,7 +477,7 @@ class TestWithoutAsking:
         assert not (folder.parents[2] / "approve").exists()
         assert outcome_of(folder) == "acted"
         manifest = json.loads((folder / "bundle.json").read_text())
-        assert (manifest["approver"], manifest["rejected_by"]) == (None, None)
+        assert (manifest["approvers"], manifest["rejected_by"]) == ([], None)
         assert json.loads((folder / "verify" / "authorization.json").read_text())["approvers"] == []
         page = (folder.parents[2] / "seal" / "summary-seal").read_text()
         assert page.startswith("# Without asking: `bump` on `checkout`") and "Approve" not in page.splitlines()[0]
@@ -508,12 +540,12 @@ class TestWithoutAsking:
         unasked = load(clone.simulate("--approve", context=self.REVERSIBLE)[2])
         approved = load(clone.simulate("--approve")[2])
         assert problems(unasked) == [] == problems(approved)
-        assert "no approval receipt" in problems(with_decision(unasked, Decision.REVIEW))
+        assert "0 approval receipts, the plan needs 1" in problems(with_decision(unasked, Decision.REVIEW))
         assert "verify: the check GATE07 did not pass" in problems(with_decision(unasked, Decision.REVIEW))
         found = problems(with_decision(approved, Decision.AUTO))
         assert "a plan that was sealed to act without asking was handled by the job act" in found
         assert "somebody approved a plan that nobody was asked about" in found
-        assert problems(dataclasses.replace(approved, receipt=None)) != []
+        assert problems(dataclasses.replace(approved, receipts=())) != []
 
 
 def problems(parts: bundle.Parts) -> list[str]:
@@ -623,3 +655,43 @@ def test_an_alert_is_played_as_github_sends_it(clone: Clone) -> None:
     assert not (folder.parents[2] / "investigate" / "log-Investigate").exists()
     assert outcome_of(folder) == "investigation_failed"
     assert clone.world["count"] == 2
+
+
+class TestTwoApprovals:
+    """A policy that asks for two of bob, carol and dave."""
+
+    @pytest.fixture(autouse=True)
+    def policy(self, clone: Clone) -> None:
+        path = clone.root / ".github" / "agent-policies" / "bumper.yml"
+        path.write_text(POLICY + "    approvals: 2\n    approvers: [bob, carol, dave]\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "logins"),
+        [(["--approve"], ["bob", "carol"]), (["--approve", "dave", "--approve", "Bob"], ["dave", "Bob"])],
+    )
+    def test_two_people_approve(self, clone: Clone, arguments: list[str], logins: list[str]) -> None:
+        code, said, folder = clone.simulate(*arguments)
+        assert (code, clone.world["count"], outcome_of(folder)) == (0, 2, "acted"), said
+        manifest = json.loads((folder / "bundle.json").read_text())
+        assert [each["login"] for each in manifest["approvers"]] == logins
+        assert "one more approval is needed" in (clone.root / "out" / "approve" / "summary-approve").read_text()
+
+    @pytest.mark.parametrize(
+        ("logins", "message"),
+        [
+            (["bob", "bob"], "bob approved twice"),
+            (["bob", "BOB"], "BOB approved twice"),
+            (["bob", "initiator"], "initiator approved a run that initiator started"),
+            (["mallory", "bob"], "mallory approved, and the policy lets only bob, carol, dave approve"),
+            (["bob"], "approve-second: nobody approved; nothing is executed"),
+        ],
+    )
+    def test_otherwise_nothing_is_executed(self, clone: Clone, logins: list[str], message: str) -> None:
+        code, said, folder = clone.simulate(*(word for login in logins for word in ("--approve", login)))
+        assert (code, clone.world["count"]) == (codes.EXIT_REFUSED, 0), said
+        assert message in said and not (clone.root / "out" / "act").exists()
+        assert outcome_of(folder) == "approval_failed"
+
+    def test_what_is_no_login_is_refused(self, clone: Clone) -> None:
+        code, said, _ = clone.simulate("--approve", "acme/sre")
+        assert (code, clone.world["count"]) == (codes.EXIT_BAD_INPUT, 0) and "not a login: 'acme/sre'" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,9 +18,11 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.agent import AgentRunner
 from agent_runtime.job.context import now
+from agent_runtime.job.request import Request
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, names, plan
-from agent_runtime.results import ActionResult, ActionStatus
-from agent_runtime.run import execute
+from agent_runtime.results import ActionResult, ActionStatus, Finding, InvestigationResult, ProposedAction
+from agent_runtime.run import execute, investigate
 from support import examples
 from support.gate_world import GateWorld
 
@@ -326,6 +329,135 @@ def test_what_changed_since_verify_refuses_before_anything_is_called(
     assert (done.result.status, done.result.code, agent.calls) == (ActionStatus.REFUSED, code, [])
     assert done.problem is not None and done.problem.code == code
     assert trail(world) == [f"error {code}"]
+
+
+class Moving(Agent):
+    """A world that moves with each action: one that changes what it says, and what somebody else changes."""
+
+    def __init__(self, *moves: dict[str, Any]) -> None:
+        super().__init__(observed={"version": 1, "leader": "a"})
+        self._moves = list(moves)
+
+    def observe(self, resource: str) -> dict[str, Any]:
+        if self._observed.get("leader") is None:
+            raise RuntimeError("no leader")
+        return dict(self._observed)
+
+    def act(self, resource: str, action: str, context: dict[str, Any] | None = None) -> Any:
+        done = super().act(resource, action, context)
+        self._observed.update(self._moves.pop(0))
+        return done
+
+
+DECLARED = tuple(dataclasses.replace(step, changes=("version",)) for step in THREE)
+
+
+def test_before_each_step_only_what_the_last_one_changes_may_differ(world: GateWorld) -> None:
+    agent = Moving({"version": 2}, {"version": 3}, {"leader": "b"})
+    done = run_plan(world, agent, fresh(*DECLARED, preconditions={"version": 1, "leader": "a"}))
+    assert (done.result.status, len(agent.calls)) == (ActionStatus.SUCCESS, 3)
+
+
+@pytest.mark.threat("T9")
+@pytest.mark.parametrize(
+    ("moves", "steps", "calls", "said"),
+    [
+        ([{"version": 2}], THREE, 1, "since step 1 began: version was 1 and is 2"),
+        ([{"version": 2}, {"leader": "b"}], DECLARED, 2, 'since step 2 began: leader was "a" and is "b"'),
+        # Declared by the first, and moved by nobody who may during the second.
+        ([{"version": 2}, {"version": 3}], (DECLARED[0], *THREE[1:]), 2, "since step 2 began: version was 2 and is 3"),
+        ([{"leader": None}], DECLARED, 1, "what is so now is not known: observe() raised RuntimeError: no leader"),
+    ],
+    ids=["undeclared", "somebody else's", "declared by an earlier step", "not to be observed"],
+)
+def test_a_world_that_moves_otherwise_between_steps_stops_the_rest(
+    world: GateWorld, moves: list[dict[str, Any]], steps: tuple[documents.Step, ...], calls: int, said: str
+) -> None:
+    agent = Moving(*moves)
+    done = run_plan(world, agent, fresh(*steps, preconditions={"version": 1, "leader": "a"}))
+    assert len(agent.calls) == calls
+    assert (done.result.status, done.result.code, done.result.message) == (
+        ActionStatus.REFUSED,
+        codes.GATE_PRECONDITION,
+        said,
+    )
+    assert [step.status for step in done.result.steps] == [ActionStatus.SUCCESS] * calls
+    assert len([line for line in trail(world) if line.startswith("intent")]) == calls
+    page = as_terminal(world.page("act"))
+    assert page.startswith("Partial: checkout") and "Nothing was executed" not in page
+    assert re.search(r"3 +undrain +not run", page)
+
+
+def test_the_page_of_a_plan_that_stopped_says_what_a_person_must_do(world: GateWorld) -> None:
+    steps = (
+        dataclasses.replace(THREE[0], rollback="let the zone in again"),
+        dataclasses.replace(THREE[1], rollback="start the version before"),
+        THREE[2],
+    )
+    said = ActionResult(ActionStatus.FAILED, rollback="start version 16", details={"error": "HTTP 503"})
+    done = run_plan(world, Agent(ActionResult(ActionStatus.SUCCESS), said), fresh(*steps))
+    page = as_terminal(world.page("act"))
+    for line in ("1     drain            success", "2     restart_service  failed", "3     undrain          not run"):
+        assert line in page
+    back = page[page.index("What to do now") :]
+    assert back.index("step 2, restart_service, which may have taken effect in part") < back.index("start version 16")
+    assert back.index("start version 16") < back.index("step 1, drain: let the zone in again")
+    assert "undrain" not in back[: back.index("Step 1: drain")] and "start the version before" not in back
+    assert done.planned == steps
+
+
+# What can't be proposed, in one line each.
+UNUSABLE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "both": (
+        codes.RESULT_INVALID,
+        {"proposed_action": ProposedAction("a"), "proposed_actions": (ProposedAction("b"),)},
+        "both proposed_action and proposed_actions are given",
+    ),
+    "an empty list": (codes.RESULT_INVALID, {"proposed_actions": ()}, "proposed_actions is empty: leave it out"),
+    "one action as a list": (codes.RESULT_INVALID, {"proposed_actions": ProposedAction("a")}, "not a tuple"),
+    "a text": (codes.RESULT_INVALID, {"proposed_actions": ("a",)}, "proposed_actions[0] is str, not ProposedAction"),
+    "a name with a space": (codes.RESULT_INVALID, {"proposed_actions": (ProposedAction("a b"),)}, "'a b'"),
+    "changes as one text": (
+        codes.RESULT_INVALID,
+        {"proposed_actions": (ProposedAction("a", changes="started"),)},  # type: ignore[arg-type]
+        "proposed_actions[0].changes is str, not a tuple",
+    ),
+    "a thousand": (
+        codes.PLAN_STEPS,
+        {"proposed_actions": tuple(ProposedAction(f"a-{number}") for number in range(1000))},
+        "1000 steps are proposed; a plan has at most 10",
+    ),
+    "the same twice": (
+        codes.PLAN_STEPS,
+        {"proposed_actions": (ProposedAction("a", {"n": 1}), ProposedAction("b"), ProposedAction("a", {"n": 1.0}))},
+        "step 3 is step 1 again: a with the same parameters",
+    ),
+    "a change of nothing that is observed": (
+        codes.PLAN_STEPS,
+        {"proposed_actions": (ProposedAction("a", changes=("version",)), ProposedAction("b"))},
+        "step 1 changes 'version', which observe() does not return",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_can_not_be_proposed_fails_in_one_line(world: GateWorld, name: str) -> None:
+    code, proposed, said = UNUSABLE[name]
+
+    class Proposing(Agent):
+        def investigate(self, resource: str, context: dict[str, Any] | None = None) -> InvestigationResult:
+            return InvestigationResult((Finding("it fails"),), "act", **proposed)
+
+    job = world.job("investigate")
+    asked = Request("checkout", {}, "manual", "", deduplicate=False, dry_run=False)
+    with pytest.raises(codes.BadInput) as refused:
+        investigate.run_job(Proposing(), job, asked)
+    assert refused.value.code == code
+    assert said in refused.value.message and "\n" not in refused.value.message
+    left = documents.decode(
+        documents.Investigation, (job.out / names.INVESTIGATION_NAME).read_bytes(), "investigation.json"
+    )
+    assert (left.code, left.steps) == (code, ())
 
 
 @pytest.mark.threat("T8")

@@ -93,15 +93,17 @@ def expired(document: dict[str, Any]) -> None:
     document["plan"].update(issued_at="2026-01-01T00:00:00Z", expires_at="2026-01-01T01:00:00Z")
 
 
-def begun_by_a_bot(world: GateWorld, handover: Handover) -> Handover:
-    bot = "github-actions[bot]"
-    world.changes.update(GITHUB_ACTOR=bot, GITHUB_TRIGGERING_ACTOR=bot)
+def begun_by(app: str) -> Callable[[GateWorld, Handover], Handover]:
+    def attack(world: GateWorld, handover: Handover) -> Handover:
+        world.changes.update(GITHUB_ACTOR=app, GITHUB_TRIGGERING_ACTOR=app)
 
-    def change(document: dict[str, Any]) -> None:
-        for run in (document["run"], document["plan"]["run"]):
-            run.update(actor=bot, triggering_actor=bot)
+        def change(document: dict[str, Any]) -> None:
+            for run in (document["run"], document["plan"]["run"]):
+                run.update(actor=app, triggering_actor=app)
 
-    return resealed(world, handover, change)
+        return resealed(world, handover, change)
+
+    return attack
 
 
 def another_policy(world: GateWorld, handover: Handover) -> Handover:
@@ -142,6 +144,12 @@ def stopped(world: GateWorld, handover: Handover) -> Handover:
     return handover
 
 
+def overridden(world: GateWorld, handover: Handover) -> Handover:
+    (world.root / ".github" / "agent-config.yml").write_text(CONFIG + "act_variables: [CLUSTER]\n")
+    world.changes[names.VARIABLE + "CLUSTER"] = "another"
+    return handover
+
+
 def without_plan(world: GateWorld, handover: Handover) -> Handover:
     report = dataclasses.replace(world_report(world), plan=None, status=documents.ReportStatus.NOTHING_TO_DO)
     id, digest = world.upload(names.REPORT_ARTIFACT, {names.REPORT_NAME: documents.encode(report)})
@@ -176,7 +184,8 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ("T10 another commit", 2, codes.GATE_RUN, moved("GITHUB_SHA", "0" * 40)),
     ("T19 another workflow", 2, codes.GATE_RUN, moved("GITHUB_WORKFLOW", "Other")),
     ("report and plan of two runs", 2, codes.REPORT_OTHER_RUN, another_runs_report),
-    ("T15 a workflow started it", 3, codes.GATE_INITIATOR, begun_by_a_bot),
+    ("T15 a workflow started it", 3, codes.GATE_INITIATOR, begun_by("github-actions[bot]")),
+    ("T15 an app that nobody named started it", 3, codes.GATE_INITIATOR, begun_by("pager[bot]")),
     ("T20 expired", 4, codes.GATE_EXPIRED, lambda world, it: resealed(world, it, expired)),
     ("T10 the policy changed", 5, codes.GATE_POLICY, another_policy),
     ("T25 a rate limit is full", 6, codes.GATE_RATE, busy),
@@ -187,7 +196,8 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ("T38 authorized before", 9, codes.GATE_CLAIMED, done_before(names.AUTHORIZATION_ARTIFACT)),
     ("T38 executed before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT)),
     ("T38 executed without asking before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT + names.AUTO)),
-    ("the kill switch is on", 10, codes.GATE_DISABLED, stopped),
+    ("T10 a variable of act is not the sealed one", 10, codes.GATE_VARIABLES, overridden),
+    ("the kill switch is on", 11, codes.GATE_DISABLED, stopped),
 ]
 
 
@@ -294,3 +304,18 @@ def test_an_archive_of_the_report_may_bring_its_journal(world: GateWorld) -> Non
     files = {names.REPORT_NAME: documents.encode(world_report(world)), "journal/0.jsonl": b"x"}
     id, digest = world.upload(names.REPORT_ARTIFACT, pack(files))
     assert world.authorize(Handover(handover.plan_digest, id, digest)).authorized
+
+
+@pytest.mark.parametrize(("lag", "approved"), [(0, True), (1, True), (2, False)])
+def test_a_list_of_approvals_that_lags_behind_the_click_is_asked_once_more(
+    world: GateWorld, lag: int, approved: bool
+) -> None:
+    _, handover = world.sealed(examples.step())
+    world.approved("bob")
+    world.github.lag = lag
+    if approved:
+        assert world.approve(handover).approver.login == "bob"
+        return
+    with pytest.raises(codes.GateRefused) as refused:
+        world.approve(handover)
+    assert refused.value.code == codes.GATE_APPROVAL

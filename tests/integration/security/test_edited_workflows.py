@@ -71,6 +71,7 @@ STEPS, OUTPUTS = "    steps:\n", "    outputs:\n"
 RESOURCE = "TARGET_RESOURCE: ${{ needs.seal.outputs.resource }}"
 DEPLOY = "  deploy:\n    needs: [{}]\n    runs-on: ubuntu-latest\n    steps:\n      - run: make deploy\n\n"
 RECORD_COMMENT = "  # Runs whatever happened. Fails"
+SECOND = " && (needs.seal.outputs.approvals == '1' || needs.approve-second.result == 'success')"
 MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
 
 
@@ -117,7 +118,20 @@ MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
         case("the called workflow", "act", STEPS, "    uses: ./.github/workflows/x.yml\n    steps:\n", "CON37"),
         case("many acts", "act", OUTPUTS, MANY, "CON22"),
         # Order and conditions.
-        case("act without approve", "act", "needs: [seal, approve]", "needs: [seal]", "CON03"),
+        case("act without approve", "act", "[seal, approve, approve-second]", "[seal, approve-second]", "CON03"),
+        case("act without the second", "act", "[seal, approve, approve-second]", "[seal, approve]", "CON03"),
+        case("a second beside the first", "approve-second", "needs: [seal, approve]", "needs: seal", "CON03"),
+        case("no second", "approve-second", "approvals == '2'", "approvals == '3'", "CON20"),
+        *[
+            case(f"act {word}", "act", SECOND, word, "CON19")
+            for word in (
+                "",
+                " && needs.approve-second.result != 'failure'",
+                SECOND.replace("== '1'", "!= '2'"),
+                SECOND.replace("'success'", "'skipped'"),
+                SECOND.replace("(", "").replace(")", ""),
+            )
+        ],
         case("approve without seal", "approve", "needs: seal", "needs: investigate", "CON03"),
         *[
             case(f"act after {word}", "act", "&& needs.approve.result == 'success' ", word, "CON19")
@@ -130,9 +144,15 @@ MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
         # Environments, permissions, what runs it.
         *[
             case(f"{job} in {name}", job, f"environment: agent-{own}", f"environment: {name}", "CON04")
-            for job, own in (("approve", "approval"), ("act", "act"), ("act-auto", "auto"))
+            for job, own in (
+                ("approve", "approval"),
+                ("approve-second", "approval-second"),
+                ("act", "act"),
+                ("act-auto", "auto"),
+            )
             for name in ("production", "${{ vars.GATE }}")
         ],
+        case("one click for both", "approve-second", "agent-approval-second", "agent-approval", "CON04"),
         case("no environment", "approve", "    environment: agent-approval\n", "", "CON04"),
         case("record waits too", "record", STEPS, "    environment: agent-approval\n    steps:\n", "CON04"),
         case("a deployment", "investigate", "deployment: false", "deployment: true", "CON04"),

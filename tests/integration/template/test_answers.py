@@ -102,6 +102,7 @@ GOOD: dict[str, list[Any]] = {
     "ephemeral_runners": list(answers.YES_NO),
     "agent_python": ["3.8", "3.9", "3.10", "3.14", 3.13],
     "act_timeout_minutes": ["1", "30", "360", 45],
+    "audit_host": ["", "audit.example.com", "audit.example.com:8443", "audit", "10.0.0.7", "a-b.c-d.example"],
     "toolkit": ["", "http", "errors", " http , waiting", "git,health,keys,metrics,rollback,scaling,services,usage"],
 }
 
@@ -245,6 +246,22 @@ BAD: dict[str, list[Any]] = {
     "ephemeral_runners": ["", "maybe", True],
     "agent_python": ["", "3", "3.7", "3.15", "3.1", "2.7", "3.13.1", "3.08", "3.13\n", "3,13", 3.1],
     "act_timeout_minutes": ["", "0", "-1", "361", "1.5", "030", "30m", None],
+    "audit_host": [
+        "https://audit.example.com",
+        "audit.example.com/",
+        "Audit.example.com",
+        "audit.example.com:",
+        "audit.example.com:0",
+        "audit.example.com:123456",
+        "user@audit.example.com",
+        "audit..example.com",
+        "-audit.example.com",
+        "audit.example.com\n",
+        "audit example",
+        "a'b",
+        "[::1]",
+        "a" * 254,
+    ],
     "toolkit": ["colour", "http,", "http,http", "http waiting", "HTTP", "__init__", "../http"],
 }
 

@@ -52,6 +52,7 @@ BAD = {
     "runner-empty": ({"advanced": "yes", "gate_runner": ","}, "ANS014"),
     "python-old": ({"advanced": "yes", "agent_python": "3.7"}, "ANS015"),
     "timeout-long": ({"advanced": "yes", "act_timeout_minutes": "361"}, "ANS016"),
+    "host-with-scheme": ({"advanced": "yes", "audit_host": "https://audit.example.com"}, "ANS019"),
     "toolkit-unknown": ({"advanced": "yes", "toolkit": "http,../colour"}, "ANS017"),
     "cron-without-schedule": ({"triggers": "manual", "schedule_cron": "1 2 * * *"}, "ANS018"),
     **{f"unasked-{question}": ({question: answer}, "ANS018") for question, answer in UNASKED.items()},

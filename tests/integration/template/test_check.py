@@ -64,6 +64,7 @@ DIFFERENCES = [
     ("ephemeral_runners", "false", "true"),
     ("agent_python", "'3.13'", "'3.12'"),
     ("act_timeout_minutes", "30", "31"),
+    ("audit_host", "''", "'audit.example.com'"),
     ("toolkit", "['health', ", "['keys', 'health', "),
 ]
 
@@ -316,6 +317,24 @@ def test_the_advice_restores_a_file(project: Path) -> None:
     assert (project / name).read_bytes() == whole
     assert engines.git(project, "diff", "--name-only").split() == [name]
     assert _lines(project) == []
+
+
+def test_the_advice_restores_the_configuration_and_nothing_else(project: Path) -> None:
+    name = ".github/agent-config.yml"
+    whole = (project / name).read_bytes()
+    (project / name).write_text("agent: [")
+    _write("agent_runner.py", lambda text: text + "# ours\n")(project)
+    engines.commit_all(project, "Edit")
+
+    asked = ["policy", "check", "--action", "x", "--resource", "y"]
+    done = engines.run([sys.executable, "agent_runner.py", *asked], cwd=project)
+    assert "INP007: " in done.stderr, done.stderr
+    command = shlex.split(done.stderr.partition("from the answers with: ")[2])
+    done = engines.run([sys.executable, "-m", *command], cwd=project)
+
+    assert done.returncode == 0, done.stderr
+    assert (project / name).read_bytes() == whole
+    assert engines.git(project, "diff", "--name-only").split() == [name]
 
 
 def test_command_line(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "ephemeral_runners": "yes",
         "agent_python": "3.10",
         "act_timeout_minutes": "360",
+        "audit_host": "0.example:8443",
         "toolkit": " usage ,health, services",
     }
 
@@ -81,6 +82,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "ephemeral_runners": True,
         "agent_python": "3.10",
         "act_timeout_minutes": 360,
+        "audit_host": "0.example:8443",
         "toolkit": ["usage", "health", "services"],
     }
     modules = {path.stem for path in (project / "agent_runtime" / "toolkit").glob("*.py")}

@@ -77,6 +77,7 @@ def test_every_question_has_a_default_but_the_name() -> None:
         "investigate_variables",
         "investigate_container",
         "act_variables",
+        "audit_host",
     ]
 
 

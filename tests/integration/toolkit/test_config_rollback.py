@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import ActionStatus
+from agent_runtime import ActionResult, ActionStatus, ProposedAction
 from support import gitserver
 from support.gitserver import Origin
 from support.toolkit import USE_CASES, load_agent
@@ -150,15 +150,31 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         process.terminate()
 
 
-def approved(world: World) -> dict[str, Any]:
-    """What a reviewer approves."""
+def proposed(world: World) -> tuple[ProposedAction, ...]:
+    """The steps that a reviewer approves: to roll back, then to restart."""
     for _ in range(100):
-        proposed = world.agent.ConfigRollbackAgent().investigate("example").proposed_action
-        if proposed is not None:
-            assert proposed.parameters["way"] == "pull request"
-            return dict(proposed.parameters)
+        steps: tuple[ProposedAction, ...] = world.agent.ConfigRollbackAgent().investigate("example").actions
+        if steps:
+            assert [step.action for step in steps] == ["rollback_config", "restart_service"]
+            assert steps[0].parameters["way"] == "pull request"
+            return steps
         time.sleep(0.1)
     raise AssertionError("the agent proposes nothing")
+
+
+def approved(world: World) -> dict[str, Any]:
+    """What a reviewer approves of the rollback."""
+    return dict(proposed(world)[0].parameters)
+
+
+def carry_out(world: World, steps: tuple[ProposedAction, ...]) -> list[ActionResult]:
+    """Do one step after the other, as the runtime does, until one does not succeed."""
+    done: list[ActionResult] = []
+    for step in steps:
+        done.append(world.agent.ConfigRollbackAgent().act("example", step.action, step.parameters))
+        if done[-1].status is not ActionStatus.SUCCESS:
+            break
+    return done
 
 
 def act_with_the_jobs_token(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -173,9 +189,10 @@ def act_with_the_jobs_token(world: World, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def test_where_the_branch_is_protected_a_pull_request_is_opened_and_its_merge_takes_effect(world: World) -> None:
-    parameters = approved(world)
-    result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", parameters)
-    assert result.status is ActionStatus.SUCCESS, result
+    steps = proposed(world)
+    parameters = steps[0].parameters
+    result, restarted = carry_out(world, steps)
+    assert (result.status, restarted.status) == (ActionStatus.SUCCESS, ActionStatus.SUCCESS), restarted
     (opened,) = world.opened
     pushed = world.origin.head(opened["head"])
     assert (opened["base"], opened["head"]) == ("main", f"rollback/{parameters['commit'][:12]}-{pushed[:12]}")
@@ -185,7 +202,8 @@ def test_where_the_branch_is_protected_a_pull_request_is_opened_and_its_merge_ta
     )
     assert world.tokens == {f"Bearer {PASSWORD}"}
     assert json.loads(world.origin.show("service.json"))["connections"] == 10
-    assert [change.split(" ")[0] for change in result.changes] == ["pushed", "opened", "the", "restarted"]
+    assert [change.split(" ")[0] for change in result.changes] == ["pushed", "opened", "the"]
+    assert restarted.changes == ("restarted example",)
 
 
 def test_a_pull_request_that_nobody_merges_is_not_a_success(world: World) -> None:
@@ -330,11 +348,11 @@ def test_all_instances_must_be_back(world: World, monkeypatch: pytest.MonkeyPatc
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         world.write(metrics={"url": address + "/metrics"}, restart=address + "/restart")
-        result = world.agent.ConfigRollbackAgent().act("example", "rollback_config", approved(world))
+        rolled_back, result = carry_out(world, proposed(world))
         server.shutdown()
     assert result.status is ActionStatus.FAILED
-    assert result.details["error"] == "rolled back; not restarted within 0.5 s: 1 of 2 instances are there, without b"
-    assert result.rollback
+    assert "not restarted within 0.5 s: 1 of 2 instances are there, without b" in result.details["error"]
+    assert rolled_back.rollback
 
 
 @pytest.mark.parametrize(("status", "ended"), [(422, ActionStatus.FAILED), (502, ActionStatus.UNKNOWN)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from agent_runtime.toolkit.errors import (
     OutcomeUnknown,
     ToolError,
 )
+from aimgentix.redact import Redactor
 from support import gitserver
 from support.environment import REPOSITORY
 from support.gitserver import Origin
@@ -91,6 +93,18 @@ def test_a_difference_is_summed_up(origin: Origin) -> None:
         assert one.summary() == "1 file, +0 -2"
         assert clone.same(first, first, "app.json")
         assert not clone.same(first, clone.head, "app.json")
+
+
+def test_what_a_commit_changes_is_shown_whole_bounded_and_without_secrets(origin: Origin) -> None:
+    origin.commit({"app.json": "-- 1\npassword: s3cret-s3cret\n", "\tödd name": "x\n", "long": "y\n" * 100})
+    with git.clone(origin.address, "main") as clone:
+        newest = clone.changes("app.json", 1)[0]
+        lines = clone.patch(clone.revert(newest))
+        assert "--- 1" in lines, "a removed line that looks like a file's head"
+        assert "-password: [REDACTED]" in lines and "s3cret" not in "".join(lines)
+        assert len(lines) == git.MAX_PATCH_LINES + 1
+        assert re.fullmatch(r"\(\d+ more lines\)", lines[-1])
+        assert Redactor().text("\n".join(lines)) == "\n".join(lines), "so that a plan may hold it"
 
 
 # Changing

@@ -22,6 +22,7 @@ from agent_runtime.toolkit.errors import (
     Refused,
     ToolError,
 )
+from aimgentix.redact import Redactor
 from support.environment import require_tool
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -335,10 +336,10 @@ def test_a_broken_object_of_tokens_is_refused_without_showing_it(secret: str, mo
 @pytest.mark.parametrize(
     ("secret", "why"),
     [
-        ("", "without a token: AGENT_ACT_TOKEN is empty"),
+        ("", "and no token was sent, because AGENT_ACT_TOKEN is empty"),
         ("s3cret", "with the token of AGENT_ACT_TOKEN"),
-        ('{"git": "s3cret"}', "without a token: AGENT_ACT_TOKEN has no token for restart"),
-        ('{"git": "s3cret", "restart": ""}', "without a token: AGENT_ACT_TOKEN has no token for restart"),
+        ('{"git": "s3cret"}', "and no token was sent, because AGENT_ACT_TOKEN has no token for restart"),
+        ('{"git": "s3cret", "restart": ""}', "and no token was sent, because AGENT_ACT_TOKEN has no token for restart"),
     ],
 )
 def test_a_refusal_says_which_token_was_missing(
@@ -349,6 +350,7 @@ def test_a_refusal_says_which_token_was_missing(
     with pytest.raises(ToolError) as caught:
         http.post_once(server.url, token=http.token("restart"))
     assert caught.value.message.endswith(f"refused with HTTP 401 {why}")
+    assert Redactor().text(caught.value.message) == caught.value.message, "names are not secrets"
     (asked,) = server.requests
     assert (b"authorization" in asked.lower()) == (secret == "s3cret")
 
@@ -389,7 +391,7 @@ def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[
     [
         (lambda: http.token("restart"), "with the token of AGENT_ACT_TOKEN", TOKEN_REFUSED),
         (lambda: http.token_of("MODEL_API_KEY"), "with the token of MODEL_API_KEY", ACCESS_REFUSED),
-        (lambda: http.token_of("NO_SUCH_KEY"), "without a token: NO_SUCH_KEY is empty", ACCESS_REFUSED),
+        (lambda: http.token_of("NO_SUCH_KEY"), "and no token was sent, because NO_SUCH_KEY is empty", ACCESS_REFUSED),
         (lambda: "s3cret-of-my-own", "with a token of the agent's own", ACCESS_REFUSED),
         (lambda: None, "without a token", ACCESS_REFUSED),
     ],

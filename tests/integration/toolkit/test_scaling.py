@@ -706,11 +706,15 @@ def test_what_did_not_happen_is_not_a_success(
 @pytest.mark.parametrize(
     ("secret", "code", "said"),
     [
-        ("", READ_REFUSED, "HTTP 401 without a token: it wants one with the verb get on horizontalpodautoscalers in"),
+        (
+            "",
+            READ_REFUSED,
+            "HTTP 401 and no token was sent, and it wants one with the verb get on horizontalpodautoscalers in",
+        ),
         (
             "another",
             TOKEN_REFUSED,
-            "it needs the verbs get and patch on horizontalpodautoscalers in the namespace shop",
+            "which needs the verbs get and patch on horizontalpodautoscalers in the namespace shop",
         ),
     ],
 )

@@ -370,7 +370,7 @@ def test_metrics_are_read_with_the_token_that_the_catalogue_names(
     monkeypatch.setenv("AGENT_ACT_TOKEN", "another-token")
     agent = restart_agent.ServiceRestartAgent()
     for secret, reported in (
-        ("", "HTTP 401 without a token: PROMETHEUS_TOKEN is empty"),
+        ("", "HTTP 401 and no token was sent, because PROMETHEUS_TOKEN is empty"),
         ("s3cret-but-wrong", "HTTP 401 with the token of PROMETHEUS_TOKEN"),
     ):
         monkeypatch.setenv("PROMETHEUS_TOKEN", secret)

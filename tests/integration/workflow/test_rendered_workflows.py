@@ -148,6 +148,7 @@ def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers:
         "trigger_source",
         "trace_id",
         "dry_run",
+        "ask_again",
     ]
     if "alert" in triggers:
         assert tree["on"]["repository_dispatch"] == {"types": ["alert-triggered"]}
@@ -168,7 +169,7 @@ def permissions_of(service: ActionsService, text: str) -> dict[str, dict[str, st
 def test_the_answers_decide_what_act_may_write_and_no_other_job_may(service: ActionsService, permissions: str) -> None:
     granted = {scope.strip(): "write" for scope in permissions.split(",") if scope}
     text = render_workflow(act_permissions=permissions, auto_approval="yes")
-    read_only = dict.fromkeys(("investigate", "seal", "approve", "act-auto", "record"), READS)
+    read_only = dict.fromkeys(("investigate", "seal", "approve", "approve-second", "act-auto", "record"), READS)
     assert permissions_of(service, text) == {**read_only, "act": READS | granted}
 
     asking, acting = render_issue_gate(act_permissions=permissions)

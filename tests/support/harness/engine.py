@@ -19,6 +19,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from support.github import FullGitHub
 from support.harness import actions
 from support.harness.artifacts import ArtifactStore
@@ -239,8 +241,10 @@ class ActionsHost:
         event = {"action": type, "branch": ref, "client_payload": dict(payload)}
         return self._start(workflow, "repository_dispatch", event, actor, ref, sha, {}, how)
 
-    def schedule(self, path: str, *, actor: str, **how: Any) -> Run:
+    def schedule(self, path: str, **how: Any) -> Run:
         """Start a workflow by its first cron line; it runs on the default branch.
+
+        GitHub names whoever last changed the workflow there as the actor; alice where nobody has.
 
         Raises:
             Refused: the workflow has no schedule.
@@ -249,6 +253,7 @@ class ActionsHost:
         sha = self._repository.commit(ref)
         workflow = self._load(path, sha)
         event = {"schedule": self._trigger(workflow, "schedule")[0]["cron"]}
+        actor, _ = self._repository.github.changed.get(path, ("alice", ""))
         return self._start(workflow, "schedule", event, actor, ref, sha, {}, how)
 
     def rerun(self, run: Run, job: str, *, triggering_actor: str, **how: Any) -> Run:
@@ -316,6 +321,9 @@ class ActionsHost:
         inputs: dict[str, str],
         how: Mapping[str, Any],
     ) -> Run:
+        refusal = self._repository.github.refusal_to_start(workflow.path, event_name, actor)
+        if refusal:
+            raise Refused(refusal)
         id = str(next(_run_ids))
         name = self._repository.name
         event |= {"repository": {"full_name": name}, "sender": {"login": actor}}
@@ -331,7 +339,7 @@ class ActionsHost:
             "repository": name,
             "repository_owner": name.split("/")[0],
             "run_id": id,
-            "run_number": str(len(self._repository.github.runs) + 1),
+            "run_number": str(self._repository.github.next_number(Path(workflow.path).name)),
             "run_attempt": "1",
             "actor": actor,
             "triggering_actor": actor,
@@ -383,6 +391,8 @@ class ActionsHost:
         result = JobResult(job.id, _name(job, scope), run.attempt, environment=job.environment, caches=job.caches)
         run.jobs[job.id] = result
         if not scope.holds(job.condition):
+            if isinstance(job.name, dict):
+                result.name = self._written_name(run, job)
             self._announce(run, result, "completed", "skipped")
             return
         result.labels = tuple(scope.text(label) for label in job.runs_on)
@@ -394,6 +404,11 @@ class ActionsHost:
                 self._repository.github.deployments.append((run.id, job.environment))
             self._take_turn(run, job, contexts, result)
         self._announce(run, result, "completed", result.result)
+
+    def _written_name(self, run: Run, job: Job) -> str:
+        """The name of a job as the file has it: GitHub evaluates none of a job that it skips."""
+        text = self._repository.read(run.github["sha"], run.workflow.path)
+        return str(yaml.safe_load(text)["jobs"][job.id]["name"])
 
     def _take_turn(self, run: Run, job: Job, contexts: dict[str, Any], result: JobResult) -> None:
         """Run the job's steps when no other job of its concurrency group runs."""

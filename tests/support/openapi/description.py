@@ -55,6 +55,7 @@ OPERATIONS = {
     _REPOSITORY + "/branches/{branch}/protection": ("get",),
     _REPOSITORY + "/codeowners/errors": ("get",),
     _REPOSITORY + "/collaborators/{username}/permission": ("get",),
+    _REPOSITORY + "/commits": ("get",),
     _REPOSITORY + "/dispatches": ("post",),
     _REPOSITORY + "/git/refs": ("post",),
     _REPOSITORY + "/issues": ("post",),

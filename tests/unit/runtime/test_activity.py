@@ -90,6 +90,10 @@ def test_decision_times(seconds: list[int], median: str, ninety: str, longest: s
         (decided(300, trail=Trail("acted", problems=("TRAIL04: x was changed",))), "does not hold: TRAIL04"),
         (decided(300, trail=Trail("outcome_unknown")), "look at the resource"),
         (decided(300, trail=Trail("action_failed")), "look at the resource"),
+        (
+            decided(300, trail=Trail("partial", steps=("drain: success", "restart: failed", "undrain: not run"))),
+            "the plan stopped halfway: finish it or go back (drain: success; restart: failed; undrain: not run)",
+        ),
         (decided(300, trail=Trail("refused")), "find out what changed"),
         (decided(300, trail=Trail("approval_failed")), "find out who tried what"),
         (decided(300, trail=Trail("investigation_failed")), "read its log"),
@@ -121,7 +125,7 @@ def asking(**changes: Any) -> Activity:
 
 def answering(outcome: str, seconds: float = 90, **changes: Any) -> Activity:
     """The run of a comment, so long after the plan was sealed."""
-    trail = Trail(outcome, plan_digest="ab" * 32, initiator="alice", approver="bob")
+    trail = Trail(outcome, plan_digest="ab" * 32, initiator="alice", approvers=("bob",))
     times = {"asked": BEGUN, "answered": BEGUN + timedelta(seconds=seconds)}
     return decided(0, **{"investigate": None, "trail": trail, **times, **changes})
 
@@ -197,6 +201,39 @@ def test_a_bundle_that_is_none_is_reported_and_stops_nothing() -> None:
         (1, "it could not be read: an artifact is invalid: it can't be unpacked (BadZipFile)"),
     ]
     assert len(found.concerns) == 2, "the gate is closed"
+
+
+def busy_week(github: FullGitHub, runs: int) -> None:
+    for name, reviewers in (("agent-approval", ("bob",)), ("agent-act", ())):
+        github.protect(name, reviewers)
+    how: dict[str, Any] = {"title": "x [-]", "event": "schedule", "actor": "bob", "file": names.WORKFLOW_FILE}
+    for number in range(1, runs + 1):
+        begun = github.add_run(str(number), created=f"2026-11-2{1 + number % 2}T00:00:00Z", **how)
+        begun.update(status="completed", conclusion="success")
+
+
+@pytest.mark.threat("T25")
+def test_runs_that_somebody_deleted_are_named() -> None:
+    settings = Config("x", "X", "acme/checkout-restart", ("bob",), 60, "public")
+    with FullGitHub("acme/checkout-restart") as github:
+        busy_week(github, 20)
+        gone = {2, *range(4, 15)}
+        github.runs = [run for run in github.runs if run["run_number"] not in gone]
+        found = read(GitHubApi(github.url, None), settings, days=7, now=NOW)
+    (line,) = [line for run, line in found.concerns if run is None]
+    workflow = "of agent-investigate-act.yml"
+    assert line.startswith(f"somebody deleted runs: 2 {workflow}, 4 {workflow}, 5 {workflow}, ")
+    assert line.endswith(f"12 {workflow} and 2 more; find out who, and what they did")
+
+
+def test_a_report_leaves_half_of_the_requests_of_an_hour_to_others() -> None:
+    settings = Config("x", "X", "acme/checkout-restart", ("bob",), 60, "public")
+    with FullGitHub("acme/checkout-restart") as github:
+        busy_week(github, 300)
+        github.budget = 500
+        found = read(GitHubApi(github.url, None, pause=lambda seconds: None), settings, days=7, now=NOW)
+    assert (len(found.runs), found.left_out) == (100, 200)
+    assert not [line for _, line in found.concerns if "could not be read" in line]
 
 
 def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_says() -> None:

@@ -19,7 +19,7 @@ from support import examples
 
 PARTS = {
     "seal/investigation-report.json": ("report", examples.report()),
-    "approve/approval-receipt.json": ("receipt", examples.receipt()),
+    "approve/approval-receipt.json": ("receipts", (examples.receipt(),)),
     "verify/authorization.json": ("authorization", examples.authorization()),
     "act/action-result.json": ("result", examples.result()),
 }
@@ -34,7 +34,7 @@ def test_documents_come_out_of_the_folders_of_their_jobs(tmp_path: Path) -> None
     left = documents.encode(examples.investigation())
     write(tmp_path, "investigate/investigation.json", left)
     for name, (_, document) in PARTS.items():
-        write(tmp_path, name, documents.encode(document))
+        write(tmp_path, name, documents.encode(document[0] if isinstance(document, tuple) else document))
     parts = bundle.load(tmp_path, by_comment=False)
     assert parts.problems == ()
     for attribute, document in PARTS.values():
@@ -58,7 +58,7 @@ def test_a_document_that_can_not_be_read_is_a_problem_and_never_an_exception(
 ) -> None:
     write(tmp_path, name, data)
     parts = bundle.load(tmp_path, by_comment=False)
-    assert getattr(parts, PARTS[name][0]) is None
+    assert not getattr(parts, PARTS[name][0])
     assert [problem.code for problem in parts.problems] in ([codes.REPORT_NOT_JSON], [codes.REPORT_SCHEMA])
 
 
@@ -97,7 +97,9 @@ def test_a_plan_that_the_policy_let_pass_is_automatic() -> None:
         (ActionStatus.SUCCESS, None, 1, RunOutcome.ACTED),
         (ActionStatus.REFUSED, codes.GATE_DIGEST, 0, RunOutcome.REFUSED),
         (ActionStatus.REFUSED, codes.GATE_EXPIRED, 0, RunOutcome.EXPIRED),
-        (ActionStatus.REFUSED, codes.GATE_EXPIRED, 1, RunOutcome.ACTION_FAILED),
+        (ActionStatus.REFUSED, codes.GATE_EXPIRED, 1, RunOutcome.PARTIAL),
+        (ActionStatus.FAILED, None, 1, RunOutcome.ACTION_FAILED),
+        (ActionStatus.FAILED, None, 2, RunOutcome.PARTIAL),
         (ActionStatus.UNKNOWN, codes.OUTCOME_UNKNOWN, 1, RunOutcome.OUTCOME_UNKNOWN),
     ],
 )

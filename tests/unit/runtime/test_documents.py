@@ -159,7 +159,6 @@ INVESTIGATIONS = [
     (("schema_version",), 2),
     (("confidence",), 1.5),
     (("confidence",), -0.1),
-    (("steps",), [documents.plain(examples.step())] * (documents.MAX_STEPS + 1)),
     (("steps", 0, "action"), 1),
     (("steps", 0, "approved"), True),
     (("findings",), [{"message": "x"}] * (documents.MAX_FINDINGS + 1)),

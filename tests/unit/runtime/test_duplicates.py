@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_runtime.gate.duplicates import earlier_runs, is_decision_open, run_title
+from agent_runtime.gate.duplicates import earlier_runs, earlier_runs_about, is_decision_open, run_title, waits_with
 from agent_runtime.model import inputs
 
 TITLE = run_title("checkout", "alert-9")
@@ -45,6 +45,41 @@ def test_the_first_of_the_earlier_runs_comes_first() -> None:
 )
 def test_another_run_is_passed_over(changes: dict[str, Any]) -> None:
     assert earlier_runs([run(1, **changes)], title=TITLE, before=2) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "found"),
+    [
+        (TITLE, True),
+        ("checkout [-]", True),
+        ("checkout [-] (dry run)", False),
+        ("checkout-db [-]", False),
+        ("check [-]", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("event", ["schedule", "workflow_dispatch", "repository_dispatch"])
+def test_a_run_about_a_resource_is_known_by_its_title(title: str, event: str, found: bool) -> None:
+    runs = [run(1, display_title=title, event=event)]
+    assert earlier_runs_about(runs, resource="checkout", before=2) == [7001] * found
+    assert earlier_runs_about(runs, resource="checkout", before=1) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "expected"),
+    [
+        (APPROVE, "waiting", True),
+        (APPROVE, "in_progress", False),
+        (APPROVE, "completed", False),
+        (APPROVE + "-db", "waiting", False),
+        (APPROVE.replace("restart", "stop"), "waiting", False),
+        (APPROVE.replace(": ", ": x on y: "), "waiting", False),
+        ("Investigate", "in_progress", False),
+        ("Act", "waiting", False),
+    ],
+)
+def test_a_plan_waits_where_its_job_does(name: str, status: str, expected: bool) -> None:
+    assert waits_with([{"name": name, "status": status}], "restart on checkout") is expected
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, unique=True))

@@ -163,20 +163,31 @@ def test_t19_all_differences_are_reported() -> None:
     assert message.count("the plan was sealed in") == 2
 
 
-# GATE14, threat T15: another workflow started it.
+# GATE14, threat T15: another workflow started it, or an app that nobody named.
+
+NAMED = ("alert-bridge[bot]", "Copilot")
 
 
 @pytest.mark.threat("T15")
 @pytest.mark.parametrize("login", ["github-actions[bot]", "GitHub-Actions[bot]"])
 @pytest.mark.parametrize("role", ["actor", "triggering_actor"])
 def test_t15_a_run_that_another_workflow_started_is_refused(role: str, login: str) -> None:
-    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}))
+    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}), (*NAMED, login))
     assert message.startswith(f"{login} started this run")
 
 
-@pytest.mark.parametrize("login", ["alice", "alert-bridge[bot]", "github-actions"])
-def test_people_and_the_apps_of_alerts_start_runs(login: str) -> None:
-    checks.check_initiator(examples.run(actor=login, triggering_actor=login))
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("login", ["other[bot]", "copilot", "alert-bridge[bot]x", "", "\u0430lice"])
+@pytest.mark.parametrize("role", ["actor", "triggering_actor"])
+def test_t15_an_app_that_the_policy_does_not_name_is_refused_with_what_to_add(role: str, login: str) -> None:
+    message = refusal(codes.GATE_INITIATOR, checks.check_initiator, examples.run(**{role: login}), NAMED[:1])
+    assert message.startswith("the app ")
+    assert message.endswith(f'by pull request: initiators: ["{checks.show(login)}"]')
+
+
+@pytest.mark.parametrize("login", ["alice", "Alice-B", "alice_acme", "Alert-Bridge[bot]", "Copilot", "github-actions"])
+def test_people_and_named_apps_start_runs(login: str) -> None:
+    checks.check_initiator(examples.run(actor=login, triggering_actor=login), NAMED)
 
 
 # GATE04, threat T20: a stale approval.
@@ -607,12 +618,12 @@ def test_t15_an_approval_by_another_human_is_returned() -> None:
         [record("bob", environments=[{"name": "Agent-Approval"}])],
         [record("dave"), record("bob")],
     ):
-        assert environment_checks.check_approval(records, RUN, APPROVED)[0] == bob
+        assert environment_checks.check_approvals(records, RUN, APPROVED)[0][0] == bob
 
 
 def test_the_comment_is_that_of_the_gates_own_record() -> None:
     elsewhere = record("carol", comment="of another environment", environments=[{"name": "agent-investigate"}])
-    assert environment_checks.check_approval([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[1] == "fine"
+    assert environment_checks.check_approvals([record("bob", comment="fine"), elsewhere], RUN, APPROVED)[0][1] == "fine"
 
 
 APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -654,7 +665,7 @@ APPROVALS: list[tuple[str, list[dict[str, Any]], str]] = [
 @pytest.mark.threat("T15", "T17", "T18", "T32")
 @pytest.mark.parametrize(("records", "message"), [row[1:] for row in APPROVALS], ids=[row[0] for row in APPROVALS])
 def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], message: str) -> None:
-    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approval, records, RUN, APPROVED)
+    assert message in refusal(codes.GATE_APPROVAL, environment_checks.check_approvals, records, RUN, APPROVED)
 
 
 @pytest.mark.parametrize(
@@ -668,14 +679,17 @@ def test_t15_t17_t17b_t18_what_is_no_approval_is_refused(records: list[Any], mes
         APPROVED[:30].upper(),
         "0123456789a",  # eleven digits
         "0123456789abcdefg",  # a word
+        "see 5f2c1d3e-0b1a-4c3d-9e8f-0123456789ab",
+        f"as of {'c' * 40}, ticket 202611300001, trace {'f' * 32}",
+        "reviewed at commit 0123456789ab",
     ],
 )
 def test_t8_a_comment_that_names_this_plan_or_none_approves(comment: Any) -> None:
-    approver, text = environment_checks.check_approval([record("bob", comment=comment)], RUN, APPROVED)
+    ((approver, text),) = environment_checks.check_approvals([record("bob", comment=comment)], RUN, APPROVED)
     assert (approver.login, text) == ("bob", comment or "")
 
 
-OTHER = "0" * 64
+OTHER = "d" * 64
 
 
 @pytest.mark.threat("T8", "T14", "T17b")
@@ -694,7 +708,7 @@ OTHER = "0" * 64
 )
 def test_t8_a_comment_that_names_another_plan_approves_nothing(comment: str) -> None:
     message = refusal(
-        codes.GATE_APPROVAL, environment_checks.check_approval, [record("bob", comment=comment)], RUN, APPROVED
+        codes.GATE_APPROVAL, environment_checks.check_approvals, [record("bob", comment=comment)], RUN, APPROVED
     )
     assert "bob approved with a comment that names the plan" in message
     assert f"this plan is {APPROVED}" in message
@@ -737,7 +751,7 @@ _records = st.lists(
 @given(_records)
 def test_t15_t18_whatever_github_answers_only_a_whole_approval_passes(records: list[Any]) -> None:
     try:
-        found, _ = environment_checks.check_approval(records, RUN, APPROVED)
+        ((found, _),) = environment_checks.check_approvals(records, RUN, APPROVED)
     except codes.GateRefused as problem:
         assert problem.code == codes.GATE_APPROVAL
         return
@@ -763,7 +777,7 @@ def _is_of_gate(record: dict[str, Any]) -> bool:
 @given(json_objects)
 def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions=world)
-    checks.check_preconditions(sealed, json.loads(json.dumps(world)))
+    checks.check_preconditions(sealed.preconditions, json.loads(json.dumps(world)))
 
 
 @pytest.mark.threat("T9")
@@ -771,13 +785,13 @@ def test_t9_the_same_world_passes(world: dict[str, Any]) -> None:
 def test_t9_any_other_world_is_refused_with_what_differs(before: dict[str, Any], now: dict[str, Any]) -> None:
     assume(plan.canonical(before) != plan.canonical(now))
     sealed = dataclasses.replace(examples.sealed(), preconditions=before)
-    refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now)
+    refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, now)
 
 
 def test_t9_the_message_names_each_difference() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"version": 7, "leader": "a", "zone": "x"})
     now = {"version": 8, "zone": "x", "new": [1]}
-    assert refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, now) == (
+    assert refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, now) == (
         'since the plan was sealed: leader was "a" and is not there; '
         "new was not there and is [1]; version was 7 and is 8"
     )
@@ -786,13 +800,24 @@ def test_t9_the_message_names_each_difference() -> None:
 def test_t9_values_of_another_type_differ() -> None:
     sealed = dataclasses.replace(examples.sealed(), preconditions={"a": 1})
     for value in (True, "1", [1], None):
-        refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed, {"a": value})
-    checks.check_preconditions(sealed, {"a": 1.0})
+        refusal(codes.GATE_PRECONDITION, checks.check_preconditions, sealed.preconditions, {"a": value})
+    checks.check_preconditions(sealed.preconditions, {"a": 1.0})
+
+
+def test_t9_after_a_step_only_what_it_changes_may_differ() -> None:
+    before = {"version": 7, "leader": "a"}
+    changed: dict[str, Any] = {"changed": ("version",), "since": "step 1 began"}
+    checks.check_preconditions(before, {"version": 8, "leader": "a"}, **changed)
+    checks.check_preconditions(before, before, **changed)
+    said = refusal(
+        codes.GATE_PRECONDITION, checks.check_preconditions, before, {"version": 8, "leader": "b"}, **changed
+    )
+    assert said == 'since step 1 began: leader was "a" and is "b"'
 
 
 @pytest.mark.parametrize("value", [float("nan"), 2**60, {1, 2}, datetime(2026, 1, 1, tzinfo=UTC), "\ud800"])
 def test_t9_a_world_that_cannot_be_compared_is_refused(value: Any) -> None:
-    message = refusal(codes.GATE_PRECONDITION, checks.check_preconditions, examples.sealed(), {"started": value})
+    message = refusal(codes.GATE_PRECONDITION, checks.check_preconditions, {"started": 17}, {"started": value})
     assert "started" in message
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import environment, issue, issue_checks
 from agent_runtime.gate.pages import review
-from agent_runtime.model import plan
+from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Report
 from agent_runtime.results import Finding, Severity
 from support import examples, shapes
@@ -105,9 +105,18 @@ def test_t15_t32_nobody_else_may(said: dict[str, Any], permission: str, unauthor
 
 def test_t15_who_started_or_reran_the_investigation_does_not_approve_it() -> None:
     run = examples.run(actor="Bob", triggering_actor="carol")
+    sealed = examples.sealed(run=run)
     for login in ("bob", "CAROL"):
-        refusal(codes.COMMENT_AUTHOR, issue_checks.check_not_initiator, login, run)
-    issue_checks.check_not_initiator("dave", run)
+        refusal(codes.COMMENT_AUTHOR, issue_checks.check_may_approve, login, sealed)
+    issue_checks.check_may_approve("dave", sealed)
+
+
+def test_whom_the_plan_does_not_name_does_not_approve_it() -> None:
+    sealed = examples.sealed(approvals=documents.Approvals(1, ("dave", "Erin")))
+    assert "only dave, Erin approve this plan, not bob" in str(
+        refusal(codes.COMMENT_AUTHOR, issue_checks.check_may_approve, "bob", sealed)
+    )
+    issue_checks.check_may_approve("erin", sealed)
 
 
 # The issue.
@@ -203,7 +212,7 @@ def test_the_title_of_an_issue_names_every_step_after_the_digest() -> None:
 
 
 def test_what_does_not_fit_into_an_issue_is_not_cut() -> None:
-    large = dataclasses.replace(examples.report(), analysis="x" * 70_000)
+    large = examples.report(plan=examples.sealed(examples.step(parameters={"note": "x" * 35_000})))
     with pytest.raises(codes.BadInput) as refused:
         render(large)
     assert refused.value.code == codes.REPORT_TOO_LARGE

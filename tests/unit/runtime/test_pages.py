@@ -20,18 +20,19 @@ from agent_runtime.gate import environment
 from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.pages.record import render_answer, render_record
 from agent_runtime.gate.pages.result import render_authorization, render_result
-from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary
+from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary, render_terminal
 from agent_runtime.local.terminal import as_terminal
-from agent_runtime.model import documents, plan
-from agent_runtime.model.documents import ActionReport, Approver, Report, ReportStatus, StepResult
+from agent_runtime.model import documents, inputs, names, plan
+from agent_runtime.model.documents import ActionReport, Approver, Earlier, Report, ReportStatus, StepResult
 from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
 from support import examples
 from support.gfm import Page, gfm
 from support.strategies import hostile_text, json_objects, json_text
 
-# What a page may be made of.  No link, image, rule, task list, footnote or raw HTML.
+# What a page may be made of.  No image, rule, task list, footnote or other HTML; the links are the runtime's.
 TAGS = {
+    *["a", "details", "summary"],
     *["h1", "h2", "h3", "p", "strong", "code", "pre", "br", "blockquote", "ul", "ol", "li"],
     *["table", "thead", "tbody", "tr", "th", "td"],
 }
@@ -90,49 +91,184 @@ def skeleton(page: Page) -> str:
 # The reviewer's page
 
 
+ASKED = ("allowed_actions[0]: error_rate 0.31 > 0.05, requests 240 ≥ 20; risk medium, at most high",)
+EARLIER = (
+    Earlier("4709", "restart_service", "2026-11-21T10:00:00Z", "did not succeed"),
+    Earlier("4705", "restart_service", "2026-11-20T10:00:00Z", "succeeded"),
+    Earlier("4701", "restart_service", "2026-11-19T10:00:00Z", "succeeded"),
+)
+
+
+def complete() -> Report:
+    """A report of which every part is there."""
+    change = ["--- a/app.json", "+++ b/app.json", "@@ -3 +3 @@", '-  "connections": 6,', '+  "connections": 10,']
+    step = examples.step(parameters={"diff": change, "error_rate": 0.31}, reversible=True, rollback="revert it")
+    return examples.report(
+        plan=examples.sealed(step),
+        policy_asked=ASKED,
+        policy_reasons=("allowed_actions[0] (x on y): matches",),
+        earlier=EARLIER,
+        measured_at="2026-11-22T10:59:58Z",
+        findings=(Finding("31 % of the requests fail", Severity.HIGH, {"error_rate": 0.021}),),
+        analysis="the pool is too small",
+    )
+
+
+FIRST_SCREEN = [
+    "Approve restart_service on checkout?",
+    "Until 2026-11-22 12:00:00 UTC. Nothing has been changed so far.",
+    "The agent contradicts itself.",
+    "error_rate is 0.31 in the plan, and 0.021 in a finding",
+    "What will change",
+    '    -  "connections": 6,\n    +  "connections": 10,\n',
+    "error_rate      0.31",
+    "Undo            yes, risk medium, says the agent: revert it",
+    "Refused unless  started is still 17",
+    "Policy          " + ASKED[0],
+    "Before          in the last 7 days 1 did not succeed, 2 succeeded; the last, restart_service, 2026-11-21 10:00:00",
+    "Asked by        alice, trigger: manual",
+    "Approve         1 human among the reviewers, not alice",
+    "Plan            ",
+]
+
+
 @pytest.mark.threat("T14")
 def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
-    text = as_terminal(summary(examples.report(policy_reasons=("allowed_actions[0] (x on y): matches",))))
-    digest = plan.digest(examples.sealed())
+    found = complete()
+    assert found.plan is not None
+    digest = plan.digest(found.plan)
     expected = [
-        "Approve restart_service on checkout?",
-        "The agent asks to run restart_service on checkout.",
-        "before 2026-11-22 12:00:00 UTC",
-        "Resource                      checkout",
-        "Action                        restart_service",
-        "error_rate                    0.31",
-        "requests                      240",
-        "Risk                          medium, says the agent",
-        "Can be undone                 no",
-        "Expires at                    2026-11-22 12:00:00 UTC (60 minutes after sealing)",
-        "Started by                    alice, trigger: manual",
-        "Policy                        a human may approve (allowed_actions[0])",
-        "Refused if changed meanwhile  started",
-        "Plan                          " + digest[:12] + " ",
-        "Written by the agent",
-        "Reason                 31 % of the requests fail",
-        "Confidence             0.8 of 1 (not used for any decision)",
-        "- high: 31 % of the requests fail\n  - error_rate: 0.31",
-        "The plan",
-        '    "action": "restart_service"',
-        digest,
-        "What the policy said",
-        "- allowed_actions[0] (x on y): matches",
+        *FIRST_SCREEN,
+        digest[:12] + ", sealed 2026-11-22 11:00:00 UTC",
         "How to decide",
         "The job that waits must be named Approve plan " + digest[:12] + " and then the action",
+        "This page stands under the heading Seal of the run's summary",
         "agent-approval",
-        "An approval by alice does not count",
+        "A click by anybody else, alice included, does not count",
+        "Written by the agent",
+        "Measured until 2026-11-22 10:59:58 UTC, 2 seconds before the plan was sealed.",
+        "Reason                 31 % of the requests fail",
+        "Confidence             0.8 of 1 (not used for any decision)",
+        "- high: 31 % of the requests fail\n  - error_rate: 0.021",
+        "> the pool is too small",
+        "What the policy said",
+        "- allowed_actions[0] (x on y): matches",
+        "The plan",
+        digest,
+        "The whole plan as JSON",
+        '    "action": "restart_service"',
     ]
-    places = [text.find(piece) for piece in expected]
+    text = as_terminal(summary(found))
+    places: list[int] = []
+    for piece in expected:
+        places.append(text.find(piece, places[-1] if places else 0))
     assert -1 not in places, expected[places.index(-1)]
-    assert places == sorted(places)
+    commit = examples.run().sha
+    for name in ("RUNBOOK", "REVIEWER"):
+        assert f"https://github.com/acme/checkout-restart/blob/{commit}/docs/{name}.md" in text
+
+
+@pytest.mark.threat("T14")
+def test_the_first_screen_of_a_terminal_has_it_all_and_no_word_of_a_web_page() -> None:
+    page = as_terminal(render_terminal(complete()), 80)
+    lines = page.split("\n")
+    first = " ".join(" ".join(lines[:30]).split())
+    for piece in FIRST_SCREEN:
+        assert " ".join(piece.split()) in first, piece
+    plain = as_terminal(render_terminal(examples.report(policy_asked=ASKED, earlier=EARLIER[:1])), 80).split("\n")
+    assert any(line.startswith("Plan  ") for line in plain[:24]), "without a change it fits into 24 lines"
+    assert max(map(len, lines[:40])) <= 80
+    for word in ("Review deployments", "On this page", "scroll", "https://", "tick", "<details>"):
+        assert word not in page
+    assert "Runbook: docs/RUNBOOK.md" in first and "How to decide: docs/REVIEWER.md" in first
+
+
+def test_the_name_of_the_waiting_job_keeps_digest_and_action_whatever_github_cuts() -> None:
+    longest = inputs.action("a" * 64)
+    with pytest.raises(codes.BadInput):
+        inputs.action("a" * 65)
+    name = f"{names.APPROVE_JOB}{short(proposing(action=longest))}: {longest} on {'r' * 256}"
+    assert longest in name[: names.MAX_JOB_NAME] and short(proposing(action=longest)) in name[: names.MAX_JOB_NAME]
+    page = summary(proposing(action=longest))
+    assert f"must be named **{name[:25]}** and then the action" in page
+
+
+def first_screen(**changes: Any) -> str:
+    """The first 24 lines at 80 columns of a plan about a resource that needs ten of something, with these changes."""
+    step = {"parameters": {"to": 4}, **changes.pop("step", {})}
+    values = {"policy_asked": ASKED, "earlier": (), "findings": (Finding("slow", Severity.HIGH, {"to": 4}),), **changes}
+    found = examples.report(plan=examples.sealed(examples.step(**step)), **values)
+    return "\n".join(as_terminal(render_terminal(found), 80).split("\n")[:24])
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"step": {"parameters": {"to": 40}}}, ("to is 40 in the plan, and 4 in a finding", "to              40")),
+        (
+            {"policy_asked": ("allowed_actions[0]: error_rate 0.06 > 0.0001; risk low, at most critical",)},
+            ("> 0.0001",),
+        ),
+        (
+            {"policy_asked": ("allowed_actions[0]: no condition on the parameters; risk low, at most low",)},
+            ("no cond",),
+        ),
+        ({"step": {"parameters": {"diff": "-old\n+new"}}}, ("    -old\n    +new",)),
+        ({"step": {"parameters": {"files": ["a"] * 3, "file_count": 39}}}, ("file_count      39",)),
+        ({"step": {"action": "purge_cache"}}, ("Approve purge_cache",)),
+        ({"earlier": EARLIER}, ("1 did not succeed",)),
+    ],
+)
+def test_what_makes_a_plan_a_bad_one_stands_on_the_first_screen(changes: dict[str, Any], seen: tuple[str, ...]) -> None:
+    screen, good = first_screen(**changes), first_screen()
+    for piece in seen:
+        assert piece in screen and piece not in good
+
+
+def test_a_terminal_wraps_and_loses_nothing() -> None:
+    value = "word " * 40 + "x" * 200
+    page = as_terminal(render_terminal(proposing(parameters={"note": value})), 80)
+    start = page.index("note ")
+    assert re.sub(r"\s", "", value) in re.sub(r"\s", "", page[start : start + 1000])
+
+
+@pytest.mark.parametrize(
+    ("planned", "measured", "flagged"),
+    [
+        (0.3, 0.021, True),
+        (4, 40, True),
+        ("a", "b", True),
+        (1, True, True),
+        (1, 1.0, False),
+        (4, 4, False),
+        (4, [4], False),
+    ],
+)
+def test_equal_names_with_different_values_are_flagged(planned: object, measured: object, flagged: bool) -> None:
+    step = examples.step(parameters={"to": planned})
+    findings = (Finding("look", Severity.HIGH, {"to": measured, "other": 1}),)
+    for sealed in (examples.sealed(step), examples.sealed(preconditions={"to": planned})):
+        page = summary(examples.report(plan=sealed, findings=findings))
+        assert ("The agent contradicts itself" in page) is flagged
+
+
+def test_what_earlier_runs_did_is_there_or_said_to_be_unknown() -> None:
+    assert "no earlier action on this resource" in summary(examples.report(earlier=()))
+    assert "not known: GitHub did not say" in summary(examples.report(earlier=None))
+
+
+def test_many_values_share_a_row_and_every_one_is_shown() -> None:
+    many = {f"key{number}": number * 1000 for number in range(20)}
+    page = as_terminal(summary(proposing(parameters=many)))
+    (row,) = [line for line in page.split("\n") if line.startswith("Parameters")]
+    assert all(f"{key} {value}" in row for key, value in many.items())
 
 
 def test_the_page_of_a_rerun_names_both_people_and_the_attempt() -> None:
     run = examples.run(run_attempt=2, triggering_actor="carol")
     text = as_terminal(summary(examples.report(run=run, plan=examples.sealed(run=run))))
     assert "alice, trigger: manual; re-run by carol (attempt 2)" in text
-    assert "An approval by alice or carol does not count" in text
+    assert "A click by anybody else, alice or carol included, does not count" in text
 
 
 def test_what_the_agent_left_out_is_reported() -> None:
@@ -140,26 +276,34 @@ def test_what_the_agent_left_out_is_reported() -> None:
     assert "The agent gave no findings" in summary(bare)
     assert "nothing: the agent named no precondition" in summary(bare)
     assert "no evidence given" in summary(examples.report(findings=(Finding("trust me"),)))
-    assert "yes, says the agent, without saying how" in summary(proposing(reversible=True))
-    assert "**no**, says the agent: `restart by hand`" in summary(proposing(rollback="restart by hand"))
-    assert "| Measured | not known |" in summary(examples.report())
+    assert "yes, risk **medium**, says the agent, without saying how" in summary(proposing(reversible=True))
+    assert "**no**, risk **medium**, says the agent: `restart by hand`" in summary(
+        proposing(rollback="restart by hand")
+    )
+    assert "Measured" not in summary(examples.report())
 
 
 @pytest.mark.threat("T14")
 def test_a_plan_of_several_steps_shows_each_with_its_own_facts_in_order() -> None:
     steps = [
         examples.step(action="drain", parameters={"node": 1}, reason="it is full", reversible=True, rollback="undrain"),
-        examples.step(action="restart_service", parameters={"wait": 5}, reason="it leaks"),
+        examples.step(action="restart_service", parameters={"wait": 5}, reason="it leaks", changes=("started",)),
     ]
     found = examples.report(plan=examples.sealed(*steps))
     page = as_terminal(summary(found))
     assert page.startswith("Approve drain, then restart_service on checkout?\n===")
+    columns = re.sub(" {2,}", "  ", page)
     places = [
-        page.index(piece)
+        columns.index(piece)
         for piece in (
-            *("Action 1                      drain", "node                          1", "yes, says the agent: undrain"),
-            *("Action 2                      restart_service", "wait                          5", "no, says the agent"),
-            *("Reason                 it is full", "Reason                 it leaks"),
+            *(
+                "Step 1  drain",
+                "node  1",
+                "yes, risk medium, says the agent: undrain",
+                "no precondition, says the agent",
+            ),
+            *("Step 2  restart_service", "wait  5", "no, risk medium, says the agent", "started, says the agent"),
+            *("Reason for step 1  it is full", "Reason for step 2  it leaks"),
         )
     ]
     assert places == sorted(places)
@@ -179,8 +323,8 @@ def test_the_page_of_a_plan_that_nobody_is_asked_about_asks_nobody() -> None:
     stamp = documents.PolicyStamp("a" * 64, documents.Decision.AUTO, ("auto_approve[0]",))
     page = summary(examples.report(plan=examples.sealed(policy=stamp)))
     assert page.startswith("# Without asking: `restart_service` on `checkout`\n")
-    assert "nobody is asked (`auto_approve[0]`)" in page
-    assert "How to decide" not in page and "Approve" not in page
+    assert "| Policy | `auto_approve[0]` |" in page and "nobody is asked" in page
+    assert "## How to decide" not in page and "# Approve" not in page
 
 
 def test_evidence_of_several_lines_keeps_them() -> None:
@@ -245,6 +389,7 @@ def test_t3_t4_the_agents_words_change_nothing_outside_of_code(text: str, eviden
             .replace(short(hostile), short(harmless))
             .replace("Somelinesarewide:scrolltotherighttoreadthemtotheirend.", "")
         )
+        words = re.sub(r"\(cuthere:\d+more\w+areinthereport\)", "", words)
         # Evidence of several lines is in a block below its name, with a colon of its own.
         assert words.replace("::", ":") == skeleton(expected).replace("::", ":")
         assert set(said.tags) <= TAGS | set(expected.tags)
@@ -274,9 +419,9 @@ def test_the_issue_calls_everybody_who_may_decide_and_nobody_else() -> None:
 
 
 def test_an_issue_that_github_would_not_take_is_refused_and_never_cut() -> None:
-    assert len(issue(examples.report(analysis="x" * 60_000))[1]) > 60_000
+    assert len(issue(proposing(parameters={"note": "x" * 25_000}))[1]) > 50_000
     with pytest.raises(codes.BadInput) as caught:
-        issue(examples.report(analysis="x" * 70_000))
+        issue(proposing(parameters={"note": "x" * 35_000}))
     assert caught.value.code == codes.REPORT_TOO_LARGE
     with pytest.raises(codes.BadInput) as caught:
         render_issue(
@@ -297,14 +442,35 @@ def test_t3_t4_the_other_pages_hold_no_markup_of_the_agent(text: str, status: Re
 
 @pytest.mark.threat("T3")
 @given(hostile_text)
-def test_nothing_that_the_agent_says_is_cut(text: str) -> None:
-    safe = text.encode("utf-8", "ignore").decode()
+def test_what_the_agent_says_is_shown_as_it_is_while_it_is_short(text: str) -> None:
+    safe = text.encode("utf-8", "ignore").decode()[:500]
     page = gfm(summary(hostile_report(safe, {"key": safe})))
     shown = escape.visible(safe) or "(empty)"
     # Reason, recommendation, rollback, first finding.
     assert page.text.count(shown) >= 4
-    for line in safe.replace("\r\n", "\n").split("\n"):
+    for line in safe.replace("\r\n", "\n").strip("\n").split("\n"):
         assert escape.visible(line).strip() in page.text
+
+
+def test_the_agents_words_are_bounded_and_the_page_says_where() -> None:
+    """A flood of words must not hide what is sealed, and what is sealed is never cut."""
+    evidence = {f"key{number}": "e" * 5_000 for number in range(50)} | {"log": "line\n" * 5_000}
+    findings = tuple(Finding("m" * 5_000, Severity.LOW, dict(reversed(evidence.items()))) for _ in range(100))
+    found = proposing(parameters={"note": "p" * 9_000})
+    page = summary(dataclasses.replace(found, findings=findings, analysis="a\n" * 50_000, recommendation="r" * 5_000))
+    assert len(page) < 250_000
+    for cut in (
+        "`" + "m" * 600 + "` **(cut here: 4400 more characters are in the report)**",
+        "`" + "e" * 600 + "` **(cut here: 4400 more characters are in the report)**",
+        "  - **(cut here: 36 more values are in the report)**",
+        "- **(cut here: 85 more findings are in the report)**",
+        "`" + "r" * 600 + "` **(cut here: 4400 more characters are in the report)**",
+    ):
+        assert cut in page, cut
+    assert page.count("> `a`") == 40
+    assert gfm(page).text.count("p" * 9_000) == 2, "what is sealed: in the table, and in the JSON"
+    faked = "x **(cut here: 7 more findings are in the report)**"
+    assert "cut here" not in gfm(summary(examples.report(recommendation=faked))).outside
 
 
 @given(json_text, json_objects)
@@ -316,12 +482,11 @@ def test_the_same_report_gives_the_same_page(text: str, evidence: dict[str, Any]
 
 @pytest.mark.threat("T14")
 def test_a_page_that_github_would_not_show_is_refused_and_never_cut() -> None:
-    fits = examples.report(analysis="x" * 900_000)
-    assert "x" * 900_000 in summary(fits)
+    assert "x" * 400_000 in summary(proposing(parameters={"note": "x" * 400_000}))
     for too_large in (
-        examples.report(analysis="x" * (1024 * 1024)),
-        examples.report(analysis="\u202e" * 150_000),
-        examples.report(findings=(Finding("x", Severity.LOW, {"log": "`" * 700_000}),)),
+        proposing(parameters={"note": "x" * 600_000}),
+        proposing(parameters={"note": "\u202e" * 150_000}),
+        proposing(reason="`" * 700_000),
         proposing(parameters={"note": "é" * 200_000}),
     ):
         with pytest.raises(codes.BadInput) as caught:
@@ -351,6 +516,7 @@ def test_a_run_that_asks_for_nothing_says_so_first(status: ReportStatus, title: 
     assert ("`because`" in page) == (status is ReportStatus.DENIED)
     assert ("`AGT003: no JSON`" in page) == (status is ReportStatus.FAILED)
     assert "Approve" not in page and "How to decide" not in page
+    assert render_terminal(examples.report(plan=None, status=status, policy_reasons=("because",), **failed)) == page
 
 
 @pytest.mark.threat("T3", "T4")
@@ -466,7 +632,8 @@ def test_every_step_that_ran_has_its_part_of_the_page() -> None:
 def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
     titles = {render_result(examples.result(status=each)).split("\n")[0] for each in ActionStatus}
     assert len(titles) == len(ActionStatus)
-    page = render_result(examples.result(status=status))
+    steps = () if status is ActionStatus.REFUSED else (examples.step_result(),)
+    page = render_result(dataclasses.replace(examples.result(status=status), steps=steps))
     assert ("Nothing more was executed" in page) == (status is ActionStatus.REFUSED)
     assert ("nothing was executed" in page) == (status is ActionStatus.DRY_RUN)
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)
@@ -523,7 +690,7 @@ def record(**changes: Any) -> str:
         "outcome": "acted",
         "resource": "checkout",
         "plan_digest": "ab" * 32,
-        "approver": "bob",
+        "approvers": ["bob"],
         "rejected_by": None,
         "problems": (),
         "bundle_digest": "cd" * 32,
@@ -543,7 +710,7 @@ def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
     assert "Approved by  bob" in page
     assert "Trail        complete" in page
     assert "python agent_runner.py verify audit-bundle --digest " + "cd" * 32 in page
-    rejected = as_terminal(record(outcome="rejected", approver=None, rejected_by="carol"))
+    rejected = as_terminal(record(outcome="rejected", approvers=[], rejected_by="carol"))
     assert "Rejected by  carol" in rejected
     assert "Approved by" not in rejected
     broken = as_terminal(record(problems=["TRAIL02: act wrote no outcome"]))
@@ -555,14 +722,16 @@ def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:
 @given(hostile_text)
 def test_t4_the_last_page_holds_no_markup_of_others(text: str) -> None:
     page = gfm(
-        record(outcome=text, resource=text, approver=text, rejected_by=text, problems=[text, text], bundle_digest=text)
+        record(
+            outcome=text, resource=text, approvers=[text], rejected_by=text, problems=[text, text], bundle_digest=text
+        )
     )
     assert set(page.tags) <= TAGS
 
 
 @pytest.mark.parametrize("outcome", RunOutcome)
 def test_the_last_page_of_a_run_that_asked_nobody_names_no_approval(outcome: RunOutcome) -> None:
-    page = as_terminal(record(outcome=outcome.value, approver=None, automatic=True))
+    page = as_terminal(record(outcome=outcome.value, approvers=[], automatic=True))
     assert "Approved by  nobody: the policy lets it happen without asking" in page
     assert "was approved" not in page or outcome is RunOutcome.OUTCOME_UNKNOWN
 

@@ -582,6 +582,18 @@ INVALID = [
     ("name: p\nversion: 1\nversion: 2\n", 3, "the key version appears twice: keep one of them"),
     ("name: p\nversion: 1\nauto_approved: []\n", 3, "the policy has the unknown key auto_approved: use name, "),
     ("name: p\nversion: 1\nauto_approve: true\n", 3, "auto_approve is true: write a list"),
+    ("name: p\nversion: 1\ninitiators: pager[bot]\n", 3, "initiators is 'pager[bot]': write a list"),
+    (
+        "name: p\nversion: 1\ninitiators:\n  - pager[bot]\n  - alice\n",
+        5,
+        "initiators[1] is 'alice': write an app as \"name[bot]\"; people need no entry",
+    ),
+    ("name: p\nversion: 1\ninitiators: ['*']\n", 3, "initiators[0] is '*': write an app as"),
+    (
+        "name: p\nversion: 1\ninitiators: ['GitHub-Actions[bot]']\n",
+        3,
+        "initiators[0] is 'GitHub-Actions[bot]', which every workflow can be: remove it",
+    ),
     ("name: p\nversion: 1\nauto_approve:\n  - x\n", 4, "auto_approve[0] is 'x': write keys and values"),
     (
         "name: p\nversion: 1\nauto_approve:\n- type: a\n  max_risk: high\n",
@@ -875,6 +887,11 @@ def _as_yaml(found: Policy) -> str:
     )
 
 
+def test_the_apps_that_may_start_runs_are_read() -> None:
+    data = b"name: p\nversion: 1\ninitiators:\n  - pager[bot]\n  - Copilot\n"
+    assert parse_policy(data, SOURCE).initiators == ("pager[bot]", "Copilot")
+
+
 @given(policies)
 def test_what_is_written_is_what_is_read(found: Policy) -> None:
     text = _as_yaml(found)
@@ -906,3 +923,33 @@ def test_an_unquoted_word_means_what_pyyaml_means_or_is_refused(word: str) -> No
     ours = found.denied_actions[0].conditions[0].value
     theirs = yaml.safe_load(data)["denied_actions"][0]["conditions"][0]["value"]
     assert (type(ours), ours) == (type(theirs), theirs)
+
+
+@pytest.mark.threat("T23")
+def test_what_the_rules_asked_is_there_with_the_values() -> None:
+    rules = parse_policy(
+        b"""
+name: p
+version: 1
+allowed_actions:
+  - {type: "*", max_risk: critical}
+  - type: restart
+    conditions:
+      - {parameter: error_rate, operator: greater_than, value: 0.05}
+      - {parameter: requests, operator: at_least, value: 20}
+      - {parameter: files, operator: max_items, value: 5}
+      - {parameter: zone, operator: in, value: [a, b]}
+      - {parameter: commit, operator: format, value: git-commit}
+  - {type: restart, conditions: [{parameter: error_rate, operator: greater_than, value: 0.9}]}
+auto_approve:
+  - {type: restart, max_risk: low}
+""",
+        "p.yml",
+    )
+    parameters = {"error_rate": 0.3, "requests": 100, "files": ["x", "y"], "zone": "a", "commit": "a" * 40}
+    verdict = evaluate(rules, action="restart", resource="checkout", parameters=parameters, risk_level=RiskLevel.LOW)
+    assert verdict.asked == (
+        "allowed_actions[0]: no condition on the parameters; risk low, at most critical",
+        "allowed_actions[1]: error_rate 0.3 > 0.05, requests 100 \u2265 20, files [2 items] \u2264 5, "
+        "zone a in [a, b], commit … format git-commit; risk low, at most high",
+    )

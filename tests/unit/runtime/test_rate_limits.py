@@ -17,8 +17,9 @@ from agent_runtime.gate.policy import Happened
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.job.context import JobContext
+from agent_runtime.model import documents, names
 from agent_runtime.model.config import Config
-from support import examples
+from support import examples, shapes
 from support.github import FullGitHub
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -155,6 +156,7 @@ def test_actions_of_other_runs_are_found_by_their_jobs() -> None:
         "action-authorization-auto",
         "action-result",
         "action-result-auto",
+        "action-record",
     ],
 )
 def test_each_artifact_leads_to_its_run(artifact: str) -> None:
@@ -186,6 +188,82 @@ def test_an_action_counts_from_the_moment_its_job_began(status: str, conclusion:
         assert len(history(github)) == counted
 
 
+def run(github: FullGitHub, run_id: str, *, hours: float = 1.0, conclusion: str | None = "success", **how: Any) -> None:
+    """A run of the agent's workflow that began some hours ago."""
+    created = shapes.when(datetime.now(UTC) - hours * HOUR)
+    how = {"title": "checkout [-]", "event": "schedule", "actor": "alice", "file": names.WORKFLOW_FILE, **how}
+    begun = github.add_run(run_id, created=created, **how)
+    begun.update(status="completed" if conclusion else "in_progress", conclusion=conclusion)
+
+
+def without_artifacts(github: FullGitHub, run_id: str) -> None:
+    for number in [number for number, kept in github.archives.items() if kept[0] == run_id]:
+        del github.archives[number]
+
+
+@pytest.mark.threat("T25")
+@pytest.mark.parametrize("conclusion", ["success", "failure", "cancelled", None])
+def test_a_run_whose_own_machine_deleted_its_artifacts_counts(conclusion: str | None) -> None:
+    """Whether it acts right now, or ended without a trail."""
+    with FullGitHub(REPOSITORY) as github:
+        run(github, "1", conclusion=conclusion)
+        acted(github, "1")
+        without_artifacts(github, "1")
+        assert reported(history(github)) == [("restart_service", "checkout")]
+
+
+@pytest.mark.threat("T25")
+def test_deleting_before_the_record_helps_nobody() -> None:
+    """`record` keeps bundle and mark on a machine of its own, when the one that acted is gone."""
+    with FullGitHub(REPOSITORY) as github:
+        run(github, "1")
+        acted(github, "1")
+        without_artifacts(github, "1")
+        github.add_artifact("1", "audit-bundle")
+        github.add_artifact("1", "action-record")
+        assert reported(history(github)) == [("restart_service", "checkout")]
+
+
+def test_a_run_that_closed_without_an_action_costs_no_request() -> None:
+    with FullGitHub(REPOSITORY) as github:
+        for number in range(1, 51):
+            run(github, str(number), hours=51 - number if number > 28 else 23)
+            github.add_artifact(str(number), "audit-bundle")
+        run(github, "51", conclusion="skipped")
+        assert history(github) == []
+        assert not [path for _, path in github.requests if path.endswith("/jobs")]
+
+
+@pytest.mark.threat("T25")
+def test_a_run_that_is_gone_from_the_list_counts_for_every_limit() -> None:
+    with FullGitHub(REPOSITORY) as github:
+        for number, hours in enumerate((90.0, 3, 2, 1, 0.01, 0), 1):
+            run(github, str(number), hours=hours)
+            github.add_artifact(str(number), "audit-bundle")
+        assert history(github) == []
+        whole = github.runs
+        for deleted, ago in ((2, 2), (3, 1), (5, None)):
+            github.runs = [each for each in whole if each["run_number"] != deleted]
+            found = history(github, ttl_minutes=1)
+            assert reported(found) == [(None, None)] * (ago is not None), "a new run may not be listed at once"
+            for each in found:
+                assert datetime.now(UTC) - each.moment > timedelta(minutes=50) * (ago or 0)
+        github.runs = [each for each in whole if each["run_number"] in (1, 6)]
+        assert history(github) == [], "a run of this moment"
+        github.runs = [each for each in whole if each["run_number"] in (1, 4)]
+        assert len(history(github)) == 2, "the last one before what matters is still there"
+
+
+def test_of_more_runs_than_github_lists_the_older_ones_are_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent_runtime.gate.history.MAX_LISTED", 3)
+    with FullGitHub(REPOSITORY) as github:
+        for number in range(1, 7):
+            run(github, str(number), hours=90 if number == 1 else 1)
+            github.add_artifact(str(number), "audit-bundle")
+        github.runs = [each for each in github.runs if each["run_number"] not in (2, 3)]
+        assert history(github) == []
+
+
 def test_an_action_that_a_comment_approved_counts() -> None:
     """Where an issue is the gate, another workflow acts, in a run of its own."""
     with FullGitHub(REPOSITORY) as github:
@@ -209,7 +287,19 @@ def test_a_name_that_github_may_have_cut_says_nothing_and_counts_for_everything(
         github.add_artifact("1", "action-result")
         github.add_job("1", f"Approve {PLAN} delete+restart_service on {'x' * 100}"[:100])
         github.add_job("1", "Act")
-        assert reported(history(github)) == [(None, None)]
+        assert reported(history(github)) == [(None, None)] * 2, "both steps"
+
+
+@pytest.mark.threat("T25")
+@pytest.mark.parametrize(
+    "title", ["delete+" * 20, "restart_service+" * 4 + "restart_service on checkout", "delete+" * 10 + "x on checkout"]
+)
+def test_a_name_that_github_may_have_cut_among_its_steps_counts_as_the_longest_plan(title: str) -> None:
+    with FullGitHub(REPOSITORY) as github:
+        github.add_artifact("1", "action-result")
+        github.add_job("1", f"Approve {PLAN} {title}"[:97] + "...")
+        github.add_job("1", "Act")
+        assert reported(history(github)) == [(None, None)] * documents.MAX_STEPS
 
 
 @pytest.mark.threat("T25")

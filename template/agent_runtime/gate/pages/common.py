@@ -2,7 +2,8 @@
 
 It must not be possible to persuade a reader with text that only looks like the runtime's (threats T3, T4, T14): the
 runtime states facts from typed fields; the words of others are in code spans and blocks, under a line that says whose
-they are.  Nothing is ever cut: a page that GitHub would not show refuses the run instead.
+they are.  Nothing sealed is ever cut: a page that GitHub would not show refuses the run instead.  The agent's own words
+are bounded, and the page says where.
 
 Pure, and the same input gives the same page.
 """
@@ -58,6 +59,17 @@ def for_people(given: Any) -> str:
 def as_json(given: Any) -> str:
     """A JSON value on one line."""
     return json.dumps(given, ensure_ascii=False, sort_keys=True)
+
+
+def bounded(text: str, limit: int) -> str:
+    """The agent's words on one line, at most so many characters; how many are left out stands outside of code."""
+    rest = len(text) - limit
+    return markdown_inline(text[:limit]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
+
+
+def left_out(number: int, what: str) -> str:
+    """Where something of the agent's is not shown, and how much."""
+    return f"**(cut here: {number} more {what} are in the report)**"
 
 
 def way_out(code: str) -> str:

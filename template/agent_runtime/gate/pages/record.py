@@ -14,6 +14,8 @@ _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
     "dry_run": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
+    "partial": "The plan was executed in part: a step did not succeed, and the rest was not run. "
+    "**Somebody must finish it or go back.**",
     "outcome_unknown": "The plan was started and nobody knows how far it got. **Somebody must look at the resource.**",
     "not_started": "The plan was authorized, and a step before its execution failed. Nothing was executed.",
     "refused": "A check failed. Nothing was executed.",
@@ -21,7 +23,7 @@ _OUTCOMES: Dict[str, str] = {
     "rejected": "A reviewer rejected the plan. Nothing was executed.",
     "cancelled": "The run was cancelled. Nothing was executed.",
     "nothing_to_do": "The agent found nothing to do. Nobody was asked.",
-    "duplicate": "An earlier run already waits for a decision about the same alert. Nobody was asked a second time.",
+    "duplicate": "An earlier run already waits for a decision about the same. Nobody was asked a second time.",
     "denied": "The policy denied what the agent proposed. Nobody was asked.",
     "investigation_failed": "The investigation failed. Nothing was proposed.",
     "approval_failed": "The plan got no valid approval. Nothing was executed.",
@@ -44,29 +46,36 @@ def render_record(
     outcome: str,
     resource: str,
     plan_digest: Optional[str],
-    approver: Optional[str],
+    approvers: Sequence[str],
     rejected_by: Optional[str],
+    rejected_because: Optional[str] = None,
     problems: Sequence[str],
     bundle_digest: str,
     issue: Optional[str] = None,
     automatic: bool = False,
+    stopped: Sequence[str] = (),
 ) -> str:
     """Return the page for the end of a run.
 
     Arguments:
         outcome: how it ended, in one of the words of specs/github-actions-agent-runtime.md.
+        rejected_because: the reviewer's own words.
         problems: what does not hold of the run's trail, a line each.
         bundle_digest: SHA-256 of `bundle.json`.
         issue: address of the issue that is the gate, where one is.
         automatic: whether the policy decided alone.
+        stopped: what is done and what is left of a plan that stopped, in blocks of Markdown.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
     """
     facts: Rows = [("Resource", markdown_table_cell(resource))]
-    for label, value in (("Plan", plan_digest), ("Approved by", approver), ("Rejected by", rejected_by)):
+    approved_by = ", ".join(approvers)
+    for label, value in (("Plan", plan_digest), ("Approved by", approved_by), ("Rejected by", rejected_by)):
         if value:
             facts.append((label, markdown_table_cell(value)))
+    if rejected_because:
+        facts.append(("In the reviewer's words", markdown_table_cell(rejected_because)))
     if issue:
         facts.append(("Issue", issue))
     if automatic:
@@ -85,6 +94,7 @@ def render_record(
             "To check this run later, download the artifact `audit-bundle` and run {}".format(
                 markdown_inline("python agent_runner.py verify audit-bundle --digest " + bundle_digest)
             ),
+            *stopped,
         ]
     )
 

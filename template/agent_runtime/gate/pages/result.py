@@ -1,12 +1,22 @@
-"""The pages of the jobs that act: what *Verify* found, and what *Execute* reports."""
+"""The pages of a first approval of two, of what *Verify* found, and of what *Execute* reports."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.pages.common import AGENT_WROTE, FACTS, UNASKED_FACT, Rows, for_people, short, way_out, whole
-from agent_runtime.model.documents import ActionReport, Authorization, StepResult, plain
+from agent_runtime.model import names
+from agent_runtime.model.documents import (
+    ActionReport,
+    Approvals,
+    Authorization,
+    Receipt,
+    Step,
+    StepResult,
+    plain,
+    statuses,
+)
 from agent_runtime.results import ActionStatus
 from agent_runtime.text.escape import markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import table
@@ -26,6 +36,45 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
     ActionStatus.REFUSED: ("Refused", "A check before acting failed. **Nothing more was executed.**"),
     ActionStatus.DRY_RUN: ("Dry run", "Every check passed, and this was a dry run: **nothing was executed.**"),
 }
+_PARTIAL = (
+    "Partial",
+    "The plan was executed in part: a step did not succeed, and the rest was not run. "
+    "**Somebody must finish it or go back.**",
+)
+_CHANGED_NOTHING = (ActionStatus.ALREADY_DONE.value, ActionStatus.DRY_RUN.value, names.NOT_RUN)
+
+
+def render_first_approval(receipt: Receipt, wanted: Approvals) -> str:
+    """Return the page for a click after which one more is needed.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    others = [login for login in wanted.approvers if login.casefold() != receipt.approver.login.casefold()]
+    who = " or ".join(markdown_inline(login) for login in others) or "another reviewer"
+    return whole(
+        [
+            f"# Approved by {markdown_inline(receipt.approver.login)}: one more approval is needed",
+            f"Nothing has been executed. The next job waits in {markdown_inline(names.SECOND_ENVIRONMENT)} for {who}, "
+            "who must be somebody else and neither have started nor re-run this run. **Any other click ends the run.**",
+            table(FACTS, [("Plan", short(receipt.plan_digest)), ("Trace", markdown_table_cell(receipt.trace_id))]),
+        ]
+    )
+
+
+def render_refused_click(resource: str, problem: codes.AgentError) -> str:
+    """Return the page for a click that does not count.
+
+    Raises:
+        BadInput: the page is larger than GitHub shows (RPT002).
+    """
+    return whole(
+        [
+            f"# Refused: nothing is executed on {markdown_inline(resource)}",
+            "What is approved here does not count, and this run is over. **Nothing was executed.**",
+            *_problem(problem.code, problem.message),
+        ]
+    )
 
 
 def render_authorization(found: Authorization) -> str:
@@ -56,13 +105,17 @@ def render_authorization(found: Authorization) -> str:
     )
 
 
-def render_result(result: ActionReport) -> str:
+def render_result(result: ActionReport, planned: Sequence[Step] = ()) -> str:
     """Return the page for what *Execute* reports.
+
+    Arguments:
+        planned: the plan's steps, where they are known.
 
     Raises:
         BadInput: the page is larger than GitHub shows (RPT002).
     """
-    word, sentence = _STATUS_PAGES[result.status]
+    word, sentence = _PARTIAL if result.is_partial else _STATUS_PAGES[result.status]
+    stopped = result.is_partial or result.status in (ActionStatus.FAILED, ActionStatus.UNKNOWN)
     blocks = [
         f"# {word}: {markdown_inline(result.resource)}",
         sentence,
@@ -75,10 +128,46 @@ def render_result(result: ActionReport) -> str:
                 ("Trace", markdown_table_cell(result.trace_id)),
             ],
         ),
+        *(render_stop(planned, statuses(planned, result.steps), result.steps) if stopped else ()),
     ]
     for number, step in enumerate(result.steps, 1):
         blocks += _step(number, step)
     return whole(blocks)
+
+
+def render_stop(planned: Sequence[Step], ended: Sequence[str], ran: Sequence[StepResult]) -> List[str]:
+    """Return what is done and what is left of a plan of several steps that stopped, and what a person must do now.
+
+    Arguments:
+        ended: how each step did, or that it was not run.
+    """
+    if len(planned) < 2:
+        return []
+    rows = [
+        (str(number), markdown_table_cell(step.action), f"**{status.replace('_', ' ')}**")
+        for number, (step, status) in enumerate(zip(planned, ended), 1)
+    ]
+    back: List[str] = []
+    for number, (step, status) in enumerate(zip(planned, ended), 1):
+        if status in _CHANGED_NOTHING:
+            continue
+        doubt = "" if status == ActionStatus.SUCCESS.value else ", which may have taken effect in part or not at all"
+        way = (ran[number - 1].rollback if number <= len(ran) else None) or step.rollback
+        known = markdown_inline(way) if way else "**no way back is known**"
+        back.insert(0, f"   - step {number}, {markdown_inline(step.action)}{doubt}: {known}")
+    return [
+        table(("Step", "Action", "How it ended, says the agent"), rows),
+        "## What to do now",
+        "\n".join(
+            [
+                "1. Look at the resource. Nothing else happens by itself.",
+                "2. Go back, or finish by hand what was not run. To go back, undo in this order, in the agent's words:",
+                *(back or ["   - nothing: nothing was changed"]),
+                "3. Or start a new run: the agent looks at the resource as it is then. Running this one again executes "
+                "nothing.",
+            ]
+        ),
+    ]
 
 
 def _problem(code: Optional[str], message: Optional[str]) -> List[str]:

@@ -20,7 +20,7 @@ from agent_runtime.model.config import PLAN_WITHOUT_ENVIRONMENTS, Config
 Violation = Tuple[str, int, str]  # code, line, message
 
 ENVIRONMENTS = (
-    names.GATE_ENVIRONMENT,
+    *names.GATE_ENVIRONMENTS,
     names.ACT_ENVIRONMENT,
     names.AUTO_ENVIRONMENT,
     names.INVESTIGATE_ENVIRONMENT,

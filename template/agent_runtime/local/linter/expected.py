@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 from agent_runtime.local.linter.values import Value, plain, read
 from agent_runtime.model.config import ISSUE_GATE, PLAN_WITHOUT_ENVIRONMENTS, Config
+from agent_runtime.model.names import VARIABLE
 
 DATA = Path(__file__).with_name("expected.yml")
 
@@ -35,6 +36,7 @@ def workflows(config: Config) -> Dict[str, Value]:
         "investigate_container": config.investigate_container,
         "investigate_env": _own(config.investigate_secrets, config.investigate_variables),
         "act_env": _own(config.act_secrets, config.act_variables),
+        "act_variables": {f"{VARIABLE}{name}": f"${{{{ vars.{name} }}}}" for name in config.act_variables},
         "act_scopes": dict.fromkeys(config.act_permissions, "write"),
         "act_timeout_minutes": config.act_timeout_minutes,
         "agent_python": config.agent_python,

@@ -6,7 +6,10 @@ from typing import Dict
 
 from agent_runtime import codes
 
-_RESTORE = "Restore the file with: copier recopy, or change the answer with: copier update --data name=answer"
+_RESTORE = (
+    "Restore the file alone with: copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' "
+    "-x '!/.github/workflows/FILE'; or change the answer with: copier update --data name=answer"
+)
 _NAME = "Restore the gate's names and groups, and give what is elsewhere another name"
 _MOVE = "The team's steps belong in .github/actions/prepare-investigate and prepare-act, other jobs in other workflows"
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Iterator, Mapping
 
 from agent_runtime import codes
+from agent_runtime.github.context import check_server
 from agent_runtime.github.transport import DEFAULT_API_URL, NotAnswered, Transport
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
@@ -16,9 +17,11 @@ def transport(environ: Mapping[str, str]) -> Transport:
     """Return a connection with the token of the environment.
 
     Raises:
-        BadInput: there is no token (SET001).
+        BadInput: there is no token (SET001), or the address is of GitHub Enterprise Server (RUN006).
     """
-    return Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, token(environ))
+    address = environ.get("GITHUB_API_URL") or DEFAULT_API_URL
+    check_server(address)
+    return Transport(address, token(environ))
 
 
 def token(environ: Mapping[str, str]) -> str:
@@ -33,7 +36,7 @@ def token(environ: Mapping[str, str]) -> str:
     if not found.isascii() or not found.isprintable() or " " in found:
         raise codes.BadInput(
             codes.TOKEN_UNUSABLE,
-            "GH_TOKEN or GITHUB_TOKEN is not a token: it contains whitespace or other characters that no token has",
+            "what GH_TOKEN or GITHUB_TOKEN holds contains whitespace or other characters that no token has",
         )
     return found
 

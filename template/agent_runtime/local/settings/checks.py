@@ -11,11 +11,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
-from agent_runtime.local.settings import codeowners, github_plans
+from agent_runtime.gate.policy import Policy
+from agent_runtime.local.settings import codeowners, github_plans, protections
 from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE
@@ -132,22 +134,27 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
 def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
     if local.gate == ISSUE_GATE:
         return
-    environment = seen.gate.environments[names.GATE_ENVIRONMENT]
-    yield from _environment_findings(seen, names.GATE_ENVIRONMENT, reviewers_required=True)
+    for name in names.GATE_ENVIRONMENTS:
+        if name in seen.gate.environments:
+            yield from _gate_findings(seen, local, name)
+
+
+def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
+    environment = seen.gate.environments[gate]
+    yield from _environment_findings(seen, gate, reviewers_required=True)
     known = {(approver.kind, approver.id) for approver in seen.gate.approvers}
     for kind, number, name in _reviewers(environment):
         if (kind, number) not in known:
             yield OpenItem(
-                f"environment {names.GATE_ENVIRONMENT}: {_show(name)} may approve and is not among the "
-                "approvers of .github/agent-config.yml",
+                f"environment {gate}: {_show(name)} may approve and is not among the approvers of "
+                ".github/agent-config.yml",
                 _SETUP,
             )
     for rule in _rules_of(environment, "wait_timer"):
         minutes = rule.get("wait_timer")
         if isinstance(minutes, int) and minutes >= local.ttl_minutes:
             yield OpenItem(
-                f"environment {names.GATE_ENVIRONMENT}: waits {minutes} minutes, and an approval counts for "
-                f"{local.ttl_minutes}",
+                f"environment {gate}: waits {minutes} minutes, and an approval counts for {local.ttl_minutes}",
                 _SETUP + " --wait-timer 0",
             )
     secrets = environment.secrets
@@ -155,16 +162,14 @@ def _gate_environment(seen: Observed, local: Local) -> _OpenItems:
         yield _unreadable("the names of its secrets", secrets)
     elif secrets:
         yield OpenItem(
-            "environment {} holds secrets ({}), and nothing in it needs one".format(
-                names.GATE_ENVIRONMENT, ", ".join(sorted(secrets))
-            ),
-            "gh secret delete NAME --env " + names.GATE_ENVIRONMENT,
+            "environment {} holds secrets ({}), and nothing in it needs one".format(gate, ", ".join(sorted(secrets))),
+            "gh secret delete NAME --env " + gate,
         )
 
 
 def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
     for name in seen.gate.environments:
-        if name == names.GATE_ENVIRONMENT:
+        if name in names.GATE_ENVIRONMENTS:
             continue
         yield from _environment_findings(seen, name, reviewers_required=False)
         settings = seen.gate.environments[name].settings
@@ -226,6 +231,15 @@ def _approvers(seen: Observed, _local: Local) -> _OpenItems:
     if len(seen.gate.approvers) == 1 and seen.gate.approvers[0].kind == "User":
         name = _show(seen.gate.approvers[0].name)
         yield OpenItem(f"{name} is the only approver, so nobody can approve a run that {name} starts", fix, State.NOTE)
+    actor = seen.schedule_actor
+    if isinstance(actor, Unreadable):
+        yield _unreadable("who last changed the schedule", actor)
+    elif actor and {(each.kind, each.name.casefold()) for each in seen.gate.approvers} == {("User", actor.casefold())}:
+        yield OpenItem(
+            f"scheduled runs count as started by whoever last changed the schedule: {_show(actor)}, the only approver, "
+            "so nobody can ever approve one",
+            fix + "; or let somebody else commit the next change of " + names.INVESTIGATE_WORKFLOW,
+        )
 
 
 def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
@@ -294,14 +308,31 @@ def _secrets(seen: Observed, local: Local) -> _OpenItems:
             f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
-    if variables.get(AUDIT_URL) and not isinstance(seen.secrets, Unreadable):
-        shared = seen.organization_secrets
-        if AUDIT_SECRET not in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared):
-            yield OpenItem(
-                f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will "
-                "get nothing",
-                "gh secret set " + AUDIT_SECRET,
-            )
+    yield from _audit_host(variables.get(AUDIT_URL, ""), local)
+    if isinstance(seen.secrets, Unreadable):
+        return
+    shared = seen.organization_secrets
+    has_key = AUDIT_SECRET in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared)
+    if variables.get(AUDIT_URL) and not has_key:
+        yield OpenItem(
+            f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will get nothing",
+            "gh secret set " + AUDIT_SECRET,
+        )
+    if has_key and not local.audit_host:
+        yield OpenItem(
+            f"audit_host is empty, so {AUDIT_SECRET} is sent to whatever host {AUDIT_URL} names",
+            "copier update --data advanced=yes --data audit_host=audit.example.com, with your backend's host",
+            State.NOTE,
+        )
+
+
+def _audit_host(address: str, local: Local) -> _OpenItems:
+    if local.audit_host and _is_address(address) and urlsplit(address).netloc.casefold() != local.audit_host:
+        yield OpenItem(
+            f"{AUDIT_URL} is {_show(address)}, and audit_host allows {_show(local.audit_host)} only: the audit backend "
+            "will get nothing",
+            f"gh variable set {AUDIT_URL} --body https://{local.audit_host}, or change the answer audit_host",
+        )
 
 
 def _is_address(text: str) -> bool:
@@ -349,6 +380,23 @@ def _workflow(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.WORKFLOW_FILE, seen.workflow_state)
 
 
+def _protections(seen: Observed, local: Local) -> _OpenItems:
+    if isinstance(seen.gate.protections, Unreadable):
+        yield _unreadable("who and what may start the workflows", seen.gate.protections)
+    if not isinstance(seen.gate.protections, tuple):
+        return
+    for app in seen.gate.initiators:
+        if app.problem:
+            yield OpenItem(f"initiators of the policy: {_show(app.name)}: {app.problem}", "correct the policy")
+    bodies = protections.wanted(seen.gate, triggers=local.triggers, by_issue=local.gate == ISSUE_GATE)
+    for body, number in protections.outstanding(seen.gate, bodies):
+        file = body["name"].partition(": ")[2]
+        problem = "is not restricted on GitHub" if number is None else "is restricted in another way than setup does it"
+        yield OpenItem(f"who and what may start {file} {problem}", _SETUP)
+    for obstacle in protections.obstacles(seen.gate, bodies):
+        yield OpenItem(obstacle, "Settings, Actions, Policies: allow these events there, or except this workflow")
+
+
 def _report(seen: Observed, _local: Local) -> _OpenItems:
     yield from _state_of(names.REPORT_FILE, seen.report_state)
 
@@ -383,6 +431,8 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
         or reviews.get("require_code_owner_reviews") is True
     ):
         yield OpenItem(f"{branch} takes pull requests without a review by code owners", fix)
+    if "pull_request" in by_type or reviews:
+        yield from _reviews(branch, by_type.get("pull_request", []), reviews)
     if CI_CHECK not in _required_checks(by_type, classic):
         yield OpenItem(f"{branch} takes pull requests while the check '{CI_CHECK}' fails", fix)
     forced = classic.get("allow_force_pushes")
@@ -395,6 +445,24 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
     admins = classic.get("enforce_admins")
     if reviews and "pull_request" not in by_type and not (isinstance(admins, dict) and admins.get("enabled") is True):
         yield OpenItem(f"administrators can go around the protection of {branch}", fix)
+
+
+def _reviews(branch: str, rules: List[Mapping[str, Any]], classic: Mapping[str, Any]) -> _OpenItems:
+    """What a required review is worth; of several rules the strictest counts."""
+    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    counts = [each.get("required_approving_review_count") for each in (*rules, classic)]
+    if not any(isinstance(count, int) and count >= 1 for count in counts):
+        yield OpenItem(f"{branch} takes pull requests without an approval", fix)
+    if not (
+        any(each.get("dismiss_stale_reviews_on_push") is True for each in rules)
+        or classic.get("dismiss_stale_reviews") is True
+    ):
+        yield OpenItem(f"an approval of a pull request to {branch} stays when something else is pushed to it", fix)
+    if not any(each.get("require_last_push_approval") is True for each in (*rules, classic)):
+        yield OpenItem(f"whoever pushed last to a pull request to {branch} may be the one who approves it", fix)
+    allowed = classic.get("bypass_pull_request_allowances")
+    if isinstance(allowed, dict) and any(allowed.values()):
+        yield OpenItem(f"some may push to {branch} without a pull request", "remove them from the branch's protection")
 
 
 def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
@@ -466,6 +534,7 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
                     f"{key}[{number}] of the policy {verb} every action on every resource",
                     "name actions and resources in .github/agent-policies/",
                 )
+    yield from _rules_of_approval(local.policy, local.approvers)
     if local.policy.auto_approve and local.gate == ISSUE_GATE:
         yield OpenItem(
             "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
@@ -481,12 +550,40 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
         )
 
 
+def _rules_of_approval(policy: Policy, approvers: Sequence[str]) -> _OpenItems:
+    """Whether those whom the policy names are asked on GitHub, and enough of them."""
+    people = {login.casefold() for login in approvers}
+    if any("/" in name for name in people):
+        return  # whom a team stands for is GitHub's to say
+    fix = "copier update --data approvers=LOGIN,LOGIN, then " + _SETUP
+    for number, rule in enumerate(policy.allowed_actions):
+        place, named = f"allowed_actions[{number}] of the policy", rule.approvers or ()
+        for login in (login for login in named if login.casefold() not in people):
+            yield OpenItem(
+                f"{place} names {_show(login)}, who is not among the approvers of .github/agent-config.yml", fix
+            )
+        able = people.intersection(login.casefold() for login in named) if named else people
+        if len(able) < rule.approvals:
+            yield OpenItem(
+                f"{place} asks for {rule.approvals} approvals, and {len(able)} of the approvers of "
+                ".github/agent-config.yml may give one",
+                fix,
+            )
+
+
 def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the variable " + KILL_SWITCH, variables)
         return
     places: List[Tuple[str, Mapping[str, str]]] = [("", variables)]
+    above = seen.organization_variables.get(KILL_SWITCH)
+    if above is not None and above != variables.get(KILL_SWITCH):
+        yield OpenItem(
+            f"the organisation's {KILL_SWITCH} is {_show(above)}, and the repository's, "
+            f"{_show(variables.get(KILL_SWITCH))}, hides it",
+            f"gh variable delete {KILL_SWITCH}",
+        )
     for name, environment in seen.gate.environments.items():
         if isinstance(environment.variables, Unreadable):
             yield _unreadable("the variables of the environment " + name, environment.variables)
@@ -521,13 +618,17 @@ def _repository_check(_seen: Observed, local: Local) -> _OpenItems:
 CHECKS: Dict[str, Tuple[str, Callable[[Observed, Local], _OpenItems]]] = {
     "plan": ("visibility and plan of the repository", _repository),
     "approvers": ("people and teams that may approve", _approvers),
-    "gate-environment": ("environment agent-approval", _gate_environment),
-    "act-environment": ("environments that hold secrets: agent-act, and others where they are used", _act_environment),
+    "gate-environment": (
+        "environments in which humans approve: agent-approval, and a second where the policy wants two",
+        _gate_environment,
+    ),
+    "act-environment": ("environments that hold secrets (agent-act, and others where they are used)", _act_environment),
     "issue-gate": ("issues as the gate, where no environment has reviewers", _issue_gate),
     "secrets": ("where secrets are stored", _secrets),
     "token-permissions": ("default permissions of jobs", _token),
     "pinned-actions": ("which actions may run", _actions),
     "workflow": ("the workflow on GitHub", _workflow),
+    "execution-protections": ("who and what GitHub lets start the workflows", _protections),
     "weekly-report": ("the weekly report on GitHub", _report),
     "default-branch": ("rules of the default branch", _branch),
     "codeowners": ("owners of what decides about actions", _codeowners),

@@ -76,11 +76,11 @@ class Environment:
 
 @dataclass(frozen=True)
 class Approver:
-    """Somebody who shall approve.
+    """Somebody who shall approve, or start runs.
 
     Arguments:
         name: `login` or `organisation/team`, as the answers have it.
-        kind: `User` or `Team`.
+        kind: `User`, `Team` or, of an app that starts runs, `Bot`.
         id: GitHub's number; None when there is nobody of this name.
         problem: why this approver can't review, in one line; empty when nothing stands against it.
         permission: on the repository, as GitHub names it; empty where GitHub is silent.
@@ -95,12 +95,21 @@ class Approver:
 
 @dataclass(frozen=True)
 class Gate:
-    """What `setup` needs to know: the repository, its environments (the gate first), the approvers, and the label."""
+    """What `setup` needs to know.
+
+    Arguments:
+        environments: the gate first.
+        has_label: whether the label of an issue gate is there.
+        initiators: the apps of the policy that may start runs, as `Bot`.
+        protections: GitHub's JSON of its workflow execution protections; None where GitHub offers none.
+    """
 
     repository: Repository
     environments: Mapping[str, Environment]
     approvers: Tuple[Approver, ...]
     has_label: bool = False
+    initiators: Tuple[Approver, ...] = ()
+    protections: Union[Tuple[Mapping[str, Any], ...], Unreadable, None] = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,7 @@ class Observed:
     Arguments:
         secrets, organization_secrets: names of the secrets that every job can read.
         variables: repository's and organisation's, values by name; the repository's win.
+        organization_variables: the organisation's alone.
         token: default permissions of the jobs' token.
         actions: which actions may run.
         rules: every rule of a ruleset that is active for the default branch.
@@ -119,6 +129,7 @@ class Observed:
         workflow_state, report_state: of the agent's workflow and of the weekly report; None when GitHub does not know
             the file.
         approval_workflow_state: the same of the one that a comment starts.
+        schedule_actor: login that GitHub gives to scheduled runs; None where there is no schedule, or it is not known.
     """
 
     gate: Gate
@@ -134,6 +145,8 @@ class Observed:
     workflow_state: Union[str, Unreadable, None]
     report_state: Union[str, Unreadable, None]
     approval_workflow_state: Union[str, Unreadable, None] = None
+    schedule_actor: Union[str, Unreadable, None] = None
+    organization_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,6 +165,8 @@ class Local:
         gate: `approval_gate` of the configuration.
         environments: those that there are to be, with the names of the secrets that each is to hold.
         acting: names of the secrets that act() gets.
+        audit_host: the only host that the audit backend's key may be sent to; empty for any.
+        triggers: what starts runs, such as `manual+alert`.
         guarded: files here that decide about actions, each of which needs an owner.
     """
 
@@ -166,4 +181,6 @@ class Local:
     gate: str = ENVIRONMENT_GATE
     environments: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     acting: Tuple[str, ...] = ()
+    audit_host: str = ""
+    triggers: str = ""
     guarded: Tuple[str, ...] = ()

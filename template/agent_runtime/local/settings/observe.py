@@ -16,6 +16,7 @@ from agent_runtime.github.transport import (
     field,
     mapping,
 )
+from agent_runtime.local.settings import protections
 from agent_runtime.local.settings.model import (
     Approver,
     BranchPolicy,
@@ -34,25 +35,36 @@ _VARIABLES_PER_PAGE = 30
 T = TypeVar("T")
 
 
-def observe(http: Transport, repository: str, settings: Config) -> Observed:
+def observe(
+    http: Transport, repository: str, settings: Config, initiators: Sequence[str] = (), *, approvals: int = 1
+) -> Observed:
     """Read everything that doctor judges; what the token may not see becomes Unreadable.
+
+    Arguments: as `observe_gate()`.
 
     Raises:
         BadInput: the token or the repository is invalid (SET001, SET002).
         NotAnswered: GitHub can't be reached.
     """
-    gate = observe_gate(http, repository, settings, settings.approvers, contents=True)
+    gate = observe_gate(http, repository, settings, settings.approvers, initiators, approvals=approvals, contents=True)
     base = "/repos/" + repository
     branch = quote(gate.repository.default_branch, safe="")
     rules = _readable(lambda: http.pages(f"{base}/rules/branches/{branch}", None))
     organization = gate.repository.owner_type == "Organization"
+    shared = _readable(lambda: _variables(http, base + "/actions/organization-variables")) if organization else {}
+    own = _readable(lambda: _variables(http, base + "/actions/variables"))
     return Observed(
         gate=gate,
         secrets=_readable(lambda: _names(http, base + "/actions/secrets", "secrets")),
         organization_secrets=_readable(lambda: _names(http, base + "/actions/organization-secrets", "secrets"))
         if organization
         else frozenset(),
-        variables=_readable(lambda: _repository_variables(http, base, organization)),
+        variables=shared
+        if isinstance(shared, Unreadable)
+        else own
+        if isinstance(own, Unreadable)
+        else {**shared, **own},
+        organization_variables={} if isinstance(shared, Unreadable) else shared,
         token=_readable(lambda: _object(http, base + "/actions/permissions/workflow")),
         actions=_readable(lambda: _object(http, base + "/actions/permissions")),
         rules=rules,
@@ -62,16 +74,25 @@ def observe(http: Transport, repository: str, settings: Config) -> Observed:
         workflow_state=_readable(lambda: _workflow_state(http, base, names.WORKFLOW_FILE)),
         report_state=_readable(lambda: _workflow_state(http, base, names.REPORT_FILE)),
         approval_workflow_state=_readable(lambda: _workflow_state(http, base, names.APPROVAL_WORKFLOW_FILE)),
+        schedule_actor=_readable(lambda: _schedule_actor(http, base, branch)) if settings.schedule_cron else None,
     )
 
 
 def observe_gate(
-    http: Transport, repository: str, settings: Config, approvers: Sequence[str], *, contents: bool = False
+    http: Transport,
+    repository: str,
+    settings: Config,
+    approvers: Sequence[str],
+    initiators: Sequence[str] = (),
+    *,
+    approvals: int = 1,
+    contents: bool = False,
 ) -> Gate:
     """Read what setup changes.
 
     Arguments:
         settings: says which environments there are to be, and which gate it is.
+        initiators: of the policy; `approvals`: the most that it asks for.
         contents: also the names of the environments' secrets and their variables.
 
     Raises: as `observe()`.
@@ -80,10 +101,32 @@ def observe_gate(
     by_issue = settings.approval_gate == ISSUE_GATE  # only then the label matters, and a token may ask for it
     return Gate(
         repository=found,
-        environments={name: _environment(http, repository, name, contents) for name in settings.environments},
+        environments={
+            name: _environment(http, repository, name, contents) for name in settings.environments(approvals)
+        },
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
+        initiators=tuple(_initiator(http, name) for name in initiators),
+        protections=_protections(http, repository) if protections.is_offered(found, settings.repository_plan) else None,
     )
+
+
+def _protections(http: Transport, repository: str) -> Union[Tuple[Mapping[str, Any], ...], Unreadable, None]:
+    """GitHub's list, which says no more than names, and each of them; None where GitHub has no such list."""
+    path = f"/repos/{repository}/actions/policies"
+    listed = _readable(lambda: http.pages(path, "policies", filters={"has_parents": "true"}))
+    if isinstance(listed, Unreadable):
+        return None if listed.status == HTTP_NOT_FOUND else listed
+    # One of the organisation's can't be had from here.
+    return tuple(http.get_or_none("{}/{}".format(path, field(each, "id", int, path))) or each for each in listed)
+
+
+def _initiator(http: Transport, name: str) -> Approver:
+    path = "/users/" + quote(name, safe="")
+    app = http.get_or_none(path)
+    if app is None:
+        return Approver(name, "Bot", None, "GitHub knows no app of this name")
+    return Approver(name, "Bot", int(field(app, "id", int, path)))
 
 
 def _readable(ask: Callable[[], T]) -> Union[T, Unreadable]:
@@ -177,14 +220,6 @@ def _variables(http: Transport, path: str) -> Mapping[str, str]:
     }
 
 
-def _repository_variables(http: Transport, base: str, organization: bool) -> Mapping[str, str]:
-    found: Dict[str, str] = {}
-    if organization:
-        found.update(_variables(http, base + "/actions/organization-variables"))
-    found.update(_variables(http, base + "/actions/variables"))
-    return found
-
-
 def _bypass(http: Transport, base: str, rules: List[Mapping[str, Any]]) -> Mapping[str, Optional[int]]:
     found: Dict[str, Optional[int]] = {}
     for number in sorted({rule["ruleset_id"] for rule in rules if isinstance(rule.get("ruleset_id"), int)}):
@@ -207,6 +242,20 @@ def _workflow_state(http: Transport, base: str, file: str) -> Optional[str]:
     path = f"{base}/actions/workflows/{file}"
     answer = http.get_or_none(path)
     return None if answer is None else str(field(answer, "state", str, path))
+
+
+def _schedule_actor(http: Transport, base: str, branch: str) -> Optional[str]:
+    """Who starts scheduled runs, says the newest of them; or, where the workflow changed since, whoever changed it."""
+    path = f"{base}/actions/workflows/{names.WORKFLOW_FILE}/runs?event=schedule&per_page=1"
+    runs = field(http.get_or_none(path) or {"workflow_runs": []}, "workflow_runs", list, path)
+    path = f"{base}/commits?path={names.INVESTIGATE_WORKFLOW}&sha={branch}&per_page=1"
+    commits = http.get(path)
+    found = [
+        *((str(run.get("created_at")), run.get("actor")) for run in runs),
+        *((str(commit["commit"]["committer"]["date"]), commit.get("author")) for commit in commits),
+    ]
+    _, actor = max(found, key=lambda each: each[0], default=("", None))
+    return str(actor["login"]) if isinstance(actor, dict) and actor.get("login") else None
 
 
 def _approver(http: Transport, repository: Repository, name: str) -> Approver:

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks, issue_checks
 from agent_runtime.github.api import environment_path
-from agent_runtime.local.settings import github_plans
+from agent_runtime.local.settings import github_plans, protections
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate
 from agent_runtime.model import names
 
@@ -84,7 +84,7 @@ def _environments(answers: Answers, seen: Gate) -> Tuple[List[Call], List[str]]:
     remarks: List[str] = []
     for name, environment in seen.environments.items():
         current = current_body(environment.settings)
-        if name == names.GATE_ENVIRONMENT:
+        if name in names.GATE_ENVIRONMENTS:
             wanted = _gate_body(seen.approvers, current, answers.wait_minutes)
         else:
             wanted = _act_body(current)
@@ -126,6 +126,21 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     return Changes(tuple(calls), tuple(remarks))
 
 
+def protection_changes(seen: Gate, *, triggers: str, by_issue: bool) -> Changes:
+    """Return the requests after which GitHub lets nobody and nothing else start the gate's workflows."""
+    if not isinstance(seen.protections, tuple):
+        return Changes((), ())
+    bodies = protections.wanted(seen, triggers=triggers, by_issue=by_issue)
+    path = f"/repos/{seen.repository.full_name}/actions/policies"
+    calls = [
+        Call("POST", path, body, "protect " + body["name"].partition(": ")[2])
+        if number is None
+        else Call("PUT", f"{path}/{number}", body, "correct the protection of " + body["name"].partition(": ")[2])
+        for body, number in protections.outstanding(seen, bodies)
+    ]
+    return Changes(tuple(calls), tuple(protections.obstacles(seen, bodies)))
+
+
 def issue_gate_open(seen: Gate) -> Tuple[str, ...]:
     """Return what keeps an issue from being a gate, one line each, by the check that seal makes."""
     return issue_checks.gate_problems({each.name: each.permission or "unknown" for each in seen.approvers}, ())
@@ -149,7 +164,7 @@ def still_open(seen: Gate) -> Tuple[str, ...]:
             [policy.pattern for policy in environment.branch_policies],
             seen.repository.default_branch,
             name=name,
-            reviewers_required=name == names.GATE_ENVIRONMENT,
+            reviewers_required=name in names.GATE_ENVIRONMENTS,
             initiator="",
         )
         found += [f"{name}: {problem}" for problem in problems]

@@ -9,7 +9,7 @@ from typing import Any, Dict, Tuple
 from agent_runtime import codes
 from agent_runtime.local.simulate import shapes
 from agent_runtime.local.simulate.jobs import Job
-from agent_runtime.local.simulate.run import INITIATOR, REVIEWER, SimulatedRun, tampered
+from agent_runtime.local.simulate.run import INITIATOR, REVIEWER, SimulatedRun, approvers, sealed_plan, tampered
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.model import config, documents, names, plan
@@ -27,12 +27,11 @@ class SimulatedIssueRun(SimulatedRun):
         github.visibility, github.plan = "private", "free"
         if self.config.repository_plan != config.PLAN_WITHOUT_ENVIRONMENTS:
             github.plan = "team"
-        for name in self.config.environments:
+        for name in self.config.environments():
             github.protect(name)
         permission = "read" if self.request.scenario is Scenario.OPEN_GATE else "write"
-        approvers = [name for name in self.config.approvers if "/" not in name] or [REVIEWER]
-        self._approver = approvers[0]
-        github.people = {INITIATOR: "write", ADMINISTRATOR: "admin", **dict.fromkeys(approvers, permission)}
+        self._approvers = [name for name in self.config.approvers if "/" not in name] or [REVIEWER]
+        github.people = {INITIATOR: "write", ADMINISTRATOR: "admin", **dict.fromkeys(self._approvers, permission)}
         self._add_run(github, self.run_id, self.runner_variables(github)["GITHUB_EVENT_NAME"])
 
     def decide(self, github: LoopbackGitHub, sealed: Job) -> Tuple[int, Job]:
@@ -57,18 +56,19 @@ class SimulatedIssueRun(SimulatedRun):
         scenario = self.request.scenario
         (issue,) = github.issues.values()
         if scenario is None:
-            scenario = Scenario.APPROVE if self.ask(issue["body"]) else Scenario.REJECT
+            scenario = self.answer(sealed)
         digest = sealed.outputs["plan_digest"]
         text = "/reject not now" if scenario is Scenario.REJECT else "/approve " + digest
-        comment = github.comment(issue["number"], _COMMENTERS.get(scenario, self._approver), text)
-        self.show(f"{'comment':>11} | {comment['user']['login']}: {text}")
-        self._start_by(issue, comment)
+        wanted = sealed_plan(self.request.folder).approvals
+        *first, last = self.request.approvers or approvers(wanted, self._approvers)
+        if scenario is not Scenario.REJECT:
+            for login in first:
+                self._comment(github, issue, login, text)
+                self._read_comment(github, "approve-first")
+                self.record(github, "record-of-first-approval")
+        self._comment(github, issue, _COMMENTERS.get(scenario, last), text)
         self._attack(github, scenario, issue, sealed)
-        approve = Job(self.request.folder / "approve")
-        self.step(github, approve, "approve", ["approve"], {})
-        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT)
-        self.close(github, "approve", "Approve by comment", approve)
-        self.trace_id = approve.outputs.get("trace_id", "")
+        self._read_comment(github, "approve")
         exit_code = codes.EXIT_OK
         # An attacker who gets around the job approve does not stop there, so the next ones are started all the same.
         if scenario is not Scenario.REJECT:
@@ -76,6 +76,19 @@ class SimulatedIssueRun(SimulatedRun):
             if scenario is Scenario.EXECUTE_TWICE:
                 exit_code = self._claim_and_act(github, digest, "-again")
         return exit_code, self.record(github, "record")
+
+    def _comment(self, github: LoopbackGitHub, issue: Dict[str, Any], login: str, text: str) -> None:
+        comment = github.comment(issue["number"], login, text)
+        self.show(f"{'comment':>11} | {login}: {text}")
+        self._start_by(issue, comment)
+
+    def _read_comment(self, github: LoopbackGitHub, folder: str) -> None:
+        """Run the job that a comment starts."""
+        approve = Job(self.request.folder / folder)
+        self.step(github, approve, "approve", ["approve"], {})
+        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT)
+        self.close(github, "approve", "Approve by comment", approve)
+        self.trace_id = approve.outputs.get("trace_id", "")
 
     def _claim_and_act(self, github: LoopbackGitHub, digest: str, suffix: str) -> int:
         claim = Job(self.request.folder / ("claim" + suffix))

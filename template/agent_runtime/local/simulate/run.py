@@ -1,4 +1,7 @@
-"""One simulated run: the jobs of the workflow, exchanging only what those jobs exchange."""
+"""One simulated run: the jobs of the workflow, exchanging only what those jobs exchange.
+
+One module, because it is one workflow: a method for each job, in their order.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import time
 import zipfile
@@ -15,17 +19,22 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import policy_file
+from agent_runtime.gate.pages import review
 from agent_runtime.github import archive, context
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
+from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import config, documents, names, plan
-from agent_runtime.model.documents import Report, ReportStatus
+from agent_runtime.model.documents import Approvals, Plan, Report, ReportStatus
 
 # What lets team code find an example on this machine instead of production; no runner on GitHub has these.
 _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
 INITIATOR = "initiator"
 REVIEWER = "reviewer"
+SECOND_REVIEWER = "second-reviewer"
+# The reviewer's page as a terminal shows it, in the run's folder.
+PAGE_NAME = "page.txt"
 WORKFLOW_NAME = "Agent Runtime - Investigate & Act"
 
 _EVENTS = {"manual": "workflow_dispatch", "alert": "repository_dispatch", "schedule": "schedule"}
@@ -44,6 +53,7 @@ class Request:
         root: the repository.
         folder: where the run's folders go; must not exist.
         scenario: None to ask the person at the terminal.
+        approvers: logins of who approves, in this order; by default as many as the plan needs.
         secrets: further variables of this terminal that team code gets, as pairs of a job and a name.
     """
 
@@ -56,6 +66,7 @@ class Request:
     dry_run: bool
     scenario: Optional[Scenario]
     secrets: Sequence[Tuple[str, str]] = ()
+    approvers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -80,10 +91,10 @@ class SimulatedRun:
 
     Arguments:
         show: shows one line to a person.
-        ask: shows the reviewer's page and returns whether the person approves.
+        ask: shows the reviewer's page, asks the question under it, and returns whether the person approves.
     """
 
-    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str], bool]) -> None:
+    def __init__(self, request: Request, show: Callable[[str], None], ask: Callable[[str, str], bool]) -> None:
         self.request = request
         self.show = show
         self.ask = ask
@@ -96,9 +107,17 @@ class SimulatedRun:
         self._stopped: Optional[Tuple[Path, List[str]]] = None
 
     def play(self) -> Ended:
-        """Run all jobs and return how it ended."""
+        """Run all jobs and return how it ended.
+
+        Raises:
+            BadInput: the scenario tries nothing here (INP006).
+        """
+        if self.request.scenario is Scenario.BUSY and not policy_file.load(self.request.root, self.config).rate_limits:
+            raise codes.BadInput(codes.USAGE, "the policy has no rate_limits, so --busy would try nothing")
         with LoopbackGitHub(self.config.repository) as github:
             self.prepare(github)
+            if self.request.scenario is Scenario.BUSY:
+                self._make_busy(github)
             sealed = self.investigate_and_seal(github)
             exit_code, recorded = self.decide(github, sealed)
             folder = recorded.folder / names.DEFAULT_OUT / names.BUNDLE_FOLDER
@@ -122,19 +141,20 @@ class SimulatedRun:
 
     def prepare(self, github: LoopbackGitHub) -> None:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
-        self.expect("investigate", "seal", "approve", "act", *([names.AUTO_JOB] if self.config.auto_approval else []))
-        for name in self.config.environments:
-            github.protect(name, reviewers=(REVIEWER,) if name == names.GATE_ENVIRONMENT else ())
+        jobs = ["investigate", "seal", "approve", names.SECOND_JOB, "act"]
+        self.expect(*jobs, *([names.AUTO_JOB] if self.config.auto_approval else []))
+        for name in self.config.environments(policy_file.load_or_empty(self.request.root, self.config).most_approvals):
+            github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
-        if self.request.scenario is Scenario.BUSY:
-            rules = policy_file.load(self.request.root, self.config)
-            if not rules.rate_limits:
-                self.show("the policy has no rate_limits: --busy tries nothing")
-            for number in range(1, 1 + max((limit.max for limit in rules.rate_limits), default=0)):
-                # Nothing says what these runs did, so they count for every limit.
-                github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
-                github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
+
+    def _make_busy(self, github: LoopbackGitHub) -> None:
+        """Let other runs have acted as often as the policy's rate limits allow."""
+        limits = policy_file.load(self.request.root, self.config).rate_limits
+        for number in range(1, 1 + max((limit.max for limit in limits), default=0)):
+            # Nothing says what these runs did, so they count for every limit.
+            github.keep_archive(-number, str(number), names.RECEIPT_ARTIFACT, b"")
+            github.set_job(str(number), names.ACT_JOB_NAME, "completed", _now(), "success")
 
     def expect(self, *jobs: str) -> None:
         """Let the run have these jobs before `record`, none of which has run."""
@@ -171,6 +191,11 @@ class SimulatedRun:
         self.upload(github, seal, "report", names.REPORT_ARTIFACT)
         self.close(github, "seal", names.SEAL_JOB, seal)
         self.trace_id = seal.outputs.get("trace_id", self.trace_id)
+        report = seal.folder / names.DEFAULT_OUT / names.REPORT_NAME
+        if report.is_file():
+            found = documents.decode(Report, report.read_bytes(), report.name)
+            page = as_terminal(review.render_terminal(found), shutil.get_terminal_size().columns)
+            (self.request.folder / PAGE_NAME).write_text(page, encoding="utf-8")
         return seal
 
     def decide(self, github: LoopbackGitHub, sealed: Job) -> Tuple[int, Job]:
@@ -184,25 +209,54 @@ class SimulatedRun:
             exit_code = self._act(github, sealed, self.request.scenario or Scenario.APPROVE, names.AUTO_JOB)
         return exit_code, self.record(github, "record")
 
+    def answer(self, sealed: Job) -> Scenario:
+        """Ask the person at the terminal about the plan that was sealed."""
+        given = sealed.outputs
+        question = f"{given['action']} on {given['resource']}, plan {given['plan_digest_short']}"
+        page = (self.request.folder / PAGE_NAME).read_text(encoding="utf-8")
+        return Scenario.APPROVE if self.ask(page, question) else Scenario.REJECT
+
     def _review(self, github: LoopbackGitHub, sealed: Job) -> int:
         scenario = self.request.scenario
         if scenario is None:
-            scenario = Scenario.APPROVE if self.ask(sealed.summary) else Scenario.REJECT
+            scenario = self.answer(sealed)
         if scenario is Scenario.WITHOUT_ASKING:
             return self._act(github, sealed, scenario, names.AUTO_JOB)
-        if scenario is Scenario.REJECT:
-            github.review(self.run_id, REVIEWER, "rejected", "not now")
-            self.needs["approve"]["result"] = "failure"
-            self.show(f"approve: rejected by {REVIEWER}; nothing is executed")
-            return codes.EXIT_OK
-        if scenario is not Scenario.BYPASS:
-            github.review(self.run_id, INITIATOR if scenario is Scenario.SELF_APPROVE else REVIEWER, "approved", "go")
-        approve = Job(self.request.folder / "approve")
-        # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
-        self.step(github, approve, "approve", ["approve"], {"APPROVED_DIGEST": sealed.outputs["plan_digest"]})
-        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT)
-        self.close(github, "approve", self._title(names.APPROVE_JOB, sealed), approve)
+        wanted = sealed_plan(self.request.folder).approvals
+        people = list(self.request.approvers or approvers(wanted))
+        for number in range(wanted.count):
+            id, environment = ("approve", names.SECOND_JOB)[number], names.GATE_ENVIRONMENTS[number]
+            login = INITIATOR if scenario is Scenario.SELF_APPROVE else people.pop(0) if people else ""
+            if scenario is Scenario.REJECT:
+                github.review(self.run_id, login, "rejected", "not now", environment=environment)
+                self.needs[id]["result"] = "failure"
+                self.show(f"{id}: rejected by {login}; nothing is executed")
+                return codes.EXIT_OK
+            if not login:
+                self.needs[id]["result"] = "failure"
+                self.show(f"{id}: nobody approved; nothing is executed")
+                return codes.EXIT_REFUSED
+            if scenario is not Scenario.BYPASS:
+                github.review(self.run_id, login, "approved", "go", environment=environment)
+            approve = self._approve(github, sealed, id)
+            # An attacker who gets around the gate does not stop at this job, so act is started even when it fails.
+            if approve.exit_code and scenario is Scenario.APPROVE:
+                return approve.exit_code
         return self._act(github, sealed, scenario, "act")
+
+    def _approve(self, github: LoopbackGitHub, sealed: Job, id: str) -> Job:
+        """Run a job that writes down who approved."""
+        approve = Job(self.request.folder / id)
+        suffix, mark = (names.SECOND, names.SECOND_MARK) if id == names.SECOND_JOB else ("", "")
+        given = {
+            "APPROVED_DIGEST": sealed.outputs["plan_digest"],
+            "REPORT_ID": sealed.outputs["report_id"],
+            "REPORT_DIGEST": sealed.outputs["report_digest"],
+        }
+        self.step(github, approve, "approve", ["approve", *(["--second"] if suffix else [])], given)
+        self.upload(github, approve, "receipt", names.RECEIPT_ARTIFACT + suffix)
+        self.close(github, id, self._title(names.APPROVE_JOB, sealed, mark), approve)
+        return approve
 
     def _act(self, github: LoopbackGitHub, sealed: Job, scenario: Scenario, id: str) -> int:
         given = dict(sealed.outputs)
@@ -275,8 +329,11 @@ class SimulatedRun:
         root = self.request.root
         start = [str(root / "agent_runner.py")] if team else ["-I", str(root / "agent_runtime" / "__main__.py")]
         before = len(job.log)
-        # The kill switch is a variable of the repository, which the steps without team code get.
-        given = {} if team else {"AGENT_DISABLED": os.environ.get("AGENT_DISABLED", "")}
+        # Variables of the repository: the kill switch, and those that are sealed.
+        given: Dict[str, str] = {}
+        if not team:
+            given = {names.VARIABLE + each: os.environ.get(each, "") for each in self.config.act_variables}
+            given["AGENT_DISABLED"] = os.environ.get("AGENT_DISABLED", "")
         done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
             if not line.startswith("::stop-commands::"):
@@ -358,9 +415,23 @@ class SimulatedRun:
         path.write_text(json.dumps({"action": "alert-triggered", "client_payload": payload}), encoding="utf-8")
         return path
 
-    def _title(self, prefix: str, sealed: Job) -> str:
+    def _title(self, prefix: str, sealed: Job, mark: str = "") -> str:
         given = sealed.outputs
-        return f"{prefix}{plan.short(given['plan_digest'])}: {given['action']} on {given['resource']}"
+        return f"{prefix}{plan.short(given['plan_digest'])}{mark}: {given['action']} on {given['resource']}"
+
+
+def sealed_plan(folder: Path) -> Plan:
+    """The plan in the report of a simulated run that sealed one."""
+    path = folder / "seal" / names.DEFAULT_OUT / names.REPORT_NAME
+    report = documents.decode(Report, path.read_bytes(), path.name)
+    if report.plan is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, f"the report's status is {report.status}")
+    return report.plan
+
+
+def approvers(wanted: Approvals, known: Sequence[str] = (REVIEWER, SECOND_REVIEWER)) -> List[str]:
+    """As many people as a plan needs, of those whom it names, or of those who are known."""
+    return list(wanted.approvers or known)[: wanted.count]
 
 
 def tampered(data: bytes) -> bytes:

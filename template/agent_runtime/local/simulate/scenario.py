@@ -25,7 +25,6 @@ class Scenario(_StrEnum):
 
 
 HELP: Dict[Scenario, str] = {
-    Scenario.APPROVE: "the reviewer approves: the plan is executed",
     Scenario.REJECT: "the reviewer rejects: nothing is executed",
     Scenario.EXPIRE: "the reviewer approves too late",
     Scenario.TAMPER: "the plan is changed after the approval, and the report's checksum with it",

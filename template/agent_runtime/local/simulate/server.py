@@ -127,7 +127,7 @@ class LoopbackGitHub:
             run: Dict[str, Any] = self.shapes.workflow_run(
                 self.repository,
                 int(run_id),
-                run_number=len(self.runs) + 1,
+                run_number=self.next_number(file),
                 title=title,
                 event=event,
                 file=file,
@@ -136,6 +136,11 @@ class LoopbackGitHub:
             )
             self.runs.insert(0, run)
             return run
+
+    def next_number(self, file: str) -> int:
+        """The number of the next run of a workflow: each has a count of its own."""
+        numbers = [run["run_number"] for run in self.runs if run["path"] == ".github/workflows/" + file]
+        return 1 + max(numbers, default=0)
 
     def set_job(self, run_id: str, name: str, status: str, now: str, conclusion: Optional[str] = None) -> None:
         """Note where a job of a run stands; one that waits has not started, one that is completed has ended."""
@@ -253,6 +258,8 @@ class LoopbackGitHub:
         """The runs of a workflow that the query asks for."""
         event, since = query.get("event", [None])[0], query.get("created", [""])[0]
         runs = [run for run in self.runs if run["path"] == path and event in (None, run["event"])]
+        if since.startswith("<"):
+            return [run for run in runs if run["created_at"] < since[1:]]
         return [run for run in runs if ">=" + run["created_at"] >= since]
 
     def _artifacts(self, run_id: Optional[str], query: _Query) -> List[Dict[str, Any]]:
