@@ -53,7 +53,7 @@ def test_what_needs_a_human_fails_the_run_so_that_github_shows_the_team(world: W
         "a check before acting refused: find out what changed",
     ):
         assert concern in summary and concern in log, summary
-    assert "**5** needs a human's look." in summary
+    assert "**5** need a human's look." in summary
     assert f"[run {failed.id}](https://github.com/acme/checkout-restart/actions/runs/{failed.id})" in summary
     assert "| `GATE10` | 1 | `the kill switch is on` |" in summary
     assert "Traceback" not in run.log

@@ -141,7 +141,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
         assert run.jobs[id].summary.startswith("# "), f"{id} shows people how it went"
 
     # No checkout kept a token where the agent could read it.
-    checkouts = [job.workspace for job in run.jobs.values()]
+    checkouts = [job.workspace for job in run.jobs.values() if job.result != "skipped"]
     assert all(folder and "extraheader" not in (folder / ".git" / "config").read_text() for folder in checkouts)
 
     # Nothing printed a secret (it would be masked), and no log holds a workflow command.
@@ -642,10 +642,10 @@ def test_record_alone_may_be_run_again(world: World) -> None:
 def test_a_click_whose_comment_names_another_plan_executes_nothing(world: World) -> None:
     before = world.instance()
 
-    run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0" * 12))
+    run = world.start(reviewer=lambda waiting: Click("bob", comment="I approve plan " + "0a" * 6))
 
     assert results(run) == ended(approve="failure", act="skipped")
-    assert "error: GATE07: bob approved with a comment that names the plan 000000000000" in run.jobs["approve"].log
+    assert "error: GATE07: bob approved with a comment that names the plan 0a0a0a0a0a0a" in run.jobs["approve"].log
     assert (bundle(run)["outcome"], world.instance()) == ("approval_failed", before)
 
 
@@ -767,7 +767,8 @@ def test_a_poisoned_payload_reaches_the_reviewer_as_text(world: World) -> None:
     assert run.jobs["seal"].outputs["decision"] == "review"
     assert_nothing_was_injected(run)
     lines = run.jobs["seal"].summary.splitlines()
-    assert not [line for line in lines if line.startswith(("# Approved by security", "</details>", "<script"))]
+    assert not [line for line in lines if line.startswith(("# Approved by security", "<script"))]
+    assert lines.count("</details>") == sum(line.startswith("<details>") for line in lines), "it closes no block of ours"
 
 
 def assert_nothing_was_injected(run: Run) -> None:

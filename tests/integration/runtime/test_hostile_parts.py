@@ -73,7 +73,8 @@ def judge(hijacked: Hijacked, ending: Ending) -> None:
     page = hijacked.world.page("record")
     assert page.startswith("# The run ended: ")
     assert len(page) < 100_000
-    assert hijacked.world.outputs("record") == {"outcome": str(ending.outcome), "bundle_digest": ending.digest}
+    told = {"outcome": str(ending.outcome), "bundle_digest": ending.digest, "acted": "true"}
+    assert hijacked.world.outputs("record") == told
     manifest, problems = offline.verify(ending.folder)
     assert manifest["problems"] == [problem.line() for problem in ending.problems]
     assert bool(problems) == bool(ending.problems), (ending.problems, problems)
@@ -263,8 +264,8 @@ def test_every_part_is_decoded_strictly_and_named(tmp_path: Path) -> None:
     problems = bundle.load(tmp_path, by_comment=False).problems
     assert [problem.code for problem in problems] == [codes.REPORT_SCHEMA] * 4
     assert [problem.message.split(":")[0] for problem in problems] == [
-        f"seal/{names.REPORT_NAME}",
         f"approve/{names.RECEIPT_NAME}",
+        f"seal/{names.REPORT_NAME}",
         f"verify/{names.AUTHORIZATION_NAME}",
         f"act/{names.RESULT_NAME}",
     ]
