@@ -20,7 +20,7 @@ import pytest
 
 from backend.bench.servers import Backend
 from support.harness.engine import Answer, Click, Run, approve_as
-from support.runs import EVENTS, STEPS
+from support.runs import ALL_SUCCEED, EVENTS, STEPS, results
 from support.world import World
 
 
@@ -74,9 +74,7 @@ def deliver_bundle(world: World, backend: Backend, run: Run, folder: Path) -> st
 
 def assert_acted(run: Run, world: World, before: str) -> None:
     """The run did its work, and its bundle is whole."""
-    assert {id: job.result for id, job in run.jobs.items()} == dict.fromkeys(
-        ("investigate", "seal", "approve", "act", "record"), "success"
-    ), run.log
+    assert results(run) == ALL_SUCCEED, run.log
     assert world.instance() != before
     assert json.loads(bundle_file(run, "bundle.json"))["problems"] == []
 

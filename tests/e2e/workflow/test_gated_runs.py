@@ -768,7 +768,9 @@ def test_a_poisoned_payload_reaches_the_reviewer_as_text(world: World) -> None:
     assert_nothing_was_injected(run)
     lines = run.jobs["seal"].summary.splitlines()
     assert not [line for line in lines if line.startswith(("# Approved by security", "<script"))]
-    assert lines.count("</details>") == sum(line.startswith("<details>") for line in lines), "it closes no block of ours"
+    assert lines.count("</details>") == sum(line.startswith("<details>") for line in lines), (
+        "it closes no block of ours"
+    )
 
 
 def assert_nothing_was_injected(run: Run) -> None:

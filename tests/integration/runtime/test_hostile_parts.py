@@ -73,8 +73,8 @@ def judge(hijacked: Hijacked, ending: Ending) -> None:
     page = hijacked.world.page("record")
     assert page.startswith("# The run ended: ")
     assert len(page) < 100_000
-    told = {"outcome": str(ending.outcome), "bundle_digest": ending.digest, "acted": "true"}
-    assert hijacked.world.outputs("record") == told
+    expected = {"outcome": str(ending.outcome), "bundle_digest": ending.digest, "acted": "true"}
+    assert hijacked.world.outputs("record") == expected
     manifest, problems = offline.verify(ending.folder)
     assert manifest["problems"] == [problem.line() for problem in ending.problems]
     assert bool(problems) == bool(ending.problems), (ending.problems, problems)
