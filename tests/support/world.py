@@ -73,6 +73,16 @@ def commit_all(folder: Path, message: str = "Start") -> None:
 # ------------------------------------------------------------------------------------------- small, written in a test
 
 
+def ask_for_two_approvals(origin: Path) -> None:
+    """Let the policy ask two of bob, carol and dave before it lets the service be restarted."""
+    policy = origin / ".github" / "agent-policies" / "checkout-restart.yml"
+    rule = "  - type: restart_service\n"
+    demand = "    approvals: 2\n    approvers: [bob, carol, dave]\n"
+    text = policy.read_text(encoding="utf-8")
+    assert text.count(rule) == 2, "one that allows it and one that denies it"
+    policy.write_text(text.replace(rule, rule + demand, 1), encoding="utf-8")
+
+
 @pytest.fixture
 def github() -> Iterator[FullGitHub]:
     """A GitHub that knows acme/widgets."""

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from support.act.runner import Act, Run, WatchedGitHub
-from support.world import NAME, WORKFLOW, commit_all, failing_service
+from support.world import NAME, WORKFLOW, ask_for_two_approvals, commit_all, failing_service
 
+SECOND = "agent-approval-second"
 ALL_SUCCEED = dict.fromkeys(("investigate", "seal", "approve", "act", "record"), "success")
 
 
@@ -112,6 +113,34 @@ def test_a_plan_that_changes_after_the_approval_is_refused(world: ActWorld, tmp_
     # The report that was sealed is gone, and the trail says so.
     assert manifest["problems"][0].startswith("GATE01: seal: ")
     assert verify(run, world.origin, tmp_path / "bundle").returncode != 0
+
+
+@pytest.mark.threat("T15")
+@pytest.mark.parametrize("second", ["carol", "BOB"])
+def test_two_people_approve_or_nothing_is_executed(world: ActWorld, second: str) -> None:
+    before = world.instance()
+    ask_for_two_approvals(world.origin)
+    commit_all(world.origin, "Ask for two approvals")
+    world.github.protect(SECOND, reviewers=("alice", "bob", "carol"))
+    event = {"inputs": {"resource": "example"}, "ref": "refs/heads/main"}
+    run = world.act.trigger("workflow_dispatch", event, actor="alice")
+    world.approve(run)
+    world.github.after_upload["approval-receipt"] = lambda: world.github.review(
+        run.id, second, "approved", "go", environment=SECOND
+    )
+
+    world.act.finish(run)
+
+    manifest = run.document("audit-bundle", "bundle.json")
+    if second == "carol":
+        assert run.results == {**ALL_SUCCEED, "approve-second": "success"}, run.log
+        assert run.jobs["approve-second"].name.endswith(" (2 of 2): restart_service on example")
+        assert [each["login"] for each in manifest["approvers"]] == ["bob", "carol"]
+        assert world.instance() != before and manifest["outcome"] == "acted"
+    else:
+        assert run.results["approve-second"] == "failure" and "act" not in run.results, run.log
+        assert "approve-second: Write down who approved: error: GATE07: BOB approved twice" in run.log
+        assert world.instance() == before and manifest["outcome"] == "approval_failed"
 
 
 def test_a_process_that_a_step_leaves_behind_ends_with_the_run(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from support.harness.engine import Answer, Bypass, Cancel, Click, Nobody
 from support.runs import approvers, bundle, document, ended, results
-from support.world import World
+from support.world import World, ask_for_two_approvals
 
 SECOND = "agent-approval-second"
 BOTH = ended(**{"approve-second": "success"})
@@ -18,12 +18,7 @@ BOTH = ended(**{"approve-second": "success"})
 @pytest.fixture
 def world(world: World) -> World:
     """A policy that wants two of bob, carol and dave, and both environments."""
-    policy = world.origin / ".github" / "agent-policies" / "checkout-restart.yml"
-    rule = "  - type: restart_service\n"
-    demand = "    approvals: 2\n    approvers: [bob, carol, dave]\n"
-    text = policy.read_text(encoding="utf-8")
-    assert text.count(rule) == 2, "one that allows it and one that denies it"
-    policy.write_text(text.replace(rule, rule + demand, 1), encoding="utf-8")
+    ask_for_two_approvals(world.origin)
     world.commit("Ask for two approvals")
     world.github.protect("agent-approval", reviewers=("alice", "bob", "mallory"))
     world.github.protect(SECOND, reviewers=("alice", "bob", "BOB", "carol", "Carol", "mallory"))
