@@ -17,14 +17,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A caller's settings must not reach the tools.
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Many tests wait for a program or a deadline: twice as many workers as there are cores.
-WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
+WORKERS := $(shell echo $$(($(CORES) * 2)))
 
 # What is said to this make must not reach the makes of generated repositories.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit lock manifest clean
+.PHONY: help demo test tests unit lint style types types-of-backend types-of-tests types-of-backend-tests format docs pictures fuzz bench bench-audit lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -38,17 +39,30 @@ tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests 
 	@$(ALONE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 unit: $(VENV)/dev.stamp ## Run the fast tests, half a minute: no servers of others, no generated repository (ARGS="-k policy")
-	@$(ALONE) $(BIN)/python -m pytest -q -n $$(getconf _NPROCESSORS_ONLN) tests/unit $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -q -n $(CORES) tests/unit $(ARGS)
 
 lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types, and which room imports which
+	@$(MAKE) --no-print-directory --jobs=$(CORES) types-of-tests types-of-backend types-of-backend-tests types style
+
+style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@said=$$($(BIN)/python tools/terms.py) || { echo "$$said"; exit 1; }
 	@said=$$(PYTHONPATH=template:template/sdk $(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
-	@$(BIN)/mypy $(wildcard $(STRICT))
-	@cd backend && ../$(BIN)/mypy --strict app bench
-	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
-	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --config-file tests/mypy.ini tests/integration/backend
+
+# Each with a cache of its own: they run side by side, and two sets of options can't share what mypy keeps.
+types:
+	@$(BIN)/mypy --cache-dir .mypy_cache/$@ $(wildcard $(STRICT))
+
+types-of-backend:
+	@cd backend && ../$(BIN)/mypy --cache-dir ../.mypy_cache/$@ --strict app bench
+
+types-of-tests:
+	@$(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
+
+types-of-backend-tests:
+	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini \
+		tests/integration/backend
 
 format: $(VENV)/dev.stamp ## Format, and fix what can be fixed mechanically
 	@$(BIN)/ruff format .
