@@ -20,9 +20,7 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
-from support.simulated import CONFIG, POLICY, Clone, clone, make, outcome_of
-
-__all__ = ["clone"]
+from support.simulated import CONFIG, POLICY, Clone, make, outcome_of
 
 
 def load(folder: Path) -> bundle.Parts:
