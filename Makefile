@@ -25,7 +25,7 @@ WORKERS := $(shell echo $$(($(CORES) * 2)))
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests unit lint style types types-of-backend types-of-tests types-of-backend-tests format docs pictures fuzz bench bench-audit lock manifest clean
+.PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -42,25 +42,26 @@ unit: $(VENV)/dev.stamp ## Run the fast tests, half a minute: no servers of othe
 	@$(ALONE) $(BIN)/python -m pytest -q -n $(CORES) tests/unit $(ARGS)
 
 lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types, and which room imports which
-	@$(MAKE) --no-print-directory --jobs=$(CORES) types-of-tests types-of-backend types-of-backend-tests types style
+	@$(MAKE) --no-print-directory --jobs=$(CORES) lint-tests lint-backend lint-backend-tests lint-types lint-style
 
-style:
+.PHONY: lint-style lint-types lint-backend lint-tests lint-backend-tests
+lint-style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@said=$$($(BIN)/python tools/terms.py) || { echo "$$said"; exit 1; }
 	@said=$$(PYTHONPATH=template:template/sdk $(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
 
 # Each with a cache of its own: they run side by side, and two sets of options can't share what mypy keeps.
-types:
+lint-types:
 	@$(BIN)/mypy --cache-dir .mypy_cache/$@ $(wildcard $(STRICT))
 
-types-of-backend:
+lint-backend:
 	@cd backend && ../$(BIN)/mypy --cache-dir ../.mypy_cache/$@ --strict app bench
 
-types-of-tests:
+lint-tests:
 	@$(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
 
-types-of-backend-tests:
+lint-backend-tests:
 	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini \
 		tests/integration/backend
 
