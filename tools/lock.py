@@ -4,6 +4,7 @@ requirements/*.lock                     what this repository's own tools and tes
 template/requirements.lock              what a job without a team's code installs
 template/requirements-dev.lock          what `make test` and `make lint` of an agent repository need besides
 template/requirements-uv.lock           what `make lock` of an agent repository needs
+template/.github/copier.lock            what the workflow Agent drift of an agent repository renders with
 template/use_cases/*/requirements-agent.lock
                                         what a new agent installs: the runtime's packages and its use case's
 """
@@ -34,6 +35,7 @@ RUNTIME = ("template/requirements.lock", "template/requirements.in", "3.8")
 TOOLS = (
     ("template/requirements-dev.lock", "requirements/agent-dev.in", "3.8"),
     ("template/requirements-uv.lock", "requirements/agent-uv.in", "3.8"),
+    ("template/.github/copier.lock", "requirements/agent-copier.in", "3.13"),
 )
 # An agent repository installs wheels only.
 WHEELS = "--only-binary=:all:"
