@@ -347,7 +347,7 @@ def test_seal_decides_again_what_the_first_step_looked_at(world: GateWorld, chan
 def test_on_github_enterprise_server_a_run_says_that_it_is_not_supported(world: GateWorld, server: str) -> None:
     world.changes["GITHUB_SERVER_URL"] = server
     started = world.command("investigate", ["start"], GITHUB_TOKEN="t")
-    assert started.returncode == 2 and "RUN006: " in started.stderr, started.stderr
+    assert started.returncode == 2 and "RUN007: " in started.stderr, started.stderr
     outcome = world.seal(world.hand_over(changed()))
     assert outcome.problem is not None and outcome.problem.code == codes.SERVER_UNSUPPORTED
     assert "GitHub Enterprise Server is not supported" in world.page("seal")
