@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pty
@@ -582,6 +583,15 @@ class TestBundle:
         again = clone.call("verify", str(folder), "--digest", "0" * 64)
         assert again.returncode == codes.EXIT_TRAIL_INCOMPLETE
         assert codes.TRAIL_MISMATCH in again.stderr
+
+    @pytest.mark.threat("T36")
+    def test_a_whole_forgery_is_found_by_the_digest_alone(self, clone: Clone, folder: Path) -> None:
+        """Whoever can make a bundle anew, digests and all, is caught only by what somebody kept elsewhere."""
+        kept = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+        forged = clone.simulate("--approve", "ciso")[2]
+        assert "ciso" in (found := clone.call("verify", str(forged))).stdout and found.returncode == 0
+        found = clone.call("verify", str(forged), "--digest", kept)
+        assert found.returncode == codes.EXIT_TRAIL_INCOMPLETE and codes.TRAIL_MISMATCH in found.stderr
 
     @pytest.mark.parametrize("digest", ["", "9a40", "0" * 63, "0" * 65, "g" * 64, "DIGEST"])
     def test_what_is_not_a_digest_is_refused_instead_of_compared(self, clone: Clone, folder: Path, digest: str) -> None:

@@ -23,7 +23,15 @@ from agent_runtime.gate.pages.result import render_authorization, render_result
 from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary, render_terminal
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, inputs, names, plan
-from agent_runtime.model.documents import ActionReport, Approver, Earlier, Report, ReportStatus, StepResult
+from agent_runtime.model.documents import (
+    ActionReport,
+    Approver,
+    Earlier,
+    PolicyChange,
+    Report,
+    ReportStatus,
+    StepResult,
+)
 from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
 from support import examples
@@ -106,6 +114,7 @@ def complete() -> Report:
     return examples.report(
         plan=examples.sealed(step),
         policy_asked=ASKED,
+        policy_changed=PolicyChange("2026-11-19T10:00:00Z", "dave"),
         policy_reasons=("allowed_actions[0] (x on y): matches",),
         earlier=EARLIER,
         measured_at="2026-11-22T10:59:58Z",
@@ -124,7 +133,7 @@ FIRST_SCREEN = [
     "error_rate      0.31",
     "Undo            yes, risk medium, says the agent: revert it",
     "Refused unless  started is still 17",
-    "Policy          " + ASKED[0],
+    "Policy          " + ASKED[0] + "; last changed 2026-11-19 10:00:00 UTC by dave",
     "Before          in the last 7 days 1 did not succeed, 2 succeeded; the last, restart_service, 2026-11-21 10:00:00",
     "Asked by        alice, trigger: manual",
     "Approve         1 human among the reviewers, not alice",
@@ -332,7 +341,7 @@ def test_the_page_of_a_plan_that_nobody_is_asked_about_asks_nobody() -> None:
     stamp = documents.PolicyStamp("a" * 64, documents.Decision.AUTO, ("auto_approve[0]",))
     page = summary(examples.report(plan=examples.sealed(policy=stamp)))
     assert page.startswith("# Without asking: `restart_service` on `checkout`\n")
-    assert "| Policy | `auto_approve[0]` |" in page and "nobody is asked" in page
+    assert "| Policy | `auto_approve[0]`; when it last changed is not known |" in page and "nobody is asked" in page
     assert "## How to decide" not in page and "# Approve" not in page
 
 

@@ -316,7 +316,7 @@ def _cell(value: Any) -> str:
 
 def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
     return [
-        ("Policy", "; ".join(markdown_table_cell(asked) for asked in report.policy_asked) or _rules(sealed)),
+        ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
         ("Approve", who_may_approve(sealed)),
@@ -359,6 +359,17 @@ def _is_automatic(sealed: Plan) -> bool:
 
 def _rules(sealed: Plan) -> str:
     return ", ".join(markdown_table_cell(rule) for rule in sealed.policy.matched_rules)
+
+
+def _asked(report: Report, sealed: Plan) -> str:
+    return "; ".join(markdown_table_cell(asked) for asked in report.policy_asked) or _rules(sealed)
+
+
+def _policy_changed(report: Report) -> str:
+    """When the policy last changed, and whose commit that was."""
+    if report.policy_changed is None:
+        return "when it last changed is not known"
+    return f"last changed {time(report.policy_changed.at)} by {markdown_table_cell(report.policy_changed.by)}"
 
 
 def _started_by(report: Report) -> str:
