@@ -404,7 +404,7 @@ TRAIL_UNDELIVERED = register(
 )
 
 # Messages, which nothing depends on.
-NOT_TOLD = register(
+NOT_SENT = register(
     "NOTE01",
     "a message did not arrive everywhere",
     "The run is as it would be without messages. Fix the address that the log names by its number, in the secret "

@@ -53,7 +53,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that went away is no error."""
+        """A sender that went away is not an error."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tell people that a plan waits, or how its run ended, at the addresses in AGENT_NOTIFY_URLS; see docs/SETUP_GUIDE.md.
+"""Send a message that a plan waits, or how its run ended, to the addresses in AGENT_NOTIFY_URLS.
 
 Reads REPORT_ID, REPORT_DIGEST, APPROVED_DIGEST and ISSUE, or BUNDLE_ID, BUNDLE_DIGEST and TARGET_RESOURCE.
 """
@@ -41,14 +41,14 @@ def run(call: Call) -> int:
         else:
             kept = (given.get(name, "") for name in ("BUNDLE_ID", "BUNDLE_DIGEST", "TARGET_RESOURCE"))
             text = notify.ended(job, *kept)
-        told = notify.tell(job, text, given.get(names.NOTIFY_SECRET, ""), call.options.timeout)
+        sent = notify.send(job, text, given.get(names.NOTIFY_SECRET, ""), call.options.timeout)
     except codes.AgentError as problem:
         notify.refuse(job, problem)
         raise
     print(log_line(text.title))
-    for result in told.results:
+    for result in sent.results:
         print(log_line(result))
-    if told.failed:
-        reached = f"{told.failed} of {len(told.results)} addresses did not take it"
-        raise Ended(codes.NOT_TOLD, reached, codes.EXIT_INTERNAL)
+    if sent.failed:
+        reached = f"{sent.failed} of {len(sent.results)} addresses did not take it"
+        raise Ended(codes.NOT_SENT, reached, codes.EXIT_INTERNAL)
     return codes.EXIT_OK

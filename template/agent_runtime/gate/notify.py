@@ -1,4 +1,4 @@
-"""Notify: tell people that a plan waits for them, and how its run ended.
+"""Notify: say that a plan waits, and how its run ended, in a message to every address that the team named.
 
 Decides nothing, and nothing depends on it.  A message holds the runtime's words and what is sealed, none of the agent's
 own text.  Every address gets it at once and within a fixed time; an address is a secret, and only its number and its
@@ -37,7 +37,7 @@ _APPROVES_NOTHING = "This message approves nothing: decide on the page, and comp
 
 @dataclass(frozen=True)
 class Message:
-    """What is told, in Markdown: a title, a sentence and facts; `mood` is `warning`, `success` or `failure`."""
+    """What is sent, in Markdown: a title, a sentence and facts; `mood` is `warning`, `success` or `failure`."""
 
     title: str
     sentence: str
@@ -51,7 +51,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Told:
+class Sent:
     """What became of a message: a line for each address, in their order, and how many did not take it."""
 
     results: Sequence[str]
@@ -65,7 +65,7 @@ def waiting(job: JobContext, handover: Handover, issue: str) -> Message:
         issue: number of the issue that asks; empty where a page does.
 
     Raises:
-        GateRefused, BadInput: the report is not this run's; nobody is told then.
+        GateRefused, BadInput: the report is not this run's; nothing is sent then.
     """
     api = GitHubApi.from_environment(job.environ)
     state = Verification(api, job, handover)
@@ -148,7 +148,7 @@ def _link(address: str) -> str:
     return f"[{address}]({address})"
 
 
-def tell(job: JobContext, told: Message, addresses: str, seconds: float) -> Told:
+def send(job: JobContext, text: Message, addresses: str, seconds: float) -> Sent:
     """Send a message to every address, a line each, and write into the summary what became of it.
 
     Arguments:
@@ -163,15 +163,15 @@ def tell(job: JobContext, told: Message, addresses: str, seconds: float) -> Told
     logging.disable(logging.CRITICAL)  # addresses would be in it, and what services answer
     listed = [line.strip() for line in addresses.splitlines() if line.strip()]
     if not 1 <= len(listed) <= MAX_ADDRESSES:
-        count = f"{len(listed)} addresses, at most {MAX_ADDRESSES} are told" if listed else "it holds no address"
+        count = f"{len(listed)} addresses, at most {MAX_ADDRESSES} are taken" if listed else "it holds no address"
         raise codes.BadInput(codes.NO_ADDRESS, f"{names.NOTIFY_SECRET}: {count}")
     problems: Dict[int, str] = {}
 
-    def send(number: int, address: str) -> None:
-        problems[number] = _send(apprise, told, address)
+    def attempt(number: int, address: str) -> None:
+        problems[number] = _send(apprise, text, address)
 
     # Daemons: one that hangs does not keep the process from ending.
-    threads = [threading.Thread(target=send, args=each, daemon=True) for each in enumerate(listed)]
+    threads = [threading.Thread(target=attempt, args=each, daemon=True) for each in enumerate(listed)]
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.start()
@@ -182,27 +182,27 @@ def tell(job: JobContext, told: Message, addresses: str, seconds: float) -> Told
         problem = problems.get(number, f"no answer within {seconds:g} seconds")
         scheme = _SCHEME.match(address)
         where = f"address {number + 1} of {len(listed)} ({scheme.group(1) if scheme else 'no scheme'})"
-        results.append(f"{where}: {problem or 'told'}")
+        results.append(f"{where}: {problem or 'sent'}")
         failed += bool(problem)
     outputs.write_summary(
         job.environ,
         page(
             [
-                f"# {'Not everybody was told' if failed else 'Told'}",
-                markdown_block(f"{told.title}\n\n{told.body}".rstrip("\n")),
+                f"# {'Not sent everywhere' if failed else 'Sent'}",
+                markdown_block(f"{text.title}\n\n{text.body}".rstrip("\n")),
                 "\n".join(f"- {result}" for result in results),
             ]
         ),
     )
-    return Told(results, failed)
+    return Sent(results, failed)
 
 
 def refuse(job: JobContext, problem: codes.AgentError) -> None:
-    """Write into the summary why nobody was told."""
-    outputs.write_summary(job.environ, page(["# Nobody was told", markdown_inline(problem.line())]))
+    """Write into the summary why nothing was sent."""
+    outputs.write_summary(job.environ, page(["# Nothing was sent", markdown_inline(problem.line())]))
 
 
-def _send(apprise: Any, told: Message, address: str) -> str:
+def _send(apprise: Any, text: Message, address: str) -> str:
     """Send a message to one address; return why it did not arrive, in words that hold nothing of the address."""
     try:
         # Without a time limit of apprise's own, which would leave a thread that keeps the process from ending.
@@ -213,11 +213,11 @@ def _send(apprise: Any, told: Message, address: str) -> str:
             return "not an address that apprise knows"
         sender.add(service)
         taken = sender.notify(
-            title=told.title,
-            body=told.body,
+            title=text.title,
+            body=text.body,
             body_format=apprise.NotifyFormat.MARKDOWN,
-            notify_type=apprise.NotifyType(told.mood),
+            notify_type=apprise.NotifyType(text.mood),
         )
         return "" if taken else "the service did not take the message"
-    except Exception as problem:  # plugins of others: whatever it is, the other addresses are told
+    except Exception as problem:  # plugins of others: whatever it is, the other addresses get the message
         return f"failed ({type(problem).__name__})"

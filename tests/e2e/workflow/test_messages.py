@@ -25,8 +25,8 @@ ANSWERS = {
     "advanced": "yes",
     "notify": "yes",
 }
-TOLD = {"notify-waiting": "success", "notify-ended": "success"}
-NOT_TOLD = dict.fromkeys(TOLD, "failure")
+SENT = {"notify-waiting": "success", "notify-ended": "success"}
+NOT_SENT = dict.fromkeys(SENT, "failure")
 
 # Makes a world whose gate is of the plan of this name.
 Worlds = Callable[[str], World]
@@ -70,7 +70,7 @@ def page(world: World, run: Run) -> str:
     return f"/{NAME}/actions/runs/{run.id}#summary-{seal['id']}"
 
 
-def test_a_run_behind_environments_is_told_twice(worlds: Worlds) -> None:
+def test_a_run_behind_environments_sends_two_messages(worlds: Worlds) -> None:
     world = worlds("public")
     with webhooks() as hook, mail_server() as mails:
         addresses = [f"json://127.0.0.1:{hook.port}/s3cret", f"mailto://127.0.0.1:{mails.port}?from=a@x.example"]
@@ -84,7 +84,7 @@ def test_a_run_behind_environments_is_told_twice(worlds: Worlds) -> None:
 
         run = world.start(reviewer=approve)
 
-    assert results(run) == {**ALL_SUCCEED, **TOLD}, run.log
+    assert results(run) == {**ALL_SUCCEED, **SENT}, run.log
     digest = run.jobs["seal"].outputs["plan_digest"]
     assert said == [f"Approve plan {digest[:12]}: restart_service on example?"]
     assert (len(hook.posts), len(mails.mails)) == (2, 2)
@@ -94,25 +94,25 @@ def test_a_run_behind_environments_is_told_twice(worlds: Worlds) -> None:
         assert digest in posted["message"] and page(world, run) in posted["message"]
     assert "- Approved by: bob" in text and "- Trail: complete" in text
     for job in ("notify-waiting", "notify-ended"):
-        assert "address 1 of 2 (json): told\naddress 2 of 2 (mailto): told\n" in run.jobs[job].log
-        assert run.jobs[job].summary.startswith("# Told\n")
+        assert "address 1 of 2 (json): sent\naddress 2 of 2 (mailto): sent\n" in run.jobs[job].log
+        assert run.jobs[job].summary.startswith("# Sent\n")
     assert "s3cret" not in run.log
     assert bundle(run)["outcome"] == "acted"
 
 
-def test_a_rejection_is_told(worlds: Worlds) -> None:
+def test_a_rejection_is_sent(worlds: Worlds) -> None:
     world = worlds("public")
     with webhooks() as hook:
         world.repository.environment_secrets["agent-notify"] = {"AGENT_NOTIFY_URLS": f"json://127.0.0.1:{hook.port}/"}
         run = world.start(reviewer=reject)
 
-    assert results(run) == {**ended(approve="failure", act="skipped"), **TOLD}, run.log
+    assert results(run) == {**ended(approve="failure", act="skipped"), **SENT}, run.log
     title, text, mood = post(hook)
     assert ": rejected (" in title and "- Rejected by: bob" in text and mood == "failure"
 
 
 @pytest.mark.parametrize("how", ["dead, slow and broken", "no secret", "no environment"])
-def test_a_run_ends_the_same_when_nobody_can_be_told(worlds: Worlds, how: str) -> None:
+def test_a_run_ends_the_same_when_nothing_can_be_sent(worlds: Worlds, how: str) -> None:
     world = worlds("public")
     before = world.instance()
     with webhooks("slow") as slow, webhooks("500") as broken, nobody() as dead:
@@ -124,23 +124,23 @@ def test_a_run_ends_the_same_when_nobody_can_be_told(worlds: Worlds, how: str) -
             del world.github.environments["agent-notify"]
         run = world.start(reviewer=approve_as("bob"))
 
-    assert results(run) == {**ALL_SUCCEED, **NOT_TOLD}, run.log
+    assert results(run) == {**ALL_SUCCEED, **NOT_SENT}, run.log
     assert run.result == "success"
     assert world.instance() != before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
-    for job in NOT_TOLD:
+    for job in NOT_SENT:
         log, summary = run.jobs[job].log, run.jobs[job].summary
         if how == "dead, slow and broken":
             assert "error: NOTE01: 3 of 3 addresses did not take it" in log
             assert "address 2 of 3 (json): no answer within 30 seconds" in log
-            assert summary.startswith("# Not everybody was told\n")
+            assert summary.startswith("# Not sent everywhere\n")
         else:
             assert "error: NOTE02: AGENT_NOTIFY_URLS: it holds no address" in log
-            assert summary.startswith("# Nobody was told\n")
+            assert summary.startswith("# Nothing was sent\n")
     assert "s3cret" not in run.log
 
 
-def test_an_issue_that_asks_is_told_and_so_is_its_end(worlds: Worlds) -> None:
+def test_an_issue_that_asks_is_sent_and_so_is_its_end(worlds: Worlds) -> None:
     world = worlds("private-free")
     with webhooks() as hook:
         world.repository.secrets["AGENT_NOTIFY_URLS"] = f"json://127.0.0.1:{hook.port}/"
@@ -159,8 +159,8 @@ def test_an_issue_that_asks_is_told_and_so_is_its_end(worlds: Worlds) -> None:
             said = world.github.comment(number, login, words, "User")
             return world.actions.issue_comment(ACTING, dict(world.github.issues[number]), said)
 
-        stranger = comment("mallory", f"/approve {digest}")
-        assert stranger.jobs["notify-ended"].result == "skipped" and len(hook.posts) == 1
+        outsider = comment("mallory", f"/approve {digest}")
+        assert outsider.jobs["notify-ended"].result == "skipped" and len(hook.posts) == 1
 
         acting = comment("bob", f"/approve {digest}")
         assert results(acting) == dict.fromkeys(("approve", "claim", "act", "record", "notify-ended"), "success")

@@ -55,7 +55,7 @@ def notify(world: GateWorld, tmp_path: Path) -> Notify:
 
 @pytest.fixture
 def waiting(world: GateWorld) -> dict[str, str]:
-    """The variables of the job that tells of a plan; two jobs of its run have a page."""
+    """The variables of the job that says that a plan waits; two jobs of its run have a page."""
     _, handover = world.sealed()
     for name in ("Investigate", names.SEAL_JOB):
         world.github.add_job(world.run_id, name)
@@ -80,7 +80,7 @@ def texts(value: Any) -> Iterator[str]:
         yield from texts(item)
 
 
-def test_a_plan_that_waits_is_told_to_slack_teams_mail_and_a_webhook(
+def test_a_plan_that_waits_is_sent_to_slack_teams_mail_and_a_webhook(
     world: GateWorld, waiting: dict[str, str], notify: Notify, certificates: Path
 ) -> None:
     with webhooks(certificates=certificates) as services, webhooks() as hook, mail_server() as mails:
@@ -129,13 +129,13 @@ def test_a_plan_that_waits_is_told_to_slack_teams_mail_and_a_webhook(
     assert title in "\n".join(texts(slack)) and title in "\n".join(texts(teams))
 
     page = world.page("notify")
-    assert page.startswith("# Told\n") and title in page
+    assert page.startswith("# Sent\n") and title in page
     for where in ("1 of 4 (slack)", "2 of 4 (workflows)", "3 of 4 (mailto)", "4 of 4 (json)"):
-        assert f"address {where}: told" in done.stdout and f"- address {where}: told" in page
+        assert f"address {where}: sent" in done.stdout and f"- address {where}: sent" in page
     assert not any(secret in done.stdout + done.stderr + page for secret in SECRETS)
 
 
-def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_being_told(
+def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_getting_it(
     world: GateWorld, waiting: dict[str, str], notify: Notify
 ) -> None:
     with webhooks() as good, webhooks("slow") as slow, webhooks("500") as broken, nobody() as dead:
@@ -163,31 +163,31 @@ def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_being_told
         "address 4 of 7 (mailto): the service did not take the message",
         "address 5 of 7 (no scheme): not an address that apprise knows",
         "address 6 of 7 (nothing): not an address that apprise knows",
-        "address 7 of 7 (json): told",
+        "address 7 of 7 (json): sent",
     ]
     assert done.returncode == codes.EXIT_INTERNAL
-    assert done.stderr.startswith(f"error: {codes.NOT_TOLD}: 6 of 7 addresses did not take it.")
+    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not take it.")
     page = world.page("notify")
-    assert page.startswith("# Not everybody was told\n") and "- address 7 of 7 (json): told" in page
+    assert page.startswith("# Not sent everywhere\n") and "- address 7 of 7 (json): sent" in page
     assert "hunter2" not in done.stdout + done.stderr + page
 
 
 @pytest.mark.parametrize(("addresses", "said"), [((), "it holds no address"), (("json://x/",) * 21, "21 addresses")])
-def test_without_an_address_or_with_too_many_nobody_is_told(
+def test_without_an_address_or_with_too_many_nothing_is_sent(
     world: GateWorld, waiting: dict[str, str], notify: Notify, addresses: tuple[str, ...], said: str
 ) -> None:
     done = notify("waiting", *addresses, **waiting)
 
     assert done.returncode == codes.EXIT_BAD_INPUT
     assert f"{codes.NO_ADDRESS}: AGENT_NOTIFY_URLS: {said}" in done.stderr
-    assert world.page("notify").startswith("# Nobody was told\n") and said in world.page("notify")
+    assert world.page("notify").startswith("# Nothing was sent\n") and said in world.page("notify")
 
 
 @pytest.mark.threat("T8")
 @pytest.mark.parametrize(
     ("changed", "code"), [("APPROVED_DIGEST", codes.GATE_DIGEST), ("REPORT_DIGEST", codes.GATE_ARTIFACT)]
 )
-def test_nobody_is_told_of_another_plan(
+def test_no_message_is_about_another_plan(
     world: GateWorld, waiting: dict[str, str], notify: Notify, changed: str, code: str
 ) -> None:
     with webhooks() as hook:
@@ -212,7 +212,7 @@ def page_of_run(world: GateWorld) -> str:
     return f"https://github.com/{examples.run().repository}/actions/runs/{world.run_id}"
 
 
-def told_of_the_end(world: GateWorld, notify: Notify, needs: dict[str, Any]) -> dict[str, Any]:
+def message_of_the_end(world: GateWorld, notify: Notify, needs: dict[str, Any]) -> dict[str, Any]:
     """What a webhook gets about a run, after `record`."""
     world.record(needs)
     id, digest = world.upload_folder(names.BUNDLE_ARTIFACT, world.folder("record") / names.DEFAULT_OUT / "audit-bundle")
@@ -224,9 +224,9 @@ def told_of_the_end(world: GateWorld, notify: Notify, needs: dict[str, Any]) -> 
     return found
 
 
-def test_the_end_of_a_run_is_told_with_who_approved(world: GateWorld, notify: Notify) -> None:
+def test_the_end_of_a_run_is_sent_with_who_approved(world: GateWorld, notify: Notify) -> None:
     needs = whole_run(world)
-    posted = told_of_the_end(world, notify, needs)
+    posted = message_of_the_end(world, notify, needs)
 
     digest = needs["seal"]["outputs"]["plan_digest"]
     assert posted["title"] == f"Plan {digest[:12]}: acted (restart_service on checkout)"
@@ -239,16 +239,16 @@ def test_the_end_of_a_run_is_told_with_who_approved(world: GateWorld, notify: No
         assert f"- {name}: [{link}]({link})" in lines
 
 
-def test_a_failed_action_and_a_gap_in_the_trail_are_told_as_failures(world: GateWorld, notify: Notify) -> None:
+def test_a_failed_action_and_a_gap_in_the_trail_are_sent_as_failures(world: GateWorld, notify: Notify) -> None:
     needs = whole_run(world, examples.step(parameters={"fails": True}))
     needs["approve"]["outputs"]["receipt_id"] = ""
-    posted = told_of_the_end(world, notify, needs)
+    posted = message_of_the_end(world, notify, needs)
 
     assert posted["type"] == "failure" and ": action failed (" in posted["title"]
     assert "Look at the resource." in posted["message"] and "Trail: incomplete" in posted["message"]
 
 
-def test_a_run_that_left_no_bundle_is_told_as_one_that_nobody_knows(world: GateWorld, notify: Notify) -> None:
+def test_a_run_that_left_no_bundle_is_sent_as_one_that_nobody_knows(world: GateWorld, notify: Notify) -> None:
     with webhooks() as hook:
         done = notify("ended", f"json://127.0.0.1:{hook.port}/", BUNDLE_ID="", BUNDLE_DIGEST="")
 
