@@ -413,7 +413,7 @@ NOT_SENT = register(
 NO_ADDRESS = register(
     "NOTE02",
     "there is nobody to send a message to",
-    "Write 1 to 20 addresses, a line each, into the secret: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
+    "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
     "(without --env on GitHub Free); or turn messages off: copier update --defaults --data notify=no",
 )
 
