@@ -5,6 +5,7 @@ template/requirements.lock              what a job without a team's code install
 template/requirements-dev.lock          what `make test` and `make lint` of an agent repository need besides
 template/requirements-uv.lock           what `make lock` of an agent repository needs
 template/requirements-notify.lock       what a job that sends messages installs: the runtime's packages and apprise
+template/.github/copier.lock            what the workflow Agent drift of an agent repository renders with
 template/use_cases/*/requirements-agent.lock
                                         what a new agent installs: the runtime's packages and its use case's
 """
@@ -35,6 +36,7 @@ RUNTIME = ("template/requirements.lock", "template/requirements.in", "3.8")
 TOOLS = (
     ("template/requirements-dev.lock", "requirements/agent-dev.in", "3.8"),
     ("template/requirements-uv.lock", "requirements/agent-uv.in", "3.8"),
+    ("template/.github/copier.lock", "requirements/agent-copier.in", "3.13"),
 )
 # On the Python of setup-gate, or the one of this repository's tests; the runtime's packages in the runtime's versions.
 NOTIFY = ("template/requirements-notify.lock", ("template/requirements.in", "requirements/agent-notify.in"), "3.11")

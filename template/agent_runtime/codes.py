@@ -181,8 +181,11 @@ FILE_UNUSABLE = register(
     "Free some space or fix the permissions where the message says, then run it again",
 )
 
+NOT_ISOLATED = register(
+    "RUN006", "what decides was not started isolated", "Start it as: python -I agent_runtime/__main__.py"
+)
 SERVER_UNSUPPORTED = register(
-    "RUN006",
+    "RUN007",
     "GitHub Enterprise Server is not supported",
     "Use a repository on github.com or GHE.com: the artifacts of other servers have no ids and no digests to rest on",
 )

@@ -30,6 +30,7 @@ from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, linter, locks
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
+from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
 
 NOTIFY_LOCK = "requirements-notify.lock"
@@ -239,7 +240,8 @@ def _workflows(root: Path) -> Iterator[CheckProblem]:
     except codes.AgentError:
         return
     for violation in violations:
-        yield _problem(violation.code, f"{violation.path}:{violation.line}", violation.message)
+        fix = codes.describe(violation.code).fix.replace(FILE, violation.path)
+        yield _problem(violation.code, f"{violation.path}:{violation.line}", violation.message, fix)
 
 
 def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:
