@@ -19,6 +19,7 @@ MODULES = (
     "agent_runtime.local.linter.rules",
     "agent_runtime.local.answers",
     "agent_runtime.local.check",
+    "agent_runtime.local.update.problems",
     "agent_runtime.toolkit.errors",
 )
 
@@ -31,10 +32,12 @@ FAMILIES = {
     "IGATE": "Issue gate",
     "AGT": "Agent",
     "TRAIL": "Trail",
+    "NOTE": "Messages",
     "SET": "Settings of the repository on GitHub",
     "CON": "Workflows",
     "ANS": "Answers of the template's questions",
     "CHK": "Check of the repository",
+    "UPD": "Updates from the template",
     "TOOL": "Toolkit of the use cases",
 }
 

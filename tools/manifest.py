@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = (".github/actions/setup-*", "agent_runtime", "sdk", "specs")
 PAGES = ("AUDITOR", "GITHUB_ACTIONS_RUNTIME", "REVIEWER", "SETUP_GUIDE", "TROUBLESHOOTING")
 GUIDES = tuple(f"docs/{name}.md" for name in PAGES)
-FILES = (".github/workflows/*.yml", *GUIDES, "requirements.in", "requirements*.lock", "tests/*")
+FILES = (".github/workflows/*.yml", ".github/copier.lock", *GUIDES, "requirements.in", "requirements*.lock", "tests/*")
 SEEDS = "use_cases/"
 
 

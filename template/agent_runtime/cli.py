@@ -33,12 +33,15 @@ GATE = {
     "authorize": "the step Verify: check everything again before anything may act",
     "record": "collect the trail, say how the run ended, check that it is complete",
     "deliver": "bring a copy of the trail to the audit backend",
+    "notify": "send messages: a plan waits, or this is how its run ended",
 }
 LOCAL = {
     "simulate": "play a whole run here, with you as the reviewer",
     "verify": "check the bundle of a run, offline",
     "policy": "explain, rule by rule, what the policy says of an action",
     "check": "check that this repository is complete",
+    "drift": "say which files of the template are not as it renders them",
+    "update": "bring the template's newest release, or another answer, into this repository",
     "setup": "create the environments of the gate on GitHub, or correct them",
     "doctor": "say what is open on GitHub and here before the agent may act",
     "report": "say what the agent and its reviewers did, and what a human must look at",
@@ -50,7 +53,7 @@ exit codes: 0 fine, 2 bad input, 3 refused by the gate, 4 the action failed,
 # As a shell reports a program that stopped because nobody reads its output any more (SIGPIPE).
 _NOBODY_READS = 141
 # Packages of the locks; what they import in turn comes with them.
-_PACKAGES = ("prometheus_client", "pydantic", "requests", "rfc8785", "urllib3", "yaml")
+_PACKAGES = ("apprise", "prometheus_client", "pydantic", "requests", "rfc8785", "urllib3", "yaml")
 
 
 @dataclass(frozen=True)

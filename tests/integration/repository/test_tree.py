@@ -17,7 +17,9 @@ LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("templ
 # What a lock is resolved from, where it doesn't lie beside it.
 LISTED = {
     "template/requirements-dev.lock": "requirements/agent-dev.in",
+    "template/requirements-notify.lock": "requirements/agent-notify.in",
     "template/requirements-uv.lock": "requirements/agent-uv.in",
+    "template/.github/copier.lock": "requirements/agent-copier.in",
 }
 # Assembled, so that this file does not find itself.
 HOSTS = [".".join(parts) for parts in (("pythonhosted", "org"), ("registry", "npmjs"), ("deb", "debian", "org"))]

@@ -167,6 +167,7 @@ class Local:
         acting: names of the secrets that act() gets.
         act_variables: names of the variables that act() gets.
         audit_host: the only host that the audit backend's key may be sent to; empty for any.
+        notify: whether messages are sent.
         triggers: what starts runs, such as `manual+alert`.
         guarded: files here that decide about actions, each of which needs an owner.
     """
@@ -184,5 +185,6 @@ class Local:
     acting: Tuple[str, ...] = ()
     act_variables: Tuple[str, ...] = ()
     audit_host: str = ""
+    notify: bool = False
     triggers: str = ""
     guarded: Tuple[str, ...] = ()

@@ -1,0 +1,67 @@
+"""What stops an update, each with its code."""
+
+from __future__ import annotations
+
+from agent_runtime import codes
+
+NO_COPIER = codes.register(
+    "UPD01",
+    "Copier is not installed, or too old",
+    "Install it once, outside this repository: pipx install 'copier>=9.18'",
+)
+NO_ORIGIN = codes.register(
+    "UPD02",
+    "nothing says which release of which template this is",
+    "Write the template's git address as _src_path and the tag or commit that this repository came from as _commit "
+    "into .copier-answers.yml",
+)
+UNREACHABLE = codes.register(
+    "UPD03",
+    "the template can't be fetched",
+    "Check the network and your access; if the template moved, write its new address as _src_path into "
+    ".copier-answers.yml and commit that",
+)
+NO_VERSION = codes.register(
+    "UPD04",
+    "the template does not have this version",
+    "Name a tag or commit that it has, in --to or as _commit in .copier-answers.yml",
+)
+DIRTY = codes.register("UPD05", "something here is not committed", "Commit it or stash it, then update")
+DETACHED = codes.register("UPD06", "no branch is checked out", "Check one out, or name a new one: --branch NAME")
+BUSY = codes.register("UPD07", "another update of this repository is running", "Wait until it ends")
+NO_GIT = codes.register("UPD08", "this is not a git repository with a commit", "Commit the repository first")
+FIXED = codes.register(
+    "UPD09",
+    "this answer can't be changed",
+    "Start a new repository from the template with the other answer, and move your agent_runner.py and policy there",
+)
+RENDERING = codes.register(
+    "UPD10",
+    "Copier could not render the template",
+    "Answer what it asks for with --set NAME=VALUE, or fix what it names",
+)
+CONFLICT = codes.register(
+    "UPD11",
+    "both sides changed the same",
+    "Nothing was changed. --apply writes the merge into the working tree, for you to resolve there",
+)
+WEAKER = codes.register(
+    "UPD12",
+    "the update changes what keeps the gate closed",
+    "Nothing was changed. Read each difference; accept those that you want by their code: --accept CODE",
+)
+CONFIGURED = codes.register(
+    "UPD13",
+    "the update changes the configuration, and nobody changed an answer",
+    "Look up in the template's changelog what the key means; --accept UPD13 takes it",
+)
+MOVED = codes.register("UPD14", "the branch can't be moved", "See what git says, and start again")
+IN_THE_WAY = codes.register(
+    "UPD15", "a file that git ignores is in the way of the update", "Move or remove the file, then update"
+)
+NO_GIT_PROGRAM = codes.register("UPD16", "git is not installed, or stopped", "Install git; see what it says")
+NO_CHECK = codes.register(
+    "UPD17",
+    "the check that the update brings did not run",
+    "See what it says; the packages of a new lock may be missing",
+)

@@ -1,0 +1,214 @@
+"""`drift`: one edited byte in what the template owns is found, and in a fresh repository there is nothing to find."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent_runtime.local.update import drift, files
+from support import engines, updates
+from support.engines import Render
+
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+# The rest of what only the template changes is in its folders, or in its manifest.
+RENDERED = (".copier-answers.yml", ".github/agent-config.yml", WORKFLOW)
+TEAM_OR_BOTH = (
+    "agent_runner.py",
+    "README.md",
+    "pyproject.toml",
+    ".github/actions/prepare-act/action.yml",
+    "services.yml",
+)
+
+
+def _owned(project: Path) -> set[str]:
+    manifest = json.loads((project / "agent_runtime/manifest.json").read_text(encoding="utf-8"))
+    return {name for name in manifest["files"] if (project / name).is_file()} | {
+        "agent_runtime/manifest.json",
+        *RENDERED,
+    }
+
+
+@pytest.mark.parametrize(
+    "given_answers", [{}, engines.ADVANCED, {"repository_plan": "private-free", "triggers": "manual"}]
+)
+@pytest.mark.parametrize("engine", ["copier", "cookiecutter"])
+def test_a_fresh_repository_has_none(
+    engine: str, given_answers: dict[str, str], render: Render, bake_once: Render, tmp_path: Path
+) -> None:
+    made = render(**given_answers) if engine == "copier" else bake_once(**given_answers)
+    project = updates.committed(made, tmp_path / "project")
+
+    done = updates.command(project, "drift")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "drift: none from v1.0.0\n", "")
+
+
+def test_one_more_byte_in_every_file_is_found(render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    owned = _owned(project)
+    for name in [*owned, *TEAM_OR_BOTH]:
+        path = project / name
+        path.write_bytes(path.read_bytes() + b"\n")
+
+    done = updates.command(project, "drift", "--json")
+
+    document = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert (document["version"], document["compared"], document["note"]) == ("v1.0.0", "rendering", "")
+    assert {each["path"] for each in document["differences"]} == owned
+    assert {(each["status"], each["owner"]) for each in document["differences"]} == {("edited", "template")}
+    assert len(owned) > 150
+
+
+@pytest.fixture(scope="module")
+def edited(render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendering whose files are changed and put back."""
+    return Path(shutil.copytree(render(), tmp_path_factory.mktemp("edited") / "project"))
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_one_byte_anywhere_is_found(edited: Path, data: st.DataObject) -> None:
+    rendered = files.below(edited)
+    assert drift.compare(edited, rendered) == []
+    name = data.draw(st.sampled_from(sorted(_owned(edited))))
+    before = (edited / name).read_bytes()
+    at = data.draw(st.integers(0, max(len(before) - 1, 0)))
+    byte = bytes([data.draw(st.integers(0, 255))])
+    after = data.draw(
+        st.sampled_from(
+            [before[:at] + byte + before[at:], before[:at] + byte + before[at + 1 :], before[:at] + before[at + 1 :]]
+        )
+    )
+    origin = name == ".copier-answers.yml" and re.sub(rb"(?m)^_(commit|src_path):.*\n", b"", after) == re.sub(
+        rb"(?m)^_(commit|src_path):.*\n", b"", before
+    )
+    (edited / name).write_bytes(after)
+    try:
+        found = drift.compare(edited, rendered)
+    finally:
+        (edited / name).write_bytes(before)
+
+    expected = [] if after == before or origin else [drift.Difference(name, "edited", "template")]
+    assert found == expected
+
+
+def test_files_that_are_missing_new_or_links_are_found(render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    (project / "sdk/aimgentix/chain.py").unlink()
+    (project / "agent_runtime/gate/extra.py").write_text("", encoding="utf-8")
+    (project / "agent_runtime/__pycache__").mkdir()
+    (project / "agent_runtime/__pycache__/cli.cpython-313.pyc").write_bytes(b"")
+    moved = project / "agent_runtime/cli.py"
+    moved.rename(project / "elsewhere.py")
+    moved.symlink_to(project / "elsewhere.py")
+
+    done = updates.command(project, "drift")
+
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == [
+        "edited   agent_runtime/cli.py",
+        "unknown  agent_runtime/gate/extra.py",
+        "missing  sdk/aimgentix/chain.py",
+    ]
+
+
+def test_a_pin_that_dependabot_renewed_is_listed_and_does_not_count(render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    path = project / WORKFLOW
+    text = path.read_text(encoding="utf-8")
+    pin = re.search(r"(actions/checkout@)([0-9a-f]{40}) # (v[0-9.]+)", text)
+    assert pin
+    path.write_text(text.replace(pin.group(), f"{pin.group(1)}{'a' * 40} # v99.0.0"), encoding="utf-8")
+    done = updates.command(project, "drift")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"renewed  {WORKFLOW}")
+
+    path.write_text(text.replace(pin.group(2), "a" * 40), encoding="utf-8")
+    done = updates.command(project, "drift")
+    assert (done.returncode, done.stdout) == (3, f"edited   {WORKFLOW}\n")
+
+
+def test_explain_shows_the_difference_and_the_owner(render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    for name, old, new in (
+        (WORKFLOW, "environment: agent-approval\n", "environment: production\n"),
+        ("pyproject.toml", "line-length = 120", "line-length = 100"),
+        ("agent_runner.py", "\nimport ", "\nimport os\nimport "),
+    ):
+        path = project / name
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+
+    done = updates.command(project, "drift", "--explain", WORKFLOW)
+    assert done.returncode == 3
+    assert done.stdout.startswith(f"{WORKFLOW}: the template's; an update replaces it\n")
+    assert "\n-    environment: agent-approval\n+    environment: production\n" in done.stdout
+
+    done = updates.command(project, "drift", "--explain", "pyproject.toml")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "pyproject.toml: both change it; an update merges")
+    assert "+line-length = 100" in done.stdout
+
+    done = updates.command(project, "drift", "--explain", "./agent_runner.py")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "agent_runner.py: the team's; no update touches it")
+
+    done = updates.command(project, "drift", "--explain", "nowhere.py")
+    assert (done.returncode, done.stderr.split(". ")[0]) == (2, "error: INP006: the template renders no nowhere.py")
+
+
+def test_without_the_template_the_runtime_is_still_compared(template: Path, render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    answers = project / ".copier-answers.yml"
+    answers.write_text(
+        answers.read_text(encoding="utf-8").replace(str(template), str(tmp_path / "gone")), encoding="utf-8"
+    )
+
+    done = updates.command(project, "drift")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"UPD03: {tmp_path / 'gone'}: git: ")
+    assert "not compared: rendered workflows, configuration" in done.stderr
+
+    (project / "sdk/README.md").write_text("", encoding="utf-8")
+    document = json.loads(updates.command(project, "drift", "--json").stdout)
+    assert document["compared"] == "manifest"
+    assert [each["path"] for each in document["differences"]] == ["sdk/README.md"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("_commit: v1.0.0\n", "_commit: v1.0.1\n", "UPD04"),
+        ("_commit: v1.0.0\n", "_commit: --upload-pack=x\n", "UPD04"),
+        ("_commit: v1.0.0\n", "", "UPD02"),
+        ("_src_path:", "# _src_path:", "UPD02"),
+        ("approvers: ", "approvers: '-'\n# ", "ANS006"),
+    ],
+)
+def test_what_the_answers_must_say(old: str, new: str, code: str, render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    answers = project / ".copier-answers.yml"
+    answers.write_text(answers.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    done = updates.command(project, "drift")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {code}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_copier_it_says_what_to_install(render: Render, tmp_path: Path) -> None:
+    project = updates.committed(render(), tmp_path / "project")
+    only_git = tmp_path / "bin"
+    only_git.mkdir()
+    (only_git / "git").symlink_to(str(shutil.which("git")))
+
+    done = updates.command(project, "drift", environment={"PATH": str(only_git)})
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: UPD01: there is no program copier. Install it once")
+    assert "pipx install 'copier>=9.18'" in done.stderr

@@ -1,0 +1,78 @@
+"""Repositories that are compared with their template, and updated from it, by their own command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from support import engines
+
+# Where this environment's copier is.
+PATH = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+# As nobody in particular, and without the machine's settings.
+NOBODY = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "A Team"), ("EMAIL", "team@example.com"))
+    },
+}
+
+
+def command(
+    project: Path, *words: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run `python agent_runner.py` in a repository, with Copier on PATH."""
+    return engines.run(
+        [sys.executable, "-B", "agent_runner.py", *words], cwd=project, environment={**PATH, **NOBODY, **environment}
+    )
+
+
+def committed(source: Path, destination: Path) -> Path:
+    """A copy of a rendering as a git repository with one commit."""
+    shutil.copytree(source, destination, symlinks=True)
+    engines.commit_all(destination, "Start from the template")
+    return destination
+
+
+def release_after(template: Path, destination: Path, edit: Callable[[Path], None], tag: str = "v1.1.0") -> Path:
+    """A copy of the template with one release more, in which its folder `template` is edited."""
+    shutil.copytree(template, destination, symlinks=True)
+    edit(destination / "template")
+    engines.release(destination, tag)
+    return destination
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Replace a text that is in a file once."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path} has it {text.count(old)} times: {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines at the end of a file."""
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def born(source: Path, destination: Path, template: Path, later: Path) -> Path:
+    """A repository that was rendered from `template`, and finds `later` in its place."""
+    shutil.copytree(source, destination, symlinks=True)
+    replace(destination / ".copier-answers.yml", str(template), str(later))
+    engines.commit_all(destination, "Start from the template")
+    return destination
+
+
+def snapshot(project: Path) -> dict[str, object]:
+    """All that an update which does not happen must leave as it is: files, index, branches and what git has to say."""
+    refs = engines.git(project, "for-each-ref") + engines.git(project, "rev-parse", "HEAD")
+    index = engines.git(project, "ls-files", "--stage")
+    inside = sorted(path.name for path in (project / ".git").iterdir()) if (project / ".git").is_dir() else []
+    return {"files": engines.tree(project), "refs": refs, "index": index, "git": inside}
