@@ -42,7 +42,7 @@ def receiver(lab: Lab) -> str:
 
 @trial("NOTE01")
 def a_receiver_that_is_gone(lab: Lab) -> Iterator[Attempt]:
-    """The address that the log names by its number is mended."""
+    """The address that the log names by its number is fixed."""
     send = sender(lab)
     good = receiver(lab)
     with nobody() as port:
