@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,3 +40,39 @@ def committed(source: Path, destination: Path) -> Path:
     shutil.copytree(source, destination, symlinks=True)
     engines.commit_all(destination, "Start from the template")
     return destination
+
+
+def release_after(template: Path, destination: Path, edit: Callable[[Path], None], tag: str = "v1.1.0") -> Path:
+    """A copy of the template with one release more, in which its folder `template` is edited."""
+    shutil.copytree(template, destination, symlinks=True)
+    edit(destination / "template")
+    engines.release(destination, tag)
+    return destination
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    """Replace a text that is in a file once."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path} has it {text.count(old)} times: {old!r}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def append(path: Path, text: str) -> None:
+    """Add lines at the end of a file."""
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def born(source: Path, destination: Path, template: Path, later: Path) -> Path:
+    """A repository that was rendered from `template`, and finds `later` in its place."""
+    shutil.copytree(source, destination, symlinks=True)
+    replace(destination / ".copier-answers.yml", str(template), str(later))
+    engines.commit_all(destination, "Start from the template")
+    return destination
+
+
+def snapshot(project: Path) -> dict[str, object]:
+    """All that an update which does not happen must leave as it is: files, index, branches and what git has to say."""
+    refs = engines.git(project, "for-each-ref") + engines.git(project, "rev-parse", "HEAD")
+    index = engines.git(project, "ls-files", "--stage")
+    inside = sorted(path.name for path in (project / ".git").iterdir()) if (project / ".git").is_dir() else []
+    return {"files": engines.tree(project), "refs": refs, "index": index, "git": inside}

@@ -1,0 +1,99 @@
+"""Does an update weaken the gate?  The runtime that is here judges first, then the one that the update brings.
+
+The one that is here decides: a release that weakens the gate can weaken the check that it brings, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+from agent_runtime import codes
+from agent_runtime.local import check, linter
+from agent_runtime.local.update import problems
+from agent_runtime.model import config
+from agent_runtime.text import strict_yaml
+
+BEFORE, AFTER = "the runtime here", "the runtime of the update"
+
+_PROBLEM = re.compile(r"(?:error: )?([A-Z]+[0-9]+): (?:([^ :]+)(?::([0-9]+))?: )?(.*)\Z")
+# What a process of the update's code gets: where programs are, and no credential.
+_PASSED = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
+_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Weaker:
+    """One difference that has to be accepted, and who found it."""
+
+    code: str
+    path: str
+    line: int
+    message: str
+    by: str
+
+
+def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
+    """Everything that is weaker in the tree `after` than in the repository at `before`.
+
+    Arguments:
+        is_upgrade: whether the version changes; otherwise only answers do, which somebody asked for.
+    """
+    return [*_by_old(before, after, is_upgrade), *_by_new(before, after)]
+
+
+def _by_old(before: Path, after: Path, is_upgrade: bool) -> Iterator[Weaker]:
+    settings = config.load(before)
+    known = {(each.code, each.path, each.message) for each in linter.lint(before, settings)}
+    for each in linter.lint(after, settings if is_upgrade else config.load(after)):
+        if (each.code, each.path, each.message) not in known:
+            yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
+    path = config.CONFIG_PATH.as_posix()
+    old, new = _settings(before), _settings(after)
+    text = (after / path).read_text(encoding="utf-8").splitlines() if is_upgrade else []
+    for key in sorted({*old, *new}) if is_upgrade else ():
+        if old.get(key) != new.get(key):
+            line = next((at for at, each in enumerate(text, 1) if each.startswith(f"{key}:")), 1)
+            message = f"{key} is {new.get(key, 'missing')!r}, and was {old.get(key, 'missing')!r}"
+            yield Weaker(problems.CONFIGURED, path, line, message, BEFORE)
+
+
+def _settings(root: Path) -> Dict[str, Any]:
+    """The configuration's keys, also those that this runtime does not know."""
+    try:
+        value = strict_yaml.values(strict_yaml.load((root / config.CONFIG_PATH).read_bytes()))
+    except (OSError, strict_yaml.StrictYamlError, ValueError):
+        return {}
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _by_new(before: Path, after: Path) -> Iterator[Weaker]:
+    known = {(each.code, each.path.partition(":")[0]) for each in check.check(before)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-B", "-I", "agent_runtime/__main__.py", "check"],
+            cwd=str(after),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={name: os.environ[name] for name in _PASSED if name in os.environ},
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        yield Weaker(problems.NO_CHECK, "agent_runtime", 1, f"it did not end within {_SECONDS} seconds", AFTER)
+        return
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    found = [match for match in map(_PROBLEM.match, lines) if match]
+    for match in found:
+        code, path, line, message = match.groups("")
+        if (code, path) not in known:
+            yield Weaker(code, path, int(line or 1), message, AFTER)
+    if done.returncode not in (codes.EXIT_OK, codes.EXIT_BAD_INPUT) or (done.returncode and not found):
+        said = lines[-1] if lines else f"it ended with {done.returncode}"
+        yield Weaker(problems.NO_CHECK, "agent_runtime", 1, said, AFTER)

@@ -1,0 +1,101 @@
+"""Bring a finished update into the repository: a program of its own, which outlives the command that started it.
+
+    python -I -S landing.py TOP REF OLD NEW JOURNAL
+
+The branch moves first, at once or not at all; then the checkout follows.  A journal in git's folder says so for as long
+as that takes.  With an empty REF the checkout alone changes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import List, Sequence
+
+
+class Failed(Exception):
+    """git refused; the text is what it said."""
+
+
+def git(top: str, *words: str) -> bytes:
+    """Run git in `top`, without hooks, and return what it printed."""
+    command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
+    done = subprocess.run(command, cwd=top, capture_output=True, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    if done.returncode:
+        raise Failed(done.stderr.decode("utf-8", "replace").strip())
+    return done.stdout
+
+
+def land(top: str, ref: str, old: str, new: str, journal: str) -> None:
+    """Move the branch and the checkout from one commit to another one.
+
+    Raises:
+        Failed: git refused; the branch and the checkout are as they were.
+    """
+    with open(journal, "w", encoding="utf-8") as stream:  # noqa: PTH123  as little as possible is loaded here
+        stream.write("\n".join((ref, old, new)))
+    moved = False
+    try:
+        if ref:
+            git(top, "update-ref", "-m", "update from the template", ref, new, old)
+            moved = True
+        git(top, "read-tree", "-m", "-u", old, new)
+    except Failed:
+        if moved:
+            git(top, "update-ref", "-m", "update from the template taken back", ref, old, new)
+        bring(top, old, new, old)
+        os.unlink(journal)  # noqa: PTH108
+        raise
+    os.unlink(journal)  # noqa: PTH108
+
+
+def bring(top: str, old: str, new: str, wanted: str) -> None:
+    """Bring each file that differs between two commits, and the index, to one of them.
+
+    A file that is as in neither of them is somebody's work: it stays, where the old commit is wanted.
+
+    Raises:
+        Failed: there is one, and the new commit is wanted.
+    """
+    listed = git(top, "diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split(b"\0")
+    names = [os.fsdecode(name) for name in listed if name]
+    sides: List[str] = []
+    for name in names:
+        path = os.path.join(top, name)  # noqa: PTH118
+        here = git(top, "hash-object", "--", name).strip() if os.path.isfile(path) else b""  # noqa: PTH113
+        if here not in (_blob(top, old, name), _blob(top, new, name), b""):
+            if wanted == new:
+                raise Failed(f"{name} was edited meanwhile")
+        elif _blob(top, wanted, name):
+            sides.append(name)
+        elif here:
+            os.unlink(path)  # noqa: PTH108
+    git(top, "read-tree", wanted)
+    if sides:
+        git(top, "checkout-index", "--force", "--", *sides)
+    git(top, "update-index", "-q", "--refresh")
+
+
+def _blob(top: str, commit: str, name: str) -> bytes:
+    try:
+        return git(top, "rev-parse", "--verify", "--quiet", f"{commit}:{name}").strip()
+    except Failed:
+        return b""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Land; return 0, or 1 after saying why not."""
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        land(*arguments)
+    except (Failed, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

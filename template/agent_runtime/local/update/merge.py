@@ -1,0 +1,148 @@
+"""The three-way merge: what the template rendered then, what is here, and what it renders now.
+
+A file that one side alone changed is that side's.  Where both did, git merges the lines, after what is resolved
+mechanically is set aside: pins that Dependabot renewed (the newer one stays), ticks of a checklist, line endings.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+from agent_runtime.local.update.files import LINK, File
+from agent_runtime.local.update.git import GitFailed, git
+from agent_runtime.local.update.owners import ANSWERS_FILE, TEAM, TEMPLATE
+
+ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed", "merged", "kept", "conflict"
+
+_PIN = re.compile(rb"(uses: *[\w./-]+@)([0-9a-f]{40} *#[^\r\n]*)(?=\n|\Z)")
+_NUMBERS = re.compile(rb"# *v?([0-9]+(?:\.[0-9]+)*)")
+_TICKED = re.compile(rb"^( *[-*] \[)[xX](\].*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one file that the template changed.
+
+    Arguments:
+        kind: `added`, `replaced`, `removed`, `merged`, `kept` (as it is here), or `conflict`.
+        note: what a person should know about it; mostly empty.
+    """
+
+    path: str
+    owner: str
+    kind: str
+    note: str = ""
+
+
+@dataclass
+class Merged:
+    """The outcome.
+
+    Arguments:
+        files: what becomes of each changed file; None where it is removed.
+        sides: of each conflict the three sides, as git wants to know them.
+    """
+
+    files: Dict[str, Optional[File]] = field(default_factory=dict)
+    changes: List[Change] = field(default_factory=list)
+    sides: Dict[str, Tuple[Optional[File], Optional[File], Optional[File]]] = field(default_factory=dict)
+
+    @property
+    def conflicts(self) -> List[Change]:
+        """The files that a person has to look at."""
+        return [change for change in self.changes if change.kind == CONFLICT]
+
+
+def merge(
+    base: Mapping[str, File], ours: Mapping[str, File], theirs: Mapping[str, File], owner: Callable[[str], str]
+) -> Merged:
+    """Merge what the template changed, from `base` to `theirs`, into what is here."""
+    merged = Merged()
+    for name in sorted({*base, *theirs}):
+        old, here, new = base.get(name), ours.get(name), theirs.get(name)
+        if old == new:
+            continue
+        kind, result, note = _merge(name, old, here, new, owner(name))
+        merged.changes.append(Change(name, owner(name), kind, note))
+        if result != here:
+            merged.files[name] = result
+        if kind == CONFLICT:
+            merged.sides[name] = (old, here, new)
+    return merged
+
+
+_Result = Tuple[str, Optional[File], str]
+
+
+def _merge(name: str, old: Optional[File], here: Optional[File], new: Optional[File], owner: str) -> _Result:
+    if name == ANSWERS_FILE:
+        return REPLACED, new, ""
+    if owner == TEAM and (old is not None or here is not None):
+        return KEPT, here, ""
+    if here == new:
+        return KEPT, here, "it is so here already"
+    if here is None:
+        if old is None or owner == TEMPLATE:
+            return (ADDED if old is None else REPLACED), new, "" if old is None else "it was missing here"
+        return KEPT, here, "it was deleted here"
+    if here == old:
+        return (REMOVED if new is None else REPLACED), new, ""
+    if new is None:
+        return CONFLICT, here, "the template removes it, and it was edited here"
+    if old is None:
+        return CONFLICT, here, "the template brings a file of this name, and here is another one"
+    return _both(old, here, new)
+
+
+def _both(old: File, here: File, new: File) -> _Result:
+    if LINK in (old.mode, here.mode, new.mode) or any(b"\0" in side.data for side in (old, here, new)):
+        return CONFLICT, here, "it can't be merged line by line"
+    mode = new.mode if here.mode == old.mode else here.mode
+    text = here.data if b"\r\n" in old.data else here.data.replace(b"\r\n", b"\n")
+    ticked: Set[bytes] = {b"".join((before, b" ", after)) for before, after in _TICKED.findall(text)}
+    pins: Dict[bytes, bytes] = dict(_PIN.findall(text))
+    text = _TICKED.sub(rb"\1 \2", text)
+    text = _with_pins(text, dict(_PIN.findall(old.data)), newer=False)
+    clean, data = (True, new.data) if text == old.data else _lines(old.data, text, new.data)
+    data = _with_pins(data, pins, newer=True)
+    lines = data.split(b"\n")
+    data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
+    lost = sorted(line.decode("utf-8", "replace").strip() for line in ticked - set(lines))
+    note = "ticked here, and worded otherwise now: " + "; ".join(lost) if lost else ""
+    if not clean:
+        return CONFLICT, File(mode, data), note or "both changed the same lines"
+    return MERGED, File(mode, data), note
+
+
+def _with_pins(data: bytes, pins: Mapping[bytes, bytes], *, newer: bool) -> bytes:
+    """The text with these pins, action by action, instead of those that it has, or of those that are older."""
+
+    def pinned(found: re.Match[bytes]) -> bytes:
+        mine = pins.get(found.group(1))
+        if mine is None or (newer and _version(mine) <= _version(found.group(2))):
+            return found.group()
+        return found.group(1) + mine
+
+    return _PIN.sub(pinned, data)
+
+
+def _version(pin: bytes) -> Tuple[int, ...]:
+    found = _NUMBERS.search(pin)
+    return tuple(int(part) for part in found.group(1).split(b".")) if found else ()
+
+
+def _lines(old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
+    """Merge line by line; whether that worked, and the text, in which markers show where not."""
+    with tempfile.TemporaryDirectory(prefix="agent-merge-") as folder:
+        for name, data in (("here", here), ("then", old), ("now", new)):
+            (Path(folder) / name).write_bytes(data)
+        labels = [word for label in ("here", "template then", "template now") for word in ("-L", label)]
+        try:
+            git(Path(folder), "merge-file", *labels, "here", "then", "now")
+        except GitFailed:
+            return False, (Path(folder) / "here").read_bytes()
+        return True, (Path(folder) / "here").read_bytes()

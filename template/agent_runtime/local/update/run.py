@@ -1,0 +1,195 @@
+"""The command `update`: render twice, merge, judge, and hand the result back at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
+
+from agent_runtime import codes
+from agent_runtime.local import answers
+from agent_runtime.local.update import problems, template
+from agent_runtime.local.update.judge import Weaker, judge
+from agent_runtime.local.update.merge import Merged, merge
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, Owners
+from agent_runtime.local.update.repository import Repository
+from agent_runtime.text.escape import visible
+
+# Answers that chose the team's first files; another one would not change those.
+_FIXED = ("agent_slug", "use_case")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted.
+
+    Arguments:
+        version: a tag or commit of the template; by default the newest release, and with `changed` the recorded one.
+        changed: answers, by their question.
+        check: show what would change, and change nothing.
+        branch: name of a new branch for the commit, instead of the one that is checked out.
+        apply: whether the result goes into the working tree, uncommitted.
+        accepted: codes of differences that are wanted.
+    """
+
+    version: Optional[str]
+    changed: Mapping[str, str]
+    check: bool
+    branch: Optional[str]
+    apply: bool
+    accepted: Sequence[str]
+
+
+def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
+    """Update the repository at `root` and return the exit code; what happened is printed."""
+    report: Dict[str, Any] = {"result": "error", "from": "", "to": "", "changes": [], "weaker": [], "commit": ""}
+    try:
+        repository = Repository(root)
+        with repository.locked() as lock:
+            return _Update(repository, lock, options, report, out=None if as_json else out, err=err).run()
+    except codes.AgentError as error:
+        report["error"] = {"code": error.code, "message": error.message}
+        raise
+    finally:
+        if as_json:
+            print(json.dumps(report, indent=2), file=out)
+
+
+class _Update:
+    """One update; `report` grows while it goes on."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        lock: int,
+        options: Options,
+        report: Dict[str, Any],
+        *,
+        out: Optional[TextIO],
+        err: TextIO,
+    ) -> None:
+        self._repository, self._lock, self._options, self._report = repository, lock, options, report
+        self._out, self._err = out, err
+
+    def run(self) -> int:
+        repository, options = self._repository, self._options
+        ended = repository.finish_interrupted()
+        if ended:
+            self._progress(f"{ended} the update that was interrupted")
+        ref = repository.branch()
+        if not ref and not (options.branch or options.check or options.apply):
+            raise codes.BadInput(problems.DETACHED, "HEAD is detached")
+        repository.require_clean()
+        ours = repository.committed()
+        recorded = template.Recorded(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
+        self._require_answers(recorded)
+        self._progress(f"fetching {recorded.source}")
+        with template.opened(recorded, repository.root) as source, tempfile.TemporaryDirectory() as folder:
+            version = options.version or (recorded.commit if options.changed else source.newest())
+            self._report.update({"from": recorded.commit, "to": source.name(version)})
+            newer = source.contains(version, recorded.commit) if not options.version else version == recorded.commit
+            if newer and not options.changed:
+                return self._end("nothing", f"this is {recorded.commit}; the template has nothing newer")
+            self._progress(f"rendering {recorded.commit} and {source.name(version)}")
+            with ThreadPoolExecutor(2) as pool:
+                then = pool.submit(source.render, recorded.commit, recorded)
+                now = pool.submit(source.render, version, recorded, options.changed)
+                base, theirs = then.result(), now.result()
+            before, after = Owners(base), Owners(theirs)
+            merged = merge(base, ours, theirs, lambda name: min(before.of(name), after.of(name), key=_strongest))
+            if not merged.files:
+                return self._end("nothing", "the answers are so already")
+            repository.require_room(merged.files, ours)
+            work = Path(folder)
+            commit = repository.commit(merged.files, _message(self._report, options.changed), work)
+            repository.export(commit, work / "tree", work)
+            self._progress("judging the result")
+            is_upgrade = source.resolve(version) != source.resolve(recorded.commit)
+            weaker = judge(repository.root, work / "tree", is_upgrade=is_upgrade)
+            return self._hand_back(ref, commit, merged, weaker)
+
+    def _require_answers(self, recorded: template.Recorded) -> None:
+        """Refuse answers that can't be changed, and at the recorded version those that are invalid."""
+        changed = self._options.changed
+        for name in _FIXED:
+            if name in changed and changed[name] != str(recorded.known.get(name)):
+                message = f"{name} is {recorded.known.get(name)}; it chose the first files of this repository"
+                raise codes.BadInput(problems.FIXED, message)
+        if self._options.version:
+            return  # whose questions may be others: Copier asks them
+        known = {**recorded.known, **changed}
+        for name in [name for name in known if name in answers.RULES and name not in changed]:
+            if not answers.asked(name, known):
+                del known[name]
+        for problem in answers.validate(known):
+            if problem.code != answers.MISSING or problem.question in changed:
+                raise codes.BadInput(problem.code, f"{problem.question}: {problem.message}")
+
+    def _hand_back(self, ref: str, commit: str, merged: Merged, weaker: List[Weaker]) -> int:
+        repository, options = self._repository, self._options
+        self._report["changes"] = [asdict(change) for change in merged.changes]
+        self._report["weaker"] = [{**asdict(each), "accepted": each.code in options.accepted} for each in weaker]
+        self._say("{} -> {}".format(self._report["from"], self._report["to"]))
+        for change in merged.changes:
+            self._say(
+                f"  {change.kind:<8} {change.path} ({change.owner})" + (f": {change.note}" if change.note else "")
+            )
+        # A file in conflict is named as one; once it is resolved, make check says what is left.
+        torn = {change.path for change in merged.conflicts}
+        refused = [each for each in weaker if each.code not in options.accepted and each.path not in torn]
+        for each in weaker:
+            state = "accepted" if each.code in options.accepted else "weaker"
+            self._say(f"  {state}: {each.code} {each.path}:{each.line}: {each.message} ({each.by})")
+        if refused:
+            wanted = " ".join(sorted({f"--accept {each.code}" for each in refused}))
+            raise self._refused(problems.WEAKER, f"{len(refused)} of the differences above need {wanted}")
+        if torn and not options.apply:
+            raise self._refused(problems.CONFLICT, ", ".join(sorted(torn)))
+        if options.check:
+            return self._end("checked", "nothing was changed")
+        self._report["commit"] = commit
+        if options.branch:
+            repository.make_branch(options.branch, commit)
+            return self._end("updated", f"branch {options.branch} is at {commit[:12]}")
+        repository.land("" if options.apply else ref, commit, self._lock)
+        if not options.apply:
+            return self._end("updated", f"{ref.partition('refs/heads/')[2]} is at {commit[:12]}")
+        repository.stage_conflicts(merged.sides)
+        if torn:
+            self._end("conflict", "in the working tree, to be resolved: " + ", ".join(sorted(torn)))
+            return codes.EXIT_REFUSED
+        return self._end("applied", "in the working tree, not committed")
+
+    def _refused(self, code: str, message: str) -> codes.AgentError:
+        self._report["result"] = "refused"
+        return codes.GateRefused(code, message)
+
+    def _end(self, result: str, words: str) -> int:
+        self._report["result"] = result
+        self._say(f"{result}: {words}")
+        return codes.EXIT_OK
+
+    def _say(self, text: str) -> None:
+        if self._out:
+            print(visible(text), file=self._out, flush=True)
+
+    def _progress(self, text: str) -> None:
+        if self._out:
+            print(visible(text), file=self._err, flush=True)
+
+
+def _strongest(owner: str) -> int:
+    """A file is the team's, or the template's, if either version says so."""
+    return {"team": 0, "template": 1, BOTH: 2}[owner]
+
+
+def _message(report: Mapping[str, Any], changed: Mapping[str, str]) -> str:
+    named = ", ".join(sorted(changed))
+    if report["from"] == report["to"]:
+        return f"Change the template's answers: {named}\n"
+    return "Update from the template: {} to {}\n".format(report["from"], report["to"]) + (
+        f"\nChanged answers: {named}\n" if changed else ""
+    )

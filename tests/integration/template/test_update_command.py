@@ -1,0 +1,513 @@
+"""`update`: the newest release as one commit, or the repository as it was and one line that says why."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_runtime.local.update import landing
+from support import engines, updates
+from support.engines import Render
+
+PLAN = "agent_runtime/model/plan.py"
+NEW = "agent_runtime/brand_new.py"
+GONE = "docs/TROUBLESHOOTING.md"
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
+
+
+def _release(template: Path) -> None:
+    """Every kind of file changes."""
+    updates.append(template / PLAN, "\n# Release 1.1.0\n")
+    updates.append(template / "README.md.jinja", "\nRelease 1.1.0 of {{ cookiecutter.agent_name }}\n")
+    updates.append(template / "use_cases/service-restart/agent_runner.py", "# Release 1.1.0\n")
+    updates.replace(
+        template / "PRODUCTION_CHECKLIST.md",
+        "- [ ] **yours** A date is set on which",
+        "- [ ] **yours** A day is set on which",
+    )
+    (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
+    (template / GONE).unlink()
+    for path in [*template.glob(".github/workflows/*"), *template.glob(".github/actions/*/action.yml")]:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(CHECKOUT, f"actions/checkout@{'b' * 40} # v7.0.2"), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template one release later."""
+    return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", _release)
+
+
+@pytest.fixture
+def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
+    """A repository of release 1.0.0 that finds the later one."""
+    return updates.born(render(), tmp_path / "project", template, later)
+
+
+def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
+    done = updates.command(project, "update", "--json", *words)
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def _kinds(report: dict[str, object]) -> dict[str, str]:
+    changes = report["changes"]
+    assert isinstance(changes, list)
+    return {change["path"]: change["kind"] for change in changes}
+
+
+@pytest.mark.parametrize("engine", ["copier", "cookiecutter"])
+def test_the_newest_release_comes_as_one_commit(
+    engine: str, template: Path, later: Path, render: Render, bake_once: Render, tmp_path: Path
+) -> None:
+    source = render() if engine == "copier" else bake_once()
+    project = updates.born(source, tmp_path / "project", template, later)
+    (project / "agent_runner.py").write_bytes((project / "agent_runner.py").read_bytes() + b"# Ours\n")
+    (project / "services.yml").unlink()
+    updates.replace(project / "README.md", "You need Python", "Ask the team first.\n\nYou need Python")
+    engines.commit_all(project, "Do our work")
+    before = engines.git(project, "rev-parse", "HEAD").strip()
+
+    done = updates.command(project, "update")
+
+    assert done.returncode == 0, done.stderr
+    assert engines.git(project, "rev-parse", "HEAD^").strip() == before
+    assert engines.git(project, "log", "-1", "--format=%s").strip() == "Update from the template: v1.0.0 to v1.1.0"
+    assert engines.git(project, "status", "--porcelain") == ""
+    assert (project / NEW).is_file()
+    assert not (project / GONE).exists()
+    assert not (project / "services.yml").exists()
+    assert (project / "agent_runner.py").read_text(encoding="utf-8").endswith("# Ours\n")
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    assert "Ask the team first." in readme
+    assert f"Release 1.1.0 of {engines.NAME}" in readme
+    assert updates.command(project, "drift").stdout == "drift: none from v1.1.0\n"
+    assert updates.command(project, "update").stdout == "nothing: this is v1.1.0; the template has nothing newer\n"
+
+
+def test_an_update_equals_a_fresh_repository(project: Path, later: Path, tmp_path: Path) -> None:
+    assert _update(project)[0] == 0
+
+    fresh = engines.tree(engines.run_copier(later, tmp_path / "fresh", {"agent_name": engines.NAME}))
+    found = engines.tree(project)
+    assert sorted(found) == sorted(fresh)
+    assert {name for name in fresh if found[name] != fresh[name]} == {"agent_runner.py"}
+    assert (project / ".copier-answers.yml").read_text(encoding="utf-8").splitlines()[1] == "_commit: v1.1.0"
+
+
+def test_check_shows_what_would_change_and_changes_nothing(project: Path) -> None:
+    before = updates.snapshot(project)
+
+    done = updates.command(project, "update", "--check")
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "v1.0.0 -> v1.1.0"
+    assert f"  added    {NEW} (template)" in lines
+    assert f"  removed  {GONE} (template)" in lines
+    assert "  replaced README.md (both)" in lines
+    assert "  kept     agent_runner.py (team)" in lines
+    assert lines[-1] == "checked: nothing was changed"
+    assert updates.snapshot(project) == before
+
+
+def test_a_branch_of_its_own_leaves_the_checkout_alone(project: Path) -> None:
+    before = engines.tree(project)
+    engines.git(project, "checkout", "--quiet", "--detach")
+
+    code, report, _ = _update(project, "--branch", "template/v1.1.0")
+
+    assert (code, report["result"]) == (0, "updated")
+    assert engines.tree(project) == before
+    assert engines.git(project, "status", "--porcelain") == ""
+    assert engines.git(project, "rev-parse", "template/v1.1.0").strip() == report["commit"]
+    assert NEW in engines.git(project, "diff", "--name-only", "HEAD", "template/v1.1.0")
+
+
+def test_apply_changes_the_working_tree_alone(project: Path) -> None:
+    head = engines.git(project, "rev-parse", "HEAD")
+
+    code, report, _ = _update(project, "--apply")
+
+    assert (code, report["result"]) == (0, "applied")
+    assert engines.git(project, "rev-parse", "HEAD") == head
+    assert f"A  {NEW}" in engines.git(project, "status", "--porcelain").splitlines()
+
+
+def test_a_conflict_is_named_and_nothing_changes(template: Path, render: Render, tmp_path: Path) -> None:
+    def edit(folder: Path) -> None:
+        updates.replace(folder / "pyproject.toml", "line-length = 120", "line-length = 110")
+        (folder / "docs/REVIEWER.md").unlink()
+
+    later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
+    project = updates.born(render(), tmp_path / "project", template, later)
+    updates.replace(project / "pyproject.toml", "line-length = 120", "line-length = 100")
+    updates.append(project / "docs/REVIEWER.md", "\nAsk us.\n")
+    engines.commit_all(project, "Do our work")
+    before = updates.snapshot(project)
+
+    code, report, said = _update(project)
+    assert code == 3
+    assert report["result"] == "refused"
+    assert said.startswith("error: UPD11: docs/REVIEWER.md, pyproject.toml. Nothing was changed.")
+    assert updates.snapshot(project) == before
+    assert _update(project, "--check")[0] == 3
+    assert _update(project, "--branch", "x")[0] == 3
+
+    code, report, _ = _update(project, "--apply")
+    assert (code, report["result"]) == (3, "conflict")
+    status = engines.git(project, "status", "--porcelain").splitlines()
+    assert "UU pyproject.toml" in status
+    assert "UD docs/REVIEWER.md" in status
+    text = (project / "pyproject.toml").read_text(encoding="utf-8")
+    assert "<<<<<<< here\nline-length = 100" in text
+    assert "line-length = 110\n>>>>>>> template now" in text
+
+
+def test_newer_pins_ticks_and_line_endings_are_no_conflict(project: Path) -> None:
+    path = project / WORKFLOW
+    text = path.read_text(encoding="utf-8")
+    assert CHECKOUT in text
+    path.write_text(text.replace(CHECKOUT, f"actions/checkout@{'c' * 40} # v7.0.10"), encoding="utf-8")
+    report = project / ".github/workflows/agent-report.yml"
+    text = report.read_text(encoding="utf-8")
+    report.write_text(text.replace(CHECKOUT, f"actions/checkout@{'a' * 40} # v6.9.9"), encoding="utf-8")
+    checklist = project / "PRODUCTION_CHECKLIST.md"
+    ticked = checklist.read_text(encoding="utf-8").replace("- [ ]", "- [x]")
+    checklist.write_text(ticked, encoding="utf-8")
+    (project / PLAN).write_bytes((project / PLAN).read_bytes().replace(b"\n", b"\r\n"))
+    engines.git(project, "-c", "core.autocrlf=false", "commit", "-qam", "Do our work")
+
+    code, found, said = _update(project)
+
+    assert code == 0, said
+    assert f"actions/checkout@{'c' * 40} # v7.0.10" in path.read_text(encoding="utf-8")
+    assert f"actions/checkout@{'b' * 40} # v7.0.2" in report.read_text(encoding="utf-8")
+    after = checklist.read_text(encoding="utf-8")
+    assert after.count("- [x]") == ticked.count("- [x]") - 1
+    assert "- [ ] **yours** A day is set on which" in after
+    notes = {change["path"]: change["note"] for change in found["changes"]}  # type: ignore[attr-defined]
+    assert notes["PRODUCTION_CHECKLIST.md"].startswith(
+        "ticked here, and worded otherwise now: - [ ] **yours** A date is set"
+    )
+    assert b"\r" not in (project / PLAN).read_bytes()
+
+
+def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
+    template: Path, render: Render, tmp_path: Path
+) -> None:
+    def edit(folder: Path) -> None:
+        updates.replace(folder / f"{WORKFLOW}.jinja", "    environment: agent-approval\n", "")
+        expected = folder / "agent_runtime/local/linter/__init__.py"
+        updates.replace(expected, "    for difference in compare(data, found):", "    for difference in []:")
+
+    later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
+    project = updates.born(render(), tmp_path / "project", template, later)
+    before = updates.snapshot(project)
+
+    done = updates.command(project, "update")
+
+    assert done.returncode == 3
+    assert f"  weaker: CON04 {WORKFLOW}:" in done.stdout
+    assert "jobs.approve.environment is missing: agent-approval (the runtime here)" in done.stdout
+    assert "error: UPD12: 1 of the differences above need --accept CON04." in done.stderr
+    assert updates.snapshot(project) == before
+
+    assert _update(project, "--accept", "CON05")[0] == 3
+    code, report, _ = _update(project, "--accept", "CON04")
+    assert (code, report["result"]) == (0, "updated")
+    assert [each["code"] for each in report["weaker"] if each["accepted"]] == ["CON04"]  # type: ignore[attr-defined]
+
+
+def test_a_release_whose_default_opens_something_is_refused(template: Path, render: Render, tmp_path: Path) -> None:
+    def edit(folder: Path) -> None:
+        updates.append(folder / ".github/agent-config.yml.jinja", "break_glass: true\n")
+        updates.replace(
+            folder / "agent_runtime/model/config.py",
+            '    audit_host: str = ""\n',
+            '    audit_host: str = ""\n    break_glass: bool = False\n',
+        )
+
+    later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
+    project = updates.born(render(), tmp_path / "project", template, later)
+    before = updates.snapshot(project)
+
+    done = updates.command(project, "update")
+
+    number = len((project / ".github/agent-config.yml").read_text(encoding="utf-8").splitlines()) + 1
+    assert done.returncode == 3
+    assert f"weaker: UPD13 .github/agent-config.yml:{number}: break_glass is True, and was 'missing'" in done.stdout
+    assert updates.snapshot(project) == before
+    assert _update(project, "--accept", "UPD13")[0] == 0
+
+
+def test_a_release_that_fails_its_own_check_is_refused(template: Path, render: Render, tmp_path: Path) -> None:
+    def edit(folder: Path) -> None:
+        updates.append(folder / "agent_runtime/local/check.py", "\nraise RuntimeError('broken release')\n")
+        updates.append(folder / "pyproject.toml", "\n[broken\n")
+
+    later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
+    project = updates.born(render(), tmp_path / "project", template, later)
+
+    code, report, _ = _update(project)
+
+    assert code == 3
+    assert [(each["code"], each["message"]) for each in report["weaker"]] == [  # type: ignore[attr-defined]
+        ("UPD17", "RuntimeError: broken release")
+    ]
+
+
+def test_an_answer_changes_at_the_recorded_version(project: Path) -> None:
+    code, report, said = _update(
+        project,
+        "--set",
+        "approvers=octocat,acme/sre",
+        "--set",
+        "schedule_cron=5 4 * * *",
+        "--set",
+        "triggers=manual+schedule",
+    )
+
+    assert code == 0, said
+    assert (report["from"], report["to"]) == ("v1.0.0", "v1.0.0")
+    assert not (project / NEW).exists()
+    assert "5 4 * * *" in (project / WORKFLOW).read_text(encoding="utf-8")
+    assert "acme/sre" in (project / ".github/CODEOWNERS").read_text(encoding="utf-8")
+    assert engines.git(project, "log", "-1", "--format=%s").startswith("Change the template's answers: approvers")
+    assert updates.command(project, "drift").returncode == 0
+
+    assert _update(project, "--set", "advanced=yes", "--set", "act_runner=self-hosted, deployers")[0] == 0
+    assert _update(project, "--set", "advanced=no")[0] == 0
+    assert updates.command(project, "drift").returncode == 0
+    code, report, _ = _update(project, "--set", "approvers=octocat,acme/sre")
+    assert (code, report["result"]) == (0, "nothing")
+
+
+def test_back_to_an_older_release(project: Path) -> None:
+    before = engines.tree(project)
+    assert _update(project)[0] == 0
+
+    code, _, said = _update(project, "--to", "v1.0.0")
+
+    assert code == 0, said
+    assert engines.tree(project) == before
+
+
+Spoil = Callable[[Path], object]
+
+
+def _without_commit(project: Path) -> None:
+    answers = project / ".copier-answers.yml"
+    updates.replace(answers, "_commit: v1.0.0\n", "")
+    engines.commit_all(project, "Born from a ZIP")
+
+
+def _offline(project: Path) -> None:
+    answers = project / ".copier-answers.yml"
+    lines = answers.read_text(encoding="utf-8").splitlines()
+    lines[2] = "_src_path: https://127.0.0.1:9/gone.git"
+    answers.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    engines.commit_all(project, "Move the template")
+
+
+def _ignored(project: Path) -> None:
+    (project / ".git/info/exclude").write_text("brand_new.py\n", encoding="utf-8")
+    (project / NEW).write_text("# ours\n", encoding="utf-8")
+
+
+BAD: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
+    "a dirty tree": (lambda project: (project / "notes.txt").write_text("", encoding="utf-8"), (), "UPD05: notes.txt"),
+    "a detached head": (lambda project: engines.git(project, "checkout", "--quiet", "--detach"), (), "UPD06"),
+    "no git": (lambda project: shutil.rmtree(project / ".git"), (), "UPD08"),
+    "a ZIP": (_without_commit, (), "UPD02: .copier-answers.yml has no _commit"),
+    "offline": (_offline, (), "UPD03: https://127.0.0.1:9/gone.git: git: "),
+    "an unknown version": (lambda _: None, ("--to", "v9.9.9"), "UPD04"),
+    "an option as a version": (lambda _: None, ("--to=--output=x",), "UPD04"),
+    "another use case": (lambda _: None, ("--set", "use_case=blank"), "UPD09: use_case is service-restart"),
+    "another slug": (lambda _: None, ("--set", "agent_slug=other"), "UPD09: agent_slug is "),
+    "a bad answer": (lambda _: None, ("--set", "approvers=no login"), "ANS006"),
+    "an unknown question": (lambda _: None, ("--set", "colour=red"), "ANS001"),
+    "a question that is not asked": (lambda _: None, ("--set", "act_runner=mine"), "ANS018"),
+    "a bad answer of a later version": (lambda _: None, ("--to=v1.1.0", "--set", "approvers=no login"), "UPD10"),
+    "a branch that is there": (lambda _: None, ("--branch", "main"), "UPD14: main: "),
+    "a branch that is none": (lambda _: None, ("--branch", "a..b"), "UPD14: a..b: "),
+    "an ignored file": (_ignored, (), f"UPD15: {NEW}"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_changes_nothing(name: str, project: Path) -> None:
+    spoil, words, code = BAD[name]
+    spoil(project)
+    before = updates.snapshot(project) if (project / ".git").exists() else engines.tree(project)
+
+    exit_code, report, said = _update(project, *words)
+
+    assert exit_code == 2, said
+    assert said.startswith(f"error: {code}")
+    assert said.count("\n") == 1
+    assert (updates.snapshot(project) if (project / ".git").exists() else engines.tree(project)) == before
+    assert report["error"]["code"] == code.split(":")[0]  # type: ignore[index]
+
+
+def test_shallow_clones_worktrees_converted_line_endings_and_hooks(project: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    engines.git(
+        tmp_path, "clone", "--quiet", "--depth=1", "--config=core.autocrlf=true", f"file://{project}", str(clone)
+    )
+    for hook in ("pre-commit", "commit-msg", "post-checkout", "reference-transaction", "post-index-change"):
+        path = clone / ".git/hooks" / hook
+        path.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+        path.chmod(0o755)
+    assert _update(clone)[0] == 0
+    assert engines.git(clone, "-c", "core.hooksPath=/dev/null", "status", "--porcelain") == ""
+    assert updates.command(clone, "drift").returncode == 0
+
+    worktree = tmp_path / "worktree"
+    engines.git(project, "worktree", "add", "--quiet", "-b", "other", str(worktree))
+    assert _update(worktree)[0] == 0
+    assert engines.git(worktree, "status", "--porcelain") == ""
+    assert engines.git(project, "status", "--porcelain") == ""
+
+
+def test_a_folder_of_a_larger_repository(template: Path, later: Path, render: Render, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    project = top / "agents" / "one"
+    project.parent.mkdir(parents=True)
+    shutil.copytree(render(), project)
+    updates.replace(project / ".copier-answers.yml", str(template), str(later))
+    (top / "README.md").write_text("Ours\n", encoding="utf-8")
+    engines.commit_all(top, "Start")
+    (top / "README.md").write_text("Ours, in work\n", encoding="utf-8")
+
+    code, _, said = _update(project)
+
+    assert code == 0, said
+    assert engines.git(top, "status", "--porcelain") == " M README.md\n"
+    changed = engines.git(top, "diff", "--name-only", "HEAD^", "HEAD").split()
+    assert f"agents/one/{NEW}" in changed
+    assert all(name.startswith("agents/one/") for name in changed)
+
+
+def test_of_two_updates_at_once_one_waits_for_nobody(project: Path) -> None:
+    lock = os.open(project / ".git", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    before = updates.snapshot(project)
+
+    code, _, said = _update(project)
+    assert (code, said[:12]) == (2, "error: UPD07")
+    assert updates.snapshot(project) == before
+
+    os.close(lock)
+    assert _update(project)[0] == 0
+
+
+def _is_free(project: Path) -> bool:
+    """Whether no process of an update holds the lock."""
+    lock = os.open(project / ".git", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(lock)
+
+
+def _start(project: Path, temporary: Path) -> subprocess.Popen[str]:
+    """An update that will be killed; the Copier that it leaves behind goes on for a moment in its temporary folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.Popen(
+        [sys.executable, "-B", "agent_runner.py", "update"],
+        cwd=project,
+        env={**environment, **updates.PATH, **updates.NOBODY, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_kills_leave_the_repository_as_it_was_or_updated(project: Path, tmp_path: Path) -> None:
+    """Half of them at any moment; the others from when the result is about to be handed back."""
+    before = updates.snapshot(project)
+    whole = shutil.copytree(project, tmp_path / "whole", symlinks=True)
+    started = time.monotonic()
+    assert _update(whole)[0] == 0
+    lasts = time.monotonic() - started
+    after = engines.tree(whole)
+    outcomes = []
+    for number in range(int(os.environ.get("UPDATE_KILLS", "15"))):
+        victim = shutil.copytree(project, tmp_path / f"victim-{number}", symlinks=True)
+        process = _start(victim, tmp_path)
+        assert process.stdout
+        if number % 2:
+            assert process.stdout.readline() == "v1.0.0 -> v1.1.0\n"
+            time.sleep(random.uniform(0, 0.3))
+        else:
+            time.sleep(random.uniform(0, lasts))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        deadline = time.monotonic() + 60
+        while not _is_free(victim):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+        assert engines.git(victim, "status", "--porcelain") == ""
+        found = updates.snapshot(victim)
+        is_whole = found["refs"] != before["refs"]
+        outcomes.append(is_whole)
+        assert (found["files"] == after) if is_whole else (found == before)
+        assert "agent-update" not in found["git"]  # type: ignore[operator]
+    print("killed", len(outcomes), "times, updated", sum(outcomes))
+
+
+@pytest.mark.parametrize("done", [0, 3, 100])
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_landing_that_a_power_cut_ended_is_ended_by_the_next_update(done: int, moved: bool, project: Path) -> None:
+    old = engines.git(project, "rev-parse", "HEAD").strip()
+    whole = engines.tree(project)
+    code, report, _ = _update(project, "--branch", "made")
+    assert code == 0
+    new = str(report["commit"])
+    (project / ".git/agent-update").write_text(f"refs/heads/main\n{old}\n{new}", encoding="utf-8")
+    if moved:
+        engines.git(project, "update-ref", "refs/heads/main", new)
+    for name in engines.git(project, "diff", "--name-only", "--diff-filter=d", old, new).split()[:done]:
+        (project / name).write_text(engines.git(project, "show", f"{new}:{name}"), encoding="utf-8")
+
+    done_now = updates.command(project, "update", *([] if moved else ["--check"]))
+
+    assert done_now.returncode == 0, done_now.stderr
+    verb = "ended" if moved else "took back"
+    assert done_now.stderr.startswith(f"{verb} the update that was interrupted\n")
+    assert engines.git(project, "rev-parse", "HEAD").strip() == (new if moved else old)
+    assert engines.git(project, "status", "--porcelain") == ""
+    if not moved:
+        assert engines.tree(project) == whole
+
+
+def test_what_git_refuses_to_check_out_takes_the_branch_back(project: Path) -> None:
+    code, report, _ = _update(project, "--branch", "made")
+    assert code == 0
+    (project / NEW).write_text("# ours, made meanwhile\n", encoding="utf-8")
+    before = updates.snapshot(project)
+    old = engines.git(project, "rev-parse", "HEAD").strip()
+
+    landed = landing.main(
+        [str(project), "refs/heads/main", old, str(report["commit"]), str(project / ".git/agent-update")]
+    )
+
+    assert landed == 1
+    assert updates.snapshot(project) == before
