@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from agent_runtime.local import answers
+from agent_runtime.local.update import owners
 from support import engines
 from support.engines import Render
 
@@ -272,3 +273,36 @@ def test_an_untouched_repository_becomes_the_fresh_one(next_template: Path, rend
     assert sorted(found) == sorted(fresh)
     assert {name for name in fresh if found[name] != fresh[name]} == {*TEAM_FILES, *DELETED}
     assert engines.run_check(project).stderr == ""
+
+
+def test_the_runtime_and_copier_know_the_same_files_of_the_team(repository: Path) -> None:
+    settings = yaml.safe_load((repository / "copier.yml").read_text(encoding="utf-8"))
+    kept = {name.strip("/") for name in settings["_skip_if_exists"]}
+    excluded = {
+        name.strip("/")
+        for entry in settings["_exclude"]
+        if "_copier_operation" in entry
+        for name in entry.split()
+        if name.startswith("/")
+    }
+
+    assert kept == {name.strip("/") for name in owners.SEEDS + owners.NEEDED}
+    assert excluded == {name.strip("/") for name in owners.SEEDS}
+
+
+def test_recopy_and_copying_onto_a_repository_leave_the_teams_files(
+    project: Path, next_template: Path, tmp_path: Path
+) -> None:
+    prepare = project / ".github/actions/prepare-act/action.yml"
+    prepare.write_text(prepare.read_text(encoding="utf-8") + "# ours\n", encoding="utf-8")
+    engines.commit_all(project, "Prepare")
+    adopted = Path(shutil.copytree(project, tmp_path / "adopted"))
+    (adopted / ".copier-answers.yml").unlink()
+
+    copier.run_recopy(project, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    engines.run_copier(next_template, adopted, {"agent_name": engines.NAME}, overwrite=True)
+
+    for repository in (project, adopted):
+        assert {name: (repository / name).read_text(encoding="utf-8") for name in TEAM_FILES} == TEAM_FILES
+        assert (repository / prepare.relative_to(project)).read_text(encoding="utf-8").endswith("# ours\n")
+        assert (repository / NEW).is_file()
