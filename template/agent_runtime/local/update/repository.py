@@ -131,15 +131,20 @@ class Repository:
         except GitFailed as error:
             raise codes.BadInput(problems.MOVED, f"{name}: {error.message}") from None
 
-    def land(self, ref: str, commit: str, lock: int) -> None:
+    def land(self, ref: str, commit: str, sides: Mapping[str, Sequence[Optional[File]]], work: Path, lock: int) -> None:
         """Move the branch, and the checkout with it; with an empty ref the checkout alone.
+
+        Arguments:
+            sides: files that stay unmerged, so that git names them until somebody resolves them.
 
         Raises:
             BadInput: git refused, and everything is as it was.
         """
+        unmerged = work / "unmerged"
+        unmerged.write_bytes(b"".join(self._unmerged(name, versions) for name, versions in sides.items()))
         program = [sys.executable, "-I", "-S", str(Path(landing.__file__).resolve())]
         started = subprocess.Popen(  # noqa: S603  an argument list without a shell
-            [*program, str(self.top), ref, self.head, commit, str(self._journal)],
+            [*program, str(self.top), ref, self.head, commit, str(self._journal), str(unmerged)],
             cwd=str(self.top),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -176,15 +181,13 @@ class Repository:
         self._journal.unlink()
         return "ended" if wanted == new else "took back"
 
-    def stage_conflicts(self, sides: Mapping[str, Sequence[Optional[File]]]) -> None:
-        """Mark files as unmerged, so that git names them until somebody resolves them."""
-        for name, versions in sides.items():
-            path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape")
-            entries = b"0 " + _NONE.encode() + b"\t" + path + b"\0"
-            for stage, file in enumerate(versions, 1):
-                if file is not None:
-                    entries += f"{file.mode} {self._blob(file)} {stage}\t".encode() + path + b"\0"
-            git(self.top, "update-index", "-z", "--index-info", data=entries)
+    def _unmerged(self, name: str, versions: Sequence[Optional[File]]) -> bytes:
+        path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"
+        entries = b"0 " + _NONE.encode() + b"\t" + path
+        for stage, file in enumerate(versions, 1):
+            if file is not None:
+                entries += f"{file.mode} {self._blob(file)} {stage}\t".encode() + path
+        return entries
 
     def _blob(self, file: File) -> str:
         return line(self.top, "hash-object", "-w", "--stdin", data=file.data)
