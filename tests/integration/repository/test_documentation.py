@@ -27,6 +27,7 @@ DOCUMENTS = sorted(
         *(REPOSITORY / "docs").rglob("*.md"),
         REPOSITORY / "backend" / "README.md",
         REPOSITORY / "examples" / "README.md",
+        REPOSITORY / "rendered" / "README.md",
         REPOSITORY / "template" / "sdk" / "README.md",
         *(REPOSITORY / "template" / "specs").glob("*.md"),
     ]
