@@ -22,7 +22,7 @@ from agent_runtime.text import strict_yaml
 BEFORE, AFTER = "the runtime here", "the runtime of the update"
 
 _PROBLEM = re.compile(r"(?:error: )?([A-Z]+[0-9]+): (?:([^ :]+)(?::([0-9]+))?: )?(.*)\Z")
-# What a process of the update's code is told: where programs are, and no credential.
+# What a process of the update's code gets to know: where programs are, and no credential.
 _PASSED = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
 _SECONDS = 300
 

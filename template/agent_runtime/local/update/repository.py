@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -21,11 +22,13 @@ class Repository:
     """An agent repository, which may be a folder of a larger one, at its last commit.
 
     Raises:
-        BadInput: there is no git repository, or no commit.
+        BadInput: there is no git, no repository, or no commit.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        if not shutil.which("git"):
+            raise codes.BadInput(problems.NO_GIT_PROGRAM, "there is no program git")
         try:
             self.top = Path(line(root, "rev-parse", "--show-toplevel"))
             self.prefix = line(root, "rev-parse", "--show-prefix")
@@ -129,7 +132,7 @@ class Repository:
             git(self.top, "check-ref-format", "--branch", name)
             git(self.top, "update-ref", f"refs/heads/{name}", commit, _NONE)
         except GitFailed as error:
-            raise codes.BadInput(problems.MOVED, f"{name}: {error.message}") from None
+            raise codes.BadInput(problems.MOVED, f"{name}: {error.message}; choose another name") from None
 
     def land(self, ref: str, commit: str, lock: int) -> None:
         """Move the branch, and the checkout with it; with an empty ref the checkout alone.
@@ -172,7 +175,7 @@ class Repository:
         try:
             landing.bring(str(self.top), old, new, wanted)
         except landing.Failed as error:
-            raise codes.BadInput(problems.MOVED, f"an update was interrupted, and {error}") from None
+            raise codes.BadInput(problems.MOVED, f"an update was interrupted, and {error}: move it elsewhere") from None
         self._journal.unlink()
         return "ended" if wanted == new else "took back"
 

@@ -137,7 +137,7 @@ class _Update:
             self._say(
                 f"  {change.kind:<8} {change.path} ({change.owner})" + (f": {change.note}" if change.note else "")
             )
-        # What a conflict breaks is no news; once it is resolved, make check says what is left.
+        # What a conflict breaks is not judged; once it is resolved, make check says what is left.
         torn = {change.path for change in merged.conflicts}
         refused = [each for each in weaker if each.code not in options.accepted and each.path not in torn]
         for each in weaker:
