@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Repository:
             self.folder = Path(line(root, "rev-parse", "--absolute-git-dir"))
             self.head = line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitFailed as error:
+            if shutil.which("git") is None:
+                raise
             raise codes.BadInput(problems.NO_GIT, error.message) from None
         self._journal = self.folder / "agent-update"
 
