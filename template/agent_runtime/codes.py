@@ -406,6 +406,20 @@ TRAIL_UNDELIVERED = register(
     "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
 )
 
+# Messages, which nothing depends on.
+NOT_SENT = register(
+    "NOTE01",
+    "a message did not arrive everywhere",
+    "The run is as it would be without messages. Fix the address that the log names by its number, in the secret "
+    "AGENT_NOTIFY_URLS; docs/SETUP_GUIDE.md, section Messages, says how to try one",
+)
+NO_ADDRESS = register(
+    "NOTE02",
+    "there is nobody to send a message to",
+    "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
+    "(without --env on GitHub Free); or turn messages off: copier update --defaults --data notify=no",
+)
+
 # Agent: what the team's own code did.
 INVESTIGATION_FAILED = register(
     "AGT001",

@@ -33,6 +33,7 @@ from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprin
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
 
+NOTIFY_LOCK = "requirements-notify.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
@@ -146,13 +147,15 @@ def _manifest(root: Path, problems: List[CheckProblem]) -> Dict[str, Any]:
 
 
 def _unneeded(root: Path) -> List[str]:
-    """The modules of the toolkit that do not belong to this repository."""
+    """What answers leave out of this repository: modules of the toolkit, and what sends messages."""
     names = {f"agent_runtime/toolkit/{module}.py": module for module in answers.TOOLKIT_MODULES}
     try:
-        needed = answers.toolkit_modules(config.load(root).toolkit)
+        settings = config.load(root)
     except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here
-        return [name for name in names if not (root / name).exists()]
-    return [name for name, module in names.items() if module not in needed]
+        return [name for name in (*names, NOTIFY_LOCK) if not (root / name).exists()]
+    needed = answers.toolkit_modules(settings.toolkit)
+    unneeded = [name for name, module in names.items() if module not in needed]
+    return unneeded if settings.notify else [*unneeded, NOTIFY_LOCK]
 
 
 def _restore(path: str) -> str:
@@ -182,7 +185,11 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
         if not (root / policy_path).is_file():
             yield _problem(codes.POLICY_MISSING, policy_path.as_posix(), "it is missing")
         else:
-            parse_policy((root / policy_path).read_bytes(), policy_path.as_posix())
+            wanted = parse_policy((root / policy_path).read_bytes(), policy_path.as_posix()).most_approvals
+            if wanted > len(settings.approvers) and not any("/" in name for name in settings.approvers):
+                what = f"a rule asks for {wanted} approvals, and approvers of {path} are {len(settings.approvers)}"
+                fix = "Name more: copier update --data approvers=LOGIN,LOGIN"
+                yield _problem(codes.APPROVERS_IMPOSSIBLE, policy_path.as_posix(), what, fix)
     except codes.AgentError as error:
         where, _, what = error.message.partition(": ")  # both readers start with the file
         yield _problem(error.code, where, what)

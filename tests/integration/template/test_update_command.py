@@ -204,6 +204,42 @@ def test_newer_pins_ticks_and_line_endings_are_no_conflict(project: Path) -> Non
     assert b"\r" not in (project / PLAN).read_bytes()
 
 
+def test_code_owners_of_the_team_stay_where_the_approvers_change(project: Path) -> None:
+    path = project / ".github/CODEOWNERS"
+    ours = path.read_text(encoding="utf-8").replace(
+        "/sdk/ @your-org", "/sdk/ @your-org @acme/sre\n\n# Ours\n/docs/ @writers\n"
+    )
+    path.write_text("# Ours\n" + ours + "\n# Ours\n/src/ @acme/dev", encoding="utf-8")
+    engines.commit_all(project, "Name our owners")
+    before = updates.snapshot(project)
+
+    code, report, _ = _update(project, "--set", "approvers=octocat")
+    assert (code, _kinds(report)[".github/CODEOWNERS"]) == (3, "conflict")  # who owns /sdk/ changed on both sides
+    assert updates.snapshot(project) == before
+
+    updates.replace(path, "/sdk/ @your-org @acme/sre", "/sdk/ @your-org")
+    engines.commit_all(project, "Leave the SDK's")
+    expected = path.read_text(encoding="utf-8").replace("@your-org", "@octocat") + "\n"
+    code, report, _ = _update(project, "--set", "approvers=octocat")
+    assert (code, _kinds(report)[".github/CODEOWNERS"]) == (0, "merged")
+    assert path.read_text(encoding="utf-8") == expected
+
+
+def test_an_edit_of_the_team_that_opens_the_gate_is_refused(project: Path) -> None:
+    path = project / WORKFLOW
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if "actions: read" in line)
+    lines[at] = lines[at].replace("actions: read", "actions: write")
+    path.write_text("".join(lines), encoding="utf-8")
+    engines.commit_all(project, "Open the gate")
+
+    done = updates.command(project, "update")
+
+    assert done.returncode == 3
+    assert f"  weaker: CON06 {WORKFLOW}:{at + 1}: " in done.stdout
+    assert "need --accept CON06" in done.stderr
+
+
 def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
     template: Path, render: Render, tmp_path: Path
 ) -> None:
@@ -427,7 +463,7 @@ def _is_free(project: Path) -> bool:
 
 
 def _start(project: Path, temporary: Path) -> subprocess.Popen[str]:
-    """An update that will be killed; the Copier that it leaves behind goes on for a moment in its temporary folder."""
+    """An update that will be killed, with all that it started and did not set apart."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.Popen(
         [sys.executable, "-B", "agent_runner.py", "update"],
@@ -436,6 +472,7 @@ def _start(project: Path, temporary: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -457,7 +494,7 @@ def test_kills_leave_the_repository_as_it_was_or_updated(project: Path, tmp_path
             time.sleep(random.uniform(0, 0.3))
         else:
             time.sleep(random.uniform(0, lasts))
-        process.send_signal(signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         deadline = time.monotonic() + 60
         while not _is_free(victim):
@@ -506,7 +543,7 @@ def test_what_git_refuses_to_check_out_takes_the_branch_back(project: Path) -> N
     old = engines.git(project, "rev-parse", "HEAD").strip()
 
     landed = landing.main(
-        [str(project), "refs/heads/main", old, str(report["commit"]), str(project / ".git/agent-update")]
+        [str(project), "refs/heads/main", old, str(report["commit"]), str(project / ".git/agent-update"), os.devnull]
     )
 
     assert landed == 1

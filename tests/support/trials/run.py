@@ -273,7 +273,7 @@ class FullDisk(Agent):
 
 
 def executed(lab: Lab, agent: Callable[[Path], Agent]) -> str:
-    """What the page says after *Execute* of an authorized plan; the agent knows where its journal is."""
+    """What the page says after *Execute* of an authorized plan; the agent is played where its journal is."""
     world = lab.world()
     it = approved(world)
     world.authorize(it.handover)

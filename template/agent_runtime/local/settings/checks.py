@@ -167,7 +167,7 @@ def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
+def _act_environment(seen: Observed, local: Local) -> _OpenItems:
     for name in seen.gate.environments:
         if name in names.GATE_ENVIRONMENTS:
             continue
@@ -175,6 +175,15 @@ def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
         settings = seen.gate.environments[name].settings
         if settings is not None and settings.get("can_admins_bypass") is not False:
             yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
+        variables = seen.gate.environments[name].variables
+        for hidden in (
+            () if isinstance(variables, Unreadable) else sorted(set(local.act_variables).intersection(variables))
+        ):
+            yield OpenItem(
+                f"environment {name}: its variable {_show(hidden)} hides the repository's, which is the one that is "
+                "sealed: every plan is refused (GATE16)",
+                f"gh variable delete {hidden} --env {name}; use the repository's variable",
+            )
 
 
 def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _OpenItems:
@@ -245,6 +254,8 @@ def _approvers(seen: Observed, _local: Local) -> _OpenItems:
 def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether each environment holds what it is to hold, and the reading one nothing that acts."""
     for name, wanted in local.environments.items():
+        if name == names.NOTIFY_ENVIRONMENT:
+            continue  # see `_addresses`: without them there is no message
         own = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
         if isinstance(own, Unreadable):
             yield _unreadable(f"which secrets {name} holds", own)
@@ -291,14 +302,32 @@ def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
             )
 
 
+def _addresses(seen: Observed, local: Local) -> _OpenItems:
+    """Whether messages have somewhere to go."""
+    name, place, option = names.NOTIFY_ENVIRONMENT, "the repository", ""
+    held = seen.secrets
+    if name in local.environments:
+        place, option = name, " --env " + name
+        held = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
+    if isinstance(held, Unreadable):
+        yield _unreadable(f"which secrets {place} holds", held)
+    elif names.NOTIFY_SECRET not in held:
+        yield OpenItem(
+            f"{place} holds no {names.NOTIFY_SECRET}, so nobody gets a message",
+            f"gh secret set {names.NOTIFY_SECRET}{option}, with an address a line; or copier update --data notify=no",
+        )
+
+
 def _secrets(seen: Observed, local: Local) -> _OpenItems:
     yield from _environment_secrets(seen, local)
     yield from _shared_secrets(seen, local)
+    if local.notify:
+        yield from _addresses(seen, local)
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the repository's variables", variables)
         return
-    for name in sorted({*local.acting, AUDIT_SECRET} & set(variables)):
+    for name in sorted({*local.acting, AUDIT_SECRET, names.NOTIFY_SECRET} & set(variables)):
         yield OpenItem(
             f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
             f"gh variable delete {name}, make a new one where it came from, and store that as a secret",

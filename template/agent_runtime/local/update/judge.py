@@ -22,7 +22,7 @@ from agent_runtime.text import strict_yaml
 BEFORE, AFTER = "the runtime here", "the runtime of the update"
 
 _PROBLEM = re.compile(r"(?:error: )?([A-Z]+[0-9]+): (?:([^ :]+)(?::([0-9]+))?: )?(.*)\Z")
-# What a process of the update's code gets to know: where programs are, and no credential.
+# What a process of the update's code gets: where programs are, and no credential.
 _PASSED = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
 _SECONDS = 300
 
@@ -39,7 +39,7 @@ class Weaker:
 
 
 def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
-    """Everything that is weaker in the tree `after` than in the repository at `before`.
+    """Everything in the tree `after` that opens the gate, whoever wrote it, or is wrong there and not at `before`.
 
     Arguments:
         is_upgrade: whether the version changes; otherwise only answers do, which somebody asked for.
@@ -48,11 +48,8 @@ def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
 
 
 def _by_old(before: Path, after: Path, is_upgrade: bool) -> Iterator[Weaker]:
-    settings = config.load(before)
-    known = {(each.code, each.path, each.message) for each in linter.lint(before, settings)}
-    for each in linter.lint(after, settings if is_upgrade else config.load(after)):
-        if (each.code, each.path, each.message) not in known:
-            yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
+    for each in linter.lint(after, config.load(before if is_upgrade else after)):
+        yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
     path = config.CONFIG_PATH.as_posix()
     old, new = _settings(before), _settings(after)
     text = (after / path).read_text(encoding="utf-8").splitlines() if is_upgrade else []

@@ -1,9 +1,10 @@
 """Bring a finished update into the repository: a program of its own, which outlives the command that started it.
 
-    python -I -S landing.py TOP REF OLD NEW JOURNAL
+    python -I -S landing.py TOP REF OLD NEW JOURNAL UNMERGED
 
 The branch moves first, at once or not at all; then the checkout follows.  A journal in git's folder says so for as long
-as that takes.  With an empty REF the checkout alone changes.
+as that takes.  With an empty REF the checkout alone changes, and files may be unmerged in it: UNMERGED is a file with
+their entries of the index.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ class Failed(Exception):
     """git refused; the text is what it said."""
 
 
-def git(top: str, *words: str) -> bytes:
+def git(top: str, *words: str, data: bytes = b"") -> bytes:
     """Run git in `top`, without hooks, and return what it printed."""
     command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
-    done = subprocess.run(command, cwd=top, capture_output=True, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=top, capture_output=True, input=data, check=False)  # noqa: S603
     if done.returncode:
         raise Failed(done.stderr.decode("utf-8", "replace").strip())
     return done.stdout
 
 
-def land(top: str, ref: str, old: str, new: str, journal: str) -> None:
+def land(top: str, ref: str, old: str, new: str, *, journal: str, unmerged: str) -> None:
     """Move the branch and the checkout from one commit to another one.
 
     Raises:
@@ -42,6 +43,8 @@ def land(top: str, ref: str, old: str, new: str, journal: str) -> None:
             git(top, "update-ref", "-m", "update from the template", ref, new, old)
             moved = True
         git(top, "read-tree", "-m", "-u", old, new)
+        with open(unmerged, "rb") as stream:  # noqa: PTH123
+            git(top, "update-index", "-z", "--index-info", data=stream.read())
     except Failed:
         if moved:
             git(top, "update-ref", "-m", "update from the template taken back", ref, old, new)
@@ -90,7 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
         signal.signal(number, signal.SIG_IGN)
     try:
-        land(*arguments)
+        top, ref, old, new, journal, unmerged = arguments
+        land(top, ref, old, new, journal=journal, unmerged=unmerged)
     except (Failed, OSError) as error:
         print(error, file=sys.stderr)
         return 1

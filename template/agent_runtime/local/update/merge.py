@@ -14,7 +14,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from agent_runtime.local.update.files import LINK, File
 from agent_runtime.local.update.git import GitFailed, git
-from agent_runtime.local.update.owners import ANSWERS_FILE, TEAM, TEMPLATE
+from agent_runtime.local.update.owners import ANSWERS_FILE, CODEOWNERS, TEAM, TEMPLATE
 
 ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed", "merged", "kept", "conflict"
 
@@ -95,10 +95,10 @@ def _merge(name: str, old: Optional[File], here: Optional[File], new: Optional[F
         return CONFLICT, here, "the template removes it, and it was edited here"
     if old is None:
         return CONFLICT, here, "the template brings a file of this name, and here is another one"
-    return _both(old, here, new)
+    return _both(name, old, here, new)
 
 
-def _both(old: File, here: File, new: File) -> _Result:
+def _both(name: str, old: File, here: File, new: File) -> _Result:
     if LINK in (old.mode, here.mode, new.mode) or any(b"\0" in side.data for side in (old, here, new)):
         return CONFLICT, here, "it can't be merged line by line"
     mode = new.mode if here.mode == old.mode else here.mode
@@ -107,7 +107,11 @@ def _both(old: File, here: File, new: File) -> _Result:
     pins: Dict[bytes, bytes] = dict(_PIN.findall(text))
     text = _TICKED.sub(rb"\1 \2", text)
     text = _with_pins(text, dict(_PIN.findall(old.data)), newer=False)
-    clean, data = (True, new.data) if text == old.data else _lines(old.data, text, new.data)
+    entries = _entries(old.data, text, new.data) if name == CODEOWNERS else None
+    if text == old.data or entries is not None:
+        clean, data = True, new.data if entries is None else entries
+    else:
+        clean, data = _lines(old.data, text, new.data)
     data = _with_pins(data, pins, newer=True)
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
@@ -128,6 +132,24 @@ def _with_pins(data: bytes, pins: Mapping[bytes, bytes], *, newer: bool) -> byte
         return found.group(1) + mine
 
     return _PIN.sub(pinned, data)
+
+
+def _entries(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
+    """CODEOWNERS, in which each line is about a path of its own; None where both sides changed the same path's."""
+    then, now = ({_key(line): line for line in side.splitlines(True)} for side in (old, new))
+    ours = [(_key(line), line) for line in (here if here.endswith(b"\n") else here + b"\n").splitlines(True)]
+    if any(key in then and now.get(key) != then[key] != line != now.get(key) for key, line in ours):
+        return None
+    known = {*then, *(key for key, _ in ours)}
+    added = b"".join(line for key, line in now.items() if key not in known)
+    lines = [now.get(key, b"") if line == then.get(key) else line for key, line in ours]
+    # The last line that fits a path decides: the template's stay before those that the team wrote below them.
+    last = max((at for at, (key, _) in enumerate(ours, 1) if key in then), default=0)
+    return b"".join([*lines[:last], added, *lines[last:]])
+
+
+def _key(line: bytes) -> bytes:
+    return line if line.startswith(b"#") else line.split(b" ")[0]
 
 
 def _version(pin: bytes) -> Tuple[int, ...]:

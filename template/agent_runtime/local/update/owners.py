@@ -10,6 +10,7 @@ from agent_runtime.local.update.files import File
 from agent_runtime.model.config import CONFIG_PATH
 
 ANSWERS_FILE = ".copier-answers.yml"
+CODEOWNERS = ".github/CODEOWNERS"
 
 TEAM, TEMPLATE, BOTH = "team", "template", "both"
 

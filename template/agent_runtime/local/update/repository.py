@@ -22,19 +22,19 @@ class Repository:
     """An agent repository, which may be a folder of a larger one, at its last commit.
 
     Raises:
-        BadInput: there is no git, no repository, or no commit.
+        BadInput: there is no git repository, or no commit.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        if not shutil.which("git"):
-            raise codes.BadInput(problems.NO_GIT_PROGRAM, "there is no program git")
         try:
             self.top = Path(line(root, "rev-parse", "--show-toplevel"))
             self.prefix = line(root, "rev-parse", "--show-prefix")
             self.folder = Path(line(root, "rev-parse", "--absolute-git-dir"))
             self.head = line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitFailed as error:
+            if shutil.which("git") is None:
+                raise
             raise codes.BadInput(problems.NO_GIT, error.message) from None
         self._journal = self.folder / "agent-update"
 
@@ -134,15 +134,20 @@ class Repository:
         except GitFailed as error:
             raise codes.BadInput(problems.MOVED, f"{name}: {error.message}; choose another name") from None
 
-    def land(self, ref: str, commit: str, lock: int) -> None:
+    def land(self, ref: str, commit: str, sides: Mapping[str, Sequence[Optional[File]]], work: Path, lock: int) -> None:
         """Move the branch, and the checkout with it; with an empty ref the checkout alone.
+
+        Arguments:
+            sides: files that stay unmerged, so that git names them until somebody resolves them.
 
         Raises:
             BadInput: git refused, and everything is as it was.
         """
+        unmerged = work / "unmerged"
+        unmerged.write_bytes(b"".join(self._unmerged(name, versions) for name, versions in sides.items()))
         program = [sys.executable, "-I", "-S", str(Path(landing.__file__).resolve())]
         started = subprocess.Popen(  # noqa: S603  an argument list without a shell
-            [*program, str(self.top), ref, self.head, commit, str(self._journal)],
+            [*program, str(self.top), ref, self.head, commit, str(self._journal), str(unmerged)],
             cwd=str(self.top),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -179,15 +184,13 @@ class Repository:
         self._journal.unlink()
         return "ended" if wanted == new else "took back"
 
-    def stage_conflicts(self, sides: Mapping[str, Sequence[Optional[File]]]) -> None:
-        """Mark files as unmerged, so that git names them until somebody resolves them."""
-        for name, versions in sides.items():
-            path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape")
-            entries = b"0 " + _NONE.encode() + b"\t" + path + b"\0"
-            for stage, file in enumerate(versions, 1):
-                if file is not None:
-                    entries += f"{file.mode} {self._blob(file)} {stage}\t".encode() + path + b"\0"
-            git(self.top, "update-index", "-z", "--index-info", data=entries)
+    def _unmerged(self, name: str, versions: Sequence[Optional[File]]) -> bytes:
+        path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"
+        entries = b"0 " + _NONE.encode() + b"\t" + path
+        for stage, file in enumerate(versions, 1):
+            if file is not None:
+                entries += f"{file.mode} {self._blob(file)} {stage}\t".encode() + path
+        return entries
 
     def _blob(self, file: File) -> str:
         return line(self.top, "hash-object", "-w", "--stdin", data=file.data)

@@ -109,7 +109,7 @@ class _Update:
             self._progress("judging the result")
             is_upgrade = source.resolve(version) != source.resolve(recorded.commit)
             weaker = judge(repository.root, work / "tree", is_upgrade=is_upgrade)
-            return self._hand_back(ref, commit, merged, weaker)
+            return self._hand_back(ref, commit, merged, weaker, work)
 
     def _require_answers(self, recorded: template.Recorded) -> None:
         """Refuse answers that can't be changed, and at the recorded version those that are invalid."""
@@ -128,7 +128,7 @@ class _Update:
             if problem.code != answers.MISSING or problem.question in changed:
                 raise codes.BadInput(problem.code, f"{problem.question}: {problem.message}")
 
-    def _hand_back(self, ref: str, commit: str, merged: Merged, weaker: List[Weaker]) -> int:
+    def _hand_back(self, ref: str, commit: str, merged: Merged, weaker: List[Weaker], work: Path) -> int:
         repository, options = self._repository, self._options
         self._report["changes"] = [asdict(change) for change in merged.changes]
         self._report["weaker"] = [{**asdict(each), "accepted": each.code in options.accepted} for each in weaker]
@@ -137,7 +137,7 @@ class _Update:
             self._say(
                 f"  {change.kind:<8} {change.path} ({change.owner})" + (f": {change.note}" if change.note else "")
             )
-        # What a conflict breaks is not judged; once it is resolved, make check says what is left.
+        # A file in conflict is named as one; once it is resolved, make check says what is left.
         torn = {change.path for change in merged.conflicts}
         refused = [each for each in weaker if each.code not in options.accepted and each.path not in torn]
         for each in weaker:
@@ -154,10 +154,9 @@ class _Update:
         if options.branch:
             repository.make_branch(options.branch, commit)
             return self._end("updated", f"branch {options.branch} is at {commit[:12]}")
-        repository.land("" if options.apply else ref, commit, self._lock)
+        repository.land("" if options.apply else ref, commit, merged.sides, work, self._lock)
         if not options.apply:
             return self._end("updated", f"{ref.partition('refs/heads/')[2]} is at {commit[:12]}")
-        repository.stage_conflicts(merged.sides)
         if torn:
             self._end("conflict", "in the working tree, to be resolved: " + ", ".join(sorted(torn)))
             return codes.EXIT_REFUSED
