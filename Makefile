@@ -17,8 +17,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A caller's settings must not reach the tools.
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Many tests wait for a program or a deadline: twice as many workers as there are cores.
-WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
+WORKERS := $(shell echo $$(($(CORES) * 2)))
 
 # What is said to this make must not reach the makes of generated repositories.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
@@ -29,8 +30,9 @@ ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask; USE_CASE=name)
-	@$(ALONE) $(BIN)/python tools/demo.py $(if $(filter 1 y yes true,$(APPROVE)),--approve) $(if $(USE_CASE),--use-case=$(USE_CASE))
+ANSWER = $(if $(filter 1 y yes true,$(APPROVE)),--approve,$(if $(filter 0 n no false,$(APPROVE)),--reject))
+demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1 or no: don't ask; USE_CASE=name)
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),$(or $(ANSWER),$(error APPROVE=$(APPROVE) is neither yes nor no))) $(if $(USE_CASE),--use-case=$(USE_CASE))
 
 test: lint tests ## Lint, then run every test
 
@@ -38,17 +40,31 @@ tests: $(VENV)/dev.stamp $(VENV)/node.stamp $(VENV)/docs.stamp ## Run the tests 
 	@$(ALONE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 unit: $(VENV)/dev.stamp ## Run the fast tests, half a minute: no servers of others, no generated repository (ARGS="-k policy")
-	@$(ALONE) $(BIN)/python -m pytest -q -n $$(getconf _NPROCESSORS_ONLN) tests/unit $(ARGS)
+	@$(ALONE) $(BIN)/python -m pytest -q -n $(CORES) tests/unit $(ARGS)
 
 lint: $(VENV)/dev.stamp $(VENV)/docs.stamp ## Check format, style, words, types, and which room imports which
+	@$(MAKE) --no-print-directory --jobs=$(CORES) lint-tests lint-backend lint-backend-tests lint-types lint-style
+
+.PHONY: lint-style lint-types lint-backend lint-tests lint-backend-tests
+lint-style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@said=$$($(BIN)/python tools/terms.py) || { echo "$$said"; exit 1; }
 	@said=$$(PYTHONPATH=template:template/sdk $(BIN)/lint-imports --no-logo --no-cache) || { echo "$$said"; exit 1; }
-	@$(BIN)/mypy $(wildcard $(STRICT))
-	@cd backend && ../$(BIN)/mypy --strict app bench
-	@$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
-	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --config-file tests/mypy.ini tests/integration/backend
+
+# Each with a cache of its own: they run side by side, and two sets of options can't share what mypy keeps.
+lint-types:
+	@$(BIN)/mypy --cache-dir .mypy_cache/$@ $(wildcard $(STRICT))
+
+lint-backend:
+	@cd backend && ../$(BIN)/mypy --cache-dir ../.mypy_cache/$@ --strict app bench
+
+lint-tests:
+	@$(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini --exclude '^tests/integration/backend/' tests
+
+lint-backend-tests:
+	@MYPYPATH=backend:tests/integration/backend $(BIN)/mypy --cache-dir .mypy_cache/$@ --config-file tests/mypy.ini \
+		tests/integration/backend
 
 format: $(VENV)/dev.stamp ## Format, and fix what can be fixed mechanically
 	@$(BIN)/ruff format .

@@ -32,6 +32,7 @@ FAMILIES = {
     "IGATE": "Issue gate",
     "AGT": "Agent",
     "TRAIL": "Trail",
+    "NOTE": "Messages",
     "SET": "Settings of the repository on GitHub",
     "CON": "Workflows",
     "ANS": "Answers of the template's questions",

@@ -4,6 +4,7 @@ requirements/*.lock                     what this repository's own tools and tes
 template/requirements.lock              what a job without a team's code installs
 template/requirements-dev.lock          what `make test` and `make lint` of an agent repository need besides
 template/requirements-uv.lock           what `make lock` of an agent repository needs
+template/requirements-notify.lock       what a job that sends messages installs: the runtime's packages and apprise
 template/.github/copier.lock            what the workflow Agent drift of an agent repository renders with
 template/use_cases/*/requirements-agent.lock
                                         what a new agent installs: the runtime's packages and its use case's
@@ -37,6 +38,8 @@ TOOLS = (
     ("template/requirements-uv.lock", "requirements/agent-uv.in", "3.8"),
     ("template/.github/copier.lock", "requirements/agent-copier.in", "3.13"),
 )
+# On the Python of setup-gate, or the one of this repository's tests; the runtime's packages in the runtime's versions.
+NOTIFY = ("template/requirements-notify.lock", ("template/requirements.in", "requirements/agent-notify.in"), "3.11")
 # An agent repository installs wheels only.
 WHEELS = "--only-binary=:all:"
 
@@ -78,6 +81,9 @@ def main() -> int:
     resolve(TEMPLATE, Path(lock).name, python, Path(listed).name, WHEELS, *words)
     for lock, listed, python in TOOLS:
         resolve(REPOSITORY, lock, python, listed, WHEELS, "--no-annotate", *words)
+    lock, lists, python = NOTIFY
+    as_runtime = ("--constraints=template/requirements.lock", "--no-annotate")
+    resolve(REPOSITORY, lock, python, *lists, WHEELS, *as_runtime, *words)
     for seed in sorted(TEMPLATE.glob("use_cases/*/requirements-agent.in")):
         resolve_seed(seed, *words)
     return 0

@@ -1,5 +1,7 @@
 """Write `docs/reference/threats.md`: for each threat the tests that carry its mark, `@pytest.mark.threat("T7")`.
 
+Below stand the attacks that once got through, each with its threat and the tests that try it.
+
 Usage: python tools/threats.py --write | --check
 """
 
@@ -25,6 +27,111 @@ _INTRODUCTION = """\
 Every threat of the [model](../../template/specs/threat-model.md) that software stops, wholly or in part, has tests that
 try it. This page is written by `tools/threats.py`.
 """
+
+
+# What once got through, when somebody tried: the attack, its threat, and the tests that try it since.
+_HIJACKED = "tests/e2e/security/test_hijacked_runs.py::"
+_EDITED = "tests/integration/security/test_edited_workflows.py::"
+_LINTER = "tests/integration/runtime/test_linter.py::"
+GOT_THROUGH: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "The reviewer reads plan A, and plan B runs: the agent's process, or one that it leaves behind, rewrites what "
+        "the page or the seal is made of",
+        "T40",
+        (
+            _HIJACKED + "test_what_it_patches_on_its_machine_stays_there",
+            _HIJACKED + "test_a_process_that_it_leaves_behind_reaches_no_other_job",
+            _HIJACKED + "test_what_it_replaces_after_its_upload_is_not_sealed",
+        ),
+    ),
+    (
+        "A reviewer starts the agent with the token of a workflow, and approves it",
+        "T15",
+        (_HIJACKED + "test_a_run_that_a_workflow_started_is_refused_before_the_agent_runs",),
+    ),
+    (
+        "A bundle is rewritten whole, its digests too: only the digest that somebody kept elsewhere finds it",
+        "T36",
+        ("tests/integration/runtime/test_simulate.py::TestBundle::test_a_whole_forgery_is_found_by_the_digest_alone",),
+    ),
+    ("One click starts another job that needs `approve`", "T17", (_EDITED + "test_an_edit_is_refused",)),
+    (
+        "What the agent prints is a workflow command: a notice in the runtime's name, a mask that makes outputs vanish",
+        "T4",
+        (
+            _HIJACKED + "test_workflow_commands_that_it_prints_are_not_carried_out",
+            _HIJACKED + "test_masks_that_make_the_outputs_of_investigate_vanish_open_no_gate",
+            _HIJACKED + "test_masks_that_make_the_outputs_of_act_vanish_are_a_problem_of_the_trail",
+        ),
+    ),
+    (
+        "A variable that `act` reads is changed after the approval",
+        "T10",
+        ("tests/e2e/workflow/test_sealed_variables.py::test_a_variable_that_is_not_as_it_was_sealed_is_refused",),
+    ),
+    (
+        "Artifacts of earlier runs, or the runs, are deleted, and rate limits leave room again",
+        "T25",
+        (
+            _HIJACKED + "test_a_run_that_deletes_what_it_left_uses_its_rate_limit_up_all_the_same",
+            "tests/unit/runtime/test_rate_limits.py::test_a_run_that_is_gone_from_the_list_counts_for_every_limit",
+        ),
+    ),
+    (
+        "The default branch keeps stale approvals, takes one's own last push, or a repository's `AGENT_DISABLED` hides "
+        "the organisation's",
+        "T22",
+        ("tests/integration/runtime/test_doctor.py::test_whatever_somebody_loosens_is_named",),
+    ),
+    (
+        "Another workflow has the concurrency group of `act` and cancels it",
+        "T24",
+        (_LINTER + "test_workflows_that_touch_the_gate_are_refused",),
+    ),
+    (
+        "What is asked for stands behind 800 findings",
+        "T14",
+        ("tests/unit/runtime/test_pages.py::test_t14_the_page_has_what_a_decision_needs_in_this_order",),
+    ),
+    (
+        "`AIMGENTIX_API_URL` is changed in the settings, and the key goes to another host",
+        "T35",
+        (
+            "tests/integration/runtime/test_record.py::"
+            "test_the_key_of_the_audit_backend_goes_to_the_host_of_the_configuration_only",
+        ),
+    ),
+    (
+        "Four runs about one resource, started by hand, ask four times",
+        "T25",
+        ("tests/e2e/workflow/test_alerts.py::test_a_plan_that_waits_is_not_asked_for_again_unless_somebody_wants_it",),
+    ),
+    (
+        "A reviewer whom nobody named as an approver approves",
+        "T15",
+        ("tests/integration/runtime/test_approvals.py::test_the_click_of_a_reviewer_who_is_not_named_ends_the_run",),
+    ),
+    (
+        "The action that sets the gate's machines up is edited",
+        "T8",
+        (_EDITED + "test_an_edit_of_an_action",),
+    ),
+    (
+        "A workflow of another repository is handed the gate's secrets, one by one",
+        "T26",
+        (_LINTER + "test_workflows_that_touch_the_gate_are_refused",),
+    ),
+    (
+        "`snapshot` on `act`, a job before `investigate`, another `run-name`",
+        "T17",
+        (_EDITED + "test_an_edit_is_refused",),
+    ),
+    (
+        "A job of another workflow is called `Act` or `Approve ...`",
+        "T17",
+        (_LINTER + "test_workflows_that_touch_the_gate_are_refused",),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +201,9 @@ def render(threats: list[Threat], tests: dict[str, list[str]]) -> str:
         lines.append(f"## {threat.number} {threat.title}\n\n{threat.parts.get('Verdict', '')}\n")
         lines += [f"- `{test}`" for test in tests.get(threat.number, [])]
         lines.append("")
+    lines.append("## What once got through\n\n| attack | threat | tried by |\n| --- | --- | --- |")
+    for attack, number, named in GOT_THROUGH:
+        lines.append(f"| {attack} | {number} | {', '.join(f'`{test.rpartition(chr(58))[2]}`' for test in named)} |")
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

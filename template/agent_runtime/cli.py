@@ -33,6 +33,7 @@ GATE = {
     "authorize": "the step Verify: check everything again before anything may act",
     "record": "collect the trail, say how the run ended, check that it is complete",
     "deliver": "bring a copy of the trail to the audit backend",
+    "notify": "send messages: a plan waits, or this is how its run ended",
 }
 LOCAL = {
     "simulate": "play a whole run here, with you as the reviewer",
@@ -52,7 +53,7 @@ exit codes: 0 fine, 2 bad input, 3 refused by the gate, 4 the action failed,
 # As a shell reports a program that stopped because nobody reads its output any more (SIGPIPE).
 _NOBODY_READS = 141
 # Packages of the locks; what they import in turn comes with them.
-_PACKAGES = ("prometheus_client", "pydantic", "requests", "rfc8785", "urllib3", "yaml")
+_PACKAGES = ("apprise", "prometheus_client", "pydantic", "requests", "rfc8785", "urllib3", "yaml")
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,11 @@ FILE_UNUSABLE = register(
     "Free some space or fix the permissions where the message says, then run it again",
 )
 
+NOT_ISOLATED = register(
+    "RUN006", "what decides was not started isolated", "Start it as: python -I agent_runtime/__main__.py"
+)
 SERVER_UNSUPPORTED = register(
-    "RUN006",
+    "RUN007",
     "GitHub Enterprise Server is not supported",
     "Use a repository on github.com or GHE.com: the artifacts of other servers have no ids and no digests to rest on",
 )
@@ -401,6 +404,20 @@ TRAIL_UNDELIVERED = register(
     "the audit backend has no complete copy of the trail",
     "The bundle of the run is the trail, and nothing of it is lost. Fix AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
     "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
+)
+
+# Messages, which nothing depends on.
+NOT_SENT = register(
+    "NOTE01",
+    "a message did not arrive everywhere",
+    "The run is as it would be without messages. Fix the address that the log names by its number, in the secret "
+    "AGENT_NOTIFY_URLS; docs/SETUP_GUIDE.md, section Messages, says how to try one",
+)
+NO_ADDRESS = register(
+    "NOTE02",
+    "there is nobody to send a message to",
+    "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
+    "(without --env on GitHub Free); or turn messages off: copier update --defaults --data notify=no",
 )
 
 # Agent: what the team's own code did.

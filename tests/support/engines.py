@@ -42,6 +42,7 @@ ADVANCED = {
     "agent_python": "3.12",
     "act_timeout_minutes": "45",
     "audit_host": "audit.example.com",
+    "notify": "yes",
     "toolkit": "git, health, http, services, waiting",
 }
 

@@ -43,7 +43,9 @@ BROAD: dict[str, dict[str, str]] = {
         "gate_runner": "ubuntu-24.04",
     },
     "another Python": {"agent_python": "3.10", "act_timeout_minutes": "360"},
+    "messages": {"notify": "yes"},
     "all of it": {
+        "notify": "yes",
         "auto_approval": "yes",
         "investigate_secrets": "METRICS_TOKEN, LOGS_TOKEN",
         "investigate_variables": "CLUSTER",

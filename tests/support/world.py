@@ -152,7 +152,11 @@ else:
 print("Installed the packages of", lock)
 """
 # By lock, the action that installs it.
-_LOCKS = {"requirements.lock": "setup-gate", "requirements-agent.lock": "setup-agent"}
+_LOCKS = {
+    "requirements.lock": "setup-gate",
+    "requirements-agent.lock": "setup-agent",
+    "requirements-notify.lock": "setup-gate",
+}
 
 
 def make_python(*projects: Path) -> Path:
@@ -160,13 +164,15 @@ def make_python(*projects: Path) -> Path:
 
     It is kept below `build/` for as long as locks, commands and interpreter stay the same.
     """
-    commands: dict[str, tuple[Path, str]] = {}
+    commands: dict[str, tuple[Path, str, str]] = {}
     for project in projects:
         for lock, action in _LOCKS.items():
+            if not (project / lock).exists():
+                continue
             text = (project / f".github/actions/{action}/action.yml").read_text(encoding="utf-8")
             digest = hashlib.sha256((project / lock).read_bytes()).hexdigest()
-            commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"])
-    made_of = {digest: command for digest, (_, command) in sorted(commands.items())}
+            commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"], lock)
+    made_of = {digest: command for digest, (_, command, _) in sorted(commands.items())}
     state = hashlib.sha256(json.dumps([made_of, sys.version, PIP_FOR_JOBS, "compiled"]).encode()).hexdigest()[:16]
     folder = BUILD / f"python-{state}"
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -177,9 +183,9 @@ def make_python(*projects: Path) -> Path:
             subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
             path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             (folder / "locked").mkdir()
-            for digest, (project, command) in commands.items():
+            for digest, (project, command, lock) in commands.items():
                 install = command if "--target" in command else f'{command.rstrip()} --target "$RUNNER_TEMP/agent-gate"'
-                environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(folder)}
+                environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(folder), "LOCK": lock}
                 subprocess.run(["bash", "-e", "-c", install], cwd=project, env=environ, check=True, capture_output=True)
                 (folder / "agent-gate").rename(folder / "locked" / digest)
             # Every job of every test would compile them anew.
@@ -188,6 +194,11 @@ def make_python(*projects: Path) -> Path:
             main.write_text(PIP_FOR_JOBS, encoding="utf-8")
             (folder / "ready").touch()
     return folder
+
+
+def locked_packages(lock: Path) -> Path:
+    """The folder with the packages of a lock of the template."""
+    return make_python(lock.parent) / "locked" / hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,14 @@ from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
-
-_LONGEST_SECONDS = 3600
+from agent_runtime.commands import options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("bundle", type=Path, help="folder with bundle.json")
     parser.add_argument(
-        "--timeout", type=_seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
+        "--timeout", type=options.seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
     )
 
 
@@ -43,13 +42,3 @@ def run(call: Call) -> int:
     if not delivery.addressed:
         return codes.EXIT_BAD_INPUT  # who types this wants to know that there is nowhere to deliver to
     return codes.EXIT_TRAIL_INCOMPLETE if delivery.spooled else codes.EXIT_OK
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= _LONGEST_SECONDS:
-        raise argparse.ArgumentTypeError(f"not a number of seconds from 0 to {_LONGEST_SECONDS}: {text!r}")
-    return value

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from agent_runtime.model import names
 
+_LONGEST_SECONDS = 3600
+
 
 def add_out(parser: argparse.ArgumentParser, default: str = names.DEFAULT_OUT) -> None:
     """Where a job writes."""
@@ -36,3 +38,14 @@ def minutes(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"not a number of minutes: {text!r}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """A length of time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"not a number of seconds from 0 to {_LONGEST_SECONDS}: {text!r}")
+    return value

@@ -10,11 +10,11 @@ from agent_runtime import codes
 from agent_runtime.gate import policy
 from agent_runtime.gate.policy import Happened, Policy
 from agent_runtime.github.api import MAX_LISTED, GitHubApi
-from agent_runtime.github.transport import field, malformed
+from agent_runtime.github.transport import field, malformed, mapping
 from agent_runtime.job.context import JobContext
 from agent_runtime.model import documents, names
 from agent_runtime.model.config import ISSUE_GATE, Config
-from agent_runtime.model.documents import Earlier, format_time
+from agent_runtime.model.documents import Earlier, PolicyChange, format_time
 
 # The names that the workflow gives to the jobs from which a person, or a count, learns what a run did.
 _WHAT = re.compile(
@@ -146,6 +146,19 @@ def earlier(api: GitHubApi, job: JobContext, resource: str, now: datetime) -> Op
     except codes.AgentError:
         return None
     return tuple(each for each in found if each is not None)
+
+
+def policy_change(api: GitHubApi, job: JobContext) -> Optional[PolicyChange]:
+    """Return what last changed the policy of this commit, for the page only; None where GitHub does not say."""
+    try:
+        path = job.config.policy_path.as_posix()
+        commit = api.last_commit(job.run.repository, path, job.run.sha)
+        facts, author = mapping(commit.get("commit"), path), commit.get("author")
+        # Without an account there is the name that git was given.
+        by = field(*((author, "login") if author else (facts.get("author"), "name")), str, path)
+        return PolicyChange(field(facts.get("committer"), "date", str, path), by)
+    except (codes.AgentError, ValueError):
+        return None
 
 
 def _end(jobs: Sequence[Mapping[str, Any]], run_id: str, resource: str) -> Optional[Earlier]:

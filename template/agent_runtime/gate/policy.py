@@ -256,11 +256,11 @@ def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
 
 
 def _question(name: str, rule: Rule, parameters: Mapping[str, Any], risk_level: RiskLevel) -> str:
-    """What a rule that matches asks of an action: every condition with its value, and the risk."""
-    said = [compared(condition, parameters) for condition in rule.conditions]
-    return "{}: {}; risk {}, at most {}".format(
-        name, ", ".join(said) or "no condition on the parameters", risk_level, rule.max_risk
-    )
+    """What a rule that matches asks: every condition with its value, the risk, and at which values it doesn't look."""
+    said = ", ".join(compared(condition, parameters) for condition in rule.conditions)
+    free = sorted(set(parameters).difference(condition.parameter for condition in rule.conditions))
+    judged = f"{name}: {said or 'no condition on the parameters'}; risk {risk_level}, at most {rule.max_risk}"
+    return f"{judged}; not looked at: {', '.join(map(visible, free))}" if said and free else judged
 
 
 def _of_allowing(questions: Sequence[str]) -> Tuple[str, ...]:

@@ -179,6 +179,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         status=ReportStatus.ACTION_PROPOSED,
         policy_reasons=reasons,
         policy_asked=verdict.asked,
+        policy_changed=history.policy_change(api, job),
         earlier=history.earlier(api, job, request.resource, now()),
         plan=sealed,
     )

@@ -21,7 +21,7 @@ def run_job(job: JobContext, request: Request) -> str:
     """Return what the run is to do, `go` or `duplicate`, and set the output `state`.
 
     Raises:
-        BadInput: this is GitHub Enterprise Server (RUN006).
+        BadInput: this is GitHub Enterprise Server (RUN007).
         GateRefused: the kill switch is on (GATE10), this is a re-run (GATE03), or who started it may not (GATE14).
     """
     state, _ = may_start(GitHubApi.from_environment(job.environ), job, request)

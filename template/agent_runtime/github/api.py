@@ -158,6 +158,15 @@ class GitHubApi:
         path = f"/repos/{repository}/actions/artifacts/{number}"
         return mapping(self._http.get_or_none(path) or {}, path)
 
+    def last_commit(self, repository: str, path: str, sha: str) -> Mapping[str, Any]:
+        """Return GitHub's JSON of the newest commit up to `sha` that changed a file; an empty object without one.
+
+        Source: https://docs.github.com/en/rest/commits/commits#list-commits
+        """
+        asked = f"/repos/{repository}/commits?path={quote(path)}&sha={quote(sha)}&per_page=1"
+        found = self._http.get_or_none(asked)
+        return mapping(found[0], asked) if isinstance(found, list) and found else {}
+
     def issue(self, repository: str, number: int) -> Mapping[str, Any]:
         """Return GitHub's JSON of an issue; an empty object when there is none."""
         path = f"/repos/{repository}/issues/{number}"

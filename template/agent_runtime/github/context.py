@@ -48,7 +48,7 @@ def check_server(address: str) -> None:
         address: of the server or of its API; empty for github.com.
 
     Raises:
-        BadInput: it is neither github.com nor GHE.com (RUN006).
+        BadInput: it is neither github.com nor GHE.com (RUN007).
     """
     try:
         host = (urlsplit(address).hostname or "github.com").casefold()

@@ -106,6 +106,7 @@ _UNASKED = {
     "agent_python": "3.13",
     "act_timeout_minutes": "30",
     "audit_host": "",
+    "notify": "no",
     "toolkit": "",
 }
 ADVANCED = tuple(_UNASKED)
@@ -327,6 +328,7 @@ RULES: Dict[str, Rule] = {
         "a host such as audit.example.com; lower case, with its port where it has one, without https://",
         lambda value: not value or _HOST.match(value),
     ),
+    "notify": _YES_NO_RULE,
     "toolkit": Rule(
         TOOLKIT,
         "modules such as http, waiting; different ones of {}".format(", ".join(sorted(TOOLKIT_MODULES))),

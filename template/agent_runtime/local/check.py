@@ -30,8 +30,10 @@ from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, linter, locks
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
+from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
 
+NOTIFY_LOCK = "requirements-notify.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
@@ -145,13 +147,15 @@ def _manifest(root: Path, problems: List[CheckProblem]) -> Dict[str, Any]:
 
 
 def _unneeded(root: Path) -> List[str]:
-    """The modules of the toolkit that do not belong to this repository."""
+    """What answers leave out of this repository: modules of the toolkit, and what sends messages."""
     names = {f"agent_runtime/toolkit/{module}.py": module for module in answers.TOOLKIT_MODULES}
     try:
-        needed = answers.toolkit_modules(config.load(root).toolkit)
+        settings = config.load(root)
     except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here
-        return [name for name in names if not (root / name).exists()]
-    return [name for name, module in names.items() if module not in needed]
+        return [name for name in (*names, NOTIFY_LOCK) if not (root / name).exists()]
+    needed = answers.toolkit_modules(settings.toolkit)
+    unneeded = [name for name, module in names.items() if module not in needed]
+    return unneeded if settings.notify else [*unneeded, NOTIFY_LOCK]
 
 
 def _restore(path: str) -> str:
@@ -236,7 +240,8 @@ def _workflows(root: Path) -> Iterator[CheckProblem]:
     except codes.AgentError:
         return
     for violation in violations:
-        yield _problem(violation.code, f"{violation.path}:{violation.line}", violation.message)
+        fix = codes.describe(violation.code).fix.replace(FILE, violation.path)
+        yield _problem(violation.code, f"{violation.path}:{violation.line}", violation.message, fix)
 
 
 def _files(root: Path, manifest: Mapping[str, Any]) -> List[str]:

@@ -71,9 +71,10 @@ def _local(root: Path, settings: config.Config) -> Local:
         codeowners=_text(root / ".github" / "CODEOWNERS"),
         checklist=_text(root / CHECKLIST),
         gate=settings.approval_gate,
-        environments=settings.environments(policy.most_approvals if policy else 1),
+        environments=settings.every_environment(policy.most_approvals if policy else 1),
         acting=settings.act_secrets,
         audit_host=settings.audit_host,
+        notify=settings.notify,
         triggers=settings.triggers,
         guarded=(settings.policy_path.as_posix(), *_guarded(root)),
     )

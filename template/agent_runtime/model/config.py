@@ -50,6 +50,7 @@ class Config:
         agent_python: version for the team's code, such as 3.13.
         act_timeout_minutes: for how long the job that acts may run.
         audit_host: the one host to which the audit backend's key may be sent, with its port; empty for any.
+        notify: whether messages say that a plan waits and how it ended.
         toolkit: modules that the team's code uses, without what they import.
     """
 
@@ -77,6 +78,7 @@ class Config:
     agent_python: str = "3.13"
     act_timeout_minutes: int = 30
     audit_host: str = ""
+    notify: bool = False
     toolkit: Tuple[str, ...] = ()
 
     @property
@@ -85,7 +87,7 @@ class Config:
         return timedelta(minutes=self.approval_ttl_minutes)
 
     def environments(self, approvals: int = 1) -> Dict[str, Tuple[str, ...]]:
-        """The environments of this repository, each with the names of the secrets that it holds; the gate's first.
+        """The environments that the gate stands on, each with the names of the secrets that it holds; the gate's first.
 
         Arguments:
             approvals: how many humans a plan needs, or the most that the policy asks for.
@@ -99,6 +101,13 @@ class Config:
             found[names.AUTO_ENVIRONMENT] = self.act_secrets
         if self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and (self.investigate_secrets or self.investigate_oidc):
             found[names.INVESTIGATE_ENVIRONMENT] = self.investigate_secrets
+        return found
+
+    def every_environment(self, approvals: int = 1) -> Dict[str, Tuple[str, ...]]:
+        """These, and the one that only messages need: without it the gate is closed all the same."""
+        found = self.environments(approvals)
+        if self.notify and self.repository_plan != PLAN_WITHOUT_ENVIRONMENTS:
+            found[names.NOTIFY_ENVIRONMENT] = (names.NOTIFY_SECRET,)
         return found
 
     @property

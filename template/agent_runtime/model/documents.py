@@ -271,6 +271,19 @@ class Earlier:
 
 
 @dataclass(frozen=True)
+class PolicyChange:
+    """The commit that last changed the policy, as GitHub shows it: when it was committed, and whose it says it is."""
+
+    __pydantic_config__ = _STRICT
+
+    at: str
+    by: str
+
+    def __post_init__(self) -> None:
+        parse_time(self.at)
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of an investigation (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
@@ -279,6 +292,7 @@ class Report:
         code, error: why it failed or was refused: a registered code, and the line for a person.
         duplicate_of: id of the earlier run that already asks about the same, or None.
         policy_asked: what the rules that decided ask, with the values that they were asked about.
+        policy_changed: None where GitHub did not say.
         earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
     """
 
@@ -305,6 +319,7 @@ class Report:
     error: Optional[str] = None
     duplicate_of: Optional[str] = None
     policy_asked: Tuple[str, ...] = ()
+    policy_changed: Optional[PolicyChange] = None
     earlier: Optional[Tuple[Earlier, ...]] = None
 
     def __post_init__(self) -> None:

@@ -56,6 +56,9 @@ GATE_ENVIRONMENTS = (GATE_ENVIRONMENT, SECOND_ENVIRONMENT)
 ACT_ENVIRONMENT = "agent-act"
 AUTO_ENVIRONMENT = "agent-auto"
 INVESTIGATE_ENVIRONMENT = "agent-investigate"
+# Holds the addresses to which messages are sent.  The gate does not depend on it.
+NOTIFY_ENVIRONMENT = "agent-notify"
+NOTIFY_SECRET = "AGENT_NOTIFY_URLS"  # noqa: S105  the name of a secret
 
 WORKFLOW_FILE = "agent-investigate-act.yml"
 REPORT_FILE = "agent-report.yml"

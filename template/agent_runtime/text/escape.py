@@ -36,6 +36,9 @@ _PLAIN_LINE = re.compile(r"[ -\[\]-~]*")
 _ONE_LINE: FrozenSet[str] = frozenset()
 _MANY_LINES = frozenset("\n\t")
 
+# What is not plain in every service that shows messages: all but these, underscores outside of words, and the second
+# slash of `://`.
+_ACTIVE = re.compile(r"[^A-Za-z0-9 _.,:/+=%#\\{}-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:/)/")
 _BACKTICKS = re.compile(r"`+")
 _SHORTEST_FENCE = 3
 _LONGEST_BACKTICKS = 64
@@ -145,6 +148,15 @@ def markdown_json_block(value: Any) -> str:
 def _bounded_backticks(run: re.Match[str]) -> str:
     surplus = len(run.group()) - _LONGEST_BACKTICKS
     return run.group() if surplus <= 0 else "`" * _LONGEST_BACKTICKS + _escape("`") * surplus
+
+
+def message(text: str) -> str:
+    """Return `text` for one line of a message to a chat, a mail or a pager, which is text in all of them.
+
+    Services make mentions, links and emphasis of plain text, each by rules of its own.  So characters that do that in
+    any of them appear as escapes, and so does what makes an address a link.
+    """
+    return _ACTIVE.sub(lambda found: _escape(found.group()), visible(text))
 
 
 def log_line(text: str) -> str:

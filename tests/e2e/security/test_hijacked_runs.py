@@ -329,7 +329,7 @@ def test_what_it_hands_over_in_another_form_asks_nobody(world: World, change: st
 # ------------------------------------------------------------------------------------------------- who starts the run
 
 
-@pytest.mark.threat("T25")
+@pytest.mark.threat("T15")
 @pytest.mark.parametrize("started", ["dispatch", "repository_dispatch"])
 def test_a_run_that_a_workflow_started_is_refused_before_the_agent_runs(world: World, started: str) -> None:
     """The token of any workflow can start another: nobody knows who stands behind `github-actions[bot]`."""

@@ -96,6 +96,7 @@ def test_with_a_backend_the_timeline_is_whole(world: World, backend: Backend) ->
     assert f"captured {EVENTS}, delivered {EVENTS}, spooled 0, rejected 0" in run.jobs["record"].log
 
 
+@pytest.mark.long
 def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
 def test_a_journal_of_the_agents_machine_takes_the_place_of_no_other(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
+    del world.repository.variables["AIMGENTIX_API_URL"]  # no need to wait until the delivery gives up
     run = world.start(reviewer=approve_as("bob"))
     files = run.artifacts.named("audit-bundle").files()
     (verified,) = [name for name in files if name.startswith("verify/journal/") and name.endswith(".jsonl")]
@@ -134,6 +136,7 @@ def test_a_journal_of_the_agents_machine_takes_the_place_of_no_other(
     assert "rejected 1" in said
 
 
+@pytest.mark.long
 def test_a_backend_that_is_killed_in_the_middle_has_everything_after_the_delivery(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_backend_that_is_killed_in_the_middle_has_everything_after_the_deliver
     assert_whole(backend, run)
 
 
+@pytest.mark.long
 def test_a_backend_that_hangs_is_waited_for_within_the_budget(world: World, backend: Backend, tmp_path: Path) -> None:
     backend.start()
     assert backend.process is not None

@@ -140,6 +140,9 @@ def test_what_the_gate_asks_during_a_run_is_as_described(clone: Clone) -> None:
     assert api.deployment_branches(REPOSITORY, "agent-act") == []
     assert [record["state"] for record in api.approvals(REPOSITORY, "7")] == ["approved"]
     assert api.artifact_exists(REPOSITORY, "7", "action-result")
+    clone.github.changed[".github/agent-policies/x.yml"] = ("bob", shapes.CREATED)
+    assert api.last_commit(REPOSITORY, ".github/agent-policies/x.yml", "main")["author"]["login"] == "bob"
+    assert api.last_commit(REPOSITORY, ".github/agent-policies/y.yml", "main") == {}
     clone.github.add_job("7", "Approve restart on checkout (plan 0123456789ab)")
     clone.github.add_job("7", "Act", "in_progress", None)
     assert [artifact["workflow_run"]["id"] for artifact in api.artifacts(REPOSITORY, "action-result")] == [7]

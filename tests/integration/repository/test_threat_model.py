@@ -47,6 +47,14 @@ def test_the_page_lists_the_tests_as_they_are_marked() -> None:
     assert threats.PAGE.read_text(encoding="utf-8") == threats.render(THREATS, threats.marked_tests())
 
 
+def test_what_once_got_through_is_tried_by_tests_of_its_threat() -> None:
+    marked = threats.marked_tests()
+    missing = [
+        (number, test) for _, number, tests in threats.GOT_THROUGH for test in tests if test not in marked[number]
+    ]
+    assert missing == []
+
+
 def test_codes_and_files_that_it_names_exist() -> None:
     codes_page.render()  # registers the codes of every module
     named = set(re.findall(r"`([A-Z]{2,5}\d{2,3})`", TEXT))

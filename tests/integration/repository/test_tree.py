@@ -17,6 +17,7 @@ LOCKS = sorted([*REPOSITORY.glob("requirements/*.lock"), *REPOSITORY.glob("templ
 # What a lock is resolved from, where it doesn't lie beside it.
 LISTED = {
     "template/requirements-dev.lock": "requirements/agent-dev.in",
+    "template/requirements-notify.lock": "requirements/agent-notify.in",
     "template/requirements-uv.lock": "requirements/agent-uv.in",
     "template/.github/copier.lock": "requirements/agent-copier.in",
 }

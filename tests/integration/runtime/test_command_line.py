@@ -240,6 +240,51 @@ def test_without_the_sdk_nothing_begins(clone: Clone) -> None:
     assert line.startswith("error: RUN003: ")
 
 
+MERGED = "<<<<<<< before updating\nx: 1\n=======\nx: 2\n>>>>>>> after updating\n"
+SIMULATE = (("agent_runner.py",), "simulate", "--approve", "--resource", "checkout")
+READ_POLICY = (("agent_runner.py",), "policy", "check", "--action", "bump", "--resource", "checkout")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "call"),
+    [
+        *(
+            ("agent_runtime/gate/policy.py", "CHK007: {}:{}: a conflict marker is left. ", call)
+            for call in (SIMULATE, READ_POLICY)
+        ),
+        ("agent_runtime/results.py", "CHK007: {}:{}: a conflict marker is left. ", SIMULATE),
+        ("agent_runtime/cli.py", "CHK007: {}:{}: a conflict marker is left. ", SIMULATE),
+        ("agent_runtime/results.py", "CHK007: {}:{}: a conflict marker is left. ", (WITHOUT_AGENT, "check")),
+        ("agent_runtime/cli.py", "CHK007: {}:{}: a conflict marker is left. ", (WITHOUT_AGENT, "check")),
+        (".github/agent-policies/bumper.yml", "POL002: {} line ", READ_POLICY),
+        (".github/agent-config.yml", "INP007: {}: line ", SIMULATE),
+    ],
+)
+def test_a_merge_that_was_left_unfinished_is_one_line_with_its_place(
+    clone: Clone, name: str, line: str, call: tuple[tuple[str, ...], ...]
+) -> None:
+    own_runtime(clone)
+    path = clone.root / name
+    first = 1 + path.read_text().count("\n")
+    path.write_text(path.read_text() + MERGED)
+    program, *words = call
+    done = clone.run(program, *words)
+    assert done.returncode != 0 and "Traceback" not in done.stdout + done.stderr
+    (said,) = complaints(done)
+    assert said.startswith("error: " + line.format(name, first))
+
+
+def test_in_the_agents_own_file_python_names_the_place_and_check_says_what_it_is(clone: Clone) -> None:
+    """Python can't read it, so nothing of the runtime runs but what starts without it."""
+    path = clone.root / "agent_runner.py"
+    place = 1 + path.read_text().count("\n")
+    path.write_text(path.read_text() + MERGED)
+    done = clone.call("simulate", "--approve", "--resource", "checkout")
+    assert f'agent_runner.py", line {place}' in done.stderr and "Traceback" not in done.stderr
+    checked = clone.run(WITHOUT_AGENT, "check").stderr
+    assert f"CHK007: agent_runner.py:{place}: a conflict marker is left. " in checked
+
+
 def test_a_simulation_that_can_not_record_names_no_bundle(clone: Clone) -> None:
     own_runtime(clone)
     (clone.root / "sdk" / "aimgentix" / "verify.py").unlink()

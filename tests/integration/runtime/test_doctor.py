@@ -156,6 +156,41 @@ def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rend
         assert "AGENT_ACT_TOKEN" not in str(somebody.doctor()["secrets"])
 
 
+@pytest.mark.parametrize("plan", ["public", "private-team", "private-free"])
+def test_messages_need_their_environment_and_their_addresses(plan: str, tmp_path: Path) -> None:
+    answers = {"advanced": "yes", "notify": "yes", "repository_plan": plan, "approvers": "bob,carol"}
+    root = settings_world.render(tmp_path, **answers)
+    in_environment = plan != "private-free"
+    with settings_world.fresh() as github:
+        github.people |= {"carol": "write"}
+        if plan != "public":
+            github.visibility, github.plan = "private", plan.partition("-")[2]
+            github.workflows["agent-act-on-approval.yml"] = "active"
+        somebody = Clone(root, github)
+        place = "agent-notify" if in_environment else "the repository"
+        missing = f"{place} holds no AGENT_NOTIFY_URLS, so nobody gets a message"
+        before = somebody.doctor()
+        assert before["secrets"] == [missing]
+        absent = [line for line in before.get("act-environment", []) if line.startswith("environment agent-notify:")]
+        assert len(absent) == in_environment and all("it does not exist" in line for line in absent)
+
+        somebody.setup()
+        assert ("agent-notify" in github.environments) == in_environment
+        assert "nothing to change" in somebody.setup()
+        assert somebody.doctor()["secrets"] == [missing]
+        assert "act-environment" not in somebody.doctor()
+        if in_environment:
+            assert github.branch_policies["agent-notify"] == ["main"]
+            github.environment_secrets["agent-notify"] = ["AGENT_NOTIFY_URLS"]
+        else:
+            github.secrets = ["AGENT_NOTIFY_URLS"]
+        assert "secrets" not in somebody.doctor()
+
+        github.variables["AGENT_NOTIFY_URLS"] = "slack://hunter2"
+        (problem,) = somebody.doctor()["secrets"]
+        assert problem.startswith("AGENT_NOTIFY_URLS is a variable") and "hunter2" not in problem
+
+
 def test_where_the_key_of_the_audit_backend_may_go_is_looked_at(own: Clone) -> None:
     def secrets() -> list[tuple[str, str]]:
         found = json.loads(own.command("doctor", "--json").stdout)["checks"]

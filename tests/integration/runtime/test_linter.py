@@ -384,7 +384,7 @@ def test_workflows_that_leave_the_gate_alone_pass(tmp_path: Path, name: str) -> 
     assert beside(tmp_path, PASSED[name], DEFAULT) == []
 
 
-@pytest.mark.threat("T1", "T13", "T17", "T24", "T29")
+@pytest.mark.threat("T1", "T13", "T17", "T24", "T26", "T29")
 @pytest.mark.parametrize("name", REFUSED)
 def test_workflows_that_touch_the_gate_are_refused(tmp_path: Path, name: str) -> None:
     text, code = REFUSED[name]

@@ -347,7 +347,7 @@ def test_seal_decides_again_what_the_first_step_looked_at(world: GateWorld, chan
 def test_on_github_enterprise_server_a_run_says_that_it_is_not_supported(world: GateWorld, server: str) -> None:
     world.changes["GITHUB_SERVER_URL"] = server
     started = world.command("investigate", ["start"], GITHUB_TOKEN="t")
-    assert started.returncode == 2 and "RUN006: " in started.stderr, started.stderr
+    assert started.returncode == 2 and "RUN007: " in started.stderr, started.stderr
     outcome = world.seal(world.hand_over(changed()))
     assert outcome.problem is not None and outcome.problem.code == codes.SERVER_UNSUPPORTED
     assert "GitHub Enterprise Server is not supported" in world.page("seal")
@@ -475,3 +475,20 @@ def test_a_dry_run_is_another_plan(world: GateWorld) -> None:
     assert dry is not None and wet is not None
     assert (dry.dry_run, wet.dry_run) == (True, False)
     assert plan.digest(dry) != plan.digest(wet)
+
+
+@pytest.mark.threat("T14")
+@pytest.mark.parametrize(
+    ("by", "at", "shown"),
+    [
+        ("carol", "2026-11-19T10:00:00Z", "; last changed 2026-11-19 10:00:00 UTC by `carol` |"),
+        ("carol", "the day before yesterday", "; when it last changed is not known |"),
+        ("", "", "; when it last changed is not known |"),
+    ],
+)
+def test_the_page_says_when_and_by_whom_the_policy_last_changed(world: GateWorld, by: str, at: str, shown: str) -> None:
+    if by:
+        world.github.changed[".github/agent-policies/checkout-restart.yml"] = (by, at)
+    assert world.seal(world.hand_over(changed())).report.plan is not None
+    (row,) = [line for line in world.page("seal").splitlines() if line.startswith("| Policy |")]
+    assert row.endswith(shown)

@@ -381,4 +381,4 @@ def test_an_address_of_github_enterprise_server_is_refused_before_the_token_goes
     clone: Clone, command: str
 ) -> None:
     done = clone.command(command, GITHUB_API_URL="https://github.example.com/api/v3")
-    assert (done.returncode, "RUN006: this is on github.example.com" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "RUN007: this is on github.example.com" in done.stderr) == (2, True), done.stderr

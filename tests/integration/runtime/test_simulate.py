@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +21,7 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
-from support.simulated import CONFIG, POLICY, Clone, clone, outcome_of
-
-__all__ = ["clone"]
+from support.simulated import CONFIG, POLICY, Clone, make, outcome_of
 
 
 def load(folder: Path) -> bundle.Parts:
@@ -560,21 +560,42 @@ def with_decision(parts: bundle.Parts, decision: Decision) -> bundle.Parts:
     return dataclasses.replace(parts, report=dataclasses.replace(parts.report, plan=plan))
 
 
+@pytest.fixture(scope="module")
+def acted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a run that acted; tests change a copy."""
+    code, said, folder = make(tmp_path_factory.mktemp("acted") / "repository").simulate("--approve")
+    assert code == 0, said
+    return folder
+
+
 class TestBundle:
     """An auditor's view: whatever is changed in a bundle afterwards is found."""
 
     @pytest.fixture
-    def folder(self, clone: Clone) -> Path:
-        """The bundle of a run that acted."""
-        return clone.simulate("--approve")[2]
+    def folder(self, acted: Path, tmp_path: Path) -> Path:
+        """The bundle of a run that acted, to be changed."""
+        return shutil.copytree(acted, tmp_path / "audit-bundle")
 
     def test_the_command_line_shows_the_verdict(self, clone: Clone, folder: Path) -> None:
         done = clone.call("verify", str(folder))
         assert done.returncode == 0
         assert "reviewer" in done.stdout
+        assert "authentic:   NOT AUTHENTICATED: " in done.stdout
+        known = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+        compared = clone.call("verify", str(folder), "--digest", known).stdout
+        assert "authentic:   as far as you trust" in compared and "NOT AUTHENTICATED" not in compared
         again = clone.call("verify", str(folder), "--digest", "0" * 64)
         assert again.returncode == codes.EXIT_TRAIL_INCOMPLETE
         assert codes.TRAIL_MISMATCH in again.stderr
+
+    @pytest.mark.threat("T36")
+    def test_a_whole_forgery_is_found_by_the_digest_alone(self, clone: Clone, folder: Path) -> None:
+        """Whoever can make a bundle anew, digests and all, is caught only by what somebody kept elsewhere."""
+        kept = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+        forged = clone.simulate("--approve", "ciso")[2]
+        assert "ciso" in (found := clone.call("verify", str(forged))).stdout and found.returncode == 0
+        found = clone.call("verify", str(forged), "--digest", kept)
+        assert found.returncode == codes.EXIT_TRAIL_INCOMPLETE and codes.TRAIL_MISMATCH in found.stderr
 
     @pytest.mark.parametrize("digest", ["", "9a40", "0" * 63, "0" * 65, "g" * 64, "DIGEST"])
     def test_what_is_not_a_digest_is_refused_instead_of_compared(self, clone: Clone, folder: Path, digest: str) -> None:

@@ -103,6 +103,7 @@ GOOD: dict[str, list[Any]] = {
     "agent_python": ["3.8", "3.9", "3.10", "3.14", 3.13],
     "act_timeout_minutes": ["1", "30", "360", 45],
     "audit_host": ["", "audit.example.com", "audit.example.com:8443", "audit", "10.0.0.7", "a-b.c-d.example"],
+    "notify": list(answers.YES_NO),
     "toolkit": ["", "http", "errors", " http , waiting", "git,health,keys,metrics,rollback,scaling,services,usage"],
 }
 
@@ -262,6 +263,7 @@ BAD: dict[str, list[Any]] = {
         "[::1]",
         "a" * 254,
     ],
+    "notify": ["", "maybe", True],
     "toolkit": ["colour", "http,", "http,http", "http waiting", "HTTP", "__init__", "../http"],
 }
 
@@ -438,7 +440,7 @@ def test_what_helps_stands_where_copier_still_shows_it(question: str) -> None:
 
 
 def test_yaml_reads_an_unquoted_no_as_false_and_an_unquoted_yes_as_true() -> None:
-    for question in ("auto_approval", "advanced", "investigate_oidc", "ephemeral_runners"):
+    for question in ("auto_approval", "advanced", "investigate_oidc", "ephemeral_runners", "notify"):
         assert answers.check(question, yaml.safe_load("no")) is None
         problem = answers.check(question, yaml.safe_load("yes"))
         assert problem

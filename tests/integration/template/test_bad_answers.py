@@ -66,6 +66,7 @@ NO_CHOICE = {
     "advanced": "maybe",
     "investigate_oidc": "maybe",
     "ephemeral_runners": "maybe",
+    "notify": "maybe",
 }
 
 

@@ -65,6 +65,7 @@ DIFFERENCES = [
     ("agent_python", "'3.13'", "'3.12'"),
     ("act_timeout_minutes", "30", "31"),
     ("audit_host", "''", "'audit.example.com'"),
+    ("notify", "false", "true"),
     ("toolkit", "['health', ", "['keys', 'health', "),
 ]
 

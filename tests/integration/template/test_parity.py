@@ -50,6 +50,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "agent_python": "3.10",
         "act_timeout_minutes": "360",
         "audit_host": "0.example:8443",
+        "notify": "yes",
         "toolkit": " usage ,health, services",
     }
 
@@ -83,6 +84,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
         "agent_python": "3.10",
         "act_timeout_minutes": 360,
         "audit_host": "0.example:8443",
+        "notify": True,
         "toolkit": ["usage", "health", "services"],
     }
     modules = {path.stem for path in (project / "agent_runtime" / "toolkit").glob("*.py")}

@@ -165,7 +165,9 @@ class Run:
     @property
     def result(self) -> str:
         """The conclusion of the newest attempt."""
-        found = {job.result for job in self.jobs.values()}
+        tolerated = {job.id for job in self.workflow.jobs if job.continue_on_error}
+        ends = {id: job.result for id, job in self.jobs.items()}
+        found = {result for id, result in ends.items() if id not in tolerated or result != FAILURE}
         return next((word for word in (CANCELLED, FAILURE) if word in found), SUCCESS)
 
     @property

@@ -43,6 +43,7 @@ class Job:
         container: the image, which may hold an expression; None for a job without a container.
         caches: whether its `cache-mode` lets it use caches.
         deploys: whether GitHub notes a deployment to its environment.
+        continue_on_error: whether the run ends well although this job fails.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Job:
     outputs: Mapping[str, Any]
     timeout_minutes: int
     steps: tuple[Step, ...]
+    continue_on_error: bool
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _job(tree: dict[str, Any], parsed: dict[str, Any]) -> Job:
         tree,
         f"job {id}",
         *("name", "needs", "if", "runs-on", "container", "cache-mode", "environment", "concurrency", "permissions"),
-        *("env", "outputs", "timeout-minutes", "steps"),
+        *("env", "outputs", "timeout-minutes", "steps", "continue-on-error"),
     )
     if "steps" not in tree:
         raise Unsupported(f"job {id} without steps")
@@ -178,6 +180,7 @@ def _job(tree: dict[str, Any], parsed: dict[str, Any]) -> Job:
         outputs=tree.get("outputs") or {},
         timeout_minutes=tree.get("timeout-minutes", 360),
         steps=_steps(tree["steps"], parsed["steps"]),
+        continue_on_error=bool(tree.get("continue-on-error", False)),
     )
 
 

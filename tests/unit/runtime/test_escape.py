@@ -188,6 +188,33 @@ def test_no_two_texts_look_alike(one: str, other: str) -> None:
     assert (escape.visible(one) == escape.visible(other)) == (one == other)
 
 
+@pytest.mark.threat("T4", "T6")
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("restart_service", "restart_service"),
+        ("prod/web-1.eu:8443,a=b%2B", "prod/web-1.eu:8443,a=b%2B"),
+        ("x@everyone", "x\\u{40}everyone"),
+        ("<!channel> <@U1>", "\\u{3c}\\u{21}channel\\u{3e} \\u{3c}\\u{40}U1\\u{3e}"),
+        ("https://evil.example", "https:/\\u{2f}evil.example"),
+        ("[page](x)", "\\u{5b}page\\u{5d}\\u{28}x\\u{29}"),
+        ("a/_x_/b", "a/\\u{5f}x\\u{5f}/b"),
+        ("*a* ~b~ `c`", "\\u{2a}a\\u{2a} \\u{7e}b\\u{7e} \\u{60}c\\u{60}"),
+        ("a\nb\u202ec", "a\\u{a}b\\u{202e}c"),
+    ],
+)
+def test_what_a_message_holds_is_plain_in_every_service(text: str, shown: str) -> None:
+    assert escape.message(text) == shown
+
+
+@given(hostile_text | st.text())
+def test_a_message_is_one_line_that_markdown_changes_nothing_of(text: str) -> None:
+    shown = "x" + escape.message(text) + "x"
+    inline = [token for token in MarkdownIt("gfm-like").parse(shown) if token.type == "inline"]
+    assert [child.type for token in inline for child in token.children or []] == ["text"]
+    assert inline[0].content == shown and "\n" not in shown and "@" not in shown
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

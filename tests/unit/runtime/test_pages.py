@@ -23,7 +23,15 @@ from agent_runtime.gate.pages.result import render_authorization, render_result
 from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary, render_terminal
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, inputs, names, plan
-from agent_runtime.model.documents import ActionReport, Approver, Earlier, Report, ReportStatus, StepResult
+from agent_runtime.model.documents import (
+    ActionReport,
+    Approver,
+    Earlier,
+    PolicyChange,
+    Report,
+    ReportStatus,
+    StepResult,
+)
 from agent_runtime.results import ActionStatus, Finding, Severity
 from agent_runtime.text import escape
 from support import examples
@@ -106,6 +114,7 @@ def complete() -> Report:
     return examples.report(
         plan=examples.sealed(step),
         policy_asked=ASKED,
+        policy_changed=PolicyChange("2026-11-19T10:00:00Z", "dave"),
         policy_reasons=("allowed_actions[0] (x on y): matches",),
         earlier=EARLIER,
         measured_at="2026-11-22T10:59:58Z",
@@ -124,7 +133,7 @@ FIRST_SCREEN = [
     "error_rate      0.31",
     "Undo            yes, risk medium, says the agent: revert it",
     "Refused unless  started is still 17",
-    "Policy          " + ASKED[0],
+    "Policy          " + ASKED[0] + "; last changed 2026-11-19 10:00:00 UTC by dave",
     "Before          in the last 7 days 1 did not succeed, 2 succeeded; the last, restart_service, 2026-11-21 10:00:00",
     "Asked by        alice, trigger: manual",
     "Approve         1 human among the reviewers, not alice",
@@ -146,7 +155,7 @@ def test_t14_the_page_has_what_a_decision_needs_in_this_order() -> None:
         "agent-approval",
         "A click by anybody else, alice included, does not count",
         "Written by the agent",
-        "Measured until 2026-11-22 10:59:58 UTC, 2 seconds before the plan was sealed.",
+        "It looked until 2026-11-22 10:59:58 UTC, 2 seconds before the plan was sealed; what it saw may be older.",
         "Reason                 31 % of the requests fail",
         "Confidence             0.8 of 1 (not used for any decision)",
         "- high: 31 % of the requests fail\n  - error_rate: 0.021",
@@ -225,6 +234,15 @@ def test_what_makes_a_plan_a_bad_one_stands_on_the_first_screen(changes: dict[st
         assert piece in screen and piece not in good
 
 
+def test_a_long_change_says_how_much_it_is_and_stands_below_the_values() -> None:
+    files = [f"--- a/{n}.json\n+++ b/{n}.json\n@@ -1 +1,2 @@\n-1\n+2\n+3" for n in range(39)]
+    long, short_one = (summary(proposing(parameters={"diff": "\n".join(each)})) for each in (files, files[:1]))
+    assert "**What will change**: 39 files, 78 lines more, 39 less" in long
+    assert long.index("| What | Value |") < long.index("**What will change**") < long.index("Written by the agent")
+    assert "**What will change**: 1 file, 2 lines more, 1 less" in short_one
+    assert short_one.index("**What will change**") < short_one.index("| What | Value |")
+
+
 def test_a_terminal_wraps_and_loses_nothing() -> None:
     value = "word " * 40 + "x" * 200
     page = as_terminal(render_terminal(proposing(parameters={"note": value})), 80)
@@ -280,7 +298,7 @@ def test_what_the_agent_left_out_is_reported() -> None:
     assert "**no**, risk **medium**, says the agent: `restart by hand`" in summary(
         proposing(rollback="restart by hand")
     )
-    assert "Measured" not in summary(examples.report())
+    assert "It looked until" not in summary(examples.report())
 
 
 @pytest.mark.threat("T14")
@@ -323,7 +341,7 @@ def test_the_page_of_a_plan_that_nobody_is_asked_about_asks_nobody() -> None:
     stamp = documents.PolicyStamp("a" * 64, documents.Decision.AUTO, ("auto_approve[0]",))
     page = summary(examples.report(plan=examples.sealed(policy=stamp)))
     assert page.startswith("# Without asking: `restart_service` on `checkout`\n")
-    assert "| Policy | `auto_approve[0]` |" in page and "nobody is asked" in page
+    assert "| Policy | `auto_approve[0]`; when it last changed is not known |" in page and "nobody is asked" in page
     assert "## How to decide" not in page and "# Approve" not in page
 
 

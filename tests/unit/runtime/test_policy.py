@@ -953,3 +953,11 @@ auto_approve:
         "allowed_actions[1]: error_rate 0.3 > 0.05, requests 100 \u2265 20, files [2 items] \u2264 5, "
         "zone a in [a, b], commit … format git-commit; risk low, at most high",
     )
+    (_, more) = evaluate(
+        rules,
+        action="restart",
+        resource="checkout",
+        parameters={**parameters, "to": 4, "run": "x"},
+        risk_level=RiskLevel.LOW,
+    ).asked
+    assert more == verdict.asked[1] + "; not looked at: run, to"

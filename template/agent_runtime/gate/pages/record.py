@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Sequence
 
-from agent_runtime.gate.pages.common import FACTS, UNASKED_FACT, Rows, whole
+from agent_runtime import codes
+from agent_runtime.gate.pages.common import FACTS, UNASKED_FACT, Rows, way_out, whole
 from agent_runtime.text.escape import markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import page, table
 
@@ -88,6 +89,7 @@ def render_record(
                 outcome.replace("_", " ") if outcome in _OUTCOMES else markdown_inline(outcome)
             ),
             (_UNASKED_OUTCOMES if automatic else {}).get(outcome, _OUTCOMES.get(outcome, "")),
+            f"`{codes.NOT_STARTED}`. {way_out(codes.NOT_STARTED)}" if outcome == "not_started" else "",
             table(FACTS, facts),
             "**What is wrong with the trail**" if problems else "",
             "\n".join(f"- {markdown_inline(problem)}" for problem in problems),

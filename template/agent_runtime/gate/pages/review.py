@@ -47,6 +47,8 @@ MAX_ISSUE_CHARACTERS = 65_536
 
 # A sealed parameter of this name is what will change: a text, or a list of lines, shown as a diff.
 DIFF = "diff"
+# As many lines of it stand before the values; more come after them.
+_SHORT_CHANGES = 16
 # With more parameters than this, several share a row.
 _ROWS = 5
 # What is shown of the agent's words: characters of a text, lines, findings, evidence of each.  The report has all.
@@ -197,13 +199,17 @@ def _review_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str
 
 
 def _plan_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str], links: str) -> List[str]:
+    changes = _changes(sealed)
+    # The values stand on the first screen, whatever else there is.
+    long = sum(block.count("\n") for block in changes) > _SHORT_CHANGES
     return [
         links,
         _DRY_RUN if sealed.dry_run else "",
         _STEPS if len(sealed.steps) > 1 else "",
         *_contradictions(report, sealed),
-        *_changes(sealed),
+        *([] if long else changes),
         table(FACTS, [*_sealed_facts(sealed), *_known_facts(report, sealed, digest)]),
+        *(changes if long else []),
         *decide,
         *_agent_section(report, sealed),
         *_policy_section(report.policy_reasons, sealed),
@@ -247,12 +253,17 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def _changes(sealed: Plan) -> List[str]:
-    """What each step changes, where the plan says it: right under the question."""
+    """What each step changes, where the plan says it."""
     blocks: List[str] = []
     for number, step in enumerate(sealed.steps, 1):
         change = _diff_of(step)
         if change is not None:
-            blocks += [f"**What will change{_of_step(sealed, number)}**", markdown_block(change, diff=True)]
+            lines = change.splitlines()
+            files = sum(line.startswith("+++ ") for line in lines)
+            more, less = (sum(line[:1] == sign for line in lines) - files for sign in "+-")
+            count = f"{files} file{'' if files == 1 else 's'}, " if files else ""
+            heading = f"**What will change{_of_step(sealed, number)}**: {count}{more} lines more, {less} less"
+            blocks += [heading, markdown_block(change, diff=True)]
     return blocks
 
 
@@ -305,7 +316,7 @@ def _cell(value: Any) -> str:
 
 def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
     return [
-        ("Policy", "; ".join(markdown_table_cell(asked) for asked in report.policy_asked) or _rules(sealed)),
+        ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
         ("Approve", who_may_approve(sealed)),
@@ -350,6 +361,17 @@ def _rules(sealed: Plan) -> str:
     return ", ".join(markdown_table_cell(rule) for rule in sealed.policy.matched_rules)
 
 
+def _asked(report: Report, sealed: Plan) -> str:
+    return "; ".join(markdown_table_cell(asked) for asked in report.policy_asked) or _rules(sealed)
+
+
+def _policy_changed(report: Report) -> str:
+    """When the policy last changed, and whose commit that was."""
+    if report.policy_changed is None:
+        return "when it last changed is not known"
+    return f"last changed {time(report.policy_changed.at)} by {markdown_table_cell(report.policy_changed.by)}"
+
+
 def _started_by(report: Report) -> str:
     run = report.run
     started = f"{markdown_table_cell(run.actor)}, trigger: {markdown_table_cell(report.trigger)}"
@@ -362,7 +384,9 @@ def _started_by(report: Report) -> str:
 
 def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
     measured = (
-        f" Measured until {time(report.measured_at)}{_before_sealing(report, sealed)}." if report.measured_at else ""
+        f" It looked until {time(report.measured_at)}{_before_sealing(report, sealed)}; what it saw may be older."
+        if report.measured_at
+        else ""
     )
     steps = sealed.steps if sealed else ()
     said: Rows = [

@@ -24,6 +24,7 @@ ENVIRONMENTS = (
     names.ACT_ENVIRONMENT,
     names.AUTO_ENVIRONMENT,
     names.INVESTIGATE_ENVIRONMENT,
+    names.NOTIFY_ENVIRONMENT,
 )
 GROUPS = ("agent-run-*", "agent-act-*")
 # Generic words, such as Record, are left to everyone: nobody clicks on them.

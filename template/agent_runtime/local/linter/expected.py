@@ -30,6 +30,8 @@ def workflows(config: Config) -> Dict[str, Value]:
         "oidc": config.investigate_oidc,
         "reading": has_environments and bool(config.investigate_secrets or config.investigate_oidc),
         "container": bool(config.investigate_container),
+        "notify": config.notify,
+        "notify-here": config.notify and not by_issue,
     }
     answers = {
         **{name: _labels(getattr(config, name)) for name in ("investigate_runner", "act_runner", "gate_runner")},

@@ -6,10 +6,12 @@ from typing import Dict
 
 from agent_runtime import codes
 
-_RESTORE = (
-    "Restore the file alone with: copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' "
-    "-x '!/.github/workflows/FILE'; or change the answer with: copier update --data name=answer"
+# Where the file is known, it stands in the place of FILE.
+FILE = ".github/workflows/FILE"
+_RESTORE_FILE = (
+    f"Restore the file alone with: copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{FILE}'"
 )
+_RESTORE = _RESTORE_FILE + "; or change the answer with: copier update --data name=answer"
 _NAME = "Restore the gate's names and groups, and give what is elsewhere another name"
 _MOVE = "The team's steps belong in .github/actions/prepare-investigate and prepare-act, other jobs in other workflows"
 
@@ -118,7 +120,7 @@ _rule(
     "CON34",
     "each job of the gate receives what the jobs before it and GitHub say",
     "The digest that is compared and the kill switch are worth what their source is worth (T8, T10).",
-    "Restore the file; act_secrets, act_variables and so on name more values for the team's code",
+    _RESTORE_FILE + "; act_secrets, act_variables and so on name more values for the team's code",
 )
 _rule("CON35", "no second file looks like a workflow of the gate", "People go by what they see.", _NAME)
 _rule(

@@ -17,7 +17,7 @@ def transport(environ: Mapping[str, str]) -> Transport:
     """Return a connection with the token of the environment.
 
     Raises:
-        BadInput: there is no token (SET001), or the address is of GitHub Enterprise Server (RUN006).
+        BadInput: there is no token (SET001), or the address is of GitHub Enterprise Server (RUN007).
     """
     address = environ.get("GITHUB_API_URL") or DEFAULT_API_URL
     check_server(address)

@@ -245,6 +245,8 @@ def _approvers(seen: Observed, _local: Local) -> _OpenItems:
 def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether each environment holds what it is to hold, and the reading one nothing that acts."""
     for name, wanted in local.environments.items():
+        if name == names.NOTIFY_ENVIRONMENT:
+            continue  # see `_addresses`: without them there is no message
         own = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
         if isinstance(own, Unreadable):
             yield _unreadable(f"which secrets {name} holds", own)
@@ -291,14 +293,32 @@ def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
             )
 
 
+def _addresses(seen: Observed, local: Local) -> _OpenItems:
+    """Whether messages have somewhere to go."""
+    name, place, option = names.NOTIFY_ENVIRONMENT, "the repository", ""
+    held = seen.secrets
+    if name in local.environments:
+        place, option = name, " --env " + name
+        held = seen.gate.environments[name].secrets if name in seen.gate.environments else frozenset()
+    if isinstance(held, Unreadable):
+        yield _unreadable(f"which secrets {place} holds", held)
+    elif names.NOTIFY_SECRET not in held:
+        yield OpenItem(
+            f"{place} holds no {names.NOTIFY_SECRET}, so nobody gets a message",
+            f"gh secret set {names.NOTIFY_SECRET}{option}, with an address a line; or copier update --data notify=no",
+        )
+
+
 def _secrets(seen: Observed, local: Local) -> _OpenItems:
     yield from _environment_secrets(seen, local)
     yield from _shared_secrets(seen, local)
+    if local.notify:
+        yield from _addresses(seen, local)
     variables = seen.variables
     if isinstance(variables, Unreadable):
         yield _unreadable("the repository's variables", variables)
         return
-    for name in sorted({*local.acting, AUDIT_SECRET} & set(variables)):
+    for name in sorted({*local.acting, AUDIT_SECRET, names.NOTIFY_SECRET} & set(variables)):
         yield OpenItem(
             f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
             f"gh variable delete {name}, make a new one where it came from, and store that as a secret",

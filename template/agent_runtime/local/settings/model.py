@@ -166,6 +166,7 @@ class Local:
         environments: those that there are to be, with the names of the secrets that each is to hold.
         acting: names of the secrets that act() gets.
         audit_host: the only host that the audit backend's key may be sent to; empty for any.
+        notify: whether messages are sent.
         triggers: what starts runs, such as `manual+alert`.
         guarded: files here that decide about actions, each of which needs an owner.
     """
@@ -182,5 +183,6 @@ class Local:
     environments: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     acting: Tuple[str, ...] = ()
     audit_host: str = ""
+    notify: bool = False
     triggers: str = ""
     guarded: Tuple[str, ...] = ()

@@ -102,7 +102,7 @@ def observe_gate(
     return Gate(
         repository=found,
         environments={
-            name: _environment(http, repository, name, contents) for name in settings.environments(approvals)
+            name: _environment(http, repository, name, contents) for name in settings.every_environment(approvals)
         },
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,

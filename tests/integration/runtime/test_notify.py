@@ -1,0 +1,258 @@
+"""Messages: what they say, where they arrive, and that one that does not arrive changes nothing."""
+
+from __future__ import annotations
+
+import email
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime import codes
+from agent_runtime.model import names
+from support import examples
+from support.gate_world import TEMPLATE, GateWorld, whole_run
+from support.receivers import HOSTS, certify, mail_server, nobody, webhooks
+from support.world import locked_packages
+
+SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7dd"
+TEAMS = f"workflows://{HOSTS[1]}/3e10ba33e9c44fc0/Xk1sGq3zS9dPq7ZbW5"
+SECRETS = ("TIiajkdnlazkcOXrIdevi7dd", "Xk1sGq3zS9dPq7ZbW5", "hunter2")
+
+# Runs `notify` with these words, addresses and variables.
+Notify = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of Slack and Teams."""
+    return certify(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def notify(world: GateWorld, tmp_path: Path) -> Notify:
+    """As the workflow starts it, with nothing but the packages of its own lock."""
+    packages = locked_packages(TEMPLATE / "requirements-notify.lock")
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary" / "agent-gate").symlink_to(packages)
+
+    def run(what: str, *addresses: str, timeout: str = "30", **variables: str) -> subprocess.CompletedProcess[str]:
+        return world.command(
+            "notify",
+            ["notify", what, "--timeout", timeout],
+            python=(sys.executable, "-I", "-S"),
+            RUNNER_TEMP=str(tmp_path / "temporary"),
+            AGENT_NOTIFY_URLS="\n".join(addresses),
+            **variables,
+        )
+
+    return run
+
+
+@pytest.fixture
+def waiting(world: GateWorld) -> dict[str, str]:
+    """The variables of the job that says that a plan waits; two jobs of its run have a page."""
+    _, handover = world.sealed()
+    for name in ("Investigate", names.SEAL_JOB):
+        world.github.add_job(world.run_id, name)
+    return {
+        "APPROVED_DIGEST": handover.plan_digest,
+        "REPORT_ID": handover.report_id,
+        "REPORT_DIGEST": handover.report_digest,
+    }
+
+
+def page_of(world: GateWorld) -> str:
+    """The address of the page that `seal` wrote."""
+    (seal,) = [job for job in world.github.jobs[world.run_id] if job["name"] == names.SEAL_JOB]
+    return f"https://github.com/{examples.run().repository}/actions/runs/{world.run_id}#summary-{seal['id']}"
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from texts(item)
+
+
+def test_a_plan_that_waits_is_sent_to_slack_teams_mail_and_a_webhook(
+    world: GateWorld, waiting: dict[str, str], notify: Notify, certificates: Path
+) -> None:
+    with webhooks(certificates=certificates) as services, webhooks() as hook, mail_server() as mails:
+        addresses = (
+            SLACK,
+            TEAMS,
+            f"mailto://me:hunter2@127.0.0.1:{mails.port}?from=a@acme.example&to=b@acme.example&mode=insecure",
+            f"json://me:hunter2@127.0.0.1:{hook.port}/hook",
+        )
+        done = notify(
+            "waiting",
+            *addresses,
+            **waiting,
+            HTTPS_PROXY=f"http://127.0.0.1:{services.port}",
+            REQUESTS_CA_BUNDLE=str(certificates / "ca.pem"),
+        )
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    digest = waiting["APPROVED_DIGEST"]
+    title = f"Approve plan {digest[:12]}: restart_service on checkout?"
+    body = [
+        "What: restart_service",
+        "On: checkout",
+        "Risk: medium, can't be undone, says the agent",
+        f"Plan: {digest}",
+        "This message approves nothing: decide on the page, and compare the plan's digest there.",
+    ]
+    by_host = {host: (path, sent) for host, path, sent in services.posts}
+    path, slack = by_host[HOSTS[0]]
+    assert path == "/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7dd"
+    _, teams = by_host[HOSTS[1]]
+    ((_, hook_path, posted),) = hook.posts
+    assert hook_path == "/hook" and posted["title"] == title
+    ((mail,),) = [mails.mails]
+    read = email.message_from_string(mail)
+    assert read["Subject"] == title
+    payload = next(part for part in read.walk() if part.get_content_type() == "text/plain").get_payload(decode=True)
+    assert isinstance(payload, bytes)
+    for arrived in ("\n".join(texts(slack)), "\n".join(texts(teams)), posted["message"], payload.decode()):
+        assert all(line in arrived for line in body), arrived
+        assert "Valid until: 20" in arrived
+    link = page_of(world)
+    assert f"Page: <{link}|{link}>" in slack["attachments"][0]["text"]
+    assert f"Page: [{link}]({link})" in teams["attachments"][0]["content"]["body"][1]["text"]
+    assert link in payload.decode()
+    assert title in "\n".join(texts(slack)) and title in "\n".join(texts(teams))
+
+    page = world.page("notify")
+    assert page.startswith("# Sent\n") and title in page
+    for where in ("1 of 4 (slack)", "2 of 4 (workflows)", "3 of 4 (mailto)", "4 of 4 (json)"):
+        assert f"address {where}: sent" in done.stdout and f"- address {where}: sent" in page
+    assert not any(secret in done.stdout + done.stderr + page for secret in SECRETS)
+
+
+def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_getting_it(
+    world: GateWorld, waiting: dict[str, str], notify: Notify
+) -> None:
+    with webhooks() as good, webhooks("slow") as slow, webhooks("500") as broken, nobody() as dead:
+        started = time.monotonic()
+        done = notify(
+            "waiting",
+            f"json://127.0.0.1:{slow.port}/hunter2",
+            f"json://127.0.0.1:{broken.port}/hunter2",
+            f"json://127.0.0.1:{dead}/hunter2",
+            f"mailto://me:hunter2@127.0.0.1:{dead}?from=a@acme.example&to=b@acme.example&mode=insecure",
+            "hunter2",
+            "nothing://hunter2",
+            f"json://127.0.0.1:{good.port}/",
+            timeout="6",
+            **waiting,
+        )
+        took = time.monotonic() - started
+
+    assert took < 20
+    assert len(good.posts) == len(slow.posts) == len(broken.posts) == 1
+    assert done.stdout.splitlines()[1:] == [
+        "address 1 of 7 (json): no answer within 6 seconds",
+        "address 2 of 7 (json): the service did not take the message",
+        "address 3 of 7 (json): the service did not take the message",
+        "address 4 of 7 (mailto): the service did not take the message",
+        "address 5 of 7 (no scheme): not an address that apprise knows",
+        "address 6 of 7 (nothing): not an address that apprise knows",
+        "address 7 of 7 (json): sent",
+    ]
+    assert done.returncode == codes.EXIT_INTERNAL
+    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not take it.")
+    page = world.page("notify")
+    assert page.startswith("# Not sent everywhere\n") and "- address 7 of 7 (json): sent" in page
+    assert "hunter2" not in done.stdout + done.stderr + page
+
+
+@pytest.mark.parametrize(("addresses", "said"), [((), "it holds no address"), (("json://x/",) * 21, "21 addresses")])
+def test_without_an_address_or_with_too_many_nothing_is_sent(
+    world: GateWorld, waiting: dict[str, str], notify: Notify, addresses: tuple[str, ...], said: str
+) -> None:
+    done = notify("waiting", *addresses, **waiting)
+
+    assert done.returncode == codes.EXIT_BAD_INPUT
+    assert f"{codes.NO_ADDRESS}: AGENT_NOTIFY_URLS: {said}" in done.stderr
+    assert world.page("notify").startswith("# Nothing was sent\n") and said in world.page("notify")
+
+
+@pytest.mark.threat("T8")
+@pytest.mark.parametrize(
+    ("changed", "code"), [("APPROVED_DIGEST", codes.GATE_DIGEST), ("REPORT_DIGEST", codes.GATE_ARTIFACT)]
+)
+def test_no_message_is_about_another_plan(
+    world: GateWorld, waiting: dict[str, str], notify: Notify, changed: str, code: str
+) -> None:
+    with webhooks() as hook:
+        done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **{**waiting, changed: "f" * 64})
+
+    assert hook.posts == []
+    assert f"error: {code}: " in done.stderr and f"{code}: " in world.page("notify")
+
+
+def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(
+    world: GateWorld, waiting: dict[str, str], notify: Notify
+) -> None:
+    world.github.jobs[world.run_id] = []
+    with webhooks() as hook:
+        done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **waiting)
+
+    assert done.returncode == 0
+    assert hook.posts[0][2]["message"].endswith("Page: [{0}]({0})".format(page_of_run(world)))
+
+
+def page_of_run(world: GateWorld) -> str:
+    return f"https://github.com/{examples.run().repository}/actions/runs/{world.run_id}"
+
+
+def message_of_the_end(world: GateWorld, notify: Notify, needs: dict[str, Any]) -> dict[str, Any]:
+    """What a webhook gets about a run, after `record`."""
+    world.record(needs)
+    id, digest = world.upload_folder(names.BUNDLE_ARTIFACT, world.folder("record") / names.DEFAULT_OUT / "audit-bundle")
+    with webhooks() as hook:
+        done = notify("ended", f"json://127.0.0.1:{hook.port}/", BUNDLE_ID=id, BUNDLE_DIGEST=digest)
+    assert (done.returncode, done.stderr) == (0, "")
+    ((_, _, posted),) = hook.posts
+    found: dict[str, Any] = posted
+    return found
+
+
+def test_the_end_of_a_run_is_sent_with_who_approved(world: GateWorld, notify: Notify) -> None:
+    needs = whole_run(world)
+    posted = message_of_the_end(world, notify, needs)
+
+    digest = needs["seal"]["outputs"]["plan_digest"]
+    assert posted["title"] == f"Plan {digest[:12]}: acted (restart_service on checkout)"
+    assert posted["type"] == "success"
+    lines = posted["message"].splitlines()
+    assert lines[0] == "The plan was approved and executed."
+    for fact in (f"Plan: {digest}", "Approved by: bob", "Trail: complete"):
+        assert f"- {fact}" in lines
+    for name, link in (("Page", page_of(world)), ("Run", page_of_run(world))):
+        assert f"- {name}: [{link}]({link})" in lines
+
+
+def test_a_failed_action_and_a_gap_in_the_trail_are_sent_as_failures(world: GateWorld, notify: Notify) -> None:
+    needs = whole_run(world, examples.step(parameters={"fails": True}))
+    needs["approve"]["outputs"]["receipt_id"] = ""
+    posted = message_of_the_end(world, notify, needs)
+
+    assert posted["type"] == "failure" and ": action failed (" in posted["title"]
+    assert "Look at the resource." in posted["message"] and "Trail: incomplete" in posted["message"]
+
+
+def test_a_run_that_left_no_bundle_is_sent_as_one_that_nobody_knows(world: GateWorld, notify: Notify) -> None:
+    with webhooks() as hook:
+        done = notify("ended", f"json://127.0.0.1:{hook.port}/", BUNDLE_ID="", BUNDLE_DIGEST="")
+
+    assert done.returncode == 0
+    ((_, _, posted),) = hook.posts
+    assert posted["title"] == "Nobody knows how a run about checkout ended" and posted["type"] == "failure"
+    assert page_of_run(world) in posted["message"]

@@ -1,0 +1,158 @@
+"""Trials of the codes of a gate that is an issue, and of the settings of a repository on GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from agent_runtime import codes
+from agent_runtime.gate import issue_checks
+from agent_runtime.gate.pages import review
+from agent_runtime.model import plan
+from support import examples, settings_world, shapes
+from support.settings_world import REPOSITORY
+from support.simulated import CONFIG, POLICY, Clone
+from support.trials.lab import Attempt, Lab, both, trial
+
+DIGEST = plan.digest(examples.sealed())
+APPROVERS = ("bob", "carol")
+
+
+def by_issue(lab: Lab, policy: str = POLICY) -> Clone:
+    """A repository of GitHub Free."""
+    clone = lab.clone()
+    text = CONFIG.replace("public", "private-free").replace("[bob]", "[bob, carol]") + "approval_gate: issue\n"
+    clone.config.write_text(text)
+    (clone.root / ".github" / "agent-policies" / "bumper.yml").write_text(policy)
+    return clone
+
+
+def whole_runs(code: str, wrong: tuple[str, ...], right: tuple[str, ...], policy: str = POLICY) -> None:
+    """A trial of two simulated runs."""
+
+    @trial(code)
+    def tell(lab: Lab) -> Iterator[Attempt]:
+        clone = by_issue(lab, policy)
+        yield lambda: clone.simulate(*wrong)[1]
+        yield lambda: clone.simulate(*right)[1].replace(*_WAITS)
+
+
+# Of two comments the first always says that one more is needed; only the end of the run counts.
+_WAITS = (f"{codes.APPROVAL_MISSING}: bob approved", "bob approved")
+TWO = POLICY + "    approvals: 2\n"
+whole_runs(codes.ISSUE_GATE_IMPOSSIBLE, ("--open-gate",), ("--approve",))
+whole_runs(codes.PLAN_REJECTED, ("--reject",), ("--approve",))
+whole_runs(codes.COMMENT_AUTHOR, ("--self-approve",), ("--approve",))
+whole_runs(codes.APPROVAL_MISSING, ("--approve", "bob"), ("--approve", "bob", "--approve", "carol"), TWO)
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    """The issue of a run."""
+    origin = issue_checks.Origin("4711", 17, "a" * 64).line()
+    text = review.render_issue(
+        examples.report(), digest=DIGEST, approvers=APPROVERS, origin=origin, run_url="https://github.com/acme/x"
+    )
+    author = shapes.user("github-actions[bot]", "Bot")
+    return {**shapes.issue(REPOSITORY, 1, text, author, ["agent-approval"]), **changes}
+
+
+def shown(found: dict[str, Any]) -> None:
+    """Compare an issue with what the runtime wrote."""
+    whole = asked()
+    issue_checks.check_page(found, whole["title"], whole["body"])
+
+
+def commented(body: str) -> None:
+    """Judge a comment."""
+    found = shapes.issue_comment(REPOSITORY, 1, 9, body, shapes.user("bob", "User"))
+    issue_checks.check_comment(found, body, DIGEST)
+
+
+def sealed_by(sha: str) -> None:
+    """Judge a run that GitHub shows with this commit."""
+    run = shapes.workflow_run(
+        REPOSITORY,
+        4711,
+        run_number=1,
+        title="checkout",
+        event="workflow_dispatch",
+        file="agent-investigate-act.yml",
+        actor="alice",
+        created=shapes.CREATED,
+    )
+    issue_checks.check_sealed_run(examples.sealed(), {**run, "head_sha": sha})
+
+
+both(
+    codes.ISSUE_UNKNOWN,
+    lambda _: issue_checks.check_issue(asked(state="closed"), 1),
+    lambda _: issue_checks.check_issue(asked(), 1),
+)
+both(codes.ISSUE_EDITED, lambda _: shown(asked(title="Approve?")), lambda _: shown(asked()))
+both(codes.ISSUE_RUN, lambda _: sealed_by("0" * 40), lambda _: sealed_by(examples.SHA))
+both(codes.COMMENT_UNUSABLE, lambda _: commented("looks good"), lambda _: commented(f"/approve {DIGEST[:12]}"))
+
+
+# Settings on GitHub.
+def by_setup(
+    code: str,
+    spoil: Callable[[settings_world.Clone], object],
+    fix: Callable[[settings_world.Clone], object],
+    *words: str,
+    **environ: str,
+) -> None:
+    """A trial of `setup` at a terminal; the first sees these words and variables."""
+
+    @trial(code)
+    def tell(lab: Lab) -> Iterator[Attempt]:
+        clone = lab.settings()
+        spoil(clone)
+        yield lambda: clone.command("setup", *words, **environ)
+        fix(clone)
+        yield lambda: clone.command("setup")
+
+
+def nothing(clone: settings_world.Clone) -> None:
+    """Leave it as it is."""
+
+
+def plan_of(visibility: str, name: str) -> Callable[[settings_world.Clone], None]:
+    """Move the repository to another plan."""
+    return lambda clone: vars(clone.github).update(visibility=visibility, plan=name)
+
+
+def administrator(is_one: bool) -> Callable[[settings_world.Clone], None]:
+    """Take a token of somebody who is an administrator, or not."""
+    return lambda clone: vars(clone.github).update(administrator=is_one)
+
+
+by_setup(codes.TOKEN_UNUSABLE, nothing, nothing, GH_TOKEN="")
+by_setup(codes.REPOSITORY_UNKNOWN, nothing, nothing, "--repo", "acme/another")
+by_setup(codes.APPROVER_UNUSABLE, nothing, nothing, "--reviewer", "nobody-of-this-name")
+by_setup(codes.PLAN_WITHOUT_GATE, plan_of("private", "free"), plan_of("public", "free"))
+by_setup(codes.RIGHTS_MISSING, administrator(False), administrator(True))
+by_setup(
+    codes.GITHUB_SILENT,
+    lambda clone: setattr(clone.github, "budget", 3),
+    lambda clone: setattr(clone.github, "budget", None),
+)
+
+
+@trial(codes.GATE_STILL_OPEN)
+def another_branch_may_use_the_environment(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.settings()
+    clone.setup()
+    clone.github.branch_policies["agent-act"].append("dev")
+    yield lambda: clone.command("setup")
+    clone.setup(exact=True)
+    yield lambda: clone.command("doctor")
+
+
+@trial(codes.SETTING_REFUSED)
+def github_refuses_a_setting(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.settings()
+    answer = vars(clone.github)
+    answer["_put_environment"] = lambda *_: (500, {"message": "Server Error", "documentation_url": "", "status": "500"})
+    yield lambda: clone.command("setup")
+    del answer["_put_environment"]
+    yield lambda: clone.command("setup")
