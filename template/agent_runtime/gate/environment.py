@@ -6,6 +6,7 @@ from typing import List, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks
+from agent_runtime.gate.checks import refuse, show
 from agent_runtime.gate.pages import review
 from agent_runtime.gate.verification import (
     ENABLED,
@@ -35,6 +36,9 @@ class EnvironmentVerification(Verification):
         records = self.api.approvals(run.repository, run.run_id)
         found = environment_checks.check_approvals(records, run, self.handover.plan_digest, self.plan.approvals)
         self.approvers = tuple(approver for approver, _ in found)
+        for login in (approver.login for approver in self.approvers):
+            if self.api.permission(run.repository, login) == "none":
+                refuse(codes.GATE_APPROVAL, f"{show(login)} approved, and has no access to this repository any more")
 
     def check_not_executed(self) -> None:
         """GATE09: a plan is bound to one attempt of one run, and an attempt authorizes once."""
@@ -48,7 +52,7 @@ class EnvironmentVerification(Verification):
 _APPROVAL = Check(
     codes.GATE_APPROVAL,
     "GitHub's record has as many approvals as the plan needs, each by another human whom it lets approve and who "
-    "neither started nor re-ran the run, and no rejection",
+    "neither started nor re-ran the run and still has access, and no rejection",
     EnvironmentVerification.check_approval,
 )
 CHECKS = (

@@ -274,7 +274,7 @@ def _decide(parts: Parts, needs: Mapping[str, Job], jobs: evidence.Jobs, *, reje
     if seal.result == "success" and "act" in needs and _acting(needs).result != "skipped":
         return RunOutcome.REJECTED if rejected else _decide_action(parts, _acting(needs), jobs)
     if seal.result != "success" or report is None:
-        refused = report is not None and str(report.code).startswith(("GATE", "IGATE"))
+        refused = report is not None and str(report.code).startswith(("GATE", "IGATE", "POL"))
         return RunOutcome.REFUSED if refused else RunOutcome.INVESTIGATION_FAILED
     if report.plan is None:
         ends = {ReportStatus.DENIED: RunOutcome.DENIED, ReportStatus.DUPLICATE: RunOutcome.DUPLICATE}

@@ -185,7 +185,11 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
         if not (root / policy_path).is_file():
             yield _problem(codes.POLICY_MISSING, policy_path.as_posix(), "it is missing")
         else:
-            parse_policy((root / policy_path).read_bytes(), policy_path.as_posix())
+            wanted = parse_policy((root / policy_path).read_bytes(), policy_path.as_posix()).most_approvals
+            if wanted > len(settings.approvers) and not any("/" in name for name in settings.approvers):
+                what = f"a rule asks for {wanted} approvals, and approvers of {path} are {len(settings.approvers)}"
+                fix = "Name more: copier update --data approvers=LOGIN,LOGIN"
+                yield _problem(codes.APPROVERS_IMPOSSIBLE, policy_path.as_posix(), what, fix)
     except codes.AgentError as error:
         where, _, what = error.message.partition(": ")  # both readers start with the file
         yield _problem(error.code, where, what)

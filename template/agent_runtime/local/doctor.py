@@ -73,6 +73,7 @@ def _local(root: Path, settings: config.Config) -> Local:
         gate=settings.approval_gate,
         environments=settings.every_environment(policy.most_approvals if policy else 1),
         acting=settings.act_secrets,
+        act_variables=settings.act_variables,
         audit_host=settings.audit_host,
         notify=settings.notify,
         triggers=settings.triggers,

@@ -15,11 +15,11 @@ from agent_runtime import codes
 from aimgentix.redact import Redactor
 from support import engines, settings_world
 from support.environment import REPOSITORY
-from support.trials import issue, repository, run, toolkit
+from support.trials import issue, messages, repository, run, toolkit
 from support.trials.lab import TRIALS, Lab, Trial, said
 from tools import codes as page
 
-__all__ = ["issue", "repository", "run", "toolkit"]
+__all__ = ["issue", "messages", "repository", "run", "toolkit"]
 
 TABLE = "| code | what it says | what was done about it |\n| --- | --- | --- |\n"
 
@@ -47,10 +47,10 @@ def test_there_is_a_trial_for_every_code_and_none_for_another() -> None:
 
 @pytest.mark.parametrize("code", TRIALS)
 def test_a_code_is_met_and_its_remedy_helps(code: str, lab: Lab) -> None:
-    told = TRIALS[code]
-    before = meets(told, lab)
+    found = TRIALS[code]
+    before = meets(found, lab)
     shown = before.replace("`", "").replace("|", "/")
-    row = f"| {code} | `{shown}` | {told.by_hand + ', by hand' if told.by_hand else 'what it says: it helped'} |\n"
+    row = f"| {code} | `{shown}` | {found.by_hand + ', by hand' if found.by_hand else 'what it says: it helped'} |\n"
     folder = REPOSITORY / "build" / "codes"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / code).write_text(row, encoding="utf-8")
@@ -58,14 +58,14 @@ def test_a_code_is_met_and_its_remedy_helps(code: str, lab: Lab) -> None:
     (folder.parent / "codes.md").write_text(TABLE + "".join(rows), encoding="utf-8")
 
 
-def meets(told: Trial, lab: Lab) -> str:
+def meets(found: Trial, lab: Lab) -> str:
     """Play a trial, and return the line that has the code."""
-    attempts = told.tell(lab)
+    attempts = found.play(lab)
     first = said(next(attempts))
-    line = next((line for line in first.splitlines() if told.code in line), "")
+    line = next((line for line in first.splitlines() if found.code in line), "")
     assert line, first
     assert Redactor().text(line) == line, "a message keeps its names"
     after = [said(attempt) for attempt in attempts]
-    assert bool(told.by_hand) == (not after), "a remedy is tried, or left to a person by name"
-    assert not [text for text in after if told.code in text], after
+    assert bool(found.by_hand) == (not after), "a remedy is tried, or left to a person by name"
+    assert not [text for text in after if found.code in text], after
     return line

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -261,7 +262,7 @@ READ_POLICY = (("agent_runner.py",), "policy", "check", "--action", "bump", "--r
     ],
 )
 def test_a_merge_that_was_left_unfinished_is_one_line_with_its_place(
-    clone: Clone, name: str, line: str, call: tuple[tuple[str, ...], ...]
+    clone: Clone, name: str, line: str, call: tuple[Any, ...]
 ) -> None:
     own_runtime(clone)
     path = clone.root / name

@@ -540,6 +540,21 @@ def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: t
         assert f"copier update --data repository_plan={fitting[0]})" in github_plans.choices(seen)
 
 
+def test_a_variable_of_an_environment_that_hides_a_sealed_one_is_found(own: Clone) -> None:
+    config = own.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("act_variables: []", "act_variables: ['CLUSTER']"))
+    own.setup()
+    before = own.doctor().get("act-environment", [])
+    own.github.environment_variables = {"agent-act": {"REGION": "eu"}, "agent-approval": {"CLUSTER": "x"}}
+    assert own.doctor().get("act-environment", []) == before == []
+    own.github.environment_variables["agent-act"]["CLUSTER"] = "staging"
+    (problem,) = own.doctor()["act-environment"]
+    assert (
+        problem.startswith("environment agent-act: its variable CLUSTER hides the repository's") and "GATE16" in problem
+    )
+    assert "gh variable delete CLUSTER --env agent-act" in own.command("doctor").stdout
+
+
 def test_a_lonely_approver_is_a_note_and_nothing_open(own: Clone) -> None:
     for name in (".github/agent-config.yml", ".copier-answers.yml"):
         path = own.root / name

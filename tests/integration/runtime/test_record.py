@@ -92,6 +92,12 @@ OUTCOMES: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         {"report": closed(ReportStatus.FAILED, code=codes.INVESTIGATION_FAILED)},
     ),
     (
+        "the policy can't be read",
+        "refused",
+        but(seal="failure", approve="skipped", act="skipped"),
+        {"report": closed(ReportStatus.FAILED, code=codes.POLICY_INVALID)},
+    ),
+    (
         "what it handed over was invalid",
         "investigation_failed",
         but(seal="failure", approve="skipped", act="skipped"),

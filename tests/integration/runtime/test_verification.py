@@ -126,6 +126,11 @@ def opened(world: GateWorld, handover: Handover) -> Handover:
     return handover
 
 
+def lost(world: GateWorld, handover: Handover) -> Handover:
+    world.github.people["bob"] = "none"
+    return handover
+
+
 def unanswered(world: GateWorld, handover: Handover) -> Handover:
     world.github.approvals.clear()
     return handover
@@ -192,6 +197,7 @@ ATTACKS: list[tuple[str, int, str, Callable[[GateWorld, Handover], Handover]]] =
     ("T13 the gate is open", 7, codes.GATE_ENVIRONMENT, opened),
     ("T18 nobody approved", 8, codes.GATE_APPROVAL, unanswered),
     ("T15 who started it approved", 8, codes.GATE_APPROVAL, answered("alice", "approved")),
+    ("who approved lost access meanwhile", 8, codes.GATE_APPROVAL, lost),
     ("somebody rejected", 8, codes.GATE_APPROVAL, answered("carol", "rejected")),
     ("T38 authorized before", 9, codes.GATE_CLAIMED, done_before(names.AUTHORIZATION_ARTIFACT)),
     ("T38 executed before", 9, codes.GATE_CLAIMED, done_before(names.RESULT_ARTIFACT)),

@@ -31,7 +31,7 @@ def whole_runs(code: str, wrong: tuple[str, ...], right: tuple[str, ...], policy
     """A trial of two simulated runs."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         clone = by_issue(lab, policy)
         yield lambda: clone.simulate(*wrong)[1]
         yield lambda: clone.simulate(*right)[1].replace(*_WAITS)
@@ -104,7 +104,7 @@ def by_setup(
     """A trial of `setup` at a terminal; the first sees these words and variables."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         clone = lab.settings()
         spoil(clone)
         yield lambda: clone.command("setup", *words, **environ)

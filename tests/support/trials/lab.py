@@ -1,4 +1,4 @@
-"""What the trials of codes share: how one is told, and the repositories and servers in which it is played.
+"""What the trials of codes share: how one is written, and the repositories and servers in which it is played.
 
 A trial belongs to one code and yields attempts.  The first meets the code.  Then the trial does what the code's remedy
 says, and the same again no longer meets it.  Where only a person can do it, `by_hand` says what is left to them.
@@ -22,7 +22,7 @@ from support.gate_world import GateWorld
 from support.github import FullGitHub
 
 Attempt = Callable[[], object]
-Told = Callable[["Lab"], Iterator[Attempt]]
+Play = Callable[["Lab"], Iterator[Attempt]]
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,25 @@ class Trial:
     """One code, and how it is met.
 
     Arguments:
-        tell: yields the attempts.
+        play: yields the attempts.
         by_hand: what a person must do; empty where the remedy is tried.
     """
 
     code: str
-    tell: Told
+    play: Play
     by_hand: str
 
 
 TRIALS: dict[str, Trial] = {}
 
 
-def trial(code: str, by_hand: str = "") -> Callable[[Told], Told]:
+def trial(code: str, by_hand: str = "") -> Callable[[Play], Play]:
     """Make a function the trial of a code."""
 
-    def keep(tell: Told) -> Told:
+    def keep(play: Play) -> Play:
         assert code not in TRIALS, code
-        TRIALS[code] = Trial(code, tell, by_hand)
-        return tell
+        TRIALS[code] = Trial(code, play, by_hand)
+        return play
 
     return keep
 
@@ -57,7 +57,7 @@ def both(code: str, wrong: Callable[[Lab], object], right: Callable[[Lab], objec
     """A trial of two attempts that need nothing in between."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         yield lambda: wrong(lab)
         yield lambda: right(lab)
 

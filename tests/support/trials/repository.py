@@ -115,7 +115,7 @@ def in_answers(code: str, change: Change, undo: Change) -> None:
     """A trial of what a line of the answers' file does."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         root = lab.project()
         edit(root, check.ANSWERS_FILE, change)
         yield lambda: checked(root)
@@ -134,7 +134,7 @@ def by_copier(code: str, name: str, change: Change) -> None:
     """A trial of a file of the template, which the command of the line restores."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         root = lab.project()
         edit(root, name, change)
         yield lambda: checked(root)
@@ -146,7 +146,7 @@ def by_edit(code: str, name: str, change: Change, fix: Callable[[Path], object])
     """A trial of a file that somebody changes, and changes again."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         root = lab.project()
         edit(root, name, change)
         yield lambda: checked(root)
@@ -384,7 +384,7 @@ def part(code: str, name: str, attempt: Callable[[Path], object]) -> None:
     """A trial of a part that is gone, and comes back from the history."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         root = lab.project()
         engines.commit_all(root, "Whole")
         path = root / name

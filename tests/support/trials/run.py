@@ -38,7 +38,7 @@ def at_terminal(code: str, wrong: tuple[str, ...], right: tuple[str, ...], **var
     """A trial of two command lines; the first sees these variables."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         clone = lab.clone()
         yield lambda: clone.call(*wrong, **variables)
         yield lambda: clone.call(*right)
@@ -135,7 +135,7 @@ def attack(code: str, spoil: Callable[[Approved], object], fix: Callable[[GateWo
     """A trial of a plan that *Verify* refuses, and of the next run."""
 
     @trial(code)
-    def tell(lab: Lab) -> Iterator[Attempt]:
+    def play(lab: Lab) -> Iterator[Attempt]:
         it = approved(lab.world())
         spoil(it)
         yield lambda: it.world.authorize(it.handover)
@@ -273,7 +273,7 @@ class FullDisk(Agent):
 
 
 def executed(lab: Lab, agent: Callable[[Path], Agent]) -> str:
-    """What the page says after *Execute* of an authorized plan; the agent is told where its journal is."""
+    """What the page says after *Execute* of an authorized plan; the agent is played where its journal is."""
     world = lab.world()
     it = approved(world)
     world.authorize(it.handover)

@@ -167,7 +167,7 @@ def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
         )
 
 
-def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
+def _act_environment(seen: Observed, local: Local) -> _OpenItems:
     for name in seen.gate.environments:
         if name in names.GATE_ENVIRONMENTS:
             continue
@@ -175,6 +175,15 @@ def _act_environment(seen: Observed, _local: Local) -> _OpenItems:
         settings = seen.gate.environments[name].settings
         if settings is not None and settings.get("can_admins_bypass") is not False:
             yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
+        variables = seen.gate.environments[name].variables
+        for hidden in (
+            () if isinstance(variables, Unreadable) else sorted(set(local.act_variables).intersection(variables))
+        ):
+            yield OpenItem(
+                f"environment {name}: its variable {_show(hidden)} hides the repository's, which is the one that is "
+                "sealed: every plan is refused (GATE16)",
+                f"gh variable delete {hidden} --env {name}; use the repository's variable",
+            )
 
 
 def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool) -> _OpenItems:

@@ -165,6 +165,7 @@ class Local:
         gate: `approval_gate` of the configuration.
         environments: those that there are to be, with the names of the secrets that each is to hold.
         acting: names of the secrets that act() gets.
+        act_variables: names of the variables that act() gets.
         audit_host: the only host that the audit backend's key may be sent to; empty for any.
         notify: whether messages are sent.
         triggers: what starts runs, such as `manual+alert`.
@@ -182,6 +183,7 @@ class Local:
     gate: str = ENVIRONMENT_GATE
     environments: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     acting: Tuple[str, ...] = ()
+    act_variables: Tuple[str, ...] = ()
     audit_host: str = ""
     notify: bool = False
     triggers: str = ""

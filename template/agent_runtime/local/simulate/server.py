@@ -109,6 +109,7 @@ class LoopbackGitHub:
         summary = self.shapes.environment_summary(self.environments[environment])
         reviewer = self.shapes.user(login, kind)
         with self._lock:
+            self.people.setdefault(login, "read")  # GitHub lets nobody else review
             self.approvals.setdefault(run_id, []).append(
                 {"state": state, "comment": comment, "environments": [summary], "user": reviewer}
             )
