@@ -13,7 +13,7 @@ NO_ORIGIN = codes.register(
     "UPD02",
     "nothing says which release of which template this is",
     "Write the template's git address as _src_path and the tag or commit that this repository came from as _commit "
-    "into .copier-answers.yml",
+    "into .copier-answers.yml, and commit that",
 )
 UNREACHABLE = codes.register(
     "UPD03",
@@ -26,7 +26,7 @@ NO_VERSION = codes.register(
     "the template does not have this version",
     "Name a tag or commit that it has, in --to or as _commit in .copier-answers.yml",
 )
-DIRTY = codes.register("UPD05", "something here is not committed", "Commit it or stash it, then update")
+DIRTY = codes.register("UPD05", "something here is not committed", "Commit it or stash it (git stash -u), then update")
 DETACHED = codes.register("UPD06", "no branch is checked out", "Check one out, or name a new one: --branch NAME")
 BUSY = codes.register("UPD07", "another update of this repository is running", "Wait until it ends")
 NO_GIT = codes.register("UPD08", "this is not a git repository with a commit", "Commit the repository first")
@@ -55,13 +55,13 @@ CONFIGURED = codes.register(
     "the update changes the configuration, and nobody changed an answer",
     "Look up in the template's changelog what the key means; --accept UPD13 takes it",
 )
-MOVED = codes.register("UPD14", "the branch can't be moved", "See what git says, and start again")
+MOVED = codes.register("UPD14", "the branch can't be moved", "Do what the message asks for, then update again")
 IN_THE_WAY = codes.register(
     "UPD15", "a file that git ignores is in the way of the update", "Move or remove the file, then update"
 )
-NO_GIT_PROGRAM = codes.register("UPD16", "git is not installed, or stopped", "Install git; see what it says")
+NO_GIT_PROGRAM = codes.register("UPD16", "git is not installed, or stopped", "Install git, or fix what it names")
 NO_CHECK = codes.register(
     "UPD17",
     "the check that the update brings did not run",
-    "See what it says; the packages of a new lock may be missing",
+    "Install the package that it names as missing; report anything else to the template's maintainers",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Repository:
             self.folder = Path(line(root, "rev-parse", "--absolute-git-dir"))
             self.head = line(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitFailed as error:
+            if shutil.which("git") is None:
+                raise
             raise codes.BadInput(problems.NO_GIT, error.message) from None
         self._journal = self.folder / "agent-update"
 
@@ -129,7 +132,7 @@ class Repository:
             git(self.top, "check-ref-format", "--branch", name)
             git(self.top, "update-ref", f"refs/heads/{name}", commit, _NONE)
         except GitFailed as error:
-            raise codes.BadInput(problems.MOVED, f"{name}: {error.message}") from None
+            raise codes.BadInput(problems.MOVED, f"{name}: {error.message}; choose another name") from None
 
     def land(self, ref: str, commit: str, sides: Mapping[str, Sequence[Optional[File]]], work: Path, lock: int) -> None:
         """Move the branch, and the checkout with it; with an empty ref the checkout alone.
@@ -177,7 +180,7 @@ class Repository:
         try:
             landing.bring(str(self.top), old, new, wanted)
         except landing.Failed as error:
-            raise codes.BadInput(problems.MOVED, f"an update was interrupted, and {error}") from None
+            raise codes.BadInput(problems.MOVED, f"an update was interrupted, and {error}: move it elsewhere") from None
         self._journal.unlink()
         return "ended" if wanted == new else "took back"
 
