@@ -30,8 +30,9 @@ ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1: don't ask; USE_CASE=name)
-	@$(ALONE) $(BIN)/python tools/demo.py $(if $(filter 1 y yes true,$(APPROVE)),--approve) $(if $(USE_CASE),--use-case=$(USE_CASE))
+ANSWER = $(if $(filter 1 y yes true,$(APPROVE)),--approve,$(if $(filter 0 n no false,$(APPROVE)),--reject))
+demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1 or no: don't ask; USE_CASE=name)
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),$(or $(ANSWER),$(error APPROVE=$(APPROVE) is neither yes nor no))) $(if $(USE_CASE),--use-case=$(USE_CASE))
 
 test: lint tests ## Lint, then run every test
 

@@ -5,7 +5,7 @@ local: the service is a process of its own that truly restarts, the agent reposi
 this checkout, its phases run as separate processes, and the demo measures the error rate itself, from outside, before
 and after.
 
-    python tools/demo.py [--use-case NAME] [--approve] [--out FOLDER]
+    python tools/demo.py [--use-case NAME] [--approve | --reject] [--out FOLDER]
 
 Each use case has a world of its own (tools/demo_cases.py).  On a terminal you are the reviewer.  Exit code 0 means:
 what was wrong is wrong no more, measured from outside, and the trail was verified.  Nothing is left running, whatever
@@ -52,6 +52,16 @@ from tools.demo_cases import (  # noqa: E402  the path above comes first
 DEFAULT_OUT = ROOT / "build" / "demo"
 DEFAULT_CASE = "service-restart"
 RUN_FOLDER = Path("agent-run") / "demo"
+RUN_EVIDENCE = RUN_FOLDER / "record" / "agent-run" / "audit-bundle"
+# What each reader tries next.
+NEXT = (
+    ("everybody", "cd {repository}"),
+    ("reviewer", "make simulate"),
+    ("attacker", ".venv/bin/python agent_runner.py simulate --tamper"),
+    ("auditor", ".venv/bin/python agent_runner.py verify {evidence}"),
+)
+# What the reviewer's answer is called once it is given.
+ANSWERED = {"approve": "approves", "reject": "rejects"}
 # What simulate passes on by itself; everything else is named to it, as a secret or a variable is on GitHub.
 _KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN"}
 
@@ -257,8 +267,12 @@ class Shown:
         return self.recorded and not self.restarted and self.manifest["outcome"] == "rejected"
 
 
-def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
-    """Play the case with its files in `folder` and return what happened."""
+def play(screen: Screen, folder: Path, answer: str | None, case: Case) -> Shown:
+    """Play the case with its files in `folder` and return what happened.
+
+    Arguments:
+        answer: `approve` or `reject` for the reviewer; None asks at this terminal.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     screen.heading(case.runs)
     place = folder / "world"
@@ -278,14 +292,16 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
         screen.fact("generated", shown_path(repository))
 
         screen.heading("The agent investigates, you review, it acts, the trail is recorded")
-        if approve:
-            screen.fact("reviewer", "nobody is asked (a terminal without APPROVE=1 or --approve asks you)")
+        if answer is not None:
+            screen.fact(
+                "reviewer", f"nobody is asked, the demo {ANSWERED[answer]} (a terminal without APPROVE= asks you)"
+            )
         screen.line("")
-        simulated = simulate(repository, world, audit, approve, case)
+        simulated = simulate(repository, world, audit, answer, case)
 
         screen.heading("The trail is verified, offline")
         screen.line("")
-        bundle = repository / RUN_FOLDER / "record" / "agent-run" / "audit-bundle"
+        bundle = repository / RUN_EVIDENCE
         manifest = read_bundle(bundle, simulated)
         verified = run_agent(repository, ["verify", str(bundle.relative_to(repository))], {}) == 0
 
@@ -314,23 +330,23 @@ def play(screen: Screen, folder: Path, approve: bool, case: Case) -> Shown:
     )
 
 
-def simulate(repository: Path, world: World, audit: str, approve: bool, case: Case) -> int:
+def simulate(repository: Path, world: World, audit: str, answer: str | None, case: Case) -> int:
     """Let the agent look after the world, with this terminal as the reviewer, and return the exit code."""
     settings = world.settings(repository.parent)
     arguments = ["simulate", "--resource", case.resource, "--out", str(RUN_FOLDER)]
     for name in sorted(set(settings) - _KNOWN_TO_SIMULATE):
         arguments += ["--secret-env", f"investigate:{name}", "--secret-env", f"act:{name}"]
     environment = {**settings, "AIMGENTIX_API_URL": audit}
-    if not approve:
+    if answer is None:
         return run_agent(repository, arguments, environment)
-    command = [sys.executable, "agent_runner.py", *arguments, "--approve"]
+    command = [sys.executable, "agent_runner.py", *arguments, f"--{answer}"]
     options = {"cwd": repository, "env": {**clean_environment(), **environment}, "stdout": subprocess.PIPE}
     page = repository / RUN_FOLDER / "page.txt"
     with process(command, **options) as started:
         shown = False
         for line in started.stdout or ():
-            # Who is asked sees the page before the approval; so does who only watches.
-            if not shown and line.lstrip().startswith("approve |"):
+            # Who is asked sees the page before the answer; so does who only watches.
+            if not shown and line.lstrip().startswith(("approve |", "approve:")):
                 print(page.read_text(encoding="utf-8"), flush=True)
                 shown = True
             print(line, end="", flush=True)
@@ -358,9 +374,11 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     screen.fact("repository", shown_path(shown.repository))
     screen.fact("page", shown_path(shown.repository / RUN_FOLDER / "page.txt"))
     screen.fact("evidence", shown_path(shown.bundle))
+    if shown.declined:
+        screen.line("\nA rejection is a run that ended well: it asked, somebody said no, the trail has both.")
     screen.line("\nType next")
-    screen.line(f"   cd {shown_path(shown.repository)}")
-    screen.line("   make simulate")
+    for reader, command in NEXT:
+        screen.fact(reader, command.format(repository=shown_path(shown.repository), evidence=RUN_EVIDENCE))
 
 
 def shown_path(path: Path) -> str:
@@ -390,10 +408,14 @@ def main() -> int:
     parser.add_argument(
         "--use-case", choices=CASES, default=DEFAULT_CASE, help=f"what to show (default: {DEFAULT_CASE})"
     )
-    parser.add_argument("--approve", action="store_true", help="approve without asking")
+    answers = parser.add_mutually_exclusive_group()
+    for name in ANSWERED:
+        answers.add_argument(
+            f"--{name}", dest="answer", action="store_const", const=name, help=f"{name} without asking"
+        )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder for the files (default: build/demo)")
     options = parser.parse_args()
-    approve = options.approve or not (sys.stdin.isatty() and sys.stdout.isatty())
+    answer = options.answer if sys.stdin.isatty() and sys.stdout.isatty() else options.answer or "approve"
     screen = Screen()
     signal.signal(signal.SIGTERM, end_on_signal)
     signal.signal(signal.SIGHUP, end_on_signal)
@@ -402,7 +424,7 @@ def main() -> int:
         if lacking:
             raise DemoFailed(lacking)
         case = CASES[options.use_case]
-        shown = play(screen, options.out.resolve(), approve, case)
+        shown = play(screen, options.out.resolve(), answer, case)
         summarise(screen, shown, case)
         return 0 if shown.good or shown.declined else 1
     except DemoFailed as problem:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support.demo import TIMEOUT_SECONDS, is_anything_left, running_demo
+from support.environment import REPOSITORY
 from tools import demo
 
 QUESTION = "[y/N]"
@@ -93,6 +94,36 @@ def test_at_a_terminal_the_reviewer_rejects_and_nothing_is_executed(tmp_path: Pa
     assert re.search(r"approved by +nobody", screen)
     assert re.search(r"after +(2[5-9]|3[0-5])\.\d% of 200 requests failed", screen)
     assert "the same one: it was not restarted" in screen
+
+
+def test_rejected_without_asking_it_says_what_a_rejection_is(tmp_path: Path) -> None:
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with running_demo(tmp_path, "--reject", **streams) as process:
+        said = process.communicate(timeout=TIMEOUT_SECONDS)[0].decode()
+
+    assert process.returncode == 0, said
+    assert "nobody is asked, the demo rejects" in said
+    assert said.index("Approve restart_service") < said.index("approve: rejected by reviewer")
+    assert "A rejection is a run that ended well" in said
+    assert re.search(r"after +(2[5-9]|3[0-5])\.\d% of 200 requests failed", said)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"), [("1", "--approve"), ("yes", "--approve"), ("no", "--reject"), ("0", "--reject"), ("", "")]
+)
+def test_make_hands_the_answer_on(given: str, option: str) -> None:
+    said = subprocess.run(
+        ["make", "-n", "demo", f"APPROVE={given}"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    (command,) = [line for line in said.splitlines() if "tools/demo.py" in line]
+    assert command.split("tools/demo.py")[1].split() == [option] * bool(option)
+
+
+def test_make_refuses_an_answer_that_is_none() -> None:
+    done = subprocess.run(
+        ["make", "-n", "demo", "APPROVE=maybe"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "APPROVE=maybe is neither yes nor no" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
