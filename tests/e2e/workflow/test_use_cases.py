@@ -350,8 +350,7 @@ def test_where_the_target_lies_the_result_is_a_failure(scene: Place, name: str, 
 
 
 @pytest.mark.threat("T39")
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", HALFWAY)
+@pytest.mark.parametrize(("name", "trigger"), taking_turns(4))
 def test_what_stops_halfway_shows_what_was_changed(scene: Place, name: str, trigger: str) -> None:
     act_in_trouble(scene, name, trigger, HALFWAY[name])
 
