@@ -579,6 +579,10 @@ class TestBundle:
         done = clone.call("verify", str(folder))
         assert done.returncode == 0
         assert "reviewer" in done.stdout
+        assert "authentic:   NOT AUTHENTICATED: " in done.stdout
+        known = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+        compared = clone.call("verify", str(folder), "--digest", known).stdout
+        assert "authentic:   as far as you trust" in compared and "NOT AUTHENTICATED" not in compared
         again = clone.call("verify", str(folder), "--digest", "0" * 64)
         assert again.returncode == codes.EXIT_TRAIL_INCOMPLETE
         assert codes.TRAIL_MISMATCH in again.stderr
