@@ -9,7 +9,6 @@ import hypothesis
 import pytest
 
 from support.environment import REPOSITORY
-from support.order import begin_with
 
 # A deadline and a slow draw measure the machine, not the property.  CI draws the same examples every time; `make fuzz`
 # looks for new ones.
@@ -22,14 +21,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("default")
 # `make fuzz`: other examples each time, and many more.
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several workers share the tests, each begins with long ones."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers > 1:
-        first = [item for item in items if item.get_closest_marker("long")]
-        items[:] = begin_with(first, [item for item in items if item not in first], workers)
 
 
 @pytest.fixture(scope="session")

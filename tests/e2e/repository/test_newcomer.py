@@ -93,7 +93,6 @@ INVESTIGATE = re.compile(r'def investigate\(.*\n +""".+?"""\n')
 END = re.compile(r"\Z")
 
 
-@pytest.mark.long
 def test_the_tutorial_can_be_typed_as_it_stands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
@@ -173,7 +172,6 @@ def expected(part: str, line: str) -> int:
     return 2 if asks else 0
 
 
-@pytest.mark.long
 def test_the_dry_run_of_a_release_can_be_typed_as_it_stands(tmp_path: Path) -> None:
     template = engines.clone_template(tmp_path / "gated-agents")
     (template / "template" / "docs" / "SETUP_GUIDE.md").write_text("# A better guide\n", encoding="utf-8")

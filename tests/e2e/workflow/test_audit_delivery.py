@@ -96,7 +96,6 @@ def test_with_a_backend_the_timeline_is_whole(world: World, backend: Backend) ->
     assert f"captured {EVENTS}, delivered {EVENTS}, spooled 0, rejected 0" in run.jobs["record"].log
 
 
-@pytest.mark.long
 def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
@@ -136,7 +135,6 @@ def test_a_journal_of_the_agents_machine_takes_the_place_of_no_other(
     assert "rejected 1" in said
 
 
-@pytest.mark.long
 def test_a_backend_that_is_killed_in_the_middle_has_everything_after_the_delivery(
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
@@ -156,7 +154,6 @@ def test_a_backend_that_is_killed_in_the_middle_has_everything_after_the_deliver
     assert_whole(backend, run)
 
 
-@pytest.mark.long
 def test_a_backend_that_hangs_is_waited_for_within_the_budget(world: World, backend: Backend, tmp_path: Path) -> None:
     backend.start()
     assert backend.process is not None

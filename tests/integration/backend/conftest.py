@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +17,8 @@ sys.path += [str(HERE), str(HERE.parents[2] / "backend")]
 from backend_client import Client, event  # noqa: E402  found by the path above
 from bench.servers import Backend, Postgres, postgres_binaries  # noqa: E402
 
+from support.environment import missing  # noqa: E402
+
 Starter = Callable[..., Backend]
 
 
@@ -25,10 +26,7 @@ Starter = Callable[..., Backend]
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server of its own."""
     if postgres_binaries() is None:
-        reason = "PostgreSQL is not installed"
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}, and CI skips nothing")
-        pytest.skip(reason)
+        missing("PostgreSQL is not installed")
     with Postgres() as server:
         yield server
 

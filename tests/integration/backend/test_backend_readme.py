@@ -16,6 +16,8 @@ import pytest
 from backend_client import Client, event, eventually
 from bench.servers import BACKEND, reserve_port, tied
 
+from support.environment import require_tool
+
 README = (BACKEND / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(?:sh)?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
@@ -73,9 +75,7 @@ def shell(folder: Path, commands: str) -> str:
 
 
 def test_a_key_and_a_first_event(backend: Path) -> None:
-    if shutil.which("curl") is None:
-        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        give_up("curl is not installed")
+    require_tool("curl")
     with served(backend) as (port, _):
         said = shell(backend, (block("AUDITOR_KEY=") + block("curl -sS")).replace("8000", str(port)))
     stored, _, read = said.partition("}")

@@ -19,6 +19,7 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.environment import CHECKS
+from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
 from support.simulated import CONFIG, POLICY, Clone, make, outcome_of
@@ -380,6 +381,15 @@ def test_what_a_job_leaves_running_ends_with_the_job(clone: Clone) -> None:
     agent.write_text(text)
     code, said, _ = clone.simulate("--approve")
     assert (code, clone.world["count"]) == (0, 2), said
+
+
+def test_a_step_that_ends_leaves_the_other_children_of_its_program_alone(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "600"]) as other:
+        try:
+            assert Job(tmp_path / "job").run("step", ["-c", ""], {})
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 # ------------------------------------------------------------------------------------------- the question at a terminal

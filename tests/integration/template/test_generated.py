@@ -23,7 +23,6 @@ def _make(project: Path, python: str, target: str) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "use_case, age",
     [

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.toolkit import metrics, services, waiting
-from support.toolkit import EXAMPLE, Example
+from support.toolkit import EXAMPLE, USE_CASES, Example
 
 
 def alive(pid: int) -> bool:
@@ -182,3 +182,46 @@ def test_with_takes_its_command_along_when_it_is_ended() -> None:
         service.terminate()
         assert service.wait(10) == 128 + signal.SIGTERM
     assert ends(inner)
+
+
+# Asks a program to end at each line that its main thread runs after its first print: in the library's code too, where a
+# lock may be held that the handler also wants.
+ALWAYS_ASKING = """
+import os, runpy, signal, sys
+
+program, *arguments = sys.argv[1:]
+started = False
+
+def ask(frame, event, argument):
+    if started and event == "line" and signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, None):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return ask
+
+class Output:
+    def write(self, text):
+        return sys.__stdout__.write(text)
+
+    def flush(self):
+        global started
+        sys.__stdout__.flush()
+        started = True
+
+sys.stdout = Output()
+sys.argv = [program, *arguments]
+sys.settrace(ask)
+runpy.run_path(program, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("use_case", sorted(path.parent.name for path in USE_CASES.glob("*/example_service.py")))
+def test_it_ends_whatever_it_is_doing_when_it_is_asked_to(use_case: str, tmp_path: Path) -> None:
+    program = USE_CASES / use_case / "example_service.py"
+    options = ["--token=token"] if use_case in ("service-restart", "security-response") else [f"--folder={tmp_path}"]
+    command = [sys.executable, "-c", ALWAYS_ASKING, str(program), "serve", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as service:
+        assert service.stdout is not None
+        assert b"url" in service.stdout.readline()
+        try:
+            assert service.wait(15) == 0
+        finally:
+            service.kill()

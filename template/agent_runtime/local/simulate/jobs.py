@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping
+from typing import Dict, List, Mapping, Set
 
 # What every program needs to start, and nothing else of the terminal's environment.
 _OF_THE_MACHINE = (
@@ -70,6 +70,7 @@ class Job:
         environ["PYTHONDONTWRITEBYTECODE"] = "1"
         with contextlib.suppress(OSError, AttributeError):  # Linux: orphans of the step become children of this process
             ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        before = _children()
         with (self.folder / f"log-{name}").open("wb+") as log:
             process = subprocess.Popen(  # noqa: S603  this interpreter and this repository's own files
                 [sys.executable, *command],
@@ -83,7 +84,7 @@ class Job:
             try:
                 code = process.wait()
             finally:
-                _kill(process)
+                _kill(process, before)
             log.seek(0)
             self.log += log.read().decode("utf-8", "replace")
         self.steps[name] = "success" if code == 0 else "failure"
@@ -93,13 +94,18 @@ class Job:
         return code == 0
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a step and everything that it left running."""
+def _children() -> Set[str]:
+    """The children of this process, where Linux lists them."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    return set(listed.read_text(encoding="ascii").split()) if listed.exists() else set()
+
+
+def _kill(process: subprocess.Popen[bytes], before: Set[str]) -> None:
+    """End a step and everything that it left running, but no child that this process had before."""
     with contextlib.suppress(OSError, AttributeError):
         os.killpg(process.pid, signal.SIGKILL)
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
     for _ in range(100):
-        left = children.read_text(encoding="ascii").split() if children.exists() else []
+        left = _children() - before
         if not left:
             return
         for number in left:
