@@ -258,9 +258,10 @@ def serve(options: argparse.Namespace) -> int:
     """Run until SIGTERM or until the parent is gone."""
     parent = os.getppid()
     repository = create(options.folder).resolve()
-    stopped = threading.Event()
+    # Not an Event: set() in a handler would wait forever for the lock that the interrupted wait() may hold.
+    asked_to_stop: List[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda signum, _: asked_to_stop.append(signum))
     service = Service(repository, options.demand, options.stuck)
     try:
         server = Server((HOST, options.port), handler(service, options.token))
@@ -268,9 +269,8 @@ def serve(options: argparse.Namespace) -> int:
             threading.Thread(target=target, daemon=True).start()
         address = {"url": f"http://{HOST}:{server.server_port}", "pid": os.getpid()}
         print(json.dumps({**address, "repository": f"file://{repository}"}), flush=True)
-        while not stopped.wait(0.2):
-            if os.getppid() != parent:
-                break
+        while not asked_to_stop and os.getppid() == parent:
+            time.sleep(0.05)
     finally:
         service.end()
     return 0

@@ -214,15 +214,15 @@ def handler(service: Service, options: argparse.Namespace) -> Any:
 def serve(options: argparse.Namespace) -> int:
     """Run until SIGTERM or until the parent is gone."""
     parent = os.getppid()
-    stopped = threading.Event()
+    # Not an Event: set() in a handler would wait forever for the lock that the interrupted wait() may hold.
+    asked_to_stop: List[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda signum, _: asked_to_stop.append(signum))
     server = Server((HOST, options.port), handler(Service(options.lying), options))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"url": f"http://{HOST}:{server.server_port}", "pid": os.getpid()}), flush=True)
-    while not stopped.wait(0.2):
-        if os.getppid() != parent:
-            break
+    while not asked_to_stop and os.getppid() == parent:
+        time.sleep(0.05)
     return 0
 
 

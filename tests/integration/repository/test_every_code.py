@@ -15,11 +15,11 @@ from agent_runtime import codes
 from aimgentix.redact import Redactor
 from support import engines, settings_world
 from support.environment import REPOSITORY
-from support.trials import issue, messages, repository, run, toolkit, update
+from support.trials import issue, messages, releases, repository, run, toolkit, update
 from support.trials.lab import TRIALS, Lab, Trial, said
 from tools import codes as page
 
-__all__ = ["issue", "messages", "repository", "run", "toolkit", "update"]
+__all__ = ["issue", "messages", "releases", "repository", "run", "toolkit", "update"]
 
 TABLE = "| code | what it says | what was done about it |\n| --- | --- | --- |\n"
 

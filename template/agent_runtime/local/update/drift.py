@@ -15,7 +15,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, TextIO
 
 from agent_runtime import codes
 from agent_runtime.local import check
-from agent_runtime.local.update import files, problems, template
+from agent_runtime.local.update import files, problems, releases, template
 from agent_runtime.local.update.files import File
 from agent_runtime.local.update.owners import ANSWERS_FILE, TEMPLATE, Owners
 from agent_runtime.text.escape import terminal, visible
@@ -80,10 +80,11 @@ def is_renewed(expected: bytes, found: bytes) -> bool:
 def run(root: Path, *, explain: Optional[str], as_json: bool, out: TextIO, err: TextIO) -> int:
     """Compare, say what differs, and return the exit code."""
     recorded = template.Recorded(_bytes(root / ANSWERS_FILE))
-    compared, why = "rendering", ""
+    compared, why, revoked = "rendering", "", ""
     rendered: Dict[str, File] = {}
     try:
         with template.opened(recorded, root) as source:
+            revoked = releases.revoked(source, recorded.commit)
             rendered = source.render(recorded.commit, recorded)
         found = compare(root, rendered)
     except codes.AgentError as error:
@@ -103,6 +104,7 @@ def run(root: Path, *, explain: Optional[str], as_json: bool, out: TextIO, err: 
             "version": recorded.commit,
             "compared": compared,
             "note": why,
+            "revoked": revoked,
             "differences": [asdict(each) for each in found],
         }
         print(json.dumps(document, indent=2), file=out)
@@ -115,6 +117,8 @@ def run(root: Path, *, explain: Optional[str], as_json: bool, out: TextIO, err: 
                 "compared: the runtime's files with agent_runtime/manifest.json, which is in this repository", file=err
             )
             print("not compared: rendered workflows, configuration", file=err)
+    if revoked and not as_json:
+        print(visible(f"{recorded.commit} is revoked: {revoked}"), file=err)
     drifted = [each for each in found if each.status != RENEWED]
     if not as_json and drifted:
         print("drift --explain FILE shows what differs, and whose the file is", file=err)

@@ -65,3 +65,17 @@ NO_CHECK = codes.register(
     "the check that the update brings did not run",
     "Install the package that it names as missing; report anything else to the template's maintainers",
 )
+UNSIGNED = codes.register(
+    "UPD18",
+    "nobody whose signature counts has signed this release",
+    "Nothing was changed. agent_runtime/allowed_signers says whose signature counts: ask them for a signed tag. "
+    "git 2.34 or newer and ssh-keygen are needed to check it",
+)
+REVOKED = codes.register(
+    "UPD19", "the release is revoked", "Nothing was changed. Take another one: --to VERSION, or wait for a newer one"
+)
+NO_LIST = codes.register(
+    "UPD20",
+    "the template's list of releases can't be read",
+    "Nothing was changed. Ask the template's maintainers to put releases.toml right",
+)

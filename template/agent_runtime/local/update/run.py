@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
 from agent_runtime.local import answers
-from agent_runtime.local.update import problems, template
+from agent_runtime.local.update import problems, releases, template
 from agent_runtime.local.update.judge import Weaker, judge
 from agent_runtime.local.update.merge import Merged, merge
 from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, Owners
@@ -46,12 +46,15 @@ class Options:
 def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Update the repository at `root` and return the exit code; what happened is printed."""
     report: Dict[str, Any] = {"result": "error", "from": "", "to": "", "changes": [], "weaker": [], "commit": ""}
+    report["notes"] = []
     try:
         repository = Repository(root)
         with repository.locked() as lock:
             return _Update(repository, lock, options, report, out=None if as_json else out, err=err).run()
     except codes.AgentError as error:
         report["error"] = {"code": error.code, "message": error.message}
+        if isinstance(error, codes.GateRefused):
+            report["result"] = "refused"
         raise
     finally:
         if as_json:
@@ -90,6 +93,9 @@ class _Update:
         with template.opened(recorded, repository.root) as source, tempfile.TemporaryDirectory() as folder:
             version = options.version or (recorded.commit if options.changed else source.newest())
             self._report.update({"from": recorded.commit, "to": source.name(version)})
+            for note in releases.examine(source, recorded.commit, version, ours.get(releases.SIGNERS), Path(folder)):
+                self._report["notes"].append(note)
+                self._progress(note)
             newer = source.contains(version, recorded.commit) if not options.version else version == recorded.commit
             if newer and not options.changed:
                 return self._end("nothing", f"this is {recorded.commit}; the template has nothing newer")
@@ -145,9 +151,9 @@ class _Update:
             self._say(f"  {state}: {each.code} {each.path}:{each.line}: {each.message} ({each.by})")
         if refused:
             wanted = " ".join(sorted({f"--accept {each.code}" for each in refused}))
-            raise self._refused(problems.WEAKER, f"{len(refused)} of the differences above need {wanted}")
+            raise codes.GateRefused(problems.WEAKER, f"{len(refused)} of the differences above need {wanted}")
         if torn and not options.apply:
-            raise self._refused(problems.CONFLICT, ", ".join(sorted(torn)))
+            raise codes.GateRefused(problems.CONFLICT, ", ".join(sorted(torn)))
         if options.check:
             return self._end("checked", "nothing was changed")
         self._report["commit"] = commit
@@ -161,10 +167,6 @@ class _Update:
             self._end("conflict", "in the working tree, to be resolved: " + ", ".join(sorted(torn)))
             return codes.EXIT_REFUSED
         return self._end("applied", "in the working tree, not committed")
-
-    def _refused(self, code: str, message: str) -> codes.AgentError:
-        self._report["result"] = "refused"
-        return codes.GateRefused(code, message)
 
     def _end(self, result: str, words: str) -> int:
         self._report["result"] = result

@@ -56,6 +56,14 @@ class Template:
         self.source, self._work, self._clone = source, work, work / "template"
         (work / "copier.yml").write_text("{}\n", encoding="utf-8")
 
+    def ask(self, *words: str) -> str:
+        """What git prints about the clone.
+
+        Raises:
+            GitFailed: it ended with an error.
+        """
+        return line(self._clone, *words)
+
     def resolve(self, version: str) -> str:
         """The commit of a version.
 
@@ -157,6 +165,11 @@ def opened(recorded: Recorded, root: Path) -> Iterator[Template]:
         except GitFailed as error:
             raise codes.BadInput(problems.UNREACHABLE, f"{recorded.source}: {error.message}") from None
         yield Template(recorded.source, Path(folder))
+
+
+def is_version(name: str) -> bool:
+    """Whether a name is one of a release."""
+    return bool(_VERSION.match(name))
 
 
 def without_origin(data: bytes) -> bytes:

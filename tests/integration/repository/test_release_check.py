@@ -1,0 +1,85 @@
+"""`tools/release_check.py`: what a release must not do to repositories that exist."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent_runtime.local.update.releases import LIST, parse
+from support import engines, signatures, updates
+from support.environment import REPOSITORY
+
+QUESTION = """\
+colour:
+  type: str
+  help: Which colour?
+  choices: ["red", "blue"]
+  default: "red"
+
+# COMPUTED VALUES
+"""
+ENTRY = "# Changelog\n\n## Unreleased\n\n## 1.1.0 - 2026-12-24\n\nA colour.\n\n## 1.0.0 - 2026-12-01\n\nThe first.\n"
+
+
+def _ask(template: Path, default: str) -> None:
+    updates.replace(template / "copier.yml", "# COMPUTED VALUES\n", QUESTION.replace('default: "red"', default))
+    updates.replace(template / "copier.yml", '"notify", "toolkit"] -%}', '"notify", "toolkit", "colour"] -%}')
+
+
+def _edit(name: str, old: str, new: str) -> Callable[[Path], object]:
+    return lambda template: updates.replace(template / name, old, new)
+
+
+CASES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "nothing": (lambda _: None, ""),
+    "a question with a default": (lambda template: _ask(template, 'default: "red"'), ""),
+    "a choice that is gone": (
+        _edit("copier.yml", '    No, people look at GitHub: "no"\n', ""),
+        "notify: it does not take no any more",
+    ),
+    "a question without a default": (lambda template: _ask(template, "placeholder: red"), "colour: it has no default"),
+    "a question that is gone": (
+        _edit("copier.yml", "\napprovers:\n", "\nreviewers:\n"),
+        "approvers: the question is gone",
+    ),
+    "another default": (
+        _edit("copier.yml", "  default: Investigates, proposes", "  default: Looks, proposes"),
+        "description: its default is another one",
+    ),
+    "no entry": (
+        lambda template: (template / "CHANGELOG.md").write_text(ENTRY.replace("\nA colour.\n", ""), encoding="utf-8"),
+        "CHANGELOG.md has no entry for v1.1.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_release_that_changes_what_nobody_asked_for_is_refused(name: str, tmp_path: Path) -> None:
+    template = engines.clone_template(tmp_path / "template")
+    edit, expected = CASES[name]
+    (template / "CHANGELOG.md").write_text(ENTRY, encoding="utf-8")
+    edit(template)
+    engines.commit_all(template, "Prepare the release")
+
+    command = [sys.executable, "tools/release_check.py", "v1.1.0", "--repository", str(template)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+    assert done.returncode == (1 if expected else 0), done.stderr
+    assert expected in done.stderr
+    assert done.stdout.endswith("since v1.0.0\n")
+
+
+def test_the_list_of_releases_is_read_as_toml_reads_it(tmp_path: Path) -> None:
+    template = engines.clone_template(tmp_path / "template")
+    for text in (
+        (REPOSITORY / LIST).read_text(encoding="utf-8"),
+        signatures.entry(template, "v1.0.0")
+        + "# b\n"
+        + signatures.entry(template, "v1.0.0", "its gate can be bypassed"),
+    ):
+        assert parse(text) == tomllib.loads(text).get("release", [])
