@@ -39,10 +39,13 @@ def load_pins() -> dict[str, dict[str, str]]:
 
 
 def workflow_files(root: Path) -> list[Path]:
-    """Return the files under `root` that GitHub reads actions from; git says what belongs to the tree."""
+    """Return the files under `root` that GitHub reads actions from; git says what belongs to the tree.
+
+    Not those of `rendered/`: tools/rendered.py writes them, from files that are looked at.
+    """
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
-    names = (name for name in listed if name and not name.startswith("tests/") and _READ_BY_GITHUB.search(name))
+    names = (name for name in listed if name and not name.startswith(("tests/", "rendered/")) and _READ_BY_GITHUB.search(name))
     return sorted(path for path in (root / name for name in names) if path.is_file())
 
 

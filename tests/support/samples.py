@@ -52,7 +52,19 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("variable", "delete"),
         ("workflow", "run"),
     ),
-    "git": (("init",), ("add",), ("commit",), ("tag",), ("push",), ("diff",), ("status",), ("switch",), ("checkout",)),
+    "git": (
+        ("init",),
+        ("add",),
+        ("commit",),
+        ("config",),
+        ("tag",),
+        ("verify-tag",),
+        ("push",),
+        ("diff",),
+        ("status",),
+        ("switch",),
+        ("checkout",),
+    ),
 }
 ENGINES = ("copier", "cookiecutter")
 # What a reader puts their own value in the place of, where a program would refuse the word itself.

@@ -124,7 +124,7 @@ def test_what_belongs_to_both_is_merged(updated: Path) -> None:
 def test_nothing_conflicts(updated: Path) -> None:
     assert engines.git(updated, "diff", "--name-only", "--diff-filter=U") == ""
     assert not list(updated.rglob("*.rej"))
-    assert not [name for name, entry in engines.tree(updated).items() if b"<<<<<<<" in entry.data]
+    assert not [name for name, entry in engines.tree(updated).items() if b"\n<<<<<<< " in entry.data]
     changed = engines.git(updated, "status", "--porcelain", "-uall").splitlines()
     assert {line[3:] for line in changed} == {
         ".copier-answers.yml",
