@@ -45,7 +45,11 @@ def workflow_files(root: Path) -> list[Path]:
     """
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0")
-    names = (name for name in listed if name and not name.startswith(("tests/", "rendered/")) and _READ_BY_GITHUB.search(name))
+    names = (
+        name
+        for name in listed
+        if name and not name.startswith(("tests/", "rendered/")) and _READ_BY_GITHUB.search(name)
+    )
     return sorted(path for path in (root / name for name in names) if path.is_file())
 
 
