@@ -148,7 +148,7 @@ def run_copier(template: Path, destination: Path, given: dict[str, Any], **optio
     """Render with Copier, without trust."""
     with pytest.MonkeyPatch.context() as patch:
         if not destination.exists():
-            # It asks git about each of 200 files, and does nothing where the destination is no repository.
+            # It asks git about each of 200 files, and does nothing where the destination is not a repository.
             patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
         patch.setattr(Environment, "compile", _compile_once)
         copier.run_copy(str(template), destination, data=given, defaults=True, quiet=True, unsafe=False, **options)
