@@ -16,12 +16,11 @@ from types import MappingProxyType
 from typing import Any
 
 import copier
-import pytest
 from copier._jinja_ext import SandboxedEnvironment
 from copier._main import Worker
-from jinja2 import Environment
 
 from agent_runtime.local import answers
+from support import quick
 from support.environment import REPOSITORY
 
 NAME = "Checkout 'Restart' & Co 🚀"
@@ -146,26 +145,15 @@ def copier_environment() -> SandboxedEnvironment:
 
 def run_copier(template: Path, destination: Path, given: dict[str, Any], **options: Any) -> Path:
     """Render with Copier, without trust."""
-    with pytest.MonkeyPatch.context() as patch:
-        if not destination.exists():
-            # It asks git about each of 200 files, and does nothing where the destination is not a repository.
-            patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None)
-        patch.setattr(Environment, "compile", _compile_once)
+    with quick.rendering(is_new=not destination.exists()):
         copier.run_copy(str(template), destination, data=given, defaults=True, quiet=True, unsafe=False, **options)
     return destination
 
 
-_jinja_compile = Environment.compile
-_compiled: dict[tuple[object, ...], Any] = {}
-
-
-def _compile_once(self: Environment, source: Any, *arguments: Any, **options: Any) -> Any:
-    """Jinja's compile(), once for each text and syntax: Copier renders 2,000 texts, nearly the same ones every time."""
-    syntax = (type(self), self.variable_start_string, self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
-    known = (*syntax, *self.extensions, *self.filters, source, arguments, tuple(options.items()))
-    if known not in _compiled:
-        _compiled[known] = _jinja_compile(self, source, *arguments, **options)
-    return _compiled[known]
+def update(project: Path, **options: Any) -> None:
+    """Update with Copier alone, without trust."""
+    with quick.rendering(is_new=False):
+        copier.run_update(project, defaults=True, overwrite=True, quiet=True, unsafe=False, **options)
 
 
 def litter(template: Path) -> None:

@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 from support import engines
 
-# Where this environment's copier is.
-PATH = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+# Where a quick copier is, and this environment's Python.
+PROGRAMS = (Path(__file__).with_name("programs"), Path(sys.executable).parent)
+PATH = {"PATH": os.pathsep.join([*map(str, PROGRAMS), os.environ["PATH"]])}
 # As nobody in particular, and without the machine's settings.
 NOBODY = {
     "GIT_CONFIG_GLOBAL": os.devnull,

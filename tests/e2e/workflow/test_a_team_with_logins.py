@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import copier
 import pytest
 import yaml
 
@@ -147,7 +146,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
     engines.commit_all(root, "Write our agent")
     subprocess.run(["git", "-C", str(template), "rm", "-rq", "--", "."], check=True)
     engines.clone_template(template)
-    copier.run_update(root, data=ANSWERS, defaults=True, overwrite=True, quiet=True, unsafe=False, vcs_ref="v1.0.0")
+    engines.update(root, data=ANSWERS, vcs_ref="v1.0.0")
     engines.commit_all(root, "Update")
     (root / ".github" / "actions" / "prepare-act" / "action.yml").write_text(PREPARE_ACT, encoding="utf-8")
     engines.commit_all(root, "Log in before acting")
@@ -179,7 +178,7 @@ def test_the_next_update_leaves_the_teams_steps_alone(team: Team, tmp_path: Path
     seed.write_text(seed.read_text(encoding="utf-8") + "# Release 1.1.0\n", encoding="utf-8")
     engines.release(later, "v1.1.0")
 
-    copier.run_update(root, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    engines.update(root)
 
     assert (root / ".github/actions/prepare-act/action.yml").read_text(encoding="utf-8") == PREPARE_ACT
     assert check.check(root) == []

@@ -99,7 +99,7 @@ def _insert(path: Path, old: str, new: str) -> None:
 
 
 def _update(project: Path, **given: Any) -> None:
-    copier.run_update(project, data=given, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    engines.update(project, data=given)
 
 
 def test_the_teams_work_stays(updated: Path) -> None:
