@@ -501,8 +501,9 @@ class Journal:
             if segment.is_removed():
                 self._restore(segment)
         except OSError as error:
-            self._disk_failed(error)
-            return False
+            if segment.fd >= 0:  # else a signal handler has synced and closed it
+                self._disk_failed(error)
+                return False
         return True
 
     def _restore(self, segment: _Segment) -> None:

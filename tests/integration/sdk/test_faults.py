@@ -191,6 +191,41 @@ def test_two_handlers_that_cut_into_each_other_leave_a_straight_chain(tmp_path):
     assert len(found) == len(set(found)) == 21 + len(seen)
 
 
+@pytest.mark.parametrize("appends", [False, True])
+def test_a_handler_that_closes_between_any_two_instructions_leaves_nothing_in_memory(appends, tmp_path):
+    said: list[str] = []
+    journal = Journal(tmp_path, complain=said.append)
+    seen: set[tuple[str, int, int]] = set()
+    inside = [False]
+
+    def trace(frame, kind, argument):
+        if frame.f_code.co_filename != Journal.sync.__code__.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        place = (frame.f_code.co_name, frame.f_lasti, journal._appending)
+        if kind == "opcode" and not inside[0] and place not in seen:
+            seen.add(place)
+            inside[0] = True
+            if appends:
+                journal.append(event(resource=f"handler {len(seen)}").encode(), durable=True)
+            journal.close()
+            inside[0] = False
+        return trace
+
+    sys.settrace(trace)
+    try:
+        for number in range(400):
+            journal.append(event(resource=f"main {number}").encode(), durable=True)
+    finally:
+        sys.settrace(None)
+    journal.close()
+    assert len(seen) > 200
+    assert (said, journal.held) == ([], 0)
+    assert verify_directory(tmp_path).problems == []
+    handled = [f"handler {number}" for number in range(1, len(seen) + 1)] if appends else []
+    assert sorted(resources(tmp_path)) == sorted([*(f"main {number}" for number in range(400)), *handled])
+
+
 def test_the_first_capture_may_come_from_a_handler_that_cut_into_an_import(journal_dir, run_python):
     """A handler finds modules half imported: capturing imports none."""
     done = run_python(
