@@ -18,8 +18,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS VIRTUAL_ENV
 
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-# Many tests wait for a program or a deadline: three times as many workers as there are cores.
-WORKERS := $(shell echo $$(($(CORES) * 3)))
+# Many tests wait for a program or a deadline: twice as many workers as there are cores.
+WORKERS := $(shell echo $$(($(CORES) * 2)))
 
 # What is said to this make must not reach the makes of generated repositories.
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE

@@ -56,11 +56,12 @@ def commit_edit(root: Path, name: str, old: str, new: str) -> None:
 
 
 def programs(lab: Lab, *names: str) -> dict[str, str]:
-    """A PATH on which these programs are, and no other ones."""
+    """A PATH on which these programs are, Copier's own too, and no other ones."""
+    real = os.pathsep.join([str(updates.PROGRAMS[-1]), os.environ["PATH"]])
     folder = lab.place()
     folder.mkdir()
     for name in names:
-        program = shutil.which(name, path=updates.PATH["PATH"])
+        program = shutil.which(name, path=real)
         assert program, name
         (folder / name).symlink_to(program)
     return {"PATH": str(folder)}
