@@ -325,7 +325,8 @@ GATE_VARIABLES = register(
 APPROVERS_IMPOSSIBLE = register(
     "GATE15",
     "the policy leaves too few people who may approve",
-    "Name more people in approvers of the rules that are named, by pull request, or let somebody else start the run",
+    "Let somebody else start the run, or name more people: in approvers of the rules, by pull request, or as reviewers "
+    "with: copier update --data approvers=LOGIN,LOGIN, then python agent_runner.py setup",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.

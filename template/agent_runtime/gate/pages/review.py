@@ -319,7 +319,7 @@ def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
-        ("Approve", who_may_approve(sealed)),
+        ("Approve", who_may_approve(sealed) + _unseen(report)),
         ("Plan", f"{short(digest)}, sealed {time(sealed.issued_at)}"),
     ]
 
@@ -331,6 +331,14 @@ def who_may_approve(sealed: Plan) -> str:
     named = ", ".join(markdown_table_cell(login) for login in sealed.approvals.approvers)
     count = "1 human" if sealed.approvals.count == 1 else f"{sealed.approvals.count} humans"
     return f"{count} among {named or 'the reviewers'}, not {_initiators(sealed)}"
+
+
+def _unseen(report: Report) -> str:
+    """Whether enough people can approve, where only a team's members decide it."""
+    if not report.approvers_unseen:
+        return ""
+    teams = markdown_table_cell(report.approvers_unseen)
+    return f"; **whether enough can is not known**: GitHub shows no job who is in {teams}"
 
 
 def _before(report: Report) -> str:

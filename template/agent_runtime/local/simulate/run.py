@@ -143,8 +143,11 @@ class SimulatedRun:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         jobs = ["investigate", "seal", "approve", names.SECOND_JOB, "act"]
         self.expect(*jobs, *([names.AUTO_JOB] if self.config.auto_approval else []))
-        for name in self.config.environments(policy_file.load_or_empty(self.request.root, self.config).most_approvals):
-            github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
+        policy = policy_file.load_or_empty(self.request.root, self.config)
+        named = [login for rule in policy.allowed_actions for login in rule.approvers or ()]
+        people = tuple(dict.fromkeys((REVIEWER, SECOND_REVIEWER, *named)))
+        for name in self.config.environments(policy.most_approvals):
+            github.protect(name, reviewers=people if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
 
