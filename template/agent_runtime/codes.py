@@ -225,7 +225,8 @@ PLAN_NOT_CANONICAL = register(
 PLAN_STEPS = register(
     "RPT008",
     "the proposed steps can't be one plan",
-    "Propose 1 to 10 actions, each once; `changes` names keys that observe() returns",
+    "Propose 1 to 10 actions, each once, none of which contradicts one before it; `changes` names keys that observe() "
+    "returns",
 )
 
 # Policy.

@@ -437,6 +437,11 @@ UNUSABLE: dict[str, tuple[str, dict[str, Any], str]] = {
         {"proposed_actions": (ProposedAction("a", changes=("version",)), ProposedAction("b"))},
         "step 1 changes 'version', which observe() does not return",
     ),
+    "a step that overrides the one before": (
+        codes.PLAN_STEPS,
+        {"proposed_actions": tuple(ProposedAction("scale", {"to": to}, changes=("started",)) for to in (4, 2))},
+        "step 2 overrides step 1: both are scale and change 'started', and no step between them",
+    ),
 }
 
 
