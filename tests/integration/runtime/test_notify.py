@@ -197,6 +197,33 @@ def test_no_message_is_about_another_plan(
     assert f"error: {code}: " in done.stderr and f"{code}: " in world.page("notify")
 
 
+def test_after_the_first_of_two_approvals_a_message_says_who_may_give_the_other(
+    world: GateWorld, notify: Notify
+) -> None:
+    policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
+    rule = "{type: restart_service, approvals: 2, approvers: [Bob, carol, dave, alice]}"
+    policy.write_text(f"name: p\nversion: 1\nallowed_actions:\n  - {rule}\n")
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob", "carol"))
+    _, handover = world.sealed()
+    given = {
+        "APPROVED_DIGEST": handover.plan_digest,
+        "REPORT_ID": handover.report_id,
+        "REPORT_DIGEST": handover.report_digest,
+    }
+    with webhooks() as hook:
+        early = notify("second", f"json://127.0.0.1:{hook.port}/", **given)
+        assert hook.posts == [] and f"error: {codes.GATE_APPROVAL}: " in early.stderr
+        world.approved("bob")
+        done = notify("second", f"json://127.0.0.1:{hook.port}/", **given)
+    assert (done.returncode, done.stderr) == (0, "")
+    ((_, _, posted),) = hook.posts
+    short = handover.plan_digest[:12]
+    assert posted["title"] == f"One more approval for plan {short}: restart_service on checkout?"
+    lines = posted["message"].splitlines()
+    assert lines[-2:] == ["- Approved by: bob", "- Still needed: 1 approval, by carol or dave"]
+    assert any(line.startswith("- Valid until: 20") for line in lines)
+
+
 def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(
     world: GateWorld, waiting: dict[str, str], notify: Notify
 ) -> None:
