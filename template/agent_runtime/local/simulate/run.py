@@ -339,8 +339,7 @@ class SimulatedRun:
             given["AGENT_DISABLED"] = os.environ.get("AGENT_DISABLED", "")
         done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
-            if not line.startswith("::stop-commands::"):
-                self.show(f"{words[0]:>11} | {line}")
+            self.show(f"{words[0]:>11} | {line}")
         # What stops the job investigate stops seal too, which writes the page about it.
         page = job.folder / f"summary-{name}"
         if not done and self._stopped is None and job.folder.name != "investigate" and page.stat().st_size:
