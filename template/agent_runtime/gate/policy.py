@@ -162,11 +162,11 @@ def evaluate(
     reserved: List[str] = []
     demands: List[_Demand] = []
     questions: List[str] = []
-    said = _Said(None if every_rule else action)
+    rules = _Said(None if every_rule else action)
     guarded = protected_paths.problem(parameters)
     if guarded:
         denying.append("protected_paths")
-        said.lines.append(f"protected_paths: {guarded}, so {asked} is denied")
+        rules.lines.append(f"protected_paths: {guarded}, so {asked} is denied")
     for number, rule in enumerate(policy.denied_actions):
         name = f"denied_actions[{number}]"
         obstacle = _far_off(rule, action, resource) or _false_condition(rule, parameters)
@@ -174,27 +174,27 @@ def evaluate(
             denying.append(name)
             doubts = _doubts(rule, action, resource, parameters)
             obstacle = f"applies{doubts}, so {asked} is denied"
-        said.of(name, rule, obstacle)
+        rules.of(name, rule, obstacle)
     for number, rule in enumerate(policy.allowed_actions):
         name = f"allowed_actions[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
             questions.append(_question(name, rule, parameters, risk_level))
-        said.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
             demands.append((rule.approvals, rule.approvers))
             if rule.approvals > 1 or rule.approvers:
-                said.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
+                rules.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             automatic.append(name)
             questions.append(_question(name, rule, parameters, risk_level))
-        said.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
-    reasons = said.whole()
+        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+    reasons = rules.whole()
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
     if not allowing:

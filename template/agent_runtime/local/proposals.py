@@ -1,4 +1,4 @@
-"""What `check` can tell of an agent's proposals without running it: plans that stand as literals in its code."""
+"""What `check` knows of an agent's proposals without running it: plans that stand as literals in its code."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Calls the team's code, fenced, and turns whatever it does into an answer or a coded error.
 
-The step has told the runner, before it started this process, to take no command from what it or a child of it prints.
+Before it started this process, the step let the runner take no command from what it or a child of it prints.
 From the first call on, nothing names the files by which a step speaks to the runner (threats T3, T4, T5).  Whatever
 that code does to this machine all the same decides nothing: what comes from here is data for `seal`, or a report for
 `record`.

@@ -206,6 +206,21 @@ def test_one_approval_needs_no_second_environment(world: GateWorld) -> None:
     assert world.authorize(handover).authorized and sealed.approvals == Approvals(1, ())
 
 
+@pytest.mark.threat("T17b", "T19")
+@two
+def test_the_second_approval_of_another_attempt_counts_for_nothing(asking: GateWorld) -> None:
+    """Somebody re-runs nothing but the job whose click did not count."""
+    _, handover = asking.sealed()
+    asking.approved("bob")
+    asking.approve(handover)
+    asking.approved("bob", number=2)
+    refusal(codes.GATE_APPROVAL, asking.approve, handover, 2)
+    asking.changes["GITHUB_RUN_ATTEMPT"] = "2"
+    asking.approved("carol", number=2)
+    for job in (lambda: asking.approve(handover, 2), lambda: asking.authorize(handover)):
+        assert "run_attempt is 2" in refusal(codes.GATE_RUN, job)
+
+
 # The record.
 
 

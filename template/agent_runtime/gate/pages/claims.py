@@ -15,7 +15,7 @@ from agent_runtime.gate import checks
 from agent_runtime.model.documents import Plan, plain
 from agent_runtime.model.plan import canonical
 
-# A number that is no part of a name, a version, a time or an address; a comma may separate thousands.
+# A number that is not part of a name, a version, a time or an address; a comma may separate thousands.
 _NUMBER = re.compile(r"(?<![\w.:/@#-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)( ?%)?(?![\w:/]|[.,-]\w)")
 _WORD = re.compile(r"[\w./:@-]+")
 _SEPARATORS = re.compile(r"[-_./:@]+")
