@@ -437,8 +437,8 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
 def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:
     if sealed is None or report.measured_at is None:
         return ""
-    seconds = int((parse_time(sealed.issued_at) - parse_time(report.measured_at)).total_seconds())
-    return f", {seconds} second{'' if seconds == 1 else 's'} before the plan was sealed" if seconds >= 0 else ""
+    age = claims.age(report.measured_at, parse_time(sealed.issued_at)) or ""
+    return f", {age} the plan was sealed" if age.endswith("before") else ""
 
 
 def _cut_cell(text: str) -> str:
