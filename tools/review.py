@@ -66,6 +66,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "What the human reads before the click.",
         {
             "agent_runtime.gate.pages.review": "T3 T4 T6 T14 T17 T25",
+            "agent_runtime.gate.pages.claims": "T3",
             "agent_runtime.gate.pages.common": "T4",
             "agent_runtime.text.escape": "T4 T6",
             "agent_runtime.text.markdown": "T4",

@@ -33,7 +33,7 @@ GATE = {
     "authorize": "the step Verify: check everything again before anything may act",
     "record": "collect the trail, say how the run ended, check that it is complete",
     "deliver": "bring a copy of the trail to the audit backend",
-    "notify": "send messages: a plan waits, or this is how its run ended",
+    "notify": "send messages: a plan waits, it needs one more approval, or this is how its run ended",
 }
 LOCAL = {
     "simulate": "play a whole run here, with you as the reviewer",

@@ -225,7 +225,8 @@ PLAN_NOT_CANONICAL = register(
 PLAN_STEPS = register(
     "RPT008",
     "the proposed steps can't be one plan",
-    "Propose 1 to 10 actions, each once; `changes` names keys that observe() returns",
+    "Propose 1 to 10 actions, each once, none of which contradicts one before it; `changes` names keys that observe() "
+    "returns",
 )
 
 # Policy.
@@ -325,7 +326,8 @@ GATE_VARIABLES = register(
 APPROVERS_IMPOSSIBLE = register(
     "GATE15",
     "the policy leaves too few people who may approve",
-    "Name more people in approvers of the rules that are named, by pull request, or let somebody else start the run",
+    "Let somebody else start the run, or name more people: in approvers of the rules, by pull request, or as reviewers "
+    "with: copier update --data approvers=LOGIN,LOGIN, then python agent_runner.py setup",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.

@@ -83,7 +83,8 @@ class ProposedAction:
         reversible: whether it can be undone.
         rollback: how it is undone, in words, or None.
         changes: the keys of what `observe()` returns that this action changes; in a plan of several actions, nothing
-            else may differ before the next one.
+            else may differ before the next one.  A parameter of the same name says to what it changes one, or, of one
+            that it does not change, what it must be by then.
     """
 
     action: str

@@ -73,6 +73,12 @@ class Clone:
         }
         return {name: problems for name, problems in found.items() if problems}
 
+    def said_by_doctor(self) -> str:
+        """What doctor says to a person, notes included, as one line."""
+        out = io.StringIO()
+        doctor.run(self.root, None, self.environ(), as_json=False, out=out)
+        return " ".join(out.getvalue().split())
+
     def command(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run agent_runner.py as a person does."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GITHUB_", "GH_"))}

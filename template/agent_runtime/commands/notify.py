@@ -1,4 +1,4 @@
-"""Send a message that a plan waits, or how its run ended, to the addresses in AGENT_NOTIFY_URLS.
+"""Send a message to the addresses in AGENT_NOTIFY_URLS: a plan waits, also for its second approval, or its run ended.
 
 Reads REPORT_ID, REPORT_DIGEST, APPROVED_DIGEST and ISSUE, or BUNDLE_ID, BUNDLE_DIGEST and TARGET_RESOURCE.
 """
@@ -15,7 +15,7 @@ from agent_runtime.model import names
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("what", choices=("waiting", "ended"), help="that a plan waits, or how its run ended")
+    parser.add_argument("what", choices=("waiting", "second", "ended"), help="what to say")
     options.add_out(parser)
     parser.add_argument(
         "--timeout",
@@ -35,12 +35,13 @@ def run(call: Call) -> int:
     call.in_workflow()
     job, given = call.job("notify"), call.environ
     try:
-        if call.options.what == "waiting":
-            sealed = (call.required(name) for name in ("APPROVED_DIGEST", "REPORT_ID", "REPORT_DIGEST"))
-            text = notify.waiting(job, Handover(*sealed), given.get("ISSUE", ""))
-        else:
+        if call.options.what == "ended":
             kept = (given.get(name, "") for name in ("BUNDLE_ID", "BUNDLE_DIGEST", "TARGET_RESOURCE"))
             text = notify.ended(job, *kept)
+        else:
+            sealed = Handover(*(call.required(name) for name in ("APPROVED_DIGEST", "REPORT_ID", "REPORT_DIGEST")))
+            is_first = call.options.what == "waiting"
+            text = notify.waiting(job, sealed, given.get("ISSUE", "")) if is_first else notify.second(job, sealed)
         sent = notify.send(job, text, given.get(names.NOTIFY_SECRET, ""), call.options.timeout)
     except codes.AgentError as problem:
         notify.refuse(job, problem)

@@ -155,12 +155,12 @@ def check_not_expired(plan: Plan, now: datetime) -> None:
     if now >= expires:
         refuse(
             codes.GATE_EXPIRED,
-            f"the plan expired at {plan.expires_at}, {_duration(now - expires)} ago; it was valid for "
-            f"{_duration(expires - issued)}",
+            f"the plan expired at {plan.expires_at}, {duration(now - expires)} ago; it was valid for "
+            f"{duration(expires - issued)}",
         )
 
 
-def _duration(span: timedelta) -> str:
+def duration(span: timedelta) -> str:
     """A span for people, in the largest unit of which there are two; below that in seconds."""
     seconds = int(span.total_seconds())
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):

@@ -73,7 +73,8 @@ def is_decision_open(jobs: Sequence[Mapping[str, Any]]) -> bool:
 
 def waits_with(jobs: Sequence[Mapping[str, Any]], what: str) -> bool:
     """Whether a reviewer has not answered yet about this: action and resource, as in the name of the job.  Pure."""
-    waiting = re.compile(re.escape(names.APPROVE_JOB) + "[0-9a-f]{12}: " + re.escape(what))
+    second = f"(?:{re.escape(names.SECOND_MARK)})?"
+    waiting = re.compile(f"{re.escape(names.APPROVE_JOB)}[0-9a-f]{{12}}{second}: {re.escape(what)}")
     return any(waiting.fullmatch(str(job.get("name"))) and job.get("status") in _BEFORE_THE_CLICK for job in jobs)
 
 

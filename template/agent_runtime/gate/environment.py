@@ -103,14 +103,18 @@ class EnvironmentGate:
         check_environments(api, job)
         return codes.GATE_ENVIRONMENT
 
-    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
-        """Refuse unless each approval that a plan needs has an environment of its own.
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> str:
+        """Refuse unless each approval that a plan needs has an environment of its own, and a person of its own.
 
         Raises:
-            GateRefused: the second one is not set up (GATE06), or GitHub did not answer (GATE12).
+            GateRefused: the second one is not set up (GATE06), too few can approve (GATE15), or GitHub did not answer
+                (GATE12).
         """
-        if wanted.count > 1:
-            check_environments(api, job, wanted.count)
+        if wanted.count == 1 and not wanted.approvers:
+            return ""
+        found = check_environments(api, job, wanted.count)
+        gates = [(name, settings or {}) for name, settings, _, _, required in found if required]
+        return environment_checks.check_enough(gates, job.run, wanted)
 
     def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:
         """Say what keeps the environments from being a gate."""

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import refuse, show
+from agent_runtime.gate.policy import asked_for
 from agent_runtime.model import names
 from agent_runtime.model.documents import Approvals, Approver, Run
 from agent_runtime.model.plan import SHORT_DIGEST_LENGTH
@@ -55,8 +56,7 @@ def environment_problems(
 
 def _reviewer_problems(settings: Mapping[str, Any], initiator: str) -> List[str]:
     rules = [rule for rule in _mappings(settings.get("protection_rules")) if rule.get("type") == "required_reviewers"]
-    reviewers = [_reviewer(entry) for rule in rules for entry in _mappings(rule.get("reviewers"))]
-    known = [reviewer for reviewer in reviewers if reviewer]
+    known = _reviewers(settings)
     problems: List[str] = []
     if not known:
         problems.append("it has no required reviewers")
@@ -65,6 +65,51 @@ def _reviewer_problems(settings: Mapping[str, Any], initiator: str) -> List[str]
     if not rules or any(rule.get("prevent_self_review") is not True for rule in rules):
         problems.append("it does not prevent self-review")
     return problems
+
+
+def check_enough(gates: Sequence[Tuple[str, Mapping[str, Any]]], run: Run, wanted: Approvals) -> str:
+    """Refuse unless different people can give each approval that a plan needs (threat T15).
+
+    Who started or re-ran the run can't, nor can anybody whom the plan does not name where it names some.
+
+    Arguments:
+        gates: name and settings of the environment of each approval.
+
+    Returns:
+        The teams of which that depends, because GitHub shows their members to no job; empty where none does.
+
+    Raises:
+        GateRefused: GATE15, with whom each environment leaves.
+    """
+    started = {run.actor.casefold(), run.triggering_actor.casefold()}
+    named = {login.casefold() for login in wanted.approvers}
+    teams: Dict[str, None] = {}
+    able: List[List[str]] = []
+    left: List[str] = []
+    impossible = False
+    for name, settings in gates:
+        reviewers = [who.partition(" ") for who in _reviewers(settings)]
+        people = [login for kind, _, login in reviewers if kind == "user" and login not in started]
+        able.append([login for login in people if not named or login in named])
+        of_gate = [slug for kind, _, slug in reviewers if kind == "team"]
+        teams.update(dict.fromkeys(of_gate))
+        impossible = impossible or not (able[-1] or of_gate)
+        left.append("{}: {}".format(name, ", ".join(map(show, (*able[-1], *of_gate))) or "nobody"))
+    enough = all(able) and len({login for people in able for login in people}) >= wanted.count
+    if impossible or not (enough or teams):
+        refuse(
+            codes.APPROVERS_IMPOSSIBLE,
+            "the policy wants {}, and of the reviewers who did not start this run these may approve: {}".format(
+                asked_for(wanted.count, wanted.approvers or None), "; ".join(left)
+            ),
+        )
+    return "" if enough else ", ".join(map(show, teams))
+
+
+def _reviewers(settings: Mapping[str, Any]) -> List[str]:
+    rules = [rule for rule in _mappings(settings.get("protection_rules")) if rule.get("type") == "required_reviewers"]
+    found = [_reviewer(entry) for rule in rules for entry in _mappings(rule.get("reviewers"))]
+    return [reviewer for reviewer in found if reviewer]
 
 
 def _reviewer(entry: Mapping[str, Any]) -> str:

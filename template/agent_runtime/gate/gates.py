@@ -18,8 +18,12 @@ class Gate(Protocol):
     def check_closed(self, api: GitHubApi, job: JobContext) -> str:
         """Refuse unless the gate can be closed now; return the code of the check that was made."""
 
-    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
-        """Refuse unless a plan that needs these approvals can get them here."""
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> str:
+        """Refuse unless a plan that needs these approvals can get them here.
+
+        Returns:
+            The teams of whose members that depends, where a job can't see them; empty where it is known.
+        """
 
     def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:
         """Say what keeps the gate from being one, whoever starts a run.

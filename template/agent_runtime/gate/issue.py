@@ -251,7 +251,7 @@ class IssueGate:
         check_environments(api, job)
         return codes.ISSUE_GATE_IMPOSSIBLE
 
-    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> None:
+    def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> str:
         """Refuse unless so many of those who may approve a plan can comment here.
 
         Raises:
@@ -260,6 +260,7 @@ class IssueGate:
         if wanted.count > 1 or wanted.approvers:
             people = permissions(api, job.run.repository, job.config.approvers)
             issue_checks.check_enough(people, job.run, wanted)
+        return ""
 
     def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:  # noqa: ARG002
         """Say what keeps an issue from being a gate."""

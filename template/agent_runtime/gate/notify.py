@@ -11,10 +11,11 @@ import logging
 import re
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Sequence
 
 from agent_runtime import codes
+from agent_runtime.gate import environment_checks
 from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.pages import common
 from agent_runtime.gate.pages import record as pages
@@ -68,12 +69,32 @@ def waiting(job: JobContext, handover: Handover, issue: str) -> Message:
         GateRefused, BadInput: the report is not this run's; nothing is sent then.
     """
     api = GitHubApi.from_environment(job.environ)
+    sealed = _sealed(api, job, handover)
+    title = f"Approve plan {plan.short(handover.plan_digest)}: {_what(sealed)}?"
+    return Message(title, _APPROVES_NOTHING, [*_facts(api, job, sealed), *_issue(job, issue)], "warning")
+
+
+def second(job: JobContext, handover: Handover) -> Message:
+    """That the plan has the first of its two approvals, and who may give the other.
+
+    Raises: as `waiting()`; also where GitHub's record has no such approval.
+    """
+    api = GitHubApi.from_environment(job.environ)
+    sealed = _sealed(api, job, handover)
+    records = api.approvals(job.run.repository, job.run.run_id)
+    first = replace(sealed.approvals, count=1)
+    ((approver, _),) = environment_checks.check_approvals(records, job.run, handover.plan_digest, first)
+    title = f"One more approval for plan {plan.short(handover.plan_digest)}: {_what(sealed)}?"
+    facts = [*_facts(api, job, sealed), *_still_needed(job, sealed, approver.login)]
+    return Message(title, _APPROVES_NOTHING, facts, "warning")
+
+
+def _sealed(api: GitHubApi, job: JobContext, handover: Handover) -> Plan:
     state = Verification(api, job, handover)
     state.fetch_report()
     state.check_digest()
     state.check_run()
-    title = f"Approve plan {plan.short(handover.plan_digest)}: {_what(state.plan)}?"
-    return Message(title, _APPROVES_NOTHING, [*_facts(api, job, state.plan), *_issue(job, issue)], "warning")
+    return state.plan
 
 
 def ended(job: JobContext, bundle_id: str, bundle_digest: str, resource: str) -> Message:
@@ -102,6 +123,8 @@ def ended(job: JobContext, bundle_id: str, bundle_digest: str, resource: str) ->
     problems = len(manifest["problems"])
     facts += [f"Trail: {f'incomplete, {problems} problems' if problems else 'complete'}", run]
     facts += _issue(job, str(manifest["issue"] or ""))
+    if sealed and outcome is RunOutcome.WAITING:  # the first of two approvals: who commented started this run
+        facts += _still_needed(job, sealed, job.run.actor)
     mood = "failure" if problems else _MOODS.get(outcome, "failure")
     return Message(f"{mark}: {outcome.value.replace('_', ' ')} ({what})", pages.sentence(outcome.value), facts, mood)
 
@@ -124,6 +147,17 @@ def _facts(api: GitHubApi, job: JobContext, sealed: Plan) -> List[str]:
         f"Valid until: {common.time(sealed.expires_at)}",
         *([f"Approvals needed: {count}"] if count > 1 else []),
         f"Page: {_link(_page_url(api, job, sealed))}",
+    ]
+
+
+def _still_needed(job: JobContext, sealed: Plan, approver: str) -> List[str]:
+    """Who gave the first of two approvals, and who may give the other."""
+    out = {login.casefold() for login in (approver, sealed.run.actor, sealed.run.triggering_actor)}
+    named = sealed.approvals.approvers or job.config.approvers
+    others = [message(name) for name in named if name.casefold() not in out]
+    return [
+        f"Approved by: {message(approver)}",
+        f"Still needed: 1 approval, by {' or '.join(others) or 'somebody else'}",
     ]
 
 

@@ -136,6 +136,7 @@ def evaluate(
     parameters: Mapping[str, Any],
     risk_level: RiskLevel,
     reversible: bool = False,
+    every_rule: bool = True,
 ) -> Verdict:
     """Decide whether an action may be done, and whether a human must be asked before.
 
@@ -150,6 +151,9 @@ def evaluate(
     allowing rule which may be about the action requires approval.  Such a rule counts here even where its risk ceiling
     is exceeded, so that neither more risk nor a missing parameter ever means less asking.  For the same reason the
     strictest demand of all these rules counts: the highest `approvals`, and those `approvers` whom each of them names.
+
+    Arguments:
+        every_rule: give each rule a line; else those that are about other actions share one.
     """
     asked = f"{visible(action)} on {visible(resource)}"
     denying: List[str] = []
@@ -157,12 +161,12 @@ def evaluate(
     automatic: List[str] = []
     reserved: List[str] = []
     demands: List[_Demand] = []
-    reasons: List[str] = []
     questions: List[str] = []
+    rules = _Said(None if every_rule else action)
     guarded = protected_paths.problem(parameters)
     if guarded:
         denying.append("protected_paths")
-        reasons.append(f"protected_paths: {guarded}, so {asked} is denied")
+        rules.lines.append(f"protected_paths: {guarded}, so {asked} is denied")
     for number, rule in enumerate(policy.denied_actions):
         name = f"denied_actions[{number}]"
         obstacle = _far_off(rule, action, resource) or _false_condition(rule, parameters)
@@ -170,26 +174,27 @@ def evaluate(
             denying.append(name)
             doubts = _doubts(rule, action, resource, parameters)
             obstacle = f"applies{doubts}, so {asked} is denied"
-        reasons.append(_reason(name, rule, obstacle))
+        rules.of(name, rule, obstacle)
     for number, rule in enumerate(policy.allowed_actions):
         name = f"allowed_actions[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             allowing.append(name)
             questions.append(_question(name, rule, parameters, risk_level))
-        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
         if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
             reserved.append(name)
             demands.append((rule.approvals, rule.approvers))
             if rule.approvals > 1 or rule.approvers:
-                reasons.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
+                rules.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
         obstacle = _mismatch(rule, action, resource, parameters, risk_level)
         if obstacle is None:
             automatic.append(name)
             questions.append(_question(name, rule, parameters, risk_level))
-        reasons.append(_reason(name, rule, obstacle or f"matches, up to risk {rule.max_risk}"))
+        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+    reasons = rules.whole()
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
     if not allowing:
@@ -202,6 +207,30 @@ def evaluate(
     return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"), tuple(questions))
 
 
+class _Said:
+    """The lines about the rules, in their order.
+
+    Arguments:
+        action: rules that are about another one than this share one line; None: each has its own.
+    """
+
+    def __init__(self, action: Optional[str]) -> None:
+        self.lines: List[str] = []
+        self._others: List[str] = []
+        self._action = action
+
+    def of(self, name: str, rule: Rule, outcome: str) -> None:
+        """Say what became of a rule."""
+        if self._action is None or glob_nearly_matches(rule.type, self._action):
+            self.lines.append(_reason(name, rule, outcome))
+        else:
+            self._others.append(name)
+
+    def whole(self) -> List[str]:
+        """All lines."""
+        return [*self.lines, *(["about other actions: " + ", ".join(self._others)] if self._others else [])]
+
+
 def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
     """Decide about every step of a plan; the strictest decision counts for all of them."""
     verdicts = [
@@ -212,6 +241,7 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
             parameters=step.parameters,
             risk_level=step.risk_level,
             reversible=step.reversible,
+            every_rule=False,
         )
         for step in steps
     ]

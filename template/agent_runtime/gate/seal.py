@@ -146,7 +146,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     if denied:
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
     approvals = _approvals(verdict, job.run)
-    gates.of(job.config).check_enough(api, job, approvals)
+    unseen = gates.of(job.config).check_enough(api, job, approvals)
     variables = job.act_variables
     redaction.refuse_secrets(journal.redactor, variables, "act_variables")
     sealed = Plan(
@@ -179,6 +179,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         status=ReportStatus.ACTION_PROPOSED,
         policy_reasons=reasons,
         policy_asked=verdict.asked,
+        approvers_unseen=unseen,
         policy_changed=history.policy_change(api, job),
         earlier=history.earlier(api, job, request.resource, now()),
         plan=sealed,

@@ -175,12 +175,14 @@ def environments(api: GitHubApi, repository: str, settings: Config, approvals: i
     return found
 
 
-def check_environments(api: GitHubApi, job: JobContext, approvals: int = 1) -> None:
-    """Refuse unless each of these environments is set up as it must be (GATE06)."""
-    for name, settings, branches, default, required in environments(api, job.run.repository, job.config, approvals):
+def check_environments(api: GitHubApi, job: JobContext, approvals: int = 1) -> List[EnvironmentSettings]:
+    """Refuse unless each of these environments is set up as it must be (GATE06); return what was found."""
+    found = environments(api, job.run.repository, job.config, approvals)
+    for name, settings, branches, default, required in found:
         environment_checks.check_environment(
             name, settings, branches, default, reviewers_required=required, initiator=job.run.actor
         )
+    return found
 
 
 def run(listed: Sequence[Check], state: Verification, journal: Optional[Trail] = None) -> None:

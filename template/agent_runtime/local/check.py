@@ -28,7 +28,7 @@ import yaml
 
 from agent_runtime import codes
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.local import answers, linter, locks
+from agent_runtime.local import answers, linter, locks, proposals
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
@@ -120,6 +120,7 @@ def check(root: Path) -> List[CheckProblem]:
     problems += [_problem(STALE_LOCK, locks.AGENT_LOCK, why) for why in locks.unmet(root)]
     problems += _compiled(root, manifest)
     problems += _missing_modules(root)
+    problems += _proposals(root)
     return problems
 
 
@@ -394,6 +395,16 @@ def _missing_modules(root: Path) -> Iterator[CheckProblem]:
     for name, modules in missing.items():
         if modules:
             yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), fix)
+
+
+def _proposals(root: Path) -> Iterator[CheckProblem]:
+    """Plans in the agent's code that `seal` would refuse whatever the agent finds."""
+    try:
+        tree = ast.parse((root / AGENT).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # found by check() and _content
+        return
+    for line, code, message in proposals.problems(tree):
+        yield _problem(code, f"{AGENT}:{line}", message)
 
 
 def _toolkit_imports(tree: ast.AST) -> Iterator[str]:

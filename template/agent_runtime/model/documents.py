@@ -293,6 +293,8 @@ class Report:
         duplicate_of: id of the earlier run that already asks about the same, or None.
         policy_asked: what the rules that decided ask, with the values that they were asked about.
         policy_changed: None where GitHub did not say.
+        approvers_unseen: the teams of whose members, whom GitHub shows to no job, it depends whether enough people can
+            approve; empty where enough can.
         earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
     """
 
@@ -320,6 +322,7 @@ class Report:
     duplicate_of: Optional[str] = None
     policy_asked: Tuple[str, ...] = ()
     policy_changed: Optional[PolicyChange] = None
+    approvers_unseen: str = ""
     earlier: Optional[Tuple[Earlier, ...]] = None
 
     def __post_init__(self) -> None:

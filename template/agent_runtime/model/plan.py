@@ -6,7 +6,7 @@ The canonical form is RFC 8785 (JSON Canonicalization Scheme), so that anyone ca
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Collection, Dict, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.model.documents import MAX_STEPS, Step, plain
@@ -42,14 +42,20 @@ def short(digest: str) -> str:
     return digest[:SHORT_DIGEST_LENGTH]
 
 
-def check_steps(steps: Sequence[Step], preconditions: Collection[str]) -> None:
+def check_steps(steps: Sequence[Step], preconditions: Optional[Mapping[str, Any]]) -> None:
     """Refuse steps that can't be one plan.
 
+    Two steps contradict each other where what they declare does: `changes` names what of the preconditions a step
+    changes, and a parameter of the same name says to what; in a step that does not change it, what it is by then.  Of
+    two steps in a row of the same action that change the same, the second overrides the first before anything could use
+    it.  With a step between them, as for drain, restart and drain again, they may.
+
     Arguments:
-        preconditions: the keys of what `observe()` returned.
+        preconditions: what `observe()` returned; None where it is not known.
 
     Raises:
-        BadInput: they are too many, one is there twice, or one changes what nobody observes (RPT008).
+        BadInput: they are too many, one is there twice, one changes what nobody observes, or two contradict each other
+            (RPT008).
     """
     if len(steps) > MAX_STEPS:
         raise codes.BadInput(codes.PLAN_STEPS, f"{len(steps)} steps are proposed; a plan has at most {MAX_STEPS}")
@@ -61,6 +67,35 @@ def check_steps(steps: Sequence[Step], preconditions: Collection[str]) -> None:
                 codes.PLAN_STEPS, f"step {number} is step {first} again: {step.action} with the same parameters"
             )
         for key in step.changes:
-            if key not in preconditions:
+            if preconditions is not None and key not in preconditions:
                 what = f"step {number} changes '{visible(key, _SHOWN)}', which observe() does not return"
                 raise codes.BadInput(codes.PLAN_STEPS, what)
+    _check_agree(steps, preconditions or {})
+
+
+def _check_agree(steps: Sequence[Step], preconditions: Mapping[str, Any]) -> None:
+    # Which step changed a precondition last, and in canonical form from what to what; None where nothing says it.
+    changed: Dict[str, Tuple[int, Optional[bytes], Optional[bytes]]] = {}
+    for number, step in enumerate(steps, 1):
+        before = steps[number - 2] if number > 1 else None
+        again = set(step.changes).intersection(before.changes if before and before.action == step.action else ())
+        if again:
+            raise codes.BadInput(
+                codes.PLAN_STEPS,
+                f"step {number} overrides step {number - 1}: both are {step.action} and change "
+                f"'{visible(min(again), _SHOWN)}', and no step between them needs what the first one does",
+            )
+        for key in sorted(set(step.parameters).intersection(changed).difference(step.changes)):
+            named, (earlier, was, value) = canonical(step.parameters[key]), changed[key]
+            if value not in (None, named) or (value is None and was == named):
+                to = f" to {visible(value.decode(), _SHOWN)}" if value is not None else ""
+                raise codes.BadInput(
+                    codes.PLAN_STEPS,
+                    f"step {number} needs {visible(key, _SHOWN)} to be {visible(named.decode(), _SHOWN)}, and step "
+                    f"{earlier} changes it{to}",
+                )
+            changed[key] = earlier, was, named
+        for key in step.changes:
+            was = canonical(preconditions[key]) if key in preconditions else None
+            was = changed[key][2] if key in changed else was
+            changed[key] = number, was, canonical(step.parameters[key]) if key in step.parameters else None

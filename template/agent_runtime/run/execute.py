@@ -69,7 +69,6 @@ def run_job(
             sealed = _authorized_plan(plan_path, approved_digest)
             result = replace(result, resource=sealed.resource)
             planned = sealed.steps
-            team.stop_commands()
             result = _execute(agent, job, journal, sealed, result)
         except codes.AgentError as error:
             result = replace(result, code=error.code, message=error.message)

@@ -29,7 +29,6 @@ def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigat
     with Trail(job, request.resource) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=request.trigger)
         problem: Optional[codes.AgentError] = None
-        team.stop_commands()
         try:
             found = _investigate(agent, job, request, journal)
         except codes.AgentError as error:

@@ -1,14 +1,15 @@
 """Calls the team's code, fenced, and turns whatever it does into an answer or a coded error.
 
-From the first call on, the runner takes no command from what this process or a child of it prints, and nothing names
-the files by which a step speaks to the runner (threats T3, T4, T5).  Whatever that code does to this machine
-all the same decides nothing: what comes from here is data for `seal`, or a report for `record`.
+Before it started this process, the step let the runner take no command from what it or a child of it prints.
+From the first call on, nothing names the files by which a step speaks to the runner (threats T3, T4, T5).  Whatever
+that code does to this machine all the same decides nothing: what comes from here is data for `seal`, or a report for
+`record`.
+
+Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
 """
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 import traceback
 from contextlib import contextmanager
@@ -21,16 +22,6 @@ from agent_runtime.model import inputs
 from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
 from agent_runtime.text import escape
 from aimgentix.redact import Redactor
-
-
-def stop_commands() -> None:
-    """Let the runner take every line of this step from now on for plain text.
-
-    The word that would end it is random, known to nobody and never printed again.
-    Source: https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#stopping-and-starting-workflow-commands
-    """
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        print("::stop-commands::" + secrets.token_hex(32), flush=True)
 
 
 @contextmanager

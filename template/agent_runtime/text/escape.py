@@ -36,9 +36,9 @@ _PLAIN_LINE = re.compile(r"[ -\[\]-~]*")
 _ONE_LINE: FrozenSet[str] = frozenset()
 _MANY_LINES = frozenset("\n\t")
 
-# What is not plain in every service that shows messages: all but these, underscores outside of words, and the second
-# slash of `://`.
-_ACTIVE = re.compile(r"[^A-Za-z0-9 _.,:/+=%#\\{}-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:/)/")
+# What is not plain in every service that shows messages: all but these, underscores outside of words, the second slash
+# of `://`, and what opens the name of an emoji, such as `:white_check_mark:`.
+_ACTIVE = re.compile(r"[^A-Za-z0-9 _.,:/+=%#\\{}-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:/)/|:(?=[a-z0-9_+-]+:)")
 _BACKTICKS = re.compile(r"`+")
 _SHORTEST_FENCE = 3
 _LONGEST_BACKTICKS = 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -218,23 +217,6 @@ def test_what_it_patches_in_memory_lets_the_policy_allow_nothing_more(hijacked: 
     assert (hijacked.root / "patched").exists() and hijacked.done == []
     assert (played.code, played.bundle["outcome"], played.bundle["problems"]) == (0, "denied", []), played.said
     assert not (played.folder / "approve").exists(), "nobody was asked"
-
-
-@pytest.mark.threat("T4", "T5")
-def test_the_runner_accepts_no_command_before_it_could_print_one(hijacked: Clone) -> None:
-    code = textwrap.dedent(COMMANDS)
-    played = hijacked.simulate("--approve", {"python": code, "parameters": {"python": code}})
-
-    assert played.code == 0, played.said
-    words = set()
-    for job, step in (("investigate", "Investigate"), ("act", "Execute")):
-        log = (played.folder / job / f"log-{step}").read_text()
-        commands = [line for line in log.splitlines() if re.match("::|##\\[", line.lstrip())]
-        found = re.fullmatch("::stop-commands::([0-9a-f]{64})", commands[0])
-        assert found and "::set-output name=decision::auto" in commands, log
-        assert log.count(found.group(1)) == 1, "nobody who could end it knows the word"
-        words.add(found.group(1))
-    assert len(words) == 2
 
 
 @pytest.mark.threat("T3", "T14")

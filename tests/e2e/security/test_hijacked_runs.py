@@ -127,41 +127,29 @@ def test_workflow_commands_that_it_prints_are_not_carried_out(world: World) -> N
     assert (results(run), bundle(run)["problems"]) == (ALL_SUCCEED, []), run.log
 
 
-# Before its first call nothing fences it: the module is loaded by then.
-MASKS = """
+# What its module prints while it is loaded: masks would make every output of the job vanish.
+IMPORTED = """
     def imported():
-        if os.environ.get("AGENT_JOB") == {job!r}:
-            print("\\\\n".join("::add-mask::" + each for each in "0123456789abcdef"), flush=True)
+        for line in ["::add-mask::" + each for each in "0123456789abcdef"] + {lines!r}:
+            print(line, flush=True)
+        os.system("echo ::error::imported")
 """
 
 
-@pytest.mark.threat("T4", "T5", "T40")
-def test_masks_that_make_the_outputs_of_investigate_vanish_open_no_gate(world: World) -> None:
-    hijack(world, MASKS.format(job="investigate"))
-    before, bob = world.instance(), Watching()
-
-    run = world.start(reviewer=bob)
-
-    if results(run) != ALL_SUCCEED:  # fenced from the start, they do nothing
-        assert run.jobs["investigate"].outputs == {}
-        assert "RPT001" in run.jobs["seal"].log and "RPT001" in run.jobs["seal"].summary, run.log
-        assert bob.seen == [] and bundle(run)["outcome"] == "investigation_failed"
-    assert_the_gate_held(world, run, bob, before)
-
-
 @pytest.mark.threat("T4", "T5", "T37", "T40")
-def test_masks_that_make_the_outputs_of_act_vanish_are_a_problem_of_the_trail(world: World) -> None:
-    hijack(world, MASKS.format(job="act"))
+def test_workflow_commands_that_its_module_prints_while_it_is_loaded_are_not_carried_out(world: World) -> None:
+    lines = ["::set-output name=action_status::success", "::notice::approved", "::stop-commands::mine", "##[error]x"]
+    hijack(world, IMPORTED.format(lines=lines))
     before, bob = world.instance(), Watching()
 
     run = world.start(reviewer=bob)
 
+    assert carried_out(run) == [] and [each for job in run.jobs.values() for each in job.annotations] == []
+    for job in ("investigate", "act"):
+        assert "\n::notice::approved\n" in run.jobs[job].log and "\n::error::imported\n" in run.jobs[job].log
     assert_the_gate_held(world, run, bob, before)
     assert world.instance() != before, "it was approved, and done"
-    if results(run) != ALL_SUCCEED:
-        assert results(run) == {**ALL_SUCCEED, "record": "failure"}, run.log
-        assert bundle(run)["outcome"] == "outcome_unknown" and bundle(run)["problems"] != []
-        assert "Nothing was executed" not in run.jobs["record"].summary
+    assert (results(run), bundle(run)["problems"]) == (ALL_SUCCEED, []), run.log
 
 
 FORGED_PAGE = """

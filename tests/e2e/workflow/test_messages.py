@@ -15,7 +15,7 @@ from support.harness.engine import ActionsHost, Repository, Run, approve_as
 from support.harness.node import ActionsService
 from support.receivers import Receiver, mail_server, nobody, webhooks
 from support.runs import ALL_SUCCEED, bundle, ended, reject, results
-from support.world import NAME, WORKFLOW, World, failing_service, make_python
+from support.world import NAME, WORKFLOW, World, ask_for_two_approvals, failing_service, make_python
 
 ACTING = ".github/workflows/agent-act-on-approval.yml"
 ANSWERS = {
@@ -25,8 +25,8 @@ ANSWERS = {
     "advanced": "yes",
     "notify": "yes",
 }
-SENT = {"notify-waiting": "success", "notify-ended": "success"}
-NOT_SENT = dict.fromkeys(SENT, "failure")
+SENT = {"notify-waiting": "success", "notify-second": "skipped", "notify-ended": "success"}
+NOT_SENT = {**SENT, "notify-waiting": "failure", "notify-ended": "failure"}
 
 # Makes a world whose gate is of the plan of this name.
 Worlds = Callable[[str], World]
@@ -70,8 +70,11 @@ def page(world: World, run: Run) -> str:
     return f"/{NAME}/actions/runs/{run.id}#summary-{seal['id']}"
 
 
-def test_a_run_behind_environments_sends_two_messages(worlds: Worlds) -> None:
+def test_a_run_that_two_must_approve_sends_three_messages(worlds: Worlds) -> None:
     world = worlds("public")
+    ask_for_two_approvals(world.origin)
+    world.commit("Ask for two approvals")
+    world.github.protect("agent-approval-second", reviewers=("alice", "bob", "carol"))
     with webhooks() as hook, mail_server() as mails:
         addresses = [f"json://127.0.0.1:{hook.port}/s3cret", f"mailto://127.0.0.1:{mails.port}?from=a@x.example"]
         addresses[1] += "&to=b@x.example&mode=insecure"
@@ -80,20 +83,23 @@ def test_a_run_behind_environments_sends_two_messages(worlds: Worlds) -> None:
 
         def approve(waiting: Any) -> Any:
             said.append(post(hook)[0])
-            return approve_as("bob")(waiting)
+            return approve_as(("bob", "carol")[len(said) - 1])(waiting)
 
         run = world.start(reviewer=approve)
 
-    assert results(run) == {**ALL_SUCCEED, **SENT}, run.log
+    assert results(run) == {**ended(**{"approve-second": "success"}), **SENT, "notify-second": "success"}, run.log
     digest = run.jobs["seal"].outputs["plan_digest"]
-    assert said == [f"Approve plan {digest[:12]}: restart_service on example?"]
-    assert (len(hook.posts), len(mails.mails)) == (2, 2)
+    assert said[0] == f"Approve plan {digest[:12]}: restart_service on example?"
+    titles = [posted["title"] for _, _, posted in hook.posts]
+    assert titles[1] == f"One more approval for plan {digest[:12]}: restart_service on example?"
+    assert "- Approved by: bob\n- Still needed: 1 approval, by carol or dave" in hook.posts[1][2]["message"]
+    assert (len(hook.posts), len(mails.mails)) == (3, 3)
     title, text, mood = post(hook)
     assert (title, mood) == (f"Plan {digest[:12]}: acted (restart_service on example)", "success")
     for _, _, posted in hook.posts:
         assert digest in posted["message"] and page(world, run) in posted["message"]
-    assert "- Approved by: bob" in text and "- Trail: complete" in text
-    for job in ("notify-waiting", "notify-ended"):
+    assert "- Approved by: bob, carol" in text and "- Trail: complete" in text
+    for job in SENT:
         assert "address 1 of 2 (json): sent\naddress 2 of 2 (mailto): sent\n" in run.jobs[job].log
         assert run.jobs[job].summary.startswith("# Sent\n")
     assert "s3cret" not in run.log
@@ -128,7 +134,7 @@ def test_a_run_ends_the_same_when_nothing_can_be_sent(worlds: Worlds, how: str) 
     assert run.result == "success"
     assert world.instance() != before
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
-    for job in NOT_SENT:
+    for job in ("notify-waiting", "notify-ended"):
         log, summary = run.jobs[job].log, run.jobs[job].summary
         if how == "dead, slow and broken":
             assert "error: NOTE01: 3 of 3 addresses did not take it" in log

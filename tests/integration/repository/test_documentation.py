@@ -32,6 +32,11 @@ DOCUMENTS = sorted(
         *(REPOSITORY / "template" / "specs").glob("*.md"),
     ]
 )
+# Read here and, with everything that they speak of, in a generated repository.
+GENERATED = [
+    *sorted((REPOSITORY / "template" / "docs").glob("*.md")),
+    REPOSITORY / "template" / "PRODUCTION_CHECKLIST.md",
+]
 GUIDES = REPOSITORY / "docs" / "how-to"
 TARGETS = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
@@ -105,7 +110,7 @@ def broken_links(path: Path) -> list[str]:
     return broken
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *GENERATED], ids=by_name)
 def test_every_link_leads_somewhere(path: Path) -> None:
     inside_rendered = {"template"} & set(path.relative_to(REPOSITORY).parts)
     broken = broken_links(path)
@@ -196,6 +201,16 @@ def test_the_agent_of_the_guide_does_what_its_policy_lets_a_reviewer_decide_on()
 
     assert verdict.decision == "review", verdict.reasons
     assert agent.act("site-a", proposed.action, proposed.parameters).status is ActionStatus.SUCCESS
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=by_name)
+def test_a_command_of_the_agent_names_the_python_that_has_its_packages(path: Path) -> None:
+    inline = [token.content.split() for token in tokens(read(path)) if token.type == "code_inline"]
+    given = [words for words in (*commands(read(path)), *inline) if "agent_runner.py" in words[1:]]
+    starts = {
+        words[words.index("agent_runner.py") - 1] for words in given if words.index("agent_runner.py") < len(words) - 1
+    }
+    assert starts <= {".venv/bin/python"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=by_name)

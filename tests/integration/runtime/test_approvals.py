@@ -12,7 +12,7 @@ from agent_runtime.gate.bundle import RunOutcome
 from agent_runtime.gate.verification import Handover
 from agent_runtime.model import documents, names
 from agent_runtime.model.documents import Approvals
-from support import examples
+from support import examples, shapes
 from support.gate_world import GateWorld, whole_run
 
 RULES = {
@@ -119,6 +119,31 @@ def test_a_plan_that_too_few_can_approve_is_refused_at_sealing(
     assert outcome.report.plan is None and world.outputs("seal")["decision"] == "none"
 
 
+@pytest.mark.threat("T15")
+def test_two_approvals_that_one_reviewer_is_left_for_are_refused_before_the_first_click(world: GateWorld) -> None:
+    write_policy(world, RULES["two"])
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob", "alice"))
+    outcome = world.seal(world.hand_over(documents.encode(examples.investigation())))
+    assert outcome.problem is not None and outcome.problem.code == codes.APPROVERS_IMPOSSIBLE
+    assert outcome.problem.message.endswith("may approve: agent-approval: bob; agent-approval-second: bob")
+    assert "copier update --data approvers=LOGIN,LOGIN" in world.page("seal")
+    assert world.outputs("seal")["decision"] == "none"
+
+
+def test_the_page_says_where_only_a_teams_members_decide_whether_enough_can_approve(world: GateWorld) -> None:
+    write_policy(world, RULES["two"])
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob",))
+    for rule in world.github.environments[names.SECOND_ENVIRONMENT]["protection_rules"]:
+        if rule["type"] == "required_reviewers":
+            rule["reviewers"].append({"type": "Team", "reviewer": shapes.team("acme", "sre")})
+    world.sealed()
+    said = "not `alice`; **whether enough can is not known**: GitHub shows no job who is in `sre` |"
+    assert said in world.page("seal")
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob", "carol"))
+    world.sealed()
+    assert "not known**: GitHub shows no job" not in world.page("seal")
+
+
 # Two approvals.
 
 
@@ -179,6 +204,21 @@ def test_one_approval_needs_no_second_environment(world: GateWorld) -> None:
     sealed, handover = world.sealed()
     world.approved()
     assert world.authorize(handover).authorized and sealed.approvals == Approvals(1, ())
+
+
+@pytest.mark.threat("T17b", "T19")
+@two
+def test_the_second_approval_of_another_attempt_counts_for_nothing(asking: GateWorld) -> None:
+    """Somebody re-runs nothing but the job whose click did not count."""
+    _, handover = asking.sealed()
+    asking.approved("bob")
+    asking.approve(handover)
+    asking.approved("bob", number=2)
+    refusal(codes.GATE_APPROVAL, asking.approve, handover, 2)
+    asking.changes["GITHUB_RUN_ATTEMPT"] = "2"
+    asking.approved("carol", number=2)
+    for job in (lambda: asking.approve(handover, 2), lambda: asking.authorize(handover)):
+        assert "run_attempt is 2" in refusal(codes.GATE_RUN, job)
 
 
 # The record.

@@ -65,8 +65,29 @@ def test_two_approvals_where_one_person_is_asked_is_one_line_in_check(world: Gat
             (examples.step(changes=("owner",)), examples.step(action="drain")),
             "step 1 changes 'owner', which observe() does not return",
         ),
+        (
+            (
+                examples.step(action="scale", parameters={"to": 4}, changes=("started",)),
+                examples.step(action="scale", parameters={"to": 2}, changes=("started",)),
+            ),
+            "step 2 overrides step 1: both are scale and change 'started', and no step between them",
+        ),
+        (
+            (
+                examples.step(action="start", parameters={"started": 18}, changes=("started",)),
+                examples.step(action="drain", parameters={"started": 19}),
+            ),
+            "step 2 needs started to be 19, and step 1 changes it to 18",
+        ),
+        (
+            (
+                examples.step(action="start", parameters={}, changes=("started",)),
+                examples.step(action="drain", parameters={"started": 17}),
+            ),
+            "step 2 needs started to be 17, and step 1 changes it",
+        ),
     ],
-    ids=["the same twice", "a thousand", "what nobody observes"],
+    ids=["the same twice", "a thousand", "what nobody observes", "overrides", "another value", "the value before"],
 )
 def test_steps_that_are_no_plan_are_refused_by_seal_with_their_number(
     world: GateWorld, steps: tuple[documents.Step, ...], what: str
@@ -74,6 +95,38 @@ def test_steps_that_are_no_plan_are_refused_by_seal_with_their_number(
     problem = world.seal(world.hand_over(documents.encode(examples.investigation(*steps)))).problem
     assert problem is not None and problem.code == codes.PLAN_STEPS and what in problem.line()
     assert world.outputs("seal")["decision"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("proposed", "line"),
+    [
+        ("()", "INP009: agent_runner.py:4: proposed_actions is empty: leave it out when there is nothing to do."),
+        (
+            "[ProposedAction('a', {'n': N}), ProposedAction(A, {'n': 1.0})]",
+            "RPT008: agent_runner.py:4: step 2 is step 1",
+        ),
+        (
+            f"({', '.join(f'ProposedAction({name!r})' for name in map(str, range(1000)))})",
+            "RPT008: agent_runner.py:4: 1000 steps are proposed; a plan has at most 10.",
+        ),
+        (
+            "(ProposedAction('s', {'to': 4}, changes=('n',)), ProposedAction('s', {'to': 2}, changes=['n']))",
+            "RPT008: agent_runner.py:4: step 2 overrides step 1: both are s and change 'n'",
+        ),
+        (
+            "(ProposedAction('s', parameters={'n': N}, changes=('n',)), ProposedAction('t', {'n': 2}))",
+            "RPT008: agent_runner.py:4: step 2 needs n to be 2, and step 1 changes it to 1.",
+        ),
+        ("(ProposedAction('a', {'n': x}), ProposedAction('a', {'n': x}))", ""),
+        ("(*x, ProposedAction('a', **x))", ""),
+        ("(ProposedAction('a', changes=('n',)), ProposedAction('b', {'n': 17}))", ""),
+    ],
+)
+def test_steps_that_stand_in_the_code_are_one_line_in_check(world: GateWorld, proposed: str, line: str) -> None:
+    code = "A = 'a'\nN = 1\ndef investigate(self, x):\n    return InvestigationResult(proposed_actions=%s)\n"
+    (world.root / "agent_runner.py").write_text(code % proposed)
+    said = [each.line() for each in check.check(world.root) if each.path.startswith("agent_runner.py")]
+    assert [each.startswith(line) for each in said] == ([True] if line else []), said
 
 
 def test_an_empty_list_of_steps_asks_nobody(world: GateWorld) -> None:

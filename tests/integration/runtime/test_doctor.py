@@ -104,6 +104,15 @@ def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_
         assert "nothing to change" in somebody.setup()
         assert writes(github) == []
 
+        for name in secured:  # what makes a second gate that nobody sees; setup leaves what protects more
+            rules = github.environments[name]["protection_rules"]
+            rules.append(_gate(github)["protection_rules"][1])
+            said = f"environment {name}: its job waits for a click of bob, sre, too, which no page explains"
+            found = somebody.doctor().get("act-environment", [])
+            assert [problem.startswith(said) for problem in found] == ([] if name == "agent-act" else [True])
+            assert said in somebody.said_by_doctor()
+            rules.pop()
+
         for name in secured:
             kept = github.environments.pop(name), github.branch_policies.pop(name)
             (problem,) = somebody.doctor()["act-environment"]
@@ -788,6 +797,16 @@ class TestTwoApprovals:
         assert problem.startswith("environment agent-approval-second: it does not exist")
         self.ask(asking, "{type: restart}")
         assert "gate-environment" not in asking.doctor()
+
+    def test_doctor_finds_a_team_of_one_for_two_approvals(self, asking: Clone) -> None:
+        config = asking.root / ".github" / "agent-config.yml"
+        config.write_text(config.read_text().replace("'bob'", "'acme/sre'").replace("  - 'carol'\n", ""))
+        self.ask(asking, "{type: restart, approvals: 2}")
+        assert "policy" not in asking.doctor()
+        asking.github.members = 1
+        assert asking.doctor()["policy"] == [
+            "the policy asks for 2 approvals by different people, and the approvers of .github/agent-config.yml are 1"
+        ]
 
     def test_doctor_finds_whom_the_policy_names_and_github_does_not_ask(self, asking: Clone) -> None:
         asking.setup()

@@ -27,6 +27,17 @@ SECRETS = ("TIiajkdnlazkcOXrIdevi7dd", "Xk1sGq3zS9dPq7ZbW5", "hunter2")
 Notify = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+HOSTILE = "\r\n".join(
+    [
+        "x",
+        "Bcc: evil@evil.example",
+        "X-Evil: 1",
+        "",
+        "<!channel> [evil](https://evil.example) <b>evil</b> :evil: \u202eevil",
+    ]
+)
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of Slack and Teams."""
@@ -55,8 +66,11 @@ def notify(world: GateWorld, tmp_path: Path) -> Notify:
 
 @pytest.fixture
 def waiting(world: GateWorld) -> dict[str, str]:
-    """The variables of the job that says that a plan waits; two jobs of its run have a page."""
-    _, handover = world.sealed()
+    """The variables of the job that says that a plan waits; two jobs of its run have a page.
+
+    The agent's own words are made to act in a message, wherever it arrives.
+    """
+    _, handover = world.sealed(examples.step(reason=HOSTILE, rollback=HOSTILE, parameters={HOSTILE: HOSTILE}))
     for name in ("Investigate", names.SEAL_JOB):
         world.github.add_job(world.run_id, name)
     return {
@@ -117,11 +131,13 @@ def test_a_plan_that_waits_is_sent_to_slack_teams_mail_and_a_webhook(
     ((mail,),) = [mails.mails]
     read = email.message_from_string(mail)
     assert read["Subject"] == title
+    assert [name for name in read if name.casefold() in ("bcc", "x-evil")] == [] and read["To"] == "b@acme.example"
     payload = next(part for part in read.walk() if part.get_content_type() == "text/plain").get_payload(decode=True)
     assert isinstance(payload, bytes)
     for arrived in ("\n".join(texts(slack)), "\n".join(texts(teams)), posted["message"], payload.decode()):
         assert all(line in arrived for line in body), arrived
         assert "Valid until: 20" in arrived
+        assert "evil" not in arrived.casefold() and "channel" not in arrived
     link = page_of(world)
     assert f"Page: <{link}|{link}>" in slack["attachments"][0]["text"]
     assert f"Page: [{link}]({link})" in teams["attachments"][0]["content"]["body"][1]["text"]
@@ -195,6 +211,33 @@ def test_no_message_is_about_another_plan(
 
     assert hook.posts == []
     assert f"error: {code}: " in done.stderr and f"{code}: " in world.page("notify")
+
+
+def test_after_the_first_of_two_approvals_a_message_says_who_may_give_the_other(
+    world: GateWorld, notify: Notify
+) -> None:
+    policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
+    rule = "{type: restart_service, approvals: 2, approvers: [Bob, carol, dave, alice]}"
+    policy.write_text(f"name: p\nversion: 1\nallowed_actions:\n  - {rule}\n")
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob", "carol"))
+    _, handover = world.sealed()
+    given = {
+        "APPROVED_DIGEST": handover.plan_digest,
+        "REPORT_ID": handover.report_id,
+        "REPORT_DIGEST": handover.report_digest,
+    }
+    with webhooks() as hook:
+        early = notify("second", f"json://127.0.0.1:{hook.port}/", **given)
+        assert hook.posts == [] and f"error: {codes.GATE_APPROVAL}: " in early.stderr
+        world.approved("bob")
+        done = notify("second", f"json://127.0.0.1:{hook.port}/", **given)
+    assert (done.returncode, done.stderr) == (0, "")
+    ((_, _, posted),) = hook.posts
+    short = handover.plan_digest[:12]
+    assert posted["title"] == f"One more approval for plan {short}: restart_service on checkout?"
+    lines = posted["message"].splitlines()
+    assert lines[-2:] == ["- Approved by: bob", "- Still needed: 1 approval, by carol or dave"]
+    assert any(line.startswith("- Valid until: 20") for line in lines)
 
 
 def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(

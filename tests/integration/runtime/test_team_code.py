@@ -124,23 +124,6 @@ def executed(world: GateWorld, team: Team) -> subprocess.CompletedProcess[str]:
 HOUR = timedelta(hours=1)
 
 
-@pytest.mark.threat("T3", "T4", "T5")
-@pytest.mark.parametrize("job", ["investigate", "act"])
-def test_the_runner_takes_no_command_from_team_code_or_its_children(world: GateWorld, team: Team, job: str) -> None:
-    words = []
-    for _ in range(2):
-        done = team("investigate", "investigate") if job == "investigate" else executed(world, team)
-        assert done.returncode == 0, done.stderr
-        commands = [line for line in done.stdout.splitlines() if line.startswith(("::", "##["))]
-        (word,) = re.findall("^::stop-commands::([0-9a-f]{64})$", commands[0])
-        assert commands[1:] == ["::set-output name=decision::auto", "##[add-mask]acme", "::error::child"]
-        assert done.stdout.count(word) == 1 and word not in done.stderr
-        for name in ("seen.json", "child.json"):
-            assert word not in (world.folder(job) / name).read_text()
-        words.append(word)
-    assert words[0] != words[1]
-
-
 @pytest.mark.threat("T3", "T5")
 @pytest.mark.parametrize("job", ["investigate", "act"])
 def test_what_team_code_writes_to_the_runners_files_is_gone(world: GateWorld, team: Team, job: str) -> None:
@@ -436,6 +419,11 @@ UNUSABLE: dict[str, tuple[str, dict[str, Any], str]] = {
         codes.PLAN_STEPS,
         {"proposed_actions": (ProposedAction("a", changes=("version",)), ProposedAction("b"))},
         "step 1 changes 'version', which observe() does not return",
+    ),
+    "a step that overrides the one before": (
+        codes.PLAN_STEPS,
+        {"proposed_actions": tuple(ProposedAction("scale", {"to": to}, changes=("started",)) for to in (4, 2))},
+        "step 2 overrides step 1: both are scale and change 'started', and no step between them",
     ),
 }
 

@@ -66,7 +66,7 @@ def case(id: str, job: str, old: str, new: str, *codes: str, gate: str = "gate")
 
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
-VERIFY, EXECUTE = "run: python -I -S agent_runtime/__main__.py authorize", "run: python agent_runner.py execute"
+VERIFY, EXECUTE = "run: python -I -S agent_runtime/__main__.py authorize", "          python agent_runner.py execute"
 STEPS, OUTPUTS = "    steps:\n", "    outputs:\n"
 RESOURCE = "TARGET_RESOURCE: ${{ needs.seal.outputs.resource }}"
 DEPLOY = "  deploy:\n    needs: [{}]\n    runs-on: ubuntu-latest\n    steps:\n      - run: make deploy\n\n"

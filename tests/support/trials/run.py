@@ -242,6 +242,10 @@ def only_who_started_the_run_may_approve(lab: Lab) -> Iterator[Attempt]:
     yield lambda: sealing(world, handed())
     policy(rules % "alice, bob")(world)
     yield lambda: sealing(world, handed())
+    policy("name: p\nversion: 1\nallowed_actions:\n  - {type: restart_service, approvals: 2}\n")(world)
+    for name in names.GATE_ENVIRONMENTS:  # as setup does for these approvers
+        world.github.protect(name, reviewers=("bob", "carol"))
+    yield lambda: sealing(world, handed())
 
 
 class Late(Agent):

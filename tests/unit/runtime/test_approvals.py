@@ -212,3 +212,66 @@ def test_what_does_not_count_is_refused(records: list[Any], wanted: Approvals, m
         counted(records, wanted)
     assert caught.value.code == codes.GATE_APPROVAL
     assert message in caught.value.message
+
+
+# GATE15: whether enough people can approve, as GitHub shows the environments.
+
+
+def gate_of(*reviewers: str) -> dict[str, Any]:
+    """Settings of an environment with these reviewers; with a slash, a team."""
+    entries = [
+        {"type": "Team", "reviewer": {"slug": each.partition("/")[2]}}
+        if "/" in each
+        else {"type": "User", "reviewer": {"login": each}}
+        for each in reviewers
+    ]
+    return {"protection_rules": [{"type": "required_reviewers", "reviewers": entries}]}
+
+
+def enough(wanted: Approvals, *gates: tuple[str, ...]) -> str:
+    return environment_checks.check_enough([(FIRST, gate_of(*gates[0])), (SECOND, gate_of(*gates[-1]))], RUN, wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gates", "left"),
+    [
+        (Approvals(2, ()), [("bob", "ALICE")], "agent-approval: bob; agent-approval-second: bob"),
+        (Approvals(2, ()), [("bob", "Bob")], "agent-approval: bob, bob; agent-approval-second: bob, bob"),
+        (Approvals(2, ()), [("bob", "carol"), ("alice",)], "agent-approval: bob, carol; agent-approval-second: nobody"),
+        (Approvals(2, ("Bob", "carol")), [("bob", "dave")], "out of Bob, carol, and of the reviewers"),
+        (Approvals(1, ("carol",)), [("bob",)], "agent-approval: nobody"),
+        (Approvals(2, ("carol", "erin")), [("bob",), ("acme/sre",)], "agent-approval: nobody; agent-approval-second: "),
+    ],
+)
+def test_what_too_few_reviewers_can_approve_is_refused_before_anybody_is_asked(
+    wanted: Approvals, gates: list[tuple[str, ...]], left: str
+) -> None:
+    with pytest.raises(codes.GateRefused) as caught:
+        enough(wanted, *gates)
+    assert caught.value.code == codes.APPROVERS_IMPOSSIBLE and left in caught.value.message
+
+
+PEOPLE = st.lists(st.sampled_from([*LOGINS, "ALICE", "bob", "acme/sre", "acme/ops"]), max_size=3).map(tuple)
+
+
+@given(first=PEOPLE, second=PEOPLE, named=st.sampled_from([(), ("BOB", "dave"), ("alice", "carol", "bob")]))
+def test_nobody_is_asked_exactly_where_no_two_people_could_click(
+    first: tuple[str, ...], second: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    """Against every pair of clicks; who is in a team is not known, so it may be anybody."""
+
+    def clickers(gate: tuple[str, ...], teams: set[str]) -> set[str]:
+        people = {each.casefold() for each in gate if "/" not in each} - {"alice"}
+        people |= teams if any("/" in each for each in gate) else set()
+        return {each for each in people if not named or each in map(str.casefold, named)}
+
+    def possible(teams: set[str]) -> bool:
+        return any(a != b for a in clickers(first, teams) for b in clickers(second, teams))
+
+    try:
+        unseen = enough(Approvals(2, named), first, second)
+    except codes.GateRefused:
+        assert not possible({"bob", "carol", "dave", "erin", "frank"})
+    else:
+        assert possible({"bob", "carol", "dave", "erin", "frank"})
+        assert bool(unseen) == (not possible(set()))

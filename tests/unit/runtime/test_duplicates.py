@@ -70,6 +70,8 @@ def test_a_run_about_a_resource_is_known_by_its_title(title: str, event: str, fo
     [
         (APPROVE, "waiting", True),
         (APPROVE, "in_progress", False),
+        (APPROVE.replace(":", " (2 of 2):"), "waiting", True),
+        (APPROVE.replace(":", " (3 of 2):"), "waiting", False),
         (APPROVE, "completed", False),
         (APPROVE + "-db", "waiting", False),
         (APPROVE.replace("restart", "stop"), "waiting", False),

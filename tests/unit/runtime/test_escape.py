@@ -201,6 +201,8 @@ def test_no_two_texts_look_alike(one: str, other: str) -> None:
         ("a/_x_/b", "a/\\u{5f}x\\u{5f}/b"),
         ("*a* ~b~ `c`", "\\u{2a}a\\u{2a} \\u{7e}b\\u{7e} \\u{60}c\\u{60}"),
         ("a\nb\u202ec", "a\\u{a}b\\u{202e}c"),
+        ("api:white_check_mark:approved:100:", "api\\u{3a}white_check_mark\\u{3a}approved\\u{3a}100:"),
+        ("host:5432/db", "host:5432/db"),
     ],
 )
 def test_what_a_message_holds_is_plain_in_every_service(text: str, shown: str) -> None:

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import environment
 from agent_runtime.gate.bundle import RunOutcome
+from agent_runtime.gate.pages import claims
 from agent_runtime.gate.pages.record import render_answer, render_record
 from agent_runtime.gate.pages.result import render_authorization, render_result
 from agent_runtime.gate.pages.review import render_issue, render_refusal, render_summary, render_terminal
@@ -268,6 +270,71 @@ def test_equal_names_with_different_values_are_flagged(planned: object, measured
     for sealed in (examples.sealed(step), examples.sealed(preconditions={"to": planned})):
         page = summary(examples.report(plan=sealed, findings=findings))
         assert ("The agent contradicts itself" in page) is flagged
+
+
+@pytest.mark.threat("T3")
+@pytest.mark.parametrize(
+    ("reason", "found"),
+    [
+        ("2 instances become 4", ["4"]),
+        ("2 instances become 40; cpu is at 91.0% of its limit, more than 80 %", []),
+        ("cpu is at 92.0% of its limit", ["92.0%"]),
+        ("cpu is at 91%, which 0.91 is; 1,250 requests, all of 3 nodes", []),
+        ("1,251 requests", ["1,251"]),
+        ("see ticket OPS-4711, v1.2.3, 10:59:58, 2026-11-22, https://x.example/4, checkout-eu#7", []),
+        ("checkout-us is slow", ["checkout-us"]),
+        ("restart-service and scale are other things than restart_service on Checkout-EU.", []),
+        ("stop_service would do", ["stop_service"]),
+        ("the pool checkout.db of checkout-eu", []),
+        ("the old-commit is 1234567", []),
+    ],
+)
+def test_what_a_reason_names_and_the_plan_does_not_have_is_flagged(reason: str, found: list[str]) -> None:
+    parameters = {"from": 2, "to": 40, "cpu": 0.91, "note": "1250 requests", "nodes": ["a", "b", "c"]}
+    parameters["commit"] = "1234567890" * 4
+    step = examples.step(action="restart_service", parameters=parameters, reason=reason)
+    sealed = examples.sealed(step, resource="checkout-eu")
+    asked = ("allowed_actions[0]: cpu 0.91 > 0.8; risk medium, at most high",)
+    page = summary(examples.report(plan=sealed, policy_asked=asked))
+    line = f"\n> - the reason names {', '.join(f'`{each}`' for each in found)}\n"
+    assert (line in page, "**Not in the plan**" in page) == (bool(found), bool(found))
+    assert not found or page.index(line) < page.index("| What | Value |"), "on the first screen"
+
+
+@given(hostile_text, st.integers(0, 100))
+def test_no_reason_keeps_its_page_from_being_written(text: str, number: int) -> None:
+    said = claims.unfounded(f"{text} {number}", examples.sealed(examples.step(parameters={"n": number})), (text,))
+    assert len(said) <= 10 and str(number) not in said[-1:]
+
+
+def test_a_long_reason_takes_no_time() -> None:
+    sealed = examples.sealed(examples.step(parameters={"n": list(range(20_000))}))
+    started = time.process_time()
+    for text in ("a" * 300_000, "1" * 300_000, "checkout-" * 30_000, "_" * 300_000, "1,111" * 60_000, "7 % " * 90_000):
+        assert len(claims.unfounded(text, sealed, ())) <= 10
+    assert time.process_time() - started < 5
+
+
+def test_times_in_the_evidence_have_an_age() -> None:
+    evidence = {
+        "since": "2026-11-19T11:00:00Z",
+        "at": "2026-11-22T12:59:57+02:00",
+        "next": "2026-11-22 11:02:00Z",
+        "no time": "2026-13-22T11:02:00Z",
+        "other": "at 2026-11-22T10:00:00Z",
+    }
+    found = (Finding("look", Severity.HIGH, evidence),)
+    page = summary(examples.report(findings=found))
+    for line in (
+        "since`: `2026-11-19T11:00:00Z` (3 days before the plan was sealed)\n",
+        "at`: `2026-11-22T12:59:57+02:00` (3 seconds before the plan was sealed)\n",
+        "next`: `2026-11-22 11:02:00Z` (2 minutes after the plan was sealed)\n",
+        "no time`: `2026-13-22T11:02:00Z`\n",
+        "other`: `at 2026-11-22T10:00:00Z`\n",
+    ):
+        assert line in page
+    nothing = summary(examples.report(plan=None, status=ReportStatus.NOTHING_TO_DO, findings=found))
+    assert "(3 days before this report)" in nothing
 
 
 def test_what_earlier_runs_did_is_there_or_said_to_be_unknown() -> None:

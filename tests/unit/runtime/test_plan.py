@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -148,3 +150,52 @@ def test_the_title_names_every_step_in_order() -> None:
 def test_the_short_digest_is_the_beginning_of_the_digest() -> None:
     digest = plan.digest(examples.sealed())
     assert plan.short(digest) == digest[:12]
+
+
+# Steps that contradict each other.
+
+KEYS, VALUES = ("a", "b"), (0, 1, 2)
+OBSERVED = {"a": 0, "b": 1}
+declared_steps = st.lists(
+    st.builds(
+        lambda action, parameters, changes: examples.step(action=action, parameters=parameters, changes=changes),
+        st.sampled_from(("x", "y", "z")),
+        st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES)),
+        st.sets(st.sampled_from(KEYS)).map(lambda keys: tuple(sorted(keys))),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def runs_in_some_world(steps: list[documents.Step]) -> bool:
+    """Whether there are effects for what the steps leave open with which every step finds what it names."""
+    unsaid = [(number, key) for number, step in enumerate(steps) for key in step.changes if key not in step.parameters]
+    for chosen in itertools.product((*VALUES, "other"), repeat=len(unsaid)):
+        effects = dict(zip(unsaid, chosen, strict=True))
+        world: dict[str, Any] = {}
+        for number, step in enumerate(steps):
+            kept = set(step.parameters) & set(world) - set(step.changes)
+            if any(world[key] != step.parameters[key] for key in kept):
+                break
+            if any(effects.get((number, key), ...) == world.get(key, OBSERVED[key]) for key in step.changes):
+                break  # it changes nothing, and the step says that it does
+            world.update({key: step.parameters.get(key, effects.get((number, key))) for key in step.changes})
+        else:
+            return True
+    return False
+
+
+@given(declared_steps)
+def test_steps_are_refused_exactly_where_what_they_declare_can_not_be(steps: list[documents.Step]) -> None:
+    pairs = itertools.pairwise(steps)
+    overridden = any(one.action == two.action and set(one.changes) & set(two.changes) for one, two in pairs)
+    twice = len({(step.action, json.dumps(step.parameters, sort_keys=True)) for step in steps}) < len(steps)
+    possible = runs_in_some_world(steps) and not overridden and not twice
+    try:
+        plan.check_steps(steps, OBSERVED)
+    except codes.BadInput as problem:
+        assert (problem.code, possible) == (codes.PLAN_STEPS, False)
+        assert re.match(r"step [2-4] (overrides|needs|is) ", problem.message)
+    else:
+        assert possible

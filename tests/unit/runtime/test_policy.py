@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import policy
 from agent_runtime.gate.conditions import OPERATORS, Condition
-from agent_runtime.gate.policy import Policy, RateLimit, Rule, Verdict, as_review, evaluate
+from agent_runtime.gate.policy import Policy, RateLimit, Rule, Verdict, as_review, evaluate, judge
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.results import RiskLevel
+from support import examples
 from support.strategies import (
     action_types,
     hostile_text,
@@ -961,3 +962,39 @@ auto_approve:
         risk_level=RiskLevel.LOW,
     ).asked
     assert more == verdict.asked[1] + "; not looked at: run, to"
+
+
+@given(policies, asked)
+def test_the_page_lists_each_rule_that_may_be_about_the_action_and_names_the_others(
+    found: Policy, ask: dict[str, Any]
+) -> None:
+    whole, page = evaluate(found, **ask), evaluate(found, **ask, every_rule=False)
+    assert dataclasses.replace(page, reasons=()) == dataclasses.replace(whole, reasons=())
+    (others,) = [line for line in page.reasons if line.startswith("about other actions: ")] or [""]
+    left_out = others.removeprefix("about other actions: ").split(", ") if others else []
+    assert not set(left_out) & set(page.matched_rules)
+    assert [line for line in page.reasons if line != others] == [
+        line for line in whole.reasons if line.split(" ")[0] not in left_out
+    ]
+    listed = {line.split(" ")[0] for line in whole.reasons if f": is about another action than {ask['action']}" in line}
+    assert set(left_out) <= listed
+
+
+def test_rules_about_other_actions_share_a_line_but_not_those_that_come_close() -> None:
+    rules = "\n".join(
+        [
+            "name: p",
+            "version: 1",
+            "allowed_actions: [{type: restart}, {type: scale}, {type: Restart}, {type: '*', resources: [other]}]",
+            "denied_actions: [{type: purge}, {type: 'RESTART', resources: [here], reason: not here}]",
+        ]
+    )
+    verdict = judge(parse_policy(rules.encode(), "p.yml"), [examples.step(action="restart")], "here")
+    assert [line.split(":")[0] for line in verdict.reasons] == [
+        "denied_actions[1] (RESTART on here)",
+        "allowed_actions[0] (restart on *)",
+        "allowed_actions[2] (Restart on *)",
+        "allowed_actions[3] (* on other)",
+        "about other actions",
+    ]
+    assert verdict.reasons[-1] == "about other actions: denied_actions[0], allowed_actions[1]"

@@ -17,6 +17,7 @@ from collections import Counter
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
+from agent_runtime.gate.pages import claims
 from agent_runtime.gate.pages.common import (
     AGENT_WROTE,
     FACTS,
@@ -207,6 +208,7 @@ def _plan_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str],
         _DRY_RUN if sealed.dry_run else "",
         _STEPS if len(sealed.steps) > 1 else "",
         *_contradictions(report, sealed),
+        *_unfounded(report, sealed),
         *([] if long else changes),
         table(FACTS, [*_sealed_facts(sealed), *_known_facts(report, sealed, digest)]),
         *(changes if long else []),
@@ -245,6 +247,20 @@ def _contradictions(report: Report, sealed: Plan) -> List[str]:
     if not lines:
         return []
     return ["\n".join(["> **The agent contradicts itself.** Equal names with different values:", *lines])]
+
+
+def _unfounded(report: Report, sealed: Plan) -> List[str]:
+    """What the reasons name and the plan does not have."""
+    lines = []
+    for number, step in enumerate(sealed.steps, 1):
+        found = claims.unfounded(step.reason, sealed, report.policy_asked)
+        if found:
+            lines.append(f"> - the reason{_of_step(sealed, number)} names {', '.join(map(markdown_inline, found))}")
+    if not lines:
+        return []
+    return [
+        "\n".join(["> **Not in the plan**, nor in the policy's conditions, and perhaps not what will run:", *lines])
+    ]
 
 
 def _differ(one: Any, other: Any) -> bool:
@@ -319,7 +335,7 @@ def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
-        ("Approve", who_may_approve(sealed)),
+        ("Approve", who_may_approve(sealed) + _unseen(report)),
         ("Plan", f"{short(digest)}, sealed {time(sealed.issued_at)}"),
     ]
 
@@ -331,6 +347,14 @@ def who_may_approve(sealed: Plan) -> str:
     named = ", ".join(markdown_table_cell(login) for login in sealed.approvals.approvers)
     count = "1 human" if sealed.approvals.count == 1 else f"{sealed.approvals.count} humans"
     return f"{count} among {named or 'the reviewers'}, not {_initiators(sealed)}"
+
+
+def _unseen(report: Report) -> str:
+    """Whether enough people can approve, where only a team's members decide it."""
+    if not report.approvers_unseen:
+        return ""
+    teams = markdown_table_cell(report.approvers_unseen)
+    return f"; **whether enough can is not known**: GitHub shows no job who is in {teams}"
 
 
 def _before(report: Report) -> str:
@@ -403,7 +427,8 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
     if not report.findings:
         blocks.append("**The agent gave no findings**, so there is no evidence to look at.")
     else:
-        blocks += [f"### Findings ({len(report.findings)})", _findings(report.findings)]
+        moment, mark = (sealed.issued_at, "the plan was sealed") if sealed else (report.timestamp, "this report")
+        blocks += [f"### Findings ({len(report.findings)})", _findings(report.findings, moment, mark)]
     if report.analysis.strip():
         blocks += ["### Analysis", _prose(report.analysis)]
     return blocks
@@ -412,8 +437,8 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
 def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:
     if sealed is None or report.measured_at is None:
         return ""
-    seconds = int((parse_time(sealed.issued_at) - parse_time(report.measured_at)).total_seconds())
-    return f", {seconds} second{'' if seconds == 1 else 's'} before the plan was sealed" if seconds >= 0 else ""
+    age = claims.age(report.measured_at, parse_time(sealed.issued_at)) or ""
+    return f", {age} the plan was sealed" if age.endswith("before") else ""
 
 
 def _cut_cell(text: str) -> str:
@@ -422,13 +447,14 @@ def _cut_cell(text: str) -> str:
     return markdown_table_cell(text[:_MAX_TEXT]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
 
 
-def _findings(findings: Sequence[Finding]) -> str:
-    lines = [line for finding in findings[:_MAX_FINDINGS] for line in _finding(finding)]
+def _findings(findings: Sequence[Finding], moment: str, mark: str) -> str:
+    """The findings, and beside each time of their evidence its age at a moment, which is called so."""
+    lines = [line for finding in findings[:_MAX_FINDINGS] for line in _finding(finding, moment, mark)]
     rest = len(findings) - _MAX_FINDINGS
     return "\n".join([*lines, *([f"- {left_out(rest, 'findings')}"] if rest > 0 else [])])
 
 
-def _finding(finding: Finding) -> List[str]:
+def _finding(finding: Finding, moment: str, mark: str) -> List[str]:
     lines = [f"- **{finding.severity}**: {bounded(finding.message, _MAX_TEXT)}"]
     evidence = list(plain(finding.evidence).items())
     if not evidence:
@@ -439,7 +465,8 @@ def _finding(finding: Finding) -> List[str]:
             kept, cut = _first_lines(value)
             lines += [f"  - {name}: {cut}".rstrip(), "", indent(markdown_block(kept), 4), ""]
         else:
-            lines.append(f"  - {name}: {bounded(for_people(value), _MAX_TEXT)}")
+            age = claims.age(value, parse_time(moment))
+            lines.append(f"  - {name}: {bounded(for_people(value), _MAX_TEXT)}{f' ({age} {mark})' if age else ''}")
     rest = len(evidence) - _MAX_EVIDENCE
     return [*lines, *([f"  - {left_out(rest, 'values')}"] if rest > 0 else [])]
 

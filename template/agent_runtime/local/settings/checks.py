@@ -18,7 +18,7 @@ from agent_runtime import codes
 from agent_runtime.gate import checks, environment_checks, issue_checks
 from agent_runtime.gate.policy import Policy
 from agent_runtime.local.settings import codeowners, github_plans, protections
-from agent_runtime.local.settings.model import Environment, Local, Observed, Unreadable
+from agent_runtime.local.settings.model import Approver, Environment, Local, Observed, Unreadable
 from agent_runtime.model import names
 from agent_runtime.model.config import ISSUE_GATE
 from agent_runtime.text.escape import visible
@@ -175,6 +175,14 @@ def _act_environment(seen: Observed, local: Local) -> _OpenItems:
         settings = seen.gate.environments[name].settings
         if settings is not None and settings.get("can_admins_bypass") is not False:
             yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
+        asked = ", ".join(sorted(_show(login) for _, _, login in _reviewers(seen.gate.environments[name])))
+        if asked:
+            yield OpenItem(
+                f"environment {name}: its job waits for a click of {asked}, too, which no page explains and no trail "
+                "records",
+                f"Settings, Environments, {name}: remove the required reviewers",
+                State.NOTE if name == names.ACT_ENVIRONMENT else State.OPEN,
+            )
         variables = seen.gate.environments[name].variables
         for hidden in (
             () if isinstance(variables, Unreadable) else sorted(set(local.act_variables).intersection(variables))
@@ -563,7 +571,7 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
                     f"{key}[{number}] of the policy {verb} every action on every resource",
                     "name actions and resources in .github/agent-policies/",
                 )
-    yield from _rules_of_approval(local.policy, local.approvers)
+    yield from _rules_of_approval(local.policy, local.approvers, seen.gate.approvers)
     if local.policy.auto_approve and local.gate == ISSUE_GATE:
         yield OpenItem(
             "the policy has rules of auto_approve, and where an issue is the gate a human is asked about everything",
@@ -579,12 +587,20 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
         )
 
 
-def _rules_of_approval(policy: Policy, approvers: Sequence[str]) -> _OpenItems:
+def _rules_of_approval(policy: Policy, approvers: Sequence[str], seen: Sequence[Approver]) -> _OpenItems:
     """Whether those whom the policy names are asked on GitHub, and enough of them."""
     people = {login.casefold() for login in approvers}
-    if any("/" in name for name in people):
-        return  # whom a team stands for is GitHub's to say
     fix = "copier update --data approvers=LOGIN,LOGIN, then " + _SETUP
+    if any("/" in name for name in people):
+        # Whom a team stands for is GitHub's to say; it says how many they are.
+        most = sum(approver.members for approver in seen)
+        if most < policy.most_approvals:
+            yield OpenItem(
+                f"the policy asks for {policy.most_approvals} approvals by different people, and the approvers of "
+                f".github/agent-config.yml are {most}",
+                fix,
+            )
+        return
     for number, rule in enumerate(policy.allowed_actions):
         place, named = f"allowed_actions[{number}] of the policy", rule.approvers or ()
         for login in (login for login in named if login.casefold() not in people):

@@ -84,6 +84,7 @@ class Approver:
         id: GitHub's number; None when there is nobody of this name.
         problem: why this approver can't review, in one line; empty when nothing stands against it.
         permission: on the repository, as GitHub names it; empty where GitHub is silent.
+        members: how many people a team stands for.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Approver:
     id: Optional[int]
     problem: str = ""
     permission: str = ""
+    members: int = 1
 
 
 @dataclass(frozen=True)

@@ -290,8 +290,9 @@ def _team(http: Transport, repository: Repository, name: str, organization: str,
     if isinstance(answer, Unreadable):
         return Approver(name, "Team", None, f"no such team that this token can see ({answer.reason})")
     number = int(field(answer, "id", int, path))
-    if answer.get("members_count") == 0:
+    members = int(field(answer, "members_count", int, path))
+    if members == 0:
         return Approver(name, "Team", number, "has no members, so nobody can approve")
     if not http.exists(f"{path}/repos/{repository.full_name}"):
         return Approver(name, "Team", number, "has no access to the repository, and reviewers must be able to read it")
-    return Approver(name, "Team", number)
+    return Approver(name, "Team", number, members=members)

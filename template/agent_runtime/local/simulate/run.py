@@ -143,8 +143,11 @@ class SimulatedRun:
         """Give the repository the settings that docs/SETUP_GUIDE.md asks for, or those of an attack."""
         jobs = ["investigate", "seal", "approve", names.SECOND_JOB, "act"]
         self.expect(*jobs, *([names.AUTO_JOB] if self.config.auto_approval else []))
-        for name in self.config.environments(policy_file.load_or_empty(self.request.root, self.config).most_approvals):
-            github.protect(name, reviewers=(REVIEWER,) if name in names.GATE_ENVIRONMENTS else ())
+        policy = policy_file.load_or_empty(self.request.root, self.config)
+        named = [login for rule in policy.allowed_actions for login in rule.approvers or ()]
+        people = tuple(dict.fromkeys((REVIEWER, SECOND_REVIEWER, *named)))
+        for name in self.config.environments(policy.most_approvals):
+            github.protect(name, reviewers=people if name in names.GATE_ENVIRONMENTS else ())
         if self.request.scenario is Scenario.OPEN_GATE:
             github.create_open(names.GATE_ENVIRONMENT)
 
@@ -336,8 +339,7 @@ class SimulatedRun:
             given["AGENT_DISABLED"] = os.environ.get("AGENT_DISABLED", "")
         done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
-            if not line.startswith("::stop-commands::"):
-                self.show(f"{words[0]:>11} | {line}")
+            self.show(f"{words[0]:>11} | {line}")
         # What stops the job investigate stops seal too, which writes the page about it.
         page = job.folder / f"summary-{name}"
         if not done and self._stopped is None and job.folder.name != "investigate" and page.stat().st_size:
