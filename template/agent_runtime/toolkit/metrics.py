@@ -11,7 +11,8 @@ answers NaN where there was nothing to compute from, as for the latency of no re
 for it, and `history()` leaves it out.
 
 What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
-`token` is always the name of the environment variable with the token to read with; empty where none is needed.
+`token` is always the name of the environment variable with the token to read with, or in lower case that of a system as
+`http.token_of()` has it; empty where none is needed.
 
 One module, because a log, a text endpoint and a Prometheus server answer the same questions, and share what counts as
 an error and when there is too little to judge from.

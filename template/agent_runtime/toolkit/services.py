@@ -21,7 +21,7 @@ from agent_runtime.toolkit.errors import CATALOGUE_INVALID, FILE_UNUSABLE, NOT_I
 MAX_BYTES = 256 * 1024
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}|(?=[a-z-]{1,30}\Z)[a-z]+(?:-[a-z]+)*")
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,2000}")
 
 
@@ -196,9 +196,12 @@ def measured(node: Node) -> metrics.Source:
 
 
 def variable(node: Node) -> str:
-    """Read the name of an environment variable with a token; the token itself has no place in the file."""
+    """Read the name of an environment variable with a token, or of a system; the token has no place in the file."""
     if not isinstance(node.value, str) or not _VARIABLE.fullmatch(node.value):
-        raise node.wrong("must be the name of an environment variable, such as PROMETHEUS_TOKEN, never a token itself")
+        raise node.wrong(
+            "must be the name of an environment variable, such as PROMETHEUS_TOKEN, or of a system, such as "
+            "prometheus, never a token itself"
+        )
     return node.value
 
 
