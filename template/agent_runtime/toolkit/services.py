@@ -192,7 +192,7 @@ def measured(node: Node) -> metrics.Source:
     found = form({"url": url}, {"counter": _metric, "started": _metric, **common})(node)
     if "started" in found:
         found["started_metric"] = found.pop("started")
-    return metrics.TextEndpoint(**{"window_seconds": 30, "fresh_seconds": 30, **found})
+    return metrics.TextEndpoint(**{"window_seconds": 3600, "fresh_seconds": 30, **found})
 
 
 def variable(node: Node) -> str:
