@@ -191,7 +191,7 @@ class Token(str):
 def token(name: str) -> Token:
     """Return the credential for a system, by its name, such as `prometheus`; an empty one where there is none.
 
-    What the job has of these variables is taken, the first first.  The answers `investigate_secrets` and
+    The first of these variables that the job has is taken; the answers `investigate_secrets` and
     `investigate_variables`, or those for acting, name them:
 
     - PROMETHEUS_TOKEN is sent as a bearer token;
@@ -199,32 +199,21 @@ def token(name: str) -> Token:
     - PROMETHEUS_AUDIENCE asks GitHub for an identity token (OIDC) for this audience, anew at each call;
     - PROMETHEUS_CERTIFICATE is a client certificate and its private key, in PEM (mTLS); it may come with one of these.
 
-    For a system that `act()` changes, the secret AGENT_ACT_TOKEN holds either the one token for all of them, or a JSON
-    object with one for each, such as `{"git": "...", "restart": "..."}`, so that no system sees what belongs to
-    another.
+    For a system that `act()` changes, the secret AGENT_ACT_TOKEN holds either the one token for all that have none of
+    their own, or a JSON object with one for each, such as `{"git": "...", "restart": "..."}`, so that no system sees
+    what belongs to another.  What this object names comes first where the job acts, and last where it investigates.
 
     Raises:
         ToolError: one of them is invalid (TOOL06), or GitHub gives no identity token.  No message holds a value.
     """
-    own = _own(name)
-    acting = os.environ.get("AGENT_JOB") != "investigate" or bool(os.environ.get(ACT_TOKEN))
-    if own.presents or own.place.endswith("_AUDIENCE") or not acting:
+    own, acting = _own(name), _acting(name)
+    is_set = own.presents or own.place.endswith("_AUDIENCE")
+    if os.environ.get("AGENT_JOB") == "investigate":
+        return own if is_set or not acting else acting
+    if is_set and not (acting and os.environ[ACT_TOKEN].lstrip().startswith("{")):
         return own
-    secret = token_of(ACT_TOKEN)
     reading = f"{own.place} {own.missing}"
-    if not secret.startswith("{"):
-        return Token(secret, ACT_TOKEN, secret.missing, reading=reading)
-    from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
-
-    try:
-        tokens = strict_json(secret.encode())
-    except ValueError:
-        tokens = None
-    if not isinstance(tokens, dict) or not all(isinstance(value, str) for value in tokens.values()):
-        raise ToolError(
-            TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
-        )
-    return Token(tokens.get(name, ""), ACT_TOKEN, f"has no token for {name}", reading=reading)
+    return Token(acting, ACT_TOKEN, acting.missing, certificate=own.certificate, reading=reading)
 
 
 def token_of(name: str) -> Token:
@@ -239,6 +228,24 @@ def token_of(name: str) -> Token:
     job = os.environ.get("AGENT_JOB")
     missing = "is empty" + (f" in the job {job}" if job else "")
     return Token(os.environ.get(name, "").strip(), name, missing)
+
+
+def _acting(name: str) -> Token:
+    """What AGENT_ACT_TOKEN has for a system."""
+    secret = token_of(ACT_TOKEN)
+    if not secret.startswith("{"):
+        return secret
+    from agent_runtime.text.strict_json import strict_json  # noqa: PLC0415  imported when used
+
+    try:
+        tokens = strict_json(secret.encode())
+    except ValueError:
+        tokens = None
+    if not isinstance(tokens, dict) or not all(isinstance(value, str) for value in tokens.values()):
+        raise ToolError(
+            TOKEN_INVALID, "AGENT_ACT_TOKEN starts like a JSON object and is none with a text for each name"
+        )
+    return Token(tokens.get(name, ""), ACT_TOKEN, f"has no token for {name}")
 
 
 def _own(name: str) -> Token:

@@ -51,7 +51,7 @@ def test_the_names_are_those_of_the_guide() -> None:
     labels = {each["description"].partition(":")[0] for each in workflow[True]["workflow_dispatch"]["inputs"].values()}
     assert {"Trigger Source", "Trace ID", "Resource", "Action Context"} <= labels
     assert {"investigate", "approve", "act"} <= workflow["jobs"].keys()
-    assert workflow["jobs"]["approve"]["environment"]["name"] == "agent-approval"
+    assert workflow["jobs"]["approve"]["environment"] == "agent-approval"
     for path in ("specs/github-actions-agent-runtime.md", "docs/GITHUB_ACTIONS_RUNTIME.md", "docs/SETUP_GUIDE.md"):
         assert (TEMPLATE / path).is_file()
     assert (TEMPLATE / "agent_runner.py.jinja").is_file()

@@ -508,8 +508,20 @@ def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Serve
         ),
         ({"PROMETHEUS_EU_TOKEN": "s3cret-token", "AGENT_ACT_TOKEN": "acting"}, b"Bearer s3cret-token"),
         ({"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}'}, b"Bearer acting-token"),
+        (
+            {"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}', "PROMETHEUS_EU_TOKEN": "s3cret-token"},
+            b"Bearer acting-token",
+        ),
+        (
+            {
+                "AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}',
+                "PROMETHEUS_EU_TOKEN": "s3cret-token",
+                "AGENT_JOB": "investigate",
+            },
+            b"Bearer s3cret-token",
+        ),
     ],
-    ids=["bearer", "basic", "own before acting", "acting"],
+    ids=["bearer", "basic", "own before acting", "acting", "named for acting", "named for acting while it reads"],
 )
 def test_a_system_gets_what_is_stored_under_its_name(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], header: bytes
@@ -525,7 +537,7 @@ def test_a_system_gets_what_is_stored_under_its_name(
         assert header.split()[1] not in answer.body, "not even where the server repeats it"
     http.send_once("POST", server.url, token=presented)
     assert [b"\r\nAuthorization: " + header + b"\r\n" in asked for asked in server.requests] == [True] * 3
-    own = {name for name in variables if name != "AGENT_ACT_TOKEN"}
+    own = {name for name in variables if not name.startswith("AGENT_")}
     assert bool(http.token_of("prometheus-eu")) == bool(own), "what only reads never presents what acts"
 
 
