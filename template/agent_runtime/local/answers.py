@@ -253,7 +253,7 @@ def _cron(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """What an answer may be; the message helps most before its first semicolon, and with its code it fits 100 columns."""
+    """What an answer may be; the message helps most before its first semicolon, and fits 100 columns with its code."""
 
     code: str
     message: str
