@@ -267,7 +267,7 @@ def _choice(choices: Sequence[str]) -> Rule:
 _YES_NO_RULE = _choice(YES_NO)
 _NAME_RULE = Rule(
     NAMES,
-    "names such as METRICS_TOKEN; 20 at most, none twice, none that GitHub, Python or the runtime uses",
+    "names such as METRICS_TOKEN; 20 at most, none twice, none of GitHub, Python or the runtime",
     _list(_NAME.match, most=MAX_NAMES),
 )
 _RUNNER_RULE = Rule(

@@ -33,8 +33,7 @@ def start(world: World, trigger: str, **how: Any) -> Run:
         given = {"trigger_source": "manual", "trace_id": "trace-test-001", "action_context": '{"priority": "high"}'}
         return world.start(inputs=given, **how)
     if trigger == "alert":
-        payload = {"resource": "example", "alert_severity": "high", "trace_id": "alert-12345", "region": "eu"}
-        return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", payload, actor="monitoring", **how)
+        return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, actor="monitoring", **how)
     world.repository.variables["TARGET_RESOURCE"] = "example"
     return world.actions.schedule(WORKFLOW, **how)
 
@@ -64,7 +63,8 @@ def test_who_last_changed_the_schedule_does_not_approve_what_it_starts(
 
 
 TRACES = {"manual": "trace-test-001", "alert": "alert-12345"}
-SAID = {"manual": {"priority": "high"}, "alert": {"alert_severity": "high", "region": "eu"}}
+ALERT = {"resource": "example", "alert_severity": "high", "trace_id": "alert-12345", "region": "eu"}
+SAID = {"manual": [{"priority": "high"}], "alert": [ALERT], "schedule": []}
 
 
 # -------------------------------------------------------------------------------------------------------- honest runs
@@ -125,7 +125,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     assert (report["trigger"], report["status"]) == (trigger, "action_proposed")
     assert report["trace_id"] == TRACES.get(trigger, f"{run.id}-1")
     said = [each["evidence"] for each in report["findings"] if each["message"] == "What the trigger said, not verified"]
-    assert said == [SAID[trigger]] * (trigger in SAID), "the reviewer sees it"
+    assert said == SAID[trigger], "the reviewer sees it"
     assert run.artifacts.named("audit-trace-id").files()["trace-id.txt"].decode().strip() == report["trace_id"]
     assert reported["report_digest"] == run.artifacts.named("investigation-report").digest
     receipt = document(run, "approval-receipt", "approval-receipt.json")
