@@ -115,6 +115,22 @@ def test_each_environment_that_the_answers_ask_for_is_made_once_and_missed_when_
         assert not [path for _, path in github.requests if "/labels" in path], "no issue is the gate here"
 
 
+def test_reviewers_of_what_only_reads_are_a_note(rendered_whole: Path) -> None:
+    with settings_world.fresh() as github:
+        somebody = Clone(rendered_whole, github)
+        somebody.setup()
+        close_by_hand(github)
+        rules = github.environments["agent-investigate"]["protection_rules"]
+        rules.append({"id": 9, "type": "required_reviewers", "prevent_self_review": False, "reviewers": []})
+        found = json.loads(somebody.command("doctor", "--json").stdout)["checks"]
+        (notes,) = [check["findings"] for check in found if check["name"] == "act-environment"]
+        reported = (
+            "environment agent-investigate: it has required reviewers, so every run waits for a click before it looks"
+        )
+        assert [(each["state"], each["problem"]) for each in notes] == [("note", reported)]
+        assert somebody.doctor() == {}
+
+
 def test_the_secrets_that_the_answers_name_are_looked_for_where_they_belong(rendered_whole: Path) -> None:
     with settings_world.fresh() as github:
         somebody = Clone(rendered_whole, github)

@@ -175,6 +175,12 @@ def _act_environment(seen: Observed, local: Local) -> _OpenItems:
         settings = seen.gate.environments[name].settings
         if settings is not None and settings.get("can_admins_bypass") is not False:
             yield OpenItem(f"environment {name}: administrators can bypass it", _SETUP)
+        if name == names.INVESTIGATE_ENVIRONMENT and _rules_of(seen.gate.environments[name], "required_reviewers"):
+            yield OpenItem(
+                f"environment {name}: it has required reviewers, so every run waits for a click before it looks",
+                f"Settings, Environments, {name}: remove them; the plan is approved in {names.GATE_ENVIRONMENT}",
+                State.NOTE,
+            )
         variables = seen.gate.environments[name].variables
         for hidden in (
             () if isinstance(variables, Unreadable) else sorted(set(local.act_variables).intersection(variables))

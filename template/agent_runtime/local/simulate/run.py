@@ -175,7 +175,6 @@ class SimulatedRun:
         investigate = Job(self.request.folder / "investigate")
         started = self.step(github, investigate, "Start", ["start"], asked)
         if started and investigate.outputs.pop("state", "") == "go":
-            given["AGENT_JOB"] = "investigate"
             self.step(github, investigate, "Investigate", ["investigate"], {**asked, **given}, team=True)
         self.upload(github, investigate, "investigation", names.INVESTIGATION_ARTIFACT)
         self.close(github, "investigate", names.INVESTIGATE_JOB, investigate)
