@@ -88,8 +88,8 @@ class Place:
         return found
 
     def has(self, name: str) -> bool:
-        """Whether a file or folder of this name is in one of the two."""
-        return any((folder / name).exists() for folder in (self.root, self.rendered, self.root / "backend"))
+        """Whether a file or folder of this name is in one of the two, or in the backend, of which both speak."""
+        return any((folder / name).exists() for folder in (self.root, self.rendered, REPOSITORY / "backend"))
 
 
 def tokens(text: str) -> list[Token]:

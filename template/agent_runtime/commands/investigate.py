@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from agent_runtime import codes
 from agent_runtime.cli import Call
@@ -21,6 +22,7 @@ def run(call: Call) -> int:
     from agent_runtime.run import investigate  # noqa: PLC0415
     from agent_runtime.text import escape  # noqa: PLC0415
 
+    os.environ.setdefault("AGENT_JOB", "investigate")  # the toolkit names the job in its messages
     asked = request.read(call.environ, call.options)
     job = call.job("investigate", asked.trace_id or None)
     found = investigate.run_job(call.agent(), job, asked)

@@ -77,6 +77,8 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
     with tempfile.TemporaryDirectory() as scratch:
         # A copy, because delivering keeps notes beside the journals, and the bundle must stay what it is.
         transport, why = _transport(environ, host)
+        if transport is not None:
+            print("✅ AIMgentix audit client initialized", flush=True)
         deadline = time.monotonic() + timeout
         segments = []
         # What the agent's machines wrote comes last, from folders of its own, so that no name and no event's id in it
@@ -108,7 +110,7 @@ def _transport(environ: Mapping[str, str], host: str) -> Tuple[Optional[Transpor
     """The way to the backend, or None and why there is none."""
     address = environ.get("AIMGENTIX_API_URL")
     if not address:
-        return None, "no backend is configured (AIMGENTIX_API_URL)"
+        return None, "no audit client is initialized: no backend is configured (AIMGENTIX_API_URL)"
     try:
         if host and urlsplit(check_url(address)).netloc.casefold() != host:
             # Whoever can change the variable would get the key; the configuration is reviewed.

@@ -29,7 +29,7 @@ class Trail:
             self._recorder = Recorder(self._agent, job.trace_id, str(job.journal), strict=True)
         except ValueError as problem:  # a setting, an id or a pattern: nothing may go on without a journal
             raise codes.BadInput(codes.AUDIT_SETTING, str(problem)) from None
-        print("✅ AIMgentix audit client initialized")
+        print("AIMgentix audit journal opened; the last step of record delivers it where there is a backend")
 
     def event(
         self,

@@ -253,7 +253,7 @@ def _cron(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """What an answer may be; the message holds what helps before its first semicolon: Copier cuts it."""
+    """What an answer may be; the message helps most before its first semicolon, and fits 100 columns with its code."""
 
     code: str
     message: str
@@ -267,13 +267,12 @@ def _choice(choices: Sequence[str]) -> Rule:
 _YES_NO_RULE = _choice(YES_NO)
 _NAME_RULE = Rule(
     NAMES,
-    "names such as METRICS_TOKEN; capitals, digits and _, at most 20, none twice in a job, and none that GitHub, "
-    "Python, the shell or the runtime uses",
+    "names such as METRICS_TOKEN; 20 at most, none twice, none of GitHub, Python or the runtime",
     _list(_NAME.match, most=MAX_NAMES),
 )
 _RUNNER_RULE = Rule(
     RUNNER,
-    "labels such as self-hosted, linux; 1 to 8 different ones of letters, digits and . _ -, separated by commas",
+    "labels such as self-hosted, linux; 1 to 8 different ones of letters, digits and . _ -",
     _list(_LABEL.match, 1, MAX_LABELS),
 )
 
@@ -284,7 +283,7 @@ RULES: Dict[str, Rule] = {
     ),
     "agent_slug": Rule(
         SLUG,
-        "lower case with hyphens, like checkout-restart; 2 to 50 letters, digits and single hyphens, a letter first",
+        "lower case with hyphens, like checkout-restart; 2 to 50 letters and digits, a letter first",
         lambda value: 2 <= len(value) <= 50 and _SLUG.match(value),
     ),
     "description": Rule(TEXT, "1 to 200 visible characters, without {{ {% {#; one line", _text(200)),
@@ -300,7 +299,7 @@ RULES: Dict[str, Rule] = {
     "approval_ttl_minutes": Rule(TTL, "whole minutes, 1 to 43200 (30 days)", _minutes(MAX_TTL_MINUTES)),
     "act_permissions": Rule(
         PERMISSIONS,
-        "scopes such as issues, or nothing; different ones of {}".format(", ".join(PERMISSION_SCOPES)),
+        "scopes such as issues, or nothing; different ones of those in the question",
         _list(PERMISSION_SCOPES.__contains__),
     ),
     "auto_approval": _YES_NO_RULE,
@@ -325,13 +324,13 @@ RULES: Dict[str, Rule] = {
     "act_timeout_minutes": Rule(TIMEOUT, "whole minutes, 1 to 360 (6 hours)", _minutes(MAX_TIMEOUT_MINUTES)),
     "audit_host": Rule(
         HOST,
-        "a host such as audit.example.com; lower case, with its port where it has one, without https://",
+        "a host such as audit.example.com; lower case, with a port where it has one, no https://",
         lambda value: not value or _HOST.match(value),
     ),
     "notify": _YES_NO_RULE,
     "toolkit": Rule(
         TOOLKIT,
-        "modules such as http, waiting; different ones of {}".format(", ".join(sorted(TOOLKIT_MODULES))),
+        "modules such as http, waiting; different ones of those in the question",
         _list(TOOLKIT_MODULES.__contains__),
     ),
 }

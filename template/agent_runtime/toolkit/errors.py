@@ -33,9 +33,9 @@ METRICS_UNUSABLE = register(
 )
 TOKEN_INVALID = register(
     "TOOL06",
-    "the token can't be sent",
-    "Set the secret AGENT_ACT_TOKEN again, without spaces and line endings, in the environment agent-act or, on "
-    "private-free, in the repository",
+    "a credential can't be sent",
+    "Set the variable that the message names again, a token without spaces and line endings, as a secret of the "
+    "environment of its job (agent-investigate, agent-act) or, on private-free, of the repository",
 )
 TOKEN_REFUSED = register(
     "TOOL07",
@@ -82,7 +82,7 @@ READ_REFUSED = register(
     "TOOL15",
     "a service can't be read without a token",
     "Name an address in the catalogue that can be read without a token, or give the job that investigates one for "
-    "reading; see docs/RUNBOOK.md, Tokens",
+    "reading; see docs/SETUP_GUIDE.md, What your agent reads with",
 )
 REQUEST_REFUSED = register(
     "TOOL16",
@@ -93,8 +93,9 @@ REQUEST_REFUSED = register(
 ACCESS_REFUSED = register(
     "TOOL17",
     "a service refuses a token, or needs one",
-    "Give the job a token that may do this, in the environment variable that the message names; where it names none, "
-    "name one in the catalogue of services, or an address that needs none; see docs/RUNBOOK.md, Tokens",
+    "Store a credential that may do this under the name in the message: for the job investigate as a secret of "
+    "agent-investigate that the answer investigate_secrets names, for act of agent-act (act_secrets); where it names "
+    "none, name one in the catalogue of services. See docs/SETUP_GUIDE.md, What your agent reads with",
 )
 
 

@@ -552,7 +552,8 @@ def _environment(home: Path, address: str, token: Optional[str]) -> Dict[str, st
 
         http.check_token(token)
         # Not on the command line, where every process of the machine could read it.
-        basic = b64encode(("x-access-token:" + token).encode()).decode()
+        user = getattr(token, "user", "") or "x-access-token"
+        basic = b64encode(f"{user}:{token}".encode()).decode()
         environment.update(
             GIT_CONFIG_COUNT="1",
             GIT_CONFIG_KEY_0=f"http.{address}.extraHeader",

@@ -1,11 +1,11 @@
 """Single HTTP requests with a bound on everything: time, size, redirects.
 
-`get()` and `ask()` read, and may be tried again; `send_once()` and `post_once()` change something.  The difference that
-matters: when one of those fails, it says whether the request may have taken effect.  `token()` finds what changes
-present, `token_of()` what reads present; both know where it is from, so that a refusal names it.
+`get()` and `query()` read, and may be tried again; `send_once()` and `post_once()` change something.  The difference
+that matters: when one of those fails, it says whether the request may have taken effect.  `token()` finds what a system
+wants to see, `token_of()` what is only for reading; both know where it is from, so that a refusal names it.
 
-Everywhere `token` is sent as `Authorization: Bearer`, and None or an empty one sends none; `timeout_seconds` is for the
-whole request, name resolution and body included; `max_bytes` is for the answer's body.
+Everywhere a text as `token` is sent as `Authorization: Bearer`, and None or an empty one sends none; `timeout_seconds`
+is for the whole request, name resolution and body included; `max_bytes` is for the answer's body.
 
 One module, because a team reads it as one page: reading and changing share the deadline, the token and the question
 whether a request was sent.
@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from agent_runtime.toolkit.errors import (
@@ -38,6 +39,7 @@ MAX_REDIRECTS = 3
 MIN_HIDDEN = 8  # characters of a token that no answer may repeat; a shorter one is a word
 _CHUNK_BYTES = 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_PEM = (b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----")
 
 Value = TypeVar("Value")
 
@@ -150,34 +152,86 @@ class Response:
 
 
 class Token(str):
-    """A token that knows where it is from.  An empty one sends nothing; a refusal then says which one is missing.
+    """A credential that knows where it is from.  An empty one sends nothing; a refusal then says which one is missing.
 
     Arguments:
         place: the environment variable that holds it.
         missing: what is wrong there when it is empty.
+        user: sends it as the password of this user, as `Authorization: Basic`.
+        certificate: PEM, a client certificate and its private key, presented when the connection is made.
+        reading: what is missing for a request that reads, where that is another variable.
     """
 
     place: str
     missing: str
+    user: str
+    certificate: str
+    reading: str
 
-    def __new__(cls, value: str, place: str, missing: str = "is empty") -> Token:
+    def __new__(
+        cls,
+        value: str,
+        place: str,
+        missing: str = "is empty",
+        *,
+        user: str = "",
+        certificate: str = "",
+        reading: str = "",
+    ) -> Token:
         made = super().__new__(cls, value)
-        made.place, made.missing = place, missing
+        made.place, made.missing, made.user, made.certificate, made.reading = place, missing, user, certificate, reading
         return made
+
+    @property
+    def presents(self) -> bool:
+        """Whether it sends anything."""
+        return bool(self or self.certificate)
 
 
 def token(name: str) -> Token:
-    """Return the token for one of the systems that `act()` changes; an empty one where there is none.
+    """Return the credential for a system, by its name, such as `prometheus`; an empty one where there is none.
 
-    The secret AGENT_ACT_TOKEN holds either the one token for all of them, or a JSON object with one for each, such as
-    `{"git": "...", "restart": "..."}`, so that no system sees what belongs to another.
+    The first of these variables that the job has is taken; the answers `investigate_secrets` and
+    `investigate_variables`, or those for acting, name them:
 
-    Arguments:
-        name: of the system, as docs/RUNBOOK.md names it.
+    - PROMETHEUS_TOKEN is sent as a bearer token;
+    - PROMETHEUS_PASSWORD is sent with PROMETHEUS_USERNAME, as HTTP's basic authentication;
+    - PROMETHEUS_AUDIENCE asks GitHub for an identity token (OIDC) for this audience, anew at each call;
+    - PROMETHEUS_CERTIFICATE is a client certificate and its private key, in PEM (mTLS); it may come with one of these.
+
+    For a system that `act()` changes, the secret AGENT_ACT_TOKEN holds either the one token for all that have none of
+    their own, or a JSON object with one for each, such as `{"git": "...", "restart": "..."}`, so that no system sees
+    what belongs to another.  What this object names comes first where the job acts, and last where it investigates.
 
     Raises:
-        ToolError: it looks like an object and is none of texts (TOOL06).  The message never holds the value.
+        ToolError: one of them is invalid (TOOL06), or GitHub gives no identity token.  No message holds a value.
     """
+    own, acting = _own(name), _acting(name)
+    is_set = own.presents or own.place.endswith("_AUDIENCE")
+    if os.environ.get("AGENT_JOB") == "investigate":
+        return own if is_set or not acting else acting
+    if is_set and not (acting and os.environ[ACT_TOKEN].lstrip().startswith("{")):
+        return own
+    reading = f"{own.place} {own.missing}"
+    return Token(acting, ACT_TOKEN, acting.missing, certificate=own.certificate, reading=reading)
+
+
+def token_of(name: str) -> Token:
+    """Return what is only for reading; an empty one where there is none.
+
+    Arguments:
+        name: of an environment variable with a token, such as MODEL_API_KEY; or, in lower case, of a system, as
+            `token()` has it, but without AGENT_ACT_TOKEN.
+    """
+    if name != name.upper():
+        return _own(name)
+    job = os.environ.get("AGENT_JOB")
+    missing = "is empty" + (f" in the job {job}" if job else "")
+    return Token(os.environ.get(name, "").strip(), name, missing)
+
+
+def _acting(name: str) -> Token:
+    """What AGENT_ACT_TOKEN has for a system."""
     secret = token_of(ACT_TOKEN)
     if not secret.startswith("{"):
         return secret
@@ -194,9 +248,36 @@ def token(name: str) -> Token:
     return Token(tokens.get(name, ""), ACT_TOKEN, f"has no token for {name}")
 
 
-def token_of(variable: str) -> Token:
-    """Return the token of an environment variable, such as MODEL_API_KEY; an empty one where there is none."""
-    return Token(os.environ.get(variable, "").strip(), variable)
+def _own(name: str) -> Token:
+    """The credential in the variables that begin with the system's name; an empty one names the first of them."""
+    prefix = re.sub("[^A-Z0-9]", "_", name.upper())
+    certificate = os.environ.get(prefix + "_CERTIFICATE", "").strip()
+    if certificate and not all(part in certificate.encode() for part in _PEM):
+        raise ToolError(TOKEN_INVALID, f"{prefix}_CERTIFICATE is not PEM with a certificate and its private key")
+    bearer, password = token_of(prefix + "_TOKEN"), token_of(prefix + "_PASSWORD")
+    user = token_of(prefix + "_USERNAME")
+    if bearer:
+        found = bearer
+    elif password and not user:
+        raise ToolError(TOKEN_INVALID, f"{password.place} is set, and {user.place} {user.missing}")
+    elif password:
+        found = Token(password, password.place, user=user)
+    elif os.environ.get(prefix + "_AUDIENCE"):
+        found = _identity(prefix + "_AUDIENCE")
+    else:
+        found = Token("", prefix + "_CERTIFICATE") if certificate else bearer
+    return Token(found, found.place, found.missing, user=found.user, certificate=certificate)
+
+
+def _identity(variable: str) -> Token:
+    """GitHub's word for who this job is, for the audience that a variable names."""
+    address = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
+    if not address:
+        missing = "gets an identity token only in a job of GitHub that may ask for one (investigate_oidc)"
+        return Token("", variable, missing)
+    audience = {"audience": os.environ[variable].strip()}
+    answer = get(address, params=audience, token=token_of("ACTIONS_ID_TOKEN_REQUEST_TOKEN"))
+    return Token(str(answer.fields(value=str)["value"]), variable)
 
 
 def under(base: str, path: str) -> str:
@@ -224,26 +305,28 @@ def get(
     return _read(_Request("GET", url, token, timeout_seconds, max_bytes, params))
 
 
-def ask(
+def query(
     url: str,
-    value: Any,
+    value: Any = None,
     *,
+    form: Optional[Mapping[str, str]] = None,
     params: Optional[Mapping[str, str]] = None,
     token: Optional[str] = None,
     timeout_seconds: float = 60.0,
     max_bytes: int = MAX_BODY_BYTES,
 ) -> Response:
-    """Send a POST that changes nothing, such as a question to a model or a GraphQL query, and return the answer.
+    """Send a POST that changes nothing, such as a GraphQL query or a question to a model, and return the answer.
 
     Otherwise as `get()`: it fails like a reading, so `waiting.until()` may try it again.  Redirects are not followed.
 
     Arguments:
-        value: sent as JSON.
+        value: sent as JSON; None sends no JSON.
+        form: sent as a form instead, as Loki and Prometheus take a long query.
 
     Raises:
         ToolError: no answer in time, or an answer that is too large.
     """
-    return _read(_Request("POST", url, token, timeout_seconds, max_bytes, params, value))
+    return _read(_Request("POST", url, token, timeout_seconds, max_bytes, params, value, form=form))
 
 
 def post_once(url: str, *, token: Optional[str] = None, timeout_seconds: float = 30.0) -> Response:
@@ -261,7 +344,7 @@ def send_once(
     timeout_seconds: float = 30.0,
     max_bytes: int = MAX_BODY_BYTES,
 ) -> Response:
-    """Send a POST, PUT or PATCH that changes something once, and never again; `ask()` is for one that reads.
+    """Send a POST, PUT or PATCH that changes something once, and never again; `query()` is for one that reads.
 
     Arguments:
         value: sent as JSON; None sends no body.
@@ -296,6 +379,8 @@ def send_once(
 
 def check_token(token: Optional[str]) -> None:
     """Refuse a token that no header can hold, and an object of tokens: each system gets its own only (TOOL06)."""
+    if getattr(token, "user", ""):
+        return  # a password may hold anything: it is sent encoded
     if token and token.lstrip().startswith("{"):
         raise ToolError(
             TOKEN_INVALID, "the token is a JSON object, as AGENT_ACT_TOKEN may be: take one out of it with http.token()"
@@ -305,12 +390,13 @@ def check_token(token: Optional[str]) -> None:
         raise ToolError(TOKEN_INVALID, f"the token{of} contains spaces, line endings or non-ASCII characters")
 
 
-def _presented(token: Optional[str]) -> str:
+def _presented(token: Optional[str], *, changes: bool) -> str:
     """Which token was presented, in words."""
     if isinstance(token, Token) and token.place:
-        return ("with the token of {0}" if token else "and no token was sent, because {0} {1}").format(
-            token.place, token.missing
-        )
+        if token.presents:
+            return f"with {'the token' if token else 'the certificate'} of {token.place}"
+        missing = f"{token.place} {token.missing}" if changes or not token.reading else token.reading
+        return f"and no token was sent, because {missing}"
     return "with a token of the agent's own" if token else "without a token"
 
 
@@ -337,6 +423,7 @@ class _Request:
     value: Any = None
     content_type: str = "application/json"
     changes: bool = False
+    form: Optional[Mapping[str, str]] = None
 
     def __post_init__(self) -> None:
         check_token(self.token)
@@ -349,13 +436,15 @@ class _Request:
 
         import requests  # noqa: PLC0415  imported when used
 
+        presented = _presented(self.token, changes=self.changes)
         # "identity": a small compressed answer can't unpack into a huge one.
-        headers, url, params, data = {"Accept-Encoding": "identity"}, self.url, self.params, None
+        headers, url, params = {"Accept-Encoding": "identity"}, self.url, self.params
+        data: Any = None if self.form is None else dict(self.form)
         if self.value is not None:
             data = json.dumps(self.value, allow_nan=False).encode()
             headers["Content-Type"] = self.content_type
-        with requests.Session() as session:
-            session.auth = _Authorization(self.token)
+        with requests.Session() as session, _file_of(getattr(self.token, "certificate", "")) as certificate:
+            session.auth, session.cert = _Authorization(self.token), certificate
             for _ in range(MAX_REDIRECTS + 1):
                 with session.request(
                     self.method,
@@ -369,7 +458,7 @@ class _Request:
                 ) as answer:
                     if self.method != "GET" or not answer.is_redirect:
                         body = self._body(answer) if self.max_bytes else b""
-                        return Response(_shown(url), answer.status_code, body, answer.headers, _presented(self.token))
+                        return Response(_shown(url), answer.status_code, body, answer.headers, presented)
                     there = urljoin(answer.url, answer.headers["Location"])
                 if _origin(there) != _origin(url):
                     other = "https on this host" if _origin(there)[1] == _origin(url)[1] else "another host"
@@ -390,8 +479,10 @@ class _Request:
             if not self.changes or answer.status_code < 300:
                 raise
             body.clear()  # what is refused is refused, however the answer continues
-        token = (self.token or "").encode()
-        return bytes(body.replace(token, b"***") if len(token) >= MIN_HIDDEN else body)
+        for hidden in ((self.token or "").encode(), _header(self.token).partition(" ")[2].encode()):
+            if len(hidden) >= MIN_HIDDEN:
+                body = body.replace(hidden, b"***")
+        return bytes(body)
 
 
 def _failures(*more: Type[Exception]) -> Tuple[Type[Exception], ...]:
@@ -436,8 +527,30 @@ class _Authorization:
 
     def __call__(self, request: Any) -> Any:
         if self.token:
-            request.headers["Authorization"] = "Bearer " + self.token
+            request.headers["Authorization"] = _header(self.token)
         return request
+
+
+def _header(token: Optional[str]) -> str:
+    """The value of the header `Authorization`."""
+    from base64 import b64encode  # noqa: PLC0415  imported when used
+
+    user = getattr(token, "user", "")
+    return "Basic " + b64encode(f"{user}:{token}".encode()).decode() if user else f"Bearer {token or ''}"
+
+
+@contextmanager
+def _file_of(certificate: str) -> Iterator[Optional[str]]:
+    """A file with this certificate while a connection needs it, which nobody else may read; None without one."""
+    if not certificate:
+        yield None
+        return
+    from tempfile import NamedTemporaryFile  # noqa: PLC0415  imported when used
+
+    with NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(certificate + "\n")
+        file.flush()
+        yield file.name
 
 
 def _never_sent(problem: BaseException) -> bool:

@@ -81,7 +81,7 @@ class System:
 
     def key(self, name: str) -> Key:
         """Return one key."""
-        answer = http.get(self._key(name))
+        answer = http.get(self._key(name), token=http.token_of("identity"))
         found = answer.fields(id=str, owner=str, status=str, created=str, stored_as=str)
         plain = _NAME.fullmatch(found["owner"]) and _PLACE.fullmatch(found["stored_as"])
         if found["id"] != name or not plain:
@@ -90,7 +90,7 @@ class System:
 
     def keys_of(self, user: str) -> List[str]:
         """Return the names of a user's keys."""
-        names: List[str] = http.get(self._user(user)).fields(keys=list)["keys"]
+        names: List[str] = http.get(self._user(user), token=http.token_of("identity")).fields(keys=list)["keys"]
         for name in names:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 raise ToolError(NO_ANSWER, f"{ascii(name)[:80]} is not the name of a key")
@@ -98,13 +98,13 @@ class System:
 
     def is_active(self, user: str) -> bool:
         """Whether a user is known and active."""
-        answer = http.get(self._user(user))
+        answer = http.get(self._user(user), token=http.token_of("identity"))
         return answer.status != 404 and bool(answer.fields(active=bool)["active"])
 
     def uses(self, name: str) -> List[Use]:
         """Return the uses of a key."""
         found = []
-        for use in http.get(self._key(name + "/uses")).fields(uses=list)["uses"]:
+        for use in http.get(self._key(name + "/uses"), token=http.token_of("identity")).fields(uses=list)["uses"]:
             if not isinstance(use, dict) or not {"time", "address"} <= set(use) or type(use.get("status")) is not int:
                 raise ToolError(NO_ANSWER, f"a use of {name} has no time, address and status")
             found.append(Use(moment(use["time"], name), str(use["address"]), use["status"]))

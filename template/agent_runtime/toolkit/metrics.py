@@ -11,7 +11,8 @@ answers NaN where there was nothing to compute from, as for the latency of no re
 for it, and `history()` leaves it out.
 
 What is not understood (a code, a level, a part of an answer) is refused by name, and never counted as nothing.
-`token` is always the name of the environment variable with the token to read with; empty where none is needed.
+`token` is always the name of the environment variable with the token to read with, or in lower case that of a system as
+`http.token_of()` has it; empty where none is needed.
 
 One module, because a log, a text endpoint and a Prometheus server answer the same questions, and share what counts as
 an error and when there is too little to judge from.
@@ -34,6 +35,8 @@ MAX_LINE = 4096
 CODES = ("http", "grpc")
 SHOWN_MESSAGES = 3
 MAX_AHEAD_SECONDS = 300.0  # the clocks of Prometheus and of services may differ
+MAX_WAIT_SECONDS = 900.0  # how long a window may be that is waited for
+SAMPLE_SECONDS = 30.0  # for how long requests are counted instead
 START_SECONDS = 2.0  # a reported start may lie this much too early: systems count from a boot time in whole seconds
 DRIFT_SECONDS = 0.1  # and may drift this much between two reports, although nothing was restarted
 
@@ -223,8 +226,10 @@ class Source(abc.ABC):
 class TextEndpoint(Source):
     """A service's own endpoint in the Prometheus text format, usually `/metrics`.
 
-    `recent()` reads it twice, `window_seconds` apart; with a window of 0 it reads once and counts since the start.  It
-    belongs to one process: after a restart between the two, what the new one counted is what counts.
+    It has totals, and no history.  `recent()` reads them twice, `window_seconds` apart, up to a quarter of an hour.  Of
+    a longer window the totals are the answer where the process started within it; where it is older, the next 30
+    seconds stand for it, and the traffic says so.  A window of 0 counts since the start.  The endpoint belongs to one
+    process: after a restart between two readings, what the new one counted is what counts.
 
     Arguments:
         counter: name of the counter of requests.
@@ -238,8 +243,17 @@ class TextEndpoint(Source):
         if not self.window_seconds:
             requests, errors = count_requests(self._samples(self._get(), self.counter), self.url, self.codes)
             return Traffic(requests, errors, None, self.url)
+        seconds = self.window_seconds
+        if seconds > MAX_WAIT_SECONDS:
+            response = self._get()
+            started = self._started(response)
+            newest = max(started.values())
+            if SAMPLE_SECONDS <= started.at - newest <= seconds:
+                requests, errors = count_requests(self._samples(response, self.counter), self.url, self.codes)
+                return Traffic(requests, errors, started.at - newest, self.url, newest)
+            seconds = SAMPLE_SECONDS
         count = self._count_from_now()
-        self.clock.sleep(self.window_seconds)
+        self.clock.sleep(seconds)
         return count()
 
     def started(self) -> Started:

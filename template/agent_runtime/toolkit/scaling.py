@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from agent_runtime.toolkit import git, http, metrics, services
 from agent_runtime.toolkit.errors import (
+    ACCESS_REFUSED,
     FILE_UNUSABLE,
     NO_ANSWER,
     NOT_DONE,
@@ -196,14 +197,13 @@ class Autoscaler(Target):
     def _read(self) -> _Found:
         token = http.token("kubernetes")
         answer = http.get(self._address(), token=token)
-        asked = f"GET {answer.url}: HTTP {answer.status}"
+        asked = f"GET {answer.url}: {answer.said}"
         if answer.denied:
             rights = f"on horizontalpodautoscalers in the namespace {self.namespace}"
-            if token:
-                message = "{} with the token of AGENT_ACT_TOKEN, which needs the verbs get and patch {}"
-                raise ToolError(TOKEN_REFUSED, message.format(asked, rights))
-            message = "{} and no token was sent, and it wants one with the verb get {}"
-            raise ToolError(READ_REFUSED, message.format(asked, rights))
+            if token.place == http.ACT_TOKEN and token:
+                raise ToolError(TOKEN_REFUSED, f"{asked}, which needs the verbs get and patch {rights}")
+            code = ACCESS_REFUSED if token.presents else READ_REFUSED
+            raise ToolError(code, f"{asked}; it wants one with the verb get {rights}")
         found = answer.json() if answer.ok else None
         parts = found if isinstance(found, dict) else {}
         metadata, spec, status = parts.get("metadata"), parts.get("spec"), parts.get("status")

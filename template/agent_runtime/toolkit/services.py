@@ -21,7 +21,7 @@ from agent_runtime.toolkit.errors import CATALOGUE_INVALID, FILE_UNUSABLE, NOT_I
 MAX_BYTES = 256 * 1024
 MAX_WINDOW_SECONDS = 7 * 24 * 3600
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}")
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,99}|(?=[a-z-]{1,30}\Z)[a-z]+(?:-[a-z]+)*")
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,2000}")
 
 
@@ -192,13 +192,16 @@ def measured(node: Node) -> metrics.Source:
     found = form({"url": url}, {"counter": _metric, "started": _metric, **common})(node)
     if "started" in found:
         found["started_metric"] = found.pop("started")
-    return metrics.TextEndpoint(**{"window_seconds": 30, "fresh_seconds": 30, **found})
+    return metrics.TextEndpoint(**{"window_seconds": 3600, "fresh_seconds": 30, **found})
 
 
 def variable(node: Node) -> str:
-    """Read the name of an environment variable with a token; the token itself has no place in the file."""
+    """Read the name of an environment variable with a token, or of a system; the token has no place in the file."""
     if not isinstance(node.value, str) or not _VARIABLE.fullmatch(node.value):
-        raise node.wrong("must be the name of an environment variable, such as PROMETHEUS_TOKEN, never a token itself")
+        raise node.wrong(
+            "must be the name of an environment variable, such as PROMETHEUS_TOKEN, or of a system, such as "
+            "prometheus, never a token itself"
+        )
     return node.value
 
 

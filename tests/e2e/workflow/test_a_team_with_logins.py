@@ -10,10 +10,12 @@ import functools
 import hashlib
 import http.server
 import io
+import json
 import secrets
 import subprocess
 import tarfile
 import threading
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -37,7 +39,7 @@ from support.world import NAME, WORKFLOW, make_python, wait_for
 # The last commit of the time when the team's code and what decides shared a machine.
 BEFORE = "a123971cce3332c7bd767e531a588723617471d3"
 
-AGENT = '''"""Restarts what a Prometheus that wants a token says is failing, with a role of the cloud."""
+AGENT = '''"""Restarts what a Prometheus and a Loki that want credentials say is failing, with a role of the cloud."""
 
 from __future__ import annotations
 
@@ -49,14 +51,19 @@ from typing import Any, Dict, Optional
 
 import agent_runtime
 from agent_runtime import ActionResult, ActionStatus, AgentRunner, InvestigationResult, ProposedAction
-from agent_runtime.toolkit import metrics
+from agent_runtime.toolkit import http, metrics
+
+ERRORS = '{job="example"} |= "error"'
 
 
 class CheckoutRestartAgent(AgentRunner):
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
-        up = metrics.value(os.environ["PROMETHEUS_URL"], f'up{{job="{resource}"}}', token="PROMETHEUS_TOKEN")
+        up = metrics.value(os.environ["PROMETHEUS_URL"], f'up{{job="{resource}"}}', token="prometheus")
+        loki = os.environ["LOKI_URL"] + "/loki/api/v1/query_range"
+        found = http.query(loki, form={"query": ERRORS}, token=http.token("loki")).fields(data=dict)["data"]
+        lines = [line for stream in found["result"] for _, line in stream["values"]]
         return InvestigationResult(
-            findings=(agent_runtime.Finding("scraped", evidence={"up": up}),),
+            findings=(agent_runtime.Finding("scraped", evidence={"up": up, "log": lines}),),
             recommendation="restart",
             proposed_action=ProposedAction("restart_service", {"error_rate": 0.31, "requests": 100}, "a drill",
                                            risk_level=agent_runtime.RiskLevel.MEDIUM),
@@ -102,8 +109,8 @@ runs:
 
 ANSWERS = {
     "advanced": "yes",
-    "investigate_secrets": "PROMETHEUS_TOKEN",
-    "investigate_variables": "PROMETHEUS_URL",
+    "investigate_secrets": "PROMETHEUS_TOKEN,LOKI_PASSWORD",
+    "investigate_variables": "PROMETHEUS_URL,LOKI_URL,LOKI_USERNAME",
     "act_secrets": "AGENT_ACT_TOKEN,INDEX_PASSWORD",
     "act_variables": "SERVICE_URL,INDEX_HOST,TEAMLIB_SHA256",
     "act_permissions": "id-token",
@@ -206,6 +213,30 @@ class _Guarded(http.server.BaseHTTPRequestHandler):
         return
 
 
+class _Loki(http.server.BaseHTTPRequestHandler):
+    """Answers one query as Loki does, for who has the password."""
+
+    def __init__(self, *given: object, password: str) -> None:
+        self._credential = "Basic " + base64.b64encode(f"reader:{password}".encode()).decode()
+        super().__init__(*given)  # type: ignore[arg-type]
+
+    def do_POST(self) -> None:
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        if self.headers["Authorization"] != self._credential:
+            self.send_error(401)
+            return
+        stream = {"stream": {"job": "example"}, "values": [["1795485600000000000", "error: no connection"]]}
+        asked = self.path == "/loki/api/v1/query_range" and form == {"query": ['{job="example"} |= "error"']}
+        found = {"resultType": "streams", "result": [stream] if asked else []}
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps({"status": "success", "data": found}).encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        return
+
+
 class _Index(http.server.BaseHTTPRequestHandler):
     """A package index that wants a password."""
 
@@ -292,13 +323,14 @@ def _ask(url: str) -> str:
 
 @pytest.mark.threat("T26")
 def test_it_reads_with_its_token_and_acts_with_its_logins(team: Team, service: ActionsService, tmp_path: Path) -> None:
-    token, password, acting = (secrets.token_hex(16) for _ in range(3))
+    token, reading, password, acting = (secrets.token_hex(16) for _ in range(4))
     wheel = _wheel()
     example = launch("--traffic", "50", "--token", acting)
     try:
         with (
             _prometheus(tmp_path / "prometheus", example.url.removeprefix("http://")) as upstream,
             _serving(functools.partial(_Guarded, token=token, upstream=upstream)) as guarded,
+            _serving(functools.partial(_Loki, password=reading)) as loki,
             _serving(functools.partial(_Index, password=password, wheel=wheel)) as index,
             FullGitHub(NAME) as github,
         ):
@@ -311,12 +343,14 @@ def test_it_reads_with_its_token_and_acts_with_its_logins(team: Team, service: A
                 github,
                 variables={
                     "PROMETHEUS_URL": f"http://{guarded}",
+                    "LOKI_URL": f"http://{loki}",
+                    "LOKI_USERNAME": "reader",
                     "SERVICE_URL": example.url,
                     "INDEX_HOST": index,
                     "TEAMLIB_SHA256": hashlib.sha256(wheel).hexdigest(),
                 },
                 environment_secrets={
-                    "agent-investigate": {"PROMETHEUS_TOKEN": token},
+                    "agent-investigate": {"PROMETHEUS_TOKEN": token, "LOKI_PASSWORD": reading},
                     "agent-act": {"AGENT_ACT_TOKEN": acting, "INDEX_PASSWORD": password},
                 },
             )
@@ -328,8 +362,10 @@ def test_it_reads_with_its_token_and_acts_with_its_logins(team: Team, service: A
             assert (results(run), bundle(run)["problems"]) == (ALL_SUCCEED, []), run.log
             assert bundle(run)["outcome"] == "acted"
             assert example.identity()["instance"] != before
+            report = run.artifacts.named("investigation-report").files()["investigation-report.json"]
+            assert json.loads(report)["findings"][0]["evidence"] == {"up": 1.0, "log": ["error: no connection"]}
             assert github.identities == ["sts.example.com"], "one login, in act"
-            for secret in (token, password, acting):
+            for secret in (token, reading, password, acting):
                 assert secret not in run.log
     finally:
         example.stop()

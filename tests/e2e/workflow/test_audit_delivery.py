@@ -85,13 +85,19 @@ def assert_whole(backend: Backend, run: Run) -> None:
     assert all(not stream["missing"] for stream in gaps(backend, run)["streams"])
 
 
+INITIALIZED = "✅ AIMgentix audit client initialized"
+
+
 def test_with_a_backend_the_timeline_is_whole(world: World, backend: Backend) -> None:
     backend.start()
+    world.repository.secrets["AIMGENTIX_API_URL"] = backend.url
+    world.repository.variables["AIMGENTIX_API_URL"] = "http://127.0.0.1:9"  # nobody listens: the secret counts
     before = world.instance()
 
     run = world.start(reviewer=approve_as("bob"))
 
     assert_acted(run, world, before)
+    assert [id for id, job in run.jobs.items() if INITIALIZED in job.log] == ["record"], "where there is a client"
     assert_whole(backend, run)
     assert f"captured {EVENTS}, delivered {EVENTS}, spooled 0, rejected 0" in run.jobs["record"].log
 
@@ -122,6 +128,8 @@ def test_a_journal_of_the_agents_machine_takes_the_place_of_no_other(
     forged.parent.mkdir(parents=True)
     honest, lie = b'"login":"bob"', b'"login":"mallory"'
     assert honest in files[verified]
+    assert INITIALIZED not in run.log
+    assert "no audit client is initialized: no backend is configured (AIMGENTIX_API_URL)" in run.jobs["record"].log
     forged.write_bytes(files[verified].replace(honest, lie))
     backend.start()
 

@@ -30,10 +30,10 @@ APPROVE = approve_as("bob")
 def start(world: World, trigger: str, **how: Any) -> Run:
     """Start a run as a person, an alert or the schedule does."""
     if trigger == "manual":
-        return world.start(inputs={"trace_id": "ticket-7"}, **how)
+        given = {"trigger_source": "manual", "trace_id": "trace-test-001", "action_context": '{"priority": "high"}'}
+        return world.start(inputs=given, **how)
     if trigger == "alert":
-        payload = {"resource": "example", "alert_severity": "critical", "trace_id": "alert-9", "region": "eu"}
-        return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", payload, actor="monitoring", **how)
+        return world.actions.repository_dispatch(WORKFLOW, "alert-triggered", ALERT, actor="monitoring", **how)
     world.repository.variables["TARGET_RESOURCE"] = "example"
     return world.actions.schedule(WORKFLOW, **how)
 
@@ -62,7 +62,9 @@ def test_who_last_changed_the_schedule_does_not_approve_what_it_starts(
     assert (world.instance() == before) is (reviewers == ("bob",))
 
 
-TRACES = {"manual": "ticket-7", "alert": "alert-9"}
+TRACES = {"manual": "trace-test-001", "alert": "alert-12345"}
+ALERT = {"resource": "example", "alert_severity": "high", "trace_id": "alert-12345", "region": "eu"}
+SAID = {"manual": [{"priority": "high"}], "alert": [ALERT], "schedule": []}
 
 
 # -------------------------------------------------------------------------------------------------------- honest runs
@@ -122,6 +124,8 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
     report = document(run, "investigation-report", "investigation-report.json")
     assert (report["trigger"], report["status"]) == (trigger, "action_proposed")
     assert report["trace_id"] == TRACES.get(trigger, f"{run.id}-1")
+    said = [each["evidence"] for each in report["findings"] if each["message"] == "What the trigger said, not verified"]
+    assert said == SAID[trigger], "the reviewer sees it"
     assert run.artifacts.named("audit-trace-id").files()["trace-id.txt"].decode().strip() == report["trace_id"]
     assert reported["report_digest"] == run.artifacts.named("investigation-report").digest
     receipt = document(run, "approval-receipt", "approval-receipt.json")

@@ -19,7 +19,7 @@ from bench.servers import BACKEND, reserve_port, tied
 from support.environment import require_tool
 
 README = (BACKEND / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(?:sh)?\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+GUIDE = (BACKEND.parent / "template" / "docs" / "SETUP_GUIDE.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
 
 
-def block(word: str) -> str:
+def block(word: str, page: str = README) -> str:
     """Return the first block of commands that has this word."""
-    return next(text for text in BLOCKS if word in text)
+    return next(text for text in re.findall(r"^```(?:sh)?\n(.*?)^```$", page, re.DOTALL | re.M) if word in text)
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Start the backend with README's own command, but for the port and what installs; give the port and the log."""
-    enter, install, serve = block("uvicorn app.main:app").splitlines()
+def served(folder: Path, page: str = README) -> Iterator[tuple[int, Path]]:
+    """Start the backend with a page's own command, but for the port and what installs; give the port and the log."""
+    enter, install, serve = block("uvicorn app.main:app", page).splitlines()
     assert (enter, install) == ("cd backend", "pip install -r requirements.txt")
     log = folder / "log"
     with reserve_port() as keeper, log.open("wb") as output:
@@ -81,6 +81,12 @@ def test_a_key_and_a_first_event(backend: Path) -> None:
     stored, _, read = said.partition("}")
     assert f"`{stored}}}`" in README
     assert [one["trace_id"] for one in json.loads(read)["events"]] == ["first-try"]
+
+
+def test_a_generated_repository_has_the_same_commands(backend: Path) -> None:
+    with served(backend, GUIDE) as (port, _):
+        said = shell(backend, block("AUDITOR_KEY=", GUIDE).replace("8000", str(port)))
+    assert [one["trace_id"] for one in json.loads(said.partition("}")[2])["events"]] == ["first-try"]
 
 
 def test_the_start_shows_how_to_make_the_first_key(backend: Path) -> None:

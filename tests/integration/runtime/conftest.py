@@ -10,8 +10,9 @@ import pytest
 from support.gate_world import REPOSITORY, GateWorld, close_the_gate, make_root
 from support.github import FullGitHub
 from support.simulated import clone
+from support.toolkit import serve
 
-__all__ = ["clone", "world"]
+__all__ = ["clone", "serve", "world"]
 
 
 @pytest.fixture

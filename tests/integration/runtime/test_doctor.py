@@ -213,6 +213,10 @@ def test_where_the_key_of_the_audit_backend_may_go_is_looked_at(own: Clone) -> N
     config = own.root / ".github" / "agent-config.yml"
     config.write_text(config.read_text().replace("audit_host: ''", "audit_host: 'audit.example.com'"))
     assert secrets() == []
+    own.github.secrets.append("AIMGENTIX_API_URL")
+    own.github.variables["AIMGENTIX_API_URL"] = "https://evil.example"
+    assert secrets() == [("note", "AIMGENTIX_API_URL is a secret and a variable: the secret counts")]
+    own.github.secrets.pop()
     for address in ("https://evil.example", "https://audit.example.com:444", "https://audit.example.com@evil.example"):
         own.github.variables["AIMGENTIX_API_URL"] = address
         ((state, problem),) = secrets()

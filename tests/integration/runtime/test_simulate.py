@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
 from support.simulated import CONFIG, POLICY, Clone, make, outcome_of
+from support.toolkit import Answers
 
 
 def load(folder: Path) -> bundle.Parts:
@@ -37,7 +39,7 @@ def test_an_approved_plan_is_executed_once_and_the_trail_shows_who_approved(clon
     assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
     assert outcome_of(folder) == "acted"
     assert json.loads((folder / "bundle.json").read_text())["approvers"][0]["login"] == "reviewer"
-    assert "✅ AIMgentix audit client initialized" in said
+    assert "AIMgentix audit journal opened" in said and "client initialized" not in said, "no backend is named"
 
 
 def test_a_dry_run_checks_everything_and_executes_nothing(clone: Clone) -> None:
@@ -257,8 +259,8 @@ TERMINAL = {
 }
 # What every program gets, and what a runner sets in every step that runs team code.
 MACHINE = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "TZ", "SSL_", "REQUESTS_", "PYTHON", "CI", "GITHUB_", "PWD")
-RUNNER = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN"}
-EXECUTE = {"APPROVED_DIGEST", "AGENT_JOB", "AGENT_PLAN_FILE"}
+RUNNER = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN", "AGENT_JOB"}
+EXECUTE = {"APPROVED_DIGEST", "AGENT_PLAN_FILE"}
 
 
 class TestVariables:
@@ -308,6 +310,38 @@ class TestVariables:
                 f"{place.format(job)} (docs/SETUP_GUIDE.md)"
             )
             assert said.splitlines().count(reported) == 1, said
+
+    @pytest.mark.parametrize(
+        ("plan", "place"),
+        [
+            ("public", "environment agent-investigate: gh secret set PROMETHEUS_TOKEN --env agent-investigate"),
+            ("private-free\napproval_gate: issue", "repository's secrets: gh secret set PROMETHEUS_TOKEN"),
+        ],
+        ids=["environments", "private-free"],
+    )
+    def test_what_is_missing_for_reading_is_named_with_its_place_on_github(
+        self, clone: Clone, serve: Callable[[Answers], str], plan: str, place: str
+    ) -> None:
+        url = serve(lambda *_: (401, ""))
+        agent = (clone.root / "agent_runner.py").read_text()
+        reads = f'http.get("{url}", token=http.token("prometheus")).granted()'
+        agent = agent.replace(
+            '        environment("investigate")\n', f'        environment("investigate")\n        {reads}\n'
+        )
+        (clone.root / "agent_runner.py").write_text("from agent_runtime.toolkit import http\n" + agent)
+        clone.config.write_text(CONFIG.replace("public", plan) + "investigate_secrets: [PROMETHEUS_TOKEN]\n")
+
+        code, said, _ = clone.simulate("--approve", no_proxy="127.0.0.1")
+
+        missing = (
+            "PROMETHEUS_TOKEN is not set in this terminal, so investigate runs without it. On GitHub it is in the "
+        )
+        assert said.splitlines().count(missing + place) == 1, said
+        refused = (
+            f"TOOL17: {url}: HTTP 401 and no token was sent, because PROMETHEUS_TOKEN is empty in the job investigate"
+        )
+        assert code == codes.EXIT_BAD_INPUT and refused in said
+        assert "agent-investigate" in said[said.index(refused) :] and "AGENT_ACT_TOKEN" not in said
 
     @pytest.mark.parametrize("word", ["METRICS_TOKEN", "seal:METRICS_TOKEN", "investigate:", "act:A-B", "act:A=b"])
     def test_what_names_no_job_of_the_team_is_refused(self, clone: Clone, word: str) -> None:

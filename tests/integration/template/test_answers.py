@@ -436,7 +436,8 @@ def test_what_helps_stands_where_copier_still_shows_it(question: str) -> None:
     said = copier_problem(question, bad)
 
     assert said
-    assert len(said.partition(";")[0]) <= COLUMNS
+    assert len(said.partition(";")[0]) <= COLUMNS, "even where Copier names the question before it"
+    assert len(said.partition("': ")[2]) <= COLUMNS, "whole, below the question"
 
 
 def test_yaml_reads_an_unquoted_no_as_false_and_an_unquoted_yes_as_true() -> None:

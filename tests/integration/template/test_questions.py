@@ -134,6 +134,11 @@ def test_the_short_name_has_every_letter_of_the_name_or_is_asked_for(name: str, 
     assert (answers.check("agent_slug", slug or unset) is None) == (slug is not None)
 
 
+def test_no_placeholder_looks_like_an_answer() -> None:
+    placeholders = [COPIER[name]["placeholder"] for name in ASKED if "placeholder" in COPIER[name]]
+    assert placeholders == ["for example Checkout Restart"]
+
+
 def test_every_question_refuses_something() -> None:
     assert [name for name in ASKED if not {"choices", "validator"} & set(COPIER[name])] == []
 

@@ -409,7 +409,7 @@ def test_a_refusal_names_the_credential_that_was_given_and_no_other(
     url = serve(answers(status("401 Who", body=b"{}"))).url
     for use in (
         lambda: http.send_once("POST", url, value={}, token=token()),
-        lambda: http.ask(url, {}, token=token()).fields(choices=list),
+        lambda: http.query(url, {}, token=token()).fields(choices=list),
         lambda: http.get(url, token=token()).granted(),
     ):
         with pytest.raises(ToolError) as caught:
@@ -467,7 +467,7 @@ def test_a_question_is_sent_as_json_and_may_be_asked_again(
     server = serve(lambda connection, _: connection.sendall(next(said)))
 
     def asked() -> list[int]:
-        answer = http.ask(
+        answer = http.query(
             server.url + "/v1?x=1", {"q": "ü"}, params={"y": "2"}, token=http.token_of("MODEL_API_KEY"), max_bytes=100
         )
         found: list[int] = answer.fields(choices=list)["choices"]
@@ -489,10 +489,146 @@ def test_a_question_is_sent_as_json_and_may_be_asked_again(
 def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Server], behave: Behaviour) -> None:
     server = serve(behave)
     with pytest.raises(ToolError) as caught:
-        http.ask(server.url, {}, timeout_seconds=0.5, max_bytes=100).fields(choices=list)
+        http.query(server.url, {}, timeout_seconds=0.5, max_bytes=100).fields(choices=list)
     assert not isinstance(caught.value, OutcomeUnknown)
     assert "taken effect" not in caught.value.line()
     assert len(server.requests) == 1
+
+
+# A credential for reading, by the system's name
+
+
+@pytest.mark.parametrize(
+    ("variables", "header"),
+    [
+        ({"PROMETHEUS_EU_TOKEN": " s3cret-token\n"}, b"Bearer s3cret-token"),
+        (
+            {"PROMETHEUS_EU_USERNAME": "reader", "PROMETHEUS_EU_PASSWORD": "pass word"},
+            b"Basic cmVhZGVyOnBhc3Mgd29yZA==",
+        ),
+        ({"PROMETHEUS_EU_TOKEN": "s3cret-token", "AGENT_ACT_TOKEN": "acting"}, b"Bearer s3cret-token"),
+        ({"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}'}, b"Bearer acting-token"),
+        (
+            {"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}', "PROMETHEUS_EU_TOKEN": "s3cret-token"},
+            b"Bearer acting-token",
+        ),
+        (
+            {
+                "AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}',
+                "PROMETHEUS_EU_TOKEN": "s3cret-token",
+                "AGENT_JOB": "investigate",
+            },
+            b"Bearer s3cret-token",
+        ),
+    ],
+    ids=["bearer", "basic", "own before acting", "acting", "named for acting", "named for acting while it reads"],
+)
+def test_a_system_gets_what_is_stored_under_its_name(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], header: bytes
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    server = serve(lambda connection, asked: connection.sendall(status("200 OK", body=asked)))
+    presented = http.token("prometheus-eu")
+    for answer in (
+        http.get(server.url, token=presented),
+        http.query(server.url, token=presented, form={"query": "up"}),
+    ):
+        assert header.split()[1] not in answer.body, "not even where the server repeats it"
+    http.send_once("POST", server.url, token=presented)
+    assert [b"\r\nAuthorization: " + header + b"\r\n" in asked for asked in server.requests] == [True] * 3
+    own = {name for name in variables if not name.startswith("AGENT_")}
+    assert bool(http.token_of("prometheus-eu")) == bool(own), "what only reads never presents what acts"
+
+
+@pytest.mark.parametrize(
+    ("job", "variables", "read", "changed"),
+    [
+        ("investigate", {}, "LOKI_TOKEN is empty in the job investigate", "LOKI_TOKEN is empty in the job investigate"),
+        ("act", {}, "LOKI_TOKEN is empty in the job act", "AGENT_ACT_TOKEN is empty in the job act"),
+        (
+            "act",
+            {"AGENT_ACT_TOKEN": '{"git": "s3cret"}'},
+            "LOKI_TOKEN is empty in the job act",
+            "AGENT_ACT_TOKEN has no token for loki",
+        ),
+        ("investigate", {"LOKI_AUDIENCE": "loki"}, "LOKI_AUDIENCE gets an identity token only in a job of GitHub", ""),
+    ],
+)
+def test_what_is_missing_is_named_with_its_job(
+    serve: Callable[..., Server],
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+    variables: dict[str, str],
+    read: str,
+    changed: str,
+) -> None:
+    for name, value in {"AGENT_JOB": job, **variables}.items():
+        monkeypatch.setenv(name, value)
+    url = serve(answers(status("401 Who"))).url
+    for use in (http.get, http.query):
+        with pytest.raises(ToolError) as caught:
+            use(url, token=http.token("loki")).granted()
+        assert f"HTTP 401 and no token was sent, because {read}" in caught.value.message
+        assert caught.value.code == ACCESS_REFUSED
+        assert "AGENT_ACT_TOKEN" not in caught.value.line()
+    with pytest.raises(ToolError) as caught:
+        http.post_once(url, token=http.token("loki"))
+    assert changed in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"LOKI_PASSWORD": "s3cret"}, "LOKI_PASSWORD is set, and LOKI_USERNAME is empty"),
+        ({"LOKI_CERTIFICATE": "s3cret"}, "LOKI_CERTIFICATE is not PEM with a certificate and its private key"),
+    ],
+)
+def test_half_a_credential_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], problem: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ToolError, match=problem) as caught:
+        http.token("loki")
+    assert "s3cret" not in caught.value.line()
+
+
+def test_an_identity_token_is_asked_for_the_audience_and_presented(
+    serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github = serve(answers(status("200 OK", body=b'{"value": "head.claims.signature"}')))
+    system = serve(answers(OK))
+    monkeypatch.setenv("LOKI_AUDIENCE", "https://loki.example.com")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", github.url + "/id-token?api-version=2.0")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-runner")
+    http.get(system.url, token=http.token("loki"))
+    assert github.requests[0].startswith(b"GET /id-token?api-version=2.0&audience=https%3A%2F%2Floki.example.com ")
+    assert b"Authorization: Bearer of-the-runner\r\n" in github.requests[0]
+    assert b"Authorization: Bearer head.claims.signature\r\n" in system.requests[0]
+
+
+def test_a_client_certificate_is_presented_and_leaves_no_file(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole.pem"
+    for_an_address = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [require_tool("openssl"), "req", "-x509", "-nodes", "-subj", "/CN=x", *for_an_address]
+    made = subprocess.run([*command, "-keyout", "-", "-out", "-"], check=True, capture_output=True).stdout
+    whole.write_bytes(made)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(whole))
+    context.load_cert_chain(whole)
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = serve(answers(OK), context)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(whole))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ToolError):
+        http.get(server.url, token=http.token("loki"))
+    monkeypatch.setenv("LOKI_CERTIFICATE", made.decode())
+    assert http.get(server.url, token=http.token("loki")).body == b"ok"
+    (asked,) = server.requests
+    assert b"authorization" not in asked.lower()
+    assert list(tmp_path.iterdir()) == [whole]
 
 
 # Where a token must not show up
@@ -505,7 +641,7 @@ def test_a_server_that_repeats_the_token_does_not_bring_it_into_a_report(
     server = serve(lambda connection, asked: connection.sendall(status("400 Bad", body=asked)))
     for answer in (
         http.get(server.url, token=http.token_of("PROMETHEUS_TOKEN")),
-        http.ask(server.url, {}, token=http.token_of("PROMETHEUS_TOKEN")),
+        http.query(server.url, {}, token=http.token_of("PROMETHEUS_TOKEN")),
     ):
         assert b"Bearer ***" in answer.body
         assert b"s3cret" not in answer.body

@@ -33,6 +33,7 @@ class Identity:
         self.rotated: tuple[int, Any] = (201, {"id": "k-2", "value": NEW})
         self.reported: Any = {}  # by whoami
         self.asked = 0
+        self.reading: set[str] = set()  # what is presented to read with
         self.uses: list[Any] = []
 
     def answer(self, method: str, path: str, bearer: str) -> tuple[int, Any]:
@@ -45,6 +46,8 @@ class Identity:
         if path == "/identity/whoami":
             self.asked += 1
             return self.whoami() or (200 if bearer in self.accepted else 401), self.reported
+        if verb == "GET":
+            self.reading.add(bearer)
         if path == "/identity/keys/k-1/disable":
             self.status = self.disabled
             self.accepted -= {OLD} if self.refuses else set()
@@ -95,9 +98,14 @@ def act(
     return done
 
 
-def test_what_is_as_it_should_be_is_a_success(act: Callable[[Identity], ActionResult]) -> None:
+def test_what_is_as_it_should_be_is_a_success(
+    act: Callable[[Identity], ActionResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
     identity = Identity()
+    monkeypatch.setenv("IDENTITY_TOKEN", "only-for-reading")
+    monkeypatch.setenv("AGENT_ACT_TOKEN", '{"identity": "token-of-act"}')
     result = act(identity)
+    assert identity.reading == {"only-for-reading"}
     assert result.status is ActionStatus.SUCCESS, result
     assert (identity.stored, identity.accepted) == (NEW, {NEW})
     assert result.verification["k-1"] == {

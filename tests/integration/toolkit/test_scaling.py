@@ -709,7 +709,7 @@ def test_what_did_not_happen_is_not_a_success(
         (
             "",
             READ_REFUSED,
-            "HTTP 401 and no token was sent, and it wants one with the verb get on horizontalpodautoscalers in",
+            "HTTP 401 and no token was sent, because KUBERNETES_TOKEN is empty; it wants one with the verb get on",
         ),
         (
             "another",

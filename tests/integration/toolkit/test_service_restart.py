@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionStatus
-from agent_runtime.toolkit import metrics, waiting
+from agent_runtime.toolkit import metrics, services, waiting
 from agent_runtime.toolkit.errors import METRICS_UNUSABLE, ToolError
 from support.toolkit import Answers, Example
 
@@ -284,6 +285,19 @@ class Workers:
             f'http_requests_total{{code="200"}} {served * 0.9}\nhttp_requests_total{{code="500"}} {served * 0.1}\n'
             f"process_start_time_seconds {self.started[worker]:.6f}\n"
         )
+
+
+@pytest.mark.parametrize(("age", "requests", "seconds"), [(1800, 1_800_000, 1800), (7200, 0, 30), (10, 0, 30)])
+def test_an_endpoint_without_history_shows_the_last_hour_where_it_can(
+    serve: Serve, age: float, requests: float, seconds: float
+) -> None:
+    url = serve(Workers(age).answer)
+    catalogue = f"services: {{shop: {{metrics: {{url: {url}/metrics}}, health: {url}, restart: {url}}}}}"
+    source = services.parse(catalogue.encode(), "services.yml").get("shop").metrics
+    traffic = replace(source, clock=Runs()).recent()
+    assert source.window_seconds == 3600, "by default"
+    assert traffic.window_seconds == pytest.approx(seconds, abs=2)
+    assert (traffic.requests, traffic.errors) == pytest.approx((requests, requests / 10))
 
 
 @pytest.mark.parametrize("order", [[1, 0], [0, 1]])

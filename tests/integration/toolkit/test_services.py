@@ -50,6 +50,8 @@ def test_metrics_may_want_a_token_and_count_codes_of_grpc() -> None:
         source = services.parse(text.encode(), "services.yml").get(name).metrics
         assert (source.token, source.codes) == ("PROMETHEUS_TOKEN", "grpc")
         assert services.parse(GOOD.encode(), "services.yml").get(name).metrics.token == ""
+    named = services.parse(text.replace("PROMETHEUS_TOKEN", "prometheus-eu").encode(), "services.yml")
+    assert named.get("shop").metrics.token == "prometheus-eu", "a system, of which the job has some credential"
 
 
 def test_what_is_not_listed_is_not_there() -> None:
@@ -80,6 +82,7 @@ def test_what_is_not_listed_is_not_there() -> None:
         ("window_seconds: 0", "codes: gprc", r"services\.shop\.metrics\.codes must be one of http, grpc"),
         ("window_seconds: 0", "codes: [grpc]", r"services\.shop\.metrics\.codes must be one of http, grpc"),
         ("window_seconds: 0", "token: ghp_s3cret", r"metrics\.token must be the name of an environment variable"),
+        ("window_seconds: 0", "token: s3cret", r"metrics\.token must be the name of an environment variable"),
         ("window_seconds: 0", "token: 7", r"metrics\.token must be the name of an environment variable"),
         ("window_seconds: 0", "window: 0", r"services\.shop\.metrics has an unknown key 'window'"),
         ("counter: hits_total", "counter: hits total", r"counter must be the name of a metric"),

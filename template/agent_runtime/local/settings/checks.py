@@ -340,17 +340,26 @@ def _secrets(seen: Observed, local: Local) -> _OpenItems:
             f"{name} is a variable, which everybody who reads the repository's settings or logs can see",
             f"gh variable delete {name}, make a new one where it came from, and store that as a secret",
         )
-    if variables.get(AUDIT_URL) and not _is_address(variables[AUDIT_URL]):
+    shared = frozenset().union(
+        *(each for each in (seen.secrets, seen.organization_secrets) if isinstance(each, frozenset))
+    )
+    address = "" if AUDIT_URL in shared else variables.get(AUDIT_URL, "")
+    if variables.get(AUDIT_URL) and not address:
         yield OpenItem(
-            f"{AUDIT_URL} is {_show(variables[AUDIT_URL])}, not an address: the audit backend will get nothing",
+            f"{AUDIT_URL} is a secret and a variable: the secret counts",
+            f"gh variable delete {AUDIT_URL}, or gh secret delete {AUDIT_URL}",
+            State.NOTE,
+        )
+    if address and not _is_address(address):
+        yield OpenItem(
+            f"{AUDIT_URL} is {_show(address)}, not an address: the audit backend will get nothing",
             f"gh variable set {AUDIT_URL} --body https://audit.example.com, with your backend's address",
         )
-    yield from _audit_host(variables.get(AUDIT_URL, ""), local)
+    yield from _audit_host(address, local)
     if isinstance(seen.secrets, Unreadable):
         return
-    shared = seen.organization_secrets
-    has_key = AUDIT_SECRET in seen.secrets | (frozenset() if isinstance(shared, Unreadable) else shared)
-    if variables.get(AUDIT_URL) and not has_key:
+    has_key = AUDIT_SECRET in shared
+    if (address or AUDIT_URL in shared) and not has_key:
         yield OpenItem(
             f"{AUDIT_URL} is set and the repository has no secret {AUDIT_SECRET}: the audit backend will get nothing",
             "gh secret set " + AUDIT_SECRET,

@@ -371,9 +371,9 @@ class SimulatedRun:
         environment, answer = _KINDS[id]
         kind = "investigate" if id == "investigate" else "act"
         named = [*getattr(self.config, f"{kind}_secrets"), *getattr(self.config, f"{kind}_variables")]
-        place = f"environment {environment}"
+        place, option = f"environment {environment}", f" --env {environment}"
         if self.config.repository_plan == config.PLAN_WITHOUT_ENVIRONMENTS:
-            place = "repository's secrets"
+            place, option = "repository's secrets", ""
         for job, name in self.request.secrets:
             if job == kind and name not in named:
                 self.show(
@@ -381,6 +381,12 @@ class SimulatedRun:
                     f"{place} (docs/SETUP_GUIDE.md)"
                 )
                 named.append(name)
+        for name in self.config.investigate_secrets if id == "investigate" else ():
+            if not os.environ.get(name):
+                self.show(
+                    f"{name} is not set in this terminal, so investigate runs without it. On GitHub it is in the "
+                    f"{place}: gh secret set {name}{option}"
+                )
         return {name: os.environ[name] for name in (*named, *_OF_THE_EXAMPLE) if name in os.environ}
 
     def runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
