@@ -338,6 +338,8 @@ class FullGitHub(LoopbackGitHub):
         secrets = {"secrets": self.secrets, "organization-secrets": self.organization_secrets}
         if rest[0] in secrets and len(rest) == 1:
             return 200, listed("secrets", [shapes.secret(name) for name in secrets[rest[0]]], query)
+        if rest[0] == "variables" and len(rest) == 2 and rest[1] in self.variables:
+            return 200, shapes.variable(rest[1], self.variables[rest[1]])
         variables = {"variables": self.variables, "organization-variables": self.organization_variables}
         if rest[0] in variables and len(rest) == 1:
             return 200, listed("variables", [shapes.variable(*pair) for pair in variables[rest[0]].items()], query)

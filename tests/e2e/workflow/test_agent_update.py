@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import gitserver, updates
+from support import engines, gitserver, updates
 from support.environment import REPOSITORY
 from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, Run
 from support.harness.node import ActionsService
 from support.world import NAME
 
+DRIFT = ".github/workflows/agent-drift.yml"
 UPDATE = ".github/workflows/agent-update.yml"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 PLAN = "agent_runtime/model/plan.py"
@@ -186,6 +187,20 @@ def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
     assert results(again) == {"find": "success", **dict.fromkeys(("make", "propose", "tell"), "skipped")}
     assert "nothing: v1.1.0 is proposed already" in again.log
     assert len(place.github.pulls) == 1
+
+
+def test_the_weekly_comparison_with_the_template_finds_an_edit(place: Place, tmp_path: Path) -> None:
+    fresh = place.actions.schedule(DRIFT)
+    assert fresh.result == "success", fresh.log
+    assert "drift: none from v1.0.0" in fresh.log
+
+    work = tmp_path / "work"
+    updates.append(work / UPDATE, "# Ours\n")
+    engines.commit_all(work, "Edit")
+    gitserver.git(place.bare, "fetch", "--quiet", str(work), "main:main")
+    edited = place.actions.schedule(DRIFT)
+    assert edited.result == "failure"
+    assert f"edited   {UPDATE}" in edited.log
 
 
 def test_only_the_job_that_runs_no_code_of_the_release_gets_the_apps_key(service: ActionsService) -> None:

@@ -32,7 +32,7 @@ from agent_runtime.text.strict_json import strict_json
 PATCH, REPORT = "update.patch", "report.json"
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
     """The repository, the template, and a folder for a while."""
 
     repository: Repository
@@ -42,26 +42,27 @@ class _Opened(NamedTuple):
 
 
 @contextmanager
-def _opened(root: Path) -> Iterator[_Opened]:
+def opened(root: Path) -> Iterator[Opened]:
+    """Open both for a block."""
     repository = Repository(root)
     ours = repository.committed()
     recorded = template.Recorded(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
     with template.opened(recorded, root) as source, tempfile.TemporaryDirectory() as folder:
-        yield _Opened(repository, source, recorded, Path(folder))
+        yield Opened(repository, source, recorded, Path(folder))
 
 
-def _examined(opened: _Opened, version: str) -> proposal_pages.Release:
+def _examined(here: Opened, version: str) -> proposal_pages.Release:
     """The release, after its examination.
 
     Raises:
         GateRefused: it is revoked, or not signed.
         BadInput: the template has no such version.
     """
-    source, current = opened.source, opened.recorded.commit
+    source, current = here.source, here.recorded.commit
     if not template.is_version(version):
         raise codes.BadInput(problems.NO_VERSION, f"{visible(version, 80)} is not the version of a release")
-    signers = opened.repository.committed().get(releases.SIGNERS)
-    remarks = list(releases.examine(source, current, version, signers, opened.work))
+    signers = here.repository.committed().get(releases.SIGNERS)
+    remarks = list(releases.examine(source, current, version, signers, here.work))
     commit = source.resolve(version)
     try:
         changelog = source.ask("show", f"{commit}:CHANGELOG.md")
@@ -73,12 +74,12 @@ def _examined(opened: _Opened, version: str) -> proposal_pages.Release:
 
 def find(root: Path, wanted: str, environ: Mapping[str, str], out: TextIO) -> int:
     """Say which release is to be proposed, as the output `version`; none where that is nothing."""
-    with _opened(root) as opened:
-        version, current = wanted or opened.source.newest(), opened.recorded.commit
-        if not wanted and (not template.is_version(version) or opened.source.contains(version, current)):
+    with opened(root) as here:
+        version, current = wanted or here.source.newest(), here.recorded.commit
+        if not wanted and (not template.is_version(version) or here.source.contains(version, current)):
             return _found(environ, out, "", f"nothing: this is {current}; the template has no newer release")
         try:
-            release = _examined(opened, version)
+            release = _examined(here, version)
         except codes.GateRefused as refused:
             if wanted or refused.code != problems.REVOKED:
                 raise
@@ -97,46 +98,59 @@ def _found(environ: Mapping[str, str], out: TextIO, version: str, words: str) ->
     return codes.EXIT_OK
 
 
-def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Mapping[str, str], out: TextIO) -> int:
-    """Compare the patch with the release, judge what it makes, push it and open a pull request.
+class Proposal(NamedTuple):
+    """What can be pushed, and what people read of it."""
+
+    commit: str
+    title: str
+    body: str
+
+
+def checked(here: Opened, version: str, accepted: Sequence[str], files: Mapping[str, bytes], actor: str) -> Proposal:
+    """Compare a patch with the release, and judge what it makes.
+
+    Arguments:
+        files: of the artifact.
+        actor: who started the run, and accepted what is weaker.
 
     Raises:
-        GateRefused: it is not an update to this release, or weaker than somebody accepted; nothing is pushed.
+        GateRefused: it is not an update to this release, or weaker than somebody accepted.
     """
-    files = _artifact(environ)
-    with _opened(root) as opened:
-        release, repository = _examined(opened, version), opened.repository
-        commit = patch.apply(repository, files.get(PATCH, b""), release.title + "\n", opened.work)
-        touched = patch.examine(repository, commit, opened.source, version)
-        tree = opened.work / "tree"
-        repository.export(commit, tree, opened.work)
-        weaker = list(judge.by_installed(root, tree, is_upgrade=True))
-        refused = sorted({each.code for each in weaker} - set(accepted))
-        if refused:
-            raise codes.GateRefused(problems.WEAKER, f"nobody accepted {', '.join(refused)} when this run was started")
-        body = proposal_pages.pull_request(
-            release,
-            weaker,
-            touched,
-            _report(files),
-            digest=hashlib.sha256((tree / MANIFEST).read_bytes()).hexdigest(),
-            actor=environ.get("GITHUB_TRIGGERING_ACTOR") or "somebody",
-        )
-        token = environ.get("UPDATE_TOKEN", "")
-        branch = proposal_pages.branch_of(version)
-        _push(repository, commit, branch, environ, token)
+    release, repository = _examined(here, version), here.repository
+    commit = patch.apply(repository, files.get(PATCH, b""), release.title + "\n", here.work)
+    touched = patch.examine(repository, commit, here.source, version)
+    tree = here.work / "tree"
+    repository.export(commit, tree, here.work)
+    weaker = list(judge.by_installed(repository.root, tree, is_upgrade=True))
+    refused = sorted({each.code for each in weaker} - set(accepted))
+    if refused:
+        raise codes.GateRefused(problems.WEAKER, f"nobody accepted {', '.join(refused)} when this run was started")
+    digest = hashlib.sha256((tree / MANIFEST).read_bytes()).hexdigest()
+    body = proposal_pages.pull_request(release, weaker, touched, _report(files), digest=digest, actor=actor)
+    return Proposal(commit, release.title, body)
+
+
+def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Mapping[str, str], out: TextIO) -> int:
+    """Push what was made, once it is checked, and open a pull request.
+
+    Raises:
+        GateRefused: see `checked()`; nothing is pushed.
+    """
+    files, name, token = _artifact(environ), _name(environ), environ.get("UPDATE_TOKEN", "")
+    branch, base = proposal_pages.branch_of(version), GitHubApi.from_environment(environ).default_branch(name)
+    with opened(root) as here:
+        proposal = checked(here, version, accepted, files, environ.get("GITHUB_TRIGGERING_ACTOR") or "somebody")
+        _push(here.repository, proposal.commit, branch, environ, token)
     http = Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, token)
-    path = f"/repos/{_name(environ)}"
-    base = GitHubApi.from_environment(environ).default_branch(_name(environ))
-    asked = {"title": release.title, "body": body, "head": branch, "base": base}
+    asked = {"title": proposal.title, "body": proposal.body, "head": branch, "base": base}
     try:
-        number = http.send("POST", path + "/pulls", asked)["number"]
+        number = http.send("POST", f"/repos/{name}/pulls", asked)["number"]
     except NotAnswered as problem:
         if problem.status != HTTP_UNPROCESSABLE or "already exists" not in problem.said:
             raise
         print(f"left: the pull request of {branch} is there already", file=out)
         return codes.EXIT_OK
-    outputs.write_summary(environ, f"# Pull request #{number}\n\n{body}")
+    outputs.write_summary(environ, f"# Pull request #{number}\n\n{proposal.body}")
     print(f"opened: pull request #{number} of {branch}", file=out)
     return codes.EXIT_OK
 
@@ -144,24 +158,23 @@ def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Map
 def issue(root: Path, version: str, environ: Mapping[str, str], out: TextIO) -> int:
     """Tell people of the release in the one issue that is open about updates, or in a new one."""
     report = _report(_artifact(environ))
-    with _opened(root) as opened:
-        release = _examined(opened, version)
+    with opened(root) as here:
+        release = _examined(here, version)
     body = proposal_pages.issue(release, report, has_app=bool(environ.get(names.UPDATE_APP)))
-    api = GitHubApi.from_environment(environ)
     http = Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, environ.get("GITHUB_TOKEN"))
     path = f"/repos/{_name(environ)}/issues"
     filters = {"labels": names.UPDATE_LABEL, "creator": names.JOBS_AUTHOR, "state": "all"}
     known = http.pages(path, None, filters=filters)
-    now = {"title": release.title, "body": body}
     same = next((each for each in known if each.get("title") == release.title), None)
-    opened_one = next((each for each in known if each.get("state") == "open"), None)
+    unclosed = next((each for each in known if each.get("state") == "open"), None)
     if same and same.get("state") != "open":
         done = f"left: somebody closed issue #{same['number']} about this release"
-    elif opened_one:
-        http.send("PATCH", f"{path}/{opened_one['number']}", now)
-        done = f"updated: issue #{opened_one['number']}"
+    elif unclosed:
+        http.send("PATCH", f"{path}/{unclosed['number']}", {"title": release.title, "body": body})
+        done = f"updated: issue #{unclosed['number']}"
     else:
-        done = "opened: issue #{}".format(api.open_issue(_name(environ), *now.values(), names.UPDATE_LABEL)["number"])
+        made = GitHubApi.from_environment(environ).open_issue(_name(environ), release.title, body, names.UPDATE_LABEL)
+        done = f"opened: issue #{made['number']}"
     outputs.write_summary(environ, f"# {release.title}\n\n{done}\n\n{body}")
     print(done, file=out)
     return codes.EXIT_OK
