@@ -2,7 +2,7 @@
 
 A generated repository investigates the failing example service; the page that its reviewer reads is rendered by
 GitHub's own Markdown parser with GitHub's style sheet, and photographed by Chromium without a window.  So is the pull
-request that brings it a release in which evidence is kept for a shorter time.
+request that brings it a release in which a job of the gate may write more.
 
     python tools/pictures.py [--out FOLDER]
 """
@@ -52,7 +52,11 @@ document.title = "height=" + document.documentElement.scrollHeight + " first=" +
 # The release of the second picture: what it changes, and what its changelog says.
 CURRENT, RELEASE = "v0.1.0", "v0.2.0"
 CHANGES = (
-    ("template/.github/workflows/agent-investigate-act.yml.jinja", "retention-days: 90", "retention-days: 30"),
+    (
+        "template/.github/workflows/agent-investigate-act.yml.jinja",
+        "      actions: read # what did the jobs leave, who approved or rejected?",
+        "      actions: write # what did the jobs leave, who approved or rejected? Old artifacts are deleted",
+    ),
     ("template/agent_runtime/model/redaction.py", "from __future__", "# Faster.\nfrom __future__"),
 )
 CHANGELOG = f"""\
@@ -63,11 +67,11 @@ CHANGELOG = f"""\
 ### What changes in your repository
 
 - Plans with many steps are sealed faster.
-- Artifacts of a run are kept for 30 days, as your organisation's limit may ask for.
+- The job *record* deletes artifacts that are older than 30 days. It may write `actions` for that (CON06).
 
 ### What you must do
 
-- Copy bundles that you need for longer to the audit backend (docs/SETUP_GUIDE.md, step 7).
+- Store bundles that you need for longer in the audit backend, before you merge this.
 """
 
 
@@ -109,11 +113,11 @@ def proposal(folder: Path) -> str:
     _run([sys.executable, "tools/manifest.py"], template)
     demo.git(template, "commit", "--quiet", "--all", f"--message=Release {RELEASE}")
     demo.git(template, "tag", RELEASE)
-    update = ["agent_runner.py", "update", "--json", "--accept=CON23", f"--patch={folder / proposals.PATCH}"]
+    update = ["agent_runner.py", "update", "--json", "--accept=CON06", f"--patch={folder / proposals.PATCH}"]
     report = _run([sys.executable, *update], repository)
     files = {proposals.PATCH: (folder / proposals.PATCH).read_bytes(), proposals.REPORT: report.encode()}
     with proposals.opened(repository) as here:
-        made = proposals.checked(here, RELEASE, ["CON23"], files, "octocat")
+        made = proposals.checked(here, RELEASE, ["CON06"], files, "octocat")
     return f"# {made.title}\n\n{made.body}"
 
 

@@ -267,7 +267,7 @@ def test_what_weakens_the_gate_waits_for_somebody_who_accepts_it_by_name(place: 
 
     assert accepted.result == "success", accepted.log
     (pull,) = place.github.pulls
-    first = "## The gate\n\n**1 difference to decide about.** `--accept` by `alice`, who started the run.\n"
+    first = "## The gate\n\n**1 difference to decide about.** `alice` accepted the codes below when starting the run;"
     assert pull["body"].startswith(first)
     assert "| **`CON04`** | `.github/workflows/agent-investigate-act.yml:" in pull["body"]
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from agent_runtime.local.update.judge import AFTER, Weaker
+from agent_runtime.local.update.judge import AFTER, BEFORE, Weaker
 from agent_runtime.local.update.patch import MERGED, RELEASED, RENDERED, Touched
 from agent_runtime.local.update.template import numbers
 from agent_runtime.model import names
@@ -18,6 +18,7 @@ from agent_runtime.text.markdown import collapsed, page, table
 
 # A body has at most 65,536 characters.
 _MOST_ROWS, _MOST_NOTES, _LONGEST = 60, 16_000, 240
+_BY = {BEFORE: "the runtime here", AFTER: "the release's own check"}
 _CODE = re.compile(r"[A-Z]{2,8}[0-9]{2,4}\Z")
 
 
@@ -76,14 +77,18 @@ def pull_request(
     return page(
         [
             "## The gate",
-            _decision([*weaker, *of_release], f"`--accept` by {markdown_inline(actor)}, who started the run")
+            _decision(
+                [*weaker, *of_release],
+                f"{markdown_inline(actor)} accepted the codes below when starting the run; whoever merges takes them",
+            )
             or f"The installed runtime, {markdown_inline(release.current)}, finds nothing that is weaker.",
             *_shared(release, report),
             "## The vendored runtime",
             _runtime(release, touched, digest),
             "## Files",
-            f"{len(touched)} files. Those that are as in the release were compared with its tag, byte by byte.",
+            f"{len(touched)} change. Read what is rendered or merged; the others are the release's, byte for byte.",
             *(_files(touched, origin) for origin in (RENDERED, MERGED, RELEASED)),
+            "No code of the release ran where these files were compared and judged, and where this was opened.",
         ]
     )
 
@@ -155,19 +160,19 @@ def _decision(weaker: Sequence[Weaker], who: str) -> str:
     found: Dict[Tuple[str, str], Tuple[str, List[str]]] = {}
     for each in weaker:
         place = (each.code, f"{each.path}:{each.line}".lstrip(":"))
-        found.setdefault(place, (each.message, []))[1].append(each.by)
+        found.setdefault(place, (each.message, []))[1].append(_BY.get(each.by, "?"))
     if not found:
         return ""
     rows = [
         [f"**{markdown_table_cell(code)}**"]
-        + [markdown_table_cell(text[:_LONGEST]) for text in (where, message, ", ".join(by))]
+        + [markdown_table_cell(text[:_LONGEST]) for text in (where, message, " and ".join(by))]
         for (code, where), (message, by) in list(found.items())[:_MOST_ROWS]
     ]
     count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
     return page(
         [
             f"**{count} to decide about.** {who}.",
-            table(("code", "where", "difference", "found by"), rows),
+            table(("code", "where", "difference", "says"), rows),
             "`python -m agent_runtime.local.linter --explain CODE` says what a code starting with CON demands and why.",
         ]
     ).rstrip("\n")
@@ -194,7 +199,6 @@ def _runtime(release: Release, touched: Sequence[Touched], digest: str) -> str:
     vendored = [each for each in touched if each.path.startswith(("agent_runtime/", "sdk/"))]
     same = sum(each.origin == RELEASED for each in vendored)
     rows = [
-        ["release", markdown_table_cell(release.version)],
         ["commit of the template", markdown_table_cell(release.commit)],
         ["SHA-256 of its manifest, which plans and bundles name", markdown_table_cell(digest)],
         ["files of `agent_runtime/` and `sdk/`", f"{len(vendored)} change, {same} of them are as in the release"],
@@ -203,7 +207,7 @@ def _runtime(release: Release, touched: Sequence[Touched], digest: str) -> str:
             "; ".join(map(markdown_table_cell, release.remarks)) or "by one of `agent_runtime/allowed_signers`",
         ],
     ]
-    return table(("", ""), rows)
+    return table(("release", markdown_table_cell(release.version)), rows)
 
 
 def _files(touched: Sequence[Touched], origin: str) -> str:
