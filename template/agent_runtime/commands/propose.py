@@ -1,7 +1,7 @@
 """Propose the template's newest release on GitHub: what the jobs of agent-update.yml run, one step each.
 
 `find` says which release there is; `pull-request` pushes what `update --patch` made, after comparing it with the
-release and judging it again; `issue` tells people where there can be no pull request.
+release and judging it again; `issue` names it where there can be no pull request.
 
 Exit code 0 when it is done or there is nothing to propose, 3 when something is refused, 2 when it can't begin.
 """

@@ -80,9 +80,9 @@ class Place:
         self.repository.variables["AGENT_UPDATE_APP"] = "Iv1.app"
         self.repository.environment_secrets["agent-update"] = {"AGENT_UPDATE_KEY": "-----KEY-----"}
 
-    def tell_again(self, run: Run) -> Run:
+    def report_again(self, run: Run) -> Run:
         """Let the last job see what the one before made, as it will next week."""
-        return self.actions.rerun(run, "tell", triggering_actor="alice")
+        return self.actions.rerun(run, "report", triggering_actor="alice")
 
     def branches(self) -> list[str]:
         return gitserver.git(self.bare, "for-each-ref", "--format=%(refname:short)").split()
@@ -164,7 +164,7 @@ def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
     run = place.schedule()
 
     assert run.result == "success", run.log
-    assert results(run) == {"find": "success", "make": "success", "propose": "success", "tell": "skipped"}
+    assert results(run) == {"find": "success", "make": "success", "propose": "success", "report": "skipped"}
     (pull,) = place.github.pulls
     assert pull["title"] == "Update from the template: v1.0.0 to v1.1.0"
     assert (pull["head"]["ref"], pull["base"]["ref"]) == (BRANCH, "main")
@@ -184,7 +184,7 @@ def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
 
     again = place.schedule()
 
-    assert results(again) == {"find": "success", **dict.fromkeys(("make", "propose", "tell"), "skipped")}
+    assert results(again) == {"find": "success", **dict.fromkeys(("make", "propose", "report"), "skipped")}
     assert "nothing: v1.1.0 is proposed already" in again.log
     assert len(place.github.pulls) == 1
 
@@ -212,7 +212,7 @@ def test_only_the_job_that_runs_no_code_of_the_release_gets_the_apps_key(service
         "find": {"contents": "read"},
         "make": {"contents": "read"},
         "propose": {"contents": "read", "actions": "read"},
-        "tell": {"contents": "read", "actions": "read", "issues": "write"},
+        "report": {"contents": "read", "actions": "read", "issues": "write"},
     }
     assert [name for name, job in jobs.items() if "environment" in job or "secrets." in str(job)] == ["propose"]
     assert "token" not in str(jobs["make"])
@@ -232,13 +232,13 @@ def test_without_an_app_one_issue_has_the_commands_and_is_updated(place: Place) 
     assert place.github.deployments == []
 
     issue["title"], issue["body"] = "Update from the template: v0.9.0 to v1.0.0", "of last month"
-    place.tell_again(run)
+    place.report_again(run)
     assert list(place.github.issues) == [1]
     assert issue["title"] == "Update from the template: v1.0.0 to v1.1.0"
     assert "v1.1.0" in issue["body"]
 
     issue["state"] = "closed"
-    assert "left: somebody closed issue #1 about this release" in place.tell_again(run).log
+    assert "left: somebody closed issue #1 about this release" in place.report_again(run).log
     assert list(place.github.issues) == [1]
 
 
@@ -248,7 +248,7 @@ def test_what_weakens_the_gate_waits_for_somebody_who_accepts_it_by_name(place: 
 
     run = place.schedule()
 
-    assert results(run) == {"find": "success", "make": "success", "propose": "skipped", "tell": "success"}, run.log
+    assert results(run) == {"find": "success", "make": "success", "propose": "skipped", "report": "success"}, run.log
     assert (place.github.pulls, place.branches()) == ([], ["main"])
     body = place.github.issues[1]["body"]
     assert "`UPD12: 2 of the differences above need --accept CON04`" in body

@@ -33,7 +33,7 @@ def _release(folder: Path) -> None:
 
 
 @dataclass
-class Desk:
+class Place:
     """A repository behind its template, an honest patch of it, and a copy on which the update is made."""
 
     project: Path
@@ -61,9 +61,9 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(template: Path, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def place(template: Path, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all tests: looking at a patch changes nothing."""
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("place")
     later = updates.release_after(template, folder / "later" / "gated-agents", _release)
     project = updates.born(render(), folder / "project", template, later)
     before = updates.snapshot(project)
@@ -81,13 +81,13 @@ def desk(template: Path, render: Render, tmp_path_factory: pytest.TempPathFactor
     with update_template.opened(recorded, project) as source:
         work = folder / "work"
         work.mkdir()
-        yield Desk(project, honest, copy, source, work)
+        yield Place(project, honest, copy, source, work)
 
 
-def test_an_honest_patch_is_what_the_release_changes(desk: Desk) -> None:
-    before = updates.snapshot(desk.project)
+def test_an_honest_patch_is_what_the_release_changes(place: Place) -> None:
+    before = updates.snapshot(place.project)
 
-    found = desk.look(desk.honest)
+    found = place.look(place.honest)
 
     assert found == {
         ANSWERS: ("changed", patch.RENDERED),
@@ -97,9 +97,9 @@ def test_an_honest_patch_is_what_the_release_changes(desk: Desk) -> None:
         "agent_runtime/manifest.json": ("changed", patch.RELEASED),
         "docs/AUDITOR.md": ("removed", patch.RELEASED),
     }
-    assert updates.snapshot(desk.project) == before
-    repository = Repository(desk.project)
-    commits = {patch.apply(repository, desk.honest, "Update\n", desk.work) for _ in range(2)}
+    assert updates.snapshot(place.project) == before
+    repository = Repository(place.project)
+    commits = {patch.apply(repository, place.honest, "Update\n", place.work) for _ in range(2)}
     assert len(commits) == 1, "a second try makes the same commit"
 
 
@@ -135,7 +135,7 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file less": (lambda root: (root / CHECKS).unlink(), f"{CHECKS} is in the release"),
     "what is gone": (_text("docs/AUDITOR.md"), "docs/AUDITOR.md is not in the release"),
     "a program": (lambda root: (root / PLAN).chmod(0o755), f"{PLAN} {OTHER}"),
-    "a link": (_link, f"{PLAN} is no regular file"),
+    "a link": (_link, f"{PLAN} is not a regular file"),
     "another template": (_answer("_src_path: ", "_src_path: /elsewhere"), "names another release or another template"),
     "another version": (_answer("_commit: v1.1.0", "_commit: v1.0.0"), "names another release or another template"),
     "another gate": (_answer("_plan: public", "_plan: private-free"), "the answer repository_plan is another one"),
@@ -144,41 +144,41 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_more_than_the_release_changes_is_refused(name: str, desk: Desk) -> None:
+def test_more_than_the_release_changes_is_refused(name: str, place: Place) -> None:
     edit, said = EDITS[name]
 
     with pytest.raises(codes.GateRefused) as refused:
-        desk.look(desk.patch_after(edit))
+        place.look(place.patch_after(edit))
 
     assert refused.value.code == "UPD21"
     assert said in refused.value.message
 
 
 @pytest.mark.parametrize("path", [".git/hooks/pre-push", "../outside.txt", "docs/../../outside.txt", ".GIT/config", ""])
-def test_what_no_repository_may_contain_is_refused(path: str, desk: Desk) -> None:
+def test_what_no_repository_may_contain_is_refused(path: str, place: Place) -> None:
     header = (
         f"diff --git a/{path} b/{path}\nnew file mode 100755\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+#!/bin/sh\n"
     )
-    before = updates.snapshot(desk.project)
+    before = updates.snapshot(place.project)
 
     with pytest.raises(codes.GateRefused) as refused:
-        desk.look(desk.honest + header.encode() if path else b"")
+        place.look(place.honest + header.encode() if path else b"")
 
     assert refused.value.code == "UPD21"
-    assert updates.snapshot(desk.project) == before
-    assert not (desk.project.parent / "outside.txt").exists()
+    assert updates.snapshot(place.project) == before
+    assert not (place.project.parent / "outside.txt").exists()
 
 
-def test_a_merge_with_an_edit_that_was_here_is_named(desk: Desk, tmp_path: Path) -> None:
-    project = shutil.copytree(desk.project, tmp_path / "project", symlinks=True)
+def test_a_merge_with_an_edit_that_was_here_is_named(place: Place, tmp_path: Path) -> None:
+    project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
     path = project / PLAN
     hot_fix = "# Our hot fix\n" + path.read_text(encoding="utf-8")
     path.write_text(hot_fix, encoding="utf-8")
     engines.commit_all(project, "Fix it at once")
-    fixed = Desk(project, b"", shutil.copytree(project, tmp_path / "copy"), desk.source, tmp_path)
+    fixed = Place(project, b"", shutil.copytree(project, tmp_path / "copy"), place.source, tmp_path)
     engines.git(fixed.copy, "switch", "--quiet", "--create", "updated")
     engines.git(fixed.copy, "reset", "--quiet", "--hard")
-    (tmp_path / "honest").write_bytes(desk.honest)
+    (tmp_path / "honest").write_bytes(place.honest)
     engines.git(fixed.copy, "apply", "--index", "-3", str(tmp_path / "honest"))
     engines.git(fixed.copy, "commit", "--quiet", "--message", "Update")
 

@@ -104,7 +104,7 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
         if (after is None) == bool(new.blob):
             raise _refused(f"{name} is {'not ' if after is None else ''}in the release")
         if {old.mode, new.mode} - {REGULAR, EXECUTABLE, _ABSENT}:
-            raise _refused(f"{name} is no regular file")
+            raise _refused(f"{name} is not a regular file")
         origin = RELEASED
         if after and not after.blob:
             origin = RENDERED

@@ -156,7 +156,7 @@ def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Map
 
 
 def issue(root: Path, version: str, environ: Mapping[str, str], out: TextIO) -> int:
-    """Tell people of the release in the one issue that is open about updates, or in a new one."""
+    """Report the release in the one issue that is open about updates, or in a new one."""
     report = _report(_artifact(environ))
     with opened(root) as here:
         release = _examined(here, version)

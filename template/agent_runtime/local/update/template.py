@@ -185,7 +185,7 @@ def _with_origin(data: bytes, commit: str, source: str) -> bytes:
 
 
 def numbers(tag: str) -> Tuple[int, ...]:
-    """The numbers of a version, to compare it with another one; none where it is no version."""
+    """The numbers of a version, to compare it with another one; none where it is not one."""
     found = _VERSION.match(tag)
     parts: List[int] = [int(part) for part in found.group(1).split(".")] if found else []
     while parts and not parts[-1]:
