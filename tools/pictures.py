@@ -1,7 +1,8 @@
-"""Make the pictures in `docs/images` from a real run: `make pictures`.
+"""Make the pictures in `docs/images` from a real run and a real update: `make pictures`.
 
 A generated repository investigates the failing example service; the page that its reviewer reads is rendered by
-GitHub's own Markdown parser with GitHub's style sheet, and photographed by Chromium without a window.
+GitHub's own Markdown parser with GitHub's style sheet, and photographed by Chromium without a window.  So is the pull
+request that brings it a release in which a job of the gate may write more.
 
     python tools/pictures.py [--out FOLDER]
 """
@@ -48,6 +49,32 @@ document.title = "height=" + document.documentElement.scrollHeight + " first=" +
 """
 
 
+# The release of the second picture: what it changes, and what its changelog says.
+CURRENT, RELEASE = "v0.1.0", "v0.2.0"
+CHANGES = (
+    (
+        "template/.github/workflows/agent-investigate-act.yml.jinja",
+        "      actions: read # what did the jobs leave, who approved or rejected?",
+        "      actions: write # what did the jobs leave, who approved or rejected? Old artifacts are deleted",
+    ),
+    ("template/agent_runtime/model/redaction.py", "from __future__", "# Faster.\nfrom __future__"),
+)
+CHANGELOG = f"""\
+# Changelog
+
+## {RELEASE} - 2027-01-15
+
+### What changes in your repository
+
+- Plans with many steps are sealed faster.
+- The job *record* deletes artifacts that are older than 30 days. It may write `actions` for that (CON06).
+
+### What you must do
+
+- Store bundles that you need for longer in the audit backend, before you merge this.
+"""
+
+
 class PictureFailed(Exception):
     """There is no picture; the message says why."""
 
@@ -63,6 +90,45 @@ def summary(folder: Path) -> str:
         if demo.run_agent(repository, arguments, world.settings(folder)) != 0:
             raise PictureFailed("the run did not end well")
     return (repository / demo.RUN_FOLDER / "seal" / "summary-seal").read_text(encoding="utf-8")
+
+
+def proposal(folder: Path) -> str:
+    """Make a release below `folder`, and return the pull request that brings it to a repository, with its title."""
+    sys.path[:0] = [str(ROOT / "template"), str(ROOT / "template" / "sdk")]
+    from agent_runtime.local.update import proposal as proposals  # noqa: PLC0415  the path above comes first
+
+    template, repository = folder / "template", folder / "agent"
+    demo.git(folder, "clone", "--quiet", str(ROOT), str(template))
+    demo.git(template, "tag", CURRENT)
+    copier = str(Path(sys.executable).with_name("copier"))
+    words = ["copy", "--quiet", "--defaults", "--data", "agent_name=Checkout Restart", f"--vcs-ref={CURRENT}"]
+    _run([copier, *words, str(template), str(repository)], folder)
+    demo.git(repository, "init", "--quiet", "--initial-branch=main")
+    demo.git(repository, "add", "--all")
+    demo.git(repository, "commit", "--quiet", "--message=Start from the template")
+    for name, old, new in CHANGES:
+        text = (template / name).read_text(encoding="utf-8")
+        (template / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    (template / "CHANGELOG.md").write_text(CHANGELOG, encoding="utf-8")
+    _run([sys.executable, "tools/manifest.py"], template)
+    demo.git(template, "commit", "--quiet", "--all", f"--message=Release {RELEASE}")
+    demo.git(template, "tag", RELEASE)
+    update = ["agent_runner.py", "update", "--json", "--accept=CON06", f"--patch={folder / proposals.PATCH}"]
+    report = _run([sys.executable, *update], repository)
+    files = {proposals.PATCH: (folder / proposals.PATCH).read_bytes(), proposals.REPORT: report.encode()}
+    with proposals.opened(repository) as here:
+        made = proposals.checked(here, RELEASE, ["CON06"], files, "octocat")
+    return f"# {made.title}\n\n{made.body}"
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """Run a program with this environment's Copier on PATH, and return what it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environ = {**os.environ, "PATH": path}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise PictureFailed(f"{command[1]} failed: {done.stderr.strip()[-400:]}")
+    return done.stdout
 
 
 def html(markdown: str) -> str:
@@ -135,6 +201,9 @@ def main() -> int:
                 second = photograph(page, picture)
                 shrink(picture, options.out / "review-summary.png", second)
                 shrink(picture, options.out / "review-summary-whole.png")
+                page.write_text(html(proposal(Path(scratch))), encoding="utf-8")
+                photograph(page, picture)
+                shrink(picture, options.out / "update-pull-request.png")
     except (PictureFailed, DemoFailed) as problem:
         print(f"pictures: {problem}", file=sys.stderr)
         return 1

@@ -42,6 +42,7 @@ LOCAL = {
     "check": "check that this repository is complete",
     "drift": "say which files of the template are not as it renders them",
     "update": "bring the template's newest release, or another answer, into this repository",
+    "propose": "propose the template's newest release on GitHub; for agent-update.yml",
     "setup": "create the environments of the gate on GitHub, or correct them",
     "doctor": "say what is open on GitHub and here before the agent may act",
     "report": "say what the agent and its reviewers did, and what a human must look at",

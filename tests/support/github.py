@@ -38,6 +38,7 @@ _SCOPES = {
     "commits": "contents",
     "actions": "actions",
     "environments": "actions",
+    "pulls": "pull-requests",
 }
 _SERVICE = "github.actions.results.api.v1.ArtifactService"
 _FORBIDDEN = {"code": "permission_denied", "msg": "the token is not one of this run"}
@@ -78,6 +79,8 @@ class FullGitHub(LoopbackGitHub):
     Attributes to set, beside those of `LoopbackGitHub`:
         response_full_name: what the repository's own answer calls it.
         apps: the GitHub Apps that there are, as `name[bot]`.
+        app_keys: the private keys of Apps that are installed here, by client id.
+        pulls: the pull requests, the newest first.
         teams: whether the owner's team can read the repository, by slug.
         members: how many people each of the owner's teams has.
         retention: how long artifacts are kept.
@@ -107,6 +110,8 @@ class FullGitHub(LoopbackGitHub):
         self.administrator = True
         self.token: str | None = None
         self.apps: list[str] = []
+        self.app_keys: dict[str, str] = {}
+        self.pulls: list[dict[str, Any]] = []
         self.teams: dict[str, bool] = {}
         self.members = 2
         self.secrets: list[str] = []
@@ -156,6 +161,14 @@ class FullGitHub(LoopbackGitHub):
         """Return a token that opens the artifact service for a job of this run."""
         token = "runner-" + secrets.token_hex(24)
         self._runners[token] = (run_id, attempt)
+        return token
+
+    def token_of_app(self, client_id: str, key: str, permissions: Mapping[str, str]) -> str | None:
+        """Return a token with these permissions for an App that is installed here; None for another key."""
+        if not client_id or self.app_keys.get(client_id) != key:
+            return None
+        token = "ghs_app" + secrets.token_hex(18)
+        self.grants[token] = permissions
         return token
 
     def label_job(self, run_id: str, job: str, labels: Sequence[str]) -> None:
@@ -325,6 +338,8 @@ class FullGitHub(LoopbackGitHub):
         secrets = {"secrets": self.secrets, "organization-secrets": self.organization_secrets}
         if rest[0] in secrets and len(rest) == 1:
             return 200, listed("secrets", [shapes.secret(name) for name in secrets[rest[0]]], query)
+        if rest[0] == "variables" and len(rest) == 2 and rest[1] in self.variables:
+            return 200, shapes.variable(rest[1], self.variables[rest[1]])
         variables = {"variables": self.variables, "organization-variables": self.organization_variables}
         if rest[0] in variables and len(rest) == 1:
             return 200, listed("variables", [shapes.variable(*pair) for pair in variables[rest[0]].items()], query)
@@ -412,6 +427,8 @@ class FullGitHub(LoopbackGitHub):
                 administrator=self.administrator,
             )
             return 200, dict(answer, has_issues=self.has_issues)
+        if rest == ["issues"]:
+            return 200, page(self._issues(query), query)
         if rest == ["commits"]:
             changed = self.changed.get(query["path"][0])
             return 200, [shapes.commit(self.repository, *changed)] if changed else []
@@ -439,6 +456,18 @@ class FullGitHub(LoopbackGitHub):
             return 200, {"errors": self.codeowners_errors}
         return super()._of_repository(rest, query)
 
+    def _issues(self, query: _Query) -> list[dict[str, Any]]:
+        """The issues that a query asks for, the newest first."""
+        state, creator = query.get("state", ["open"])[0], query.get("creator", [None])[0]
+        wanted = set(filter(None, query.get("labels", [""])[0].split(",")))
+        return [
+            each
+            for _, each in sorted(self.issues.items(), reverse=True)
+            if state in ("all", each["state"])
+            and creator in (None, each["user"]["login"])
+            and wanted <= {label["name"] for label in each["labels"]}
+        ]
+
     def _of_environment(self, name: str, rest: list[str], query: _Query) -> _Answer:
         if name in self.environments and rest == ["secrets"]:
             names = self.environment_secrets.get(name, [])
@@ -457,6 +486,8 @@ class FullGitHub(LoopbackGitHub):
             return 404, NOT_FOUND
         if (method, rest) == ("POST", ["issues"]) and len(body["body"]) > _MAX_ISSUE_CHARACTERS:
             return _invalid("body is too long (maximum is 65536 characters)")
+        if (method, rest) == ("POST", ["pulls"]):
+            return self._open_pull(body)
         if (method, rest) == ("POST", ["labels"]):
             if body["name"] in self.labels:
                 return _invalid("already_exists")
@@ -469,6 +500,17 @@ class FullGitHub(LoopbackGitHub):
         if len(rest) >= 2 and rest[0] == "environments":
             return self._change_environment(method, rest, body) if self.administrator else (403, _NO_RIGHTS)
         return super()._change(method, rest, body)
+
+    def _open_pull(self, body: Any) -> _Answer:
+        if len(body["body"]) > _MAX_ISSUE_CHARACTERS:
+            return _invalid("body is too long (maximum is 65536 characters)")
+        for each in self.pulls:
+            if (each["head"]["ref"], each["state"]) == (body["head"], "open"):
+                return _invalid(
+                    f"A pull request already exists for {self.repository.partition('/')[0]}:{body['head']}."
+                )
+        self.pulls.insert(0, shapes.pull_request(self.repository, len(self.issues) + len(self.pulls) + 1, body))
+        return 201, self.pulls[0]
 
     def _change_environment(self, method: str, rest: list[str], body: Any) -> _Answer:
         name = rest[1].lower()

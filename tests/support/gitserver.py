@@ -6,7 +6,7 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -108,14 +108,25 @@ class GitServer:
 
 
 @contextmanager
-def serve(origin: Origin, password: str | None = None) -> Iterator[GitServer]:
+def serve(
+    origin: Origin, password: str | Callable[[str], Mapping[str, str] | None] | None = None, root: Path | None = None
+) -> Iterator[GitServer]:
     """Serve a repository over HTTP for the time of a block.
 
     Arguments:
-        password: what has to be presented; None lets everybody in.
+        password: what has to be presented; None lets everybody in.  A function says of what is presented which
+            variables the repository's hooks get, or None to keep it out.
+        root: what the paths of addresses begin at; by default where the repository is.
     """
     backend = Path(subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout.strip())
-    wanted = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
+
+    def allowed(authorization: str) -> Mapping[str, str] | None:
+        if password is None or isinstance(password, str):
+            wanted = base64.b64encode(f"{USER}:{password}".encode()).decode()
+            return {} if password is None or authorization == f"Basic {wanted}" else None
+        kind, _, basic = authorization.partition(" ")
+        user, _, token = base64.b64decode(basic).decode().partition(":")
+        return password(token) if (kind.lower(), user) == ("basic", USER) else None
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -134,13 +145,15 @@ def serve(origin: Origin, password: str | None = None) -> Iterator[GitServer]:
 
         def _pass_on(self, body: bytes) -> None:
             running.requests.append(f"{self.command} {self.path}")
-            if password is not None and self.headers.get("Authorization") != wanted:
+            about = allowed(self.headers.get("Authorization", ""))
+            if about is None:
                 self._answer(401, [("WWW-Authenticate", 'Basic realm="git"')], b"")
                 return
             path, _, query = self.path.partition("?")
             environment = {
+                **about,
                 "PATH": os.environ["PATH"],
-                "GIT_PROJECT_ROOT": str(origin.bare.parent),
+                "GIT_PROJECT_ROOT": str(root or origin.bare.parent),
                 "GIT_HTTP_EXPORT_ALL": "1",
                 "GIT_CONFIG_GLOBAL": os.devnull,
                 "PATH_INFO": path,
@@ -176,7 +189,8 @@ def serve(origin: Origin, password: str | None = None) -> Iterator[GitServer]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running = GitServer(f"http://127.0.0.1:{server.server_port}/{origin.bare.name}")
+    path = origin.bare.relative_to(root or origin.bare.parent)
+    running = GitServer(f"http://127.0.0.1:{server.server_port}/{path}")
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield running

@@ -505,6 +505,20 @@ def issue_comment(repository_name: str, position: int, id: int, body: str, autho
     }
 
 
+def pull_request(repository_name: str, position: int, body: dict[str, Any]) -> dict[str, Any]:
+    """Return what the runtime reads of a pull request that is open, and what tests look at; not all that GitHub has."""
+    return {
+        "number": position,
+        "state": "open",
+        "html_url": f"https://github.com/{repository_name}/pull/{position}",
+        "title": body["title"],
+        "body": body["body"],
+        "draft": body.get("draft", False),
+        "head": {"ref": body["head"]},
+        "base": {"ref": body["base"]},
+    }
+
+
 def git_reference(repository_name: str, reference: str, sha: str) -> dict[str, Any]:
     """Return a git reference to a commit."""
     url = f"{API}/repos/{repository_name}/git"

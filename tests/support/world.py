@@ -140,6 +140,12 @@ PIP_FOR_JOBS = """\
 import hashlib, pathlib, shutil, sys, sysconfig
 words = sys.argv
 lock = words[words.index("--requirement") + 1]
+if lock == ".github/copier.lock" and "--require-hashes" in words:
+    # Copier of the environment that runs the tests.
+    program = pathlib.Path(sys.prefix, "bin", "copier")
+    program.write_text('#!/bin/sh\\nexec "COPIER" -I -m copier "$@"\\n')
+    program.chmod(0o755)
+    sys.exit()
 if words[1] != "install" or "--require-hashes" not in words:
     sys.exit("only the installation of locked packages is expected here")
 packages = pathlib.Path(sys.prefix, "locked", hashlib.sha256(pathlib.Path(lock).read_bytes()).hexdigest())
@@ -150,7 +156,7 @@ if "--target" in words:
 else:
     pathlib.Path(sysconfig.get_path("purelib"), "locked.pth").write_text(str(packages) + "\\n")
 print("Installed the packages of", lock)
-"""
+""".replace("COPIER", str(Path(sys.prefix).resolve() / "bin" / "python"))
 # By lock, the action that installs it.
 _LOCKS = {
     "requirements.lock": "setup-gate",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Tuple
 
 from agent_runtime.cli import Call
@@ -30,8 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--branch", metavar="NAME", help="a new branch gets the commit, and nothing else changes")
     where.add_argument("--apply", action="store_true", help="into the working tree, uncommitted, conflicts too")
+    where.add_argument("--patch", type=Path, metavar="FILE", help="a file gets what would change, for agent-update.yml")
     parser.add_argument(
-        "--accept", action="append", default=[], metavar="CODE", help="accept the differences with this code"
+        "--accept", action="append", default=[], metavar="CODE", help="accept the differences with this code, or these"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -53,6 +55,7 @@ def run(call: Call) -> int:
         check=call.options.check,
         branch=call.options.branch,
         apply=call.options.apply,
-        accepted=call.options.accept,
+        accepted=" ".join(call.options.accept).split(),
+        patch=call.options.patch,
     )
     return update.run(call.root, options, as_json=call.options.json, out=sys.stdout, err=sys.stderr)

@@ -59,9 +59,15 @@ INVESTIGATE_ENVIRONMENT = "agent-investigate"
 # Holds the addresses to which messages are sent.  The gate does not depend on it.
 NOTIFY_ENVIRONMENT = "agent-notify"
 NOTIFY_SECRET = "AGENT_NOTIFY_URLS"  # noqa: S105  the name of a secret
+# Holds the key of the GitHub App that proposes updates of the template; only where the variable names one.
+UPDATE_ENVIRONMENT = "agent-update"
+UPDATE_APP = "AGENT_UPDATE_APP"
+UPDATE_LABEL = "agent-update"
+UPDATE_SECRET = "AGENT_UPDATE_KEY"  # noqa: S105  the name of a secret
 
 WORKFLOW_FILE = "agent-investigate-act.yml"
 REPORT_FILE = "agent-report.yml"
+UPDATE_FILE = "agent-update.yml"
 # The one that a comment starts, where an issue is the gate.
 APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE

@@ -49,6 +49,30 @@ def own(clone: Clone, tmp_path: Path) -> Clone:
     return Clone(tmp_path / "clone", clone.github)
 
 
+def test_the_key_of_the_app_that_proposes_updates_is_where_one_job_reads_it(clone: Clone) -> None:
+    github = clone.github
+    assert "agent-update" not in github.environments
+    github.variables["AGENT_UPDATE_APP"] = "Iv1.app"
+    github.secrets = ["AGENT_UPDATE_KEY"]
+
+    opened = clone.doctor()
+    (problem,) = opened["act-environment"]
+    assert problem.startswith("environment agent-update: it does not exist")
+    assert [line for line in opened["secrets"] if "AGENT_UPDATE_KEY is a secret of the repository" in line]
+
+    assert "create agent-update: done" in clone.setup()
+    assert github.branch_policies["agent-update"] == ["main"]
+    github.secrets = []
+    (problem,) = clone.doctor()["secrets"]
+    assert (
+        problem
+        == "AGENT_UPDATE_APP names an App, and agent-update holds no AGENT_UPDATE_KEY: updates can't be proposed"
+    )
+
+    github.environment_secrets["agent-update"] = ["AGENT_UPDATE_KEY"]
+    assert clone.doctor() == {}
+
+
 def test_from_a_fresh_repository_to_a_closed_gate_and_back(rendered: Path) -> None:
     with settings_world.fresh() as github:
         somebody = Clone(rendered, github)

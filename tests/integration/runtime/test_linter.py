@@ -482,7 +482,7 @@ def test_no_second_file_looks_like_the_gates(tmp_path: Path, name: str) -> None:
 def test_an_empty_repository_lacks_everything(tmp_path: Path) -> None:
     found = lint(tmp_path, configuration(DEFAULT))
     assert {each.code for each in found} == {"CON02"}
-    assert len(found) == 5
+    assert len(found) == 6
 
 
 def test_a_folder_that_is_called_like_a_workflow_is_reported(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_static_workflows_of_the_template_are_clean(service: ActionsService)
     for path in sorted((REPOSITORY / "template" / ".github" / "workflows").glob("*.yml")):
         name, text = f".github/workflows/{path.name}", path.read_text(encoding="utf-8")
         assert service.parse_workflow(name, text)["errors"] == []
-        assert service.actionlint(name, text) == []
+        assert actionlint(service, name, text) == []
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The actions that the generated workflows use, as far as they use them.
 
 Each follows the documentation of its action at the pinned version: actions/checkout v7, actions/setup-python v7,
-actions/upload-artifact v7 and actions/download-artifact v8.  An input that is not emulated is refused.
+actions/upload-artifact v7, actions/download-artifact v8 and actions/create-github-app-token v3.  An input that is not
+emulated is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from support.github import FullGitHub
 from support.harness.artifacts import Artifact, ArtifactStore
+from support.harness.commands import Masks
 from support.harness.expressions import Scope
 from support.harness.machine import Machine
 from support.harness.model import Unsupported
@@ -33,12 +36,14 @@ class Services:
         origin: the repository that checkout clones.
         python: a virtual environment with the locked packages, that setup-python offers.
         artifacts: the run's artifacts.
+        github: gives tokens to GitHub Apps.
     """
 
     origin: Path
     python: Path
     artifacts: ArtifactStore
     attempt: int
+    github: FullGitHub
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Call:
     env: dict[str, str]
     scope: Scope
     services: Services
+    masks: Masks
     outputs: dict[str, str] = field(default_factory=dict)
 
     def known(self, **defaults: str) -> dict[str, str]:
@@ -150,6 +156,19 @@ def download_artifact(call: Call) -> str:
     return f"Total of {len(artifacts)} artifact(s) downloaded\n"
 
 
+def create_github_app_token(call: Call) -> str:
+    """actions/create-github-app-token: a token of an App for this repository, with the permissions named."""
+    asked = {name: value for name, value in call.inputs.items() if name.startswith("permission-")}
+    given = call.known(client_id="", private_key="", **{name.replace("-", "_"): "" for name in asked})
+    permissions = {name.removeprefix("permission-"): value for name, value in asked.items()}
+    token = call.services.github.token_of_app(given["client_id"], given["private_key"], permissions)
+    if token is None:
+        raise ActionFailure("A JSON web token could not be decoded - https://docs.github.com/rest")
+    call.masks.add(token)
+    call.outputs["token"] = token
+    return f"Inputs 'owner' and 'repositories' are not set. Creating token for this repository.\n::add-mask::{token}\n"
+
+
 def _wanted(artifacts: list[Artifact], name: str, ids: str) -> list[Artifact]:
     if name:
         found = [artifact for artifact in artifacts if artifact.name == name]
@@ -174,4 +193,5 @@ EMULATED: dict[str, Callable[[Call], str]] = {
     "actions/setup-python": setup_python,
     "actions/upload-artifact": upload_artifact,
     "actions/download-artifact": download_artifact,
+    "actions/create-github-app-token": create_github_app_token,
 }

@@ -108,6 +108,7 @@ class Repository:
     Arguments:
         origin: a Git repository with the commit to run.
         environment_secrets, environment_variables: by environment.
+        server: GitHub's address; git pushes there.
     """
 
     origin: Path
@@ -117,6 +118,7 @@ class Repository:
     secrets: dict[str, str] = field(default_factory=dict)
     environment_secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_variables: dict[str, dict[str, str]] = field(default_factory=dict)
+    server: str = "https://github.com"
 
     def commit(self, ref: str) -> str:
         """The commit that a branch points to.
@@ -348,7 +350,7 @@ class ActionsHost:
             "workflow": workflow.name,
             "workflow_ref": f"{name}/{workflow.path}@refs/heads/{ref}",
             "workflow_sha": sha,
-            "server_url": "https://github.com",
+            "server_url": self._repository.server,
             "api_url": self._repository.github.url,
             "graphql_url": self._repository.github.url + "/graphql",
         }
@@ -490,7 +492,11 @@ class ActionsHost:
             identity = {"ACTIONS_ID_TOKEN_REQUEST_URL": github.url + "/id-token?api-version=2.0"}
             identity["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = runners_own
         services = actions.Services(
-            origin=self._repository.origin, python=self._python, artifacts=run.artifacts, attempt=run.attempt
+            origin=self._repository.origin,
+            python=self._python,
+            artifacts=run.artifacts,
+            attempt=run.attempt,
+            github=github,
         )
         with Machine(
             run.folder / f"attempt-{run.attempt}" / job.id,

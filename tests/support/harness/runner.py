@@ -183,7 +183,7 @@ class Runner:
         inputs = scope.texts(step.inputs)
         if step.uses.startswith("./"):
             return self._composite(step, name, inputs, scope, env)
-        call = actions.Call(inputs, self.machine, self.workspace, self.path, self.env, scope, self.services)
+        call = actions.Call(inputs, self.machine, self.workspace, self.path, self.env, scope, self.services, self.masks)
         action = step.uses.split("@")[0]
         if action not in actions.EMULATED:
             raise Unsupported(f"the action {action}")

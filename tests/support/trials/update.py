@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -14,6 +15,8 @@ from subprocess import CompletedProcess
 from agent_runtime.local.check import ANSWERS_FILE
 from agent_runtime.local.update import problems
 from support import engines, settings_world, updates
+from support.github import FullGitHub
+from support.harness.artifacts import pack
 from support.rendering import WORKFLOW
 from support.trials.lab import Attempt, Lab, trial
 
@@ -185,6 +188,27 @@ def both_sides_changed_the_same_line(lab: Lab) -> Iterator[Attempt]:
     engines.git(root, "checkout", "--quiet", "--ours", "pyproject.toml")
     engines.commit_all(root, "Update from the template")
     yield well(update(root))
+
+
+@trial(problems.NOT_AN_UPDATE)
+def the_machine_that_made_the_update_lies(lab: Lab) -> Iterator[Attempt]:
+    def release(folder: Path) -> None:
+        (folder / "docs/NEW.md").write_text("New\n", encoding="utf-8")
+
+    root = behind(lab, release)
+    archive = pack([("update.patch", b"rm -rf /\n"), ("report.json", b"{}")])
+    github = lab.stack.enter_context(FullGitHub("acme/widgets"))
+    github.keep_archive(1, "1", "agent-update", archive)
+    environment = {
+        "GITHUB_API_URL": github.url,
+        "GITHUB_REPOSITORY": "acme/widgets",
+        "GITHUB_RUN_ID": "1",
+        "GITHUB_TOKEN": "t",
+        "UPDATE_ID": "1",
+        "UPDATE_DIGEST": hashlib.sha256(archive).hexdigest(),
+    }
+    yield lambda: updates.command(root, "propose", "pull-request", "--to=v1.1.0", environment=environment)
+    yield well(update(root, "--check"))
 
 
 @trial(problems.WEAKER)

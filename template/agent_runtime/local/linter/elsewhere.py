@@ -25,6 +25,7 @@ ENVIRONMENTS = (
     names.AUTO_ENVIRONMENT,
     names.INVESTIGATE_ENVIRONMENT,
     names.NOTIFY_ENVIRONMENT,
+    names.UPDATE_ENVIRONMENT,
 )
 GROUPS = ("agent-run-*", "agent-act-*")
 # Generic words, such as Record, are left to everyone: nobody clicks on them.

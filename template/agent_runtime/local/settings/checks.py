@@ -280,6 +280,28 @@ def _environment_secrets(seen: Observed, local: Local) -> _OpenItems:
                 )
 
 
+def _update_key(seen: Observed) -> _OpenItems:
+    """Whether the key that can push workflow files is where one job reads it."""
+    name = names.UPDATE_ENVIRONMENT
+    shared = seen.secrets if not isinstance(seen.secrets, Unreadable) else frozenset()
+    if name not in seen.gate.environments:
+        return
+    own = seen.gate.environments[name].secrets
+    if names.UPDATE_SECRET in shared:
+        yield OpenItem(
+            f"{names.UPDATE_SECRET} is a secret of the repository, and it can push workflow files: every job reads it",
+            f"gh secret set {names.UPDATE_SECRET} --env {name}; then gh secret delete {names.UPDATE_SECRET}",
+        )
+    elif isinstance(own, Unreadable):
+        yield _unreadable(f"which secrets {name} holds", own)
+    elif names.UPDATE_SECRET not in own:
+        yield OpenItem(
+            f"{names.UPDATE_APP} names an App, and {name} holds no {names.UPDATE_SECRET}: updates can't be proposed",
+            f"gh secret set {names.UPDATE_SECRET} --env {name}, with the App's private key; or gh variable delete "
+            + names.UPDATE_APP,
+        )
+
+
 def _shared_secrets(seen: Observed, local: Local) -> _OpenItems:
     """Whether what acts is where every job reads it."""
     in_environment = names.ACT_ENVIRONMENT in local.environments
@@ -329,6 +351,7 @@ def _addresses(seen: Observed, local: Local) -> _OpenItems:
 def _secrets(seen: Observed, local: Local) -> _OpenItems:
     yield from _environment_secrets(seen, local)
     yield from _shared_secrets(seen, local)
+    yield from _update_key(seen)
     if local.notify:
         yield from _addresses(seen, local)
     variables = seen.variables

@@ -27,7 +27,7 @@ from agent_runtime.local.settings.model import (
     Unreadable,
 )
 from agent_runtime.model import names
-from agent_runtime.model.config import ISSUE_GATE, Config
+from agent_runtime.model.config import ISSUE_GATE, PLAN_WITHOUT_ENVIRONMENTS, Config
 
 # Lists of variables have smaller pages than everything else.
 _VARIABLES_PER_PAGE = 30
@@ -99,16 +99,24 @@ def observe_gate(
     """
     found = _repository(http, repository)
     by_issue = settings.approval_gate == ISSUE_GATE  # only then the label matters, and a token may ask for it
+    wanted = [*settings.every_environment(approvals)]
+    if settings.repository_plan != PLAN_WITHOUT_ENVIRONMENTS and _names_update_app(http, repository):
+        wanted.append(names.UPDATE_ENVIRONMENT)
     return Gate(
         repository=found,
-        environments={
-            name: _environment(http, repository, name, contents) for name in settings.every_environment(approvals)
-        },
+        environments={name: _environment(http, repository, name, contents) for name in wanted},
         approvers=tuple(_approver(http, found, name) for name in approvers),
         has_label=by_issue and http.get_or_none(f"/repos/{repository}/labels/{names.GATE_LABEL}") is not None,
         initiators=tuple(_initiator(http, name) for name in initiators),
         protections=_protections(http, repository) if protections.is_offered(found, settings.repository_plan) else None,
     )
+
+
+def _names_update_app(http: Transport, repository: str) -> bool:
+    """Whether an App is named that proposes updates; only then its key needs an environment."""
+    path = f"/repos/{repository}/actions/variables/{names.UPDATE_APP}"
+    found = _readable(lambda: http.get_or_none(path))
+    return isinstance(found, dict) and bool(found.get("value"))
 
 
 def _protections(http: Transport, repository: str) -> Union[Tuple[Mapping[str, Any], ...], Unreadable, None]:

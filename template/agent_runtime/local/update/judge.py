@@ -22,8 +22,8 @@ from agent_runtime.text import strict_yaml
 BEFORE, AFTER = "the runtime here", "the runtime of the update"
 
 _PROBLEM = re.compile(r"(?:error: )?([A-Z]+[0-9]+): (?:([^ :]+)(?::([0-9]+))?: )?(.*)\Z")
-# What a process of the update's code gets: where programs are, and no credential.
-_PASSED = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG")
+# What a process of the update's code gets: where programs and packages are, and no credential.
+_PASSED = ("PATH", "HOME", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "RUNNER_TEMP")
 _SECONDS = 300
 
 
@@ -44,10 +44,11 @@ def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
     Arguments:
         is_upgrade: whether the version changes; otherwise only answers do, which somebody asked for.
     """
-    return [*_by_old(before, after, is_upgrade), *_by_new(before, after)]
+    return [*by_installed(before, after, is_upgrade=is_upgrade), *_by_new(before, after)]
 
 
-def _by_old(before: Path, after: Path, is_upgrade: bool) -> Iterator[Weaker]:
+def by_installed(before: Path, after: Path, *, is_upgrade: bool) -> Iterator[Weaker]:
+    """What the runtime that is here finds; no code of the tree `after` runs."""
     for each in linter.lint(after, config.load(before if is_upgrade else after)):
         yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
     path = config.CONFIG_PATH.as_posix()
@@ -71,9 +72,10 @@ def _settings(root: Path) -> Dict[str, Any]:
 
 def _by_new(before: Path, after: Path) -> Iterator[Weaker]:
     known = {(each.code, each.path.partition(":")[0]) for each in check.check(before)}
+    flags = ["-B", "-I", *(["-S"] if sys.flags.no_site else [])]  # packages from where this process has them
     try:
-        done = subprocess.run(
-            [sys.executable, "-B", "-I", "agent_runtime/__main__.py", "check"],
+        done = subprocess.run(  # noqa: S603  an argument list without a shell
+            [sys.executable, *flags, "agent_runtime/__main__.py", "check"],
             cwd=str(after),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -79,3 +79,9 @@ NO_LIST = codes.register(
     "the template's list of releases can't be read",
     "Nothing was changed. Ask the template's maintainers to put releases.toml right",
 )
+NOT_AN_UPDATE = codes.register(
+    "UPD21",
+    "what was made is not an update to this release",
+    "Nothing was pushed. What made it ran the release's code: read its artifact and report it to the template's "
+    "maintainers; to see the update by yourself, run update --check",
+)

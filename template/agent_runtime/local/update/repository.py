@@ -92,8 +92,14 @@ class Repository:
             stream = stream[size + 1 :]
         return found
 
-    def commit(self, files: Mapping[str, Optional[File]], message: str, work: Path) -> str:
-        """Make a commit on top of the last one in which these files are so, and return its id; no branch moves."""
+    def commit(
+        self, files: Mapping[str, Optional[File]], message: str, work: Path, author: Mapping[str, str] = {}
+    ) -> str:
+        """Make a commit on top of the last one in which these files are so, and return its id; no branch moves.
+
+        Arguments:
+            author: git's variables for who commits; by default whoever git is set up for.
+        """
         index = {"GIT_INDEX_FILE": str(work / "index")}
         git(self.top, "read-tree", self.head, more=index)
         entries = b""
@@ -104,7 +110,8 @@ class Repository:
         tree = line(self.top, "write-tree", more=index)
         signed = line(self.top, "config", "--type=bool", "--default=false", "commit.gpgSign") == "true"
         sign = ["-S"] if signed else []
-        return line(self.top, "commit-tree", *sign, "-p", self.head, "-F", "-", tree, data=message.encode("utf-8"))
+        command = ("commit-tree", *sign, "-p", self.head, "-F", "-", tree)
+        return line(self.top, *command, data=message.encode("utf-8"), more=author)
 
     def export(self, commit: str, folder: Path, work: Path) -> None:
         """Write the files of a commit below the root into a folder."""

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, TextIO
 
 from agent_runtime import codes
 from agent_runtime.local import answers
-from agent_runtime.local.update import problems, releases, template
+from agent_runtime.local.update import drift, patch, problems, releases, template
 from agent_runtime.local.update.judge import Weaker, judge
 from agent_runtime.local.update.merge import Merged, merge
 from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, Owners
@@ -32,6 +32,7 @@ class Options:
         check: show what would change, and change nothing.
         branch: name of a new branch for the commit, instead of the one that is checked out.
         apply: whether the result goes into the working tree, uncommitted.
+        patch: a file for what would change, instead of changing anything.
         accepted: codes of differences that are wanted.
     """
 
@@ -41,12 +42,13 @@ class Options:
     branch: Optional[str]
     apply: bool
     accepted: Sequence[str]
+    patch: Optional[Path] = None
 
 
 def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Update the repository at `root` and return the exit code; what happened is printed."""
     report: Dict[str, Any] = {"result": "error", "from": "", "to": "", "changes": [], "weaker": [], "commit": ""}
-    report["notes"] = []
+    report.update(notes=[], drift=[])
     try:
         repository = Repository(root)
         with repository.locked() as lock:
@@ -83,7 +85,7 @@ class _Update:
         if ended:
             self._progress(f"{ended} the update that was interrupted")
         ref = repository.branch()
-        if not ref and not (options.branch or options.check or options.apply):
+        if not ref and not (options.branch or options.check or options.apply or options.patch):
             raise codes.BadInput(problems.DETACHED, "HEAD is detached")
         repository.require_clean()
         ours = repository.committed()
@@ -104,13 +106,15 @@ class _Update:
                 then = pool.submit(source.render, recorded.commit, recorded)
                 now = pool.submit(source.render, version, recorded, options.changed)
                 base, theirs = then.result(), now.result()
+            self._report["drift"] = [asdict(each) for each in drift.compare(repository.root, base)]
             before, after = Owners(base), Owners(theirs)
             merged = merge(base, ours, theirs, lambda name: min(before.of(name), after.of(name), key=_strongest))
             if not merged.files:
                 return self._end("nothing", "the answers are so already")
             repository.require_room(merged.files, ours)
             work = Path(folder)
-            commit = repository.commit(merged.files, _message(self._report, options.changed), work)
+            author = patch.BOT if options.patch else {}
+            commit = repository.commit(merged.files, _message(self._report, options.changed), work, author)
             repository.export(commit, work / "tree", work)
             self._progress("judging the result")
             is_upgrade = source.resolve(version) != source.resolve(recorded.commit)
@@ -156,6 +160,9 @@ class _Update:
             raise codes.GateRefused(problems.CONFLICT, ", ".join(sorted(torn)))
         if options.check:
             return self._end("checked", "nothing was changed")
+        if options.patch:
+            patch.write(repository, commit, options.patch)
+            return self._end("patch", f"{options.patch} has it; nothing else was changed")
         self._report["commit"] = commit
         if options.branch:
             repository.make_branch(options.branch, commit)

@@ -80,7 +80,7 @@ class Template:
     def newest(self) -> str:
         """The newest tag that is a version, no pre-release; where there is none, the default branch."""
         tags = line(self._clone, "tag", "--list").split()
-        versions = {tag: _numbers(tag) for tag in tags if _VERSION.match(tag)}
+        versions = {tag: numbers(tag) for tag in tags if _VERSION.match(tag)}
         return max(versions, key=lambda tag: versions[tag]) if versions else self.name("HEAD")
 
     def name(self, version: str) -> str:
@@ -184,7 +184,8 @@ def _with_origin(data: bytes, commit: str, source: str) -> bytes:
     return b"".join([*lines[:start], origin.encode("utf-8"), *lines[start:]])
 
 
-def _numbers(tag: str) -> Tuple[int, ...]:
+def numbers(tag: str) -> Tuple[int, ...]:
+    """The numbers of a version, to compare it with another one; none where it is not one."""
     found = _VERSION.match(tag)
     parts: List[int] = [int(part) for part in found.group(1).split(".")] if found else []
     while parts and not parts[-1]:

