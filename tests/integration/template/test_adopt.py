@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.codes import BadInput
-from agent_runtime.local.update.files import File
+from agent_runtime.local.update import files
 from support import engines, guide_layout, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY, require_tool
@@ -102,7 +102,7 @@ def test_the_layout_of_the_guide_ends_green_in_its_own_checks(template: Path, tm
     )
 
 
-def test_what_an_agent_has_of_its_own_decides_what_is_left(template: Path, tmp_path: Path) -> None:
+def test_what_an_agent_has_of_its_own_decides_what_is_left(render: Render, tmp_path: Path) -> None:
     """An agent of the runtime, its tests and an owner's list: nothing is asked for that is there."""
     project = tmp_path / "night-watch"
     for name, text in {
@@ -110,23 +110,43 @@ def test_what_an_agent_has_of_its_own_decides_what_is_left(template: Path, tmp_p
         "tests/test_agent.py": guide_layout.ADOPTED_TEST,
         ".github/CODEOWNERS": "* @acme/sre\n",
         ".github/workflows/ci.yml": "on: push\njobs: {}\n",
+        "sdk/own/client.py": "",
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text, encoding="utf-8")
+    ours, rendered = files.below(project), files.below(render())
+    added = arrival.merge(ours, rendered)
+    for name, file in added.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_bytes(file.data)
+
+    todo = {each.path: each.commands for each in arrival.todos(ours, rendered, added, project)}
+
+    assert todo == {
+        f".github/agent-policies/{engines.SLUG}.yml": (),
+        ".github/CODEOWNERS": (
+            "(echo; cat .github/CODEOWNERS.template) >> .github/CODEOWNERS",
+            "git rm --quiet .github/CODEOWNERS.template",
+        ),
+        ".github/workflows/ci.yml": ("git mv --force .github/workflows/ci.yml.template .github/workflows/ci.yml",),
+        "sdk/own/client.py": ("git rm --quiet sdk/own/client.py",),
+    }
+
+
+def test_the_answers_that_a_repository_gives_by_itself(tmp_path: Path) -> None:
+    project = tmp_path / "night-watch"
+    project.mkdir()
     engines.commit_all(project, "Ours")
+    mine = {"agent_name": "Night Watch", "use_case": "blank"}
+    assert arrival.answers_for(project, {}) == {**mine, "license": "Proprietary"}
+
     engines.git(project, "remote", "add", "origin", "git@github.com:acme/night-watch.git")
-
-    found = report(project, template, "--branch", "with-a-gate")
-
-    assert [each["path"] for each in found["todo"]] == [
-        ".github/agent-policies/night-watch.yml",
-        ".github/CODEOWNERS",
-        ".github/workflows/ci.yml",
-    ]
-    answers = engines.git(project, "show", f"with-a-gate:{ANSWERS}")
-    assert {"agent_name: Night Watch", "github_repository: acme/night-watch", "license: Proprietary"} <= set(
-        answers.splitlines()
-    )
+    licensed = {"LICENSE.txt": files.File("100644", b"MIT License\n")}
+    assert arrival.answers_for(project, licensed) == {
+        **mine,
+        "license": "MIT",
+        "github_repository": "acme/night-watch",
+    }
 
 
 @pytest.mark.parametrize(
@@ -155,15 +175,15 @@ def test_what_is_in_the_way_is_named_in_one_line(
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused() -> None:
-    def files(*names: str) -> dict[str, File]:
-        return {name: File("100644", b"") for name in names}
+    def empty(name: str) -> dict[str, files.File]:
+        return {name: files.File("100644", b"")}
 
     for ours, theirs, said in (
         ("specs", "specs/codes.md", "specs is a file here, and the template has specs/codes.md"),
         ("Makefile/all.mk", "Makefile", "Makefile is a folder here, and the template has Makefile"),
     ):
         with pytest.raises(BadInput, match=said):
-            arrival.merge(files(ours), files(theirs))
+            arrival.merge(empty(ours), empty(theirs))
 
 
 def test_a_folder_that_is_not_a_repository_is_refused(template: Path, tmp_path: Path) -> None:
@@ -208,37 +228,44 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return third
 
 
-@pytest.mark.parametrize("lost", ["_commit", "the answers", "a tag"])
 def test_a_repository_that_lost_its_release_gets_it_back(
-    lost: str, template: Path, later: Path, render: Render, tmp_path: Path
+    template: Path, later: Path, render: Render, tmp_path: Path
 ) -> None:
-    project = updates.committed(render(), tmp_path / "project")
+    """It has the release whose tag is lost; the one after it has the same files, and renders another workflow."""
+    project = updates.born(render(), tmp_path / "project", template, later)
     answers = (project / ANSWERS).read_text(encoding="utf-8")
-    words = []
-    if lost == "the answers":
-        (project / ANSWERS).unlink()
-        refused = adopt(updates.committed(project, tmp_path / "other"), later)
-        assert refused.stderr.startswith(f"error: ANS002: {ANSWERS} is lost, and only --data use_case=… ")
-        words = ["--data", "use_case=service-restart", "--data", "agent_name=" + engines.NAME]
-    elif lost == "_commit":
-        updates.replace(project / ANSWERS, "_commit: v1.0.0\n", "")
-        updates.append(project / "docs" / "REVIEWER.md", "Ours\n")
-    else:
-        updates.replace(project / ANSWERS, "_commit: v1.0.0\n", "_commit: v1.0.7\n")
-        for name in ("agent_runtime/model/plan.py", "agent_runtime/manifest.json"):
-            (project / name).write_text(engines.git(later, "show", f"HEAD~2:template/{name}"), encoding="utf-8")
+    updates.replace(project / ANSWERS, "_commit: v1.0.0\n", "")
+    for name in ("agent_runtime/model/plan.py", "agent_runtime/manifest.json"):
+        (project / name).write_text(engines.git(later, "show", f"HEAD~2:template/{name}"), encoding="utf-8")
+    updates.append(project / "docs" / "REVIEWER.md", "Ours\n")
     engines.commit_all(project, "As it is")
 
-    found = report(project, later, *words)
+    found = report(project, later)
 
-    version = engines.git(later, "rev-parse", "HEAD~2").strip()[:7] if lost == "a tag" else "v1.0.0"
-    assert found["version"].endswith(version)
-    assert [each["path"] for each in found["todo"]] == (["docs/REVIEWER.md"] if lost == "_commit" else [])
+    commit = engines.git(later, "rev-parse", "HEAD~2").strip()[:7]
+    assert found["version"] == f"v1.0.0-1-g{commit}"
+    assert [each["path"] for each in found["todo"]] == ["docs/REVIEWER.md"]
     assert engines.git(project, "diff", "--name-only", "main", "adopt-template") == ANSWERS + "\n"
     recorded = engines.git(project, "show", f"adopt-template:{ANSWERS}")
-    if lost == "_commit":
-        assert recorded == answers.replace(str(template), str(later))
-    assert f"_src_path: {later}\n" in recorded
+    assert recorded == answers.replace("v1.0.0", found["version"])
+
+
+def test_answers_that_are_lost_are_read_from_the_configuration(
+    template: Path, later: Path, render: Render, tmp_path: Path
+) -> None:
+    project = updates.born(render(), tmp_path / "project", template, later)
+    answers = (project / ANSWERS).read_text(encoding="utf-8")
+    (project / ANSWERS).unlink()
+    engines.commit_all(project, "As it is")
+    refused = adopt(project, later)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: ANS002: {ANSWERS} is lost, and only --data use_case=… can say ")
+
+    found = report(project, later, "--data", "use_case=service-restart")
+
+    assert (found["version"], found["todo"]) == ("v1.0.0", [])
+    recorded = engines.git(project, "show", f"adopt-template:{ANSWERS}")
+    assert set(answers.splitlines()) - set(recorded.splitlines()) == {"advanced: 'no'"}
 
 
 def test_a_revoked_release_is_not_adopted(template: Path, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def branches(repository: Path) -> list[str]:
     return engines.git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
 
 
+def typed(text: str) -> list[list[str]]:
+    """The arguments of each command on the page."""
+    lines = [shlex.split(line) for info, part in blocks(text) if info == "sh" for line in command_lines(part)]
+    assert all(words[:2] == [".venv/bin/python", "tools/fleet.py"] for words in lines)
+    return [words[2:] for words in lines]
+
+
 def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> None:
     """One repository is behind, one was edited and has a revoked release, one is not there."""
     edited = Path(shutil.copytree(behind, tmp_path / "edited", symlinks=True))
@@ -73,9 +80,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     text = PAGE.read_text(encoding="utf-8")
     (bounds,) = (content for info, content in blocks(text) if info == "yaml")
     (tmp_path / "defaults.yml").write_text(bounds, encoding="utf-8")
-    typed = [shlex.split(line) for info, content in blocks(text) if info == "sh" for line in command_lines(content)]
-    assert all(words[:2] == [".venv/bin/python", "tools/fleet.py"] for words in typed)
-    status, look, apply, narrow = (words[2:] for words in typed)
+    status, look, _, narrow = typed(text)
     before = [updates.snapshot(project) for project in (behind, edited)]
 
     done = fleet(tmp_path, *status)
@@ -100,15 +105,6 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert lines[2][1] == "error"
     assert [updates.snapshot(project) for project in (behind, edited)] == before
 
-    done = fleet(tmp_path, *apply)
-    assert done.stdout.splitlines()[0].split(None, 2)[1:] == [
-        "updated",
-        "v1.0.0 -> v1.1.0, 3 replaced, branch agent-update",
-    ]
-    assert branches(behind) == ["agent-update", "main"] and branches(edited) == ["main"]
-    assert updates.snapshot(behind)["files"] == before[0]["files"]
-    assert fleet(tmp_path, *apply).stdout.splitlines()[0].endswith("merge it, delete it, or choose another name")
-
     listed(tmp_path, "behind")
     done = fleet(tmp_path, *narrow, "--in-place")
     assert (done.returncode, done.stdout) == (0, "behind  updated  v1.0.0, 3 replaced\n"), done.stderr
@@ -127,7 +123,8 @@ def test_an_update_that_is_killed_goes_on(behind: Path, tmp_path: Path) -> None:
     engines.git(tmp_path, "clone", "--quiet", "--bare", str(behind), "third.git")
     address = (tmp_path / "third.git").as_uri()
     state = listed(tmp_path, "behind", "second", address).with_name("fleet.txt.state")
-    words = ["update", "--repos", "fleet.txt", "--apply", "--jobs", "1"]
+    words = [*typed(PAGE.read_text(encoding="utf-8"))[2], "--jobs", "1"]
+    before = updates.snapshot(behind)
 
     started = subprocess.Popen(
         command(*words), cwd=tmp_path, env={**os.environ, **updates.NOBODY}, stdout=subprocess.DEVNULL
@@ -153,7 +150,12 @@ def test_an_update_that_is_killed_goes_on(behind: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "3 repositories: 3 without a problem, 0 with one\n")
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["updated"] * 3
     assert not state.exists()
+    assert updates.snapshot(behind)["files"] == before["files"]
     assert engines.git(behind, "rev-parse", "agent-update") == first, "what was done is not done again"
+    again = fleet(tmp_path, *words).stdout.splitlines()
+    assert [line.partition("  ")[2].strip() for line in again] == [
+        "error    it has a branch agent-update: merge it, delete it, or choose another name"
+    ] * 3
     for repository in (behind, tmp_path / "second", tmp_path / "third.git"):
         assert branches(repository) == ["agent-update", "main"]
         assert engines.git(repository, "rev-list", "--count", "main..agent-update").strip() == "1"
