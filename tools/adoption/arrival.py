@@ -27,6 +27,8 @@ _LICENSE = re.compile(r"(LICEN[CS]E|COPYING)\b[^/]*\Z", re.IGNORECASE)
 _LICENSES = {"MIT": b"MIT License", "Apache-2.0": b"Apache License"}
 # Files of which every line stands for itself.
 _LINE_BY_LINE = (".gitignore", ".gitattributes", ".github/CODEOWNERS")
+# The comment before the part of a page that is the template's.
+_PART = "<!-- template:begin"
 _GITHUB = re.compile(r"github\.com[:/]([^/]+/[^/]+?)(?:\.git)?/?\Z")
 _RESULTS = ("InvestigationResult", "ProposedAction", "ActionResult", "Finding", "RiskLevel", "Severity", "ActionStatus")
 
@@ -82,7 +84,7 @@ def todos(ours: Mapping[str, File], rendered: Mapping[str, File], added: Collect
     named = set()
     for name in sorted(each.removesuffix(BESIDE) for each in added if each not in rendered):
         named |= {name, name + BESIDE}
-        yield _beside(name, owners.of(name))
+        yield _beside(name, owners.of(name), rendered[name].data)
     yield from _problems(check.check(tree), named, ours)
 
 
@@ -132,7 +134,7 @@ def _others(ours: Mapping[str, File]) -> Iterator[Todo]:
             yield Todo(name, "GitHub reads .github/CODEOWNERS instead of it now: move its lines there")
 
 
-def _beside(name: str, owner: str) -> Todo:
+def _beside(name: str, owner: str, data: bytes) -> Todo:
     here, beside = shlex.quote(name), shlex.quote(name + BESIDE)
     if owner == TEMPLATE:
         what = "the template needs its own file here: move what you need of yours elsewhere, then take the template's"
@@ -140,6 +142,10 @@ def _beside(name: str, owner: str) -> Todo:
     if name in _LINE_BY_LINE:
         what = f"yours stayed: add the lines of {name}{BESIDE}"
         return Todo(name, what, (f"(echo; cat {beside}) >> {here}", f"git rm --quiet {beside}"))
+    if _PART.encode() in data:
+        what = f"yours stayed: put the part of {name}{BESIDE} between the comments into it, which updates keep current"
+        part = f"sed -n '/{_PART}/,/<!-- template:end/p' {beside} >> {here}"
+        return Todo(name, what, (part, f"git rm --quiet {beside}"))
     what = f"yours stayed: copy what you want from {name}{BESIDE}, then remove that"
     return Todo(name, what, (f"git rm --quiet {beside}",))
 

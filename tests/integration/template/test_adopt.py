@@ -110,11 +110,14 @@ def test_what_an_agent_has_of_its_own_decides_what_is_left(render: Render, tmp_p
         "tests/test_agent.py": guide_layout.ADOPTED_TEST,
         ".github/CODEOWNERS": "* @acme/sre\n",
         ".github/workflows/ci.yml": "on: push\njobs: {}\n",
+        "README.md": "# Ours\n",
         "sdk/own/client.py": "",
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text, encoding="utf-8")
     ours, rendered = files.below(project), files.below(render())
+    page = b"# Night Watch\n<!-- template:begin, an update changes it -->\nRun it.\n<!-- template:end -->\nMore.\n"
+    rendered["README.md"] = files.File("100644", page)
     added = arrival.merge(ours, rendered)
     for name, file in added.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +131,22 @@ def test_what_an_agent_has_of_its_own_decides_what_is_left(render: Render, tmp_p
             "(echo; cat .github/CODEOWNERS.template) >> .github/CODEOWNERS",
             "git rm --quiet .github/CODEOWNERS.template",
         ),
+        "README.md": (
+            "sed -n '/<!-- template:begin/,/<!-- template:end/p' README.md.template >> README.md",
+            "git rm --quiet README.md.template",
+        ),
         ".github/workflows/ci.yml": ("git mv --force .github/workflows/ci.yml.template .github/workflows/ci.yml",),
         "sdk/own/client.py": ("git rm --quiet sdk/own/client.py",),
     }
+    engines.commit_all(project, "Adopted")
+    for line in todo["README.md"]:
+        shell(project, line)
+    assert (project / "README.md").read_text(encoding="utf-8").splitlines() == [
+        "# Ours",
+        "<!-- template:begin, an update changes it -->",
+        "Run it.",
+        "<!-- template:end -->",
+    ]
 
 
 def test_the_answers_that_a_repository_gives_by_itself(tmp_path: Path) -> None:
