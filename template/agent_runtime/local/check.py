@@ -81,7 +81,7 @@ STALE_LOCK = codes.register(
 )
 
 # Where an answer has another name in the configuration.
-_NAMES = {"agent_slug": "agent", "agent_name": "name", "github_repository": "repository"}
+CONFIGURED_AS = {"agent_slug": "agent", "agent_name": "name", "github_repository": "repository"}
 
 # What is left where an engine did not render.
 _UNRENDERED = re.compile(r"\{\{-?\s*_?(?:cookiecutter|copier)\b|\{%[-+]?\s*(?:if|for|set|raw|endraw|include|macro)\b")
@@ -203,7 +203,7 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
             f"approval_gate is {settings.approval_gate!r}, and repository_plan asks for {gate!r}",
         )
     for question in answers.QUESTIONS:
-        here = getattr(settings, _NAMES.get(question, question), None)
+        here = getattr(settings, CONFIGURED_AS.get(question, question), None)
         if here is None or (question == "auto_approval" and gate == config.ISSUE_GATE):
             continue  # not the runtime's, or without an environment for it, whatever the answer
         answer = _recorded(question, known)

@@ -315,10 +315,12 @@ def test_pictures_are_small() -> None:
 def test_every_use_case_has_its_guide() -> None:
     guides = {path.stem for path in GUIDES.glob("*.md")}
 
-    assert guides == set(answers.USE_CASES)
+    assert guides >= set(answers.USE_CASES)
     index = links(REPOSITORY / "docs" / "index.md")
     assert {f"how-to/{name}.md" for name in guides} <= set(index)
-    assert [name for name in sorted(guides) if f"`make demo USE_CASE={name}`" not in read(GUIDES / f"{name}.md")] == []
+    assert [
+        name for name in answers.USE_CASES if f"`make demo USE_CASE={name}`" not in read(GUIDES / f"{name}.md")
+    ] == []
 
 
 def test_make_alone_lists_every_target() -> None:

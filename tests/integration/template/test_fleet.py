@@ -1,0 +1,271 @@
+"""`tools/fleet.py`: how many repositories stand, and their updates, one killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support import engines, signatures, updates
+from support.engines import Render
+from support.environment import REPOSITORY
+from support.samples import blocks, command_lines
+from tools.fleets import narrowing
+from tools.fleets.repositories import Invalid
+
+PAGE = REPOSITORY / "docs" / "how-to" / "fleet.md"
+PLAN = "agent_runtime/model/plan.py"
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+
+
+@pytest.fixture(scope="module")
+def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template one release later."""
+    folder = tmp_path_factory.mktemp("later") / "gated-agents"
+    return updates.release_after(template, folder, lambda here: updates.append(here / PLAN, "\n# Release 1.1.0\n"))
+
+
+@pytest.fixture
+def behind(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
+    """A repository of release 1.0.0 that finds the later one."""
+    return updates.born(render(approvers="octocat, hubot, acme/sre"), tmp_path / "behind", template, later)
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-B", str(REPOSITORY / "tools" / "fleet.py"), *words]
+
+
+def fleet(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return engines.run(command(*words), cwd=folder, environment=updates.NOBODY)
+
+
+def listed(folder: Path, *names: str) -> Path:
+    file = folder / "fleet.txt"
+    file.write_text("# Ours\n\n" + "".join(f"{name}  # somebody's\n" for name in names), encoding="utf-8")
+    return file
+
+
+def branches(repository: Path) -> list[str]:
+    return engines.git(repository, "for-each-ref", "--format=%(refname:short)", "refs/heads").split()
+
+
+def typed(text: str) -> list[list[str]]:
+    """The arguments of each command on the page."""
+    lines = [shlex.split(line) for info, part in blocks(text) if info == "sh" for line in command_lines(part)]
+    assert all(words[:2] == [".venv/bin/python", "tools/fleet.py"] for words in lines)
+    return [words[2:] for words in lines]
+
+
+def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> None:
+    """One repository is behind, one was edited and has a revoked release, one is not there."""
+    edited = Path(shutil.copytree(behind, tmp_path / "edited", symlinks=True))
+    revoking = Path(shutil.copytree(later, tmp_path / "revoking", symlinks=True))
+    signatures.list_releases(revoking, signatures.entry(revoking, "v1.0.0", "its gate can be bypassed"))
+    updates.replace(edited / ".copier-answers.yml", str(later), str(revoking))
+    updates.append(edited / "agent_runtime" / "cli.py", f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    workflow = edited / WORKFLOW
+    workflow.write_text(workflow.read_text(encoding="utf-8").replace("environment: agent-approval\n", "# \n"), "utf-8")
+    engines.commit_all(edited, "Ours")
+    listed(tmp_path, "behind", "edited", "nowhere")
+    text = PAGE.read_text(encoding="utf-8")
+    (bounds,) = (content for info, content in blocks(text) if info == "yaml")
+    (tmp_path / "defaults.yml").write_text(bounds, encoding="utf-8")
+    status, look, _, narrow = typed(text)
+    before = [updates.snapshot(project) for project in (behind, edited)]
+
+    done = fleet(tmp_path, *status)
+    lines = [line.split(None, 2) for line in done.stdout.splitlines()]
+    assert done.returncode == 3
+    assert [line[:2] for line in lines] == [["behind", "behind"], ["edited", "open"], ["nowhere", "error"]]
+    assert lines[0][2].startswith("v1.0.0 -> v1.1.0, ") and "open questions" in lines[0][2]
+    assert "revoked: its gate can be bypassed" in lines[1][2]
+    assert f"drift: {WORKFLOW} agent_runtime/cli.py, check: " in lines[1][2] and "CHK004" in lines[1][2]
+    assert lines[2][2].startswith("UPD08: ")
+    assert done.stderr == "3 repositories: 0 ok, 1 behind, 1 open, 1 error\n"
+
+    done = fleet(tmp_path, *look)
+    lines = [line.split(None, 2) for line in done.stdout.splitlines()]
+    assert done.returncode == 3
+    assert lines[0] == ["behind", "checked", "v1.0.0 -> v1.1.0, 3 replaced"]
+    assert lines[1] == [
+        "edited",
+        "error",
+        "agent_runtime/cli.py is not as the template has it: its update is not started; see drift",
+    ]
+    assert lines[2][1] == "error"
+    assert [updates.snapshot(project) for project in (behind, edited)] == before
+
+    listed(tmp_path, "behind")
+    done = fleet(tmp_path, *narrow, "--in-place")
+    assert (done.returncode, done.stdout) == (0, "behind  updated  v1.0.0, 3 replaced\n"), done.stderr
+    answers = (behind / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert "\napproval_ttl_minutes: '30'\n" in answers and "\napprovers: octocat, hubot\n" in answers
+    assert engines.git(behind, "status", "--porcelain") == ""
+    assert engines.git(behind, "rev-list", "--count", "main").strip() == "2"
+    again = fleet(tmp_path, *narrow)
+    assert (again.returncode, again.stdout) == (0, "behind  nothing  v1.0.0\n")
+    assert not (tmp_path / "ran").exists(), "code that somebody edited was run"
+
+
+def test_an_update_that_is_killed_goes_on(behind: Path, tmp_path: Path) -> None:
+    """One repository is done, one is half-way, and the last one, which has an address, is not begun."""
+    shutil.copytree(behind, tmp_path / "second", symlinks=True)
+    engines.git(tmp_path, "clone", "--quiet", "--bare", str(behind), "third.git")
+    address = (tmp_path / "third.git").as_uri()
+    state = listed(tmp_path, "behind", "second", address).with_name("fleet.txt.state")
+    words = [*typed(PAGE.read_text(encoding="utf-8"))[2], "--jobs", "1"]
+    before = updates.snapshot(behind)
+
+    started = subprocess.Popen(
+        command(*words), cwd=tmp_path, env={**os.environ, **updates.NOBODY}, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and (
+        not state.exists() or "second" not in json.loads(state.read_text())["begun"]
+    ):
+        time.sleep(0.05)
+    refused = fleet(tmp_path, *words)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    kept = json.loads(state.read_text(encoding="utf-8"))
+
+    assert (refused.returncode, refused.stderr) == (2, "error: another update of fleet.txt is running\n")
+    assert "behind" in kept["done"] and set(kept["done"]) < set(kept["begun"])
+    other = fleet(tmp_path, *words, "--accept", "CON01")
+    assert other.returncode == 2 and "fleet.txt.state is of an update with other options" in other.stderr
+    first = engines.git(behind, "rev-parse", "agent-update")
+
+    done = fleet(tmp_path, *words)
+
+    assert (done.returncode, done.stderr) == (0, "3 repositories: 3 without a problem, 0 with one\n")
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["updated"] * 3
+    assert not state.exists()
+    assert updates.snapshot(behind)["files"] == before["files"]
+    assert engines.git(behind, "rev-parse", "agent-update") == first, "what was done is not done again"
+    again = fleet(tmp_path, *words).stdout.splitlines()
+    assert [line.partition("  ")[2].strip() for line in again] == [
+        "error    it has a branch agent-update: merge it, delete it, or choose another name"
+    ] * 3
+    for repository in (behind, tmp_path / "second", tmp_path / "third.git"):
+        assert branches(repository) == ["agent-update", "main"]
+        assert engines.git(repository, "rev-list", "--count", "main..agent-update").strip() == "1"
+        assert "Release 1.1.0" in engines.git(repository, "show", f"agent-update:{PLAN}")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("investigate_oidc: true", "investigate_oidc: 'yes' opens something"),
+        ('audit_host: ""', "audit_host: '' opens something"),
+        ("approvals: 2", "approvals: no question has this name"),
+        ("gate_runner: self-hosted", "gate_runner: no answer to it is narrower than another one"),
+        ("approval_ttl_minutes: an hour", "ANS009: approval_ttl_minutes: "),
+        ("approvers: [octocat, octocat]", "ANS006: approvers: "),
+        ("- approvers", "has no answers"),
+        ("approvers: [a", "defaults.yml:"),
+        ("auto_approval: no", "defaults.yml:1: no without quotes"),
+    ],
+)
+def test_defaults_that_could_open_something_are_refused(line: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "defaults.yml").write_text(line + "\n", encoding="utf-8")
+
+    with pytest.raises(Invalid, match=re.escape(said)):
+        narrowing.read(tmp_path / "defaults.yml")
+
+
+def test_they_are_refused_before_anything_begins(tmp_path: Path) -> None:
+    (tmp_path / "defaults.yml").write_text('auto_approval: "yes"\n', encoding="utf-8")
+    listed(tmp_path, "nowhere")
+
+    done = fleet(tmp_path, "update", "--repos", "fleet.txt", "--defaults", "defaults.yml", "--apply")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: defaults.yml: auto_approval: 'yes' opens something, and defaults may only narrow\n"
+
+
+KNOWN = {
+    "approvers": "Octocat, hubot",
+    "approval_ttl_minutes": "60",
+    "act_permissions": "issues, contents",
+    "triggers": "manual+alert+schedule",
+    "auto_approval": "yes",
+    "advanced": "no",
+}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [
+        ({"approvers": "octocat, somebody"}, {"approvers": "Octocat"}),
+        ({"approvers": "hubot,octocat,third"}, {}),
+        ({"approval_ttl_minutes": "30"}, {"approval_ttl_minutes": "30"}),
+        ({"approval_ttl_minutes": "90"}, {}),
+        ({"act_permissions": ""}, {"act_permissions": ""}),
+        ({"act_permissions": "contents, issues, checks"}, {}),
+        ({"triggers": "manual+schedule"}, {"triggers": "manual+schedule"}),
+        ({"auto_approval": "no"}, {"auto_approval": "no"}),
+        ({"act_timeout_minutes": "45"}, {}),
+        ({"act_timeout_minutes": "20"}, {"act_timeout_minutes": "20", "advanced": "yes"}),
+        ({"audit_host": "audit.example.com"}, {"audit_host": "audit.example.com", "advanced": "yes"}),
+    ],
+)
+def test_bounds_only_ever_narrow(bounds: dict[str, str], expected: dict[str, str]) -> None:
+    assert narrowing.narrowed(bounds, KNOWN) == expected
+    assert narrowing.narrowed(bounds, {**KNOWN, **expected}) == {}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "known"),
+    [
+        ({"approvers": "somebody"}, KNOWN),
+        ({"audit_host": "audit.example.com"}, {**KNOWN, "advanced": "yes", "audit_host": "audit.example.org"}),
+    ],
+)
+def test_a_repository_that_is_not_within_its_bounds_in_any_way_is_named(
+    bounds: dict[str, str], known: dict[str, str]
+) -> None:
+    with pytest.raises(Invalid, match=f"{next(iter(bounds))}: .*: neither is narrower"):
+        narrowing.narrowed(bounds, known)
+
+
+def test_a_list_that_is_wrong_is_named_in_one_line(tmp_path: Path) -> None:
+    for text, said in (
+        ("# nobody\n", "fleet.txt names no repository"),
+        ("one\none\n", "fleet.txt: one is there twice"),
+        (None, "fleet.txt can't be read"),
+    ):
+        (tmp_path / "fleet.txt").unlink(missing_ok=True)
+        if text:
+            (tmp_path / "fleet.txt").write_text(text, encoding="utf-8")
+        done = fleet(tmp_path, "status", "--repos", "fleet.txt")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
+
+    listed(tmp_path, "nowhere")
+    done = fleet(tmp_path, "status", "--repos", "fleet.txt", "--json")
+    (found,) = json.loads(done.stdout)
+    assert (done.returncode, found["name"], found["state"]) == (3, "nowhere", "error")
+
+
+def test_on_a_terminal_it_counts(tmp_path: Path) -> None:
+    listed(tmp_path, "nowhere")
+    shown, terminal = pty.openpty()
+    words = ["status", "--repos", "fleet.txt"]
+
+    subprocess.run(command(*words), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=terminal, check=False)
+
+    os.close(terminal)
+    said = os.read(shown, 10_000).decode()
+    os.close(shown)
+    assert said.startswith("\r\x1b[K1 of 1  nowhere\r\x1b[K")
+    assert said.endswith("1 repositories: 0 ok, 0 behind, 0 open, 1 error\r\n")
