@@ -11,6 +11,8 @@ from pathlib import Path
 
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
+from app.log import commands as log_commands
+from app.log.faults import Fault
 from app.settings import InvalidSettings, load_settings
 from app.store.base import Database, StoreUnavailable
 from app.store.keys import INSERT_KEY, REVOKE_KEY, key_parameters, list_keys
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
+        if options.command in log_commands.COMMANDS:
+            return log_commands.run(options)
         settings = load_settings()
         location = parse_location(settings.database_url)
         database = open_database(location)
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _purge(database, options.older_than_days)
             case _:
                 _backup(location, options.file)
-    except (InvalidSettings, InvalidLocation, StoreUnavailable, WrongSchema, Refused) as error:
+    except (InvalidSettings, InvalidLocation, StoreUnavailable, WrongSchema, Refused, Fault) as error:
         print(f"aimgentix: {error}", file=sys.stderr)
         return 1
     return 0
@@ -68,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     purge.add_argument("--older-than-days", type=_positive, required=True, metavar="N")
     backup = commands.add_parser("backup", help="copy a SQLite store that is in use")
     backup.add_argument("file", type=Path)
+    log_commands.add_parsers(commands)
     return parser
 
 
