@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from app.events.model import timestamp_of
-from app.log.checkpoint import MAX_PROOF_BYTES, parse_proof
-from app.log.entries import BUNDLE, is_digest, parse_entry
+from app.log.checkpoint import MAX_PROOF_BYTES, Proof, parse_proof
+from app.log.entries import BUNDLE, Entry, is_digest, parse_entry
 from app.log.faults import Fault
 from app.log.keys import create_keys, read_keys, retire_key, rotate_keys
+from app.log.mirror import check_mirror
 from app.log.note import LOG, MAX_NOTE_BYTES, WITNESS, parse_note, parse_verifier
 from app.log.policy import read_policy
-from app.log.verify import check_against, check_checkpoint, check_inclusion, checkpoint_of
+from app.log.verify import Signed, check_against, check_checkpoint, check_inclusion, checkpoint_of
 
-COMMANDS = ("log-key", "witness", "verify")
+COMMANDS = ("log-key", "witness", "verify", "verify-mirror")
 
 
 def add_parsers(commands: Any) -> None:
@@ -57,6 +58,10 @@ def add_parsers(commands: Any) -> None:
     verify.add_argument("--seen", type=Path, help="a checkpoint of the log that you kept")
     verify.add_argument("--max-age", type=int, metavar="SECONDS", help="refuse a checkpoint cosigned longer ago")
     verify.add_argument("--json", action="store_true")
+    mirror = commands.add_parser("verify-mirror", help="check, offline, a copy of a log's files")
+    mirror.add_argument("folder", type=Path)
+    mirror.add_argument("--policy", type=Path, required=True, help="whose signatures are needed")
+    mirror.add_argument("--seen", type=Path, help="a checkpoint of the log that you kept")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,7 +78,16 @@ def run(options: argparse.Namespace) -> int:
 
         serve(options.key, [parse_verifier(key) for key in options.log], options.state, options.host, options.port)
         return 0
-    return _verify(options)
+    if options.command == "verify":
+        return _verify(options)
+    try:
+        signed = check_mirror(options.folder, read_policy(options.policy), int(time.time()), options.seen)
+    except Fault as fault:
+        return _refuse(fault)
+    checkpoint = signed.checkpoint
+    print(f"verified: {options.folder} is the log {checkpoint.origin} with its {checkpoint.size} entries")
+    _tell_witnesses(signed)
+    return 0
 
 
 def _keys(options: argparse.Namespace) -> None:
@@ -95,29 +109,34 @@ def _keys(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     try:
-        said = _verified(options)
+        signed, proof, entry = _verified(options)
     except Fault as fault:
         if not options.json:
-            print(f"NOT VERIFIED: {fault}")
-            print(f"{fault.kind.meaning}. Who lied, as far as this shows: {fault.kind.party}.")
-        else:
-            print(json.dumps({"verified": False} | fault.describe()))
+            return _refuse(fault)
+        print(json.dumps({"verified": False} | fault.describe()))
         return 1
+    checkpoint, logged_at = signed.checkpoint, timestamp_of(entry.logged_at)
     if options.json:
-        print(json.dumps({"verified": True} | said))
+        said = {
+            "verified": True,
+            "log": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": checkpoint.root.hex(),
+            "index": proof.index,
+            "digest": entry.digest,
+            "subject": entry.subject,
+            "logged_at": logged_at,
+            "witnesses": _times(signed),
+        }
+        print(json.dumps(said))
         return 0
-    print(f"verified: {said['digest']} of {said['subject']} is entry {said['index']} of the log {said['log']}")
-    print(f"the log took it at {said['logged_at']}, by its own clock")
-    for name, moment in said["witnesses"].items():
-        print(f"cosigned by {name} at {moment}")
-    if said["witnesses"]:
-        print("Since then nobody could have changed it without the log's key and those of these witnesses.")
-    else:
-        print("No witness cosigned it: whoever holds the log's key could have written another history.")
+    print(f"verified: {entry.digest} of {entry.subject} is entry {proof.index} of the log {checkpoint.origin}")
+    print(f"the log took it at {logged_at}, by its own clock")
+    _tell_witnesses(signed)
     return 0
 
 
-def _verified(options: argparse.Namespace) -> dict[str, Any]:
+def _verified(options: argparse.Namespace) -> tuple[Signed, Proof, Entry]:
     policy = read_policy(options.policy)
     digest = options.digest if options.bundle is None else _digest_of(options.bundle)
     if not is_digest(digest):
@@ -135,16 +154,26 @@ def _verified(options: argparse.Namespace) -> dict[str, Any]:
     if options.seen is not None:
         seen, _ = checkpoint_of(parse_note(_read(options.seen, MAX_NOTE_BYTES)), policy.logs)
         check_against(seen, signed.checkpoint)
-    return {
-        "log": signed.checkpoint.origin,
-        "size": signed.checkpoint.size,
-        "root": signed.checkpoint.root.hex(),
-        "index": proof.index,
-        "digest": digest,
-        "subject": entry.subject,
-        "logged_at": timestamp_of(entry.logged_at),
-        "witnesses": {name: timestamp_of(seconds * 1_000_000) for name, seconds in sorted(signed.witnesses.items())},
-    }
+    return signed, proof, entry
+
+
+def _refuse(fault: Fault) -> int:
+    print(f"NOT VERIFIED: {fault}")
+    print(f"{fault.kind.meaning}. Who lied, as far as this shows: {fault.kind.party}.")
+    return 1
+
+
+def _times(signed: Signed) -> dict[str, str]:
+    return {name: timestamp_of(seconds * 1_000_000) for name, seconds in sorted(signed.witnesses.items())}
+
+
+def _tell_witnesses(signed: Signed) -> None:
+    for name, moment in _times(signed).items():
+        print(f"cosigned by {name} at {moment}")
+    if signed.witnesses:
+        print("Since then nobody could have changed it without the log's key and the keys of these witnesses.")
+    else:
+        print("No witness cosigned it: whoever holds the log's key could have written another history.")
 
 
 def _digest_of(path: Path) -> str:

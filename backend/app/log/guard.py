@@ -10,8 +10,8 @@ from pathlib import Path
 
 from app.log.checkpoint import Checkpoint, parse_checkpoint
 from app.log.faults import Fault
-from app.log.keys import replace_file
-from app.log.note import MAX_NOTE_BYTES, Note, SignerKey, parse_note
+from app.log.keys import read_keys, replace_file
+from app.log.note import LOG, MAX_NOTE_BYTES, Note, SignerKey, parse_note
 from app.log.tiles import MissingTile
 from app.log.tree import Subtree, range_hash
 
@@ -39,7 +39,7 @@ class Guard:
             OSError: the file can't be written.
         """
         with self._locked():
-            last = self._last()
+            last = self.last()
             if last is not None:
                 require_continued(last, size, subtree)
             checkpoint = Checkpoint(self.origin, size, range_hash(0, size, subtree))
@@ -54,11 +54,16 @@ class Guard:
         Raises:
             Fault: it doesn't.
         """
-        last = self._last()
+        last = self.last()
         if last is not None:
             require_continued(last, size, subtree)
 
-    def _last(self) -> Checkpoint | None:
+    def last(self) -> Checkpoint | None:
+        """Return what was signed last on this machine, or None.
+
+        Raises:
+            Fault: the file is not what this signer wrote.
+        """
         try:
             with self.path.open("rb") as file:
                 data = file.read(MAX_NOTE_BYTES + 1)
@@ -78,6 +83,15 @@ class Guard:
             yield
         finally:
             os.close(lock)
+
+
+def open_guard(key: Path) -> Guard:
+    """Return the signer whose keys are in the file `key`.
+
+    Raises:
+        Fault: they can't be read.
+    """
+    return Guard(key.with_name(f"{key.name}.signed"), read_keys(key, LOG))
 
 
 def require_continued(last: Checkpoint, size: int, subtree: Subtree) -> None:

@@ -79,6 +79,41 @@ def levels_of(size: int) -> int:
     return max(1, -(-size.bit_length() // LEVELS)) if size else 0
 
 
+class Builder:
+    """Makes the tiles of a tree from its leaves, one after the other, and keeps only what is not full yet."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._tails: list[list[bytes]] = [[]]
+
+    def add(self, leaf: bytes) -> Iterator[tuple[Tile, bytes]]:
+        """Add a leaf, by its hash; give the tiles that it fills."""
+        self.size += 1
+        self._tails[0].append(leaf)
+        level = 0
+        while len(full := self._tails[level]) == WIDTH:
+            yield Tile(level, (self.size >> (LEVELS * (level + 1))) - 1), b"".join(full)
+            self._tails[level] = []
+            level += 1
+            if level == len(self._tails):
+                self._tails.append([])
+            self._tails[level].append(root_of(full))
+
+    def partial(self) -> Iterator[tuple[Tile, bytes]]:
+        """Give the tiles that are not full."""
+        for level, tail in enumerate(self._tails):
+            if tail:
+                yield Tile(level, self.size >> (LEVELS * (level + 1)), len(tail)), b"".join(tail)
+
+    def root(self) -> bytes:
+        """Return the root of the tree so far."""
+        right: list[bytes] = []
+        for tail in self._tails:
+            if tail or right:
+                right = [root_of([*tail, *right])]
+        return root_of(right)
+
+
 def split_hashes(data: bytes) -> list[bytes]:
     """Return the hashes of a tile."""
     return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]

@@ -24,13 +24,7 @@ class Signed:
     """
 
     checkpoint: Checkpoint
-    log: VerifierKey
     witnesses: dict[str, int]
-
-    @property
-    def since(self) -> int | None:
-        """From when on nobody could have changed what it is of without all its witnesses; None without a witness."""
-        return max(self.witnesses.values(), default=None)
 
 
 def check_checkpoint(note: Note, policy: Policy, now: int, *, max_age: int | None = None) -> Signed:
@@ -43,7 +37,7 @@ def check_checkpoint(note: Note, policy: Policy, now: int, *, max_age: int | Non
     Raises:
         Fault: it isn't.
     """
-    checkpoint, log = checkpoint_of(note, policy.logs)
+    checkpoint, _ = checkpoint_of(note, policy.logs)
     by_key = {witness.key: witness.name for witness in policy.witnesses}
     times = signatures_of(note, by_key)
     for key, seconds in times.items():
@@ -52,7 +46,7 @@ def check_checkpoint(note: Note, policy: Policy, now: int, *, max_age: int | Non
     if not policy.is_met(set(times)):
         who = ", ".join(sorted(by_key[key] for key in times)) or "none"
         raise Fault("too-few-witnesses", f"cosigned by {who}; the policy wants {policy.quorum}")
-    signed = Signed(checkpoint, log, {by_key[key]: seconds for key, seconds in times.items()})
+    signed = Signed(checkpoint, {by_key[key]: seconds for key, seconds in times.items()})
     if max_age is not None:
         fresh = {key for key, seconds in times.items() if seconds >= now - max_age}
         if not fresh or not policy.is_met(fresh):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -288,6 +289,14 @@ def read_entries(connection: Fetching, start: int, count: int) -> list[tuple[int
     return [(int(position), bytes(entry)) for position, entry in rows]
 
 
+def all_entries(connection: Fetching) -> Iterator[bytes]:
+    """Give all entries, in order."""
+    index = 0
+    while rows := read_entries(connection, index, SEAL_EVENTS):
+        yield from (data for _, data in rows)
+        index = rows[-1][0] + 1
+
+
 def read_seal(connection: Fetching) -> Seal:
     """Return how far the events are in the log."""
     return Seal(*connection.fetch("SELECT epoch, through FROM log_seals", ())[0])
@@ -315,7 +324,7 @@ def heads(rows: Sequence[tuple[Any, ...]], after: Seal, through: int, now: int) 
         head: tuple[int | None, str | None] = (None, None)
         count = 0
         for row in members:
-            event_id = row[1].hex if hasattr(row[1], "int") else row[1].hex()
+            event_id = row[1].hex if isinstance(row[1], UUID) else row[1].hex()
             digest.update(msgspec.json.encode([event_id, *row[2:]]) + b"\n")
             if row[seq_at] is not None and row[seq_at] >= (head[0] or 0):
                 head = (row[seq_at], row[hash_at])

@@ -14,9 +14,8 @@ from app.log.checkpoint import Checkpoint
 from app.log.cosigning import Answer, Request, ask_cosignature, fetch_witnessed, new_signatures
 from app.log.entries import Entry
 from app.log.faults import Fault
-from app.log.guard import Guard, require_continued
-from app.log.keys import read_keys
-from app.log.note import LOG, Signature, signatures_of
+from app.log.guard import Guard, open_guard, require_continued
+from app.log.note import Signature, signatures_of
 from app.log.policy import Policy, Witness, read_policy
 from app.log.tree import prove_consistency
 from app.log.verify import checkpoint_of
@@ -281,8 +280,7 @@ def open_sequencer(store: Store, key: Path, policy: Path | None, seal_seconds: f
     Raises:
         Fault: the keys or the policy can't be read.
     """
-    guard = Guard(key.with_name(f"{key.name}.signed"), read_keys(key, LOG))
-    return Sequencer(store, guard, None if policy is None else read_policy(policy), seal_seconds)
+    return Sequencer(store, open_guard(key), None if policy is None else read_policy(policy), seal_seconds)
 
 
 def _require_seen(connection: ReadConnection, seen: Checkpoint) -> None:
