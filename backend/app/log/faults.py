@@ -56,7 +56,6 @@ KINDS = {
         Party.LOG, "the log signed a tree that doesn't continue one that it signed before, or sent a wrong proof"
     ),
     "rolled-back": Kind(Party.LOG, "the log shows a smaller tree than it has signed: a restored backup, or a fork"),
-    "stale": Kind(Party.SOURCE, "the proof starts from another size than the witness has"),
     "damaged-tree": Kind(Party.STORE, "stored hashes don't lead to the root that the log signed"),
     "damaged-entry": Kind(Party.STORE, "a stored entry is not the one that was logged"),
     "row-altered": Kind(Party.STORE, "events are not the ones that were stored when the log took their digest"),

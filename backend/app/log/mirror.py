@@ -101,7 +101,7 @@ def _write(folder: Path, tiles: Iterable[tuple[Tile, bytes]]) -> None:
 def _compare(folder: Path, tiles: Iterable[tuple[Tile, bytes]]) -> None:
     for tile, hashes in tiles:
         if _read(folder / tile.path, TILE_BYTES) != hashes:
-            raise Fault("damaged-tile", f"{tile.path} is not what the entries make it")
+            raise Fault("damaged-tile", f"{tile.path} and the entries don't belong together")
 
 
 def _read(path: Path, limit: int) -> bytes:
