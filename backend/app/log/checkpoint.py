@@ -64,7 +64,7 @@ def parse_number(text: str) -> int:
     """Return the number that is written in the one way in which it may be.
 
     Raises:
-        Fault: it is no number.
+        Fault: it is not a number.
     """
     if not _NUMBER.fullmatch(text) or int(text) >= 2**63:
         raise Fault("malformed", "a number is expected, and something else was found")
@@ -75,7 +75,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """Return what the text of a note says of a tree.
 
     Raises:
-        Fault: it is no checkpoint.
+        Fault: it is not a checkpoint.
     """
     lines = text.split("\n")[:-1]
     if len(lines) < 3 or not all(lines):

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         return _refuse(fault)
     checkpoint = signed.checkpoint
     print(f"verified: {options.folder} is the log {checkpoint.origin} with its {checkpoint.size} entries")
-    _tell_witnesses(signed)
+    _show_witnesses(signed)
     return 0
 
 
@@ -132,7 +132,7 @@ def _verify(options: argparse.Namespace) -> int:
         return 0
     print(f"verified: {entry.digest} of {entry.subject} is entry {proof.index} of the log {checkpoint.origin}")
     print(f"the log took it at {logged_at}, by its own clock")
-    _tell_witnesses(signed)
+    _show_witnesses(signed)
     return 0
 
 
@@ -167,7 +167,7 @@ def _times(signed: Signed) -> dict[str, str]:
     return {name: timestamp_of(seconds * 1_000_000) for name, seconds in sorted(signed.witnesses.items())}
 
 
-def _tell_witnesses(signed: Signed) -> None:
+def _show_witnesses(signed: Signed) -> None:
     for name, moment in _times(signed).items():
         print(f"cosigned by {name} at {moment}")
     if signed.witnesses:

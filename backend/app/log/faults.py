@@ -13,7 +13,7 @@ class Party(StrEnum):
     """Its own signature is under two things that can't both be so."""
     WITNESS = "the witness"
     SOURCE = "whoever handed it over"
-    """It was altered or damaged after it was signed, or belongs to something else; no signature tells by whom."""
+    """It was altered or damaged after it was signed, or belongs to something else; no signature shows by whom."""
     STORE = "whoever may write to the backend's store"
     OPERATOR = "the operator of this machine"
     """A setting or a file is wrong; nobody lied."""

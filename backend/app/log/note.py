@@ -49,7 +49,7 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Note:
-    """A text, with its last line end, and the signatures under it; nothing of it is verified."""
+    """A text, its last newline included, and the signatures under it; nothing of it is verified."""
 
     text: str
     signatures: tuple[Signature, ...]
@@ -98,7 +98,7 @@ class VerifierKey:
         if self.kind == WITNESS:
             seconds, value = int.from_bytes(value[:8], "big"), value[8:]
             if seconds > _MOST_SECONDS:
-                raise Fault(code, f"the time of the signature of {self.name} is no time")
+                raise Fault(code, f"the time of the signature of {self.name} is not a time")
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(value, _message(self.kind, text, seconds))
         except InvalidSignature:

@@ -133,7 +133,7 @@ class Sequencer:
             except Exception as error:
                 self._note(error)
                 for one in group:
-                    _fail(one, _told(error))
+                    _fail(one, _copy_of(error))
                 continue
             self._published.set()
             at = 0
@@ -288,7 +288,7 @@ def _require_seen(connection: ReadConnection, seen: Checkpoint) -> None:
     require_continued(seen, tree.size, tree.subtree)
 
 
-def _told(error: Exception) -> Exception:
+def _copy_of(error: Exception) -> Exception:
     """Return an error for one of those who wait: one that is raised again and again collects tracebacks."""
     if isinstance(error, Fault):
         return Fault(error.code, error.detail)
