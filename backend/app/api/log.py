@@ -111,7 +111,10 @@ async def get_tile(request: Request, path: str) -> Response:
     await _may_mirror(request)
     tile = parse_path(path)
     store: Store = request.app.state.store
-    data = None if tile is None else await store.read(lambda connection: read_tile(connection, tile))
+    try:
+        data = None if tile is None else await store.read(lambda connection: read_tile(connection, tile))
+    except Fault as fault:
+        raise _halted(fault) from None
     if data is None:
         raise Problem(404, "not-found", "Not found", "the log has no such tile")
     return Response(data, media_type=BYTES)
@@ -146,4 +149,4 @@ def _invalid(detail: str) -> Problem:
 
 def _halted(fault: Fault) -> Problem:
     error = {"field": fault.code, "detail": fault.detail}
-    return Problem(503, "log-halted", "Log halted", f"the transparency log is halted: {fault}", errors=[error])
+    return Problem(503, "log-halted", "Log halted", f"the transparency log is damaged: {fault}", errors=[error])

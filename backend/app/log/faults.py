@@ -52,8 +52,10 @@ KINDS = {
     "other-size": Kind(Party.SOURCE, "the index lies outside the tree that the checkpoint is of"),
     "not-included": Kind(Party.SOURCE, "the hashes don't lead to the root that the log signed"),
     "two-roots": Kind(Party.LOG, "the log signed two different trees of one size; both checkpoints together prove it"),
-    "not-consistent": Kind(
-        Party.LOG, "the log signed a tree that doesn't continue one that it signed before, or sent a wrong proof"
+    "not-consistent": Kind(Party.LOG, "the log signed a tree that doesn't continue one that it signed before"),
+    "wrong-proof": Kind(
+        Party.UNKNOWN,
+        "the proof doesn't lead from one tree to the other: the log forked, or somebody sent a wrong proof",
     ),
     "rolled-back": Kind(Party.LOG, "the log shows a smaller tree than it has signed: a restored backup, or a fork"),
     "damaged-tree": Kind(Party.STORE, "stored hashes don't lead to the root that the log signed"),

@@ -7,17 +7,19 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.log.checkpoint import Checkpoint, parse_checkpoint
-from app.log.cosigning import MAX_REQUEST_BYTES, SIZE_TYPE, origin_hash, parse_request
+from app.log.cosigning import MAX_REQUEST_BYTES, SIZE_TYPE, Request, origin_hash, parse_request
 from app.log.faults import Fault
 from app.log.keys import read_keys
 from app.log.note import WITNESS, Note, SignerKey, VerifierKey, parse_note
@@ -85,29 +87,31 @@ class Witness:
         checkpoint, _ = checkpoint_of(request.note, logs)
         if request.old > checkpoint.size:
             raise Fault("malformed", f"the proof starts from {request.old}, beyond the tree of {checkpoint.size}")
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._transaction():
+            kept = self._kept(origin)
             try:
-                return self._cosign(request.old, request.proof, request.note, checkpoint, now)
-            finally:  # what convicts a log is kept when nothing is cosigned
-                self._connection.execute("COMMIT")
+                self._require(request, checkpoint, kept)
+            except Fault as fault:
+                self._keep_evidence(fault.code, kept, request.note)
+                refusal = fault
+            else:
+                return self._cosign(request.note, checkpoint, now)
+        raise refusal
 
-    def _cosign(self, old: int, proof: Sequence[bytes], note: Note, checkpoint: Checkpoint, now: int) -> str:
-        kept = self._kept(checkpoint.origin)
+    def _require(self, request: Request, checkpoint: Checkpoint, kept: Note | None) -> None:
+        """Do nothing if the tree of `checkpoint` continues the one that was cosigned last."""
         had = None if kept is None else parse_checkpoint(kept.text)
         size, root = (0, EMPTY_ROOT) if had is None else (had.size, had.root)
-        if checkpoint.size == size and checkpoint.root != root:
-            self._convict("two-roots", kept, note)
-            raise Fault("two-roots", f"of size {size} the log signed two roots")
-        if old != size:
+        if request.old != size:
             raise OtherSize(size)
-        if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
-            raise Fault("not-consistent", "an empty tree has another root")
+        if checkpoint.size == size and checkpoint.root != root:
+            raise Fault("two-roots", f"of size {size} the log signed two roots")
         try:
-            check_consistency(size, root, checkpoint.size, checkpoint.root, proof)
+            check_consistency(size, root, checkpoint.size, checkpoint.root, request.proof)
         except InvalidProof as error:
-            self._convict("not-consistent", kept, note)
-            raise Fault("not-consistent", str(error)) from None
+            raise Fault("wrong-proof", str(error)) from None
+
+    def _cosign(self, note: Note, checkpoint: Checkpoint, now: int) -> str:
         signatures = [key.sign(note.text, now) for key in self._keys]
         trusted = {(log.name, log.key_id) for log in self._logs}
         of_log = [one for one in note.signatures if (one.name, one.key_id) in trusted]
@@ -129,6 +133,18 @@ class Witness:
             row = self._connection.execute("SELECT note FROM witnessed WHERE hash = ?", (digest,)).fetchone()
         return None if row is None else str(row[0])
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
@@ -137,8 +153,8 @@ class Witness:
         row = self._connection.execute("SELECT note FROM witnessed WHERE origin = ?", (origin,)).fetchone()
         return None if row is None else parse_note(row[0].encode())
 
-    def _convict(self, code: str, kept: Note | None, note: Note) -> None:
-        """Keep two checkpoints that the log signed and that can't both be so."""
+    def _keep_evidence(self, code: str, kept: Note | None, note: Note) -> None:
+        """Keep two checkpoints that the log signed: two roots convict it, a wrong proof is to be cleared up."""
         (held,) = self._connection.execute("SELECT count(*) FROM evidence").fetchone()
         if held < _MOST_EVIDENCE:
             self._connection.execute(
@@ -147,13 +163,13 @@ class Witness:
             )
 
 
-_STATUS = {"malformed": 400, "other-log": 403, "log-signature": 403, "not-consistent": 422, "two-roots": 422}
+_STATUS = {"malformed": 400, "other-log": 403, "log-signature": 403, "wrong-proof": 422, "two-roots": 422}
 
 
 def application(witness: Witness) -> Starlette:
     """Return the witness as a web application. Callers need no key: what they send is signed by a log, or refused."""
 
-    async def add_checkpoint(request: Request) -> Response:
+    async def add_checkpoint(request: HttpRequest) -> Response:
         body = await _body(request)
         if body is None:
             return Response("malformed: the body is too large, or did not arrive\n", 400, media_type=_TEXT)
@@ -167,7 +183,7 @@ def application(witness: Witness) -> Starlette:
             return Response(f"{other.size}\n", 409, {"Content-Type": SIZE_TYPE})
         return Response(lines, media_type=_TEXT)
 
-    async def get_checkpoint(request: Request) -> Response:
+    async def get_checkpoint(request: HttpRequest) -> Response:
         note = await asyncio.to_thread(witness.last, request.path_params["digest"])
         if note is None:
             return Response("nothing was cosigned of this log\n", 404, media_type=_TEXT)
@@ -181,7 +197,7 @@ def application(witness: Witness) -> Starlette:
     )
 
 
-async def _body(request: Request) -> bytes | None:
+async def _body(request: HttpRequest) -> bytes | None:
     data = b""
     try:
         async with asyncio.timeout(_BODY_SECONDS):

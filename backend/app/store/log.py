@@ -22,6 +22,7 @@ from app.log.guard import Guard, require_continued
 from app.log.note import Note, parse_note
 from app.log.tiles import ENTRIES, WIDTH, MissingTile, Tile, pack_entries, split_hashes, subtree_from
 from app.log.tree import HASH_BYTES, Subtree, leaf_hash, prove_inclusion, root_of
+from app.log.verify import check_inclusion
 from app.store.base import ReadConnection, Row, WriteConnection
 
 T = TypeVar("T")
@@ -266,19 +267,34 @@ def prove(connection: ReadConnection, index: int) -> Proof | None:
         hashes = prove_inclusion(index, published.checkpoint.size, tree.subtree)
     except MissingTile as missing:
         raise Fault("damaged-tree", str(missing)) from None
-    return Proof(index, tuple(hashes), published.note, bytes(rows[0][0]))
+    proof = Proof(index, tuple(hashes), published.note, bytes(rows[0][0]))
+    try:
+        check_inclusion(proof, published.checkpoint, bytes(rows[0][0]))
+    except Fault:  # nothing is given out that nobody would take
+        raise Fault("damaged-entry", f"entry {index} and the stored hashes don't belong together") from None
+    return proof
 
 
 def read_tile(connection: ReadConnection, tile: Tile) -> bytes | None:
-    """Return a tile or a bundle of entries of the tree that was signed last, or None when it isn't part of it."""
+    """Return a tile or a bundle of entries of the tree that was signed last, or None when it isn't part of it.
+
+    Raises:
+        Fault: it is damaged.
+    """
     published = latest(connection)
     size = 0 if published is None else published.checkpoint.size
     held = size if tile.level == ENTRIES else size >> (8 * tile.level)
     if tile.number * WIDTH + tile.width > held:
         return None
     if tile.level == ENTRIES:
-        return pack_entries([entry for _, entry in read_entries(connection, tile.number * WIDTH, tile.width)])
-    return load_tile(connection, tile.level, tile.number)[: tile.width * HASH_BYTES]
+        entries = [entry for _, entry in read_entries(connection, tile.number * WIDTH, tile.width)]
+        if len(entries) != tile.width:
+            raise Fault("damaged-entry", f"{tile.path} has {len(entries)} entries")
+        return pack_entries(entries)
+    hashes = load_tile(connection, tile.level, tile.number)[: tile.width * HASH_BYTES]
+    if len(hashes) != tile.width * HASH_BYTES:
+        raise Fault("damaged-tree", f"{tile.path} is cut off")
+    return hashes
 
 
 def read_entries(connection: Fetching, start: int, count: int) -> list[tuple[int, bytes]]:

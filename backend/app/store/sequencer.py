@@ -103,7 +103,7 @@ class Sequencer:
             Fault: the log is halted.
         """
         if self.halted is not None:
-            raise self.halted
+            raise _copy_of(self.halted)
         if sum(len(one.entries) for one in self._waiting) + len(entries) > MAX_WAITING:
             raise StoreUnavailable("too many entries are waiting for the log")
         waiting = _Waiting(entries, asyncio.get_running_loop().create_future())
@@ -170,8 +170,7 @@ class Sequencer:
         Raises:
             Fault: it isn't: the store and what is beside the key were restored from a backup together.
         """
-        for witness in self._witnesses():
-            await self._compare_with(witness)
+        await asyncio.gather(*(self._compare_with(witness) for witness in self._witnesses()))
 
     async def _compare_with(self, witness: Witness) -> None:
         try:

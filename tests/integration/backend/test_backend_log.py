@@ -8,6 +8,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.log.faults import Fault
 from app.log.guard import open_guard
 from app.log.keys import read_keys
 from app.log.note import LOG, new_signer, parse_note
-from app.store.log import add_entries, latest
+from app.store.log import add_entries, latest, prove
 from app.store.schema import prepare
 from app.store.sqlite import SqliteDatabase
 from backend_client import Client, administer, chained, event, eventually, line
@@ -252,6 +253,8 @@ def test_an_altered_store_is_not_signed(tmp_path: Path, both: Parties, statement
         add_entries(store, guard, [Entry(BUNDLE, "x", digest_of("three"), 0)])
     store.rollback()
     assert latest(store) == signed
+    with closing(database.connect_reader()) as reader, pytest.raises(Fault, match="damaged-"):
+        prove(reader, 0) and prove(reader, 1)
     # Without what was remembered beside the key, the checkpoint in the store is compared.
     guard.path.unlink()
     with pytest.raises(Fault, match=code):

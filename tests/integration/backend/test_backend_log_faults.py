@@ -256,8 +256,8 @@ REQUESTS: dict[str, tuple[bytes, str]] = {
     "a smaller tree": (request(5, 10), "20"),
     "replayed": (request(0, 20), "20"),
     "two roots": (request(20, 20, head(20, entries=OTHER_TREE)), "two-roots"),
-    "another history": (request(20, 300, head(300, entries=OTHER_TREE), OTHER_TREE), "not-consistent"),
-    "a proof cut off": (str(Request(20, (), head(300))).encode(), "not-consistent"),
+    "another history": (request(20, 300, head(300, entries=OTHER_TREE), OTHER_TREE), "wrong-proof"),
+    "a proof cut off": (str(Request(20, (), head(300))).encode(), "wrong-proof"),
     "forged": (request(20, 300, Note(head(300).text, (IMPOSTOR.sign(head(300).text),))), "other-log"),
     "altered": (request(20, 300).replace(b"\n300\n", b"\n301\n"), "log-signature"),
     "another log": (request(20, 300, head(300, OTHER_KEY)), "other-log"),
@@ -283,7 +283,7 @@ def test_a_witness_refuses(witness: Witness, tmp_path: Path, name: str) -> None:
     assert witness.last(origin_hash(LOG_KEY.name)) == last
     with closing(sqlite3.connect(tmp_path / "witness.db")) as state:
         evidence = state.execute("SELECT code, had, got FROM evidence").fetchall()
-    if said in ("two-roots", "not-consistent"):  # what convicts the log is kept: both are signed by it
+    if said in ("two-roots", "wrong-proof"):  # what may convict the log is kept: both are signed by it
         ((code, had, got),) = evidence
         assert code == said
         for note in (had, got):
@@ -304,7 +304,7 @@ def test_a_witness_over_http(witness: Witness) -> None:
             port = listener.getsockname()[1]
             assert ask(port, "POST", "/add-checkpoint", request(0, 20))[0] == 200
             for name, (body, said) in REQUESTS.items():
-                expected = {"malformed": 400, "two-roots": 422, "not-consistent": 422, "20": 409}.get(said, 403)
+                expected = {"malformed": 400, "two-roots": 422, "wrong-proof": 422, "20": 409}.get(said, 403)
                 status, kind, text = ask(port, "POST", "/add-checkpoint", body)
                 assert status == (404 if name == "another log" else expected), name
                 assert text.startswith(said)
@@ -342,5 +342,5 @@ def test_every_code_is_met() -> None:
     """The codes that other tests here and in test_backend_log.py meet are all that there are."""
     met = {code for _, code in PROOFS.values()} | {code for _, code in REQUESTS.values() if not code.isdecimal()}
     elsewhere = {"too-old", "unreadable", "bad-policy", "bad-key", "damaged-tile", "damaged-tree", "damaged-entry"}
-    elsewhere |= {"row-altered", "row-missing", "rolled-back"}
+    elsewhere |= {"row-altered", "row-missing", "rolled-back", "not-consistent"}
     assert met - {"verified"} | elsewhere == set(KINDS)
