@@ -14,9 +14,9 @@ from app.events.model import timestamp_of
 from app.log.checkpoint import MAX_PROOF_BYTES, Proof, parse_proof
 from app.log.entries import BUNDLE, Entry, is_digest, parse_entry
 from app.log.faults import Fault
-from app.log.keys import create_keys, read_keys, retire_key, rotate_keys
+from app.log.keys import create_keys, read_keys, read_public_keys, retire_key, rotate_keys
 from app.log.mirror import check_mirror
-from app.log.note import LOG, MAX_NOTE_BYTES, WITNESS, parse_note, parse_verifier
+from app.log.note import LOG, MAX_NOTE_BYTES, WITNESS, parse_note
 from app.log.policy import read_policy
 from app.log.verify import Signed, check_against, check_checkpoint, check_inclusion, checkpoint_of
 
@@ -28,7 +28,7 @@ def add_parsers(commands: Any) -> None:
     keys = commands.add_parser("log-key", help="make and rotate the keys of a log or a witness").add_subparsers(
         dest="action", required=True
     )
-    create = keys.add_parser("create", help="make a key in a new file, and show its public half")
+    create = keys.add_parser("create", help="make a key in a new file; FILE.pub gets its public half")
     create.add_argument("file", type=Path)
     create.add_argument("--name", required=True, help="of the log or the witness, like audit.example.com/log")
     create.add_argument("--witness", action="store_true", help="the key of a witness, not of a log")
@@ -44,7 +44,7 @@ def add_parsers(commands: Any) -> None:
             parser.add_argument("key_id", help="eight hex digits, as `show` has them")
     witness = commands.add_parser("witness", help="cosign the checkpoints of logs that only grow")
     witness.add_argument("--key", type=Path, required=True, help="the witness's key file")
-    witness.add_argument("--log", action="append", required=True, metavar="KEY", help="a log's key; several times")
+    witness.add_argument("--log", action="append", required=True, type=Path, metavar="FILE", help="a log's public keys")
     witness.add_argument("--state", type=Path, required=True, help="where it remembers what it cosigned")
     witness.add_argument("--host", default="127.0.0.1")
     witness.add_argument("--port", type=int, default=8001)
@@ -76,7 +76,8 @@ def run(options: argparse.Namespace) -> int:
     if options.command == "witness":
         from app.log.witness import serve
 
-        serve(options.key, [parse_verifier(key) for key in options.log], options.state, options.host, options.port)
+        logs = [key for path in options.log for key in read_public_keys(path, LOG)]
+        serve(options.key, logs, options.state, options.host, options.port)
         return 0
     if options.command == "verify":
         return _verify(options)
@@ -95,7 +96,7 @@ def _keys(options: argparse.Namespace) -> None:
     match options.action:
         case "create":
             print(create_keys(options.file, options.name, kind).verifier)
-            print(f"The public half; {options.file} holds the key. Copy that file to a safe place.", file=sys.stderr)
+            print(f"The public half, also in {options.file}.pub. Copy {options.file} to a safe place.", file=sys.stderr)
         case "rotate":
             print(rotate_keys(options.file, kind).verifier)
             print("Add this to every policy beside the old one, then restart what signs.", file=sys.stderr)

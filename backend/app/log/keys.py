@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from app.log.faults import Fault
-from app.log.note import SignerKey, new_signer, parse_signer
+from app.log.note import LOG, SignerKey, VerifierKey, new_signer, parse_signer, parse_verifier
 
 _MOST_BYTES = 64 * 1024
 
@@ -25,6 +25,7 @@ def create_keys(path: Path, name: str, kind: int) -> SignerKey:
         raise Fault("bad-key", f"{path}: {error.strerror}") from None
     _write(descriptor, [key])
     _sync_folder(path)
+    _publish(path, key)
     return key
 
 
@@ -51,6 +52,25 @@ def read_keys(path: Path, kind: int) -> list[SignerKey]:
     return keys
 
 
+def read_public_keys(path: Path, kind: int) -> list[VerifierKey]:
+    """Return the public keys of a file, one a line.
+
+    Raises:
+        Fault: there are none.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+        keys = [parse_verifier(line) for line in lines if line.strip()]
+    except OSError as error:
+        raise Fault("bad-key", f"{path}: {error.strerror}") from None
+    except Fault as fault:
+        raise Fault("bad-key", f"{path}: {fault.detail}") from None
+    if not keys or {key.kind for key in keys} != {kind}:
+        raise Fault("bad-key", f"{path} has to hold public keys of a {'log' if kind == LOG else 'witness'}")
+    return keys
+
+
 def rotate_keys(path: Path, kind: int) -> SignerKey:
     """Add a new key to a file. From the next start on new and old keys sign together.
 
@@ -60,6 +80,7 @@ def rotate_keys(path: Path, kind: int) -> SignerKey:
     keys = read_keys(path, kind)
     new = new_signer(keys[0].name, kind)
     _replace(path, [new, *keys])
+    _publish(path, new)
     return new
 
 
@@ -98,6 +119,15 @@ def _replace(path: Path, keys: list[SignerKey]) -> None:
         replace_file(path, _encode(keys))
     except OSError as error:
         raise Fault("bad-key", f"{path}: {error.strerror}") from None
+
+
+def _publish(path: Path, key: SignerKey) -> None:
+    """Add the public half to the file beside the key's, which has those of retired keys too."""
+    try:
+        with path.with_name(f"{path.name}.pub").open("a", encoding="utf-8") as file:
+            file.write(f"{key.verifier}\n")
+    except OSError as error:
+        raise Fault("bad-key", f"{path}.pub: {error.strerror}") from None
 
 
 def _write(descriptor: int, keys: list[SignerKey]) -> None:

@@ -63,7 +63,7 @@ class Parties:
         command = [*tied("KILL"), sys.executable, "-m", "app", "witness", "--key", str(self.folder / "witness.key")]
         command += [
             "--log",
-            str(self.log.verifier),
+            f"{self.key}.pub",
             "--state",
             str(self.folder / "witness.db"),
             "--port",
