@@ -98,6 +98,7 @@ trees = st.integers(1, 90).flatmap(lambda size: st.tuples(st.integers(0, size - 
 
 
 @given(trees)
+@settings(max_examples=40)
 def test_a_proof_of_inclusion_shows_one_leaf_at_one_place(place: tuple[int, int]) -> None:
     index, size = place
     leaves = MANY[:size]
