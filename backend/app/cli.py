@@ -11,7 +11,9 @@ from pathlib import Path
 
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
-from app.settings import InvalidSettings, load_settings
+from app.log import commands as log_commands
+from app.log.faults import Fault
+from app.settings import InvalidSettings, Settings, load_settings
 from app.store.base import Database, StoreUnavailable
 from app.store.keys import INSERT_KEY, REVOKE_KEY, key_parameters, list_keys
 from app.store.location import InvalidLocation, Location, SqliteFile, parse_location
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
+        if options.command in log_commands.COMMANDS:
+            return log_commands.run(options)
         settings = load_settings()
         location = parse_location(settings.database_url)
         database = open_database(location)
@@ -42,9 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _keys(database, options)
             case "purge":
                 _purge(database, options.older_than_days)
+            case "log-check":
+                _check_log(database, settings, options.policy)
+            case "log-export":
+                _export_log(database, options.folder)
             case _:
                 _backup(location, options.file)
-    except (InvalidSettings, InvalidLocation, StoreUnavailable, WrongSchema, Refused) as error:
+    except (InvalidSettings, InvalidLocation, StoreUnavailable, WrongSchema, Refused, Fault) as error:
         print(f"aimgentix: {error}", file=sys.stderr)
         return 1
     return 0
@@ -68,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     purge.add_argument("--older-than-days", type=_positive, required=True, metavar="N")
     backup = commands.add_parser("backup", help="copy a SQLite store that is in use")
     backup.add_argument("file", type=Path)
+    check = commands.add_parser("log-check", help="compare the store with what the transparency log signed")
+    check.add_argument("--policy", type=Path, help="with the log's public keys, where its key file is not at hand")
+    export = commands.add_parser("log-export", help="write the transparency log as plain files, to be mirrored")
+    export.add_argument("folder", type=Path)
+    log_commands.add_parsers(commands)
     return parser
 
 
@@ -129,6 +142,51 @@ def _purge(database: Database, days: int) -> None:
         connection.rollback()
         connection.close()
     print(f"{total} events deleted")
+
+
+def _check_log(database: Database, settings: Settings, policy: Path | None) -> None:
+    from app.log.guard import open_guard
+    from app.log.policy import read_policy
+    from app.store.audit import audit
+
+    guard = None if settings.log_key is None else open_guard(settings.log_key)
+    if policy is None and guard is None:
+        raise Refused("set AIMGENTIX_LOG_KEY, or give --policy, so that it is known whose log this is")
+    logs = read_policy(policy).logs if policy else [key.verifier for key in guard.keys] if guard else []
+    connection = database.connect_reader()
+    try:
+        report = audit(connection, logs, None if guard is None else guard.last())
+    finally:
+        connection.close()
+    print(
+        f"{report.entries} entries in the log; {report.events} events are as they were when the log took their digest"
+    )
+    if report.deleted:
+        print(f"{report.deleted} older events were deleted since: by retention, a purge, or by hand")
+    if report.unchecked:
+        print(f"{report.unchecked} events can't be compared: the log has one digest for them and for deleted ones")
+    for fault in report.faults:
+        print(f"{fault} (at fault: {fault.kind.party})")
+    if report.faults:
+        raise Refused(f"{len(report.faults)} findings: the store is not what was signed")
+
+
+def _export_log(database: Database, folder: Path) -> None:
+    from app.log.mirror import write_mirror
+    from app.store.log import all_entries, latest
+
+    connection = database.connect_reader()
+    try:
+        published = latest(connection)
+        if published is None:
+            raise Refused("the log has no checkpoint yet")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_mirror(folder, published.note, published.checkpoint.size, all_entries(connection))
+    except OSError as error:
+        raise Refused(f"{folder}: {error.strerror}") from None
+    finally:
+        connection.close()
+    print(f"{published.checkpoint.size} entries written to {folder}")
 
 
 def _backup(location: Location, target: Path) -> None:

@@ -62,6 +62,13 @@ class Metrics:
         """Ask `waiting` for the number of waiting events whenever the metrics are read."""
         self._waiting.set_function(waiting)
 
+    def watch_log(self, halted: Callable[[], bool]) -> None:
+        """Ask `halted` for whether the transparency log is halted whenever the metrics are read."""
+        gauge = Gauge(
+            "aimgentix_log_halted", "1 when the transparency log signs nothing any more", registry=self.registry
+        )
+        gauge.set_function(halted)
+
     def committed(self, group: Committed, seconds: float) -> None:
         """Count a group that became durable."""
         outcomes = group.outcomes

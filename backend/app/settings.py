@@ -69,6 +69,18 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
     """Origins whose pages may call the API, comma separated; none by default."""
 
+    log_key: Path | None = None
+    """The file with the key of the transparency log (`python -m app log-key create`); unset: there is no log."""
+
+    log_policy: Path | None = None
+    """The policy with the log's witnesses and their addresses, which are asked to cosign; unset: nobody is."""
+
+    log_seal_seconds: float = Field(default=60.0, ge=0.1, le=86_400)
+    """How often the heads of the streams go into the transparency log."""
+
+    log_public: bool = False
+    """Serve the log's checkpoint and tiles without a key, so that anybody may mirror it."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON lines elsewhere."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
 from app.auth.guard import Guard
+from app.log.faults import Fault
 from app.metrics import Metrics
 from app.problems import EXPECTED, answer
 from app.settings import InvalidSettings, Settings, load_settings
@@ -24,6 +26,9 @@ from app.store.location import InvalidLocation
 from app.store.retention import keep_retention
 from app.store.schema import WrongSchema
 from app.store.store import Store
+
+if TYPE_CHECKING:
+    from app.store.sequencer import Sequencer
 
 log = logging.getLogger("app")
 
@@ -62,7 +67,13 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't use {store.location}: {error}"})
             return
         guard = Guard(store, settings.auth)
-        self._app = build(settings, store, guard, metrics)
+        try:
+            sequencer = await _open_log(settings, store, metrics)
+        except (Fault, StoreUnavailable) as error:
+            await asyncio.to_thread(store.stop)
+            await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
+            return
+        self._app = build(settings, store, guard, metrics, sequencer)
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
@@ -79,6 +90,8 @@ class Application:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if sequencer is not None:
+            await sequencer.stop()
         # The server has finished all requests by now; what they wait for is stored before this returns.
         await asyncio.to_thread(store.stop)
         log.info("stopped; all acknowledged events are stored")
@@ -93,8 +106,32 @@ async def _announce(settings: Settings, store: Store, guard: Guard) -> None:
     log.log(logging.WARNING if settings.auth == "off" else logging.INFO, "%s", protection)
 
 
-def build(settings: Settings, store: Store, guard: Guard, metrics: Metrics) -> ASGIApp:
-    """Return the application around an open store."""
+async def _open_log(settings: Settings, store: Store, metrics: Metrics) -> Sequencer | None:
+    """Return the transparency log, running, or None when there is none.
+
+    Raises:
+        Fault: its key or its policy can't be read.
+    """
+    if settings.log_key is None:
+        return None
+    # Only then: what signs takes its time to load, and memory.
+    from app.store.sequencer import open_sequencer
+
+    sequencer = open_sequencer(store, settings.log_key, settings.log_policy, settings.log_seal_seconds)
+    await sequencer.start()
+    metrics.watch_log(lambda: sequencer.halted is not None)
+    log.info("keeps the transparency log %s", sequencer.guard.origin)
+    return sequencer
+
+
+def build(
+    settings: Settings, store: Store, guard: Guard, metrics: Metrics, sequencer: Sequencer | None = None
+) -> ASGIApp:
+    """Return the application around an open store.
+
+    Args:
+        sequencer: the transparency log, if there is one.
+    """
     app = FastAPI(
         title="AIMgentix backend",
         version=__version__,
@@ -107,7 +144,13 @@ def build(settings: Settings, store: Store, guard: Guard, metrics: Metrics) -> A
     app.state.store = store
     app.state.guard = guard
     app.state.metrics = metrics
-    for router in (ingest.router, queries.router, health.router):
+    routers = [ingest.router, queries.router, health.router]
+    if sequencer is not None:
+        from app.api import log as log_api
+
+        app.state.log = sequencer
+        routers.append(log_api.router)
+    for router in routers:
         # Flat, not include_router(): looking through nested routers would cost a request more than all of the storing.
         app.router.routes.extend(router.routes)
     for kind in EXPECTED:

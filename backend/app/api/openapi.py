@@ -116,6 +116,23 @@ GET_EXPORT: Route = {
         **_problems(400, 401, 403, 503),
     }
 }
+_LOGGED = _object(entries={"type": "array", "items": _object(index=_COUNT, status={"enum": ["logged", "duplicate"]})})
+_OFFERED = _object(digest={"type": "string", "pattern": "^[0-9a-f]{64}$"}, subject=_TEXT)
+POST_LOG: Route = {
+    "status_code": 201,
+    "responses": {201: _answer("Logged.", _LOGGED), 200: _answer("Logged already.", _LOGGED), **_INGEST},
+    "openapi_extra": _body({JSON: {"schema": {"type": "array", "items": _OFFERED, "minItems": 1}}}),
+}
+_FILE = {"type": "string", "format": "binary"}
+GET_PROOF: Route = {
+    "responses": {200: _answer("The proof.", _TEXT, "text/plain"), **_problems(400, 401, 403, 404, 503)}
+}
+GET_CHECKPOINT: Route = {
+    "responses": {200: _answer("The checkpoint.", _TEXT, "text/plain"), **_problems(401, 403, 404, 503)}
+}
+GET_TILE: Route = {
+    "responses": {200: _answer("The tile.", _FILE, "application/octet-stream"), **_problems(401, 403, 404, 503)}
+}
 GET_ROOT: Route = {"responses": {200: _answer("What this is.", _object(name=_TEXT, status=_TEXT, version=_TEXT))}}
 GET_HEALTH: Route = {"responses": {200: _answer("Alive.", _object(status=_TEXT))}}
 GET_READY: Route = {"responses": {200: _answer("Ready.", _object(status=_TEXT)), **_problems(503)}}
@@ -180,7 +197,7 @@ def document_of(app: FastAPI) -> Callable[[], dict[str, Any]]:
         for path, operations in whole["paths"].items():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
-                if path.startswith("/v1") or path == "/metrics":
+                if path.startswith(("/v1", "/log")) or path == "/metrics":
                     operation["security"] = [{"ApiKey": []}]
         return whole
 

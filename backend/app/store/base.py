@@ -104,6 +104,21 @@ class WriteConnection(Protocol):
     def purge(self, before: int, limit: int) -> int:
         """Delete the oldest events received before the time `before` (µs), at most `limit`; return how many."""
 
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that `sql`, with `?` for parameters, selects or returns."""
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Run a statement, with `?` for parameters."""
+
+    def lock_log(self) -> None:
+        """Keep every other process from adding to the transparency log until this transaction ends."""
+
+    def last_position(self) -> int:
+        """Return the highest position of an event, in a transaction of its own.
+
+        Every event at a lower position that will ever be stored is stored by then.
+        """
+
     def commit(self) -> None:
         """Make the transaction durable."""
 

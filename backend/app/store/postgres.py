@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from app.events.chain import Link, Place
 from app.store.base import Contention, QueryTimeout, Row, StoreUnavailable
-from app.store.queries import LINK
+from app.store.queries import LAST_POSITION, LINK
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlConnection
@@ -39,6 +39,8 @@ _RETENTION_LOCK = 0x61696D78
 """Name of the advisory lock of the one process that deletes old events."""
 _MIGRATION_LOCK = 0x61696D67
 _MIGRATION_SECONDS = 3600
+_LOG_LOCK = 0x61696D6C
+"""Name of the advisory lock of the one process that adds to the transparency log."""
 
 
 class PostgresDatabase:
@@ -199,6 +201,25 @@ class PostgresWriter:
             if not alone or not alone[0]:
                 return 0
             return self._connection.execute(_PURGE, {"before": before, "limit": limit}).rowcount
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with _unavailable():
+            return self._connection.execute(sql.replace("?", "%s").encode(), parameters).fetchall()
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> None:
+        with _unavailable():
+            self._connection.execute(sql.replace("?", "%s").encode(), parameters)
+
+    def lock_log(self) -> None:
+        with _unavailable():
+            self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOG_LOCK,))
+
+    def last_position(self) -> int:
+        with _unavailable(), self._connection.transaction():
+            # An insert under way may have taken its positions, and be committed after one with higher positions.
+            self._connection.execute("LOCK TABLE events IN SHARE MODE")
+            found = self._connection.execute(LAST_POSITION).fetchone()
+        return int(found[0]) if found else 0
 
     def commit(self) -> None:
         with _unavailable():

@@ -13,6 +13,8 @@ Order = Literal["asc", "desc"]
 LINK = "stream, seq, substr(body, length(body) - 65, 64), line_hash"
 """The columns of a `Link`: the last part of a stored line's body is the hash of the line before it."""
 
+LAST_POSITION = "SELECT coalesce(max(position), 0) FROM events"
+
 
 @dataclass(frozen=True)
 class Filter:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.events.chain import Link, Place
 from app.store.base import QueryTimeout, Row, StoreUnavailable
-from app.store.queries import LINK
+from app.store.queries import LAST_POSITION, LINK
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SqlConnection
@@ -273,7 +273,23 @@ class SqliteWriter:
             streams = [(stream, seq) for _, stream, seq in expired if stream is not None]
             self._connection.executemany(_MARK_EXPIRED, streams)
             self._connection.execute("DELETE FROM events WHERE position <= ?", (expired[-1][0],))
+            self._connection.execute(_START_EPOCH)
         return len(expired)
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with _unavailable():
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> None:
+        with _unavailable():
+            self._connection.execute(sql, parameters)
+
+    def lock_log(self) -> None:
+        """Do nothing: `begin` locks the file."""
+
+    def last_position(self) -> int:
+        with _unavailable():
+            return int(self._connection.execute(LAST_POSITION).fetchone()[0])
 
     def commit(self) -> None:
         with _unavailable():
@@ -296,6 +312,8 @@ _MARK_EXPIRED = """
     INSERT INTO expired_streams (stream, through_seq) VALUES (?, ?)
     ON CONFLICT (stream) DO UPDATE SET through_seq = max(through_seq, excluded.through_seq)
 """
+# SQLite gives out the positions of events that were deleted again once there is none left.
+_START_EPOCH = "UPDATE log_seals SET epoch = epoch + 1, through = 0 WHERE NOT EXISTS (SELECT 1 FROM events)"
 
 _INSERTS = {
     size: f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([_ROW] * size)} ON CONFLICT (event_id) DO NOTHING"  # noqa: S608

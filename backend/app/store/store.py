@@ -98,6 +98,19 @@ class Store:
 
         return int(await self._writer.call(purge))
 
+    async def write(self, function: Callable[[WriteConnection], T]) -> T:
+        """Return what `function` returns, called with the connection that stores. It ends its transactions itself.
+
+        Raises:
+            StoreUnavailable: it takes too long, or the database did not answer; it may still be done.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                result: T = await self._writer.call(function)
+                return result
+        except TimeoutError:
+            raise StoreUnavailable("storing takes too long; it may still be done", 5) from None
+
     async def check(self) -> None:
         """Do nothing if events can be stored now.
 

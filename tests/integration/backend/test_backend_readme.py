@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from app.log.cosigning import fetch_witnessed
 from backend_client import Client, event, eventually
 from bench.servers import BACKEND, reserve_port, tied
 
@@ -96,3 +97,64 @@ def test_the_start_shows_how_to_make_the_first_key(backend: Path) -> None:
         key = shell(backend, command).strip()
         assert Client(port, key).post(event()).status == 201
         assert Client(port).post(event()).status == 401
+
+
+def test_the_transparency_log(backend: Path) -> None:
+    """README's commands for it, in their order."""
+    require_tool("curl")
+    (backend / "bundle.zip").write_bytes(b"evidence")
+    with reserve_port() as first, reserve_port() as second:
+        port, witness_port = first.getsockname()[1], second.getsockname()[1]
+
+        def ready(word: str) -> str:
+            return block(word).replace("8000", str(port)).replace("8001", str(witness_port))
+
+        shell(backend, ready("log-key create log.key"))
+        create, serve = ready("--witness").splitlines()
+        shell(backend, create)
+        shell(backend, ready("cat > log.policy"))
+        with running(backend, serve, f"http://127.0.0.1:{witness_port}"):
+            with running(backend, ready("AIMGENTIX_LOG_POLICY="), f"http://127.0.0.1:{port}"):
+                made = shell(backend, ready("AUDITOR_KEY=") + 'echo "$AIMGENTIX_API_KEY $AUDITOR_KEY"').split()
+                keys = "AIMGENTIX_API_KEY={} AUDITOR_KEY={}\n".format(*made)
+                assert '"index":0,"status":"logged"' in shell(backend, keys + ready("/v1/log/entries"))
+                eventually(lambda: cosigned(witness_port))
+                shell(backend, keys + ready("/v1/log/proof?digest"))
+            said = shell(backend, ready("verify bundle.tlog-proof"))
+            assert "verified: " in said
+            assert "cosigned by neighbour" in said
+            said = shell(backend, ready("log-check"))
+            assert "1 entries in the log" in said
+            assert "verified: mirror is the log audit.example.com/log" in said
+
+
+def cosigned(port: int) -> bool:
+    """Whether the witness has cosigned a tree that isn't empty."""
+    note = fetch_witnessed(f"http://127.0.0.1:{port}", "audit.example.com/log")
+    return note is not None and "\n1\n" in note.text
+
+
+@contextmanager
+def running(folder: Path, command: str, ready: str) -> Iterator[None]:
+    """Run a command that doesn't end by itself, from when it says that it is ready."""
+    log = folder / f"log-{len(list(folder.glob('log-*')))}"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [
+                *tied("KILL"),
+                "sh",
+                "-c",
+                f"exec env {command.replace('uvicorn ', 'python -m uvicorn ')}",
+            ],
+            cwd=folder,
+            env=environment(),
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            eventually(lambda: ready in log.read_text(encoding="utf-8"))
+            yield
+        finally:
+            process.terminate()

@@ -1,0 +1,1 @@
+"""The transparency log: what was stored, so that somebody else can check it."""
