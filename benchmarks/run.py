@@ -1,7 +1,6 @@
 """Run the benchmarks of the template and print one table with the targets: `make bench`.
 
-The audit trail and updates have their own, which take half an hour each: `make bench-audit`, see benchmarks/audit/README.md,
-and `make bench-update`, see benchmarks/update/README.md.
+The audit trail and updates have their own, which take half an hour each: `make bench-audit` and `make bench-update`.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def _is_broken(name: str, files: Mapping[str, File]) -> bool:
 
 
 def _is_silent(name: str, birth: Birth, before: Mapping[str, File], after: Mapping[str, File]) -> bool:
-    """Whether the release's change of a file is not in it, although nobody was told."""
+    """Whether the release's change of a file is not in it, although nothing reports it."""
     base, new, result = birth.base.get(name), birth.new.get(name), after.get(name)
     if base == new or name == ANSWERS_FILE or Owners(birth.base).of(name) == TEAM or Owners(birth.new).of(name) == TEAM:
         return False

@@ -52,7 +52,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("variable", "delete"),
         ("workflow", "run"),
     ),
-    "git": (("init",), ("add",), ("commit",), ("tag",), ("push",), ("diff",), ("status",), ("switch",), ("checkout",)),
+    "git": tuple((word,) for word in "-c add checkout commit config diff init push status switch tag".split()),
 }
 ENGINES = ("copier", "cookiecutter")
 # What a reader puts their own value in the place of, where a program would refuse the word itself.
@@ -210,6 +210,7 @@ def _of_python(words: list[str], place: Place) -> Iterator[str]:
             yield f"no program {called}"
     elif words[0] == "agent_runner.py":
         yield from _refusal("python agent_runner.py", words[1:])
+        yield from _of_answers(words, "--set")
     elif words[:2] == ["-I", "agent_runtime/__main__.py"]:
         yield from _refusal("python -I agent_runtime/__main__.py", words[2:])
     elif not place.has(words[0]):
@@ -266,8 +267,12 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
         yield f"no command {words[0]}"
     known = _help_of(engine).split()
     yield from (f"no option {word}" for word in words if word.startswith("--") and word.split("=")[0] not in known)
+    yield from _of_answers(words, "--data")
+
+
+def _of_answers(words: list[str], option: str) -> Iterator[str]:
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
-    given = [after for word, after in pairwise(words) if word == "--data"]
+    given = [after for word, after in pairwise(words) if word == option]
     for name, _, value in (pair.partition("=") for pair in given):
         if name not in questions:
             yield f"no question {name}"
