@@ -52,7 +52,10 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("variable", "delete"),
         ("workflow", "run"),
     ),
-    "git": tuple((word,) for word in "-c add checkout commit config diff init push status switch tag".split()),
+    "git": tuple(
+        (word,)
+        for word in ("-c", "add", "checkout", "commit", "config", "diff", "init", "push", "status", "switch", "tag")
+    ),
 }
 ENGINES = ("copier", "cookiecutter")
 # What a reader puts their own value in the place of, where a program would refuse the word itself.
