@@ -2,6 +2,7 @@
 
 A file that one side alone changed is that side's.  Where both did, git merges the lines, after what is resolved
 mechanically is set aside: pins that Dependabot renewed (the newer one stays), ticks of a checklist, line endings.
+Changes of neighbouring lines are merged too, except in Python code.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
 
@@ -112,6 +114,8 @@ def _both(name: str, old: File, here: File, new: File) -> _Result:
         clean, data = True, new.data if entries is None else entries
     else:
         clean, data = _lines(old.data, text, new.data)
+        woven = None if clean or name.endswith(".py") else _woven(old.data, text, new.data)
+        clean, data = (clean, data) if woven is None else (True, woven)
     data = _with_pins(data, pins, newer=True)
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
@@ -155,6 +159,24 @@ def _key(line: bytes) -> bytes:
 def _version(pin: bytes) -> Tuple[int, ...]:
     found = _NUMBERS.search(pin)
     return tuple(int(part) for part in found.group(1).split(b".")) if found else ()
+
+
+def _woven(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
+    """The merge of changes that only touch one another, which git leaves to a person; None where they overlap."""
+    then = old.splitlines(True)
+    edits: Set[Tuple[int, int, Tuple[bytes, ...]]] = set()
+    for side in (here.splitlines(True), new.splitlines(True)):
+        for kind, start, end, first, last in SequenceMatcher(None, then, side, autojunk=False).get_opcodes():
+            if kind != "equal":
+                edits.add((start, end, tuple(side[first:last])))
+    lines: List[bytes] = []
+    done, inserted = 0, -1
+    for start, end, put in sorted(edits):
+        if start < done or (start == end == inserted):
+            return None
+        lines += [*then[done:start], *put]
+        done, inserted = end, start if start == end else -1
+    return b"".join([*lines, *then[done:]])
 
 
 def _lines(old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:

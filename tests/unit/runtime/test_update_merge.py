@@ -1,0 +1,52 @@
+"""What an update makes of one file that the template and the team changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent_runtime.local.update.files import REGULAR, File
+from agent_runtime.local.update.merge import CONFLICT, MERGED, merge
+
+OLD = "one\ntwo\nthree\nfour\n"
+
+
+def _merged(here: str, new: str, old: str = OLD, name: str = "README.md") -> tuple[str, str]:
+    files = ({name: File(REGULAR, text.encode())} for text in (old, here, new))
+    merged = merge(*files, lambda _: "both")
+    result = merged.files.get(name)
+    return merged.changes[0].kind, result.data.decode() if result else here
+
+
+@pytest.mark.parametrize(
+    ("here", "new", "expected"),
+    [
+        ("one\nOURS\ntwo\nthree\nfour\n", "one\nTWO\nthree\nfour\n", "one\nOURS\nTWO\nthree\nfour\n"),
+        ("one\ntwo\nOURS\nthree\nfour\n", "one\nTWO\nthree\nfour\n", "one\nTWO\nOURS\nthree\nfour\n"),
+        ("one\ntwo\nOURS\nfour\n", "one\nTWO\nthree\nfour\n", "one\nTWO\nOURS\nfour\n"),
+        ("one\nOURS\nthree\nfour\n", "one\ntwo\nfour\n", "one\nOURS\nfour\n"),
+        ("one\ntwo\nthree\nfour\nOURS\n", "one\ntwo\nthree\n", "one\ntwo\nthree\nOURS\n"),
+        ("ONE\nTWO\nthree\nfour\n", "ONE\nTWO\nthree\nFOUR\n", "ONE\nTWO\nthree\nFOUR\n"),
+    ],
+)
+def test_changes_of_neighbouring_lines_are_no_conflict(here: str, new: str, expected: str) -> None:
+    assert _merged(here, new) == (MERGED, expected)
+    assert _merged(new, here) == (MERGED, expected)
+
+
+@pytest.mark.parametrize(
+    ("here", "new"),
+    [
+        ("one\nOURS\nthree\nfour\n", "one\nTWO\nthree\nfour\n"),
+        ("one\nthree\nfour\n", "one\nTWO\nthree\nfour\n"),
+        ("one\nOURS\nfour\n", "one\ntwo\nNEW\nthree\nfour\n"),
+        ("one\ntwo\nOURS\nthree\nfour\n", "one\ntwo\nNEW\nthree\nfour\n"),
+    ],
+)
+def test_changes_of_the_same_line_are_a_conflict(here: str, new: str) -> None:
+    for kind, text in (_merged(here, new), _merged(new, here)):
+        assert kind == CONFLICT
+        assert "<<<<<<< here" in text
+
+
+def test_in_code_neighbouring_lines_are_left_to_a_person() -> None:
+    assert _merged("one\ntwo\nOURS\nfour\n", "one\nTWO\nthree\nfour\n", name="agent_runtime/cli.py")[0] == CONFLICT
