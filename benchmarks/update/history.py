@@ -10,6 +10,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -65,7 +68,8 @@ def run(folder: Path, *command: str) -> str:
     """
     done = attempt(folder, *command)
     if done.code:
-        raise Failed(f"{' '.join(command)}: {(done.err or done.out).strip()}")
+        said = (done.err or done.out).strip().splitlines() or ["it said nothing"]
+        raise Failed(f"{' '.join(command[:2])} in {folder}: {said[-1]}")
     return done.out
 
 
@@ -136,6 +140,11 @@ class History:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             shutil.copy2(ROOT / name, target, follow_symlinks=False)
+
+    def questions(self, version: str) -> dict[str, Any]:
+        """The questions of a version, as its copier.yml has them."""
+        questions: dict[str, Any] = yaml.safe_load(git(self.folder, "show", f"{version}:copier.yml"))
+        return questions
 
     def born(self, version: str, engine: str, answers: Mapping[str, str], folder: Path) -> Path:
         """Make a repository from a version, with one commit."""

@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "template"))
 
 from agent_runtime import codes
-from agent_runtime.local import answers
 from update import kills
 from update.history import BEFORE, ENGINES, ROOT, Failed, History, released
 from update.report import render
@@ -33,17 +32,19 @@ from update.trial import Birth, Trial, born, hold
 RESULT = ROOT / "build" / "bench" / "update.md"
 
 
-def some_answers(random: Random) -> dict[str, str]:
-    """Plausible answers to the template's questions."""
-    return {
+def some_answers(history: History, version: str, random: Random) -> dict[str, str]:
+    """Plausible answers to a version's questions."""
+    questions = history.questions(version)
+    given = {
         "agent_name": "Bench",
-        "use_case": random.choice(answers.USE_CASES),
-        "triggers": random.choice(answers.TRIGGERS),
-        "repository_plan": random.choice(answers.PLANS),
-        "act_permissions": random.choice(("", "issues, pull-requests")),
         "approvers": random.choice(("octocat", "octocat,hubot")),
-        "license": random.choice(answers.LICENSES),
+        "act_permissions": random.choice(("", "issues, pull-requests")),
     }
+    for question in ("use_case", "triggers", "repository_plan", "license"):
+        choices = questions[question]["choices"]
+        values = list(choices.values()) if isinstance(choices, dict) else choices
+        given[question] = random.choice([each["value"] if isinstance(each, dict) else each for each in values])
+    return {name: value for name, value in given.items() if name in questions}
 
 
 def trials(history: History, options: argparse.Namespace, folder: Path) -> Iterator[Trial]:
@@ -58,7 +59,7 @@ def trials(history: History, options: argparse.Namespace, folder: Path) -> Itera
         origin = f"{version} by {engine}"
         say(f"{number + 1} of {options.repositories}: {origin}")
         if key not in births:
-            given = some_answers(Random(f"{options.seed}-answers-{key}"))
+            given = some_answers(history, version, Random(f"{options.seed}-answers-{key}"))
             births[key] = born(history, version, engine, given, folder / "-".join(map(str, key)))
         (folder / "trial").mkdir()
         yield hold(births[key], random, folder / "trial", number=number, origin=origin)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from support import engines
+from support.environment import REPOSITORY
 
 # Where this environment's copier is.
 PATH = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
@@ -48,6 +51,18 @@ def release_after(template: Path, destination: Path, edit: Callable[[Path], None
     edit(destination / "template")
     engines.release(destination, tag)
     return destination
+
+
+def release_of(commit: str, template: Path, tag: str) -> None:
+    """Release in a template's repository what this one's template was at a commit."""
+    if (template / ".git").exists():
+        engines.git(template, "rm", "-rq", "--", ".")
+    wanted = ("*.jinja", "copier.yml", "template", "tools/manifest.py")
+    archive = ["git", "-C", str(REPOSITORY), "archive", commit, "--", *wanted]
+    archived = subprocess.run(archive, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as unpacked:
+        unpacked.extractall(template, filter="fully_trusted")
+    engines.release(template, tag)
 
 
 def replace(path: Path, old: str, new: str) -> None:

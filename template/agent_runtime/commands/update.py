@@ -18,7 +18,9 @@ from agent_runtime.cli import Call
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--check", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument("--to", metavar="VERSION", help="a tag or commit of the template (its newest release)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--to", metavar="VERSION", help="a tag or commit of the template (its newest release)")
+    which.add_argument("--back", action="store_true", help="the release before the one that is here")
     parser.add_argument(
         "--set",
         type=_answer,
@@ -49,6 +51,7 @@ def run(call: Call) -> int:
 
     options = update.Options(
         version=call.options.to,
+        back=call.options.back,
         changed=dict(call.options.set),
         check=call.options.check,
         branch=call.options.branch,

@@ -17,12 +17,14 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.local.update import landing
-from support import engines, updates
+from support import engines, signatures, updates
 from support.engines import Render
 
 PLAN = "agent_runtime/model/plan.py"
 NEW = "agent_runtime/brand_new.py"
 GONE = "docs/TROUBLESHOOTING.md"
+# The last state of the template that knew neither updates nor messages.
+BEFORE = "221d31076dcb77726171a9c13656aeb8877f7231"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 
@@ -330,14 +332,38 @@ def test_an_answer_changes_at_the_recorded_version(project: Path) -> None:
     assert (code, report["result"]) == (0, "nothing")
 
 
-def test_back_to_an_older_release(project: Path) -> None:
-    before = engines.tree(project)
-    assert _update(project)[0] == 0
+def test_back_to_the_release_before(tmp_path: Path) -> None:
+    """With its workflows, its settings and its locks; not to one that is revoked, and not without a word."""
+    template = tmp_path / "gated-agents"
+    template.mkdir()
+    updates.release_of(BEFORE, template, "v0.8.0")
+    engines.commit_all(template, "A release that turned out to be bad")
+    engines.git(template, "tag", "v0.9.0")
+    engines.git(template, "rm", "-rq", "--", ".")
+    engines.clone_template(template)
+    signatures.list_releases(template, signatures.entry(template, "v0.9.0", "its gate can be bypassed"))
+    answers = {"agent_name": engines.NAME, "advanced": "yes"}
+    project = engines.run_copier(template, tmp_path / "project", {**answers, "notify": "yes"}, vcs_ref="v1.0.0")
+    updates.append(project / "agent_runner.py", "# Ours\n")
+    updates.append(project / "README.md", "\n## Contact\n")
+    engines.commit_all(project, "Do our work")
+    before = updates.snapshot(project)
 
-    code, _, said = _update(project, "--to", "v1.0.0")
+    code, report, said = _update(project, "--back")
+    assert (code, report["to"], said[-1:]) == (3, "v0.8.0", "\n")
+    codes = {each["code"] for each in report["weaker"]}  # type: ignore[attr-defined]
+    assert {"CON02", "UPD13"} <= codes  # a workflow without its jobs that send messages, and the setting for them
+    assert updates.snapshot(project) == before
 
+    code, report, said = _update(project, "--back", *(word for code in codes for word in ("--accept", code)))
     assert code == 0, said
-    assert engines.tree(project) == before
+    fresh = engines.tree(engines.run_copier(template, tmp_path / "fresh", answers, vcs_ref="v0.8.0"))
+    found = engines.tree(project)
+    assert sorted(found) == sorted(fresh)
+    assert {name for name in fresh if found[name] != fresh[name]} == {"agent_runner.py", "README.md"}
+    assert (project / "README.md").read_text(encoding="utf-8").endswith("\n## Contact\n")
+    assert "_commit: v0.8.0" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert engines.run_check(project).stderr == ""
 
 
 Spoil = Callable[[Path], object]
@@ -369,6 +395,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a ZIP": (_without_commit, (), "UPD02: .copier-answers.yml has no _commit"),
     "offline": (_offline, (), "UPD03: https://127.0.0.1:9/gone.git: git: "),
     "an unknown version": (lambda _: None, ("--to", "v9.9.9"), "UPD04"),
+    "nothing to go back to": (lambda _: None, ("--back",), "UPD04"),
     "an option as a version": (lambda _: None, ("--to=--output=x",), "UPD04"),
     "another use case": (lambda _: None, ("--set", "use_case=blank"), "UPD09: use_case is service-restart"),
     "another slug": (lambda _: None, ("--set", "agent_slug=other"), "UPD09: agent_slug is "),
