@@ -19,6 +19,7 @@ import pytest
 from agent_runtime.local.update import landing
 from support import engines, signatures, updates
 from support.engines import Render
+from support.environment import small_disk
 
 PLAN = "agent_runtime/model/plan.py"
 NEW = "agent_runtime/brand_new.py"
@@ -512,7 +513,7 @@ def test_kills_leave_the_repository_as_it_was_or_updated(project: Path, tmp_path
     lasts = time.monotonic() - started
     after = engines.tree(whole)
     outcomes = []
-    for number in range(int(os.environ.get("UPDATE_KILLS", "15"))):
+    for number in range(int(os.environ.get("UPDATE_KILLS", "5"))):
         victim = shutil.copytree(project, tmp_path / f"victim-{number}", symlinks=True)
         process = _start(victim, tmp_path)
         assert process.stdout
@@ -575,3 +576,40 @@ def test_what_git_refuses_to_check_out_takes_the_branch_back(project: Path) -> N
 
     assert landed == 1
     assert updates.snapshot(project) == before
+
+
+def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(project: Path, tmp_path: Path) -> None:
+    """The command where nothing more can be written; its last step with less and more room than it needs."""
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        there = Path(shutil.copytree(project, disk / "project", symlinks=True))
+        code, report, _ = _update(there, "--branch", "made")
+        assert code == 0
+        before, old = updates.snapshot(there), engines.git(there, "rev-parse", "HEAD").strip()
+        ballast = disk / "ballast"
+
+        def landed(room: int) -> int:
+            ballast.unlink(missing_ok=True)
+            ballast.write_bytes(bytes(shutil.disk_usage(disk).free - room))
+            words = [
+                str(there),
+                "refs/heads/main",
+                old,
+                str(report["commit"]),
+                str(there / ".git/agent-update"),
+                os.devnull,
+            ]
+            done = engines.run([sys.executable, "-I", landing.__file__, *words], environment=updates.NOBODY)
+            assert "needed: No space left on device" in done.stderr or not done.returncode
+            return done.returncode
+
+        assert landed(0) == 1
+        code, _, said = _update(there)
+        assert (code, said.count("\n")) == (2, 1)
+        assert "No space left on device" in said
+        room = 0
+        while landed(room):
+            assert updates.snapshot(there) == before
+            room += 200_000
+        assert room > 1_000_000
+        assert engines.git(there, "rev-parse", "main", "made").split() == [str(report["commit"])] * 2
+        assert engines.git(there, "status", "--porcelain") == ""
