@@ -14,54 +14,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import copier
 import pytest
 
 from agent_runtime.local.update import landing
 from support import engines, signatures, updates
 from support.engines import Render
 from support.environment import small_disk
+from support.updates import CHECKOUT, GONE, NEW, PLAN, WORKFLOW
 
-PLAN = "agent_runtime/model/plan.py"
-NEW = "agent_runtime/brand_new.py"
-GONE = "docs/TROUBLESHOOTING.md"
 # The last state of the template that knew neither updates nor messages.
 BEFORE = "221d31076dcb77726171a9c13656aeb8877f7231"
-WORKFLOW = ".github/workflows/agent-investigate-act.yml"
-CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
-
-
-def _release(template: Path) -> None:
-    """Every kind of file changes."""
-    updates.append(template / PLAN, "\n# Release 1.1.0\n")
-    updates.append(template / "README.md.jinja", "\nRelease 1.1.0 of {{ cookiecutter.agent_name }}\n")
-    updates.append(template / "use_cases/service-restart/agent_runner.py", "# Release 1.1.0\n")
-    updates.replace(
-        template / "PRODUCTION_CHECKLIST.md",
-        "- [ ] **yours** A date is set on which",
-        "- [ ] **yours** A day is set on which",
-    )
-    (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
-    (template / GONE).unlink()
-    for path in [*template.glob(".github/workflows/*"), *template.glob(".github/actions/*/action.yml")]:
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(CHECKOUT, f"actions/checkout@{'b' * 40} # v7.0.2"), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template one release later."""
-    return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", _release)
-
-
-@pytest.fixture
-def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
-    """A repository of release 1.0.0 that finds the later one."""
-    return updates.born(render(), tmp_path / "project", template, later)
 
 
 def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
     done = updates.command(project, "update", "--json", *words)
     return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def _passes_alone(project: Path, tmp_path: Path) -> bool:
+    """Whether plain `copier update` ends well, and the check that the release brings finds nothing."""
+    plain = shutil.copytree(project, tmp_path / "plain", symlinks=True)
+    copier.run_update(plain, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    return engines.run_check(plain).returncode == 0
 
 
 def _kinds(report: dict[str, object]) -> dict[str, str]:
@@ -254,6 +229,7 @@ def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
     later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
     project = updates.born(render(), tmp_path / "project", template, later)
     before = updates.snapshot(project)
+    assert _passes_alone(project, tmp_path)
 
     done = updates.command(project, "update")
 
@@ -281,6 +257,7 @@ def test_a_release_whose_default_opens_something_is_refused(template: Path, rend
     later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
     project = updates.born(render(), tmp_path / "project", template, later)
     before = updates.snapshot(project)
+    assert _passes_alone(project, tmp_path)
 
     done = updates.command(project, "update")
 
