@@ -4,7 +4,7 @@
 
 Each repository is updated twice from the same state: by its own command, and by plain `copier update`.  It prints one
 table in Markdown with the targets, what went wrong in which repository, and writes the same to build/bench/update.md.
-The exit code is 1 if a target is missed, 2 if it can't begin.
+The exit code is 1 if a target is missed, 2 if it can't begin.  Ctrl-C ends it with a table of what is done.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--to", default="", metavar="COMMIT", help="updated to it, instead of this working tree")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.repositories < 0 or options.answers < 1:
         parser.error("a number is too small")
     starts = {f"v0.0.{number}": commit for number, commit in enumerate(options.starts, 1)}
@@ -94,8 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             say("making the template's versions")
             history = History(folder / "template", starts, options.to)
-            held = list(trials(history, options, folder))
-            killed = kills.kill(history, options.kills, options.seed, folder, say) if options.kills else None
+            held, killed = [], None
+            try:
+                for trial in trials(history, options, folder):
+                    held.append(trial)
+                killed = kills.kill(history, options.kills, options.seed, folder, say) if options.kills else None
+            except KeyboardInterrupt:
+                if not held:
+                    raise
         except (Failed, codes.AgentError) as error:
             say("")
             print(f"error: {error}", file=sys.stderr)
@@ -106,6 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"seed {options.seed}; {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}; "
         f"load average {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end."
     )
+    if len(held) < options.repositories:
+        when += f" Interrupted after {len(held)} of {options.repositories} repositories."
     text, holds = render(held, killed, when, starts, options.to)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")

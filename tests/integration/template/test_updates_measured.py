@@ -130,8 +130,8 @@ def test_the_command_names_it_and_changes_nothing(project: Path, tmp_path: Path)
     report = json.loads(done.stdout)
     kinds = {change["path"]: change["kind"] for change in report["changes"]}
     assert (done.returncode, report["to"]) == (3, "v1.1.0")
-    assert {name for name, kind in kinds.items() if kind == "conflict"} == {GONE, "Makefile", "README.md"}
-    assert (kinds[WORKFLOW], kinds[NEW]) == ("merged", "added")
+    assert {name for name, kind in kinds.items() if kind == "conflict"} == {GONE, "Makefile"}
+    assert (kinds[WORKFLOW], kinds["README.md"], kinds[NEW]) == ("merged", "merged", "added")
     assert updates.snapshot(root) == before
 
 

@@ -50,3 +50,26 @@ def test_changes_of_the_same_line_are_a_conflict(here: str, new: str) -> None:
 
 def test_in_code_neighbouring_lines_are_left_to_a_person() -> None:
     assert _merged("one\ntwo\nOURS\nfour\n", "one\nTWO\nthree\nfour\n", name="agent_runtime/cli.py")[0] == CONFLICT
+
+
+def _page(top: str, part: str, end: str = "") -> str:
+    return f"{top}\n<!-- template:begin: theirs -->\n{part}\n<!-- template:end -->\n{end}"
+
+
+@pytest.mark.parametrize(
+    ("here", "new", "expected"),
+    [
+        (_page("OURS", "a"), _page("NEW", "a"), _page("OURS", "a")),
+        (_page("top", "a", "OURS\n"), _page("NEW", "b", "NEW\n"), _page("NEW", "b", "OURS\n")),
+        (_page("OURS", "a\nours"), _page("NEW", "new\na"), _page("OURS", "new\na\nours")),
+        (_page("OURS", "a"), "top\na\nnew\n", "OURS\na\nnew\n"),
+    ],
+)
+def test_a_page_has_a_part_of_the_template_and_one_of_the_team(here: str, new: str, expected: str) -> None:
+    assert _merged(here, new, _page("top", "a")) == (MERGED, expected)
+
+
+def test_in_the_part_of_the_template_the_same_line_is_a_conflict() -> None:
+    kind, text = _merged(_page("OURS", "ours"), _page("NEW", "new"), _page("top", "a"))
+    assert kind == CONFLICT
+    assert text.startswith("OURS\n<!-- template:begin: theirs -->\n<<<<<<< here\nours\n")

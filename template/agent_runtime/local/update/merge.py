@@ -2,7 +2,8 @@
 
 A file that one side alone changed is that side's.  Where both did, git merges the lines, after what is resolved
 mechanically is set aside: pins that Dependabot renewed (the newer one stays), ticks of a checklist, line endings.
-Changes of neighbouring lines are merged too, except in Python code.
+Changes of neighbouring lines are merged too, except in Python code.  Of a page such as README.md, what is between two
+comments is the template's, and the rest the team's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed
 
 _PIN = re.compile(rb"(uses: *[\w./-]+@)([0-9a-f]{40} *#[^\r\n]*)(?=\n|\Z)")
 _NUMBERS = re.compile(rb"# *v?([0-9]+(?:\.[0-9]+)*)")
+# The lines that stand around the template's part of a page.
+_PARTS = re.compile(
+    rb"\A(.*?)(^<!-- template:begin[^\n]*-->\n.*^<!-- template:end -->\n)(.*)\Z", re.MULTILINE | re.DOTALL
+)
 _TICKED = re.compile(rb"^( *[-*] \[)[xX](\].*)$", re.MULTILINE)
 
 
@@ -113,9 +118,7 @@ def _both(name: str, old: File, here: File, new: File) -> _Result:
     if text == old.data or entries is not None:
         clean, data = True, new.data if entries is None else entries
     else:
-        clean, data = _lines(old.data, text, new.data)
-        woven = None if clean or name.endswith(".py") else _woven(old.data, text, new.data)
-        clean, data = (clean, data) if woven is None else (True, woven)
+        clean, data = _by_parts(name, old.data, text, new.data)
     data = _with_pins(data, pins, newer=True)
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
@@ -159,6 +162,22 @@ def _key(line: bytes) -> bytes:
 def _version(pin: bytes) -> Tuple[int, ...]:
     found = _NUMBERS.search(pin)
     return tuple(int(part) for part in found.group(1).split(b".")) if found else ()
+
+
+def _by_parts(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
+    """Merge the template's part of a page, where it has one; around that the team's text stays."""
+    found = [_PARTS.match(side) for side in (old, here, new)]
+    if not all(found):
+        return _neighbours(name, old, here, new)
+    (top, then, end), (our_top, ours, our_end), (new_top, now, new_end) = (part.groups() for part in found if part)
+    clean, data = (True, now) if ours == then else _neighbours(name, then, ours, now)
+    return clean, (new_top if our_top == top else our_top) + data + (new_end if our_end == end else our_end)
+
+
+def _neighbours(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
+    clean, data = _lines(old, here, new)
+    woven = None if clean or name.endswith(".py") else _woven(old, here, new)
+    return (clean, data) if woven is None else (True, woven)
 
 
 def _woven(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
