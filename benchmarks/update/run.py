@@ -90,20 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("a number is too small")
     starts = {f"v0.0.{number}": commit for number, commit in enumerate(options.starts, 1)}
     starts = starts or {"v0.0.1": BEFORE, **released()}
+    held: list[Trial] = []
+    killed: kills.Killed | None = None
     started, load = time.time(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="bench-update-") as scratch:
         folder = Path(scratch)
         try:
             say("making the template's versions")
             history = History(folder / "template", starts, options.to)
-            held, killed = [], None
-            try:
-                for trial in trials(history, options, folder):
-                    held.append(trial)
-                killed = kills.kill(history, options.kills, options.seed, folder, say) if options.kills else None
-            except KeyboardInterrupt:
-                if not held:
-                    raise
+            for trial in trials(history, options, folder):
+                held.append(trial)
+            killed = kills.kill(history, options.kills, options.seed, folder, say) if options.kills else None
+        except KeyboardInterrupt:
+            if not held:
+                return 130
         except (Failed, codes.AgentError) as error:
             say("")
             print(f"error: {error}", file=sys.stderr)
