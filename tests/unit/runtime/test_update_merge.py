@@ -11,8 +11,8 @@ OLD = "one\ntwo\nthree\nfour\n"
 
 
 def _merged(here: str, new: str, old: str = OLD, name: str = "README.md") -> tuple[str, str]:
-    files = ({name: File(REGULAR, text.encode())} for text in (old, here, new))
-    merged = merge(*files, lambda _: "both")
+    then, ours, now = ({name: File(REGULAR, text.encode())} for text in (old, here, new))
+    merged = merge(then, ours, now, lambda _: "both")
     result = merged.files.get(name)
     return merged.changes[0].kind, result.data.decode() if result else here
 
