@@ -51,11 +51,11 @@ def run(call: Call) -> int:
 
     options = update.Options(
         version=call.options.to,
-        back=call.options.back,
         changed=dict(call.options.set),
         check=call.options.check,
         branch=call.options.branch,
         apply=call.options.apply,
         accepted=call.options.accept,
+        back=call.options.back,
     )
     return update.run(call.root, options, as_json=call.options.json, out=sys.stdout, err=sys.stderr)

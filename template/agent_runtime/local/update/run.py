@@ -28,21 +28,21 @@ class Options:
 
     Arguments:
         version: a tag or commit of the template; by default the newest release, and with `changed` the recorded one.
-        back: whether the release before the recorded one is wanted.
         changed: answers, by their question.
         check: show what would change, and change nothing.
         branch: name of a new branch for the commit, instead of the one that is checked out.
         apply: whether the result goes into the working tree, uncommitted.
         accepted: codes of differences that are wanted.
+        back: whether the release before the recorded one is wanted, instead of `version`.
     """
 
     version: Optional[str]
-    back: bool
     changed: Mapping[str, str]
     check: bool
     branch: Optional[str]
     apply: bool
     accepted: Sequence[str]
+    back: bool = False
 
 
 def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
