@@ -73,3 +73,24 @@ def test_in_the_part_of_the_template_the_same_line_is_a_conflict() -> None:
     kind, text = _merged(_page("OURS", "ours"), _page("NEW", "new"), _page("top", "a"))
     assert kind == CONFLICT
     assert text.startswith("OURS\n<!-- template:begin: theirs -->\n<<<<<<< here\nours\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "lock", "expected"),
+    [
+        (("a", "a", "a"), ("1", "1", "2"), "2"),
+        (("a", "a", "a"), ("1", "ours", "2"), "ours"),
+        (("a", "a\nb", "a"), ("1", "1", "2"), "1"),
+        (("a", "a", "b"), ("1", "1", "2"), "1"),  # for an agent that is another one now
+    ],
+)
+def test_a_lock_that_nobody_wrote_anew_follows(
+    asked: tuple[str, str, str], lock: tuple[str, str, str], expected: str
+) -> None:
+    texts = {"requirements-agent.in": asked, "requirements-agent.lock": lock}
+    then, ours, now = ({name: File(REGULAR, text[at].encode()) for name, text in texts.items()} for at in range(3))
+
+    merged = merge(then, ours, now, lambda _: "team")
+
+    assert {**ours, **merged.files}["requirements-agent.lock"] == File(REGULAR, expected.encode())
+    assert "requirements-agent.in" not in merged.files

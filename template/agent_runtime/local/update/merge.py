@@ -15,12 +15,14 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
 
+from agent_runtime.local import locks
 from agent_runtime.local.update.files import LINK, File
 from agent_runtime.local.update.git import GitFailed, git
-from agent_runtime.local.update.owners import ANSWERS_FILE, CODEOWNERS, TEAM, TEMPLATE
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, CODEOWNERS, TEAM, TEMPLATE
 
 ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed", "merged", "kept", "conflict"
 
+_ASKED = "requirements-agent.in"
 _PIN = re.compile(rb"(uses: *[\w./-]+@)([0-9a-f]{40} *#[^\r\n]*)(?=\n|\Z)")
 _NUMBERS = re.compile(rb"# *v?([0-9]+(?:\.[0-9]+)*)")
 # The lines that stand around the template's part of a page.
@@ -73,7 +75,9 @@ def merge(
         old, here, new = base.get(name), ours.get(name), theirs.get(name)
         if old == new:
             continue
-        kind, result, note = _merge(name, old, here, new, owner(name))
+        # A lock that nobody wrote anew follows what it is resolved with, as long as the agent asks for the same.
+        follows = name == locks.AGENT_LOCK and len({side.get(_ASKED) for side in (base, ours, theirs)}) == 1
+        kind, result, note = _merge(name, old, here, new, BOTH if follows and here == old else owner(name))
         merged.changes.append(Change(name, owner(name), kind, note))
         if result != here:
             merged.files[name] = result
