@@ -63,7 +63,7 @@ def trials(history: History, options: argparse.Namespace, folder: Path) -> Itera
             given = some_answers(history, version, Random(f"{options.seed}-answers-{key}"))
             births[key] = born(history, version, engine, given, folder / "-".join(map(str, key)))
         (folder / "trial").mkdir()
-        yield hold(births[key], random, folder / "trial", number=number, origin=origin)
+        yield hold(history, births[key], random, folder / "trial", number=number, origin=origin)
 
 
 def say(text: str) -> None:

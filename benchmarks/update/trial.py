@@ -22,6 +22,7 @@ from update.edits import Edit, Team
 from update.history import ROOT, Done, Failed, History, attempt, commit_all, git, run
 
 OURS, PLAIN = "update", "copier update"
+_COMMAND = "agent_runtime/commands/update.py"
 _COPIER = ("copier", "update", "--defaults", "--quiet")
 
 # For a repository that is older than the command.
@@ -101,14 +102,14 @@ def born(history: History, version: str, engine: str, answers: Mapping[str, str]
     """Make a repository, and learn from an untouched copy what the release brings."""
     start = history.born(version, engine, answers, folder)
     copy = copy_of(start, folder.with_name(folder.name + "-new"))
-    report = _report(attempt(copy, *command(copy), "--json", "--check"))
+    report = _report(attempt(copy, *command(history, copy), "--json", "--check"))
     accepted = {each["code"] for each in report["weaker"]}
     accept = tuple(word for code in sorted(accepted) for word in ("--accept", code))
-    run(copy, *command(copy), *accept)
+    run(copy, *command(history, copy), *accept)
     return Birth(start, accept, _files(start), _files(copy), _problems(copy), _problems(start))
 
 
-def hold(birth: Birth, random: Random, folder: Path, *, number: int, origin: str) -> Trial:
+def hold(history: History, birth: Birth, random: Random, folder: Path, *, number: int, origin: str) -> Trial:
     """Let a team work in a copy of the repository, then update copies of that with either tool."""
     project = copy_of(birth.folder, folder / "project")
     edits = list(Team(project, random).work())
@@ -119,7 +120,7 @@ def hold(birth: Birth, random: Random, folder: Path, *, number: int, origin: str
     outcomes = {}
     for tool in random.sample((OURS, PLAIN), 2):  # neither has warm caches more often
         copy = copy_of(project, folder / tool.replace(" ", "-"))
-        words = [*command(copy), "--json", *birth.accept] if tool == OURS else [*_COPIER]
+        words = [*command(history, copy), "--json", *birth.accept] if tool == OURS else [*_COPIER]
         started = time.perf_counter()
         done = attempt(copy, *words)
         seconds = time.perf_counter() - started
@@ -136,12 +137,14 @@ def hold(birth: Birth, random: Random, folder: Path, *, number: int, origin: str
     return Trial(number, origin, edits, outcomes)
 
 
-def command(root: Path) -> tuple[str, ...]:
-    """The words that update a repository: its own command, or where it is older than that, this working tree's."""
+def command(history: History, root: Path) -> tuple[str, ...]:
+    """The words that update a repository: its own command, or where it is older than that, the newest version's."""
     python = (sys.executable, "-B", "-I")
-    if (root / "agent_runtime/commands/update.py").exists():
+    if (root / _COMMAND).exists():
         return (*python, "agent_runtime/__main__.py", "update")
-    return (*python, "-c", _BORROWED, str(ROOT / "template"), str(root), "update")
+    newest = history.folder / "template"
+    lender = newest if (newest / _COMMAND).exists() else ROOT / "template"
+    return (*python, "-c", _BORROWED, str(lender), str(root), "update")
 
 
 def copy_of(source: Path, target: Path) -> Path:
