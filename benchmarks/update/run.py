@@ -4,7 +4,8 @@
 
 Each repository is updated twice from the same state: by its own command, and by plain `copier update`.  It prints one
 table in Markdown with the targets, what went wrong in which repository, and writes the same to build/bench/update.md.
-The exit code is 1 if a target is missed, 2 if it can't begin.  Ctrl-C ends it with a table of what is done.
+The exit code is 1 if a target is missed, 2 if it can't begin, 130 after Ctrl-C, which ends
+it with a table of what is done.
 """
 
 from __future__ import annotations
@@ -114,13 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"seed {options.seed}; {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}; "
         f"load average {load:.1f} at the start, {os.getloadavg()[0]:.1f} at the end."
     )
-    if len(held) < options.repositories:
+    interrupted = len(held) < options.repositories
+    if interrupted:
         when += f" Interrupted after {len(held)} of {options.repositories} repositories."
     text, holds = render(held, killed, when, starts, options.to)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(text, encoding="utf-8")
     print(text, end="")
-    return 0 if holds else 1
+    return 130 if interrupted else 0 if holds else 1
 
 
 if __name__ == "__main__":
