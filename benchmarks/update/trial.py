@@ -128,7 +128,8 @@ def hold(history: History, birth: Birth, random: Random, folder: Path, *, number
         if tool == OURS:
             report = _report(done)
             outcome.conflicts = {change["path"]: "" for change in report["changes"] if change["kind"] == "conflict"}
-            outcome.refused = sorted({each["code"] for each in report["weaker"] if not each["accepted"]})
+            named = [each for each in report["weaker"] if each["path"] not in outcome.conflicts]
+            outcome.refused = sorted({each["code"] for each in named if not each["accepted"]})
         _judge(outcome, birth, edits, project, copy)
         if tool == OURS and done.code and (_files(copy) != _files(project) or git(copy, "status", "--porcelain")):
             outcome.lost.append("refused, and yet changed")
