@@ -111,13 +111,14 @@ class History:
                 why = "this clone is shallow: git fetch --unshallow" if shallow else "name another one"
                 raise Failed(f"there is no commit {commit} here; {why}")
         self.folder, self.versions = folder, tuple(starts)
+        head = git(ROOT, "rev-parse", "HEAD").strip()
         git(ROOT, "clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
         for tag in git(folder, "tag", "--list").split():
             git(folder, "tag", "--delete", tag)
         for version, commit in starts.items():
             git(folder, "checkout", "--quiet", "--detach", commit)
             self._release(version)
-        git(folder, "checkout", "--quiet", "-B", "main", end or git(ROOT, "rev-parse", "HEAD").strip())
+        git(folder, "checkout", "--quiet", "-B", "main", end or head)
         if not end:
             self._take_working_tree()
         self._release(NEXT)
