@@ -25,7 +25,7 @@ WORKERS := $(shell echo $$(($(CORES) * 2)))
 ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit lock manifest clean
+.PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit bench-update lock manifest clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -85,6 +85,9 @@ bench: $(VENV)/dev.stamp ## Measure copy and start-up times side by side with th
 
 bench-audit: $(VENV)/dev.stamp ## Measure the audit trail beside its peers, half an hour (ARGS="--quick --only exits")
 	@$(ALONE) $(BIN)/python benchmarks/audit/run.py $(ARGS)
+
+bench-update: $(VENV)/dev.stamp ## Update 100 repositories with edits, beside copier update, half an hour (ARGS="--repositories 20 --seed 1")
+	@$(ALONE) $(BIN)/python benchmarks/update/run.py $(ARGS)
 
 lock: $(VENV)/dev.stamp ## Write every lock of Python packages anew (UPGRADE=1: newest versions)
 	@$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)

@@ -1,6 +1,6 @@
 """Run the benchmarks of the template and print one table with the targets: `make bench`.
 
-The audit trail has its own, which takes half an hour: `make bench-audit`, see benchmarks/audit/README.md.
+The audit trail and updates have their own, which take half an hour each: `make bench-audit` and `make bench-update`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def questions() -> str:
         "# Questions of the template\n",
         NOTE,
         f"Copier and Cookiecutter ask the same {len(asked)} questions. The answers are kept in `.copier-answers.yml`\n"
-        "of the new repository; `copier update --data name=answer` changes one later.\n",
+        "of the new repository; `python agent_runner.py update --set NAME=VALUE` changes one later.\n",
     ]
     for name, question in asked.items():
         parts.append(f"## {name}\n")

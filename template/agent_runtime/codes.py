@@ -327,7 +327,7 @@ APPROVERS_IMPOSSIBLE = register(
     "GATE15",
     "the policy leaves too few people who may approve",
     "Let somebody else start the run, or name more people: in approvers of the rules, by pull request, or as reviewers "
-    "with: copier update --data approvers=LOGIN,LOGIN, then python agent_runner.py setup",
+    "with: python agent_runner.py update --set approvers=LOGIN,LOGIN, then python agent_runner.py setup",
 )
 
 # Issue gate: where GitHub protects no environments, a comment on an issue approves.
@@ -335,7 +335,7 @@ ISSUE_GATE_IMPOSSIBLE = register(
     "IGATE01",
     "an issue can't be the approval gate here",
     "Name people with write access who are not only those who start runs, and no teams, with: "
-    "copier update --data approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 1",
+    "python agent_runner.py update --set approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 1",
 )
 ISSUE_UNKNOWN = register(
     "IGATE02",
@@ -419,7 +419,7 @@ NO_ADDRESS = register(
     "NOTE02",
     "there is nobody to send a message to",
     "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
-    "(without --env on GitHub Free); or turn messages off: copier update --defaults --data notify=no",
+    "(without --env on GitHub Free); or turn messages off: python agent_runner.py update --set notify=no",
 )
 
 # Agent: what the team's own code did.
@@ -459,12 +459,14 @@ TOKEN_UNUSABLE = register(
 REPOSITORY_UNKNOWN = register(
     "SET002",
     "the repository is not there",
-    "Name it with --repo owner/name, or change the answer github_repository with: copier update",
+    "Name it with --repo owner/name, or change the answer: python agent_runner.py update --set "
+    "github_repository=OWNER/NAME",
 )
 APPROVER_UNUSABLE = register(
     "SET003",
     "an approver can't review",
-    "Change the answer approvers with: copier update --data approvers=LOGIN,ORG/TEAM; or name others with --reviewer",
+    "Change the answer with: python agent_runner.py update --set approvers=LOGIN,ORG/TEAM; or name others with "
+    "--reviewer",
 )
 PLAN_WITHOUT_GATE = register(
     "SET004",

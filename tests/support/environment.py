@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +35,24 @@ def require_tool(name: str) -> str:
 def _find_program(name: str) -> str | None:
     """Look where the running Python's own programs lie, then on PATH."""
     return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+
+
+def as_root(*command: str) -> bool:
+    """Run a command as root, which this user is or may become without a password; return whether it worked."""
+    words = command if os.geteuid() == 0 else ("sudo", "-n", *command)
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0 if shutil.which(words[0]) else False
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[Path]:
+    """A file system of this size in a new folder, for a while; it takes root to make one."""
+    place.mkdir()
+    if not as_root("mount", "-t", "tmpfs", "-o", f"size={size},mode=1777", "tmpfs", str(place)):
+        missing("a small file system can't be mounted by this user")
+    try:
+        yield place
+    finally:
+        assert as_root("umount", "--lazy", str(place))
 
 
 def require_python(version: str) -> str:

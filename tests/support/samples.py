@@ -222,6 +222,7 @@ def _of_python(words: list[str], place: Place) -> Iterator[str]:
             yield f"no program {called}"
     elif words[0] == "agent_runner.py":
         yield from _refusal("python agent_runner.py", words[1:])
+        yield from _of_answers(words, "--set")
     elif words[:2] == ["-I", "agent_runtime/__main__.py"]:
         yield from _refusal("python -I agent_runtime/__main__.py", words[2:])
     elif not place.has(words[0]):
@@ -278,8 +279,12 @@ def _of_engine(engine: str, words: list[str]) -> Iterator[str]:
         yield f"no command {words[0]}"
     known = _help_of(engine).split()
     yield from (f"no option {word}" for word in words if word.startswith("--") and word.split("=")[0] not in known)
+    yield from _of_answers(words, "--data")
+
+
+def _of_answers(words: list[str], option: str) -> Iterator[str]:
     questions = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
-    given = [after for word, after in pairwise(words) if word == "--data"]
+    given = [after for word, after in pairwise(words) if word == option]
     for name, _, value in (pair.partition("=") for pair in given):
         if name not in questions:
             yield f"no question {name}"

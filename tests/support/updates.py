@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from support import engines
+from support.environment import REPOSITORY
+
+# What the release changes that `next_release` makes: it edits, adds and removes a file of each owner, and renews pins.
+PLAN = "agent_runtime/model/plan.py"
+NEW = "agent_runtime/brand_new.py"
+PAGE = "docs/NEWS.md"
+GONE = "docs/TROUBLESHOOTING.md"
+WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 
 # Where a quick copier is, and this environment's Python.
 PROGRAMS = (Path(__file__).with_name("programs"), Path(sys.executable).parent)
@@ -49,6 +60,37 @@ def release_after(template: Path, destination: Path, edit: Callable[[Path], None
     edit(destination / "template")
     engines.release(destination, tag)
     return destination
+
+
+def release_of(commit: str, template: Path, tag: str) -> None:
+    """Release in a template's repository what this one's template was at a commit."""
+    if (template / ".git").exists():
+        engines.git(template, "rm", "-rq", "--", ".")
+    wanted = ("*.jinja", "copier.yml", "template", "tools/manifest.py")
+    archive = ["git", "-C", str(REPOSITORY), "archive", commit, "--", *wanted]
+    archived = subprocess.run(archive, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as unpacked:
+        unpacked.extractall(template, filter="fully_trusted")
+    engines.release(template, tag)
+
+
+def next_release(template: Path) -> None:
+    """Every kind of file changes."""
+    append(template / PLAN, "\n# Release 1.1.0\n")
+    append(template / "README.md.jinja", "\nRelease 1.1.0 of {{ cookiecutter.agent_name }}\n")
+    append(template / "use_cases/service-restart/agent_runner.py", "# Release 1.1.0\n")
+    replace(template / "Makefile", "# Thin names over well-kept tools.", "# Thin names over good tools.")
+    replace(
+        template / "PRODUCTION_CHECKLIST.md",
+        "- [ ] **yours** A date is set on which",
+        "- [ ] **yours** A day is set on which",
+    )
+    (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
+    (template / PAGE).write_text("# News\n", encoding="utf-8")
+    (template / GONE).unlink()
+    for path in [*template.glob(".github/workflows/*"), *template.glob(".github/actions/*/action.yml")]:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(CHECKOUT, f"actions/checkout@{'b' * 40} # v7.0.2"), encoding="utf-8")
 
 
 def replace(path: Path, old: str, new: str) -> None:

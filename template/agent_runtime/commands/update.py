@@ -19,7 +19,9 @@ from agent_runtime.cli import Call
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--check", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument("--to", metavar="VERSION", help="a tag or commit of the template (its newest release)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--to", metavar="VERSION", help="a tag or commit of the template (its newest release)")
+    which.add_argument("--back", action="store_true", help="the release before the one that is here")
     parser.add_argument(
         "--set",
         type=_answer,
@@ -57,5 +59,6 @@ def run(call: Call) -> int:
         apply=call.options.apply,
         accepted=" ".join(call.options.accept).split(),
         patch=call.options.patch,
+        back=call.options.back,
     )
     return update.run(call.root, options, as_json=call.options.json, out=sys.stdout, err=sys.stderr)

@@ -37,7 +37,7 @@ NOTIFY_LOCK = "requirements-notify.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
-_UPDATE = "copier update --data name=answer"
+_UPDATE = "python agent_runner.py update --set NAME=VALUE"
 _RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
 
 ANSWERS = codes.register("CHK001", "the answers can't be read", "Restore " + ANSWERS_FILE + " from the history")
@@ -66,12 +66,12 @@ NO_RELEASE = codes.register(
     "CHK011",
     "nothing says which release of the template this is",
     "Write the template's git address as _src_path, and the tag or commit that this repository came from as _commit; "
-    "copier update needs both",
+    "an update needs both",
 )
 NO_MODULE = codes.register(
     "CHK012",
     "the agent uses a module of the toolkit that is not here",
-    "Name it in the answer toolkit: copier update --defaults --data advanced=yes --data toolkit=",
+    "Name it in the answer toolkit: python agent_runner.py update --set advanced=yes --set toolkit=",
 )
 
 STALE_LOCK = codes.register(
@@ -189,7 +189,7 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
             wanted = parse_policy((root / policy_path).read_bytes(), policy_path.as_posix()).most_approvals
             if wanted > len(settings.approvers) and not any("/" in name for name in settings.approvers):
                 what = f"a rule asks for {wanted} approvals, and approvers of {path} are {len(settings.approvers)}"
-                fix = "Name more: copier update --data approvers=LOGIN,LOGIN"
+                fix = "Name more: python agent_runner.py update --set approvers=LOGIN,LOGIN"
                 yield _problem(codes.APPROVERS_IMPOSSIBLE, policy_path.as_posix(), what, fix)
     except codes.AgentError as error:
         where, _, what = error.message.partition(": ")  # both readers start with the file

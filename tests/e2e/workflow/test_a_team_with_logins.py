@@ -13,7 +13,6 @@ import io
 import json
 import secrets
 import subprocess
-import tarfile
 import threading
 import urllib.parse
 import urllib.request
@@ -27,8 +26,8 @@ import pytest
 import yaml
 
 from agent_runtime.local import check
-from support import engines
-from support.environment import REPOSITORY, require_tool
+from support import engines, updates
+from support.environment import require_tool
 from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, approve_as
 from support.harness.node import ActionsService
@@ -134,14 +133,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
     place = tmp_path_factory.mktemp("team")
     template = place / "gated-agents"
     template.mkdir()
-    archived = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "archive", BEFORE, "--", "copier.yml", "template", "tools/manifest.py"],
-        capture_output=True,
-        check=True,
-    )
-    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as unpacked:
-        unpacked.extractall(template, filter="fully_trusted")
-    engines.release(template, "v0.0.1")
+    updates.release_of(BEFORE, template, "v0.0.1")
     root = engines.run_copier(
         template,
         place / "checkout-restart",

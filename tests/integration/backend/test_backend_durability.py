@@ -6,10 +6,8 @@ import contextlib
 import os
 import random
 import resource
-import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +21,7 @@ from backend_client import Client, administer, command, event, eventually, line
 from backend_load import Agent, load, settle, verify
 from bench.servers import Backend, Postgres, ServerFailed
 
-from support.environment import missing
+from support.environment import as_root, small_disk
 
 KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "20"))
 """How often each store's backend is killed."""
@@ -108,27 +106,14 @@ def still_there(client: Client, taken: list[str]) -> None:
     assert {one["event_id"] for one in client.events("/v1/traces/filling/events")} >= set(taken)
 
 
-def as_root(*command: str) -> bool:
-    """Run a command as root, which this user is or may become without a password; return whether it worked."""
-    words = command if os.geteuid() == 0 else ("sudo", "-n", *command)
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0 if shutil.which(words[0]) else False
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 48 MiB; it takes root to make one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if not as_root("mount", "-t", "tmpfs", "-o", "size=48m,mode=1777", "tmpfs", str(disk)):
-        missing("a small file system can't be mounted by this user")
-    try:
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", "48m") as disk:
         yield disk
-    finally:
-        assert as_root("umount", "--lazy", str(disk))
 
 
-def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
-    backend = Backend(tmp_path, f"sqlite:///{small_disk / 'audit.db'}")
+def test_full_disk(tmp_path: Path, disk: Path) -> None:
+    backend = Backend(tmp_path, f"sqlite:///{disk / 'audit.db'}")
     with backend.start():
         client = Client(backend.port)
         taken = fill(client)
@@ -139,7 +124,7 @@ def test_full_disk(tmp_path: Path, small_disk: Path) -> None:
         backend.kill()
         backend.start()
         still_there(client, taken)
-        assert as_root("mount", "-o", "remount,size=256m", str(small_disk))
+        assert as_root("mount", "-o", "remount,size=256m", str(disk))
         assert client.post(event()).status == 201
         assert client.get("/readyz").status == 200
         still_there(client, taken)

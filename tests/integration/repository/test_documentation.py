@@ -162,6 +162,7 @@ def test_every_sample_of_a_generated_repository_would_work(rendered: dict[str, P
         ("```sh\ncopier copy --defaults --data use_case=restart TEMPLATE x\n```", "no such answer"),
         ("```sh\ncopier update --defaults --data investigate_oidc=yes\n```", ""),
         ("```sh\ncopier update --defaults --data investigate_oidc=maybe\n```", "no such answer"),
+        ("```sh\npython agent_runner.py update --set investigate_oidc=maybe\n```", "no such answer"),
         ("```sh\ncookiecutter TEMPLATE --chekout v1\n```", "no option"),
         ("```sh\ngh workflow run agent-investigate-act.yml -f ressource=x\n```", "no input"),
         ("```sh\ngh secrets set X\n```", "nobody knows"),

@@ -574,7 +574,7 @@ def test_answers_that_fit_the_plan(visibility: str, plan: str | None, fitting: t
     seen = Repository(REPOSITORY, "main", visibility, "Organization", plan, True)
     assert github_plans.fitting_answers(seen) == fitting
     if "public" not in fitting and "private-enterprise" not in fitting:
-        assert f"copier update --data repository_plan={fitting[0]})" in github_plans.choices(seen)
+        assert f"python agent_runner.py update --set repository_plan={fitting[0]})" in github_plans.choices(seen)
 
 
 def test_a_variable_of_an_environment_that_hides_a_sealed_one_is_found(own: Clone) -> None:

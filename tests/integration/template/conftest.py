@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import engines
+from support import engines, updates
 from support.engines import Render
 
 
@@ -67,3 +67,15 @@ def bake(template: Path, cookies: Any) -> Render:
 def bake_once(template: Path, cookies_session: Any) -> Render:
     """The same for what outlives a test."""
     return _baker(template, cookies_session)
+
+
+@pytest.fixture(scope="session")
+def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template one release later, in which every kind of file has changed; tests don't change it."""
+    return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", updates.next_release)
+
+
+@pytest.fixture
+def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
+    """A repository of release 1.0.0 that finds the later one."""
+    return updates.born(render(), tmp_path / "project", template, later)

@@ -14,51 +14,29 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import copier
 import pytest
 
 from agent_runtime.local.update import landing
-from support import engines, updates
+from support import engines, signatures, updates
 from support.engines import Render
+from support.environment import small_disk
+from support.updates import CHECKOUT, GONE, NEW, PLAN, WORKFLOW
 
-PLAN = "agent_runtime/model/plan.py"
-NEW = "agent_runtime/brand_new.py"
-GONE = "docs/TROUBLESHOOTING.md"
-WORKFLOW = ".github/workflows/agent-investigate-act.yml"
-CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
-
-
-def _release(template: Path) -> None:
-    """Every kind of file changes."""
-    updates.append(template / PLAN, "\n# Release 1.1.0\n")
-    updates.append(template / "README.md.jinja", "\nRelease 1.1.0 of {{ cookiecutter.agent_name }}\n")
-    updates.append(template / "use_cases/service-restart/agent_runner.py", "# Release 1.1.0\n")
-    updates.replace(
-        template / "PRODUCTION_CHECKLIST.md",
-        "- [ ] **yours** A date is set on which",
-        "- [ ] **yours** A day is set on which",
-    )
-    (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
-    (template / GONE).unlink()
-    for path in [*template.glob(".github/workflows/*"), *template.glob(".github/actions/*/action.yml")]:
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(CHECKOUT, f"actions/checkout@{'b' * 40} # v7.0.2"), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template one release later."""
-    return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", _release)
-
-
-@pytest.fixture
-def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
-    """A repository of release 1.0.0 that finds the later one."""
-    return updates.born(render(), tmp_path / "project", template, later)
+# The last state of the template that knew neither updates nor messages.
+BEFORE = "221d31076dcb77726171a9c13656aeb8877f7231"
 
 
 def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
     done = updates.command(project, "update", "--json", *words)
     return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def _passes_alone(project: Path, tmp_path: Path) -> bool:
+    """Whether plain `copier update` ends well, and the check that the release brings finds nothing."""
+    plain = shutil.copytree(project, tmp_path / "plain", symlinks=True)
+    copier.run_update(plain, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    return engines.run_check(plain).returncode == 0
 
 
 def _kinds(report: dict[str, object]) -> dict[str, str]:
@@ -251,6 +229,7 @@ def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
     later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
     project = updates.born(render(), tmp_path / "project", template, later)
     before = updates.snapshot(project)
+    assert _passes_alone(project, tmp_path)
 
     done = updates.command(project, "update")
 
@@ -278,6 +257,7 @@ def test_a_release_whose_default_opens_something_is_refused(template: Path, rend
     later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
     project = updates.born(render(), tmp_path / "project", template, later)
     before = updates.snapshot(project)
+    assert _passes_alone(project, tmp_path)
 
     done = updates.command(project, "update")
 
@@ -330,14 +310,38 @@ def test_an_answer_changes_at_the_recorded_version(project: Path) -> None:
     assert (code, report["result"]) == (0, "nothing")
 
 
-def test_back_to_an_older_release(project: Path) -> None:
-    before = engines.tree(project)
-    assert _update(project)[0] == 0
+def test_back_to_the_release_before(tmp_path: Path) -> None:
+    """With its workflows, its settings and its locks; not to one that is revoked, and not without a word."""
+    template = tmp_path / "gated-agents"
+    template.mkdir()
+    updates.release_of(BEFORE, template, "v0.8.0")
+    engines.commit_all(template, "A release that turned out to be bad")
+    engines.git(template, "tag", "v0.9.0")
+    engines.git(template, "rm", "-rq", "--", ".")
+    engines.clone_template(template)
+    signatures.list_releases(template, signatures.entry(template, "v0.9.0", "its gate can be bypassed"))
+    answers = {"agent_name": engines.NAME, "advanced": "yes"}
+    project = engines.run_copier(template, tmp_path / "project", {**answers, "notify": "yes"}, vcs_ref="v1.0.0")
+    updates.append(project / "agent_runner.py", "# Ours\n")
+    updates.append(project / "README.md", "\n## Contact\n")
+    engines.commit_all(project, "Do our work")
+    before = updates.snapshot(project)
 
-    code, _, said = _update(project, "--to", "v1.0.0")
+    code, report, said = _update(project, "--back")
+    assert (code, report["to"], said[-1:]) == (3, "v0.8.0", "\n")
+    codes = {each["code"] for each in report["weaker"]}  # type: ignore[attr-defined]
+    assert {"CON02", "UPD13"} <= codes  # a workflow without its jobs that send messages, and the setting for them
+    assert updates.snapshot(project) == before
 
+    code, report, said = _update(project, "--back", *(word for code in codes for word in ("--accept", code)))
     assert code == 0, said
-    assert engines.tree(project) == before
+    fresh = engines.tree(engines.run_copier(template, tmp_path / "fresh", answers, vcs_ref="v0.8.0"))
+    found = engines.tree(project)
+    assert sorted(found) == sorted(fresh)
+    assert {name for name in fresh if found[name] != fresh[name]} == {"agent_runner.py", "README.md"}
+    assert (project / "README.md").read_text(encoding="utf-8").endswith("\n## Contact\n")
+    assert "_commit: v0.8.0" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
+    assert engines.run_check(project).stderr == ""
 
 
 Spoil = Callable[[Path], object]
@@ -369,6 +373,7 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a ZIP": (_without_commit, (), "UPD02: .copier-answers.yml has no _commit"),
     "offline": (_offline, (), "UPD03: https://127.0.0.1:9/gone.git: git: "),
     "an unknown version": (lambda _: None, ("--to", "v9.9.9"), "UPD04"),
+    "nothing to go back to": (lambda _: None, ("--back",), "UPD04"),
     "an option as a version": (lambda _: None, ("--to=--output=x",), "UPD04"),
     "another use case": (lambda _: None, ("--set", "use_case=blank"), "UPD09: use_case is service-restart"),
     "another slug": (lambda _: None, ("--set", "agent_slug=other"), "UPD09: agent_slug is "),
@@ -485,7 +490,7 @@ def test_kills_leave_the_repository_as_it_was_or_updated(project: Path, tmp_path
     lasts = time.monotonic() - started
     after = engines.tree(whole)
     outcomes = []
-    for number in range(int(os.environ.get("UPDATE_KILLS", "15"))):
+    for number in range(int(os.environ.get("UPDATE_KILLS", "5"))):
         victim = shutil.copytree(project, tmp_path / f"victim-{number}", symlinks=True)
         process = _start(victim, tmp_path)
         assert process.stdout
@@ -548,3 +553,40 @@ def test_what_git_refuses_to_check_out_takes_the_branch_back(project: Path) -> N
 
     assert landed == 1
     assert updates.snapshot(project) == before
+
+
+def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(project: Path, tmp_path: Path) -> None:
+    """The command where nothing more can be written; its last step with less and more room than it needs."""
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        there = Path(shutil.copytree(project, disk / "project", symlinks=True))
+        code, report, _ = _update(there, "--branch", "made")
+        assert code == 0
+        before, old = updates.snapshot(there), engines.git(there, "rev-parse", "HEAD").strip()
+        ballast = disk / "ballast"
+
+        def landed(room: int) -> int:
+            ballast.unlink(missing_ok=True)
+            ballast.write_bytes(bytes(shutil.disk_usage(disk).free - room))
+            words = [
+                str(there),
+                "refs/heads/main",
+                old,
+                str(report["commit"]),
+                str(there / ".git/agent-update"),
+                os.devnull,
+            ]
+            done = engines.run([sys.executable, "-I", landing.__file__, *words], environment=updates.NOBODY)
+            assert "needed: No space left on device" in done.stderr or not done.returncode
+            return done.returncode
+
+        assert landed(0) == 1
+        code, _, said = _update(there)
+        assert (code, said.count("\n")) == (2, 1)
+        assert "No space left on device" in said
+        room = 0
+        while landed(room):
+            assert updates.snapshot(there) == before
+            room += 200_000
+        assert room > 1_000_000
+        assert engines.git(there, "rev-parse", "main", "made").split() == [str(report["commit"])] * 2
+        assert engines.git(there, "status", "--porcelain") == ""

@@ -11,7 +11,7 @@ FILE = ".github/workflows/FILE"
 _RESTORE_FILE = (
     f"Restore the file alone with: copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{FILE}'"
 )
-_RESTORE = _RESTORE_FILE + "; or change the answer with: copier update --data name=answer"
+_RESTORE = _RESTORE_FILE + "; or change the answer with: python agent_runner.py update --set NAME=VALUE"
 _NAME = "Restore the gate's names and groups, and give what is elsewhere another name"
 _MOVE = "The team's steps belong in .github/actions/prepare-investigate and prepare-act, other jobs in other workflows"
 

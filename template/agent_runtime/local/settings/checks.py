@@ -47,6 +47,7 @@ GUARDED_PATHS = (
 _SHOWN_PATHS = 5
 
 _SETUP = "python agent_runner.py setup"
+_ANSWER = "python agent_runner.py update --set "
 _GUIDE = "docs/SETUP_GUIDE.md, step {}"
 
 
@@ -114,7 +115,7 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
     if found.full_name.casefold() != local.repository.casefold():
         yield OpenItem(
             f".github/agent-config.yml says {_show(local.repository)}, this is {_show(found.full_name)}",
-            "copier update --data github_repository=" + shlex.quote(_show(found.full_name)),
+            _ANSWER + "github_repository=" + shlex.quote(_show(found.full_name)),
         )
     protection = github_plans.protection(found, local.plan_answer)
     if local.gate != ISSUE_GATE and protection in (github_plans.Protection.BRANCHES, github_plans.Protection.NOTHING):
@@ -127,7 +128,7 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
         yield OpenItem(
             f"repository_plan is {_show(local.plan_answer)} in .github/agent-config.yml, and this is a "
             f"{github_plans.describe(found)}",
-            "copier update --data repository_plan=" + fitting[0],
+            _ANSWER + "repository_plan=" + fitting[0],
         )
 
 
@@ -212,7 +213,7 @@ def _environment_findings(seen: Observed, name: str, *, reviewers_required: bool
 def _issue_gate(seen: Observed, local: Local) -> _OpenItems:
     if local.gate != ISSUE_GATE:
         return
-    fix = "copier update --data approvers=LOGIN,LOGIN"
+    fix = _ANSWER + "approvers=LOGIN,LOGIN"
     if not seen.gate.repository.has_issues:
         yield OpenItem("issues are off, so nobody can be asked", "gh repo edit --enable-issues")
     if not seen.gate.has_label:
@@ -241,7 +242,7 @@ def _reviewers(environment: Environment) -> Iterator[Tuple[str, int, str]]:
 
 
 def _approvers(seen: Observed, _local: Local) -> _OpenItems:
-    fix = "copier update --data approvers=LOGIN,ORG/TEAM, then " + _SETUP
+    fix = _ANSWER + "approvers=LOGIN,ORG/TEAM, then " + _SETUP
     for approver in seen.gate.approvers:
         if approver.problem:
             yield OpenItem(f"{_show(approver.name)} {approver.problem}", fix)
@@ -344,7 +345,7 @@ def _addresses(seen: Observed, local: Local) -> _OpenItems:
     elif names.NOTIFY_SECRET not in held:
         yield OpenItem(
             f"{place} holds no {names.NOTIFY_SECRET}, so nobody gets a message",
-            f"gh secret set {names.NOTIFY_SECRET}{option}, with an address a line; or copier update --data notify=no",
+            f"gh secret set {names.NOTIFY_SECRET}{option}, with an address a line; or {_ANSWER}notify=no",
         )
 
 
@@ -390,7 +391,7 @@ def _secrets(seen: Observed, local: Local) -> _OpenItems:
     if has_key and not local.audit_host:
         yield OpenItem(
             f"audit_host is empty, so {AUDIT_SECRET} is sent to whatever host {AUDIT_URL} names",
-            "copier update --data advanced=yes --data audit_host=audit.example.com, with your backend's host",
+            _ANSWER + "advanced=yes --set audit_host=audit.example.com, with your backend's host",
             State.NOTE,
         )
 
@@ -614,7 +615,7 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
         yield OpenItem(
             "the policy has rules of auto_approve, and auto_approval is false in .github/agent-config.yml: a human is "
             "asked about everything",
-            "copier update --data auto_approval=yes, or remove the rules",
+            _ANSWER + "auto_approval=yes, or remove the rules",
             State.NOTE,
         )
 
@@ -622,7 +623,7 @@ def _policy(seen: Observed, local: Local) -> _OpenItems:
 def _rules_of_approval(policy: Policy, approvers: Sequence[str], seen: Sequence[Approver]) -> _OpenItems:
     """Whether those whom the policy names are asked on GitHub, and enough of them."""
     people = {login.casefold() for login in approvers}
-    fix = "copier update --data approvers=LOGIN,LOGIN, then " + _SETUP
+    fix = _ANSWER + "approvers=LOGIN,LOGIN, then " + _SETUP
     if any("/" in name for name in people):
         # Whom a team stands for is GitHub's to say; it says how many they are.
         most = sum(approver.members for approver in seen)

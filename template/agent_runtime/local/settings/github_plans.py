@@ -76,7 +76,6 @@ def choices(repository: Repository) -> str:
         move = "move the repository to an organisation on GitHub Enterprise"
     answer = TEAM_ANSWER if protection(repository, None) is Protection.BRANCHES else FREE_ANSWER
     return (
-        f"let an issue be the gate (copier update --data repository_plan={answer}), make the repository "
-        "public (required "
-        f"reviewers are there on every plan), or {move}"
+        f"let an issue be the gate (python agent_runner.py update --set repository_plan={answer}), make the repository "
+        f"public (required reviewers are there on every plan), or {move}"
     )

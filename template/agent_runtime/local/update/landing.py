@@ -33,8 +33,9 @@ def land(top: str, ref: str, old: str, new: str, *, journal: str, unmerged: str)
     """Move the branch and the checkout from one commit to another one.
 
     Raises:
-        Failed: git refused; the branch and the checkout are as they were.
+        Failed: git refused, or the disk is full; the branch and the checkout are as they were.
     """
+    require_room(top, old, new, journal + "-room")
     with open(journal, "w", encoding="utf-8") as stream:  # noqa: PTH123  as little as possible is loaded here
         stream.write("\n".join((ref, old, new)))
     moved = False
@@ -54,6 +55,26 @@ def land(top: str, ref: str, old: str, new: str, *, journal: str, unmerged: str)
     os.unlink(journal)  # noqa: PTH108
 
 
+def require_room(top: str, old: str, new: str, place: str) -> None:
+    """Refuse where the disk can't hold both versions of what differs between two commits, and the index twice.
+
+    Raises:
+        Failed: saying how much is needed.
+    """
+    names = _changed(top, old, new)
+    asked = "".join(f"{commit}:{name}\n" for commit in (old, new) for name in names)
+    sizes = git(top, "cat-file", "--batch-check=%(objectsize)", data=os.fsencode(asked)).split(b"\n")
+    blocks = sum(int(size) // 4096 + 1 for size in sizes if size.isdigit())
+    needed = blocks * 4096 + 2 * len(git(top, "ls-files", "--stage")) + 2**20
+    try:
+        with open(place, "wb") as stream:  # noqa: PTH123
+            stream.write(os.urandom(needed))
+    except OSError as error:
+        raise Failed(f"{needed / 2**20:.1f} MiB are needed: {error.strerror}") from None
+    finally:
+        os.unlink(place)  # noqa: PTH108
+
+
 def bring(top: str, old: str, new: str, wanted: str) -> None:
     """Bring each file that differs between two commits, and the index, to one of them.
 
@@ -62,10 +83,8 @@ def bring(top: str, old: str, new: str, wanted: str) -> None:
     Raises:
         Failed: there is one, and the new commit is wanted.
     """
-    listed = git(top, "diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split(b"\0")
-    names = [os.fsdecode(name) for name in listed if name]
     sides: List[str] = []
-    for name in names:
+    for name in _changed(top, old, new):
         path = os.path.join(top, name)  # noqa: PTH118
         here = git(top, "hash-object", "--", name).strip() if os.path.isfile(path) else b""  # noqa: PTH113
         if here not in (_blob(top, old, name), _blob(top, new, name), b""):
@@ -79,6 +98,11 @@ def bring(top: str, old: str, new: str, wanted: str) -> None:
     if sides:
         git(top, "checkout-index", "--force", "--", *sides)
     git(top, "update-index", "-q", "--refresh")
+
+
+def _changed(top: str, old: str, new: str) -> List[str]:
+    listed = git(top, "diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split(b"\0")
+    return [os.fsdecode(name) for name in listed if name]
 
 
 def _blob(top: str, commit: str, name: str) -> bytes:

@@ -2,6 +2,8 @@
 
 A file that one side alone changed is that side's.  Where both did, git merges the lines, after what is resolved
 mechanically is set aside: pins that Dependabot renewed (the newer one stays), ticks of a checklist, line endings.
+Changes of neighbouring lines are merged too, except in Python code.  Of a page such as README.md, what is between two
+comments is the template's, and the rest the team's.
 """
 
 from __future__ import annotations
@@ -9,17 +11,24 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
 
+from agent_runtime.local import locks
 from agent_runtime.local.update.files import LINK, File
 from agent_runtime.local.update.git import GitFailed, git
-from agent_runtime.local.update.owners import ANSWERS_FILE, CODEOWNERS, TEAM, TEMPLATE
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, CODEOWNERS, TEAM, TEMPLATE
 
 ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed", "merged", "kept", "conflict"
 
+_ASKED = "requirements-agent.in"
 _PIN = re.compile(rb"(uses: *[\w./-]+@)([0-9a-f]{40} *#[^\r\n]*)(?=\n|\Z)")
 _NUMBERS = re.compile(rb"# *v?([0-9]+(?:\.[0-9]+)*)")
+# The lines that stand around the template's part of a page.
+_PARTS = re.compile(
+    rb"\A(.*?)(^<!-- template:begin[^\n]*-->\n.*^<!-- template:end -->\n)(.*)\Z", re.MULTILINE | re.DOTALL
+)
 _TICKED = re.compile(rb"^( *[-*] \[)[xX](\].*)$", re.MULTILINE)
 
 
@@ -66,7 +75,9 @@ def merge(
         old, here, new = base.get(name), ours.get(name), theirs.get(name)
         if old == new:
             continue
-        kind, result, note = _merge(name, old, here, new, owner(name))
+        # A lock that nobody wrote anew follows what it is resolved with, as long as the agent asks for the same.
+        follows = name == locks.AGENT_LOCK and len({side.get(_ASKED) for side in (base, ours, theirs)}) == 1
+        kind, result, note = _merge(name, old, here, new, BOTH if follows and here == old else owner(name))
         merged.changes.append(Change(name, owner(name), kind, note))
         if result != here:
             merged.files[name] = result
@@ -111,7 +122,7 @@ def _both(name: str, old: File, here: File, new: File) -> _Result:
     if text == old.data or entries is not None:
         clean, data = True, new.data if entries is None else entries
     else:
-        clean, data = _lines(old.data, text, new.data)
+        clean, data = _by_parts(name, old.data, text, new.data)
     data = _with_pins(data, pins, newer=True)
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
@@ -155,6 +166,40 @@ def _key(line: bytes) -> bytes:
 def _version(pin: bytes) -> Tuple[int, ...]:
     found = _NUMBERS.search(pin)
     return tuple(int(part) for part in found.group(1).split(b".")) if found else ()
+
+
+def _by_parts(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
+    """Merge the template's part of a page, where it has one; around that the team's text stays."""
+    found = [_PARTS.match(side) for side in (old, here, new)]
+    if not all(found):
+        return _neighbours(name, old, here, new)
+    (top, then, end), (our_top, ours, our_end), (new_top, now, new_end) = (part.groups() for part in found if part)
+    clean, data = (True, now) if ours == then else _neighbours(name, then, ours, now)
+    return clean, (new_top if our_top == top else our_top) + data + (new_end if our_end == end else our_end)
+
+
+def _neighbours(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
+    clean, data = _lines(old, here, new)
+    woven = None if clean or name.endswith(".py") else _woven(old, here, new)
+    return (clean, data) if woven is None else (True, woven)
+
+
+def _woven(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
+    """The merge of changes that only touch one another, which git leaves to a person; None where they overlap."""
+    then = old.splitlines(True)
+    edits: Set[Tuple[int, int, Tuple[bytes, ...]]] = set()
+    for side in (here.splitlines(True), new.splitlines(True)):
+        for kind, start, end, first, last in SequenceMatcher(None, then, side, autojunk=False).get_opcodes():
+            if kind != "equal":
+                edits.add((start, end, tuple(side[first:last])))
+    lines: List[bytes] = []
+    done, inserted = 0, -1
+    for start, end, put in sorted(edits):
+        if start < done or (start == end == inserted):
+            return None
+        lines += [*then[done:start], *put]
+        done, inserted = end, start if start == end else -1
+    return b"".join([*lines, *then[done:]])
 
 
 def _lines(old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:

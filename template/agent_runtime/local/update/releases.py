@@ -66,6 +66,18 @@ def examine(source: Template, current: str, wanted: str, signers: Optional[File]
             _require_signed(source, version, allowed)
 
 
+def previous(source: Template, current: str) -> str:
+    """The newest release before the recorded one that is not revoked.
+
+    Raises:
+        BadInput: there is none.
+    """
+    for version in source.before(current):
+        if not revoked(source, version):
+            return version
+    raise codes.BadInput(problems.NO_VERSION, f"{source.source} has no release before {current} that is not revoked")
+
+
 def _require_signed(source: Template, version: str, allowed: Path) -> None:
     tag, file = f"refs/tags/{version}", f"gpg.ssh.allowedSignersFile={allowed}"
     try:

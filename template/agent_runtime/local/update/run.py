@@ -34,6 +34,7 @@ class Options:
         apply: whether the result goes into the working tree, uncommitted.
         patch: a file for what would change, instead of changing anything.
         accepted: codes of differences that are wanted.
+        back: whether the release before the recorded one is wanted, instead of `version`.
     """
 
     version: Optional[str]
@@ -43,6 +44,7 @@ class Options:
     apply: bool
     accepted: Sequence[str]
     patch: Optional[Path] = None
+    back: bool = False
 
 
 def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
@@ -93,12 +95,13 @@ class _Update:
         self._require_answers(recorded)
         self._progress(f"fetching {recorded.source}")
         with template.opened(recorded, repository.root) as source, tempfile.TemporaryDirectory() as folder:
-            version = options.version or (recorded.commit if options.changed else source.newest())
+            chosen = releases.previous(source, recorded.commit) if options.back else options.version
+            version = chosen or (recorded.commit if options.changed else source.newest())
             self._report.update({"from": recorded.commit, "to": source.name(version)})
             for note in releases.examine(source, recorded.commit, version, ours.get(releases.SIGNERS), Path(folder)):
                 self._report["notes"].append(note)
                 self._progress(note)
-            newer = source.contains(version, recorded.commit) if not options.version else version == recorded.commit
+            newer = source.contains(version, recorded.commit) if not chosen else version == recorded.commit
             if newer and not options.changed:
                 return self._end("nothing", f"this is {recorded.commit}; the template has nothing newer")
             self._progress(f"rendering {recorded.commit} and {source.name(version)}")
@@ -128,7 +131,7 @@ class _Update:
             if name in changed and changed[name] != str(recorded.known.get(name)):
                 message = f"{name} is {recorded.known.get(name)}; it chose the first files of this repository"
                 raise codes.BadInput(problems.FIXED, message)
-        if self._options.version:
+        if self._options.version or self._options.back:
             return  # whose questions may be others: Copier asks them
         known = {**recorded.known, **changed}
         for name in [name for name in known if name in answers.RULES and name not in changed]:

@@ -79,9 +79,18 @@ class Template:
 
     def newest(self) -> str:
         """The newest tag that is a version, no pre-release; where there is none, the default branch."""
+        return next(iter(self.versions()), "") or self.name("HEAD")
+
+    def versions(self) -> List[str]:
+        """The tags that are versions, no pre-releases; the newest first."""
         tags = line(self._clone, "tag", "--list").split()
-        versions = {tag: numbers(tag) for tag in tags if _VERSION.match(tag)}
-        return max(versions, key=lambda tag: versions[tag]) if versions else self.name("HEAD")
+        return sorted(filter(_VERSION.match, tags), key=numbers, reverse=True)
+
+    def before(self, version: str) -> List[str]:
+        """The versions that are older than a recorded one; the newest first."""
+        tag, _, more = version.partition("-")  # as git describes what came after a tag
+        limit = numbers(tag)
+        return [each for each in self.versions() if numbers(each) < limit or (more and numbers(each) == limit)]
 
     def name(self, version: str) -> str:
         """How a version is recorded: by its tag, or as git describes its commit."""
