@@ -82,8 +82,8 @@ def next_release(template: Path) -> None:
     replace(template / "Makefile", "# Thin names over well-kept tools.", "# Thin names over good tools.")
     replace(
         template / "PRODUCTION_CHECKLIST.md",
-        "- [ ] **yours** A date is set on which",
-        "- [ ] **yours** A day is set on which",
+        "- [ ] **yours** Somebody reads what the workflow",
+        "- [ ] **yours** A person reads what the workflow",
     )
     (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
     (template / PAGE).write_text("# News\n", encoding="utf-8")

@@ -71,7 +71,8 @@ NO_RELEASE = codes.register(
 NO_MODULE = codes.register(
     "CHK012",
     "the agent uses a module of the toolkit that is not here",
-    "Name it in the answer toolkit: python agent_runner.py update --set advanced=yes --set toolkit=",
+    # Not through agent_runner.py, which can't be loaded as it is.
+    "Name it in the answer toolkit: python -I agent_runtime/__main__.py update --set advanced=yes --set toolkit=",
 )
 
 STALE_LOCK = codes.register(

@@ -126,7 +126,7 @@ def test_two_approvals_that_one_reviewer_is_left_for_are_refused_before_the_firs
     outcome = world.seal(world.hand_over(documents.encode(examples.investigation())))
     assert outcome.problem is not None and outcome.problem.code == codes.APPROVERS_IMPOSSIBLE
     assert outcome.problem.message.endswith("may approve: agent-approval: bob; agent-approval-second: bob")
-    assert "copier update --data approvers=LOGIN,LOGIN" in world.page("seal")
+    assert "python agent_runner.py update --set approvers=LOGIN,LOGIN" in world.page("seal")
     assert world.outputs("seal")["decision"] == "none"
 
 

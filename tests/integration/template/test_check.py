@@ -126,8 +126,8 @@ FOUND = {
     ),
     "toolkit-import": (
         _write("agent_runner.py", lambda text: "from agent_runtime.toolkit import keys, http\n" + text),
-        "CHK012: agent_runner.py: it imports keys of the toolkit. Name it in the answer toolkit: python "
-        "agent_runner.py update --set advanced=yes --set toolkit=health,http,keys,services,waiting",
+        "CHK012: agent_runner.py: it imports keys of the toolkit. Name it in the answer toolkit: python -I "
+        "agent_runtime/__main__.py update --set advanced=yes --set toolkit=health,http,keys,services,waiting",
     ),
     "toolkit-import-of-a-test": (
         _write("tests/test_agent.py", lambda text: "import agent_runtime.toolkit.git\n" + text),

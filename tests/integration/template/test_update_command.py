@@ -174,10 +174,10 @@ def test_newer_pins_ticks_and_line_endings_are_no_conflict(project: Path) -> Non
     assert f"actions/checkout@{'b' * 40} # v7.0.2" in report.read_text(encoding="utf-8")
     after = checklist.read_text(encoding="utf-8")
     assert after.count("- [x]") == ticked.count("- [x]") - 1
-    assert "- [ ] **yours** A day is set on which" in after
+    assert "- [ ] **yours** A person reads what the workflow" in after
     notes = {change["path"]: change["note"] for change in found["changes"]}  # type: ignore[attr-defined]
     assert notes["PRODUCTION_CHECKLIST.md"].startswith(
-        "ticked here, and worded otherwise now: - [ ] **yours** A date is set"
+        "ticked here, and worded otherwise now: - [ ] **yours** Somebody reads what"
     )
     assert b"\r" not in (project / PLAN).read_bytes()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_runtime import codes
 from agent_runtime.local import answers, check
-from support import engines
+from support import engines, updates
 from support.rendering import APPROVAL_WORKFLOW, WORKFLOW
 from support.trials.lab import Attempt, Lab, both, trial
 
@@ -43,15 +43,18 @@ RESTORED: dict[str, bytes] = {}
 
 
 def obey(root: Path, line: str) -> None:
-    """Type the command of copier that a line recommends."""
+    """Type the command that a line recommends, of copier or of the agent."""
     engines.commit_all(root, "Edit")
-    done = engines.run([sys.executable, "-m", *shlex.split(command_of(line))], cwd=root)
+    program, *words = shlex.split(command_of(line))
+    command = {"agent_runner.py": [program], "copier": ["-m", program]}.get(program, ["-I", program])
+    environment = {**updates.PATH, **updates.NOBODY}
+    done = engines.run([sys.executable, *command, *words], cwd=root, environment=environment)
     assert done.returncode == 0, done.stderr
 
 
 def command_of(line: str) -> str:
-    """The command of copier in a line."""
-    found = re.search(r"copier [^;]*", line)
+    """The command in a line, from the name of its program on."""
+    found = re.search(r"(copier|agent_runner\.py|agent_runtime/__main__\.py) [^;]*", line)
     assert found, line
     return found[0]
 
@@ -172,7 +175,8 @@ by_edit(codes.POLICY_INVALID, POLICY, lambda _: "a: &x 1\n", lambda root: edit(r
 @trial("CHK012")
 def the_agent_imports_what_is_not_here(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
-    edit(root, "agent_runner.py", lambda text: "from agent_runtime.toolkit import keys\n" + text)
+    more = "from agent_runtime.toolkit import keys\nfrom agent_runtime"
+    edit(root, "agent_runner.py", replaced("from agent_runtime", more))
     yield lambda: checked(root)
     obey(root, line_of(root, "CHK012"))
     yield lambda: checked(root)
@@ -192,7 +196,7 @@ def the_configuration_was_edited(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
     edit(root, CONFIG, replaced("minutes: 60", "minutes: 61"))
     yield lambda: checked(root)
-    obey(root, line_of(root, "CHK008").replace("name=answer", "approval_ttl_minutes=61 --defaults --conflict inline"))
+    obey(root, line_of(root, "CHK008").replace("NAME=VALUE", "approval_ttl_minutes=61"))
     yield lambda: checked(root)
 
 

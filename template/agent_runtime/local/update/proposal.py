@@ -196,12 +196,12 @@ def _report(files: Mapping[str, bytes]) -> Mapping[str, Any]:
 def _push(repository: Repository, commit: str, branch: str, environ: Mapping[str, str], token: str) -> None:
     """Push a commit as a new branch; one that somebody else made there stays."""
     server = environ.get("GITHUB_SERVER_URL") or "https://github.com"
-    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    basic = base64.b64encode(":".join(("x-access-token", token)).encode()).decode()
     # As variables, so that no list of processes shows it.
     header = {
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"http.{server}/.extraheader",
-        "GIT_CONFIG_VALUE_0": f"AUTHORIZATION: basic {basic}",
+        "GIT_CONFIG_VALUE_0": " ".join(("AUTHORIZATION:", "basic", basic)),
     }
     address = f"{server}/{quote(_name(environ))}.git"
     git(repository.top, "push", "--quiet", address, f"{commit}:refs/heads/{branch}", more=header)
