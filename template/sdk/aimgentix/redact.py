@@ -517,7 +517,8 @@ class _Walk:
         return safe
 
     def note(self, pointers: List[str], pointer: str) -> None:
-        """Note `pointer` once, as long as there is room."""
+        """Note `pointer` once, as long as there is room; as text that another pass leaves as it is."""
+        pointer = self.redactor.text(pointer)
         size = _size(pointer)
         if pointer not in pointers and size <= self.pointer_room:
             pointers.append(pointer)

@@ -475,6 +475,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=20), json_values, max_size=8))
+@example({"0Pass=": [0]})
 @settings(max_examples=60, deadline=None)
 def test_any_metadata_becomes_a_valid_event_and_a_second_pass_changes_nothing(metadata):
     redactor = Redactor()
