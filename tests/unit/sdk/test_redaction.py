@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, Callable
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aimgentix import AuditEvent
