@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import engines, updates
+from support import engines, quick, updates
 from support.engines import Render
 
 
@@ -47,7 +47,7 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 def _baker(template: Path, cookies: Any) -> Render:
     def run(**given: Any) -> Path:
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, quick.rendering(is_new=False):
             patch.setenv("PWD", str(template))  # pytest-cookies does not start a shell, which would set it
             result = cookies.bake(extra_context={"agent_name": engines.NAME, **given}, template=str(template))
         if result.exception:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import copier
 import pytest
 
 from agent_runtime.local.update import landing
@@ -35,7 +34,7 @@ def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
 def _passes_alone(project: Path, tmp_path: Path) -> bool:
     """Whether plain `copier update` ends well, and the check that the release brings finds nothing."""
     plain = shutil.copytree(project, tmp_path / "plain", symlinks=True)
-    copier.run_update(plain, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    engines.update(plain)
     return engines.run_check(plain).returncode == 0
 
 
