@@ -75,7 +75,15 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", updates.next_release)
 
 
+@pytest.fixture(scope="session")
+def first(template: Path, later: Path, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of release 1.0.0 that finds the later one; tests don't change it."""
+    made = updates.born(render(), tmp_path_factory.mktemp("born") / "project", template, later)
+    engines.git(made, "repack", "-adq")
+    return made
+
+
 @pytest.fixture
-def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
+def project(first: Path, tmp_path: Path) -> Path:
     """A repository of release 1.0.0 that finds the later one."""
-    return updates.born(render(), tmp_path / "project", template, later)
+    return Path(shutil.copytree(first, tmp_path / "project", symlinks=True))
