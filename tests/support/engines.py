@@ -20,7 +20,7 @@ from copier._jinja_ext import SandboxedEnvironment
 from copier._main import Worker
 
 from agent_runtime.local import answers
-from support import quick
+from support import kept, quick
 from support.environment import REPOSITORY
 
 NAME = "Checkout 'Restart' & Co 🚀"
@@ -125,6 +125,9 @@ def clone_template(destination: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
     release(destination, "v1.0.0")
+    git(
+        destination, "repack", "-adq"
+    )  # Cookiecutter and tests copy it: one pack is copied faster than hundreds of files
     return destination
 
 
@@ -144,9 +147,17 @@ def copier_environment() -> SandboxedEnvironment:
 
 
 def run_copier(template: Path, destination: Path, given: dict[str, Any], **options: Any) -> Path:
-    """Render with Copier, without trust."""
-    with quick.rendering(is_new=not destination.exists()):
+    """Render with Copier, without trust; what releases gave once is kept."""
+    is_new = not destination.exists()
+    is_repository = (template / ".git").is_dir() and not options
+    releases = git(template, "tag", "--list", "--format=%(refname) %(tree)") if is_new and is_repository else ""
+    name = kept.name(releases, sorted(given.items())) if releases else ""
+    if name and kept.write(name, str(template), destination):
+        return destination
+    with quick.rendering(is_new=is_new):
         copier.run_copy(str(template), destination, data=given, defaults=True, quiet=True, unsafe=False, **options)
+    if name:
+        kept.keep(name, str(template), destination)
     return destination
 
 

@@ -1,7 +1,8 @@
-"""Rendering with Copier in a third of its time, for tests that render hundreds of times.
+"""Rendering in a third of the time, for tests that render hundreds of times.
 
-Copier compiles 2,000 texts for one rendering, nearly the same ones every time, and asks git about each of 200 files.
-Here a text is compiled once, for this and later processes, and git is not asked where it would have nothing to say.
+Copier compiles 2,000 texts for one rendering, nearly the same ones every time, and asks git about each of 200 files;
+Cookiecutter compiles each file.  Here a text is compiled once, for this and later processes, and git is not asked where
+it would have nothing to say.
 What is rendered is the same: tests/integration/template/test_parity.py compares it with what Copier makes by itself.
 """
 
@@ -30,7 +31,7 @@ _known: dict[bytes, CodeType] = {}
 
 @contextmanager
 def rendering(is_new: bool) -> Iterator[None]:
-    """Make Copier quick within the block.
+    """Make both engines quick within the block.
 
     Arguments:
         is_new: whether it renders to where nothing is yet, which is not a git repository then.

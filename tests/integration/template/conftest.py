@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support import engines, updates
+from support import engines, quick, updates
 from support.engines import Render
 
 
@@ -47,7 +47,7 @@ def render(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
 
 def _baker(template: Path, cookies: Any) -> Render:
     def run(**given: Any) -> Path:
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, quick.rendering(is_new=False):
             patch.setenv("PWD", str(template))  # pytest-cookies does not start a shell, which would set it
             result = cookies.bake(extra_context={"agent_name": engines.NAME, **given}, template=str(template))
         if result.exception:
@@ -75,7 +75,15 @@ def later(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return updates.release_after(template, tmp_path_factory.mktemp("later") / "gated-agents", updates.next_release)
 
 
+@pytest.fixture(scope="session")
+def first(template: Path, later: Path, render: Render, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of release 1.0.0 that finds the later one; tests don't change it."""
+    made = updates.born(render(), tmp_path_factory.mktemp("born") / "project", template, later)
+    engines.git(made, "repack", "-adq")
+    return made
+
+
 @pytest.fixture
-def project(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
+def project(first: Path, tmp_path: Path) -> Path:
     """A repository of release 1.0.0 that finds the later one."""
-    return updates.born(render(), tmp_path / "project", template, later)
+    return Path(shutil.copytree(first, tmp_path / "project", symlinks=True))

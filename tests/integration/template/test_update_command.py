@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import copier
 import pytest
 
 from agent_runtime.local.update import landing
@@ -35,7 +34,7 @@ def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
 def _passes_alone(project: Path, tmp_path: Path) -> bool:
     """Whether plain `copier update` ends well, and the check that the release brings finds nothing."""
     plain = shutil.copytree(project, tmp_path / "plain", symlinks=True)
-    copier.run_update(plain, defaults=True, overwrite=True, quiet=True, unsafe=False)
+    engines.update(plain)
     return engines.run_check(plain).returncode == 0
 
 
@@ -517,14 +516,37 @@ def test_kills_leave_the_repository_as_it_was_or_updated(project: Path, tmp_path
     print("killed", len(outcomes), "times, updated", sum(outcomes))
 
 
+@pytest.fixture(scope="module")
+def updated_beside(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with an update on its branch `made`, which is not checked out; tests don't change it."""
+    root = Path(shutil.copytree(first, tmp_path_factory.mktemp("beside") / "project", symlinks=True))
+    code, report, _ = _update(root, "--branch", "made")
+    assert (code, report["commit"]) == (0, _made(root))
+    return root
+
+
+@pytest.fixture
+def beside(updated_beside: Path, tmp_path: Path) -> Path:
+    """The same, for one test."""
+    return _copy(updated_beside, tmp_path / "project")
+
+
+def _copy(source: Path, destination: Path) -> Path:
+    shutil.copytree(source, destination, symlinks=True)
+    engines.git(destination, "update-index", "-q", "--refresh")  # as the command does before it hands over
+    return destination
+
+
+def _made(project: Path) -> str:
+    return engines.git(project, "rev-parse", "made").strip()
+
+
 @pytest.mark.parametrize("done", [0, 3, 100])
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_landing_that_a_power_cut_ended_is_ended_by_the_next_update(done: int, moved: bool, project: Path) -> None:
-    old = engines.git(project, "rev-parse", "HEAD").strip()
+def test_a_landing_that_a_power_cut_ended_is_ended_by_the_next_update(done: int, moved: bool, beside: Path) -> None:
+    project = beside
+    old, new = engines.git(project, "rev-parse", "HEAD").strip(), _made(project)
     whole = engines.tree(project)
-    code, report, _ = _update(project, "--branch", "made")
-    assert code == 0
-    new = str(report["commit"])
     (project / ".git/agent-update").write_text(f"refs/heads/main\n{old}\n{new}", encoding="utf-8")
     if moved:
         engines.git(project, "update-ref", "refs/heads/main", new)
@@ -542,27 +564,24 @@ def test_a_landing_that_a_power_cut_ended_is_ended_by_the_next_update(done: int,
         assert engines.tree(project) == whole
 
 
-def test_what_git_refuses_to_check_out_takes_the_branch_back(project: Path) -> None:
-    code, report, _ = _update(project, "--branch", "made")
-    assert code == 0
+def test_what_git_refuses_to_check_out_takes_the_branch_back(beside: Path) -> None:
+    project = beside
     (project / NEW).write_text("# ours, made meanwhile\n", encoding="utf-8")
     before = updates.snapshot(project)
     old = engines.git(project, "rev-parse", "HEAD").strip()
 
     landed = landing.main(
-        [str(project), "refs/heads/main", old, str(report["commit"]), str(project / ".git/agent-update"), os.devnull]
+        [str(project), "refs/heads/main", old, _made(project), str(project / ".git/agent-update"), os.devnull]
     )
 
     assert landed == 1
     assert updates.snapshot(project) == before
 
 
-def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(project: Path, tmp_path: Path) -> None:
+def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(updated_beside: Path, tmp_path: Path) -> None:
     """The command where nothing more can be written; its last step with less and more room than it needs."""
     with small_disk(tmp_path / "disk", "24m") as disk:
-        there = Path(shutil.copytree(project, disk / "project", symlinks=True))
-        code, report, _ = _update(there, "--branch", "made")
-        assert code == 0
+        there = _copy(updated_beside, disk / "project")
         before, old = updates.snapshot(there), engines.git(there, "rev-parse", "HEAD").strip()
         ballast = disk / "ballast"
 
@@ -573,7 +592,7 @@ def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(project: Path, tm
                 str(there),
                 "refs/heads/main",
                 old,
-                str(report["commit"]),
+                _made(there),
                 str(there / ".git/agent-update"),
                 os.devnull,
             ]
@@ -590,5 +609,5 @@ def test_on_a_full_disk_the_repository_is_updated_or_as_it_was(project: Path, tm
             assert updates.snapshot(there) == before
             room += 200_000
         assert room > 1_000_000
-        assert engines.git(there, "rev-parse", "main", "made").split() == [str(report["commit"])] * 2
+        assert engines.git(there, "rev-parse", "main", "made").split() == [_made(updated_beside)] * 2
         assert engines.git(there, "status", "--porcelain") == ""
