@@ -37,7 +37,7 @@ class EnvironmentVerification(Verification):
         found = environment_checks.check_approvals(records, run, self.handover.plan_digest, self.plan.approvals)
         self.approvers = tuple(approver for approver, _ in found)
         for login in (approver.login for approver in self.approvers):
-            if self.api.permission(run.repository, login) == "none":
+            if not has_access(self.api, self.job, login):
                 refuse(codes.GATE_APPROVAL, f"{show(login)} approved, and has no access to this repository any more")
 
     def check_not_executed(self) -> None:
@@ -47,6 +47,11 @@ class EnvironmentVerification(Verification):
             for each in (name, name + names.AUTO):
                 if self.api.artifact_exists(run.repository, run.run_id, each):
                     raise codes.GateRefused(codes.GATE_CLAIMED, f"run {run.run_id} has an artifact {each} already")
+
+
+def has_access(api: GitHubApi, job: JobContext, login: str) -> bool:
+    """Whether a person can still see the repository; GitHub keeps reviewers in its lists who can't."""
+    return api.permission(job.run.repository, login) != "none"
 
 
 _APPROVAL = Check(
@@ -104,17 +109,17 @@ class EnvironmentGate:
         return codes.GATE_ENVIRONMENT
 
     def check_enough(self, api: GitHubApi, job: JobContext, wanted: Approvals) -> str:
-        """Refuse unless each approval that a plan needs has an environment of its own, and a person of its own.
+        """Refuse unless each approval that a plan needs has an environment and a person with access of its own.
 
         Raises:
             GateRefused: the second one is not set up (GATE06), too few can approve (GATE15), or GitHub did not answer
                 (GATE12).
         """
-        if wanted.count == 1 and not wanted.approvers:
-            return ""
         found = check_environments(api, job, wanted.count)
         gates = [(name, settings or {}) for name, settings, _, _, required in found if required]
-        return environment_checks.check_enough(gates, job.run, wanted)
+        asked = sorted({login for _, settings in gates for login in environment_checks.people(settings)})
+        gone = [login for login in asked if not has_access(api, job, login)]
+        return environment_checks.check_enough(gates, job.run, wanted, gone)
 
     def problems(self, api: GitHubApi, repository: str, settings: Config, approvals: int) -> List[str]:
         """Say what keeps the environments from being a gate."""

@@ -6,7 +6,7 @@ Pure like those of `checks.py`.
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.checks import refuse, show
@@ -67,43 +67,49 @@ def _reviewer_problems(settings: Mapping[str, Any], initiator: str) -> List[str]
     return problems
 
 
-def check_enough(gates: Sequence[Tuple[str, Mapping[str, Any]]], run: Run, wanted: Approvals) -> str:
-    """Refuse unless different people can give each approval that a plan needs (threat T15).
+def people(settings: Mapping[str, Any]) -> List[str]:
+    """The people among an environment's reviewers, in lower case; teams left out."""
+    return [login for kind, _, login in (who.partition(" ") for who in _reviewers(settings)) if kind == "user"]
+
+
+def check_enough(
+    gates: Sequence[Tuple[str, Mapping[str, Any]]], run: Run, wanted: Approvals, gone: Collection[str] = ()
+) -> str:
+    """Refuse unless different people can give each approval that a plan needs (threats T15, T18).
 
     Who started or re-ran the run can't, nor can anybody whom the plan does not name where it names some.
 
     Arguments:
         gates: name and settings of the environment of each approval.
+        gone: reviewers who have lost access to the repository.
 
     Returns:
-        The teams of which that depends, because GitHub shows their members to no job; empty where none does.
+        The teams of which that depends, because GitHub shows their members to no job; empty where none does, and
+        where one approval by anybody is enough.
 
     Raises:
         GateRefused: GATE15, with whom each environment leaves.
     """
-    started = {run.actor.casefold(), run.triggering_actor.casefold()}
+    out = {run.actor.casefold(), run.triggering_actor.casefold(), *gone}
     named = {login.casefold() for login in wanted.approvers}
     teams: Dict[str, None] = {}
     able: List[List[str]] = []
     left: List[str] = []
     impossible = False
     for name, settings in gates:
-        reviewers = [who.partition(" ") for who in _reviewers(settings)]
-        people = [login for kind, _, login in reviewers if kind == "user" and login not in started]
-        able.append([login for login in people if not named or login in named])
-        of_gate = [slug for kind, _, slug in reviewers if kind == "team"]
+        able.append([login for login in people(settings) if login not in out and (not named or login in named)])
+        of_gate = [who[len("team ") :] for who in _reviewers(settings) if who.startswith("team ")]
         teams.update(dict.fromkeys(of_gate))
         impossible = impossible or not (able[-1] or of_gate)
         left.append("{}: {}".format(name, ", ".join(map(show, (*able[-1], *of_gate))) or "nobody"))
-    enough = all(able) and len({login for people in able for login in people}) >= wanted.count
+    enough = all(able) and len({login for each in able for login in each}) >= wanted.count
     if impossible or not (enough or teams):
         refuse(
             codes.APPROVERS_IMPOSSIBLE,
-            "the policy wants {}, and of the reviewers who did not start this run these may approve: {}".format(
-                asked_for(wanted.count, wanted.approvers or None), "; ".join(left)
-            ),
+            "the policy wants {}, and of the reviewers who have access here and did not start this run these may "
+            "approve: {}".format(asked_for(wanted.count, wanted.approvers or None), "; ".join(left)),
         )
-    return "" if enough else ", ".join(map(show, teams))
+    return "" if enough or (wanted.count == 1 and not named) else ", ".join(map(show, teams))
 
 
 def _reviewers(settings: Mapping[str, Any]) -> List[str]:

@@ -146,7 +146,8 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     if denied:
         return replace(report, status=ReportStatus.DENIED, policy_reasons=reasons)
     approvals = _approvals(verdict, job.run)
-    unseen = gates.of(job.config).check_enough(api, job, approvals)
+    asks = verdict.decision != policy.AUTO
+    unseen = gates.of(job.config).check_enough(api, job, approvals) if asks else ""
     variables = job.act_variables
     redaction.refuse_secrets(journal.redactor, variables, "act_variables")
     sealed = Plan(

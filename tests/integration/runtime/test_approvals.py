@@ -130,6 +130,18 @@ def test_two_approvals_that_one_reviewer_is_left_for_are_refused_before_the_firs
     assert world.outputs("seal")["decision"] == "none"
 
 
+@pytest.mark.threat("T15", "T18")
+def test_a_reviewer_who_lost_access_is_not_asked_and_does_not_count(world: GateWorld) -> None:
+    """GitHub keeps who left in the environment's list of reviewers."""
+    _, handover = world.sealed()
+    world.approved("bob")
+    world.github.people["bob"] = "none"
+    assert "bob approved, and has no access" in refusal(codes.GATE_APPROVAL, world.authorize, handover)
+    outcome = world.seal(world.hand_over(documents.encode(examples.investigation())))
+    assert outcome.problem is not None and outcome.problem.code == codes.APPROVERS_IMPOSSIBLE
+    assert outcome.problem.message.endswith("may approve: agent-approval: nobody")
+
+
 def test_the_page_says_where_only_a_teams_members_decide_whether_enough_can_approve(world: GateWorld) -> None:
     write_policy(world, RULES["two"])
     world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob",))

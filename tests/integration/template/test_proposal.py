@@ -21,6 +21,7 @@ PLAN = "agent_runtime/model/plan.py"
 CHECKS = "agent_runtime/gate/checks.py"
 NEW = "agent_runtime/brand_new.py"
 ANSWERS = ".copier-answers.yml"
+LOCK = "requirements-agent.lock"
 OWN = ".github/workflows/own.yml"
 POLICY = ".github/agent-policies/checkout-restart-co.yml"
 
@@ -30,6 +31,7 @@ def _release(folder: Path) -> None:
     updates.append(folder / "README.md.jinja", "\nRelease 1.1.0\n")
     (folder / NEW).write_text('"""New."""\n', encoding="utf-8")
     (folder / "docs/AUDITOR.md").unlink()
+    updates.append(folder / "use_cases/service-restart" / LOCK, "# Resolved anew\n")
 
 
 @dataclass
@@ -96,6 +98,7 @@ def test_an_honest_patch_is_what_the_release_changes(place: Place) -> None:
         NEW: ("added", patch.RELEASED),
         "agent_runtime/manifest.json": ("changed", patch.RELEASED),
         "docs/AUDITOR.md": ("removed", patch.RELEASED),
+        LOCK: ("changed", patch.RELEASED),
     }
     assert updates.snapshot(place.project) == before
     repository = Repository(place.project)
@@ -126,6 +129,7 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "the agent": (_text("agent_runner.py"), "agent_runner.py is the team's"),
     "the policy": (_text(POLICY), f"{POLICY} is not a file of the template's"),
     "the agent's packages": (_text("requirements-agent.in"), "requirements-agent.in is the team's"),
+    "other packages of the agent": (_text(LOCK), f"{LOCK} {OTHER}"),
     "a workflow more": (_text(OWN), f"{OWN} is not a file of the template's"),
     "the gate's code": (_text(CHECKS), f"{CHECKS} {OTHER}"),
     "what the release changes": (_text(PLAN), f"{PLAN} {OTHER}"),
@@ -169,7 +173,7 @@ def test_what_no_repository_may_contain_is_refused(path: str, place: Place) -> N
     assert not (place.project.parent / "outside.txt").exists()
 
 
-def test_a_merge_with_an_edit_that_was_here_is_named(place: Place, tmp_path: Path) -> None:
+def test_a_merge_with_an_edit_that_was_here_is_named_and_made_again(place: Place, tmp_path: Path) -> None:
     project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
     path = project / PLAN
     hot_fix = "# Our hot fix\n" + path.read_text(encoding="utf-8")
@@ -186,6 +190,21 @@ def test_a_merge_with_an_edit_that_was_here_is_named(place: Place, tmp_path: Pat
 
     assert found[PLAN] == ("changed", patch.MERGED)
     assert found[NEW] == ("added", patch.RELEASED)
+    merged = (fixed.copy / PLAN).read_text(encoding="utf-8")
+    for lie in (merged + "# Ours\n", merged.replace("# Our hot fix\n", ""), hot_fix.replace("fix", "hole")):
+        with pytest.raises(codes.GateRefused, match="is not the release's merged with the edit that is here"):
+            fixed.look(fixed.patch_after(lambda root, lie=lie: (root / PLAN).write_text(lie, encoding="utf-8")))
+
+
+def test_a_lock_that_the_team_wrote_anew_is_the_teams(place: Place, tmp_path: Path) -> None:
+    project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
+    updates.append(project / LOCK, "# Ours\n")
+    engines.commit_all(project, "Lock our own")
+    there = Place(project, b"", shutil.copytree(project, tmp_path / "copy"), place.source, tmp_path)
+    engines.git(there.copy, "branch", "updated")
+
+    with pytest.raises(codes.GateRefused, match=f"{LOCK} is the team's"):
+        there.look(there.patch_after(_text(LOCK)))
 
 
 CHANGELOG = """\

@@ -251,6 +251,14 @@ def test_what_too_few_reviewers_can_approve_is_refused_before_anybody_is_asked(
     assert caught.value.code == codes.APPROVERS_IMPOSSIBLE and left in caught.value.message
 
 
+def test_who_lost_access_can_not_approve() -> None:
+    gates = [(FIRST, gate_of("bob", "carol")), (SECOND, gate_of("bob", "carol", "acme/sre"))]
+    assert environment_checks.check_enough(gates, RUN, Approvals(2, ()), gone=["dave"]) == ""
+    assert environment_checks.check_enough(gates, RUN, Approvals(2, ()), gone=["carol"]) == "sre"
+    with pytest.raises(codes.GateRefused, match="agent-approval: nobody"):
+        environment_checks.check_enough(gates, RUN, Approvals(2, ()), gone=["bob", "carol"])
+
+
 PEOPLE = st.lists(st.sampled_from([*LOGINS, "ALICE", "bob", "acme/sre", "acme/ops"]), max_size=3).map(tuple)
 
 

@@ -287,18 +287,30 @@ def test_equal_names_with_different_values_are_flagged(planned: object, measured
         ("stop_service would do", ["stop_service"]),
         ("the pool checkout.db of checkout-eu", []),
         ("the old-commit is 1234567", []),
+        ("cpu is at 91", ["91"]),
+        ("the load is 0.9", []),
+        ("the load is 0.95", ["0.95"]),
+        ("57 hours ago, with a limit of 77", []),
+        ("as in checkout-ap, unlike Checkout-US and payments-eu", ["Checkout-US"]),
+        ("2 " * 200 + "pods become 4, and then 4", ["4"]),
     ],
 )
 def test_what_a_reason_names_and_the_plan_does_not_have_is_flagged(reason: str, found: list[str]) -> None:
     parameters = {"from": 2, "to": 40, "cpu": 0.91, "note": "1250 requests", "nodes": ["a", "b", "c"]}
     parameters["commit"] = "1234567890" * 4
     step = examples.step(action="restart_service", parameters=parameters, reason=reason)
-    sealed = examples.sealed(step, resource="checkout-eu")
-    asked = ("allowed_actions[0]: cpu 0.91 > 0.8; risk medium, at most high",)
+    known = {"preconditions": {"hours": 57}, "variables": {"LIMIT": "77"}}
+    sealed = examples.sealed(step, resource="checkout-eu", **known)
+    asked = ("allowed_actions[0]: cpu 0.91 > 0.8; on checkout-ap, too; risk medium, at most high",)
     page = summary(examples.report(plan=sealed, policy_asked=asked))
     line = f"\n> - the reason names {', '.join(f'`{each}`' for each in found)}\n"
     assert (line in page, "**Not in the plan**" in page) == (bool(found), bool(found))
     assert not found or page.index(line) < page.index("| What | Value |"), "on the first screen"
+
+
+def test_a_yes_is_not_the_number_one() -> None:
+    sealed = examples.sealed(examples.step(parameters={"drain": True}))
+    assert claims.unfounded("17 hours ago 1 pod went down", sealed, ()) == ["1"]
 
 
 @given(hostile_text, st.integers(0, 100))

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[\w./:@-]+")
 _SEPARATORS = re.compile(r"[-_./:@]+")
 _SHORTEST_PART = 3
 _SHORTEST_HASH = 7
-# Of so many numbers and names of a reason each it is said whether they are there, and so many are shown.
+# So many different numbers of a reason are looked at, so many of its names, and so many of both are shown.
 _LOOKED_AT = 100
 _SHOWN = 10
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -39,13 +39,13 @@ def unfounded(reason: str, sealed: Plan, asked: Sequence[str]) -> List[str]:
     known = [*(plain(step.parameters) for step in sealed.steps), plain(sealed.preconditions), plain(sealed.variables)]
     whole = " ".join([canonical(known).decode(), *asked]).casefold()
     numbers = sorted(number for each in (*known, *asked) for number in _numbers(each))
-    said = itertools.islice(_NUMBER.finditer(reason), _LOOKED_AT)
+    said = itertools.islice({each.group(): each for each in _NUMBER.finditer(reason)}.values(), _LOOKED_AT)
     found = [each.group() for each in said if not _is_known(each, numbers, whole)]
     own = [sealed.resource.casefold(), *(step.action for step in sealed.steps)]
     names = (word.strip("-_./:@") for word in _WORD.findall(reason))
     alike = [name for name in dict.fromkeys(names) if any(_is_like(name.casefold(), each) for each in own)]
     found += [name for name in alike[:_LOOKED_AT] if name.casefold() not in own and name.casefold() not in whole]
-    return list(dict.fromkeys(found))[:_SHOWN]
+    return found[:_SHOWN]
 
 
 def _is_known(said: re.Match[str], numbers: Sequence[float], whole: str) -> bool:

@@ -89,6 +89,8 @@ class LoopbackGitHub:
             deployment_branch_policy={"protected_branches": False, "custom_branch_policies": True},
         )
         self.branch_policies[name] = [self.default_branch]
+        for login in reviewers:  # GitHub lets nobody else review
+            self.people.setdefault(login, "read")
 
     def create_open(self, name: str) -> None:
         """Create an environment as GitHub does when a workflow names one that is not there: without any protection."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.local.update import problems
-from agent_runtime.local.update.files import EXECUTABLE, REGULAR
+from agent_runtime.local import locks
+from agent_runtime.local.update import merge, problems
+from agent_runtime.local.update.files import EXECUTABLE, REGULAR, File
 from agent_runtime.local.update.git import GitFailed, git, line
-from agent_runtime.local.update.owners import ANSWERS_FILE, TEAM, Owners
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, TEAM, Owners
 from agent_runtime.local.update.repository import Repository
 from agent_runtime.local.update.template import Recorded, Template
 from agent_runtime.text.escape import visible
@@ -93,28 +94,44 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
     """
     ours = repository.committed()
     recorded = Recorded(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
-    then, now, owners = _entries(source, recorded.commit), _entries(source, version), Owners(ours)
+    then, now = (_entries(source, each, str(recorded.known.get("use_case"))) for each in (recorded.commit, version))
+    owners = Owners(ours)
     found = []
     for name, old, new in _changes(repository, commit):
         before, after = then.get(name), now.get(name)
         if before is None and after is None:
             raise _refused(f"{visible(name, 200)} is not a file of the template's")
-        if owners.of(name) == TEAM and (old.blob or before):
+        follows = name == locks.AGENT_LOCK and old == before  # nobody wrote the agent's lock anew
+        if owners.of(name) == TEAM and (old.blob or before) and not follows:
             raise _refused(f"{name} is the team's")
         if (after is None) == bool(new.blob):
             raise _refused(f"{name} is {'not ' if after is None else ''}in the release")
         if {old.mode, new.mode} - {REGULAR, EXECUTABLE, _ABSENT}:
             raise _refused(f"{name} is not a regular file")
-        origin = RELEASED
-        if after and not after.blob:
+        if any(side and not side.blob for side in (before, after)):
             origin = RENDERED
-        elif after and after != new:
-            if not old.blob or (before and before.blob == old.blob):
+        elif old == before or not old.blob:
+            origin = RELEASED
+            if after and new != after:
                 raise _refused(f"{name} is not as the release has it")
+        else:
             origin = MERGED
+            sides = [_file(source.clone, before), _file(repository.top, old), _file(source.clone, after)]
+            if _merged(name, *sides) != _file(repository.top, new):
+                raise _refused(f"{name} is not the release's merged with the edit that is here")
         found.append(Touched(name, "removed" if not new.blob else "changed" if old.blob else "added", origin))
     _require_same_answers(recorded, repository, commit, source, version)
     return found
+
+
+def _merged(name: str, *sides: Optional[File]) -> Optional[File]:
+    """What an update makes of a file that was edited here; as it is here where that is a conflict."""
+    then, here, now = ({name: side} if side else {} for side in sides)
+    return merge.merge(then, here, now, lambda _: BOTH).files.get(name, here[name])
+
+
+def _file(repository: Path, entry: Optional[_Entry]) -> Optional[File]:
+    return File(entry.mode, git(repository, "cat-file", "blob", entry.blob)) if entry and entry.blob else None
 
 
 def _require_same_answers(
@@ -131,7 +148,7 @@ def _require_same_answers(
             raise _refused(f"the answer {name} is another one")
 
 
-def _entries(source: Template, version: str) -> Dict[str, _Entry]:
+def _entries(source: Template, version: str, use_case: str) -> Dict[str, _Entry]:
     """The files of the template in a version, by the path that they have in a repository."""
     found = {}
     for each in source.ask("ls-tree", "-r", "-z", f"{source.resolve(version)}:{_FOLDER}").split("\0"):
@@ -140,7 +157,8 @@ def _entries(source: Template, version: str) -> Dict[str, _Entry]:
             mode, _, blob = about.split(" ")
             is_rendered = name.endswith(".jinja")
             found[name[: -len(".jinja")] if is_rendered else name] = _Entry(mode, "" if is_rendered else blob)
-    return found
+    lock = found.get(f"use_cases/{use_case}/{locks.AGENT_LOCK}")  # rendered as it is
+    return {**found, **({locks.AGENT_LOCK: lock} if lock else {})}
 
 
 def _changes(repository: Repository, commit: str) -> Iterator[Tuple[str, _Entry, _Entry]]:

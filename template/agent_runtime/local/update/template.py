@@ -53,7 +53,7 @@ class Template:
     """A clone of the template, for as long as its folder is there."""
 
     def __init__(self, source: str, work: Path) -> None:
-        self.source, self._work, self._clone = source, work, work / "template"
+        self.source, self._work, self.clone = source, work, work / "template"
         (work / "copier.yml").write_text("{}\n", encoding="utf-8")
 
     def ask(self, *words: str) -> str:
@@ -62,7 +62,7 @@ class Template:
         Raises:
             GitFailed: it ended with an error.
         """
-        return line(self._clone, *words)
+        return line(self.clone, *words)
 
     def resolve(self, version: str) -> str:
         """The commit of a version.
@@ -72,7 +72,7 @@ class Template:
         """
         for name in (version, f"refs/remotes/origin/{version}"):
             try:
-                return line(self._clone, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
+                return line(self.clone, "rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
             except GitFailed:
                 continue
         raise codes.BadInput(problems.NO_VERSION, f"{self.source} has no version {version}")
@@ -83,7 +83,7 @@ class Template:
 
     def versions(self) -> List[str]:
         """The tags that are versions, no pre-releases; the newest first."""
-        tags = line(self._clone, "tag", "--list").split()
+        tags = line(self.clone, "tag", "--list").split()
         return sorted(filter(_VERSION.match, tags), key=numbers, reverse=True)
 
     def before(self, version: str) -> List[str]:
@@ -97,13 +97,13 @@ class Template:
         if _VERSION.match(version):
             return version
         return line(
-            self._clone, "describe", "--tags", "--match=v[0-9]*", "--match=[0-9]*", "--always", self.resolve(version)
+            self.clone, "describe", "--tags", "--match=v[0-9]*", "--match=[0-9]*", "--always", self.resolve(version)
         )
 
     def contains(self, older: str, newer: str) -> bool:
         """Whether one version came before another one, or is the same."""
         try:
-            git(self._clone, "merge-base", "--is-ancestor", self.resolve(older), self.resolve(newer))
+            git(self.clone, "merge-base", "--is-ancestor", self.resolve(older), self.resolve(newer))
         except GitFailed:
             return False
         return True
@@ -117,8 +117,8 @@ class Template:
         folder = Path(tempfile.mkdtemp(dir=str(self._work)))
         source, target = folder / "version", folder / "rendered"
         index = {"GIT_INDEX_FILE": str(folder / "index")}
-        git(self._clone, "read-tree", self.resolve(version), more=index)
-        git(self._clone, "checkout-index", "--all", f"--prefix={source}/", more=index)
+        git(self.clone, "read-tree", self.resolve(version), more=index)
+        git(self.clone, "checkout-index", "--all", f"--prefix={source}/", more=index)
         target.mkdir()
         (target / ANSWERS_FILE).write_bytes(recorded.text)
         self._copy(source, target, changed)
