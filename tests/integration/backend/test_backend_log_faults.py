@@ -226,7 +226,13 @@ def test_a_mirror_beside_what_was_seen(mirror: Path, policy: Path, tmp_path: Pat
             continue
         with pytest.raises(Fault, match=code):
             check_mirror(mirror, read_policy(policy), NOW, seen)
-    # A whole other history, with every hash right, signed by the log: only what was seen shows it.
+    # A whole other history, with every hash right, below the checkpoint that the log signed.
+    forged = tmp_path / "forged"
+    forged.mkdir()
+    write_mirror(forged, head(300), 300, iter(OTHER_TREE))
+    with pytest.raises(Fault, match="damaged-tile: all 300 entries together"):
+        check_mirror(forged, read_policy(policy), NOW)
+    # The same, signed by the log: only what was seen shows it.
     other = tmp_path / "other"
     other.mkdir()
     write_mirror(other, head(300, entries=OTHER_TREE), 300, iter(OTHER_TREE))
@@ -235,6 +241,34 @@ def test_a_mirror_beside_what_was_seen(mirror: Path, policy: Path, tmp_path: Pat
     with pytest.raises(Fault, match="not-consistent") as caught:
         check_mirror(other, read_policy(policy), NOW, seen)
     assert str(caught.value.kind.party) == "the log"
+
+
+def test_a_mirror_is_worth_what_its_checkpoint_is(tmp_path: Path, policy: Path) -> None:
+    for number, (note, code) in enumerate(
+        [(head(300, IMPOSTOR), "other-log"), (head(300, witnessed=None), "too-few-witnesses")]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_mirror(folder, note, 300, iter(ENTRIES))
+        with pytest.raises(Fault, match=code):
+            check_mirror(folder, read_policy(policy), NOW)
+
+
+def test_a_copy_that_is_cut_off_leaves_the_one_before(tmp_path: Path, policy: Path) -> None:
+    """The store has more entries than are signed, and the second copy ends in the middle."""
+    write_mirror(tmp_path, head(20), 20, iter(ENTRIES))
+
+    def cut_off() -> Iterator[bytes]:
+        yield from ENTRIES[:270]
+        raise OSError
+
+    for entries in (cut_off(), None):
+        assert check_mirror(tmp_path, read_policy(policy), NOW).checkpoint.size == 20
+        if entries:
+            with pytest.raises(OSError):
+                write_mirror(tmp_path, head(300), 300, entries)
+    write_mirror(tmp_path, head(300), 300, iter(ENTRIES))
+    assert check_mirror(tmp_path, read_policy(policy), NOW).checkpoint.size == 300
 
 
 def request(old: int, new: int, note: Note | None = None, entries: list[bytes] = ENTRIES) -> bytes:
