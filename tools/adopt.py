@@ -132,7 +132,7 @@ class _Adoption:
     def _recorded(self) -> str:
         """The release that the repository records and the template has; empty where one of the two is not so."""
         try:
-            recorded = template.Recorded(self.ours[ANSWERS_FILE].data if ANSWERS_FILE in self.ours else None)
+            recorded = teams.Installed(self.ours[ANSWERS_FILE].data if ANSWERS_FILE in self.ours else None)
             self._source.resolve(recorded.commit)
         except codes.BadInput as error:
             if error.code in (problems.NO_ORIGIN, problems.NO_VERSION):

@@ -97,16 +97,18 @@ class Screen:
 @contextmanager
 def audit_backend(folder: Path) -> Iterator[str]:
     """Run the audit backend on SQLite for the time of a block; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     store = folder / "audit.db"
     for old in folder.glob("audit.db*"):
         old.unlink()
+    keeper = socket.socket()  # bound, not listening: nobody gets the port but the backend, which reuses addresses
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.bind(("127.0.0.1", 0))
+    port = keeper.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**clean_environment(), "DATABASE_URL": f"sqlite:///{store.resolve()}", "AIMGENTIX_AUTH": "local"}
     address = f"http://127.0.0.1:{port}"
     with (
+        keeper,
         (folder / "audit-backend.log").open("wb") as log,
         process(command, cwd=ROOT / "backend", env=environment, stdout=log, stderr=log) as started,
     ):

@@ -112,7 +112,7 @@ def _document(one: status.Status | update.Result) -> dict[str, Any]:
 
 def run_status(options: argparse.Namespace, entries: Sequence[Entry], width: int) -> int:
     """Show how every repository stands."""
-    with Templates() as templates:
+    with Templates(options.template) as templates:
         found = each(entries, lambda entry: status.status(entry, templates), options.jobs)
         results = show(found, width, as_json=options.json)
     counts = [f"{sum(one.state == state for one in results)} {state}" for state in _STATES]
@@ -129,7 +129,7 @@ def run_update(options: argparse.Namespace, entries: Sequence[Entry], width: int
     branch = "" if options.in_place else options.branch or ("agent-defaults" if bounds else "agent-update")
     wanted = update.Options(options.apply, branch, options.to, options.accept, bounds)
     file = options.state or options.repos.with_name(options.repos.name + ".state")
-    with alone(options.repos), Templates() as templates:
+    with alone(options.repos), Templates(options.template) as templates:
         state = State(file if options.apply else None, asdict(wanted))
         found = each(entries, lambda entry: update.update(entry, wanted, templates, state), options.jobs)
         results = show(found, width, as_json=options.json)
@@ -150,6 +150,13 @@ def main() -> int:
         one = commands.add_parser(name, help=words, description=run.__doc__)
         one.set_defaults(run=run)
         one.add_argument("--repos", type=Path, required=True, metavar="FILE", help="the list of repositories")
+        one.add_argument(
+            "--template",
+            action="append",
+            default=[teams.address(), str(teams.ROOT)],
+            metavar="ADDRESS",
+            help="another template that is trusted like this checkout's",
+        )
         one.add_argument(
             "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at once (one a core)"
         )

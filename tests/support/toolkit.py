@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -87,13 +86,6 @@ def example() -> Iterator[Callable[..., Example]]:
     yield start
     for one in running:
         one.stop()
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def load_agent(use_case: str) -> ModuleType:

@@ -92,6 +92,8 @@ def narrowed(bounds: Mapping[str, str], known: Mapping[str, object]) -> dict[str
     """
     changed = {}
     for name, bound in bounds.items():
+        if answers.asked(name, known) and name not in known:
+            raise Invalid(f"{name}: its release does not ask this; update it first")
         here = _text(known[name]) if answers.asked(name, known) else answers.unasked(name, known)
         narrower = _NARROWER[name](here, bound)
         if narrower is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from agent_runtime import codes
 from agent_runtime.local.update import problems, template
 from agent_runtime.local.update.git import GitFailed, git
 from agent_runtime.local.update.template import Recorded, Template
+from tools import teams
 
 _ADDRESS = re.compile(r"[a-z+]+://|[\w.-]+@[\w.-]+:")
 
@@ -74,9 +75,14 @@ def checkout(entry: Entry) -> Iterator[Path]:
 
 
 class Templates:
-    """One clone of each template, however many repositories came from it."""
+    """One clone of each template, however many repositories came from it.
 
-    def __init__(self) -> None:
+    Arguments:
+        trusted: addresses of templates. Their code is run, and a repository says itself which one it came from.
+    """
+
+    def __init__(self, trusted: Iterable[str]) -> None:
+        self._trusted = {teams.canonical(address, Path.cwd()) for address in trusted}
         self._stack, self._lock = ExitStack(), threading.Lock()
         self._opened: dict[str, Template | codes.AgentError] = {}
         self._runtimes: dict[tuple[str, str], Path] = {}
@@ -91,10 +97,12 @@ class Templates:
         """The template of a repository.
 
         Raises:
+            Invalid: it is none of those that are trusted.
             AgentError: it can't be fetched.
         """
-        local = root / recorded.source
-        key = str(local.resolve()) if local.exists() else recorded.source
+        key = teams.canonical(recorded.source, root)
+        if key not in self._trusted:
+            raise Invalid(f"it came from {recorded.source}, which is not this template; --template takes it as one")
         with self._lock:
             if key not in self._opened:
                 try:

@@ -16,8 +16,8 @@ from agent_runtime.local.doctor import CHECKLIST
 from agent_runtime.local.settings import checklist
 from agent_runtime.local.update import drift, releases
 from agent_runtime.local.update.owners import ANSWERS_FILE
-from agent_runtime.local.update.template import Recorded
-from tools.fleets.repositories import Entry, Templates, checkout
+from tools import teams
+from tools.fleets.repositories import Entry, Invalid, Templates, checkout
 
 _PROBLEM = re.compile(r"(?:error: )?([A-Z]+[0-9]+): ")
 _SECONDS = 300
@@ -73,12 +73,14 @@ def status(entry: Entry, templates: Templates) -> Status:
     try:
         with checkout(entry) as root:
             return _status(entry.name, root, templates)
+    except Invalid as error:
+        return Status(entry.name, error=str(error))
     except codes.AgentError as error:
         return Status(entry.name, error=error.line())
 
 
 def _status(name: str, root: Path, templates: Templates) -> Status:
-    recorded = Recorded(_bytes(root / ANSWERS_FILE))
+    recorded = teams.Installed(_bytes(root / ANSWERS_FILE))
     source = templates.of(recorded, root)
     commit, newest = source.resolve(recorded.commit), source.newest()
     differences = drift.compare(root, source.render(recorded.commit, recorded))

@@ -21,7 +21,8 @@ from agent_runtime.local.update.files import File
 from agent_runtime.local.update.git import GitFailed, git, line
 from agent_runtime.local.update.owners import ANSWERS_FILE
 from agent_runtime.local.update.repository import Repository
-from agent_runtime.local.update.template import Recorded, Template
+from agent_runtime.local.update.template import Template
+from tools import teams
 from tools.fleets import narrowing
 from tools.fleets.repositories import Entry, Invalid, Templates, checkout
 from tools.fleets.state import State
@@ -114,7 +115,7 @@ def _checked_out(entry: Entry, options: Options, templates: Templates, state: St
 def _update(entry: Entry, root: Path, options: Options, templates: Templates, state: State) -> Result:
     repository = Repository(root)
     ours = repository.committed()
-    recorded = Recorded(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
+    recorded = teams.Installed(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
     source = templates.of(recorded, root)
     if options.bounds:
         changed = narrowing.narrowed(options.bounds, recorded.known)

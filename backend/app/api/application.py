@@ -156,7 +156,8 @@ def build(
     for kind in EXPECTED:
         app.add_exception_handler(kind, answer)
     app.openapi = openapi.document_of(app)  # type: ignore[method-assign]
-    inner: ASGIApp = Shortcut(app, [route for route in ingest.router.routes if isinstance(route, APIRoute)])
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    inner: ASGIApp = Shortcut(app, [route for route in routes if route.methods == {"POST"}])
     if settings.cors_origins:
         inner = CORSMiddleware(
             inner,

@@ -29,6 +29,7 @@ from app.log.verify import checkpoint_of
 _TEXT = "text/plain; charset=utf-8"
 _BODY_SECONDS = 10
 _MOST_EVIDENCE = 1000
+"""Of each code: anybody may send wrong proofs, and they take no room from what convicts a log."""
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS witnessed (origin TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, note TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS evidence (code TEXT NOT NULL, had TEXT NOT NULL, got TEXT NOT NULL, UNIQUE (had, got));
@@ -92,7 +93,7 @@ class Witness:
             try:
                 self._require(request, checkpoint, kept)
             except Fault as fault:
-                self._keep_evidence(fault.code, kept, request.note)
+                self._keep_evidence(fault.code, kept, self._signed(request.note))
                 refusal = fault
             else:
                 return self._cosign(request.note, checkpoint, now)
@@ -113,14 +114,19 @@ class Witness:
 
     def _cosign(self, note: Note, checkpoint: Checkpoint, now: int) -> str:
         signatures = [key.sign(note.text, now) for key in self._keys]
-        trusted = {(log.name, log.key_id) for log in self._logs}
-        of_log = [one for one in note.signatures if (one.name, one.key_id) in trusted]
+        of_log = self._signed(note).signatures
         self._connection.execute(
             "INSERT INTO witnessed (origin, hash, note) VALUES (?, ?, ?)"
             " ON CONFLICT (origin) DO UPDATE SET note = excluded.note",
             (checkpoint.origin, origin_hash(checkpoint.origin), str(Note(note.text, (*of_log, *signatures)))),
         )
         return "".join(signature.line for signature in signatures)
+
+    def _signed(self, note: Note) -> Note:
+        """Return a note with the signatures of logs that it has; whoever sent it may have added any others."""
+        trusted = {(log.name, log.key_id) for log in self._logs}
+        signatures = dict.fromkeys(one for one in note.signatures if (one.name, one.key_id) in trusted)
+        return Note(note.text, tuple(signatures))
 
     def knows(self, body: bytes) -> bool:
         """Return whether a request is about a log that it cosigns."""
@@ -155,7 +161,7 @@ class Witness:
 
     def _keep_evidence(self, code: str, kept: Note | None, note: Note) -> None:
         """Keep two checkpoints that the log signed: two roots convict it, a wrong proof is to be cleared up."""
-        (held,) = self._connection.execute("SELECT count(*) FROM evidence").fetchone()
+        (held,) = self._connection.execute("SELECT count(*) FROM evidence WHERE code = ?", (code,)).fetchone()
         if held < _MOST_EVIDENCE:
             self._connection.execute(
                 "INSERT INTO evidence (code, had, got) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",

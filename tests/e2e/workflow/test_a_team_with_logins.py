@@ -26,13 +26,14 @@ import pytest
 import yaml
 
 from agent_runtime.local import check
+from backend.bench.servers import reserve_port
 from support import engines, updates
 from support.environment import require_tool
 from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, approve_as
 from support.harness.node import ActionsService
 from support.runs import ALL_SUCCEED, bundle, results
-from support.toolkit import free_port, launch
+from support.toolkit import launch
 from support.world import NAME, WORKFLOW, make_python, wait_for
 
 # The last commit of the time when the team's code and what decides shared a machine.
@@ -287,7 +288,8 @@ def _prometheus(folder: Path, target: str) -> Iterator[str]:
         "scrape_configs": [{"job_name": "example", "static_configs": [{"targets": [target]}]}],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    url = f"http://127.0.0.1:{free_port()}"
+    keeper = reserve_port()
+    url = f"http://127.0.0.1:{keeper.getsockname()[1]}"
     server = subprocess.Popen(
         [
             require_tool("prometheus"),
@@ -303,6 +305,7 @@ def _prometheus(folder: Path, target: str) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+        keeper.close()
 
 
 def _ask(url: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ import jsonschema
 import pytest
 import yaml
 
+from backend.bench.servers import reserve_port
 from support.environment import REPOSITORY, require_tool
 from support.harness.engine import approve_as
 from support.runs import bundle
@@ -24,12 +24,6 @@ from support.world import NAME, WORKFLOW, World, wait_for
 
 SECRET = "bridge-secret-of-the-test"
 TOKEN = "ghp_" + "t0ken" * 7
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -57,7 +51,11 @@ def running(command: list[str], log: Path, url: str, **environ: str) -> Iterator
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[tuple[str, int]]:
     """A real Alertmanager with the configuration of examples/; its address, and the port of the bridge it knows."""
-    port, bridge = free_port(), free_port()
+    with reserve_port() as own, reserve_port() as other:
+        yield from _alertmanager(tmp_path, own.getsockname()[1], other.getsockname()[1])
+
+
+def _alertmanager(tmp_path: Path, port: int, bridge: int) -> Iterator[tuple[str, int]]:
     settings = yaml.safe_load((REPOSITORY / "examples" / "alertmanager.yml").read_text(encoding="utf-8"))
     settings["route"].update(group_wait="100ms", group_interval="1s", repeat_interval="1s")
     (webhook,) = settings["receivers"][1]["webhook_configs"]

@@ -88,6 +88,8 @@ AS_IF_SIGNED = Note(
     head(20).text, (Signature(LOG_KEY.name, LOG_KEY.verifier.key_id, bytes(64)), *head(20).signatures[1:])
 )
 OTHER_TREE = [b"another entry", *ENTRIES[1:]]
+RENAMED = Note(head(20).text, (head(20).signatures[0]._replace(name="log.example/9"), *head(20).signatures[1:]))
+TWICE = head(20).signatures[1]
 PROOFS: dict[str, tuple[Proof | str, str]] = {
     "good": (proof(), "verified"),
     "good, first": (proof(5, 6), "verified"),
@@ -98,9 +100,12 @@ PROOFS: dict[str, tuple[Proof | str, str]] = {
     "without its last line's end": (str(proof())[:-1], "malformed"),
     "no entry in it": (Proof(5, proof().hashes, head(20)), "malformed"),
     "a number with a zero before it": (str(proof()).replace("index 5", "index 05"), "malformed"),
+    "a hash of 31 bytes": (Proof(5, (bytes(31), *proof().hashes[1:]), head(20), ENTRIES[5]), "malformed"),
+    "larger than a proof may be": (f"{proof()}— x {'A' * 400_000}\n", "malformed"),
     "100 hashes": (Proof(5, proof().hashes * 20, head(20), ENTRIES[5]), "malformed"),
     "another log's": (proof(note=head(20, OTHER_KEY)), "other-log"),
     "signed with another key of that name": (proof(note=FORGED_HEAD), "other-log"),
+    "signed under another name": (proof(note=RENAMED), "other-log"),
     "unsigned": (proof(note=Note(head(20).text, head(20).signatures[1:])), "other-log"),
     "a signature of nothing": (proof(note=AS_IF_SIGNED), "log-signature"),
     "the log's signature altered": (proof(note=with_signature(head(20), 0, flip)), "log-signature"),
@@ -113,6 +118,11 @@ PROOFS: dict[str, tuple[Proof | str, str]] = {
     ),
     "a time that is none": (
         proof(note=with_signature(head(20), 1, lambda one: b"\xff" * 8 + one[8:])),
+        "witness-signature",
+    ),
+    "a time beyond all times": (proof(note=head(20, witnessed=2**63)), "witness-signature"),
+    "cosigned, and forged once more": (
+        proof(note=Note(head(20).text, (*head(20).signatures, TWICE._replace(value=flip(TWICE.value))))),
         "witness-signature",
     ),
     "no witness": (proof(note=head(20, witnessed=None)), "too-few-witnesses"),
@@ -150,6 +160,7 @@ def test_proofs_beside_what_an_auditor_knows(capsys: pytest.CaptureFixture[str],
     assert said_of(capsys, tmp_path, policy, fresh, "--max-age", "3600") == "verified"
     old = str(proof(note=head(20, witnessed=NOW - 10**6))).encode()
     assert said_of(capsys, tmp_path, policy, old, "--max-age", "9") == "too-old"
+    assert said_of(capsys, tmp_path, policy, str(proof(7)).encode(), digest=digest_of("7")) == "other-entry"
     assert said_of(capsys, tmp_path, policy, good, digest="nonsense") == "unreadable"
     assert said_of(capsys, tmp_path, tmp_path / "nowhere", good) == "bad-policy"
     assert main(["verify", str(tmp_path / "nowhere"), "--policy", str(policy), "--digest", digest_of("5")]) == 1
@@ -215,7 +226,13 @@ def test_a_mirror_beside_what_was_seen(mirror: Path, policy: Path, tmp_path: Pat
             continue
         with pytest.raises(Fault, match=code):
             check_mirror(mirror, read_policy(policy), NOW, seen)
-    # A whole other history, with every hash right, signed by the log: only what was seen shows it.
+    # A whole other history, with every hash right, below the checkpoint that the log signed.
+    forged = tmp_path / "forged"
+    forged.mkdir()
+    write_mirror(forged, head(300), 300, iter(OTHER_TREE))
+    with pytest.raises(Fault, match="damaged-tile: all 300 entries together"):
+        check_mirror(forged, read_policy(policy), NOW)
+    # The same, signed by the log: only what was seen shows it.
     other = tmp_path / "other"
     other.mkdir()
     write_mirror(other, head(300, entries=OTHER_TREE), 300, iter(OTHER_TREE))
@@ -224,6 +241,34 @@ def test_a_mirror_beside_what_was_seen(mirror: Path, policy: Path, tmp_path: Pat
     with pytest.raises(Fault, match="not-consistent") as caught:
         check_mirror(other, read_policy(policy), NOW, seen)
     assert str(caught.value.kind.party) == "the log"
+
+
+def test_a_mirror_is_worth_what_its_checkpoint_is(tmp_path: Path, policy: Path) -> None:
+    for number, (note, code) in enumerate(
+        [(head(300, IMPOSTOR), "other-log"), (head(300, witnessed=None), "too-few-witnesses")]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_mirror(folder, note, 300, iter(ENTRIES))
+        with pytest.raises(Fault, match=code):
+            check_mirror(folder, read_policy(policy), NOW)
+
+
+def test_a_copy_that_is_cut_off_leaves_the_one_before(tmp_path: Path, policy: Path) -> None:
+    """The store has more entries than are signed, and the second copy ends in the middle."""
+    write_mirror(tmp_path, head(20), 20, iter(ENTRIES))
+
+    def cut_off() -> Iterator[bytes]:
+        yield from ENTRIES[:270]
+        raise OSError
+
+    for entries in (cut_off(), None):
+        assert check_mirror(tmp_path, read_policy(policy), NOW).checkpoint.size == 20
+        if entries:
+            with pytest.raises(OSError):
+                write_mirror(tmp_path, head(300), 300, entries)
+    write_mirror(tmp_path, head(300), 300, iter(ENTRIES))
+    assert check_mirror(tmp_path, read_policy(policy), NOW).checkpoint.size == 300
 
 
 def request(old: int, new: int, note: Note | None = None, entries: list[bytes] = ENTRIES) -> bytes:
@@ -292,6 +337,29 @@ def test_a_witness_refuses(witness: Witness, tmp_path: Path, name: str) -> None:
         assert evidence == []
 
 
+def test_wrong_proofs_take_no_room_from_what_convicts_a_log(witness: Witness, tmp_path: Path) -> None:
+    """Whoever saw one checkpoint of the log could fill the table: with further signatures it is another text."""
+    witness.cosign(request(0, 20), NOW)
+    note = head(300, witnessed=None)
+    for number in range(3):
+        junk = Signature("junk.example", number.to_bytes(4, "big"), b"x")
+        flood = Note(note.text, (*note.signatures, *note.signatures, junk))
+        with pytest.raises(Fault, match="wrong-proof"):
+            witness.cosign(str(Request(20, (), flood)).encode(), NOW)
+    with closing(sqlite3.connect(tmp_path / "witness.db")) as state:
+        assert state.execute("SELECT got FROM evidence").fetchall() == [(str(note),)]
+        rows = [("wrong-proof", str(number), "") for number in range(2000)]
+        state.executemany("INSERT INTO evidence (code, had, got) VALUES (?, ?, ?)", rows)
+        state.commit()
+        for body, code, held in (
+            (request(20, 30, None, OTHER_TREE), "wrong-proof", 2001),
+            (REQUESTS["two roots"][0], "two-roots", 1),
+        ):
+            with pytest.raises(Fault, match=code):
+                witness.cosign(body, NOW)
+            assert state.execute("SELECT count(*) FROM evidence WHERE code = ?", (code,)).fetchone() == (held,)
+
+
 def test_a_witness_over_http(witness: Witness) -> None:
     """The statuses of C2SP tlog-witness."""
     with socket.socket() as listener:
@@ -336,6 +404,25 @@ def test_a_policy_needs_its_quorum() -> None:
     signed = Note(note.text, (*note.signatures, second.sign(note.text, NOW)))
     assert check_checkpoint(signed, both, NOW).witnesses == {"a": NOW, "b": NOW}
     assert parse_proof(str(proof(note=signed)).encode()) == proof(note=signed)
+    # As many of them have to be recent, too; and where none is needed, one has to be all the same.
+    stale = Note(note.text, (*note.signatures, second.sign(note.text, NOW - 100)))
+    with pytest.raises(Fault, match="too-old"):
+        check_checkpoint(stale, both, NOW, max_age=50)
+    again = Note(note.text, (*stale.signatures, second.sign(note.text, NOW), second.sign(note.text, NOW - 200)))
+    assert check_checkpoint(again, both, NOW, max_age=50).witnesses == {"a": NOW, "b": NOW}
+    nobody = parse_policy("\n".join([lines[0], "quorum none"]).encode())
+    assert check_checkpoint(note, nobody, NOW).witnesses == {}
+    with pytest.raises(Fault, match="too-old"):
+        check_checkpoint(note, nobody, NOW, max_age=50)
+
+
+def test_a_log_signs_for_itself_alone() -> None:
+    """Of two logs that a policy names, one can't sign a checkpoint of the other."""
+    two = parse_policy(f"log {LOG_KEY.verifier}\nlog {OTHER_KEY.verifier}\nquorum none".encode())
+    assert check_checkpoint(head(20, OTHER_KEY), two, NOW).checkpoint.origin == OTHER_KEY.name
+    text = head(20).text
+    with pytest.raises(Fault, match="other-log"):
+        check_checkpoint(Note(text, (OTHER_KEY.sign(text),)), two, NOW)
 
 
 def test_every_code_is_met() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,7 +14,18 @@ from app.log.checkpoint import parse_checkpoint, parse_proof
 from app.log.cosigning import parse_request
 from app.log.entries import BUNDLE, Entry, parse_entry
 from app.log.faults import Fault
-from app.log.note import LOG, WITNESS, SignerKey, parse_note, parse_signer, parse_verifier, signatures_of
+from app.log.note import (
+    LOG,
+    WITNESS,
+    Note,
+    SignerKey,
+    VerifierKey,
+    new_signer,
+    parse_note,
+    parse_signer,
+    parse_verifier,
+    signatures_of,
+)
 from app.log.policy import parse_policy
 from app.log.tiles import ENTRIES, Tile, levels_of, pack_entries, parse_path, subtree_from, tiles_of, unpack_entries
 from app.log.tree import (
@@ -126,6 +138,7 @@ def test_a_proof_of_consistency_shows_one_beginning(old: int, more: int) -> None
         (old, older, new, by_definition([MANY[-1], *leaves[1:]]), proof),
         *((old, older, new, newer, wrong) for wrong in spoiled(proof)),
     ]
+    tries.append((0, older, new, newer, []))
     if more:
         tries += [(new, newer, old, older, proof), (old, older, new + new, newer, proof)]
     for one in tries:
@@ -204,6 +217,21 @@ def test_entries_are_read_as_they_are_written(subject: str, logged_at: int) -> N
         parse_entry(entry.encode() + b" ")
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry("other", "x", "0" * 64, 0),
+        Entry(BUNDLE, "x", "0" * 63, 0),
+        Entry(BUNDLE, "x", "0" * 64, -1),
+        Entry(BUNDLE, "x", "0" * 64, 253_402_300_800_000_000),
+        Entry(BUNDLE, 7, "0" * 64, 0),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_entry(entry: Entry) -> None:
+    with pytest.raises(Fault, match="malformed"):
+        parse_entry(entry.encode())
+
+
 LOG_KEY = SignerKey("log.example/1", LOG, bytes(range(32)))
 WITNESS_KEY = SignerKey("witness.example/1", WITNESS, bytes(range(1, 33)))
 GOOD_NOTE = f"log.example/1\n1\n{'A' * 43}=\n"
@@ -214,6 +242,71 @@ def test_keys_are_read_as_they_are_written() -> None:
         assert parse_signer(key.encode()) == key
         assert parse_verifier(str(key.verifier)) == key.verifier
         assert key.private.hex() not in repr(key)
+
+
+NOTE = str(Note("text\n", (LOG_KEY.sign("text\n"),)))
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        (NOTE, ""),
+        ("x" * 70_000 + NOTE, "larger than"),
+        (NOTE.replace("text", "te\rxt"), "control characters"),
+        (NOTE + NOTE.splitlines(keepends=True)[-1] * 64, "more than 64"),
+        (NOTE[:-1], "its end is missing"),
+        (NOTE.replace("—", "-"), "dash, name, base64"),
+        (NOTE.replace("log.example", "log+example"), "dash, name, base64"),
+        (NOTE.replace(" log", "  log"), "dash, name, base64"),
+        ("text\n\n— log.example/1 AAAAAA==\n", "cut off"),
+        (NOTE.replace("=", "\u00e9").encode("latin-1", "replace"), "not UTF-8"),
+    ],
+)
+def test_what_is_no_note(note: str | bytes, said: str) -> None:
+    data = note if isinstance(note, bytes) else note.encode()
+    if not said:
+        assert signatures_of(parse_note(data), [LOG_KEY.verifier]) == {LOG_KEY.verifier: 0}
+        return
+    with pytest.raises(Fault, match=said) as caught:
+        parse_note(data)
+    assert caught.value.code == "malformed"
+
+
+def material(kind: int, size: int) -> str:
+    return base64.b64encode(bytes([kind]) + bytes(size)).decode()
+
+
+def named(key: SignerKey, name: str) -> str:
+    """The public half, as if the id went with any name."""
+    other = VerifierKey(name, key.kind, key.verifier.public)
+    return f"{name}+{other.key_id.hex()}+{str(other).rpartition('+')[2]}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        str(LOG_KEY.verifier).replace(LOG_KEY.verifier.key_id.hex(), "00000000"),
+        str(LOG_KEY.verifier).replace("log.example/1", "log.example/2"),
+        named(LOG_KEY, "a name"),
+        f"x+00000000+{material(LOG, 31)}",
+        f"x+00000000+{material(2, 32)}",
+    ],
+)
+def test_what_is_no_key(text: str) -> None:
+    with pytest.raises(Fault, match="bad-key"):
+        parse_verifier(text)
+
+
+def test_a_key_is_bound_to_its_name() -> None:
+    for text in (
+        LOG_KEY.encode().replace("log.example/1", "log.example/2"),
+        f"PRIVATE+KEY+x+00000000+{material(9, 32)}",
+    ):
+        with pytest.raises(Fault, match="bad-key"):
+            parse_signer(text)
+    for name in ("", "a b", "a+b", "a\nb"):
+        with pytest.raises(Fault, match="can't be a name"):
+            new_signer(name, LOG)
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from agent_runtime.codes import BadInput
 from support import engines, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY
 from support.samples import blocks, command_lines
+from tools import teams
 from tools.fleets import narrowing
 from tools.fleets.repositories import Invalid
 
@@ -69,6 +71,7 @@ def typed(text: str) -> list[list[str]]:
 def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> None:
     """One repository is behind, one was edited and has a revoked release, one is not there."""
     edited = Path(shutil.copytree(behind, tmp_path / "edited", symlinks=True))
+    trusted = ["--template", str(later), "--template", str(tmp_path / "revoking")]
     revoking = Path(shutil.copytree(later, tmp_path / "revoking", symlinks=True))
     signatures.list_releases(revoking, signatures.entry(revoking, "v1.0.0", "its gate can be bypassed"))
     updates.replace(edited / ".copier-answers.yml", str(later), str(revoking))
@@ -83,7 +86,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     status, look, _, narrow = typed(text)
     before = [updates.snapshot(project) for project in (behind, edited)]
 
-    done = fleet(tmp_path, *status)
+    done = fleet(tmp_path, *status, *trusted)
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
     assert done.returncode == 3
     assert [line[:2] for line in lines] == [["behind", "behind"], ["edited", "open"], ["nowhere", "error"]]
@@ -93,7 +96,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert lines[2][2].startswith("UPD08: ")
     assert done.stderr == "3 repositories: 0 ok, 1 behind, 1 open, 1 error\n"
 
-    done = fleet(tmp_path, *look)
+    done = fleet(tmp_path, *look, *trusted)
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
     assert done.returncode == 3
     assert lines[0] == ["behind", "checked", "v1.0.0 -> v1.1.0, 3 replaced"]
@@ -106,24 +109,24 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert [updates.snapshot(project) for project in (behind, edited)] == before
 
     listed(tmp_path, "behind")
-    done = fleet(tmp_path, *narrow, "--in-place")
+    done = fleet(tmp_path, *narrow, *trusted, "--in-place")
     assert (done.returncode, done.stdout) == (0, "behind  updated  v1.0.0, 3 replaced\n"), done.stderr
     answers = (behind / ".copier-answers.yml").read_text(encoding="utf-8")
     assert "\napproval_ttl_minutes: '30'\n" in answers and "\napprovers: octocat, hubot\n" in answers
     assert engines.git(behind, "status", "--porcelain") == ""
     assert engines.git(behind, "rev-list", "--count", "main").strip() == "2"
-    again = fleet(tmp_path, *narrow)
+    again = fleet(tmp_path, *narrow, *trusted)
     assert (again.returncode, again.stdout) == (0, "behind  nothing  v1.0.0\n")
     assert not (tmp_path / "ran").exists(), "code that somebody edited was run"
 
 
-def test_an_update_that_is_killed_goes_on(behind: Path, tmp_path: Path) -> None:
+def test_an_update_that_is_killed_goes_on(behind: Path, later: Path, tmp_path: Path) -> None:
     """One repository is done, one is half-way, and the last one, which has an address, is not begun."""
     shutil.copytree(behind, tmp_path / "second", symlinks=True)
     engines.git(tmp_path, "clone", "--quiet", "--bare", str(behind), "third.git")
     address = (tmp_path / "third.git").as_uri()
     state = listed(tmp_path, "behind", "second", address).with_name("fleet.txt.state")
-    words = [*typed(PAGE.read_text(encoding="utf-8"))[2], "--jobs", "1"]
+    words = [*typed(PAGE.read_text(encoding="utf-8"))[2], "--jobs", "1", "--template", str(later)]
     before = updates.snapshot(behind)
 
     started = subprocess.Popen(
@@ -160,6 +163,63 @@ def test_an_update_that_is_killed_goes_on(behind: Path, tmp_path: Path) -> None:
         assert branches(repository) == ["agent-update", "main"]
         assert engines.git(repository, "rev-list", "--count", "main..agent-update").strip() == "1"
         assert "Release 1.1.0" in engines.git(repository, "show", f"agent-update:{PLAN}")
+
+
+def test_the_code_of_a_template_that_nobody_trusts_is_not_run(behind: Path, later: Path, tmp_path: Path) -> None:
+    """A repository names the template that its check and runtime are taken from: its own, or one that it carries."""
+    own = Path(shutil.copytree(later, tmp_path / "own", symlinks=True))
+    spy = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    for name in ("local/check.py", "cli.py"):
+        updates.append(own / "template" / "agent_runtime" / name, spy)
+    engines.release(own, "v1.2.0")
+    carried = "https://github.com/acme/gated-agents"
+    for name, source in (("elsewhere", str(own)), ("inside", carried)):
+        project = Path(shutil.copytree(behind, tmp_path / name, symlinks=True))
+        updates.replace(project / ".copier-answers.yml", str(later), source)
+        updates.replace(project / ".copier-answers.yml", "v1.0.0", "v1.2.0")
+        shutil.copytree(own / "template" / "agent_runtime", project / "agent_runtime", dirs_exist_ok=True)
+        engines.commit_all(project, "Ours")
+    engines.git(tmp_path, "clone", "--quiet", "--bare", str(own), str(tmp_path / "inside" / carried))
+    engines.commit_all(tmp_path / "inside", "A template")
+    listed(tmp_path, "elsewhere", "inside")
+    trusted = ["--template", str(later), "--template", carried]
+
+    for words in (["status"], ["update", "--apply"]):
+        done = fleet(tmp_path, *words, "--repos", "fleet.txt", *trusted)
+        assert done.returncode == 3
+        assert [line.split(None, 2)[1] for line in done.stdout.splitlines()] == ["error"] * 2
+        assert done.stdout.count("which is not this template; --template takes it as one") == 2
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_answers_of_every_release_are_read() -> None:
+    """This checkout's release asks more than an older one, or not all of it any more; a wrong answer stays wrong."""
+    kept = (REPOSITORY / "rendered" / "blank" / ".copier-answers.yml").read_text(encoding="utf-8")
+    text = f"_commit: v1.0.0\n_src_path: gh:acme/gated-agents\ncolour: red\n{kept}"
+    assert "\nnotify: " in text
+    older = re.sub(r"\nnotify: .*", "", text).encode()
+    assert teams.Installed(older).commit == "v1.0.0"
+    for broken, code in ((older + b"approvers: '-'\n", "ANS006"), (older.replace(b"_commit", b"_x"), "UPD02")):
+        with pytest.raises(BadInput) as caught:
+            teams.Installed(broken)
+        assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://github.com/acme/gated-agents",
+        "https://github.com/acme/gated-agents.git",
+        "git+https://github.com/acme/gated-agents.git",
+        "git@github.com:acme/gated-agents.git",
+        "ssh://git@github.com/acme/gated-agents/",
+        "gh:acme/gated-agents",
+    ],
+)
+def test_one_template_has_many_addresses(address: str, tmp_path: Path) -> None:
+    assert teams.canonical(address, tmp_path) == "https://github.com/acme/gated-agents"
+    assert teams.canonical(f"{address}-2", tmp_path) != "https://github.com/acme/gated-agents"
+    assert teams.canonical("x" * 5000, tmp_path) == "x" * 5000
 
 
 @pytest.mark.parametrize(
@@ -236,6 +296,11 @@ def test_a_repository_that_is_not_within_its_bounds_in_any_way_is_named(
 ) -> None:
     with pytest.raises(Invalid, match=f"{next(iter(bounds))}: .*: neither is narrower"):
         narrowing.narrowed(bounds, known)
+
+
+def test_a_bound_on_what_a_release_does_not_ask_is_named() -> None:
+    with pytest.raises(Invalid, match="act_timeout_minutes: its release does not ask this; update it first"):
+        narrowing.narrowed({"act_timeout_minutes": "20"}, {**KNOWN, "advanced": "yes"})
 
 
 def test_a_list_that_is_wrong_is_named_in_one_line(tmp_path: Path) -> None:

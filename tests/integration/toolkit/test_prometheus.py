@@ -16,8 +16,9 @@ import yaml
 from agent_runtime import ActionStatus
 from agent_runtime.toolkit import metrics, waiting
 from agent_runtime.toolkit.errors import METRICS_UNUSABLE, ToolError
+from backend.bench.servers import reserve_port
 from support.environment import REPOSITORY, require_tool
-from support.toolkit import Example, free_port, launch
+from support.toolkit import Example, launch
 
 SCRAPE_INTERVAL = "200ms"
 WINDOW_SECONDS = 2
@@ -71,7 +72,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for name, service in running.items()
     ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    port = free_port()
+    keeper = reserve_port()
+    port = keeper.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [
         program,
@@ -92,6 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     finally:
         server.terminate()
         server.wait(10)
+        keeper.close()
         for service in running.values():
             service.stop()
 

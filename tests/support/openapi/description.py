@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from backend.bench.servers import reserve_port
 from support.environment import REPOSITORY, require_tool
 
 PROJECT = Path(__file__).resolve().parent / "node"
@@ -181,9 +182,8 @@ def prism(log: Path, *arguments: str) -> Iterator[str]:
         log: file for what it says.
         arguments: `mock` and options, or `proxy`, options and, last, the address behind it.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    keeper = reserve_port()
+    port = keeper.getsockname()[1]
     mode, *rest = arguments
     program = str(modules() / "@stoplight" / "prism-cli" / "dist" / "index.js")
     upstream = [rest.pop()] if mode == "proxy" else []
@@ -200,6 +200,7 @@ def prism(log: Path, *arguments: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=20)
+        keeper.close()
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
