@@ -335,7 +335,7 @@ ISSUE_GATE_IMPOSSIBLE = register(
     "IGATE01",
     "an issue can't be the approval gate here",
     "Name people with write access who are not only those who start runs, and no teams, with: "
-    "python agent_runner.py update --set approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 1",
+    "python agent_runner.py update --set approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 2",
 )
 ISSUE_UNKNOWN = register(
     "IGATE02",

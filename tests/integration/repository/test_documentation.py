@@ -278,6 +278,19 @@ def test_the_readme_shows_a_run_and_leads_to_each_reader() -> None:
     assert {"docs/images/review-summary.png", *pages} <= set(found)
 
 
+def test_each_attack_of_the_readme_is_a_test_that_the_link_leads_to() -> None:
+    page = read(REPOSITORY / "README.md")
+    named = {
+        str(token.attrs["title"]): REPOSITORY / str(token.attrs["href"])
+        for token in tokens(page)
+        if token.type == "link_open" and str(token.attrs["href"]).startswith("tests/")
+    }
+    table = page.partition("| the attack that this stops |")[2].partition("\n\n")[0].strip().splitlines()[1:]
+
+    assert len(named) == len(table) > 7
+    assert {name for name, path in named.items() if f"def {name}(" not in read(path)} == set()
+
+
 def test_a_generated_repository_leads_each_reader_to_their_page(rendered: dict[str, Path]) -> None:
     for project in rendered.values():
         pages = {f"docs/{name}.md" for name in ("SETUP_GUIDE", "REVIEWER", "AUDITOR", "RUNBOOK", "TROUBLESHOOTING")}
