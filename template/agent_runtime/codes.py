@@ -247,6 +247,13 @@ PARAMETERS_INVALID = register(
     "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
 )
 
+SESSION_POLICY = register(
+    "POL004",
+    "the plan's session policy can't be made",
+    "Let the agent propose plain values, and fewer of them, or change session_policies in "
+    ".github/agent-policies/<agent>.yml",
+)
+
 # Gate: checks before acting, in the order in which they run.
 GATE_ARTIFACT = register(
     "GATE01",

@@ -32,15 +32,18 @@ SHOWN = ("", "text", "mermaid", "{toctree}")
 
 # Programs of others, with the words that must follow; an empty entry means that they are not judged.
 OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "az": (),
     "cd": (),
     "curl": (),
     "docker": (),
+    "gcloud": (),
     "openssl": (),
     "export": (),
     "pipx": (),
     "prometheus": (),
     "sh": (),
     "sha256sum": (),
+    "vault": (),
     "gh": (
         ("api",),
         ("auth", "token"),
