@@ -281,6 +281,8 @@ POLICY_KEYS = {
     "auto_approve": "list of rules for what may happen without asking, where the answer `auto_approval` is yes",
     "rate_limits": "list of limits that hold over all runs of the repository, counted from GitHub's own records",
     "initiators": "list of the apps that may start runs, each as `name[bot]`; people need no entry",
+    "session_policies": "for each allowed action the statements of AWS IAM that its credential is cut down to, see "
+    "[how to act in a cloud](../how-to/clouds.md#cut-to-the-plan)",
     "max_risk": "highest risk that the rule is about; without it `high`, in `auto_approve` `low` and at most `medium`",
     "requires_approval": "`true` (the default): a human is asked, whatever `auto_approve` says",
     "approvals": "how many different people must approve: 1 (the default) or 2",

@@ -247,6 +247,13 @@ PARAMETERS_INVALID = register(
     "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
 )
 
+SESSION_POLICY = register(
+    "POL004",
+    "the plan's session policy can't be made",
+    "Let the agent propose plain values, and fewer of them, or change session_policies in "
+    ".github/agent-policies/<agent>.yml",
+)
+
 # Gate: checks before acting, in the order in which they run.
 GATE_ARTIFACT = register(
     "GATE01",
@@ -335,7 +342,7 @@ ISSUE_GATE_IMPOSSIBLE = register(
     "IGATE01",
     "an issue can't be the approval gate here",
     "Name people with write access who are not only those who start runs, and no teams, with: "
-    "python agent_runner.py update --set approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 1",
+    "python agent_runner.py update --set approvers=LOGIN,LOGIN; see docs/SETUP_GUIDE.md, step 2",
 )
 ISSUE_UNKNOWN = register(
     "IGATE02",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from agent_runtime.gate.offline import verify
+from support.environment import REPOSITORY
 from support.harness.engine import Answer, Click, Run
 
 ALL_SUCCEED = dict.fromkeys(("investigate", "seal", "approve", "act", "record"), "success")
@@ -72,3 +74,14 @@ def bundle(run: Run) -> Any:
         problems = verify(Path(folder))[1]
     assert bool(problems) == bool(manifest["problems"]), problems
     return manifest
+
+
+def machines(run: Run) -> int:
+    """How many jobs got a machine, each of which costs a minute at least."""
+    return sum(job.workspace is not None for job in run.jobs.values())
+
+
+def promised(how: str) -> int:
+    """How many minutes README.md says that a run costs which ends like this."""
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    return int(re.search(rf"^\| {how}(?:[,:][^|]*)? \|.* (\d+) \|$", page, flags=re.MULTILINE)[1])  # type: ignore[index]

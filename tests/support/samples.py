@@ -32,15 +32,18 @@ SHOWN = ("", "text", "mermaid", "{toctree}")
 
 # Programs of others, with the words that must follow; an empty entry means that they are not judged.
 OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "az": (),
     "cd": (),
     "curl": (),
     "docker": (),
+    "gcloud": (),
     "openssl": (),
     "export": (),
     "pipx": (),
     "prometheus": (),
     "sh": (),
     "sha256sum": (),
+    "vault": (),
     "gh": (
         ("api",),
         ("auth", "token"),
@@ -137,6 +140,7 @@ def commands(text: str) -> list[list[str]]:
 
 def faults(text: str, place: Place) -> Iterator[str]:
     """Say what is wrong with the document's samples."""
+    shown = set(re.findall(r"^## .*`(?:\w+/)*(\w+)\.py`$", text, flags=re.MULTILINE))  # modules that it shows itself
     for info, content in blocks(text):
         if info in SHELLS:
             for line in command_lines(content):
@@ -145,7 +149,8 @@ def faults(text: str, place: Place) -> Iterator[str]:
             try:
                 READERS[info](content)
             except (ValueError, SyntaxError, ImportError, AttributeError, codes.AgentError, yaml.YAMLError) as problem:
-                yield f"{info}: {content.splitlines()[0]}: {problem}"
+                if getattr(problem, "name", None) not in shown:
+                    yield f"{info}: {content.splitlines()[0]}: {problem}"
         elif info not in SHOWN:
             yield f"nobody knows how to check {info}"
 

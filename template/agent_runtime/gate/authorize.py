@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Optional
 
 from agent_runtime import codes
-from agent_runtime.gate import gates, verification
+from agent_runtime.gate import gates, session_policy, verification
 from agent_runtime.gate.pages.result import render_authorization
 from agent_runtime.gate.verification import Handover
 from agent_runtime.github import outputs
@@ -48,6 +48,9 @@ def run_job(job: JobContext, handover: Handover, *, resource: str, automatic: bo
             state = gate.verification(GitHubApi.from_environment(job.environ), job, handover, automatic=automatic)
             verification.run(gate.checks(automatic=automatic), state, journal)
             found = replace(found, resource=state.plan.resource, approvers=state.approvers)
+            cut = session_policy.of_plan(state.rules.session_policies, state.plan.resource, state.plan.steps)
+            if cut:
+                write_whole(job.out / names.SESSION_POLICY_NAME, cut.encode("ascii"))
             write_whole(job.out / names.PLAN_NAME, canonical(state.plan))
         except codes.AgentError as error:
             problem = error

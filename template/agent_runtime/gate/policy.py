@@ -9,7 +9,7 @@ One module, because a rule, what it demands and the verdict are read together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -90,6 +90,7 @@ class Policy:
         auto_approve: what may be done without asking, where the template's answer `auto_approval` is yes.
         rate_limits: how often; all that are about an action must leave room for it.
         initiators: logins of the apps that may start runs, beside people.
+        session_policies: what the credential that acts is cut down to, by action.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Policy:
     auto_approve: Tuple[Rule, ...] = ()
     rate_limits: Tuple[RateLimit, ...] = ()
     initiators: Tuple[str, ...] = ()
+    session_policies: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def most_approvals(self) -> int:

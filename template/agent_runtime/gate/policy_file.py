@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
+from agent_runtime.gate import session_policy
 from agent_runtime.gate.conditions import (
     EACH_FORMAT,
     EACH_IN,
@@ -44,7 +45,16 @@ _MAX_TEXT = 256
 _MAX_COUNT = 1000
 _SHOWN = 60
 
-_POLICY_KEYS = ("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators")
+_POLICY_KEYS = (
+    "name",
+    "version",
+    "allowed_actions",
+    "denied_actions",
+    "auto_approve",
+    "rate_limits",
+    "initiators",
+    "session_policies",
+)
 _ALLOWED_KEYS = (
     "type",
     "resources",
@@ -96,8 +106,9 @@ def parse_policy(data: bytes, source: str) -> Policy:
 
     Keys: `name`, `version`, `initiators`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`,
     `requires_approval`, `approvals`, `approvers`, `description`), `denied_actions` (`type`, `resources`, `conditions`,
-    `reason`), `auto_approve` (`type`, `resources`, `conditions`, `max_risk`, `description`) and `rate_limits` (`type`,
-    `resources`, `max`, `per`, `description`); a condition has `parameter`, `operator` and `value`.
+    `reason`), `auto_approve` (`type`, `resources`, `conditions`, `max_risk`, `description`), `rate_limits` (`type`,
+    `resources`, `max`, `per`, `description`) and `session_policies` (statements by action); a condition has
+    `parameter`, `operator` and `value`.
 
     Arguments:
         data: the file's bytes, UTF-8, at most 64 KiB.
@@ -130,15 +141,18 @@ class _Reader:
         version = fields["version"]
         if isinstance(version.value, bool) or not isinstance(version.value, int) or version.value < 1:
             self.fail(version.line, f"version is {_say(version.value)}: write a whole number from 1")
+        allowed = self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS)
+        cut = fields.get("session_policies")
         return Policy(
             name=self._text(fields["name"], "name"),
             version=version.value,
-            allowed_actions=self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS),
+            allowed_actions=allowed,
             denied_actions=self._rules(fields.get("denied_actions"), "denied_actions", _DENIED_KEYS),
             digest=digest,
             auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
             rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
             initiators=self._initiators(fields.get("initiators"), "initiators"),
+            session_policies=session_policy.read(cut, session_policy.known(allowed), self.fail) if cut else {},
         )
 
     def _initiators(self, node: Optional[Node], where: str) -> Tuple[str, ...]:

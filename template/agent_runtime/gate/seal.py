@@ -13,7 +13,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import agent_runtime
 from agent_runtime import codes
-from agent_runtime.gate import duplicates, gates, history, policy, policy_file, start
+from agent_runtime.gate import duplicates, gates, history, policy, policy_file, session_policy, start
 from agent_runtime.gate.pages import review
 from agent_runtime.gate.policy import Happened, Policy, Verdict
 from agent_runtime.github import archive, outputs
@@ -167,6 +167,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     )
     # As Execute will read it: a number that its canonical form makes another one refuses now, not after the approval.
     sealed = documents.decode(Plan, plan.canonical(sealed), "the plan")
+    cut = session_policy.of_plan(rules.session_policies, sealed.resource, sealed.steps)
     if not request.ask_again and verdict.decision == policy.REVIEW:
         earlier, _ = duplicates.find_waiting(api, job, sealed.title, sealed.resource)
         if earlier:
@@ -183,6 +184,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         approvers_unseen=unseen,
         policy_changed=history.policy_change(api, job),
         earlier=history.earlier(api, job, request.resource, now()),
+        session_policy=cut,
         plan=sealed,
     )
 

@@ -296,6 +296,7 @@ class Report:
         approvers_unseen: the teams of whose members, whom GitHub shows to no job, it depends whether enough people can
             approve; empty where enough can.
         earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
+        session_policy: what the credential that acts will be cut down to; empty where the policy does not say.
     """
 
     __pydantic_config__ = _STRICT
@@ -324,6 +325,7 @@ class Report:
     policy_changed: Optional[PolicyChange] = None
     approvers_unseen: str = ""
     earlier: Optional[Tuple[Earlier, ...]] = None
+    session_policy: str = ""
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")

@@ -22,6 +22,7 @@ from support.samples import blocks, command_lines
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 AUDITOR = REPOSITORY / "template" / "docs" / "AUDITOR.md"
 MAINTAINER = REPOSITORY / "docs" / "maintainer.md"
+OWN_AGENT = REPOSITORY / "docs" / "how-to" / "your-own-agent.md"
 LOCAL = ("1", "2", "3", "4")
 # Part 5 needs an account on GitHub and a second person; until its first run, a GitHub on the loopback interface serves.
 ON_GITHUB = "5"
@@ -126,6 +127,38 @@ def test_the_tutorial_can_be_typed_as_it_stands(
     assert took < MINUTES * 60
     go_to_github(newcomer)
     audit(newcomer, Path(re.search(r"bundle: +(\S+)", said["2"][1])[1]))  # type: ignore[index]
+
+
+def test_a_team_types_its_own_agent_as_the_page_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+) -> None:
+    newcomer = Newcomer(tmp_path, engines.clone_template(tmp_path / "gated-agents"))
+    sections = re.split(r"^## \d\. ", OWN_AGENT.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    started = time.monotonic()
+    said: dict[str, str] = {}
+
+    for section in sections:
+        named = re.match(r".*: `(.+)`\n", section)  # the file that this section shows whole
+        for info, content in blocks(section):
+            if info == "sh":
+                lines = command_lines(content)
+                said |= {line: newcomer.types(line, REFUSED if "--tamper" in line else 0) for line in lines}
+            else:
+                assert named, content
+                (newcomer.folder / named[1]).write_text(content, encoding="utf-8")
+
+    took = time.monotonic() - started
+    record_property("seconds", round(took, 1))
+    with capsys.disabled():
+        print(f"\na team's own agent, from the template to an approved run: {took:.1f} s")
+    made = said["make lint check test simulate"]
+    assert re.search(r"\b7 passed", made) and "in order" in made and "outcome: acted" in made, made
+    rejected, tampered = (next(text for line, text in said.items() if option in line) for option in ANSWERS)
+    assert "outcome: rejected" in rejected and "GATE02" in tampered
+    assert took < MINUTES * 60
+
+
+ANSWERS = ("--reject", "--tamper")
 
 
 def go_to_github(newcomer: Newcomer) -> None:

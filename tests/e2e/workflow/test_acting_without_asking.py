@@ -10,6 +10,7 @@ import pytest
 
 from support.harness.engine import Run, approve_as
 from support.rendering import render_workflow
+from support.runs import machines, promised
 from support.world import WORKFLOW, World
 
 APPROVE = approve_as("bob")
@@ -61,6 +62,7 @@ def test_what_the_policy_decides_alone_is_executed_and_recorded(automatic: World
 
     assert results(run) == dict.fromkeys(JOBS, "success") | {"approve": "skipped", "act": "skipped"}, run.log
     assert run.clicks == [], "nobody was asked"
+    assert machines(run) == promised("without asking")
     assert world.instance() != before, "the service was restarted"
     reported = run.jobs["seal"].outputs
     assert reported["decision"] == "auto"

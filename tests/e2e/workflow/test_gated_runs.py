@@ -21,7 +21,19 @@ import pytest
 from support.environment import require_tool
 from support.harness.engine import ActionsHost, Answer, Bypass, Cancel, Click, Run, approve_as, nobody
 from support.harness.node import ActionsService
-from support.runs import ALL_SUCCEED, approvers, bundle, carried_out, document, ended, reject, results, unfenced
+from support.runs import (
+    ALL_SUCCEED,
+    approvers,
+    bundle,
+    carried_out,
+    document,
+    ended,
+    machines,
+    promised,
+    reject,
+    results,
+    unfenced,
+)
 from support.world import NAME, WORKFLOW, World
 
 APPROVE = approve_as("bob")
@@ -100,6 +112,7 @@ def test_an_approved_plan_is_executed(world: World, trigger: str) -> None:
 
     assert results(run) == ALL_SUCCEED, run.log
     assert world.instance() != before, "the service was restarted"
+    assert machines(run) == promised("approved")
 
     # The reviewer saw the plan, and the job's name said what the click is for.
     reported = run.jobs["seal"].outputs
@@ -160,6 +173,7 @@ def test_a_rejected_plan_is_not_executed(world: World) -> None:
     run = world.start(reviewer=reject)
 
     assert results(run) == ended(approve="failure", act="skipped")
+    assert machines(run) == promised("rejected")
     assert world.instance() == before
     assert run.artifacts.names() == ["investigation", "investigation-report", "audit-trace-id", "audit-bundle"]
     assert (bundle(run)["outcome"], bundle(run)["rejected_by"], bundle(run)["problems"]) == ("rejected", "bob", [])
@@ -174,6 +188,7 @@ def test_nothing_to_do_asks_nobody(world: World) -> None:
 
     assert results(run) == ended(approve="skipped", act="skipped")
     assert run.clicks == [] and world.instance() == before
+    assert machines(run) == promised("nothing to do")
     assert run.jobs["seal"].outputs["decision"] == "none"
     assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("nothing_to_do", [])
 

@@ -27,7 +27,7 @@ from support.github import FullGitHub
 from support.harness.artifacts import ArtifactStore
 from support.harness.engine import ActionsHost, Repository, Run
 from support.harness.node import ActionsService
-from support.runs import approvers, bundle, carried_out, document, results
+from support.runs import approvers, bundle, carried_out, document, machines, promised, results
 from support.world import NAME, WORKFLOW, World, failing_service
 
 ACTING = ".github/workflows/agent-act-on-approval.yml"
@@ -103,6 +103,7 @@ def a_waiting_plan(service: ActionsService, project: Path, python: Path, folder:
         world = World(origin, github, repository, actions, url, token)
         run = world.start()
         assert results(run) == dict.fromkeys(("investigate", "seal", "ask", "record"), "success"), run.log
+        assert machines(run) == promised("asked in an issue")
         yield Asked(**vars(world), asking=run, number=int(run.jobs["ask"].outputs["issue"]))
 
 
@@ -167,6 +168,7 @@ def test_an_approved_plan_is_executed_and_the_issue_closed(own: Asked, tmp_path:
     run = own.answer("bob", f"/approve {own.digest[:12]}\r\nlooks right")
 
     assert results(run) == ended(), run.log
+    assert machines(run) == promised("approved in an issue")
     assert own.instance() != before, "the service was restarted"
     assert run.jobs["act"].name == f"Act on approval of plan {own.digest[:12]}: restart_service on example"
     assert own.github.references == {f"refs/agent-claims/{own.digest}": run.github["sha"]}

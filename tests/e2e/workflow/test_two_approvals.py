@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.harness.engine import Answer, Bypass, Cancel, Click, Nobody
-from support.runs import approvers, bundle, document, ended, results
+from support.runs import approvers, bundle, document, ended, machines, promised, results
 from support.world import World, ask_for_two_approvals
 
 SECOND = "agent-approval-second"
@@ -44,6 +44,7 @@ def test_two_people_approve_and_the_plan_is_executed(world: World) -> None:
     run = world.start(reviewer=reviewer)
 
     assert results(run) == BOTH, run.log
+    assert machines(run) == promised("approved by two")
     assert world.instance() != before
     short = run.jobs["seal"].outputs["plan_digest"][:12]
     assert [(each.environment, each.job) for each in seen] == [

@@ -7,17 +7,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from agent_runtime.local import answers
-from agent_runtime.results import ActionStatus
-from agent_runtime.testing import evaluate, parse_policy
 from support import engines, samples
 from support.environment import REPOSITORY, require_tool
-from support.samples import Place, blocks, commands, tokens
+from support.samples import Place, commands, tokens
 from tools import reference
 
 DOCUMENTS = sorted(
@@ -185,25 +182,6 @@ def test_a_wrong_sample_is_noticed(sample: str, fault: str, place: Place) -> Non
     assert all(fault in each for each in found)
 
 
-def test_the_agent_of_the_guide_does_what_its_policy_lets_a_reviewer_decide_on() -> None:
-    found = dict(blocks(read(REPOSITORY / "docs" / "how-to" / "blank.md")))
-    scope: dict[str, Any] = {}
-    exec(found["python"], scope)
-    agent = scope["PurgeAgent"]()
-    proposed = agent.investigate("site-a").proposed_action
-
-    verdict = evaluate(
-        parse_policy(found["yaml"].encode(), "guide"),
-        action=proposed.action,
-        resource="site-a",
-        parameters=proposed.parameters,
-        risk_level=proposed.risk_level,
-    )
-
-    assert verdict.decision == "review", verdict.reasons
-    assert agent.act("site-a", proposed.action, proposed.parameters).status is ActionStatus.SUCCESS
-
-
 @pytest.mark.parametrize("path", GENERATED, ids=by_name)
 def test_a_command_of_the_agent_names_the_python_that_has_its_packages(path: Path) -> None:
     inline = [token.content.split() for token in tokens(read(path)) if token.type == "code_inline"]
@@ -232,6 +210,7 @@ def test_files_that_are_named_exist(path: Path) -> None:
     # A document here also speaks of a generated repository, whose files have their source below template/.
     places = ("{}", "template/{}", "template/{}.jinja", "backend/{}")
     made = {"docs/RUNBOOK.md", "tests/test_agent.py", "tests/example_service.py"}
+    made |= set(re.findall(r"^## .*`(.+)`$", read(path), flags=re.MULTILINE))  # what it shows whole
     missing = [name for name in named - made if not any(any(REPOSITORY.glob(each.format(name))) for each in places)]
     assert [name for name in missing if "<" not in name] == []
 
@@ -297,6 +276,19 @@ def test_the_readme_shows_a_run_and_leads_to_each_reader() -> None:
 
     pages = {"docs/tutorial.md", "template/docs/REVIEWER.md", "template/docs/AUDITOR.md", "docs/maintainer.md"}
     assert {"docs/images/review-summary.png", *pages} <= set(found)
+
+
+def test_each_attack_of_the_readme_is_a_test_that_the_link_leads_to() -> None:
+    page = read(REPOSITORY / "README.md")
+    named = {
+        str(token.attrs["title"]): REPOSITORY / str(token.attrs["href"])
+        for token in tokens(page)
+        if token.type == "link_open" and str(token.attrs["href"]).startswith("tests/")
+    }
+    table = page.partition("| the attack that this stops |")[2].partition("\n\n")[0].strip().splitlines()[1:]
+
+    assert len(named) == len(table) > 7
+    assert {name for name, path in named.items() if f"def {name}(" not in read(path)} == set()
 
 
 def test_a_generated_repository_leads_each_reader_to_their_page(rendered: dict[str, Path]) -> None:

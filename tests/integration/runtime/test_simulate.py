@@ -260,7 +260,7 @@ TERMINAL = {
 # What every program gets, and what a runner sets in every step that runs team code.
 MACHINE = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "TZ", "SSL_", "REQUESTS_", "PYTHON", "CI", "GITHUB_", "PWD")
 RUNNER = {"TARGET_RESOURCE", "TRACE_ID", "ACTION_CONTEXT", "TRIGGER_SOURCE", "DRY_RUN", "AGENT_JOB"}
-EXECUTE = {"APPROVED_DIGEST", "AGENT_PLAN_FILE"}
+EXECUTE = {"APPROVED_DIGEST", "AGENT_PLAN_FILE", "AGENT_SESSION_POLICY_FILE"}
 
 
 class TestVariables:

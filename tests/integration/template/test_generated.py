@@ -14,7 +14,7 @@ import pytest
 from agent_runtime import codes
 from support import engines
 from support.engines import Render
-from support.environment import REPOSITORY, newest_python, require_python, require_tool
+from support.environment import newest_python, require_python, require_tool
 
 
 def _make(project: Path, python: str, target: str) -> str:
@@ -46,16 +46,6 @@ def test_its_commands_pass(use_case: str, age: str, render: Render, tmp_path: Pa
     _make(project, python, "lint")
 
     assert engines.git(project, "status", "--porcelain") == "", "a command left something that git would see"
-
-
-def test_the_documented_agent_passes_the_linters(render: Render, tmp_path: Path) -> None:
-    """Its methods take what the runtime gives them, whether they need it or not."""
-    project = Path(shutil.copytree(render(use_case="service-restart"), tmp_path / "project"))
-    page = (REPOSITORY / "docs" / "how-to" / "blank.md").read_text(encoding="utf-8")
-    (sample,) = (text for text in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S) if "(AgentRunner)" in text)
-    assert re.search(r"def investigate\(self, resource: str, context: ", sample)
-    (project / "agent_runner.py").write_text(sample, encoding="utf-8")
-    assert "All checks passed!" in _make(project, newest_python()[1], "lint")
 
 
 def test_a_lock_is_made_for_the_agents_python_and_brings_its_locker(render: Render, tmp_path: Path) -> None:

@@ -92,6 +92,30 @@ for _code, _data in {
     both(_code, partial(sealed, _data), partial(sealed, handed()))
 
 
+@trial(codes.SESSION_POLICY)
+def a_wildcard_would_get_into_a_credential(lab: Lab) -> Iterator[Attempt]:
+    yield lambda: sealing(cut(lab.world()), step(parameters={"group": "web-*"}))
+    yield lambda: sealing(cut(lab.world()), step(parameters={"group": "web-1"}))
+
+
+def cut(world: GateWorld) -> GateWorld:
+    """Let the policy have a session policy for each action."""
+    path = next((world.root / ".github" / "agent-policies").glob("*.yml"))
+    path.write_text(CUT)
+    return world
+
+
+CUT = """
+name: checkout-restart
+version: 1
+allowed_actions:
+  - {type: restart_service, max_risk: medium, conditions: [{parameter: group, operator: starts_with, value: web-}]}
+session_policies:
+  restart_service:
+    - {Effect: Allow, Action: "autoscaling:StartInstanceRefresh", Resource: "arn:aws:autoscaling:*:*:*/{group}"}
+"""
+
+
 @trial(codes.REPORT_MISSING)
 def the_agents_job_failed(lab: Lab) -> Iterator[Attempt]:
     world = lab.world()

@@ -215,6 +215,7 @@ def _plan_page(report: Report, sealed: Plan, digest: str, decide: Sequence[str],
         *decide,
         *_agent_section(report, sealed),
         *_policy_section(report.policy_reasons, sealed),
+        *_session_section(report.session_policy),
         *_plan_section(sealed, digest),
     ]
 
@@ -331,7 +332,9 @@ def _cell(value: Any) -> str:
 
 
 def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
+    cut = "cut to this plan by the session policy below"
     return [
+        *([("Credential", cut)] if report.session_policy else []),
         ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
@@ -506,6 +509,17 @@ def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
             markdown_inline(sealed.policy.digest),
         ),
         _reasons(reasons),
+    ]
+
+
+def _session_section(session_policy: str) -> List[str]:
+    if not session_policy:
+        return []
+    return [
+        "## What the credential may do",
+        "The policy makes this session policy from the plan's values, and *Verify* makes it again for the login: the "
+        "credential can do what both it and its role allow, and nothing else.",
+        markdown_json_block(json.loads(session_policy)),
     ]
 
 

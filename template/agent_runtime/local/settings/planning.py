@@ -120,7 +120,7 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     if not seen.has_label:
         calls.append(Call("POST", path, label, "create the label " + names.GATE_LABEL))
     if not seen.environments:
-        remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 1")
+        remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 2")
     if len(seen.approvers) == 1:
         remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
     return Changes(tuple(calls), tuple(remarks))

@@ -305,6 +305,7 @@ class SimulatedRun:
                 "APPROVED_DIGEST": variables["APPROVED_DIGEST"],
                 "AGENT_JOB": id,
                 "AGENT_PLAN_FILE": str(job.folder / names.DEFAULT_OUT / names.PLAN_NAME),
+                "AGENT_SESSION_POLICY_FILE": str(job.folder / names.DEFAULT_OUT / names.SESSION_POLICY_NAME),
             }
             self.step(github, job, names.EXECUTE_STEP, ["execute"], executing, team=True)
             self.upload(github, job, "result", names.RESULT_ARTIFACT + suffix, names.EXECUTE_OUT)
