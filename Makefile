@@ -10,7 +10,7 @@ PYTHON ?= $(or $(shell for python in python3 python3.14 python3.13 python3.12 py
 
 VENV := .venv
 BIN := $(VENV)/bin
-NODE_LOCKS := $(addsuffix /package-lock.json,tests/support/harness/node tests/support/openapi/node tools/pictures)
+NODE_LOCKS := $(addsuffix /package-lock.json,tests/support/harness/node tests/support/openapi/node tests/support/browser/node tools/pictures)
 # Python that runs at a user's or in this repository's tools: strict types.  Tests: looser, see tests/mypy.ini.
 STRICT := template/agent_runtime template/sdk/aimgentix tools hooks benchmarks examples
 export PATH := $(CURDIR)/$(BIN):$(PATH)

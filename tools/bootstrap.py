@@ -28,6 +28,7 @@ OLDEST_NODE = 20
 NODE_PROJECTS = (
     ROOT / "tests" / "support" / "harness" / "node",
     ROOT / "tests" / "support" / "openapi" / "node",
+    ROOT / "tests" / "support" / "browser" / "node",
     ROOT / "tools" / "pictures",
 )
 

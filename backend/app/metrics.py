@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -12,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from app import __version__
 from app.store.base import Conflicting, Stored
 from app.store.groups import Committed
+from app.store.runs import TRAILS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -69,6 +71,14 @@ class Metrics:
         )
         gauge.set_function(halted)
 
+    def watch_trails(self, trails: Callable[[], dict[str, int]]) -> None:
+        """Ask `trails` for the number of runs by the state of their trail whenever the metrics are read."""
+        gauge = Gauge(
+            "aimgentix_trails", "Runs whose trail is not intact, by what is wrong", ["state"], registry=self.registry
+        )
+        for state in TRAILS[1:]:
+            gauge.labels(state).set_function(partial(lambda state: trails().get(state, 0), state))
+
     def committed(self, group: Committed, seconds: float) -> None:
         """Count a group that became durable."""
         outcomes = group.outcomes
@@ -93,6 +103,12 @@ class Metrics:
     def refused(self, status: int) -> None:
         """Count a body that was refused."""
         self._invalid.labels(str(status)).inc()
+
+    def refusals(self) -> dict[str, int]:
+        """Return how many bodies and events were refused since the process started, by why."""
+        invalid = sum(sample.value for metric in self._invalid.collect() for sample in metric.samples)
+        conflicting = sum(sample.value for metric in self._conflicts.collect() for sample in metric.samples)
+        return {"invalid": int(invalid), "conflicting": int(conflicting)}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""

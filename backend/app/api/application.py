@@ -12,20 +12,24 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
-from app.api import health, ingest, openapi, queries
+from app.api import health, ingest, openapi, queries, runs
 from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
 from app.auth.guard import Guard
 from app.log.faults import Fault
 from app.metrics import Metrics
-from app.problems import EXPECTED, answer
+from app.problems import EXPECTED
 from app.settings import InvalidSettings, Settings, load_settings
 from app.store.base import StoreUnavailable
+from app.store.indexer import Indexer
 from app.store.location import InvalidLocation
 from app.store.retention import keep_retention
 from app.store.schema import WrongSchema
 from app.store.store import Store
+from app.ui import pages
+from app.ui.access import SignInNeeded
+from app.ui.errors import answer
 
 if TYPE_CHECKING:
     from app.store.sequencer import Sequencer
@@ -82,7 +86,9 @@ class Application:
             log.warning(
                 "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
             )
-        tasks = []
+        indexer = Indexer(store)
+        metrics.watch_trails(lambda: indexer.trails)
+        tasks = [asyncio.create_task(indexer.run())]
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
         await send({"type": "lifespan.startup.complete"})
@@ -144,7 +150,7 @@ def build(
     app.state.store = store
     app.state.guard = guard
     app.state.metrics = metrics
-    routers = [ingest.router, queries.router, health.router]
+    routers = [ingest.router, queries.router, runs.router, health.router, pages.router]
     if sequencer is not None:
         from app.api import log as log_api
 
@@ -153,7 +159,7 @@ def build(
     for router in routers:
         # Flat, not include_router(): looking through nested routers would cost a request more than all of the storing.
         app.router.routes.extend(router.routes)
-    for kind in EXPECTED:
+    for kind in (*EXPECTED, SignInNeeded):
         app.add_exception_handler(kind, answer)
     app.openapi = openapi.document_of(app)  # type: ignore[method-assign]
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

@@ -10,7 +10,7 @@ import traceback
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.metrics import Metrics
-from app.problems import problem_of, unexpected
+from app.problems import Problem, problem_of, unexpected
 
 log = logging.getLogger("app.request")
 
@@ -21,6 +21,9 @@ HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 """Answers are data: no browser is to run, frame, guess at or keep them."""
+
+
+MOST_PARAMETERS = 50
 
 
 class Edge:
@@ -48,12 +51,23 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", request_id.encode())]
+                own = {name for name, _ in message["headers"]}  # a page has a policy of its own
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in HEADERS if header[0] not in own),
+                    (b"x-request-id", request_id.encode()),
+                ]
             await send(message)
 
         try:
+            if scope["query_string"].count(b"&") > MOST_PARAMETERS:
+                detail = f"a request has at most {MOST_PARAMETERS} parameters"
+                raise Problem(400, "invalid-parameter", "Invalid parameter", detail)
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
+            if isinstance(error, Problem):
+                await error.response()(scope, receive, send_with_headers)
+                return
             # The message of an exception may hold what was sent; the place where it came from does not.
             place = traceback.extract_tb(error.__traceback__)[-1]
             log.error(

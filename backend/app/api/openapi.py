@@ -116,6 +116,65 @@ GET_EXPORT: Route = {
         **_problems(400, 401, 403, 503),
     }
 }
+_MAYBE = {"type": ["string", "null"]}
+_NEXT = _PAGE["properties"]["next"]
+_RUN = _object(
+    trace_id=_TEXT,
+    agent=_TEXT,
+    repository=_MAYBE,
+    run_id=_MAYBE,
+    attempt={"type": ["integer", "null"]},
+    resource=_TEXT,
+    action=_MAYBE,
+    plan_digest=_MAYBE,
+    outcome={"type": "string", "description": "how it ended, or what it waits for"},
+    conflicting={"type": "boolean", "description": "several events say how it ended, and not the same"},
+    code=_MAYBE,
+    reason=_MAYBE,
+    approvers={"type": "array", "items": _TEXT},
+    events=_COUNT,
+    started_at=_TEXT,
+    last_at=_TEXT,
+    first_received=_TEXT,
+    last_received=_TEXT,
+    trail={"type": "string", "description": "intact, or the worst of what is wrong with it"},
+)
+GET_RUNS: Route = {
+    "responses": {
+        200: _answer("A page of runs.", _object(runs={"type": "array", "items": _RUN}, next=_NEXT, waiting=_COUNT)),
+        **_problems(400, 401, 403, 503),
+    }
+}
+_AGENT = _object(agent=_TEXT, repository=_MAYBE, first_received=_TEXT, last_received=_TEXT, runs=_COUNT, events=_COUNT)
+GET_AGENTS: Route = {
+    "responses": {
+        200: _answer("A page of agents.", _object(agents={"type": "array", "items": _AGENT}, count=_COUNT, next=_NEXT)),
+        **_problems(400, 401, 403, 503),
+    }
+}
+_CHECKED = _object(
+    stream=_TEXT,
+    events=_COUNT,
+    last=_COUNT,
+    expired_through=_COUNT,
+    verbatim={"type": ["boolean", "null"], "description": "what is stored has the hashes of the lines that came"},
+    logged=_COUNT,
+    unlogged=_COUNT,
+    entries={"type": "array", "items": _COUNT},
+    findings={"type": "array", "items": _object(state=_TEXT, detail=_TEXT)},
+    unchecked={"type": "array", "items": _TEXT},
+)
+_VERIFICATION = _object(
+    trace_id=_TEXT,
+    trail=_TEXT,
+    log={"type": "boolean"},
+    cosigned={"type": "boolean"},
+    events_without_position=_COUNT,
+    streams={"type": "array", "items": _CHECKED},
+)
+GET_VERIFICATION: Route = {
+    "responses": {200: _answer("What was found.", _VERIFICATION), **_problems(400, 401, 403, 404, 503)}
+}
 _LOGGED = _object(entries={"type": "array", "items": _object(index=_COUNT, status={"enum": ["logged", "duplicate"]})})
 _OFFERED = _object(digest={"type": "string", "pattern": "^[0-9a-f]{64}$"}, subject=_TEXT)
 POST_LOG: Route = {

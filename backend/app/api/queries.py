@@ -212,14 +212,18 @@ async def export(request: Request, query: Annotated[Export, Query()], _: MayRead
 
     Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP.
     """
-    store: Store = request.app.state.store
     wanted = query.filter(agent=query.agent_instance_id, trace=query.trace_id)
+    return await export_events(request, wanted, f"events.{query.format}", as_csv=query.format == "csv")
+
+
+async def export_events(request: Request, wanted: Filter, name: str, *, as_csv: bool = False) -> Response:
+    """Return all events that a filter selects as a download with this name."""
+    store: Store = request.app.state.store
     first = await store.read(lambda connection: select_page(connection, wanted, "asc", None, _EXPORT_PAGE))
-    as_csv = query.format == "csv"
     return StreamingResponse(
         _export(store, wanted, first, as_csv=as_csv),
         media_type="text/csv; charset=utf-8" if as_csv else "application/x-ndjson",
-        headers={"Content-Disposition": f'attachment; filename="events.{query.format}"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Request
 
 from app.auth.keys import ApiKey, Scope, digest, is_wellformed
+from app.auth.sessions import find_session
 from app.problems import Problem
 from app.store.keys import any_key, find_key
 from app.store.store import Store
@@ -86,6 +87,27 @@ class Guard:
             raise _unauthorized("the API key is unknown, revoked or expired")
         if scope not in key.scopes:
             raise Problem(403, "forbidden", "Forbidden", f"the API key lacks the scope {scope}")
+
+    async def reader_key(self, credentials: str) -> ApiKey:
+        """Return the key that somebody signs in with.
+
+        Raises:
+            Problem: it is not one that may read now.
+        """
+        key = None
+        if is_wellformed(credentials):
+            key = await self._store.read_keys(lambda connection: find_key(connection, digest(credentials)))
+        if key is None or not key.is_valid(time.time_ns() // 1000):
+            raise _unauthorized("the API key is unknown, revoked or expired")
+        if "read" not in key.scopes:
+            raise Problem(403, "forbidden", "Forbidden", "the API key lacks the scope read")
+        return key
+
+    async def session_key(self, token: str) -> ApiKey | None:
+        """Return the key of a session, or None when it is over. Never cached: a revoked key's session ends at once."""
+        now = time.time_ns() // 1000
+        key = await self._store.read_keys(lambda connection: find_session(connection, token, now))
+        return key if key is not None and "read" in key.scopes else None
 
     async def _find(self, key_digest: str) -> ApiKey | None:
         now = time.monotonic()

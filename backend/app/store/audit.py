@@ -12,7 +12,8 @@ from app.log.note import VerifierKey
 from app.log.tiles import Builder, Tile
 from app.log.tree import leaf_hash
 from app.log.verify import checkpoint_of
-from app.store.log import Fetching, Seal, heads, latest, load_tile, read_entries, read_events, read_seal
+from app.store.base import Fetching
+from app.store.log import Seal, heads, latest, load_tile, read_entries, read_events, read_seal
 
 _ENTRIES = 5000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -83,6 +83,13 @@ class QueryTimeout(Exception):
     """The query looked at more events than its time allowed."""
 
 
+class Fetching(Protocol):
+    """A connection that answers queries, whatever else it can do."""
+
+    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows that `sql`, with `?` for parameters, selects."""
+
+
 class WriteConnection(Protocol):
     """A connection that stores. Used by one thread at a time. Methods raise StoreUnavailable and Contention."""
 
@@ -113,6 +120,12 @@ class WriteConnection(Protocol):
     def lock_log(self) -> None:
         """Keep every other process from adding to the transparency log until this transaction ends."""
 
+    def put_words(self, number: int, words: str) -> None:
+        """Let a search find the run with this number by these words, and by no others."""
+
+    def drop_words(self, number: int) -> None:
+        """Let no search find the run with this number."""
+
     def last_position(self) -> int:
         """Return the highest position of an event, in a transaction of its own.
 
@@ -131,6 +144,13 @@ class WriteConnection(Protocol):
 
 class ReadConnection(Protocol):
     """A connection that answers queries. Used by one thread at a time."""
+
+    WITH_WORDS: ClassVar[str]
+    """The query for the numbers of runs that have the words of a `words_query`."""
+
+    @staticmethod
+    def words_query(words: Sequence[str]) -> str:
+        """Return the parameter of `WITH_WORDS` for some beginnings of words, all of which are wanted."""
 
     def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return the rows that `sql`, with `?` for parameters, selects.

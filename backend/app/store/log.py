@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -23,7 +23,7 @@ from app.log.note import Note, parse_note
 from app.log.tiles import ENTRIES, WIDTH, MissingTile, Tile, pack_entries, split_hashes, subtree_from
 from app.log.tree import HASH_BYTES, Subtree, leaf_hash, prove_inclusion, root_of
 from app.log.verify import check_inclusion
-from app.store.base import ReadConnection, Row, WriteConnection
+from app.store.base import Fetching, ReadConnection, Row, WriteConnection
 
 T = TypeVar("T")
 
@@ -33,13 +33,6 @@ SEAL_EVENTS = 2000
 _FEW = 500
 _EVENT = ", ".join(("position", *Row._fields))
 _EVENTS = f"SELECT {_EVENT} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"  # noqa: S608
-
-
-class Fetching(Protocol):
-    """A connection that answers queries, whatever else it can do."""
-
-    def fetch(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Return the rows that `sql`, with `?` for parameters, selects."""
 
 
 @dataclass(frozen=True)

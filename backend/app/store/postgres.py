@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 import psycopg
@@ -210,6 +210,14 @@ class PostgresWriter:
         with _unavailable():
             self._connection.execute(sql.replace("?", "%s").encode(), parameters)
 
+    def put_words(self, number: int, words: str) -> None:
+        with _unavailable():
+            self._connection.execute(_PUT_WORDS, (number, words))
+
+    def drop_words(self, number: int) -> None:
+        with _unavailable():
+            self._connection.execute("DELETE FROM run_words WHERE number = %s", (number,))
+
     def lock_log(self) -> None:
         with _unavailable():
             self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOG_LOCK,))
@@ -238,6 +246,10 @@ def _arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
     return [stream for stream, _ in places], [seq for _, seq in places]
 
 
+_PUT_WORDS = """
+    INSERT INTO run_words (number, words) VALUES (%s, array_to_tsvector(string_to_array(%s, ' ')))
+    ON CONFLICT (number) DO UPDATE SET words = excluded.words
+"""
 _PLACES = "SELECT * FROM unnest(%s::text[], %s::bigint[])"
 _LINKS = f"SELECT {LINK} FROM events WHERE (stream, seq) IN ({_PLACES})"  # noqa: S608  fixed names
 _MARK_BROKEN = f"INSERT INTO broken_links (stream, seq) {_PLACES} ON CONFLICT DO NOTHING"
@@ -309,6 +321,12 @@ def _copy_text(rows: Sequence[Row]) -> bytes:
 
 class PostgresReader:
     """A connection that answers queries."""
+
+    WITH_WORDS: ClassVar[str] = "SELECT number FROM run_words WHERE words @@ ?::tsquery"
+
+    @staticmethod
+    def words_query(words: Sequence[str]) -> str:
+        return " & ".join(f"'{word}':*" for word in words)
 
     def __init__(self, conninfo: str, timeout: float) -> None:
         with _unavailable():

@@ -66,7 +66,7 @@ class Sequencer:
     def __init__(self, store: Store, guard: Guard, policy: Policy | None, seal_seconds: float) -> None:
         self.guard = guard
         self._store = store
-        self._policy = policy
+        self.policy = policy
         self._seal_seconds = seal_seconds
         self._waiting: deque[_Waiting] = deque()
         self._waiting_entries = 0
@@ -171,7 +171,7 @@ class Sequencer:
             self._published.set()
 
     def _witnesses(self) -> list[Witness]:
-        return [witness for witness in self._policy.witnesses if witness.url] if self._policy else []
+        return [witness for witness in self.policy.witnesses if witness.url] if self.policy else []
 
     async def _compare_with_witnesses(self) -> None:
         """Do nothing if what the witnesses saw of this log is still in it. One that doesn't answer is not waited for.
@@ -217,12 +217,12 @@ class Sequencer:
     async def _cosign_latest(self) -> bool:
         """Ask every witness for the newest checkpoint; return whether all answered with their signature."""
         published = await self._store.read(latest)
-        if published is None or self._policy is None:
+        if published is None or self.policy is None:
             return True
         answers = await asyncio.gather(*(self._ask(witness, published) for witness in self._witnesses()))
         found = [signature for signatures in answers for signature in signatures]
         if found:
-            note, policy = new_signatures(published.note, found), self._policy
+            note, policy = new_signatures(published.note, found), self.policy
             keys = [witness.key for witness in policy.witnesses]
             await self._store.write(
                 lambda connection: store_cosigned(

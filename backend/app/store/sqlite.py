@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from app.events.chain import Link, Place
 from app.store.base import QueryTimeout, Row, StoreUnavailable
@@ -284,6 +284,14 @@ class SqliteWriter:
         with _unavailable():
             self._connection.execute(sql, parameters)
 
+    def put_words(self, number: int, words: str) -> None:
+        with _unavailable():
+            self._connection.execute("INSERT OR REPLACE INTO run_words (rowid, words) VALUES (?, ?)", (number, words))
+
+    def drop_words(self, number: int) -> None:
+        with _unavailable():
+            self._connection.execute("DELETE FROM run_words WHERE rowid = ?", (number,))
+
     def lock_log(self) -> None:
         """Do nothing: `begin` locks the file."""
 
@@ -323,6 +331,12 @@ _INSERTS = {
 
 class SqliteReader:
     """A connection that can't write."""
+
+    WITH_WORDS: ClassVar[str] = "SELECT rowid FROM run_words WHERE run_words MATCH ?"
+
+    @staticmethod
+    def words_query(words: Sequence[str]) -> str:
+        return " AND ".join(f'"{word}"*' for word in words)
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database

@@ -1,0 +1,201 @@
+"""Runs and agents as lists. All SQL here runs on SQLite and PostgreSQL; how words are found is each one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.events.run import Run, clean, words_of
+from app.store.base import Fetching, ReadConnection
+
+COLUMNS = (
+    "number", "trace_id", "agent", "repository", "run_id", "attempt", "resource", "action", "plan_digest", "outcome",
+    "conflicting", "code", "reason", "approvers", "started_at", "last_at", "first_received", "last_received",
+    "last_position", "events", "words", "trail", "checked_at", "finding",
+)  # fmt: skip
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM runs"  # noqa: S608  fixed names
+
+TRAILS = ("intact", "missing", "wrong-prev", "forked", "truncated", "edited")
+"""What a trail can be, the worse the later."""
+REFUSED = ("refused", "denied", "rejected", "expired", "approval_failed")
+"""Outcomes of runs that were not allowed to act."""
+
+MAX_QUERY_WORDS = 10
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are wanted; None: any. Times are when runs began to arrive, by the backend's clock (µs since 1970).
+
+    Attributes:
+        text: words that all have to be there, or beginnings of words.
+        outcome: one of a run's, or `not-allowed` for all of `REFUSED`.
+        trail: one of `TRAILS`, or `unsound` for all but the first.
+    """
+
+    text: str | None = None
+    agent: str | None = None
+    repository: str | None = None
+    resource: str | None = None
+    outcome: str | None = None
+    code: str | None = None
+    approver: str | None = None
+    trail: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class Agent(NamedTuple):
+    """One agent.
+
+    Attributes:
+        runs, events: how many ever came.
+    """
+
+    agent: str
+    repository: str | None
+    first_received: int
+    last_received: int
+    runs: int
+    events: int
+
+
+class Progress(NamedTuple):
+    """How far the lists are.
+
+    Attributes:
+        through: position of the last event that is in them.
+        waiting: how many positions of events are not yet.
+    """
+
+    through: int
+    waiting: int
+
+
+def list_runs(connection: ReadConnection, wanted: RunFilter, before: int | None, limit: int) -> list[Run]:
+    """Return the newest runs that began to arrive before the one with the number `before`, at most `limit`."""
+    conditions, parameters = _conditions(connection, wanted)
+    if before is not None:
+        conditions.append("number < ?")
+        parameters.append(before)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    rows = connection.fetch(f"{_SELECT}{where} ORDER BY number DESC LIMIT ?", [*parameters, limit])
+    return [run_of(row) for row in rows]
+
+
+def _conditions(connection: ReadConnection, wanted: RunFilter) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    parameters: list[Any] = []
+
+    def add(condition: str, *values: Any) -> None:
+        conditions.append(condition)
+        parameters.extend(values)
+
+    for column in ("agent", "repository", "resource", "code"):
+        value = getattr(wanted, column)
+        if value is not None:
+            add(f"{column} = ?", clean(value))
+    if wanted.outcome == "not-allowed":
+        add(f"outcome IN ({', '.join('?' * len(REFUSED))})", *REFUSED)
+    elif wanted.outcome is not None:
+        add("outcome = ?", wanted.outcome)
+    if wanted.trail is not None:
+        add("trail <> 'intact'")
+        if wanted.trail != "unsound":
+            add("trail = ?", wanted.trail)
+    if wanted.approver is not None:
+        add("number IN (SELECT number FROM run_approvers WHERE approver = ?)", clean(wanted.approver, 100))
+    if wanted.text is not None:
+        words = words_of(wanted.text)[:MAX_QUERY_WORDS]
+        add(*((f"number IN ({connection.WITH_WORDS})", connection.words_query(words)) if words else ("1 = 0",)))
+    # Numbers are given out as runs arrive: two look-ups say which of them are in a range of time.
+    if wanted.since is not None:
+        add("number >= (SELECT min(number) FROM runs WHERE first_received >= ?)", wanted.since)
+    if wanted.until is not None:
+        add("number <= (SELECT max(number) FROM runs WHERE first_received < ?)", wanted.until)
+    return conditions, parameters
+
+
+def find_run(connection: Fetching, trace_id: str) -> Run | None:
+    """Return the run of a trace, or None."""
+    rows = connection.fetch(f"{_SELECT} WHERE trace_id = ?", (trace_id,))
+    return run_of(rows[0]) if rows else None
+
+
+def find_runs(connection: Fetching, trace_ids: Sequence[str]) -> list[Run]:
+    """Return the runs of some traces, as far as they are known."""
+    marks = ", ".join("?" * len(trace_ids))
+    return [run_of(row) for row in connection.fetch(f"{_SELECT} WHERE trace_id IN ({marks})", trace_ids)]
+
+
+def runs_by_number(connection: Fetching, numbers: Sequence[int]) -> list[Run]:
+    """Return the runs with these numbers."""
+    marks = ", ".join("?" * len(numbers))
+    return [run_of(row) for row in connection.fetch(f"{_SELECT} WHERE number IN ({marks})", numbers)]
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """Return the run that a row of `COLUMNS` is."""
+    members = dict(zip(COLUMNS, row, strict=True))
+    members["approvers"] = json.loads(members["approvers"])
+    return Run(**members)
+
+
+def row_of(run: Run) -> list[Any]:
+    """Return a run as a row of `COLUMNS`."""
+    values = {name: getattr(run, name) for name in COLUMNS}
+    values["approvers"] = json.dumps(run.approvers)
+    return list(values.values())
+
+
+def list_agents(connection: ReadConnection, before: tuple[int, str] | None, limit: int) -> list[Agent]:
+    """Return the agents from which events came last, after the one with this time and name, at most `limit`."""
+    where = "" if before is None else "WHERE (last_received, agent) < (?, ?)"
+    rows = connection.fetch(
+        f"SELECT agent, repository, first_received, last_received, runs, events FROM agents {where}"  # noqa: S608
+        " ORDER BY last_received DESC, agent DESC LIMIT ?",
+        [*(before or ()), limit],
+    )
+    return [Agent(*row) for row in rows]
+
+
+def count_agents(connection: Fetching) -> int:
+    """Return how many agents there are."""
+    return int(connection.fetch("SELECT count(*) FROM agents", ())[0][0])
+
+
+def count_outcomes(connection: Fetching, since: int) -> dict[str, int]:
+    """Return how many runs have each outcome, of those that began to arrive since a time."""
+    rows = connection.fetch("SELECT outcome, count(*) FROM runs WHERE first_received >= ? GROUP BY outcome", (since,))
+    return {str(outcome): int(count) for outcome, count in rows}
+
+
+def count_trails(connection: Fetching) -> dict[str, int]:
+    """Return how many runs have each state of their trail; of those that are intact none are counted."""
+    rows = connection.fetch("SELECT trail, count(*) FROM runs WHERE trail <> 'intact' GROUP BY trail", ())
+    return {str(trail): int(count) for trail, count in rows}
+
+
+def list_late(connection: ReadConnection, before: int, limit: int) -> list[Run]:
+    """Return runs that did not end and from which nothing came since the time `before`, the newest first."""
+    found: list[Run] = []
+    for phase in ("running", "waiting", "approved"):
+        sql = f"{_SELECT} WHERE outcome = ? AND last_received < ? ORDER BY number DESC LIMIT ?"
+        found += [run_of(row) for row in connection.fetch(sql, (phase, before, limit))]
+    return sorted(found, key=lambda run: -run.number)[:limit]
+
+
+def progress(connection: Fetching) -> Progress:
+    """Return how far the lists are."""
+    through, last = connection.fetch(
+        "SELECT through, (SELECT coalesce(max(position), 0) FROM events) FROM run_index", ()
+    )[0]
+    return Progress(through, max(0, last - through))
+
+
+def streams_of(connection: Fetching, number: int) -> list[str]:
+    """Return the streams that a run's events came by, those that are gone too."""
+    rows = connection.fetch("SELECT stream FROM run_streams WHERE number = ? ORDER BY stream", (number,))
+    return [stream for (stream,) in rows]
