@@ -63,7 +63,7 @@ NEXT = (
 # What the reviewer's answer is called once it is given.
 ANSWERED = {"approve": "approves", "reject": "rejects"}
 # What simulate passes on by itself; everything else is named to it, as a secret or a variable is on GitHub.
-_KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN"}
+_KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN", "MODEL_NAME", "MODEL_ADDRESS", "MODEL_API_KEY"}
 
 
 class Screen:
