@@ -149,7 +149,7 @@ def show_timeline(screen: Screen, events: list[dict[str, Any]]) -> None:
     """Print one line for each event: when, in which job, what, how it ended."""
     for event in events:
         metadata = event["metadata"]
-        what = " ".join(str(metadata[key]) for key in ("step", "check", "outcome") if metadata.get(key))
+        what = " ".join(str(metadata[key]) for key in ("step", "check", "tool", "outcome") if metadata.get(key))
         job = str(metadata.get("gha", {}).get("job", ""))
         screen.line(f"   {str(event['timestamp'])[11:23]}  {job:<11}  {what:<40}  {event['status']}")
 

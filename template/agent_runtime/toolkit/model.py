@@ -30,7 +30,6 @@ import time
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any, Callable, Coroutine, Dict, List, Mapping, Optional, Sequence, Tuple, get_type_hints
-from urllib.parse import urlsplit
 
 from agent_runtime.agent import Notes
 from agent_runtime.model import names, redaction
@@ -206,7 +205,9 @@ class _Conversation:
             model = providers.model_of(self.name, key, client)
         else:
             self.name = f"{model.system}:{model.model_name}"
-        self.place = f"{self.name}{' at ' + _shown(model.base_url) if getattr(model, 'base_url', None) else ''}"
+        self.place = (
+            f"{self.name}{' at ' + providers.shown(model.base_url) if getattr(model, 'base_url', None) else ''}"
+        )
         agent: Any = Agent(
             model,
             instructions=INSTRUCTIONS,
@@ -269,8 +270,11 @@ class _Conversation:
             output_tokens=usage.output_tokens,
             usd=cost,
         )
-        offline = response.provider_url is None  # nothing was sent, so nothing was paid
-        if limits.usd is not None and not offline:
+        if response.provider_url is None:  # nothing was sent, so nothing was paid
+            return
+        if usage.unmeasured_requests:
+            raise providers.unusable(f"{self.place} does not say how many tokens it took, so no limit can be kept")
+        if limits.usd is not None:
             if cost is None:
                 raise providers.unusable(
                     f"what {self.name} costs is not known, so usd can't be kept: set price in Limits, or usd=None"
@@ -372,7 +376,7 @@ class _Conversation:
             for part in message.parts:
                 if getattr(part, "outcome", "") == "retried" or part.part_kind in ("retry-feedback", "retry-prompt"):
                     about = f"{part.tool_name}: " if getattr(part, "tool_name", None) else ""
-                    self.refused.append(about + _one_line(getattr(part, "content", "")))
+                    self.refused.append(about + _why(getattr(part, "content", "")))
         talk = json.loads(ModelMessagesTypeAdapter.dump_json(list(messages), exclude_none=True))
         kept = json.dumps(redaction.of_json(self.notes.redactor, talk), ensure_ascii=False, indent=1)
         self.transcript = self.notes.keep(names.TRANSCRIPT_NAME, kept.encode("utf-8", "backslashreplace"))
@@ -451,11 +455,15 @@ class _Conversation:
         while cause is not None and len(causes) < 10:
             causes.append(cause)
             cause = cause.__cause__ or cause.__context__
-        said = _one_line(next((each for each in causes if isinstance(each, providers.TooLarge)), problem))
-        if isinstance(problem, exceptions.ModelConnectionError) and said == _one_line(problem):
+        own = next((each for each in causes if isinstance(each, ToolError)), None)
+        if own is not None:
+            return own
+        said = _one_line(problem).partition(" For further information")[0]
+        if isinstance(problem, exceptions.ModelConnectionError):
             said = f"no answer: {_one_line(causes[-1])}"
-        last = f": {self.refused[-1]}" if self.refused and "retries" in said else ""
-        return ToolError(MODEL_FAILED, f"{self.place}: {said}{last}")
+        elif self.refused and "retries" in said:
+            said = f"no valid answer in {_TRIES + 1} tries; the last one: {self.refused[-1]}"
+        return ToolError(MODEL_FAILED, f"{self.place}: {said}")
 
 
 class _MoneyGone(Exception):
@@ -501,10 +509,13 @@ async def _in_thread(call: Callable[[], Any]) -> Any:
     return await asyncio.wrap_future(answer)
 
 
+def _why(content: Any) -> str:
+    """Why an answer was refused: the text that the model got, or what its schema says."""
+    if not isinstance(content, list):
+        return _one_line(content)
+    found = ("{}: {}: {!a:.80}".format(".".join(map(str, one["loc"])), one["msg"], one.get("input")) for one in content)
+    return _one_line("; ".join(found))
+
+
 def _one_line(said: Any) -> str:
     return " ".join(str(said).split())[:_SHOWN]
-
-
-def _shown(url: Any) -> str:
-    parts = urlsplit(str(url))
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

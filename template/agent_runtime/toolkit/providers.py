@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List
+from urllib.parse import urlsplit
 
 from agent_runtime.toolkit import http
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, ToolError
@@ -19,13 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]  # of the repository: a conversation 
 MAX_RESPONSE_BYTES = 1024 * 1024  # the longest answer of a model has a few thousand words
 
 
-class TooLarge(Exception):
-    """A provider's answer has more bytes than anybody reads."""
-
-
 def unusable(why: str) -> ToolError:
     """The error for a model that can't be asked like this."""
     return ToolError(MODEL_SETTINGS, why)
+
+
+def shown(url: Any) -> str:
+    """An address as messages show it: without a user, a password and a query."""
+    parts = urlsplit(str(url))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def model_of(name: str, key: http.Token, client: Any) -> Any:
@@ -133,24 +136,25 @@ def client(seconds: float) -> Any:
     class Bounded(httpx2.AsyncByteStream):
         """A body that breaks off where it gets too long."""
 
-        def __init__(self, stream: Any) -> None:
-            self.stream = stream
+        def __init__(self, stream: Any, place: str) -> None:
+            self.stream, self.place = stream, place
 
         async def __aiter__(self) -> Any:
             left = MAX_RESPONSE_BYTES
             async for chunk in self.stream:
                 left -= len(chunk)
                 if left < 0:
-                    raise TooLarge(f"the answer has more than {MAX_RESPONSE_BYTES} bytes")
+                    raise ToolError(MODEL_FAILED, f"{self.place}: the answer has more than {MAX_RESPONSE_BYTES} bytes")
                 yield chunk
 
         async def aclose(self) -> None:
             await self.stream.aclose()
 
     async def bound(response: Any) -> None:
+        place = shown(response.url)
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise TooLarge("the answer is compressed although nobody asked for it")
-        response.stream = Bounded(response.stream)
+            raise ToolError(MODEL_FAILED, f"{place}: the answer is compressed although nobody asked for it")
+        response.stream = Bounded(response.stream, place)
 
     return httpx2.AsyncClient(
         timeout=seconds, headers={"Accept-Encoding": "identity"}, event_hooks={"response": [bound]}
