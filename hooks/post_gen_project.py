@@ -15,8 +15,13 @@ CONTEXT = json.loads(r"""{{ cookiecutter | jsonify }}""")
 REPOSITORY = Path(CONTEXT["_repo_dir"])
 PROJECT = Path.cwd()
 
-# Not every use case has the first two, and only an issue gate has the last.
-OPTIONAL = ("services.yml", "tests/example_service.py", ".github/workflows/agent-act-on-approval.yml")
+# Not every use case has the first three, and only an issue gate has the last.
+OPTIONAL = (
+    "services.yml",
+    "tests/example_service.py",
+    "tests/conversation.json",
+    ".github/workflows/agent-act-on-approval.yml",
+)
 ANSWERS_FILE = ".copier-answers.yml"
 SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it is in names; this file is rendered too
 

@@ -63,7 +63,7 @@ NEXT = (
 # What the reviewer's answer is called once it is given.
 ANSWERED = {"approve": "approves", "reject": "rejects"}
 # What simulate passes on by itself; everything else is named to it, as a secret or a variable is on GitHub.
-_KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN"}
+_KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN", "MODEL_NAME", "MODEL_ADDRESS", "MODEL_API_KEY"}
 
 
 class Screen:
@@ -151,7 +151,7 @@ def show_timeline(screen: Screen, events: list[dict[str, Any]]) -> None:
     """Print one line for each event: when, in which job, what, how it ended."""
     for event in events:
         metadata = event["metadata"]
-        what = " ".join(str(metadata[key]) for key in ("step", "check", "outcome") if metadata.get(key))
+        what = " ".join(str(metadata[key]) for key in ("step", "check", "tool", "outcome") if metadata.get(key))
         job = str(metadata.get("gha", {}).get("job", ""))
         screen.line(f"   {str(event['timestamp'])[11:23]}  {job:<11}  {what:<40}  {event['status']}")
 

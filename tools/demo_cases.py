@@ -279,6 +279,55 @@ services:
         return str(self.request("GET", "/secrets/shop/k-1")[1]["value"])
 
 
+class IncidentWorld(ServiceWorld):
+    """A service that fails with a feature switch on; a recorded conversation looks for the cause, or a live model."""
+
+    SWITCH = "new-checkout"
+
+    def catalogue(self) -> str:
+        return f"""\
+services:
+  {RESOURCE}:
+    metrics:
+      url: {self.url}/metrics
+      window_seconds: 2
+      fresh_seconds: 2
+    log: {self.url}/log
+    switches: {self.url}/switches
+    repository: {self.started["repository"]}
+    branch: main
+    path: switches.json
+    restart: {self.url}/-/restart
+"""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Which model is asked: with a key in the environment a live one."""
+        given = {
+            name: os.environ[name] for name in ("MODEL_API_KEY", "MODEL_NAME", "MODEL_ADDRESS") if name in os.environ
+        }
+        if "MODEL_API_KEY" in given or "MODEL_ADDRESS" in given:
+            return {"MODEL_NAME": "openai:gpt-5.2", **given}
+        return {"MODEL_NAME": "recorded:tests/conversation.json"}
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        return {**super().settings(folder), **self.variables}
+
+    def spoil(self) -> None:
+        self._turn(on=True)
+
+    def wrong(self) -> float:
+        return self.failing_requests()
+
+    def state(self) -> str:
+        return str(self.request("GET", "/switches")[1]["switches"])
+
+    def _turn(self, *, on: bool) -> None:
+        status, _ = self.request("PUT", f"/switches/{self.SWITCH}", {"on": on})
+        if status != http.client.OK:
+            raise DemoFailed(f"the example service refused its switch (HTTP {status})")
+
+
 class NotesWorld(World):
     """A file of notes in which one is missing.  No program runs here."""
 
@@ -447,6 +496,23 @@ CASES = {
         unchanged="the same one is in the secret store",
         healthy_share=0.0,
         resource=f"{RESOURCE}/key/k-1",
+    ),
+    "incident-response": Case(
+        agent={
+            "agent_name": "Example Incident",
+            "description": "Lets a model find out why the example service fails",
+            "use_case": "incident-response",
+        },
+        slug="example-incident",
+        world=IncidentWorld,
+        options=("--folder={folder}/service", "--traffic=100"),
+        runs="A service runs with a new feature turned off, and an audit backend",
+        breaks="Somebody turns the feature on, and requests begin to fail",
+        again="The service, measured again",
+        say=failed_requests,
+        label="switches",
+        changed="not the same: the feature was turned off",
+        unchanged="the same: the feature is still on",
     ),
     "blank": Case(
         agent={

@@ -21,6 +21,10 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "template"))  # so that it runs as a file too
+
+from agent_runtime.local import answers  # noqa: E402  the path above comes first
+
 TEMPLATE = REPOSITORY / "template"
 UV = Path(sys.executable).with_name("uv")
 
@@ -54,7 +58,7 @@ def resolve(folder: Path, lock: str, python: str, *words: str, command: str = "m
 
 def resolve_seed(seed: Path, *words: str) -> None:
     """Write the first lock of a use case, as `make lock` of an agent repository would in its root."""
-    lock = seed.with_suffix(".lock")
+    lock, python = seed.with_suffix(".lock"), answers.oldest_python(seed.parent.name)
     with tempfile.TemporaryDirectory() as name:
         for path in (TEMPLATE / "requirements.in", seed):
             shutil.copy(path, name)
@@ -64,9 +68,9 @@ def resolve_seed(seed: Path, *words: str) -> None:
         resolve(
             Path(name),
             lock.name,
-            "3.8",
+            python,
             *("requirements.in", seed.name, WHEELS, *words),
-            command="make lock  # for Python 3.8 and newer",
+            command=f"make lock  # for Python {python} and newer",
         )
         shutil.copy(Path(name, lock.name), lock)
 

@@ -368,6 +368,12 @@ def _described(known: dict[str, str], key: str) -> str:
 STEPS = {
     "started": ("investigate, seal, act", "the job began"),
     "duplicate": ("seal", "an earlier run asks already, named in `duplicate_of`; nobody is asked again"),
+    "model_answered": ("investigate", "reported by the agent: a language model answered, with its tokens and `usd`"),
+    "tool_called": (
+        "investigate",
+        "reported by the agent: what the model called, with `arguments` and `answer_sha256`",
+    ),
+    "transcript_kept": ("investigate", "reported by the agent: the conversation is over, with `transcript_sha256`"),
     "investigated": ("investigate", "`investigate()` returned"),
     "policy_evaluated": ("seal", "the policy decided, with `decision` and `matched_rules`"),
     "plan_sealed": ("seal", "a plan waits for approval, with `plan_digest`"),

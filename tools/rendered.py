@@ -85,6 +85,13 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "ephemeral_runners": "yes",
         "act_timeout_minutes": "45",
     },
+    # A model looks for the cause: a newer Python, and a key to ask it with.
+    "incident-response": {
+        "agent_name": "Incident Response",
+        "github_repository": "acme/incident-response",
+        "approvers": "acme/sre",
+        "triggers": "manual+alert",
+    },
     # The least: a person starts it, and the agent is still to be written.
     "blank": {
         "agent_name": "Blank Agent",

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+import hashlib
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from agent_runtime.results import ActionResult, InvestigationResult
+
+if TYPE_CHECKING:
+    from aimgentix.redact import Redactor
+
+
+class Notes:
+    """What an investigation leaves besides its result: events of the trail, files of the bundle.
+
+    This one keeps nothing, for a team's own tests; the runtime gives an agent one that does.
+    """
+
+    @property
+    def redactor(self) -> Redactor:
+        """What keeps secrets out of events and files."""
+        from aimgentix.redact import Redactor  # noqa: PLC0415  imported when used
+
+        return Redactor()
+
+    def event(self, step: str, ok: bool, latency_ms: Optional[float] = None, **facts: Any) -> None:
+        """Write an event into the trail before this returns; `facts` are JSON values."""
+
+    def keep(self, name: str, data: bytes) -> str:  # noqa: ARG002  this one keeps nothing
+        """Keep a file in the run's bundle and return the SHA-256 of its content, in hexadecimal."""
+        return hashlib.sha256(data).hexdigest()
 
 
 class AgentRunner:
@@ -12,6 +37,8 @@ class AgentRunner:
 
     A team writes `investigate()` and `act()`, and `observe()` where acting on a changed world would do harm.
     """
+
+    notes = Notes()
 
     def investigate(self, resource: str, context: Optional[Dict[str, Any]] = None) -> InvestigationResult:
         """Look, and propose one action, or several in their order, or nothing.  Runs without write access.

@@ -97,6 +97,25 @@ class ProposedAction:
 
 
 @dataclass(frozen=True)
+class ModelUse:
+    """What a language model had to do with an investigation; `toolkit.model` fills it in.
+
+    Arguments:
+        name: provider and model, such as `openai:gpt-5.2`.
+        transcript_sha256: of the file with the whole conversation, which the run's bundle contains.
+        requests, tool_calls, tokens: how many.
+        usd: what it cost, as far as its price is known; else None.
+    """
+
+    name: str
+    transcript_sha256: str
+    requests: int
+    tool_calls: int
+    tokens: int
+    usd: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class InvestigationResult:
     """What `investigate()` found, and what it proposes: one action, several in their order, or nothing.
 
@@ -110,6 +129,7 @@ class InvestigationResult:
         proposed_action: the action to be approved, or None when there is nothing to do.
         proposed_actions: instead of it, where one action is not enough: one approval is for all of them, they run in
             this order, and the first that does not succeed stops the rest.
+        model: the language model that chose the action and wrote the words, or None.
     """
 
     findings: Tuple[Finding, ...] = ()
@@ -120,6 +140,7 @@ class InvestigationResult:
     safe_to_proceed: bool = True
     proposed_action: Optional[ProposedAction] = None
     proposed_actions: Optional[Tuple[ProposedAction, ...]] = None
+    model: Optional[ModelUse] = None
 
     @property
     def actions(self) -> Tuple[ProposedAction, ...]:

@@ -101,6 +101,7 @@ class Parts:
         by_comment: whether a comment on an issue started the run, as it does where an issue is the gate.
         receipts: of the approvals, in their order.
         investigation_sha256: of the file that the team's machine left.
+        transcript_sha256: of the conversation with a language model that it left.
         heads: hash of the last line of every journal segment, by folder.
         events: audit events in order, by folder.
         problems: what could not be read.
@@ -109,6 +110,7 @@ class Parts:
     by_comment: bool = False
     investigation: Optional[documents.Investigation] = None
     investigation_sha256: Optional[str] = None
+    transcript_sha256: Optional[str] = None
     report: Optional[Report] = None
     receipts: Tuple[Receipt, ...] = ()
     authorization: Optional[Authorization] = None
@@ -177,7 +179,8 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
     return Parts(
         by_comment=by_comment,
         investigation=investigation,
-        investigation_sha256=hashlib.sha256(left.read_bytes()).hexdigest() if left.is_file() else None,
+        investigation_sha256=_sha256(left),
+        transcript_sha256=_sha256(left.with_name(names.TRANSCRIPT_NAME)),
         report=read("seal", names.REPORT_NAME, Report),
         receipts=tuple(receipt for receipt in receipts if receipt),
         authorization=read(names.VERIFY, names.AUTHORIZATION_NAME, Authorization),
@@ -186,6 +189,11 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
         events=events,
         problems=tuple(problems),
     )
+
+
+def _sha256(path: Path) -> Optional[str]:
+    """Of a file, or None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def outcome_of(status: Optional[ActionStatus], code: Optional[str]) -> RunOutcome:

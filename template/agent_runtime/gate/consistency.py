@@ -78,6 +78,10 @@ def _check_investigation(parts: Parts) -> List[TrailProblem]:
         return [TrailProblem(codes.TRAIL_MISSING, "what the job investigate handed over is gone")]
     if parts.investigation_sha256 != report.investigation_sha256:
         return [contradiction("what the job investigate left is not what was sealed")]
+    if report.model and parts.transcript_sha256 is None:
+        return [TrailProblem(codes.TRAIL_MISSING, "the conversation with the language model is gone")]
+    if report.model and parts.transcript_sha256 != report.model.transcript_sha256:
+        return [contradiction("the conversation with the language model is not the one that the report names")]
     if not parts.heads.get("investigate"):
         return [TrailProblem(codes.TRAIL_MISSING, "the job investigate left no journal")]
     if report.plan and parts.investigation:

@@ -123,6 +123,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         safe_to_proceed=found.safe_to_proceed,
         analysis=found.analysis,
         measured_at=found.measured_at,
+        model=found.model,
         investigation_sha256=hashlib.sha256(data).hexdigest(),
     )
     if not found.steps:

@@ -62,7 +62,14 @@ HOST = codes.register(
     "Write its name, with its port where it has one, without https:// and path",
 )
 
-USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "blank")
+USE_CASES = (
+    "service-restart",
+    "config-rollback",
+    "scale-resources",
+    "security-response",
+    "incident-response",
+    "blank",
+)
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
 YES_NO = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-team", "private-free")
@@ -71,6 +78,8 @@ LICENSES = ("MIT", "Apache-2.0", "Proprietary")
 # Every module of the toolkit and what it imports of the others; each comes before what it imports.  `errors` is always
 # there.
 TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
+    "model": ("http", "providers"),
+    "providers": ("http",),
     "usage": ("metrics",),
     "scaling": ("git", "http", "metrics", "services"),
     "rollback": ("git", "http"),
@@ -89,8 +98,15 @@ _TOOLKIT_OF_USE_CASE = {
     "config-rollback": "git, health, http, metrics, rollback, services, waiting",
     "scale-resources": "http, metrics, scaling, services, usage, waiting",
     "security-response": "keys, services, waiting",
+    "incident-response": "git, http, metrics, model, services, waiting",
     "blank": "http, errors, waiting",
 }
+# What else depends on the use case: how a model is reached, and the packages that speak to it.
+_OF_USE_CASE = {
+    ("investigate_secrets", "incident-response"): "MODEL_API_KEY",
+    ("investigate_variables", "incident-response"): "MODEL_NAME, MODEL_ADDRESS",
+}
+_OLDEST_PYTHON = {"incident-response": "3.11"}
 # What holds where a question of the group `advanced` is not asked; `toolkit` depends on the use case.
 _UNASKED = {
     "investigate_secrets": "",
@@ -338,6 +354,7 @@ RULES: Dict[str, Rule] = {
 QUESTIONS = tuple(RULES)
 
 OIDC_NEEDS_ENVIRONMENT = "no, as private-free has no environments; GitHub binds identity tokens to them"
+PYTHON_OF_USE_CASE = "{} or newer for {}; what speaks to its model needs it"
 SECRETS_APART = "none of investigate_secrets; in private-free nothing else keeps them apart"
 
 # The lists that the names of another list of the same job must not be in.
@@ -355,7 +372,15 @@ def unasked(question: str, answers: Mapping[str, Any]) -> str:
     """What holds where a question is not asked."""
     if question == "schedule_cron":
         return DEFAULT_CRON
-    return _TOOLKIT_OF_USE_CASE.get(str(answers.get("use_case")), "") if question == "toolkit" else _UNASKED[question]
+    use_case = str(answers.get("use_case"))
+    if question == "toolkit":
+        return _TOOLKIT_OF_USE_CASE.get(use_case, "")
+    return _OF_USE_CASE.get((question, use_case), _UNASKED[question])
+
+
+def oldest_python(use_case: str) -> str:
+    """The oldest Python that a use case's packages are there for."""
+    return _OLDEST_PYTHON.get(use_case, "3.8")
 
 
 def toolkit_modules(named: Iterable[str]) -> FrozenSet[str]:
@@ -385,6 +410,9 @@ def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optiona
     value = _text_of(value)
     if not isinstance(value, str) or not rule.accepts(value):
         return AnswerProblem(rule.code, question, rule.message)
+    oldest = oldest_python(str(answers.get("use_case")))
+    if question == "agent_python" and int(value[2:]) < int(oldest[2:]):
+        return AnswerProblem(rule.code, question, PYTHON_OF_USE_CASE.format(oldest, answers["use_case"]))
     if question in _SAME_JOB and _common(value, answers.get(_SAME_JOB[question])):
         return AnswerProblem(rule.code, question, rule.message)
     if answers.get("repository_plan") == "private-free":  # no environments: what one job reads, every job can read

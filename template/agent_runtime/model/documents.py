@@ -20,7 +20,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 from agent_runtime import codes
 from agent_runtime.model import names
-from agent_runtime.results import ActionStatus, Finding, RiskLevel, _StrEnum
+from agent_runtime.results import ActionStatus, Finding, ModelUse, RiskLevel, _StrEnum
 from agent_runtime.text.strict_json import strict_json
 
 SCHEMA_VERSION = 1
@@ -223,6 +223,7 @@ class Investigation:
         preconditions: what `observe()` returned.
         measured_at: when `investigate()` returned.
         code, error: why there is no result: the code that the agent's machine gives, and what went wrong.
+        model: the language model that took part, says the agent.
     """
 
     __pydantic_config__ = _STRICT
@@ -241,10 +242,12 @@ class Investigation:
     preconditions: Dict[str, Any]
     code: Optional[str] = None
     error: Optional[str] = None
+    model: Optional[ModelUse] = None
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")
         _require(0 <= self.confidence <= 1, "confidence is not between 0 and 1")
+        _require(self.model is None or is_hex64(self.model.transcript_sha256), "transcript_sha256 is not a SHA-256")
         _require(len(self.findings) <= MAX_FINDINGS, f"there are more than {MAX_FINDINGS} findings")
         _require(self.error is None or not self.steps, "a failed investigation proposes nothing")
         parse_time(self.measured_at)
@@ -297,6 +300,7 @@ class Report:
             approve; empty where enough can.
         earlier: what runs before this one did to the resource, the newest first; None where GitHub did not say.
         session_policy: what the credential that acts will be cut down to; empty where the policy does not say.
+        model: the language model that took part, says the agent.
     """
 
     __pydantic_config__ = _STRICT
@@ -326,6 +330,7 @@ class Report:
     approvers_unseen: str = ""
     earlier: Optional[Tuple[Earlier, ...]] = None
     session_policy: str = ""
+    model: Optional[ModelUse] = None
 
     def __post_init__(self) -> None:
         _require(self.schema_version == SCHEMA_VERSION, f"schema_version is not {SCHEMA_VERSION}")

@@ -6,10 +6,10 @@ Nothing here judges, seals or shows: this machine runs team code, so nothing tha
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from typing import Any, Optional
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import AgentRunner, Notes
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.request import Request
 from agent_runtime.job.trail import Trail
@@ -18,6 +18,26 @@ from agent_runtime.model.documents import Investigation, Step
 from agent_runtime.results import ProposedAction, RiskLevel
 from agent_runtime.run import team
 from aimgentix.events import ActorType, EventStatus
+from aimgentix.redact import Redactor
+
+
+class _Kept(Notes):
+    """Notes that go into the job's trail and among the files that it uploads."""
+
+    def __init__(self, job: JobContext, journal: Trail) -> None:
+        self._job, self._journal = job, journal
+
+    @property
+    def redactor(self) -> Redactor:
+        return self._journal.redactor
+
+    def event(self, step: str, ok: bool, latency_ms: Optional[float] = None, **facts: Any) -> None:
+        status = EventStatus.SUCCESS if ok else EventStatus.ERROR
+        self._journal.event(step, status, actor=ActorType.AGENT, latency_ms=latency_ms, **facts)
+
+    def keep(self, name: str, data: bytes) -> str:
+        write_whole(self._job.out / name, data)
+        return super().keep(name, data)
 
 
 def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigation:
@@ -44,6 +64,7 @@ def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigat
 
 def _investigate(agent: AgentRunner, job: JobContext, request: Request, journal: Trail) -> Investigation:
     started = now()
+    agent.notes = _Kept(job, journal)
     result = team.investigate(agent, request.resource, request.context, journal.redactor, environ=job.environ)
     measured = now()
     journal.event(
@@ -63,6 +84,7 @@ def _investigate(agent: AgentRunner, job: JobContext, request: Request, journal:
             recommendation=result.recommendation,
             safe_to_proceed=result.safe_to_proceed,
             analysis=result.analysis,
+            model=result.model,
             steps=tuple(_step(proposed) for proposed in result.actions),
         )
         # What seal will read must be readable: find out now, while the agent's author is looking.

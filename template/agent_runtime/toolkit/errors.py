@@ -97,6 +97,18 @@ ACCESS_REFUSED = register(
     "agent-investigate that the answer investigate_secrets names, for act of agent-act (act_secrets); where it names "
     "none, name one in the catalogue of services. See docs/SETUP_GUIDE.md, What your agent reads with",
 )
+MODEL_SETTINGS = register(
+    "TOOL18",
+    "a model can't be asked like this",
+    "Fix what the message names: a variable of the job investigate, a constant of agent_runner.py, or a package in "
+    "requirements-agent.in (then make lock)",
+)
+MODEL_FAILED = register(
+    "TOOL19",
+    "a model gave no plan",
+    "Read model-transcript.json in the run's bundle. Where the provider failed, start a new run; where the answers are "
+    "invalid, choose another model",
+)
 
 
 class ToolError(AgentError):

@@ -332,8 +332,10 @@ def _cell(value: Any) -> str:
 
 
 def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
+    model = report.model
     cut = "cut to this plan by the session policy below"
     return [
+        *([("Chosen by", f"a language model, {markdown_table_cell(model.name)}, says the agent")] if model else []),
         *([("Credential", cut)] if report.session_policy else []),
         ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
         ("Before", _before(report)),
@@ -426,7 +428,8 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
         *([] if report.safe_to_proceed else [("Safe to proceed", "**no**")]),
         ("Confidence", f"{report.confidence:g} of 1 (not used for any decision)"),
     ]
-    blocks = ["## What the agent says", AGENT_WROTE + measured, table(("What", "In the agent's words"), said)]
+    words = table(("What", "In the agent's words"), said)
+    blocks = ["## What the agent says", AGENT_WROTE + measured, _of_model(report), words]
     if not report.findings:
         blocks.append("**The agent gave no findings**, so there is no evidence to look at.")
     else:
@@ -435,6 +438,21 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
     if report.analysis.strip():
         blocks += ["### Analysis", _prose(report.analysis)]
     return blocks
+
+
+def _of_model(report: Report) -> str:
+    """What of this came from a language model, and where the whole conversation is."""
+    model = report.model
+    if model is None:
+        return ""
+    cost = "" if model.usd is None else f", {model.usd:.4f} USD"
+    return (
+        f"**A language model wrote this**: {markdown_inline(model.name)}, in {model.requests} answers, after "
+        f"{model.tool_calls} tool calls ({model.tokens} tokens{cost}). It may have done what somebody wrote into what "
+        "it read. Only what stands below a finding, behind the id of a tool call (c1), is what a tool returned. The "
+        "conversation is "
+        f"{markdown_inline(names.TRANSCRIPT_NAME)} in the bundle, SHA-256 {markdown_inline(model.transcript_sha256)}"
+    )
 
 
 def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:

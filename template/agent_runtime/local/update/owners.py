@@ -20,6 +20,7 @@ SEEDS = (
     "agent_runner.py",
     "docs/RUNBOOK.md",
     "services.yml",
+    "tests/conversation.json",
     "tests/example_service.py",
     "tests/test_agent.py",
 )
