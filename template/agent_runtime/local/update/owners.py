@@ -21,6 +21,7 @@ SEEDS = (
     "docs/RUNBOOK.md",
     "services.yml",
     "tests/example_service.py",
+    "tests/policy.yml",
     "tests/test_agent.py",
 )
 # Those that the workflow needs: written where they are missing, and never again.
