@@ -266,7 +266,9 @@ POLICY_GROUPS = {
     "_DENIED_KEYS": "A rule that denies",
     "_AUTO_KEYS": "A rule of auto_approve",
     "_LIMIT_KEYS": "A rate limit",
+    "_ROOT_KEYS": "A root of paths",
     "_CONDITION_KEYS": "A condition",
+    "_OTHER_KEYS": "Another parameter as the value of a condition",
 }
 
 # What each key is for; a key that the reader knows and this table does not stops the tool.
@@ -291,9 +293,21 @@ POLICY_KEYS = {
     "per": "in which time: a whole number and `m`, `h` or `d`, at most 30 days",
     "description": "words for people",
     "reason": "words for people: why it is denied",
-    "parameter": "name of one of the action's parameters",
+    "parameter": "one of the action's parameters, or what is inside of it, see below",
     "operator": "how to compare, see below",
     "value": "what to compare with",
+    "path_roots": "list of folders outside the repository, below which some of the paths are",
+    "root": "absolute path of the folder on the machine that acts",
+}
+
+PARAMETERS = {
+    "a": "the parameter `a`",
+    "a.b": "`b` of the object `a`",
+    "a[].b": "`b` of each item of the list `a`: all must agree; `a[]` where the items are not objects",
+    "count(a)": "how many items the list `a` has",
+    "sum(a[].b)": "the sum of these numbers, none of which may be negative",
+    "age(a[].b)": "how long before the sealing of the plan each of these times was (`2026-11-30T12:00:00Z`, up to 9 "
+    "decimals of a second); for the four comparisons of order, with a value such as `30m`, `24h` or `7d`",
 }
 
 OPERATORS = {
@@ -329,6 +343,13 @@ def policy() -> str:
     for name, keys in sorted(groups.items(), key=lambda group: list(POLICY_GROUPS).index(_known_group(group[0]))):
         parts.append(f"## {POLICY_GROUPS[name]}\n")
         parts.append(table(("key", "means"), [(f"`{key}`", _described(POLICY_KEYS, key)) for key in keys]) + "\n")
+    parts.append("## What a condition looks at\n")
+    parts.append(
+        "The same in `parameter` of a condition and of `path_roots`, there without `count`, `sum` and `age`. What is\n"
+        "not there as the path says (a field is missing, a list is empty, a number is negative where it is summed, a\n"
+        "time is after the sealing) can't be judged and counts against the action.\n"
+    )
+    parts.append(table(("parameter", "means"), [(f"`{name}`", means) for name, means in PARAMETERS.items()]) + "\n")
     parts.append("## Operators\n")
     parts.append(
         "A condition whose parameter is missing, or of another kind than its value, counts against the action. So\n"
@@ -337,6 +358,10 @@ def policy() -> str:
     )
     rows = [(f"`{name}`", _described(OPERATORS, name)) for name in conditions.OPERATORS]
     parts.append(table(("operator", "holds for"), rows) + "\n")
+    parts.append(
+        "Instead of a value, `equals`, `not_equals` and the four comparisons of order take another parameter, which\n"
+        "is one value: `{parameter: to, operator: at_most, value: {parameter: limits.most}}`.\n"
+    )
     parts.append("## Formats\n")
     parts.append(
         "A policy has no regular expressions. What is of none of these formats can be named whole, with `in`, or by\n"

@@ -55,6 +55,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "agent_runtime.gate.policy": "T22 T23",
             "agent_runtime.gate.conditions": "T6 T23",
+            "agent_runtime.gate.expressions": "T6 T23",
             "agent_runtime.gate.policy_file": "T10 T22",
             "agent_runtime.gate.session_policy": "T26",
             "agent_runtime.gate.protected_paths": "T22",

@@ -38,7 +38,7 @@ GATE = {
 LOCAL = {
     "simulate": "play a whole run here, with you as the reviewer",
     "verify": "check the bundle of a run, offline",
-    "policy": "explain, rule by rule, what the policy says of an action",
+    "policy": "explain what the policy says of an action or a plan, try the team's cases",
     "check": "check that this repository is complete",
     "drift": "say which files of the template are not as it renders them",
     "update": "bring the template's newest release, or another answer, into this repository",

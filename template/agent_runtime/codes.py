@@ -246,9 +246,23 @@ PARAMETERS_INVALID = register(
     "the parameters are not a JSON object",
     "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
 )
-
-SESSION_POLICY = register(
+RULE_NEVER = register(
     "POL004",
+    "a rule of the policy can never match",
+    "Correct or remove it; see specs/github-actions-agent-runtime.md, section Objects and lists of them",
+)
+CASE_FAILED = register(
+    "POL005",
+    "the policy does not say what a case in tests/policy.yml expects",
+    "Correct the policy, or the case if it is what changed",
+)
+CASES_INVALID = register(
+    "POL006",
+    "the cases of the policy can't be read",
+    "Fix the named line of tests/policy.yml; see specs/github-actions-agent-runtime.md, section Cases of a policy",
+)
+SESSION_POLICY = register(
+    "POL007",
     "the plan's session policy can't be made",
     "Let the agent propose plain values, and fewer of them, or change session_policies in "
     ".github/agent-policies/<agent>.yml",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
 
-from agent_runtime.gate.conditions import Condition
+from agent_runtime.gate.conditions import Condition, Other
 from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, Rule
 from agent_runtime.results import RiskLevel
 
@@ -108,8 +109,14 @@ parameter_values: st.SearchStrategy[Any] = st.sampled_from(
         [1, 5, 60],
         {},
         float("nan"),
+        {"n": 5},
+        [{"n": 1, "at": "2026-11-20T00:00:00Z"}],
+        [{"n": 5, "at": "2026-11-29T00:00:00Z"}, {"n": 60, "at": "2026-11-20T00:00:00Z"}],
+        [{"n": -1, "at": "2027-01-01T00:00:00Z"}, {"n": 5}],
     ]
 )
+# When the plans of these actions are sealed, and None where nobody says so.
+moments = st.sampled_from([datetime(2026, 11, 30, tzinfo=UTC), None])
 parameters = st.dictionaries(parameter_names, parameter_values, max_size=5)
 
 _comparable = st.sampled_from(["prod", "staging", 1, 5, 60, 5.5, True])
@@ -140,6 +147,24 @@ conditions = st.one_of(
         st.sampled_from(["pro", "host-", "P"]),
     ),
     st.builds(Condition, parameter_names, st.just("max_items"), st.sampled_from([1, 2])),
+    st.builds(
+        Condition,
+        st.sampled_from(["host.n", "hosts[].n", "sum(hosts[].n)", "count(hosts)"]),
+        st.sampled_from(["greater_than", "at_least", "less_than", "at_most"]),
+        st.sampled_from([1, 5, 60]),
+    ),
+    st.builds(
+        Condition,
+        st.just("age(hosts[].at)"),
+        st.sampled_from(["at_least", "less_than"]),
+        st.sampled_from(["2d", "20d"]),
+    ),
+    st.builds(
+        Condition,
+        parameter_names,
+        st.sampled_from(["equals", "not_equals", "at_most"]),
+        st.builds(Other, st.sampled_from(["host", "window_minutes", "count(hosts)"])),
+    ),
 )
 rules = st.builds(
     Rule,

@@ -187,7 +187,7 @@ def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None
             codes.GATE_POLICY,
             f"the plan was sealed under the policy with SHA-256 {plan.policy.digest}, this commit has {policy.digest}",
         )
-    verdict = judge(policy, plan.steps, plan.resource)
+    verdict = judge(policy, plan.steps, plan.resource, parse_time(plan.issued_at))
     if not automatic:
         verdict = as_review(verdict)
     if verdict.decision == DENIED:

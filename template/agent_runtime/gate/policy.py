@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from agent_runtime.gate import protected_paths
-from agent_runtime.gate.conditions import ONLY_WRITING, Condition, compared, describe, doubt, holds
+from agent_runtime.gate.conditions import ONLY_WRITING, Condition, Other, compared, describe, doubt, holds
+from agent_runtime.gate.expressions import Steps, named, parse
 from agent_runtime.model.documents import Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import visible
@@ -58,6 +59,22 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class PathRoot:
+    """Where paths of an action lead: below a folder outside the agent's repository.
+
+    Arguments:
+        type: glob of the action's type; `resources`: globs, at least one of which the resource must match.
+        parameter: a path to texts, each of which `act()` takes for relative to `root`.
+        root: absolute path of that folder on the machine that acts.
+    """
+
+    type: str
+    resources: Tuple[str, ...]
+    parameter: str
+    root: str
+
+
+@dataclass(frozen=True)
 class RateLimit:
     """How often actions may happen: at most `max` within the last `per`, over all runs of this repository.
 
@@ -91,6 +108,7 @@ class Policy:
         rate_limits: how often; all that are about an action must leave room for it.
         initiators: logins of the apps that may start runs, beside people.
         session_policies: what the credential that acts is cut down to, by action.
+        path_roots: which paths are not in this repository; of several about the same paths the first counts.
     """
 
     name: str
@@ -102,6 +120,7 @@ class Policy:
     rate_limits: Tuple[RateLimit, ...] = ()
     initiators: Tuple[str, ...] = ()
     session_policies: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    path_roots: Tuple[PathRoot, ...] = ()
 
     @property
     def most_approvals(self) -> int:
@@ -139,12 +158,13 @@ def evaluate(
     risk_level: RiskLevel,
     reversible: bool = False,
     every_rule: bool = True,
+    moment: Optional[datetime] = None,
 ) -> Verdict:
     """Decide whether an action may be done, and whether a human must be asked before.
 
     `review` needs one allowing rule of which everything holds, and no denying rule that may be about the action.  A
-    condition can't be judged when its parameter is missing, is of another type than the condition's value (`true` is
-    not a number), is a text that contains invisible characters or is not in Unicode's normal form C, or is a text that
+    condition can't be judged when what it looks at is missing (`expressions.py`), is of another type than its value
+    (`true` is not a number), is a text that contains invisible characters or is not in Unicode's normal form C, or
     differs only in case, whitespace around it or compatibility characters (`Prod` where the rule says `prod`): then an
     allowing rule does not match and a denying rule does.  In the same way a denying rule is about actions and resources
     whose names come that close.  A parameter that names a protected path denies (threat T22).
@@ -156,8 +176,11 @@ def evaluate(
 
     Arguments:
         every_rule: give each rule a line; else those that are about other actions share one.
+        moment: aware datetime, from which ages count: when the plan is sealed, so that *Verify* judges the same.
+            Without it no condition about an age can be judged.
     """
-    asked = f"{visible(action)} on {visible(resource)}"
+    asked = _Asked(action, resource, parameters, risk_level, moment)
+    what = f"{visible(action)} on {visible(resource)}"
     denying: List[str] = []
     allowing: List[str] = []
     automatic: List[str] = []
@@ -165,48 +188,58 @@ def evaluate(
     demands: List[_Demand] = []
     questions: List[str] = []
     rules = _Said(None if every_rule else action)
-    guarded = protected_paths.problem(parameters)
+    guarded = protected_paths.problem(parameters, _roots(policy, action, resource))
     if guarded:
         denying.append("protected_paths")
-        rules.lines.append(f"protected_paths: {guarded}, so {asked} is denied")
+        rules.lines.append(f"protected_paths: {guarded}, so {what} is denied")
     for number, rule in enumerate(policy.denied_actions):
         name = f"denied_actions[{number}]"
-        obstacle = _far_off(rule, action, resource) or _false_condition(rule, parameters)
+        obstacle = _far_off(rule, asked) or _false_condition(rule, asked)
         if obstacle is None:
             denying.append(name)
-            doubts = _doubts(rule, action, resource, parameters)
-            obstacle = f"applies{doubts}, so {asked} is denied"
+            doubts = _doubts(rule, asked)
+            obstacle = f"applies{doubts}, so {what} is denied"
         rules.of(name, rule, obstacle)
     for number, rule in enumerate(policy.allowed_actions):
         name = f"allowed_actions[{number}]"
-        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
+        obstacle = _mismatch(rule, asked)
         if obstacle is None:
             allowing.append(name)
-            questions.append(_question(name, rule, parameters, risk_level))
+            questions.append(_question(name, rule, asked))
         rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
-        if rule.requires_approval and not (_far_off(rule, action, resource) or _false_condition(rule, parameters)):
+        if rule.requires_approval and not (_far_off(rule, asked) or _false_condition(rule, asked)):
             reserved.append(name)
             demands.append((rule.approvals, rule.approvers))
             if rule.approvals > 1 or rule.approvers:
                 rules.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
         name = f"auto_approve[{number}]"
-        obstacle = _mismatch(rule, action, resource, parameters, risk_level)
+        obstacle = _mismatch(rule, asked)
         if obstacle is None:
             automatic.append(name)
-            questions.append(_question(name, rule, parameters, risk_level))
+            questions.append(_question(name, rule, asked))
         rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
     reasons = rules.whole()
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
     if not allowing:
-        reasons.append(f"no allowing rule matches {asked}, and what is not allowed is denied")
+        reasons.append(f"no allowing rule matches {what}, and what is not allowed is denied")
         return Verdict(DENIED, (), tuple(reasons))
     why = _why_ask(automatic, reserved, reversible=reversible)
     if not policy.auto_approve or why:
         said = ("a human is asked: " + why,) if policy.auto_approve else ()
         return Verdict(REVIEW, tuple(allowing), (*reasons, *said), _of_allowing(questions), *_strictest(demands))
-    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {asked}"), tuple(questions))
+    return Verdict(AUTO, (*allowing, *automatic), (*reasons, f"no human is asked about {what}"), tuple(questions))
+
+
+class _Asked(NamedTuple):
+    """What a policy is asked about."""
+
+    action: str
+    resource: str
+    parameters: Mapping[str, Any]
+    risk_level: RiskLevel
+    moment: Optional[datetime]
 
 
 class _Said:
@@ -233,8 +266,12 @@ class _Said:
         return [*self.lines, *(["about other actions: " + ", ".join(self._others)] if self._others else [])]
 
 
-def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
-    """Decide about every step of a plan; the strictest decision counts for all of them."""
+def judge(policy: Policy, steps: Sequence[Step], resource: str, moment: Optional[datetime] = None) -> Verdict:
+    """Decide about every step of a plan; the strictest decision counts for all of them.
+
+    Arguments:
+        moment: when the plan is sealed.
+    """
     verdicts = [
         evaluate(
             policy,
@@ -244,6 +281,7 @@ def judge(policy: Policy, steps: Sequence[Step], resource: str) -> Verdict:
             risk_level=step.risk_level,
             reversible=step.reversible,
             every_rule=False,
+            moment=moment,
         )
         for step in steps
     ]
@@ -287,16 +325,48 @@ def as_review(verdict: Verdict, reason: Optional[str] = None) -> Verdict:
     return Verdict(REVIEW, rules, said, _of_allowing(verdict.asked))
 
 
-def _question(name: str, rule: Rule, parameters: Mapping[str, Any], risk_level: RiskLevel) -> str:
+def _question(name: str, rule: Rule, asked: _Asked) -> str:
     """What a rule that matches asks: every condition with its value, the risk, and at which values it doesn't look."""
-    said = ", ".join(compared(condition, parameters) for condition in rule.conditions)
-    free = sorted(set(parameters).difference(condition.parameter for condition in rule.conditions))
-    judged = f"{name}: {said or 'no condition on the parameters'}; risk {risk_level}, at most {rule.max_risk}"
-    return f"{judged}; not looked at: {', '.join(map(visible, free))}" if said and free else judged
+    said = ", ".join(compared(condition, asked.parameters, asked.moment) for condition in rule.conditions)
+    judged = f"{name}: {said or 'no condition on the parameters'}; risk {asked.risk_level}, at most {rule.max_risk}"
+    others = [condition.value.parameter for condition in rule.conditions if isinstance(condition.value, Other)]
+    seen = {_bare(parse(each).steps) for each in (*(condition.parameter for condition in rule.conditions), *others)}
+    free = sorted({visible(named(place)) for place in _places(asked.parameters) if place not in seen})
+    return f"{judged}; not looked at: {', '.join(free)}" if said and free else judged
 
 
 def _of_allowing(questions: Sequence[str]) -> Tuple[str, ...]:
     return tuple(each for each in questions if each.startswith("allowed_actions"))
+
+
+def _places(parameters: Mapping[str, Any]) -> Set[Steps]:
+    """The paths to everything in an action's parameters that is not an object itself, nor a list of objects."""
+    found: Set[Steps] = set()
+    waiting: List[Tuple[Steps, Any]] = [((), dict(parameters))]
+    while waiting:
+        place, value = waiting.pop()
+        inside = value if isinstance(value, (list, tuple)) else ()
+        if isinstance(value, dict) and (value or not place):
+            waiting += [((*place, str(key)), item) for key, item in value.items()]
+        elif any(isinstance(item, (dict, list, tuple)) for item in inside):
+            waiting += [((*place, None), item) for item in inside]
+        else:
+            found.add(_bare(place))
+    return found
+
+
+def _bare(place: Steps) -> Steps:
+    """A path to a list for the path to its items, which are looked at together."""
+    return place[:-1] if place and place[-1] is None else place
+
+
+def _roots(policy: Policy, action: str, resource: str) -> Dict[Steps, str]:
+    """Below which folders the paths of an action are, by where they stand."""
+    return {
+        parse(each.parameter).steps: each.root
+        for each in reversed(policy.path_roots)
+        if glob_matches(each.type, action) and any(glob_matches(glob, resource) for glob in each.resources)
+    }
 
 
 @dataclass(frozen=True)
@@ -393,53 +463,50 @@ def _reason(name: str, rule: Rule, outcome: str) -> str:
     return line if rule.reason is None else f"{line} [{visible(rule.reason)}]"
 
 
-def _mismatch(
-    rule: Rule, action: str, resource: str, parameters: Mapping[str, Any], risk_level: RiskLevel
-) -> Optional[str]:
-    return _off_target(rule, action, resource) or _unmet_condition(rule, parameters) or _too_risky(rule, risk_level)
+def _mismatch(rule: Rule, asked: _Asked) -> Optional[str]:
+    return _off_target(rule, asked) or _unmet_condition(rule, asked) or _too_risky(rule, asked)
 
 
-def _off_target(
-    rule: Rule, action: str, resource: str, matches: Callable[[str, str], bool] = glob_matches
-) -> Optional[str]:
-    if not matches(rule.type, action):
-        return f"is about another action than {visible(action)}"
-    if not any(matches(glob, resource) for glob in rule.resources):
-        return f"is about another resource than {visible(resource)}"
+def _off_target(rule: Rule, asked: _Asked, matches: Callable[[str, str], bool] = glob_matches) -> Optional[str]:
+    if not matches(rule.type, asked.action):
+        return f"is about another action than {visible(asked.action)}"
+    if not any(matches(glob, asked.resource) for glob in rule.resources):
+        return f"is about another resource than {visible(asked.resource)}"
     return None
 
 
-def _far_off(rule: Rule, action: str, resource: str) -> Optional[str]:
+def _far_off(rule: Rule, asked: _Asked) -> Optional[str]:
     """As `_off_target()`, for a rule that holds something back: it is about what comes close, too."""
-    return _off_target(rule, action, resource, glob_nearly_matches)
+    return _off_target(rule, asked, glob_nearly_matches)
 
 
-def _false_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
+def _false_condition(rule: Rule, asked: _Asked) -> Optional[str]:
     for condition in rule.conditions:
-        if holds(condition, parameters) is False:
+        if holds(condition, asked.parameters, asked.moment) is False:
             return f"does not apply: it is not so that {describe(condition)}"
     return None
 
 
-def _unmet_condition(rule: Rule, parameters: Mapping[str, Any]) -> Optional[str]:
+def _unmet_condition(rule: Rule, asked: _Asked) -> Optional[str]:
     for condition in rule.conditions:
-        held = holds(condition, parameters)
+        held = holds(condition, asked.parameters, asked.moment)
         if held is None:
-            return f"does not match: {doubt(condition, parameters)}"
+            return f"does not match: {doubt(condition, asked.parameters, asked.moment)}"
         if not held:
             return f"does not match: it is not so that {describe(condition)}"
     return None
 
 
-def _too_risky(rule: Rule, risk_level: RiskLevel) -> Optional[str]:
-    if risk_level.rank > rule.max_risk.rank:
-        return f"does not match: the risk is {risk_level}, at most {rule.max_risk} is allowed"
+def _too_risky(rule: Rule, asked: _Asked) -> Optional[str]:
+    if asked.risk_level.rank > rule.max_risk.rank:
+        return f"does not match: the risk is {asked.risk_level}, at most {rule.max_risk} is allowed"
     return None
 
 
-def _doubts(rule: Rule, action: str, resource: str, parameters: Mapping[str, Any]) -> str:
+def _doubts(rule: Rule, asked: _Asked) -> str:
     """Why a denying rule applies although not everything could be judged, or nothing."""
-    doubts = [doubt(condition, parameters) for condition in rule.conditions if holds(condition, parameters) is None]
-    if _off_target(rule, action, resource):
-        doubts.insert(0, f"{ONLY_WRITING} it is about {visible(action)} on {visible(resource)}")
+    known = (asked.parameters, asked.moment)
+    doubts = [doubt(condition, *known) for condition in rule.conditions if holds(condition, *known) is None]
+    if _off_target(rule, asked):
+        doubts.insert(0, f"{ONLY_WRITING} it is about {visible(asked.action)} on {visible(asked.resource)}")
     return " because {}".format(" and ".join(doubts)) if doubts else ""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import session_policy
+from agent_runtime.gate import protected_paths, session_policy
 from agent_runtime.gate.conditions import (
     EACH_FORMAT,
     EACH_IN,
     EACH_STARTS_WITH,
+    EQUALITY,
     FORMAT,
     MAX_ITEMS,
     MEMBERSHIP,
@@ -25,10 +26,12 @@ from agent_runtime.gate.conditions import (
     ORDER,
     STARTS_WITH,
     Condition,
+    Other,
     kind_of,
     show_value,
 )
-from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, Policy, RateLimit, Rule
+from agent_runtime.gate.expressions import AGE, Expression, duration, parse
+from agent_runtime.gate.policy import HIGHEST_AUTO_RISK, PathRoot, Policy, RateLimit, Rule
 from agent_runtime.model.config import Config
 from agent_runtime.model.documents import MAX_APPROVALS
 from agent_runtime.model.inputs import LOGIN
@@ -46,14 +49,8 @@ _MAX_COUNT = 1000
 _SHOWN = 60
 
 _POLICY_KEYS = (
-    "name",
-    "version",
-    "allowed_actions",
-    "denied_actions",
-    "auto_approve",
-    "rate_limits",
-    "initiators",
-    "session_policies",
+    *("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators"),
+    *("path_roots", "session_policies"),
 )
 _ALLOWED_KEYS = (
     "type",
@@ -68,13 +65,14 @@ _ALLOWED_KEYS = (
 _DENIED_KEYS = ("type", "resources", "conditions", "reason")
 _AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
 _LIMIT_KEYS = ("type", "resources", "max", "per", "description")
+_ROOT_KEYS = ("type", "resources", "parameter", "root")
 _CONDITION_KEYS = ("parameter", "operator", "value")
+_OTHER_KEYS = ("parameter",)
 _RISKS = tuple(str(risk) for risk in RiskLevel)
 _AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
 
-_PER = re.compile(r"([1-9][0-9]{0,3})([mhd])")
+_ROOT = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _APP = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}\[bot\]|Copilot")
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 # What a run leaves behind is kept for 90 days, and a plan may wait for 30 of them.
 _MAX_PER = timedelta(days=30)
 
@@ -107,7 +105,8 @@ def parse_policy(data: bytes, source: str) -> Policy:
     Keys: `name`, `version`, `initiators`, `allowed_actions` (`type`, `resources`, `conditions`, `max_risk`,
     `requires_approval`, `approvals`, `approvers`, `description`), `denied_actions` (`type`, `resources`, `conditions`,
     `reason`), `auto_approve` (`type`, `resources`, `conditions`, `max_risk`, `description`), `rate_limits` (`type`,
-    `resources`, `max`, `per`, `description`) and `session_policies` (statements by action); a condition has
+    `resources`, `max`, `per`, `description`), `path_roots` (`type`, `resources`, `parameter`, `root`) and
+    `session_policies` (statements by action); a condition has
     `parameter`, `operator` and `value`.
 
     Arguments:
@@ -153,6 +152,29 @@ class _Reader:
             rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
             initiators=self._initiators(fields.get("initiators"), "initiators"),
             session_policies=session_policy.read(cut, session_policy.known(allowed), self.fail) if cut else {},
+            path_roots=self._roots(fields.get("path_roots"), "path_roots"),
+        )
+
+    def _roots(self, node: Optional[Node], where: str) -> Tuple[PathRoot, ...]:
+        return tuple(self._root(item, path) for item, path in self._entries(node, where)) if node else ()
+
+    def _root(self, node: Node, where: str) -> PathRoot:
+        fields = self._mapping(node, where, _ROOT_KEYS, ("type", "parameter", "root"))
+        if self._expression(fields["parameter"], where + ".parameter").function:
+            self.fail(fields["parameter"].line, f"{where}.parameter is of texts: write a name, a.b or a[].b")
+        root = self._text(fields["root"], where + ".root")
+        why = protected_paths.problem({"path": root}) if _ROOT.fullmatch(root) else "is not such a path"
+        if why:
+            self.fail(
+                fields["root"].line,
+                f"{where}.root is {_say(root)}: write the absolute path of a folder outside the repository, of "
+                "letters, digits and _ . -, such as /srv/cache",
+            )
+        return PathRoot(
+            type=self._text(fields["type"], where + ".type"),
+            resources=self._resources(fields.get("resources"), where + ".resources"),
+            parameter=fields["parameter"].value,
+            root=root,
         )
 
     def _initiators(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
@@ -226,8 +248,7 @@ class _Reader:
     def _limit(self, node: Node, where: str) -> RateLimit:
         fields = self._mapping(node, where, _LIMIT_KEYS, ("type", "max", "per"))
         per = fields["per"]
-        found = _PER.fullmatch(per.value) if isinstance(per.value, str) else None
-        span = int(found.group(1)) * _UNITS[found.group(2)] if found else timedelta()
+        span = duration(per.value) if isinstance(per.value, str) else timedelta()
         if not timedelta() < span <= _MAX_PER:
             self.fail(
                 per.line,
@@ -271,13 +292,42 @@ class _Reader:
                 said.line, f"{where}.operator {said.value} is no longer known: use {instead} with one of {formats}"
             )
         operator = self._choice(said, where + ".operator", OPERATORS)
-        return Condition(
-            parameter=self._text(fields["parameter"], where + ".parameter"),
-            operator=operator,
-            value=self._operand(fields["value"], where + ".value", operator),
-        )
+        left = self._expression(fields["parameter"], where + ".parameter")
+        if left.function and operator not in ((*EQUALITY, *MEMBERSHIP, *ORDER) if left.function != AGE else ORDER):
+            self.fail(said.line, f"{where}.operator is {operator}, which is not about what {left.function}() gives")
+        value = self._operand(fields["value"], where + ".value", operator, left)
+        return Condition(fields["parameter"].value, operator, value)
 
-    def _operand(self, node: Node, where: str, operator: str) -> Any:
+    def _expression(self, node: Node, where: str) -> Expression:
+        text = self._text(node, where)
+        try:
+            return parse(text)
+        except ValueError as problem:
+            self.fail(node.line, f"{where} is {_say(text)}: {problem}")
+
+    def _other(self, node: Node, where: str, left: Expression) -> Other:
+        """Another parameter, to compare with."""
+        named = self._mapping(node, where, _OTHER_KEYS, _OTHER_KEYS)["parameter"]
+        right = self._expression(named, where + ".parameter")
+        if not right.is_single:
+            self.fail(node.line, f"{where}.parameter is {_say(named.value)}: compare with one value, not with a list")
+        if (left.function == AGE) != (right.function == AGE):
+            self.fail(node.line, f"{where}: an age is compared with a time such as 7d, or with another age")
+        return Other(named.value)
+
+    def _operand(self, node: Node, where: str, operator: str, left: Expression) -> Any:
+        if isinstance(node.value, dict) and operator in (*EQUALITY, *ORDER):
+            return self._other(node, where, left)
+        if left.function == AGE:
+            if not isinstance(node.value, str) or not duration(node.value):
+                self.fail(node.line, f"{where} is {_say(node.value)}: write minutes, hours or days, such as 30m or 7d")
+            return node.value
+        value = self._plain_operand(node, where, operator)
+        if left.function and kind_of(value[0] if isinstance(value, tuple) else value) != "a number":
+            self.fail(node.line, f"{where} is {_say(node.value)}: {left.function}() is a number")
+        return value
+
+    def _plain_operand(self, node: Node, where: str, operator: str) -> Any:
         if operator in MEMBERSHIP or operator == EACH_IN:
             return self._operands(node, where)
         if operator == MAX_ITEMS:

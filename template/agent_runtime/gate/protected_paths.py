@@ -7,6 +7,9 @@ a key of its own is contents and no path.  What such a text means to a file syst
 so it is read in every way that is usual: percent-encoded, with backslashes, in another case, with `.` and `..`,
 absolute, as a pattern, as a list, with characters that file systems ignore.
 
+Of paths for which the policy declares another root (`path_roots`), those that stay below it may have names that are
+protected at the repository's root, and any other one denies.
+
 What stays with the team: a path under another name (`target`, or the resource itself), a link that leads there, a
 folder that holds the repository, and what `act()` touches of its own accord.  Pure.
 """
@@ -18,6 +21,7 @@ import unicodedata
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
 from urllib.parse import unquote
 
+from agent_runtime.gate.expressions import Steps, named
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.patterns import glob_matches
 
@@ -45,47 +49,49 @@ _LIST = re.compile(r"[\n\r,;]")
 _ELSEWHERE = re.compile(r"[/~$%]|[^:]*:")
 
 
-def problem(parameters: Mapping[str, Any]) -> Optional[str]:
+def problem(parameters: Mapping[str, Any], roots: Optional[Mapping[Steps, str]] = None) -> Optional[str]:
     """Return why these parameters may not be approved, in words for people, or None.
 
     Arguments:
         parameters: of the proposed action, JSON values.
+        roots: absolute folders, by where the paths below them stand.
     """
-    for name, text in _paths(parameters):
+    for place, text in _paths(parameters, roots or {}):
+        root = (roots or {}).get(place)
         for piece in (text, *(piece for piece in _LIST.split(text) if piece.strip())):
-            why = _why(piece)
+            why = _why(piece, root)
             if why:
-                return f"the parameter {visible(name, _SHOWN)} names {visible(piece, _SHOWN)}, which {why}"
+                return f"the parameter {visible(named(place), _SHOWN)} names {visible(piece, _SHOWN)}, which {why}"
     return None
 
 
-def _paths(parameters: Mapping[str, Any]) -> Iterator[Tuple[str, str]]:
-    """Every text below a parameter whose name says that it is a path: the name, and the text."""
-    waiting: List[Tuple[str, Any, bool]] = [
-        (str(name), value, _is_path(str(name))) for name, value in parameters.items()
+def _paths(parameters: Mapping[str, Any], roots: Mapping[Steps, str]) -> Iterator[Tuple[Steps, str]]:
+    """Every text below a parameter whose name says that it is a path, or that has a root: where it is, and the text."""
+    waiting: List[Tuple[Steps, Any, bool]] = [
+        ((str(name),), value, _is_path(str(name))) for name, value in parameters.items()
     ]
     while waiting:
-        name, value, named = waiting.pop()
+        place, value, named = waiting.pop()
         if isinstance(value, str):
-            if named:
-                yield name, value
+            if named or place in roots:
+                yield place, value
         elif isinstance(value, dict):
             for key, item in value.items():
-                inner = f"{name}.{key}"
+                inner = (*place, str(key))
                 if named:
                     yield inner, str(key)  # `files: {"a/b": "contents"}`
                 own = _is_path(str(key))
                 contents = isinstance(item, str) and "\n" in item.strip() and not own
                 waiting.append((inner, item, own or (named and not contents)))
         elif isinstance(value, (list, tuple)):
-            waiting += [(name, item, named) for item in value]
+            waiting += [((*place, None), item, named) for item in value]
 
 
 def _is_path(name: str) -> bool:
     return _NAME.search(unicodedata.normalize("NFKC", name).strip().casefold()) is not None
 
 
-def _why(text: str) -> Optional[str]:
+def _why(text: str, root: Optional[str] = None) -> Optional[str]:
     decoded = text
     for _ in range(_MAX_DECODINGS):
         if unquote(decoded) == decoded:
@@ -98,7 +104,9 @@ def _why(text: str) -> Optional[str]:
     if _SHORT_NAME.search(plain):
         return "may be the short form of a protected name"
     components, above = _resolved(plain)
-    anchored = not above and _ELSEWHERE.match(plain) is None
+    if root is not None and (not components or ".." in re.split("[/:]", plain) or plain[:1] in ("/", "~", "$", "%")):
+        return f"is not a path below {visible(root, _SHOWN)}"
+    anchored = root is None and not above and _ELSEWHERE.match(plain) is None
     if not components:
         return "holds what decides about actions"
     if anchored and (
@@ -107,7 +115,7 @@ def _why(text: str) -> Optional[str]:
     ):
         return "is protected: what acts would import it, or install it"
     for position, component in enumerate(components):
-        at_the_root = position == 0 or not anchored
+        at_the_root = root is None and (position == 0 or not anchored)
         if component in _ANYWHERE:
             return "is protected: it decides about actions"
         if at_the_root and any(glob_matches(component, name) for name in _ANYWHERE + _AT_THE_ROOT):

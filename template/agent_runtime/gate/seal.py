@@ -128,8 +128,9 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     )
     if not found.steps:
         return report
+    sealed_at = documents.format_time(issued_at)
     rules = policy_file.load(job.root, job.config)
-    verdict = _judge(job, api, rules, request.resource, found.steps)
+    verdict = _judge(job, api, rules, request.resource, found.steps, sealed_at=sealed_at)
     denied = verdict.decision == policy.DENIED or not found.safe_to_proceed
     journal.event(
         names.STEP_POLICY,
@@ -162,7 +163,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         secrets=job.config.act_secrets,
         run=job.run,
         runtime=_runtime(job),
-        issued_at=documents.format_time(issued_at),
+        issued_at=sealed_at,
         expires_at=documents.format_time(issued_at + job.config.approval_ttl),
         dry_run=request.dry_run,
     )
@@ -219,9 +220,11 @@ def _read(api: GitHubApi, job: JobContext, request: Request, handover: Handover)
     return data, found
 
 
-def _judge(job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps: Sequence[Step]) -> Verdict:
+def _judge(
+    job: JobContext, api: GitHubApi, rules: Policy, resource: str, steps: Sequence[Step], *, sealed_at: str
+) -> Verdict:
     """What the policy says, with what happened already counted, and each step for those after it."""
-    verdict = policy.judge(rules, steps, resource)
+    verdict = policy.judge(rules, steps, resource, documents.parse_time(sealed_at))
     if not job.config.auto_approval:
         verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
     if verdict.decision == policy.DENIED:

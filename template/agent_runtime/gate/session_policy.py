@@ -74,7 +74,7 @@ def of_plan(policies: Statements, resource: str, steps: Sequence[Step]) -> str:
     """Return the session policy of a plan as JSON in one line; nothing where the policy has none.
 
     Raises:
-        BadInput: it can't be made from the plan's values, or AWS would not take it (POL004).
+        BadInput: it can't be made from the plan's values, or AWS would not take it (POL007).
     """
     if not policies:
         return ""

@@ -27,8 +27,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import yaml
 
 from agent_runtime import codes
+from agent_runtime.gate.policy import Policy
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.local import answers, linter, locks, proposals
+from agent_runtime.local import answers, linter, locks, policy_cases, policy_lint, proposals
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
@@ -187,7 +188,9 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
         if not (root / policy_path).is_file():
             yield _problem(codes.POLICY_MISSING, policy_path.as_posix(), "it is missing")
         else:
-            wanted = parse_policy((root / policy_path).read_bytes(), policy_path.as_posix()).most_approvals
+            rules = parse_policy((root / policy_path).read_bytes(), policy_path.as_posix())
+            yield from _policy(root, settings, rules)
+            wanted = rules.most_approvals
             if wanted > len(settings.approvers) and not any("/" in name for name in settings.approvers):
                 what = f"a rule asks for {wanted} approvals, and approvers of {path} are {len(settings.approvers)}"
                 fix = "Name more: python agent_runner.py update --set approvers=LOGIN,LOGIN"
@@ -215,6 +218,18 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
         if (question in known or not answers.asked(question, known)) and str(here) != answer:
             yield _problem(MISMATCH, path, f"{question} is {str(here)!r} here and {answer!r} in {ANSWERS_FILE}")
     yield from _shared_runners(settings)
+
+
+def _policy(root: Path, settings: config.Config, rules: Policy) -> Iterator[CheckProblem]:
+    """What of the policy can never be, and the team's cases that it does not meet."""
+    for rule, why in policy_lint.never(rules):
+        yield _problem(codes.RULE_NEVER, settings.policy_path.as_posix(), f"{rule}: {why}")
+    name = policy_cases.CASES.as_posix()
+    if (root / name).is_file():
+        for case in policy_cases.read(root / name, name):
+            said = policy_cases.problem(case, rules, auto_approval=settings.auto_approval)
+            if said:
+                yield _problem(codes.CASE_FAILED, f"{name}:{case.line}", f"{case.name}: {said}")
 
 
 def _recorded(question: str, known: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`policy check`: what the policy says of an action, rule by rule, locally.
+"""`policy check`, `policy test`: what the policy says of an action, of a plan and of the team's cases, locally.
 
 The same evaluation as in a run.  What only a run knows (how often something happened) is named and not judged.
 """
@@ -9,14 +9,18 @@ import json
 import shutil
 import textwrap
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Dict, List, Optional, TextIO
+from typing import Any, Dict, List, Optional, Sequence, TextIO, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import policy
 from agent_runtime.gate.policy import Policy, Verdict
 from agent_runtime.gate.policy_file import parse_policy
-from agent_runtime.model import config, inputs
+from agent_runtime.local import policy_cases
+from agent_runtime.model import config, documents, inputs
+from agent_runtime.model.config import Config
+from agent_runtime.model.documents import Investigation, Plan, Report, Step
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import terminal
 from agent_runtime.text.strict_json import strict_json
@@ -37,6 +41,7 @@ def run(
     parameters_text: Optional[str],
     risk_level: RiskLevel,
     reversible: bool,
+    moment: datetime,
     policy_file: Optional[Path],
     as_json: bool,
     out: TextIO,
@@ -47,6 +52,7 @@ def run(
         root: of the agent repository.
         action, resource: as an agent would propose them.
         parameters_text: JSON object, none for no parameters.
+        moment: when a plan with it would be sealed.
         policy_file: another file than the repository's own policy, for trying out a change.
 
     Raises:
@@ -61,19 +67,17 @@ def run(
         ) from None
     inputs.resource(resource)
     parameters = _parameters(parameters_text)
-    path = policy_file or root / settings.policy_path
-    name = (policy_file or settings.policy_path).as_posix()
-    try:
-        rules = parse_policy(path.read_bytes(), name)
-    except OSError as problem:
-        raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
+    rules, name = _rules(root, settings, policy_file)
     verdict = policy.evaluate(
-        rules, action=action, resource=resource, parameters=parameters, risk_level=risk_level, reversible=reversible
+        rules,
+        action=action,
+        resource=resource,
+        parameters=parameters,
+        risk_level=risk_level,
+        reversible=reversible,
+        moment=moment,
     )
-    if not settings.auto_approval:
-        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
-    if verdict.decision != policy.DENIED:
-        verdict = replace(verdict, reasons=(*verdict.reasons, *_limits(rules, action, resource)))
+    verdict = _as_in_a_run(verdict, rules, settings, (action,), resource)
     asked: Dict[str, Any] = {
         "action": action,
         "resource": resource,
@@ -81,11 +85,104 @@ def run(
         "risk_level": str(risk_level),
         "reversible": reversible,
     }
+    return _answer(asked, _facts(asked), rules, name, verdict, as_json=as_json, out=out)
+
+
+def run_plan(root: Path, *, plan_file: Path, policy_file: Optional[Path], as_json: bool, out: TextIO) -> int:
+    """The same for every step of a plan, as when it was sealed.
+
+    Arguments:
+        plan_file: a sealed plan, a report with one, or an `investigation.json`.
+
+    Raises:
+        BadInput: as above, the file can't be read (INP006), or it has no plan (RPT003, RPT004, RPT006).
+    """
+    settings = config.load(root)
+    steps, resource, moment = _planned(plan_file)
+    rules, name = _rules(root, settings, policy_file)
+    verdict = policy.judge(rules, steps, resource, documents.parse_time(moment))
+    verdict = _as_in_a_run(verdict, rules, settings, tuple(step.action for step in steps), resource)
+    asked = {"resource": resource, "sealed_at": moment, "steps": [documents.plain(step) for step in steps]}
+    facts = {"plan": f"{plan_file.name}, {len(steps)} step(s) on {resource}, as of {moment}"}
+    return _answer(asked, facts, rules, name, verdict, as_json=as_json, out=out)
+
+
+def run_cases(root: Path, *, cases_file: Optional[Path], policy_file: Optional[Path], out: TextIO) -> int:
+    """Print what the policy says of each of the team's cases; return 0 when all are as expected, 2 otherwise.
+
+    Raises:
+        BadInput: as above, or the cases can't be read (POL006).
+    """
+    settings = config.load(root)
+    rules, _ = _rules(root, settings, policy_file)
+    path, name = cases_file or root / policy_cases.CASES, (cases_file or policy_cases.CASES).as_posix()
+    cases = policy_cases.read(path, name)
+    failed = 0
+    for case in cases:
+        said = policy_cases.problem(case, rules, auto_approval=settings.auto_approval)
+        failed += said is not None
+        where = f"{codes.CASE_FAILED}: {terminal(name)} line {case.line}"
+        out.write(f"{where}: {case.name}: {said}\n" if said else f"ok: {case.name}\n")  # both are visible already
+    out.write(f"policy: {len(cases) - failed} of {len(cases)} cases are as expected\n")
+    return codes.EXIT_BAD_INPUT if failed else codes.EXIT_OK
+
+
+def _rules(root: Path, settings: Config, policy_file: Optional[Path]) -> Tuple[Policy, str]:
+    name = (policy_file or settings.policy_path).as_posix()
+    try:
+        return parse_policy((policy_file or root / settings.policy_path).read_bytes(), name), name
+    except OSError as problem:
+        raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
+
+
+def _planned(path: Path) -> Tuple[Sequence[Step], str, str]:
+    """The steps of a file, their resource, and when they were sealed, or measured if they were not."""
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        raise codes.BadInput(codes.USAGE, f"--plan {path}: {problem.strerror}") from None
+    try:
+        keys = set(strict_json(data))
+    except (TypeError, ValueError) as problem:
+        raise codes.BadInput(codes.REPORT_NOT_JSON, f"{path.name}: {problem}") from None
+    if "steps" in keys and "measured_at" in keys:
+        found = documents.decode(Investigation, data, path.name)
+        if found.steps:
+            return found.steps, found.resource, found.measured_at
+        raise codes.BadInput(codes.REPORT_NO_PLAN, f"{path.name} proposes nothing")
+    if "issued_at" in keys:
+        sealed: Optional[Plan] = documents.decode(Plan, data, path.name)
+    else:
+        sealed = documents.decode(Report, data, path.name).plan
+    if sealed is None:
+        raise codes.BadInput(codes.REPORT_NO_PLAN, f"{path.name}: the report has no plan")
+    return sealed.steps, sealed.resource, sealed.issued_at
+
+
+def _as_in_a_run(verdict: Verdict, rules: Policy, settings: Config, actions: Tuple[str, ...], resource: str) -> Verdict:
+    if not settings.auto_approval:
+        verdict = policy.as_review(verdict, policy.AUTO_IS_OFF)
+    if verdict.decision == policy.DENIED:
+        return verdict
+    limits = dict.fromkeys(line for action in actions for line in _limits(rules, action, resource))
+    return replace(verdict, reasons=(*verdict.reasons, *limits))
+
+
+def _answer(
+    asked: Dict[str, Any],
+    facts: Dict[str, str],
+    rules: Policy,
+    name: str,
+    verdict: Verdict,
+    *,
+    as_json: bool,
+    out: TextIO,
+) -> int:
     if as_json:
         json.dump(_document(asked, rules, name, verdict), out, indent=2, ensure_ascii=True)
         out.write("\n")
     else:
-        out.write(_page(asked, rules, name, verdict))
+        out.write(_page(facts, rules, name, verdict))
     return codes.EXIT_REFUSED if verdict.decision == policy.DENIED else codes.EXIT_OK
 
 
@@ -130,12 +227,8 @@ def _asked(verdict: Verdict) -> Dict[str, str]:
     return {"needs": policy.asked_for(verdict.approvals, verdict.approvers)}
 
 
-def _page(asked: Dict[str, Any], rules: Policy, name: str, verdict: Verdict) -> str:
-    width = min(_WIDEST, max(60, shutil.get_terminal_size((100, 24)).columns))
-    facts = {
-        "decision": f"{verdict.decision}: {_MEANING[verdict.decision]}",
-        "decided by": ", ".join(verdict.matched_rules) or "no rule",
-        **_asked(verdict),
+def _facts(asked: Dict[str, Any]) -> Dict[str, str]:
+    return {
         "asked": "{} on {}, risk {}, {}".format(
             asked["action"],
             asked["resource"],
@@ -143,6 +236,16 @@ def _page(asked: Dict[str, Any], rules: Policy, name: str, verdict: Verdict) -> 
             "can be undone" if asked["reversible"] else "not said to be undone",
         ),
         "parameters": json.dumps(asked["parameters"], ensure_ascii=True, sort_keys=True),
+    }
+
+
+def _page(about: Dict[str, str], rules: Policy, name: str, verdict: Verdict) -> str:
+    width = min(_WIDEST, max(60, shutil.get_terminal_size((100, 24)).columns))
+    facts = {
+        "decision": f"{verdict.decision}: {_MEANING[verdict.decision]}",
+        "decided by": ", ".join(verdict.matched_rules) or "no rule",
+        **_asked(verdict),
+        **about,
         "policy": f"{name}, version {rules.version}, SHA-256 {rules.digest[:12]}",
     }
     lines = ["{:<12} {}".format(key + ":", terminal(value)) for key, value in facts.items()]

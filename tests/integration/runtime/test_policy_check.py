@@ -1,7 +1,8 @@
-"""`policy check` says locally what a run would decide, rule by rule."""
+"""`policy check` says locally what a run would decide, rule by rule; `policy test` tries the team's cases."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,8 +17,13 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.gate.policy import evaluate
 from agent_runtime.gate.policy_file import parse_policy
+from agent_runtime.local import policy_cases, policy_check
+from agent_runtime.model import documents
+from agent_runtime.model.documents import Plan
+from agent_runtime.model.plan import canonical
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.formats import FORMATS
+from support import examples
 from support.environment import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template"
@@ -66,9 +72,11 @@ class Clone:
 
     def check(self, *words: str, json_output: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `policy check` as a person would."""
-        options = ["--json"] if json_output else []
+        return self.run("check", *words, *(["--json"] if json_output else []))
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-B", "agent_runner.py", "policy", "check", *words, *options],
+            [sys.executable, "-B", "agent_runner.py", "policy", *words],
             cwd=self.root,
             env={**os.environ, "COLUMNS": "100"},
             capture_output=True,
@@ -169,6 +177,7 @@ def test_another_file_can_be_tried_out(clone: Clone, tmp_path: Path) -> None:
         ((*API, "--parameters", '{"a": 1, "a": 2}'), codes.PARAMETERS_INVALID),
         ((*API, "--parameters", '{"a": NaN}'), codes.PARAMETERS_INVALID),
         ((*API, "--parameters", '{"a": "' + "x" * 65536 + '"}'), codes.PARAMETERS_INVALID),
+        ((*API, "--plan", "agent_runner.py"), codes.USAGE),
         ((*API, "--policy", "nowhere.yml"), codes.POLICY_MISSING),
         ((*API, "--policy", "agent_runner.py"), codes.POLICY_INVALID),
     ],
@@ -213,3 +222,144 @@ def test_the_use_cases_policies_can_be_asked(clone: Clone, use_case: str) -> Non
     shutil.copy(TEMPLATE / "use_cases" / use_case / "policy.yml", clone.root / "theirs.yml")
     code, reported = clone.answer("--action", "delete_all", "--resource", "x", "--policy", "theirs.yml")
     assert (code, reported["decision"]) == (3, "denied")
+
+
+CLEANUP = b"""\
+name: payments
+version: 1
+allowed_actions:
+  - type: delete_files
+    conditions:
+      - {parameter: "sum(files[].bytes)", operator: at_most, value: 1000}
+      - {parameter: "age(files[].modified)", operator: at_least, value: 7d}
+"""
+SEALED = "2026-11-30T12:00:00Z"
+A_WEEK_BEFORE = "2026-11-23T12:00:00Z"
+FILES = {"files": [{"bytes": 400, "modified": "2026-01-01T00:00:00Z"}, {"bytes": 500, "modified": A_WEEK_BEFORE}]}
+
+
+def a_plan(**changes: Any) -> Plan:
+    step = examples.step(action="delete_files", parameters={**FILES, **changes})
+    return examples.sealed(step, resource="cache", issued_at=SEALED, expires_at="2026-11-30T13:00:00Z")
+
+
+@pytest.fixture
+def cleanup(clone: Clone) -> Clone:
+    """A repository whose policy asks about lists of objects."""
+    (clone.root / ".github/agent-policies/payments.yml").write_bytes(CLEANUP)
+    return clone
+
+
+def test_a_plan_is_judged_as_when_it_was_sealed(cleanup: Clone) -> None:
+    report, found = examples.report(plan=a_plan()), examples.investigation(*a_plan().steps, resource="cache")
+    written = {
+        "plan.json": canonical(a_plan()),
+        "report.json": documents.encode(report),
+        "investigation.json": documents.encode(dataclasses.replace(found, measured_at=SEALED)),
+    }
+    for name, document in written.items():
+        (cleanup.root / name).write_bytes(document)
+        code, reported = cleanup.answer("--plan", name)
+        assert (code, reported["decision"], reported["sealed_at"]) == (0, "review", SEALED)
+        assert reported["steps"][0]["parameters"] == FILES
+    page = cleanup.check("--plan", "plan.json", json_output=False)
+    assert page.returncode == 0, page.stderr
+    assert "plan:        plan.json, 1 step(s) on cache, as of 2026-11-30T12:00:00Z" in page.stdout
+    (cleanup.root / "more.json").write_bytes(canonical(a_plan(files=[{"bytes": 1001, "modified": A_WEEK_BEFORE}])))
+    code, reported = cleanup.answer("--plan", "more.json")
+    assert (code, reported["decision"]) == (3, "denied")
+    assert "it is not so that sum(files[].bytes) at most 1000" in reported["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "INP006: --plan plan.json: No such file or directory"),
+        (b"{", "RPT003: plan.json: "),
+        (b"[1]", "RPT004: plan.json: "),
+        (b"5", "RPT003: plan.json: "),
+        (b"{}", "RPT004: plan.json: "),
+        (documents.encode(examples.report(plan=None, status="denied")), "RPT006: plan.json: the report has no plan"),
+        (documents.encode(examples.investigation(steps=())), "RPT006: plan.json proposes nothing"),
+    ],
+)
+def test_a_plan_that_is_none_is_one_line(
+    clone: Clone, content: bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone.root)
+    if content is not None:
+        Path("plan.json").write_bytes(content)
+    with pytest.raises(codes.BadInput) as caught:
+        policy_check.run_plan(clone.root, plan_file=Path("plan.json"), policy_file=None, as_json=False, out=sys.stdout)
+    assert caught.value.line().startswith(message) and "\n" not in caught.value.line()
+
+
+CASES = f"""\
+cases:
+  - action: delete_files
+    resource: cache
+    parameters: {json.dumps(FILES)}
+    at: "2026-11-30T12:00:00Z"
+    decision: review
+  - description: "a day\\e[2J too early"
+    action: delete_files
+    resource: cache
+    parameters: {json.dumps(FILES)}
+    at: "2026-11-29T12:00:00Z"
+    decision: DECISION
+"""
+
+
+def test_the_cases_of_the_team_are_tried(cleanup: Clone) -> None:
+    (cleanup.root / "tests").mkdir()
+    cases = cleanup.root / "tests" / "policy.yml"
+    cases.write_text(CASES.replace("DECISION", "denied"))
+    done = cleanup.run("test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[::2] == [
+        "ok: delete_files on cache",
+        "policy: 2 of 2 cases are as expected",
+    ]
+    cases.write_text(CASES.replace("DECISION", "review"))
+    done = cleanup.run("test")
+    assert (done.returncode, "\x1b" in done.stdout) == (2, False)
+    assert "POL005: tests/policy.yml line 7: a day\\u{1b}[2J too early: the case says review, the policy denied: " in (
+        done.stdout
+    )
+    assert done.stdout.endswith("policy: 1 of 2 cases are as expected\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "line 1: write one key, cases, with a list"),
+        ("cases: {}", "line 1: write one key, cases, with a list"),
+        ("cases: []\nmore: 1", "line 1: write one key, cases, with a list"),
+        ("cases: [a]", "line 1: a case has no action: add it"),
+        ("cases:\n- {action: a, resource: b}", "line 2: a case has no decision: add it"),
+        ("cases:\n- {action: A, resource: b, decision: review}", "line 2: the proposed action 'A' is not"),
+        ("cases:\n- {action: a, resource: 5, decision: review}", "line 2: no resource was named"),
+        ("cases:\n- {action: a, resource: b, decision: no way}", "line 2: decision is one of denied, review, auto"),
+        ("cases:\n- {action: a, resource: b, decision: [auto]}", "line 2: decision is one of denied, review, auto"),
+        ("cases:\n- {action: a, resource: b, decision: auto, risk: tiny}", "line 2: 'tiny' is not a valid RiskLevel"),
+        ("cases:\n- {action: a, resource: b, decision: auto, risk: []}", "line 2: "),
+        ("cases:\n- {action: a, resource: b, decision: auto, at: noon}", "line 2: not a time of the form 2026-11-22T"),
+        ("cases:\n- {action: a, resource: b, decision: auto, at: 2026-11-30}", "line 2: 2026-11-30 without quotes"),
+        ("cases:\n- {action: a, resource: b, decision: auto, parameters: [1]}", "line 2: parameters are keys and val"),
+        ("cases:\n- {action: a, resource: b, decision: auto, reversible: 1}", "line 2: reversible is true or false"),
+        ("cases:\n- {action: a, resource: b, decision: auto, decided_by: x}", "line 2: decided_by is a list of rules"),
+        ("cases:\n- {action: a, resource: b, decision: auto, when: x}", "line 2: a case has the unknown key when: use"),
+    ],
+)
+def test_a_mistake_in_the_cases_is_one_line_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "policy.yml").write_text(text)
+    with pytest.raises(codes.BadInput) as caught:
+        policy_cases.read(tmp_path / "policy.yml", "tests/policy.yml")
+    assert (caught.value.code, "\n" in caught.value.line()) == (codes.CASES_INVALID, False)
+    assert caught.value.message.startswith("tests/policy.yml " + message)
+
+
+def test_without_cases_it_says_so(clone: Clone) -> None:
+    done = clone.run("test")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: POL006: tests/policy.yml: No such file or directory")

@@ -138,6 +138,28 @@ FOUND = {
         "CHK012: helpers.py: it imports usage of the toolkit. ",
     ),
     "policy-lost": (lambda project: (project / POLICY).unlink(), f"POL001: {POLICY}: it is missing"),
+    "policy-never": (
+        _write(
+            POLICY,
+            _replaced(
+                "operator: at_least, value: 20",
+                "operator: at_least, value: 20}\n      - {parameter: requests, operator: less_than, value: 20",
+            ),
+        ),
+        f"POL004: {POLICY}: allowed_actions[0]: nothing that requests can be is at least 20 and less than 20. ",
+    ),
+    "policy-case": (
+        _write("tests/policy.yml", _replaced("error_rate: 0.05", "error_rate: 0.06")),
+        "POL005: tests/policy.yml:12: exactly 5 % is not more than 5 %: the case says denied, the policy review: ",
+    ),
+    "policy-case-rule": (
+        _write("tests/policy.yml", _replaced('"allowed_actions[0]"', '"allowed_actions[1]"')),
+        "POL005: tests/policy.yml:5: a service that fails: review as the case says, but decided by allowed_",
+    ),
+    "policy-case-key": (
+        _write("tests/policy.yml", _replaced("risk: medium", "risks: medium")),
+        "POL006: tests/policy.yml line 9: a case has the unknown key risks: use description, action, ",
+    ),
     "policy-alias": (_write(POLICY, lambda _: "a: &x 1\n"), f"POL002: {POLICY} line 1: "),
     "conflict": (_write("README.md", lambda text: text + "<<<<<<< before updating\n"), "CHK007: README.md:"),
     "rejected": (_write("README.md.rej", lambda _: "x"), "CHK007: README.md.rej: a rejected change is left"),

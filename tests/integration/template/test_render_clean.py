@@ -24,6 +24,7 @@ SEEDS = {
     "agent_runner.py": "agent_runner.py",
     f".github/agent-policies/{engines.SLUG}.yml": "policy.yml",
     "tests/test_agent.py": "test_agent.py",
+    "tests/policy.yml": "policy_cases.yml",
     "docs/RUNBOOK.md": "RUNBOOK.md",
     "requirements-agent.in": "requirements-agent.in",
     "requirements-agent.lock": "requirements-agent.lock",

@@ -20,6 +20,7 @@ from support.trials.lab import Attempt, Lab, both, trial
 CONFIG = ".github/agent-config.yml"
 SLUG = "checkout-restart"
 POLICY = f".github/agent-policies/{SLUG}.yml"
+CASES = "tests/policy.yml"
 A_POLICY = f"name: {SLUG}\nversion: 1\nallowed_actions: []\n"
 Change = Callable[[str], str]
 
@@ -233,6 +234,35 @@ def the_policy_is_gone(lab: Lab) -> Iterator[Attempt]:
     (root / POLICY).unlink()
     yield lambda: checked(root)
     (root / POLICY).write_text(A_POLICY)
+    (root / CASES).unlink()
+    yield lambda: checked(root)
+
+
+@trial(codes.RULE_NEVER)
+def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
+    root = lab.project()
+    edit(root, POLICY, lambda _: A_POLICY.replace("[]", "[{type: Restart}]"))
+    (root / CASES).unlink()
+    yield lambda: checked(root)
+    edit(root, POLICY, replaced("Restart", "restart"))
+    yield lambda: checked(root)
+
+
+@trial(codes.CASE_FAILED)
+def the_policy_does_not_meet_a_case(lab: Lab) -> Iterator[Attempt]:
+    root = lab.project()
+    edit(root, CASES, replaced("decision: review", "decision: denied"))
+    yield lambda: checked(root)
+    edit(root, CASES, replaced("decision: denied", "decision: review"))
+    yield lambda: checked(root)
+
+
+@trial(codes.CASES_INVALID)
+def the_cases_are_broken(lab: Lab) -> Iterator[Attempt]:
+    root = lab.project()
+    edit(root, CASES, replaced("decision:", "decison:"))
+    yield lambda: checked(root)
+    edit(root, CASES, replaced("decison:", "decision:"))
     yield lambda: checked(root)
 
 

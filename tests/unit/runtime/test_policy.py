@@ -25,6 +25,7 @@ from support.strategies import (
     action_types,
     hostile_text,
     json_objects,
+    moments,
     parameters,
     policies,
     resources,
@@ -376,6 +377,7 @@ asked = st.fixed_dictionaries(
         "parameters": parameters,
         "risk_level": risks,
         "reversible": st.booleans(),
+        "moment": moments,
     }
 )
 
@@ -723,7 +725,24 @@ CONDITIONS = [
     ("{parameter: 1, operator: equals, value: 1}", "conditions[0].parameter is 1: write a text"),
     ("{parameter: a, operator: equals, value: null}", "conditions[0].value is empty: write a text, a number, true or"),
     ("{parameter: a, operator: equals, value: [1]}", "conditions[0].value is a list: write a text, a number, true or"),
-    ("{parameter: a, operator: equals, value: {b: 1}}", "conditions[0].value is a mapping: write a text"),
+    ("{parameter: a, operator: equals, value: {b: 1}}", "conditions[0].value has the unknown key b: use parameter"),
+    ("{parameter: a, operator: in, value: {parameter: b}}", "conditions[0].value is a mapping: write a list"),
+    ("{parameter: a, operator: starts_with, value: {parameter: b}}", "conditions[0].value is a mapping: write a text"),
+    ("{parameter: a, operator: equals, value: {parameter: 'b[]'}}", "'b[]': compare with one value, not with a list"),
+    ("{parameter: a, operator: at_most, value: {parameter: age(b)}}", "an age is compared with a time such as 7d, or"),
+    ("{parameter: 'a[', operator: equals, value: 1}", "parameter is 'a[': write a name, a.b, a[].b, count(a), sum(a["),
+    ("{parameter: 'count(a[])', operator: equals, value: 1}", "'count(a[])': write count(a), which counts the items"),
+    (
+        "{parameter: sum(a.b), operator: at_most, value: 1}",
+        "parameter is 'sum(a.b)': sum() is of a list: write sum(a[]",
+    ),
+    ("{parameter: count(a), operator: starts_with, value: x}", "starts_with, which is not about what count() gives"),
+    ("{parameter: count(a), operator: equals, value: x}", "conditions[0].value is 'x': count() is a number"),
+    (
+        "{parameter: age(a), operator: at_least, value: 7}",
+        "value is 7: write minutes, hours or days, such as 30m or 7d",
+    ),
+    ("{parameter: age(a), operator: equals, value: 7d}", "operator is equals, which is not about what age() gives"),
     ("{parameter: a, operator: equals, value: 12:30}", "12:30 without quotes is read differently"),
     ("{parameter: a, operator: equals, value: 0x1F}", "0x1F without quotes is read differently"),
     ("{parameter: a, operator: equals, value: 1_000}", "1_000 without quotes is read differently"),
@@ -868,7 +887,7 @@ def _as_yaml(found: Policy) -> str:
             "type": item.type,
             "resources": list(item.resources),
             "conditions": [
-                {**dataclasses.asdict(c), "value": list(c.value) if isinstance(c.value, tuple) else c.value}
+                dataclasses.asdict(dataclasses.replace(c, value=list(c.value)) if isinstance(c.value, tuple) else c)
                 for c in item.conditions
             ],
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent_runtime.local import policy_cases, policy_lint
 from agent_runtime.testing import parse_policy
 from agent_runtime.toolkit import services
 from support.toolkit import load_agent
@@ -21,7 +22,7 @@ from support.toolkit import load_agent
 USE_CASES = Path(__file__).resolve().parents[3] / "template" / "use_cases"
 FOLDERS = sorted(path for path in USE_CASES.iterdir() if path.is_dir() and not path.name.startswith("."))
 SEEDS = sorted(path for folder in FOLDERS for path in folder.iterdir() if path.is_file())
-NEEDED = {"agent_runner.py", "policy.yml", "test_agent.py", "RUNBOOK.md"}
+NEEDED = {"agent_runner.py", "policy.yml", "policy_cases.yml", "test_agent.py", "RUNBOOK.md"}
 
 
 def named(path: Path) -> str:
@@ -51,6 +52,11 @@ def test_a_policy_allows_narrowly(seed: Path) -> None:
     for rule in policy.allowed_actions:
         assert "*" not in rule.type
         assert rule.conditions
+    assert list(policy_lint.never(policy)) == []
+    cases = policy_cases.read(seed.with_name("policy_cases.yml"), "policy_cases.yml")
+    assert {case.decision for case in cases} >= {"denied", "review"}
+    for case in cases:
+        assert policy_cases.problem(case, policy, auto_approval=False) is None
 
 
 def catalogue(use_case: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Any]:

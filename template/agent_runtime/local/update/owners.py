@@ -22,6 +22,7 @@ SEEDS = (
     "services.yml",
     "tests/conversation.json",
     "tests/example_service.py",
+    "tests/policy.yml",
     "tests/test_agent.py",
 )
 # Those that the workflow needs: written where they are missing, and never again.
