@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_parser("list", help="show all keys, without their secrets")
     revoke = keys.add_parser("revoke", help="make a key useless")
     revoke.add_argument("key_id")
+    create.add_argument("--repository", metavar="OWNER/NAME", help="it writes for this repository only")
+    create.add_argument("--agent", metavar="ID", help="it writes for this agent only")
     commands.add_parser("migrate", help="bring the store's schema up to date")
     purge = commands.add_parser("purge", help="delete old events now")
     purge.add_argument("--older-than-days", type=_positive, required=True, metavar="N")
@@ -97,7 +99,8 @@ def _keys(database: Database, options: argparse.Namespace) -> None:
         if not options.name.isprintable() or not 0 < len(options.name) <= 100:
             raise Refused("the name of a key has 1 to 100 printable characters")
         expires_at = None if options.expires_in_days is None else now + options.expires_in_days * DAY_US
-        key, kept = new_key(options.name, tuple(dict.fromkeys(options.scope)), now, expires_at)
+        scopes = tuple(dict.fromkeys(options.scope))
+        key, kept = new_key(options.name, scopes, now, expires_at, agent=options.agent, repository=options.repository)
         database.execute(INSERT_KEY, key_parameters(kept))
         print(key)
         print("This is shown once; only its hash is stored. From now on callers need a key.", file=sys.stderr)

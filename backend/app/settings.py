@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     log_public: bool = False
     """Serve the log's checkpoint and tiles without a key, so that anybody may mirror it."""
 
+    archive: Path | None = None
+    """The folder in which bundles are kept; unset: beside a SQLite store, and nowhere with PostgreSQL."""
+
+    max_bundle_bytes: int = Field(default=64 * MIB, ge=1024, le=1024 * MIB)
+    """Largest bundle, packed, and unpacked."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON lines elsewhere."""

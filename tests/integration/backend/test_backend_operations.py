@@ -65,9 +65,9 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
     else:
         columns = administer(database_url, "SELECT table_name, column_name FROM information_schema.columns "
                           "WHERE table_schema = 'public' AND table_name <> 'alembic_version'")  # fmt: skip
-        indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE indexname ~ '^(events|log)_' "
+        indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE indexname ~ '^(events|log|bundles)_' "
                           "AND indexname NOT LIKE '%pkey'")  # fmt: skip
-    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 7 + 4 * 3
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 12
     assert {
         ("events", "body"),
         ("expired_streams", "through_seq"),
@@ -76,7 +76,12 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         ("log_tiles", "hashes"),
     } <= set(columns)
     expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
-    assert {name for (name,) in indices} == {f"events_{name}" for name in expected} | {"log_entries_identity"}
+    of_bundles = {f"bundles_{name}" for name in ("agent", "received", "repository")}
+    assert {name for (name,) in indices} == {
+        *(f"events_{name}" for name in expected),
+        "log_entries_identity",
+        *of_bundles,
+    }
 
 
 @pytest.mark.parametrize(
