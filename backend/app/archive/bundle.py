@@ -28,6 +28,7 @@ _CHUNK = 1024 * 1024
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
 _NAME = re.compile(rf"{_PART}(?:/{_PART}){{0,5}}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,100}/[A-Za-z0-9._-]{1,100}")
+_RUN_ID = re.compile(r"[1-9][0-9]{0,17}")
 _BROKEN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError, struct.error)
 _END = b"PK\x05\x06"
 _END_BYTES = 22
@@ -40,7 +41,7 @@ class InvalidBundle(Exception):
     """A file that holds no bundle, or not the one that it is said to be.
 
     Attributes:
-        kind: what is wrong, stable; one of `KINDS`.
+        kind: what is wrong, stable; README.md lists them.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
@@ -49,20 +50,9 @@ class InvalidBundle(Exception):
         self.detail = detail
 
 
-KINDS = {
-    "bundle-not-zip": "not a ZIP file that can be read whole",
-    "bundle-too-large": "more bytes or files than a bundle may have, packed or unpacked",
-    "bundle-bad-name": "a file's name leads elsewhere, is there twice, or is not a plain file's",
-    "bundle-bad-manifest": "bundle.json is missing, or not the manifest of a run",
-    "bundle-other-digest": "bundle.json has another SHA-256 than the address says",
-    "bundle-incomplete": "a file that bundle.json lists is missing or altered, or one is there that it doesn't list",
-    "bundle-other-owner": "the key may not write bundles of this repository or agent",
-}
-
-
 class _Run(msgspec.Struct, frozen=True):
     repository: str
-    run_id: int
+    run_id: str
     run_attempt: int
 
 
@@ -131,7 +121,7 @@ def read_bundle(path: Path, digest: str, limit: int) -> Bundle:
         raise InvalidBundle("bundle-not-zip", f"it can't be unpacked ({type(problem).__name__})") from None
     run = manifest.run
     return Bundle(
-        digest, run.repository, run.run_id, run.run_attempt, agent, manifest.outcome, manifest.resource,
+        digest, run.repository, int(run.run_id), run.run_attempt, agent, manifest.outcome, manifest.resource,
         manifest.trace_id,
     )  # fmt: skip
 
@@ -196,7 +186,7 @@ def _manifest(data: bytes) -> _Manifest:
     texts = (manifest.outcome, manifest.resource, manifest.trace_id)
     if (
         not _REPOSITORY.fullmatch(run.repository)
-        or not 0 < run.run_id < 2**53
+        or not _RUN_ID.fullmatch(run.run_id)
         or not 0 < run.run_attempt < 2**31
         or any(not 0 < len(text) <= MAX_SUBJECT or not text.isprintable() for text in texts)
         or not all(map(is_digest, manifest.files.values()))

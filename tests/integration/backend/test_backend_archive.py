@@ -24,7 +24,7 @@ ZIP = "application/zip"
 
 
 def manifest_of(content: dict[str, bytes], **changed: Any) -> bytes:
-    run = {"repository": "acme/shop", "run_id": 42, "run_attempt": 1}
+    run = {"repository": "acme/shop", "run_id": "42", "run_attempt": 1}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     whole = {"files": digests, "run": run, "outcome": "acted", "resource": "service/shop", "trace_id": "t-1"}
     return json.dumps(whole | changed).encode()
@@ -163,9 +163,9 @@ def test_what_is_no_bundle_is_refused_by_its_own_code_and_leaves_nothing(backend
 @pytest.mark.parametrize(
     "changed",
     [
-        {"run": {"repository": "../..", "run_id": 1, "run_attempt": 1}},
-        {"run": {"repository": "a/b", "run_id": 0, "run_attempt": 1}},
-        {"run": {"repository": "a/b", "run_id": 2**70, "run_attempt": 1}},
+        {"run": {"repository": "../..", "run_id": "1", "run_attempt": 1}},
+        {"run": {"repository": "a/b", "run_id": "0", "run_attempt": 1}},
+        {"run": {"repository": "a/b", "run_id": "9" * 19, "run_attempt": 1}},
         {"run": None},
         {"outcome": "x" * 501},
         {"resource": "a\u202eb"},
