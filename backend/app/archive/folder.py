@@ -87,7 +87,7 @@ class Folder:
 
 
 def folder_of(settings: Settings, location: Location) -> Folder | None:
-    """Return where bundles are kept, or None: several backends on PostgreSQL share no disk unless told which."""
+    """Return where bundles are kept, or None: several backends on PostgreSQL may have no disk in common."""
     if settings.archive is not None:
         return Folder(settings.archive.absolute())
     if isinstance(location, SqliteFile):
@@ -121,7 +121,7 @@ def _reported(folder: Path) -> Iterator[None]:
     except OSError as problem:
         if problem.errno in _FULL:
             raise StoreUnavailable("the archive's disk is full", 30) from None
-        raise StoreUnavailable(f"the archive {folder} can't be used: {problem.strerror}", 30) from None
+        raise StoreUnavailable(f"the archive {folder} does not work: {problem.strerror}", 30) from None
 
 
 def _sync(folder: Path) -> None:

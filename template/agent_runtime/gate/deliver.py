@@ -27,13 +27,15 @@ from agent_runtime.text import escape
 from aimgentix.delivery import Deliverer, drain, segment_paths
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
-from aimgentix.transport import DELIVERED, MISCONFIGURED, Transport, check_url
+from aimgentix.transport import DELIVERED, Transport, check_url
 
 BATCH_EVENTS = 500
 REQUEST_SECONDS = 10.0
 # How long the backend may wait for those who witness its log, and how long its answer may take then.
 WITNESS_SECONDS = 10
 BUNDLE_SECONDS = 25.0
+# What a backend answers that knows of no bundles.
+_NO_ARCHIVE = (404, 405, 501)
 
 
 @dataclass(frozen=True)
@@ -159,14 +161,14 @@ def _drain(journals: str, transport: Transport, deadline: float) -> str:
 
 def _archive(folder: Path, packed: Path, transport: Transport) -> Tuple[str, bool, bool]:
     """Bring the bundle to the backend; return what to say of it, whether that is done, and whether there is a proof."""
-    with zipfile.ZipFile(str(packed), "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(str(packed), "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 archive.write(str(path), path.relative_to(folder).as_posix())
     digest = hashlib.sha256((folder / names.MANIFEST_NAME).read_bytes()).hexdigest()
     with packed.open("rb") as stream:
         result, said = transport.put_bundle(digest, stream, BUNDLE_SECONDS, WITNESS_SECONDS)
-    if result.kind == MISCONFIGURED and result.status in (404, 405):
+    if result.status in _NO_ARCHIVE:
         return "the backend keeps none", True, False
     if result.kind != DELIVERED:
         return str(result.detail), False, False

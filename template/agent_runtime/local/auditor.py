@@ -1,4 +1,4 @@
-"""What an auditor can be told of a bundle: whether it holds, since when nobody could have changed it, and who could.
+"""What a bundle shows an auditor: whether it holds, since when nobody could have changed it, and who could.
 
 What is said of the run comes from the bundle's own check (`gate/offline.py`); evidence from outside only says since
 when the bundle is this one, and against whom that holds (`local/transparency.py`).

@@ -186,13 +186,13 @@ def test_ten_gigabytes_are_refused_before_they_are_sent(backend: Backend) -> Non
 
     client = Client(backend.port)
     digest, _ = bundle()
-    told = put(client, digest, b"", content_length=str(10 * 2**30))
-    assert (told.status, told.json["type"][-16:]) == (413, "bundle-too-large"), told
+    announced = put(client, digest, b"", content_length=str(10 * 2**30))
+    assert (announced.status, announced.json["type"][-16:]) == (413, "bundle-too-large"), announced
     try:
-        untold = put(client, digest, endless(), transfer_encoding="chunked")
+        streamed = put(client, digest, endless(), transfer_encoding="chunked")
     except OSError:  # the backend had hung up while this was still sending
         return
-    assert untold.status == 413, untold
+    assert streamed.status == 413, streamed
 
 
 def test_a_full_disk_costs_a_503_and_nothing_else(start: Any, tmp_path: Path) -> None:
