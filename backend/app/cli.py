@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from app.archive import commands as archive_commands
+from app.archive.commands import Refused
+from app.archive.folder import folder_of
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
 from app.log import commands as log_commands
@@ -20,10 +23,6 @@ from app.store.location import InvalidLocation, Location, SqliteFile, parse_loca
 from app.store.opening import open_database
 from app.store.retention import BATCH, DAY_US
 from app.store.schema import WrongSchema, prepare
-
-
-class Refused(Exception):
-    """A command that can't be carried out; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _keys(database, options)
             case "purge":
                 _purge(database, options.older_than_days)
+            case "archive":
+                _archive(database, settings, options)
             case "log-check":
                 _check_log(database, settings, options.policy)
             case "log-export":
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--policy", type=Path, help="with the log's public keys, where its key file is not at hand")
     export = commands.add_parser("log-export", help="write the transparency log as plain files, to be mirrored")
     export.add_argument("folder", type=Path)
+    archive_commands.add_parsers(commands)
     log_commands.add_parsers(commands)
     return parser
 
@@ -145,6 +147,13 @@ def _purge(database: Database, days: int) -> None:
         connection.rollback()
         connection.close()
     print(f"{total} events deleted")
+
+
+def _archive(database: Database, settings: Settings, options: argparse.Namespace) -> None:
+    folder = folder_of(settings, parse_location(settings.database_url))
+    if folder is None:
+        raise Refused("set AIMGENTIX_ARCHIVE to the folder in which the backends keep bundles")
+    archive_commands.run(database, folder, settings.max_bundle_bytes, options)
 
 
 def _check_log(database: Database, settings: Settings, policy: Path | None) -> None:

@@ -17,6 +17,7 @@ from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
 from app.archive.folder import Folder, folder_of
+from app.archive.retention import keep_bundle_retention
 from app.auth.guard import Guard
 from app.log.faults import Fault
 from app.metrics import Metrics
@@ -87,6 +88,9 @@ class Application:
         tasks = []
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
+        if folder is not None and (settings.archive_retention_days or settings.archive_retention_agents):
+            days, agents = settings.archive_retention_days, settings.archive_retention_agents
+            tasks.append(asyncio.create_task(keep_bundle_retention(store, folder, days, agents)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app.archive.bundle import Bundle
-from app.store.base import WriteConnection
+from app.store.base import Row, WriteConnection
 
 if TYPE_CHECKING:
     from app.store.log import Fetching
@@ -43,12 +43,16 @@ class Wanted:
     Attributes:
         since: earliest `received_at`, inclusive; µs since 1970.
         until: latest `received_at`, exclusive.
+        held: whether they are held.
+        but: agents whose bundles are not wanted.
     """
 
     repository: str | None = None
     agent: str | None = None
     since: int | None = None
     until: int | None = None
+    held: bool | None = None
+    but: Sequence[str] = ()
 
 
 def add_bundle(connection: WriteConnection, kept: Kept) -> bool:
@@ -86,6 +90,11 @@ def select_bundles(connection: Fetching, wanted: Wanted, after: tuple[int, str] 
         if value is not None:
             conditions.append(sql)
             parameters.append(value)
+    if wanted.held is not None:
+        conditions.append(f"held_because IS {'NOT ' if wanted.held else ''}NULL")
+    for agent in wanted.but:
+        conditions.append("agent <> ?")
+        parameters.append(agent)
     if after is not None:
         conditions.append("(received_at, digest) > (?, ?)")
         parameters += after
@@ -94,20 +103,35 @@ def select_bundles(connection: Fetching, wanted: Wanted, after: tuple[int, str] 
     return [_kept(row) for row in connection.fetch(sql, [*parameters, limit])]
 
 
-def hold_bundle(connection: WriteConnection, digest: str, because: str | None) -> bool:
-    """Keep a bundle from being deleted, or, with None, not any longer; return whether there is such a bundle."""
-    connection.begin()
-    rows = connection.fetch("UPDATE bundles SET held_because = ? WHERE digest = ? RETURNING digest", (because, digest))
-    connection.commit()
-    return bool(rows)
+def hold_bundle(connection: WriteConnection, digest: str, because: str | None, event: Row) -> bool:
+    """Keep a bundle from being deleted, or, with None, not any longer; return whether there is such a bundle.
+
+    Args:
+        event: what is recorded of it.
+    """
+    return _change(
+        connection, "UPDATE bundles SET held_because = ? WHERE digest = ? RETURNING digest", (because, digest), event
+    )
 
 
-def forget_bundle(connection: WriteConnection, digest: str) -> bool:
-    """Forget a bundle that is not held; return whether it was there and is forgotten now."""
+def forget_bundle(connection: WriteConnection, digest: str, event: Row) -> bool:
+    """Forget a bundle that is not held; return whether it was there and is forgotten now.
+
+    Args:
+        event: what is recorded of it.
+    """
+    return _change(
+        connection, "DELETE FROM bundles WHERE digest = ? AND held_because IS NULL RETURNING digest", (digest,), event
+    )
+
+
+def _change(connection: WriteConnection, sql: str, parameters: Sequence[Any], event: Row) -> bool:
     connection.begin()
-    rows = connection.fetch("DELETE FROM bundles WHERE digest = ? AND held_because IS NULL RETURNING digest", (digest,))
+    changed = bool(connection.fetch(sql, parameters))
+    if changed:
+        connection.insert([event])
     connection.commit()
-    return bool(rows)
+    return changed
 
 
 def _kept(row: Sequence[Any]) -> Kept:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import io
 import json
 import os
 import resource
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from app.cli import main
 from app.log.checkpoint import parse_proof
 from app.log.policy import read_policy
 from app.log.verify import check_checkpoint, check_inclusion
-from backend_client import Answer, Client, command
+from backend_client import Answer, Client, administer, command, eventually
 from backend_log import Parties, parties
 from bench.servers import Backend
 
@@ -226,3 +229,102 @@ def test_a_key_writes_for_its_repository_and_its_agent(start: Any) -> None:
     assert status("--repository", "acme/shop", "--agent", "other") == 403
     assert status("--repository", "acme/shop", "--agent", "shop-restarter") == 201
     assert put(Client(running.port), digest, pack(files)).status == 401
+
+
+@pytest.fixture
+def operate(
+    start: Any, both: Parties, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[Backend, Any]:
+    """A backend with a log and without a witness, and what an operator runs beside it."""
+    both.policy.write_text("quorum none\n")
+    running: Backend = start(**both.settings)
+    monkeypatch.setenv("DATABASE_URL", running.database_url)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = main(["archive", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return running, run
+
+
+def test_what_is_held_stays_and_everything_is_recorded(operate: tuple[Backend, Any], tmp_path: Path) -> None:
+    running, run = operate
+    client = Client(running.port)
+    digests = []
+    for number in range(3):
+        digest, files = bundle(number)
+        digests.append(digest)
+        assert put(client, digest, pack(files)).status == 201
+    held, old, young = digests
+    assert run("check")[0] == 1, "three bundles of one run"
+    administer(running.database_url, f"UPDATE bundles SET received_at = 1 WHERE digest <> '{young}'")
+    assert run("hold", held, "--because", "case 7")[0] == 0
+    assert run("hold", "0" * 64, "--because", "case 7") == (1, f"aimgentix: the archive has no bundle '{'0' * 64}'\n")
+
+    code, said = run("purge", "--older-than-days", 30, "--agent", "another")
+    assert (code, said) == (0, "0 bundles deleted, 0 are held\n")
+    code, said = run("purge", "--older-than-days", 30, "--agent", "shop-restarter")
+    assert (code, said) == (0, "1 bundles deleted, 1 are held\n")
+    assert kept_files(running) == sorted(f"{digest}.zip" for digest in (held, young))
+    assert client.get(f"/v1/bundles/{old}").status == 404
+    assert "held: case 7" in run("list", "--repository", "acme/shop")[1]
+    code, said = run("export", tmp_path / "out", "--since", "2026-01-01T00:00:00Z")
+    assert (code, said[:18]) == (0, "1 bundles exported"), said
+    (proof,) = (tmp_path / "out").rglob("*.tlog-proof")
+    assert young.encode() in parse_proof(proof.read_bytes()).extra
+    assert (proof.with_suffix("") / "seal" / "report.json").read_bytes() == b"{}" * 5000
+    assert run("release", held)[0] == 0
+    assert run("purge", "--older-than-days", 30)[1] == "1 bundles deleted, 0 are held\n"
+    assert run("check")[0] == 0
+
+    trail = client.events("/v1/traces/aimgentix-archive/events")
+    assert [(one["metadata"]["step"], one["resource"]) for one in trail] == [
+        ("held", f"bundle/{held}"),
+        ("purged", f"bundle/{old}"),
+        ("exported", f"bundle/{young}"),
+        ("released", f"bundle/{held}"),
+        ("purged", f"bundle/{held}"),
+    ]
+    assert {one["metadata"]["by"] for one in trail} == {getpass.getuser()}
+
+
+def test_a_check_finds_what_was_done_to_files_and_rows(operate: tuple[Backend, Any]) -> None:
+    running, run = operate
+    client = Client(running.port)
+    for number in range(2):
+        run_of = {"repository": "acme/shop", "run_id": str(number + 1), "run_attempt": 1}
+        digest, files = bundle(number, run=run_of)
+        assert put(client, digest, pack(files)).status == 201
+    assert run("check") == (0, "2 bundles are whole, 2 are in the log, 0 of them were deleted\n")
+    (path,) = Path(running.database_url.removeprefix("sqlite:///") + ".bundles").rglob(f"{digest}.zip")
+    kept = path.read_bytes()
+    path.write_bytes(pack({**files, "seal/report.json": b"other"}))
+    assert f"{digest}: bundle-incomplete: seal/report.json" in run("check")[1]
+    path.write_bytes(kept)
+    administer(running.database_url, f"UPDATE bundles SET outcome = 'rejected' WHERE digest = '{digest}'")
+    assert "the database says something else than the bundle" in run("check")[1]
+    administer(running.database_url, f"DELETE FROM bundles WHERE digest = '{digest}'")
+    assert "a file that the database doesn't know" in run("check")[1]
+    path.unlink()
+    assert f"{digest}: in the log, and gone" in run("check")[1]
+
+
+def test_retention_goes_by_agent(start: Any, tmp_path: Path) -> None:
+    running: Backend = start(None)
+    client = Client(running.port)
+    digest, files = bundle()
+    assert put(client, digest, pack(files)).status == 201
+    running.stop()
+    administer(running.database_url, "UPDATE bundles SET received_at = 1")
+    again: Backend = start(
+        running.database_url,
+        AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=1",
+        AIMGENTIX_ARCHIVE_RETENTION_DAYS="36500",
+    )
+    time.sleep(0.5)
+    assert Client(again.port).get(f"/v1/bundles/{digest}").status == 200
+    again.stop()
+    last: Backend = start(running.database_url, AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=9, shop-restarter=1")
+    eventually(lambda: Client(last.port).get(f"/v1/bundles/{digest}").status == 404)
+    assert kept_files(running) == []
