@@ -20,6 +20,8 @@ PLAN_NAME = "plan.json"
 SESSION_POLICY_NAME = "session-policy.json"
 RESULT_NAME = "action-result.json"
 BUNDLE_FOLDER = "audit-bundle"
+# Beside the bundle: that its digest is in the audit backend's transparency log (C2SP tlog-proof).
+PROOF_SUFFIX = ".tlog-proof"
 MANIFEST_NAME = "bundle.json"
 
 # Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can distinguish them.
