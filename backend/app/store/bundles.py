@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.archive.bundle import Bundle
-from app.store.base import Row, WriteConnection
-
-if TYPE_CHECKING:
-    from app.store.log import Fetching
+from app.store.base import Fetching, Row, WriteConnection
 
 _COLUMNS = (
     "digest, repository, run_id, run_attempt, agent, outcome, resource, trace_id,"
