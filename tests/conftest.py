@@ -29,6 +29,24 @@ hypothesis.settings.load_profile("default")
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "2000")))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the long tests begin first, one a worker: begun at the end, one would let the other workers wait.
+
+    Of what is collected each worker gets a part, and begins at its front; who has none left takes from another's end.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = [item for item in items if not item.get_closest_marker("long")]
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        first = long[worker::workers]
+        size = max(0, (len(items) - len(ordered)) // (workers - worker) - len(first))
+        ordered += [*first, *others[:size]]
+        del others[:size]
+    items[:] = [*ordered, *others]
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of this repository's working tree."""

@@ -97,10 +97,10 @@ def git(folder: Path, *words: str) -> str:
 
 
 def commit_all(folder: Path, message: str) -> None:
-    """Commit everything in `folder`, which becomes a repository where it is none."""
+    """Commit everything in `folder` but what Python compiled; the folder becomes a repository where it is none."""
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet")
-    git(folder, "add", "--all", "--force")
+    git(folder, "add", "--all", "--force", "--", ".", ":(exclude,glob)**/__pycache__/**")
     git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
 
 

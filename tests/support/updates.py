@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from support import engines
+from support import compiled, engines
 from support.environment import REPOSITORY
 
 # What the release changes that `next_release` makes: it edits, adds and removes a file of each owner, and renews pins.
@@ -50,6 +50,7 @@ def command(
 def committed(source: Path, destination: Path) -> Path:
     """A copy of a rendering as a git repository with one commit."""
     shutil.copytree(source, destination, symlinks=True)
+    compiled.beside(destination / "agent_runtime", destination / "sdk")
     engines.commit_all(destination, "Start from the template")
     return destination
 
@@ -109,6 +110,7 @@ def born(source: Path, destination: Path, template: Path, later: Path) -> Path:
     """A repository that was rendered from `template`, and finds `later` in its place."""
     shutil.copytree(source, destination, symlinks=True)
     replace(destination / ".copier-answers.yml", str(template), str(later))
+    compiled.beside(destination / "agent_runtime", destination / "sdk")
     engines.commit_all(destination, "Start from the template")
     return destination
 

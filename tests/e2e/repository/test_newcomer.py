@@ -94,6 +94,7 @@ INVESTIGATE = re.compile(r'def investigate\(.*\n +""".+?"""\n')
 END = re.compile(r"\Z")
 
 
+@pytest.mark.long
 def test_the_tutorial_can_be_typed_as_it_stands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:

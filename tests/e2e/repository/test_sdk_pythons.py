@@ -15,6 +15,7 @@ TESTS = ("tests/unit/sdk", "tests/integration/sdk")
 LOCK = REPOSITORY / "requirements" / "sdk-tests.lock"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("age", ["oldest", "newest"])
 def test_the_sdk_passes_its_tests(age: str, tmp_path: Path) -> None:
     python = require_python("3.8") if age == "oldest" else newest_python()[1]

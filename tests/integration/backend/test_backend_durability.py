@@ -27,6 +27,7 @@ KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "20"))
 """How often each store's backend is killed."""
 
 
+@pytest.mark.long
 def test_kill_under_load(tmp_path: Path, database_url: str) -> None:
     backend = Backend(tmp_path, database_url).start()
     agents = load(backend.port)

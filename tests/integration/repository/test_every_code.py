@@ -13,7 +13,7 @@ import pytest
 
 from agent_runtime import codes
 from aimgentix.redact import Redactor
-from support import engines, settings_world
+from support import compiled, engines, settings_world
 from support.environment import REPOSITORY
 from support.trials import issue, messages, releases, repository, run, toolkit, update
 from support.trials.lab import TRIALS, Lab, Trial, said
@@ -28,7 +28,9 @@ TABLE = "| code | what it says | what was done about it |\n| --- | --- | --- |\n
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered repository; trials copy it."""
     root = settings_world.render(tmp_path_factory.mktemp("rendered"))
+    compiled.beside(root / "agent_runtime", root / "sdk")
     engines.commit_all(root, "Start")
+    engines.git(root, "repack", "-adq")
     return root
 
 

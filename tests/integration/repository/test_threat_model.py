@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pytest
 
@@ -15,6 +16,9 @@ from tools.threats import Threat
 TEXT = threats.MODEL.read_text(encoding="utf-8")
 THREATS = threats.read_threats(TEXT)
 NUMBERS = [f"T{number}" for number in range(1, 18)] + ["T17b"] + [f"T{number}" for number in range(18, 41)]
+
+
+marked_tests = cache(threats.marked_tests)  # it reads every test
 
 
 def by_number(threat: Threat) -> str:
@@ -36,19 +40,19 @@ def test_every_threat_has_its_parts(threat: Threat) -> None:
 
 @pytest.mark.parametrize("threat", THREATS, ids=by_number)
 def test_what_software_stops_has_a_test_that_tries_it(threat: Threat) -> None:
-    assert bool(threats.marked_tests().get(threat.number)) == (threat.parts["Verdict"] != "yours")
+    assert bool(marked_tests().get(threat.number)) == (threat.parts["Verdict"] != "yours")
 
 
 def test_no_test_tries_a_threat_that_is_not_in_the_model() -> None:
-    assert set(threats.marked_tests()) <= set(NUMBERS)
+    assert set(marked_tests()) <= set(NUMBERS)
 
 
 def test_the_page_lists_the_tests_as_they_are_marked() -> None:
-    assert threats.PAGE.read_text(encoding="utf-8") == threats.render(THREATS, threats.marked_tests())
+    assert threats.PAGE.read_text(encoding="utf-8") == threats.render(THREATS, marked_tests())
 
 
 def test_what_once_got_through_is_tried_by_tests_of_its_threat() -> None:
-    marked = threats.marked_tests()
+    marked = marked_tests()
     missing = [
         (number, test) for _, number, tests in threats.GOT_THROUGH for test in tests if test not in marked[number]
     ]

@@ -94,6 +94,7 @@ def checkout(call: Call) -> str:
     _git(workspace, "remote", "set-url", "origin", f"{github['server_url']}/{github['repository']}")
     commit = _git(workspace, "rev-parse", "HEAD").strip()
     compiled.beside(workspace / "agent_runtime", workspace / "sdk")
+    _git(workspace, "update-index", "-q", "--refresh")
     call.outputs.update(ref=ref, commit=commit)
     return f"HEAD is now at {commit}\n"
 
