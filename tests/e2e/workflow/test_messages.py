@@ -21,7 +21,7 @@ ACTING = ".github/workflows/agent-act-on-approval.yml"
 ANSWERS = {
     "agent_name": "Checkout Restart",
     "github_repository": NAME,
-    "approvers": "bob",
+    "approvers": "bob,carol",
     "advanced": "yes",
     "notify": "yes",
 }
@@ -45,7 +45,7 @@ def worlds(service: ActionsService, template: Path, tmp_path: Path) -> Iterator[
             repository = Repository(origin, NAME, github)
             if plan == "private-free":
                 github.visibility, github.plan = "private", "free"
-                github.people = {"alice": "write", "bob": "write", "mallory": "read"}
+                github.people = {"alice": "write", "bob": "write", "carol": "write", "mallory": "read"}
                 repository.secrets["AGENT_ACT_TOKEN"] = token
             else:
                 github.protect("agent-approval", reviewers=("alice", "bob"))
@@ -146,8 +146,10 @@ def test_a_run_ends_the_same_when_nothing_can_be_sent(worlds: Worlds, how: str) 
     assert "s3cret" not in run.log
 
 
-def test_an_issue_that_asks_is_sent_and_so_is_its_end(worlds: Worlds) -> None:
+def test_an_issue_that_asks_two_is_sent_and_so_are_its_first_approval_and_its_end(worlds: Worlds) -> None:
     world = worlds("private-free")
+    ask_for_two_approvals(world.origin)
+    world.commit("Ask for two approvals")
     with webhooks() as hook:
         world.repository.secrets["AGENT_NOTIFY_URLS"] = f"json://127.0.0.1:{hook.port}/"
         asking = world.actions.dispatch(WORKFLOW, {"resource": "example"}, actor="alice")
@@ -168,11 +170,18 @@ def test_an_issue_that_asks_is_sent_and_so_is_its_end(worlds: Worlds) -> None:
         outsider = comment("mallory", f"/approve {digest}")
         assert outsider.jobs["notify-ended"].result == "skipped" and len(hook.posts) == 1
 
-        acting = comment("bob", f"/approve {digest}")
+        first = comment("bob", f"/approve {digest}")
+        assert first.jobs["notify-ended"].result == "success" and first.jobs["act"].result == "skipped", first.log
+        title, text, mood = post(hook)
+        assert (title, mood) == (f"Plan {digest[:12]}: waiting (restart_service on example)", "warning")
+        assert "- Approved by: bob\n- Still needed: 1 approval, by carol or dave" in text
+        assert f"/{NAME}/issues/{number}" in text
+
+        acting = comment("carol", f"/approve {digest}")
         assert results(acting) == dict.fromkeys(("approve", "claim", "act", "record", "notify-ended"), "success")
 
     title, text, mood = post(hook)
     assert (title, mood) == (f"Plan {digest[:12]}: acted (restart_service on example)", "success")
     # The page of the run that sealed the plan, and the issue; the run that acted.
     assert page(world, asking) in text and f"/{NAME}/issues/{number}" in text
-    assert f"/{NAME}/actions/runs/{acting.id}]" in text and "- Approved by: bob" in text
+    assert f"/{NAME}/actions/runs/{acting.id}]" in text and "- Approved by: bob, carol\n" in text

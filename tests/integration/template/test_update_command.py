@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.local.update import landing
+from agent_runtime.local.update import judge, landing
 from support import engines, signatures, updates
 from support.engines import Render
 from support.environment import small_disk
@@ -281,6 +281,45 @@ def test_a_release_that_fails_its_own_check_is_refused(template: Path, render: R
     assert [(each["code"], each["message"]) for each in report["weaker"]] == [  # type: ignore[attr-defined]
         ("UPD17", "RuntimeError: broken release")
     ]
+
+
+@pytest.mark.threat("T33")
+def test_the_check_of_the_release_counts_and_gets_no_credential(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after = Path(shutil.copytree(render(), tmp_path / "after", symlinks=True))
+    updates.append(
+        after / "agent_runtime/local/check.py",
+        "\nimport os\n_check = check\n"
+        "def check(root):\n"
+        "    seen = [name for name, value in os.environ.items() if value == 's3cret']\n"
+        "    return [*_check(root), CheckProblem('CHK001', 'pyproject.toml', f'new demand {seen}', 'Meet it')]\n",
+    )
+    for name in ("GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN", "AGENT_UPDATE_KEY"):
+        monkeypatch.setenv(name, "s3cret")
+
+    found = judge.judge(render(), after, is_upgrade=True)
+
+    assert [(each.code, each.path, each.by) for each in found if each.path == "pyproject.toml"] == [
+        ("CHK001", "pyproject.toml", judge.AFTER)
+    ]
+    assert [each.message for each in found if each.path == "pyproject.toml"] == ["new demand []. Meet it"]
+
+
+@pytest.mark.threat("T12")
+def test_a_persons_settings_let_no_release_run_programs(template: Path, render: Render, tmp_path: Path) -> None:
+    def edit(folder: Path) -> None:
+        updates.append(folder.parent / "copier.yml", f"\n_tasks:\n  - touch {tmp_path / 'ran'}\n")
+
+    later = updates.release_after(template, tmp_path / "later" / "gated-agents", edit)
+    project = updates.born(render(), tmp_path / "project", template, later)
+    settings = tmp_path / "settings.yml"
+    settings.write_text("trust: [/]\n", encoding="utf-8")
+
+    done = updates.command(project, "update", environment={"COPIER_SETTINGS_PATH": str(settings)})
+
+    assert done.stderr.splitlines()[-1].startswith("error: UPD10: Copier: "), done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_answer_changes_at_the_recorded_version(project: Path) -> None:

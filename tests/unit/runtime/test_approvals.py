@@ -257,6 +257,9 @@ def test_who_lost_access_can_not_approve() -> None:
     assert environment_checks.check_enough(gates, RUN, Approvals(2, ()), gone=["carol"]) == "sre"
     with pytest.raises(codes.GateRefused, match="agent-approval: nobody"):
         environment_checks.check_enough(gates, RUN, Approvals(2, ()), gone=["bob", "carol"])
+    again = examples.run(actor="alice", triggering_actor="bob")  # who re-ran it
+    with pytest.raises(codes.GateRefused, match="agent-approval: carol; agent-approval-second: carol"):
+        environment_checks.check_enough([(FIRST, gates[0][1]), (SECOND, gates[0][1])], again, Approvals(2, ()))
 
 
 PEOPLE = st.lists(st.sampled_from([*LOGINS, "ALICE", "bob", "acme/sre", "acme/ops"]), max_size=3).map(tuple)

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
@@ -186,7 +186,18 @@ def runs_in_some_world(steps: list[documents.Step]) -> bool:
     return False
 
 
+def after_an_unsaid_change(value: int) -> list[documents.Step]:
+    """One sets `a`, another changes it without a word to what, and a third needs it to be this."""
+    return [
+        examples.step(action="x", parameters={"a": 1}, changes=("a",)),
+        examples.step(action="y", parameters={}, changes=("a",)),
+        examples.step(action="z", parameters={"a": value}, changes=()),
+    ]
+
+
 @given(declared_steps)
+@example(after_an_unsaid_change(0))
+@example(after_an_unsaid_change(1))
 def test_steps_are_refused_exactly_where_what_they_declare_can_not_be(steps: list[documents.Step]) -> None:
     pairs = itertools.pairwise(steps)
     overridden = any(one.action == two.action and set(one.changes) & set(two.changes) for one, two in pairs)

@@ -10,6 +10,8 @@ from typing import Dict, Mapping, Optional
 from agent_runtime import codes
 from agent_runtime.local.update import problems
 
+# What a hook, or a person, leads git elsewhere with; `git rev-parse --local-env-vars` has them all.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK", "GIT_IND", "GIT_OBJ", "GIT_ALT", "GIT_COMMON", "GIT_PREFIX", "GIT_NAMESPACE")
 # A template that does not answer ends a command; git alone would wait for ever.
 _SECONDS = 600
 
@@ -24,9 +26,7 @@ class GitFailed(codes.AgentError):
 
 def environment(more: Mapping[str, str] = {}) -> Dict[str, str]:
     """The variables of a process: those of this one, without what leads git elsewhere, and nothing that asks."""
-    taken = {
-        name: value for name, value in os.environ.items() if not name.startswith(("GIT_DIR", "GIT_WORK", "GIT_IND"))
-    }
+    taken = {name: value for name, value in os.environ.items() if not name.startswith(_ELSEWHERE)}
     taken.setdefault("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
     return {**taken, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8", **more}
 

@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 
 class Failed(Exception):
@@ -61,9 +61,8 @@ def require_room(top: str, old: str, new: str, place: str) -> None:
     Raises:
         Failed: saying how much is needed.
     """
-    names = _changed(top, old, new)
-    asked = "".join(f"{commit}:{name}\n" for commit in (old, new) for name in names)
-    sizes = git(top, "cat-file", "--batch-check=%(objectsize)", data=os.fsencode(asked)).split(b"\n")
+    blobs = b"".join(blob + b"\n" for _, *sides in _changed(top, old, new) for blob in sides)
+    sizes = git(top, "cat-file", "--batch-check=%(objectsize)", data=blobs).split(b"\n")
     blocks = sum(int(size) // 4096 + 1 for size in sizes if size.isdigit())
     needed = blocks * 4096 + 2 * len(git(top, "ls-files", "--stage")) + 2**20
     try:
@@ -83,33 +82,30 @@ def bring(top: str, old: str, new: str, wanted: str) -> None:
     Raises:
         Failed: there is one, and the new commit is wanted.
     """
+    changed = _changed(top, old, new)
+    there = [name for name, _, _ in changed if os.path.isfile(os.path.join(top, name))]  # noqa: PTH113, PTH118
+    hashed = git(top, "hash-object", "--", *there).split() if there else []
+    here = dict(zip(there, hashed))
     sides: List[str] = []
-    for name in _changed(top, old, new):
-        path = os.path.join(top, name)  # noqa: PTH118
-        here = git(top, "hash-object", "--", name).strip() if os.path.isfile(path) else b""  # noqa: PTH113
-        if here not in (_blob(top, old, name), _blob(top, new, name), b""):
+    for name, before, after in changed:
+        if here.get(name, before) not in (before, after):
             if wanted == new:
                 raise Failed(f"{name} was edited meanwhile")
-        elif _blob(top, wanted, name):
+        elif (after if wanted == new else before).strip(b"0"):  # else it is not in that commit
             sides.append(name)
-        elif here:
-            os.unlink(path)  # noqa: PTH108
+        elif name in here:
+            os.unlink(os.path.join(top, name))  # noqa: PTH108, PTH118
     git(top, "read-tree", wanted)
     if sides:
         git(top, "checkout-index", "--force", "--", *sides)
     git(top, "update-index", "-q", "--refresh")
 
 
-def _changed(top: str, old: str, new: str) -> List[str]:
-    listed = git(top, "diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).split(b"\0")
-    return [os.fsdecode(name) for name in listed if name]
-
-
-def _blob(top: str, commit: str, name: str) -> bytes:
-    try:
-        return git(top, "rev-parse", "--verify", "--quiet", f"{commit}:{name}").strip()
-    except Failed:
-        return b""
+def _changed(top: str, old: str, new: str) -> List[Tuple[str, bytes, bytes]]:
+    """The files that differ between two commits, each with its two blobs."""
+    words = git(top, "diff-tree", "-r", "-z", "--no-renames", old, new).split(b"\0")[:-1]
+    blobs = [about.split(b" ")[2:4] for about in words[::2]]
+    return [(os.fsdecode(name), before, after) for name, (before, after) in zip(words[1::2], blobs)]
 
 
 def main(arguments: Sequence[str]) -> int:

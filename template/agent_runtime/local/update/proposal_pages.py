@@ -5,6 +5,7 @@ Whatever came from the machine that made the update, or from the release, is in 
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
@@ -16,8 +17,9 @@ from agent_runtime.model import names
 from agent_runtime.text.escape import markdown_block, markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import collapsed, page, table
 
-# A body has at most 65,536 characters.
-_MOST_ROWS, _MOST_NOTES, _LONGEST = 60, 16_000, 240
+# GitHub takes at most 65,536 characters: so many may each list have, escaped, and so many a text before that.
+_MOST_DECISION, _MOST_NOTES, _MOST_DRIFT, _MOST_FILES, _LONGEST = 16_000, 16_000, 6_000, 4_000, 240
+_MOST_CODES = 60
 _BY = {BEFORE: "the runtime here", AFTER: "the release's own check"}
 _CODE = re.compile(r"[A-Z]{2,8}[0-9]{2,4}\Z")
 
@@ -79,7 +81,8 @@ def pull_request(
             "## The gate",
             _decision(
                 [*weaker, *of_release],
-                f"{markdown_inline(actor)} accepted the codes below when starting the run; whoever merges takes them",
+                f"{markdown_inline(actor[:_LONGEST])} accepted the codes below when starting the run; whoever merges "
+                "takes them",
             )
             or f"The installed runtime, {markdown_inline(release.current)}, finds nothing that is weaker.",
             *_shared(release, report),
@@ -97,11 +100,11 @@ def issue(release: Release, report: Mapping[str, Any], *, has_app: bool) -> str:
     """The text of the issue: why there is no pull request, and how to make one."""
     weaker = reported(report)
     # Somebody will paste the commands into a shell.
-    refused = sorted({each.code for each in weaker if _CODE.match(each.code)})
+    refused = sorted({each.code for each in weaker if _CODE.match(each.code)})[:_MOST_CODES]
     accept = "".join(f" --accept {code}" for code in refused)
     branch = branch_of(release.version)
     error = report.get("error")
-    why = _text(error, "code") + ": " + _text(error, "message") if isinstance(error, dict) else ""
+    why = ": ".join(_text(error, name)[:_LONGEST] for name in ("code", "message")) if isinstance(error, dict) else ""
     commands = [
         f"git switch --create {branch}",
         f"python agent_runner.py update --to {release.version}{accept}",
@@ -109,7 +112,7 @@ def issue(release: Release, report: Mapping[str, Any], *, has_app: bool) -> str:
         "gh pr create --fill",
     ]
     torn = _rows(report, "changes", ("path", "kind"))
-    conflicts = [each["path"] for each in torn if each["kind"] == "conflict"]
+    conflicts = [f"- {markdown_inline(each['path'][:_LONGEST])}" for each in torn if each["kind"] == "conflict"]
     if conflicts:
         commands[1] += " --apply    # then resolve the conflicts, git add, make check, git commit"
     started = [f'gh workflow run {names.UPDATE_FILE} -f version={release.version} -f accept="{" ".join(refused)}"']
@@ -131,7 +134,7 @@ def issue(release: Release, report: Mapping[str, Any], *, has_app: bool) -> str:
             "## The gate",
             _decision(weaker, "Each needs its `--accept`, from somebody who read it")
             or "The installed runtime finds nothing that is weaker.",
-            *(["## Conflicts", "\n".join(f"- {markdown_inline(path)}" for path in conflicts)] if conflicts else ()),
+            *(["## Conflicts", _listed(conflicts)] if conflicts else ()),
             *_shared(release, report),
         ]
     )
@@ -164,26 +167,32 @@ def _decision(weaker: Sequence[Weaker], who: str) -> str:
     if not found:
         return ""
     rows = [
-        [f"**{markdown_table_cell(code)}**"]
+        [f"**{markdown_table_cell(code[:_LONGEST])}**"]
         + [markdown_table_cell(text[:_LONGEST]) for text in (where, message, " and ".join(by))]
-        for (code, where), (message, by) in list(found.items())[:_MOST_ROWS]
+        for (code, where), (message, by) in found.items()
     ]
+    shown = _fitting(rows, _MOST_DECISION)
     count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
     return page(
         [
             f"**{count} to decide about.** {who}.",
-            table(("code", "where", "difference", "says"), rows),
+            table(("code", "where", "difference", "says"), shown),
+            f"{len(rows) - len(shown)} more are not listed." if len(shown) < len(rows) else "",
             "`python -m agent_runtime.local.linter --explain CODE` says what a code starting with CON demands and why.",
         ]
     ).rstrip("\n")
 
 
 def _shared(release: Release, report: Mapping[str, Any]) -> List[str]:
-    text = release.notes[:_MOST_NOTES]
-    if len(release.notes) > _MOST_NOTES:
+    text = release.notes
+    while len(markdown_block(text)) > _MOST_NOTES:
+        text = text[: len(text) // 2]
+    if text != release.notes:
         text += "\n… the rest is in the template's CHANGELOG.md"
-    drifted = _rows(report, "drift", ("path", "status"))[:_MOST_ROWS]
-    rows = [[markdown_table_cell(each["path"][:_LONGEST]), markdown_table_cell(each["status"])] for each in drifted]
+    drifted = [
+        [each[name][:_LONGEST] for name in ("path", "status")] for each in _rows(report, "drift", ("path", "status"))
+    ]
+    rows = _fitting([list(map(markdown_table_cell, each)) for each in drifted], _MOST_DRIFT)
     return [
         "## Upgrade notes",
         markdown_block(text) if text else f"The template's CHANGELOG.md has no section about {release.version}.",
@@ -204,7 +213,8 @@ def _runtime(release: Release, touched: Sequence[Touched], digest: str) -> str:
         ["files of `agent_runtime/` and `sdk/`", f"{len(vendored)} change, {same} of them are as in the release"],
         [
             "signature",
-            "; ".join(map(markdown_table_cell, release.remarks)) or "by one of `agent_runtime/allowed_signers`",
+            "; ".join(markdown_table_cell(each[:_LONGEST]) for each in release.remarks)
+            or "by one of `agent_runtime/allowed_signers`",
         ],
     ]
     return table(("release", markdown_table_cell(release.version)), rows)
@@ -212,10 +222,19 @@ def _runtime(release: Release, touched: Sequence[Touched], digest: str) -> str:
 
 def _files(touched: Sequence[Touched], origin: str) -> str:
     found = [each for each in touched if each.origin == origin]
-    shown = [f"- {each.kind} {markdown_inline(each.path)}" for each in found[: 4 * _MOST_ROWS]]
-    if len(shown) < len(found):
-        shown.append(f"- and {len(found) - len(shown)} more")
-    return collapsed(f"{len(found)} {origin}", "\n".join(shown)) if found else ""
+    lines = [f"- {each.kind} {markdown_inline(each.path[:_LONGEST])}" for each in found]
+    return collapsed(f"{len(found)} {origin}", _listed(lines)) if found else ""
+
+
+def _listed(lines: Sequence[str]) -> str:
+    shown = [line for (line,) in _fitting([[line] for line in lines], _MOST_FILES)]
+    return "\n".join([*shown, *([f"- and {len(lines) - len(shown)} more"] if len(shown) < len(lines) else [])])
+
+
+def _fitting(rows: Sequence[List[str]], most: int) -> List[List[str]]:
+    """The first rows, as long as they have so many characters together."""
+    sizes = itertools.accumulate(sum(map(len, row)) for row in rows)
+    return [row for row, size in zip(rows, sizes) if size <= most]
 
 
 def _rows(report: Mapping[str, Any], key: str, columns: Sequence[str]) -> List[Dict[str, str]]:

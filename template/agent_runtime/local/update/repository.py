@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, Mapping, Optional, Sequence
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
 from agent_runtime import codes
 from agent_runtime.local.update import landing, problems
@@ -37,6 +39,7 @@ class Repository:
                 raise
             raise codes.BadInput(problems.NO_GIT, error.message) from None
         self._journal = self.folder / "agent-update"
+        self._committed: Dict[str, File] = {}
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -79,18 +82,19 @@ class Repository:
             raise codes.BadInput(problems.DIRTY, said[0][2:].strip() + more)
 
     def committed(self) -> Dict[str, File]:
-        """Every file of the last commit below the root, by its path there."""
+        """Every file of the last commit below the root, by its path there; read once."""
+        if self._committed:
+            return self._committed
         listed = git(self.top, "ls-tree", "-r", "-z", self._tree(self.head)).split(b"\0")[:-1]
         entries = [(entry.partition(b"\t")[2], *entry.split(b"\t")[0].split(b" ")) for entry in listed]
         entries = [entry for entry in entries if entry[2] == b"blob"]
-        stream = git(self.top, "cat-file", "--batch", data=b"".join(entry[3] + b"\n" for entry in entries))
-        found: Dict[str, File] = {}
+        asked = b"".join(entry[3] + b"\n" for entry in entries)
+        stream = io.BytesIO(git(self.top, "cat-file", "--batch", data=asked))
         for name, mode, _, _ in entries:
-            header, _, stream = stream.partition(b"\n")
-            size = int(header.split(b" ")[2])
-            found[os.fsdecode(name)] = File(mode.decode(), stream[:size])
-            stream = stream[size + 1 :]
-        return found
+            size = int(stream.readline().split(b" ")[2])
+            self._committed[os.fsdecode(name)] = File(mode.decode(), stream.read(size))
+            stream.read(1)
+        return self._committed
 
     def commit(
         self, files: Mapping[str, Optional[File]], message: str, work: Path, author: Mapping[str, str] = {}
@@ -102,10 +106,14 @@ class Repository:
         """
         index = {"GIT_INDEX_FILE": str(work / "index")}
         git(self.top, "read-tree", self.head, more=index)
+        kept = {name: file for name, file in files.items() if file is not None}
+        blobs = dict(zip(kept, self._blobs(list(kept.values()), work)))
         entries = b""
-        for name, file in files.items():
-            mode, blob = ("0", _NONE) if file is None else (file.mode, self._blob(file))
-            entries += f"{mode} {blob}\t{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"
+        for name in files:
+            mode = kept[name].mode if name in kept else "0"
+            entries += (
+                f"{mode} {blobs.get(name, _NONE)}\t{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"
+            )
         git(self.top, "update-index", "-z", "--index-info", data=entries, more=index)
         tree = line(self.top, "write-tree", more=index)
         signed = line(self.top, "config", "--type=bool", "--default=false", "commit.gpgSign") == "true"
@@ -151,7 +159,7 @@ class Repository:
             BadInput: git refused, and everything is as it was.
         """
         unmerged = work / "unmerged"
-        unmerged.write_bytes(b"".join(self._unmerged(name, versions) for name, versions in sides.items()))
+        unmerged.write_bytes(b"".join(self._unmerged(name, versions, work) for name, versions in sides.items()))
         program = [sys.executable, "-I", "-S", str(Path(landing.__file__).resolve())]
         started = subprocess.Popen(  # noqa: S603  an argument list without a shell
             [*program, str(self.top), ref, self.head, commit, str(self._journal), str(unmerged)],
@@ -191,16 +199,20 @@ class Repository:
         self._journal.unlink()
         return "ended" if wanted == new else "took back"
 
-    def _unmerged(self, name: str, versions: Sequence[Optional[File]]) -> bytes:
+    def _unmerged(self, name: str, versions: Sequence[Optional[File]], work: Path) -> bytes:
         path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"
-        entries = b"0 " + _NONE.encode() + b"\t" + path
-        for stage, file in enumerate(versions, 1):
-            if file is not None:
-                entries += f"{file.mode} {self._blob(file)} {stage}\t".encode() + path
-        return entries
+        stages = [(stage, file) for stage, file in enumerate(versions, 1) if file is not None]
+        blobs = self._blobs([file for _, file in stages], work)
+        entries = [f"{file.mode} {blob} {stage}\t".encode() for (stage, file), blob in zip(stages, blobs)]
+        return b"".join(entry + path for entry in (b"0 " + _NONE.encode() + b"\t", *entries))
 
-    def _blob(self, file: File) -> str:
-        return line(self.top, "hash-object", "-w", "--stdin", data=file.data)
+    def _blobs(self, files: Sequence[File], work: Path) -> List[str]:
+        """Write contents into git's store, in one process, and return their ids."""
+        folder = Path(tempfile.mkdtemp(dir=str(work)))
+        for number, file in enumerate(files):
+            (folder / str(number)).write_bytes(file.data)
+        paths = "".join(f"{folder / str(number)}\n" for number in range(len(files)))
+        return line(self.top, "hash-object", "-w", "--no-filters", "--stdin-paths", data=paths.encode()).split()
 
     def _tree(self, commit: str) -> str:
         return f"{commit}:{self.prefix}" if self.prefix else f"{commit}^{{tree}}"
