@@ -21,7 +21,7 @@ from app.log.cosigning import parse_request
 from app.log.entries import BUNDLE, Entry
 from app.log.faults import Fault
 from app.log.guard import Guard, open_guard
-from app.log.keys import read_keys
+from app.log.keys import read_keys, read_public_keys
 from app.log.note import LOG, WITNESS, Note, SignerKey, new_signer, parse_note, signatures_of
 from app.store.log import add_entries, latest, prove, store_cosigned
 from app.store.schema import prepare
@@ -503,6 +503,27 @@ def test_files_with_keys(both: Parties, content: str | None, said: str) -> None:
         read_keys(both.key, LOG)
     assert caught.value.code == "bad-key"
     assert both.log.encode().rpartition("+")[2] not in str(caught.value)
+
+
+def test_a_key_file_is_its_owners_and_is_not_lost(both: Parties, capsys: pytest.CaptureFixture[str]) -> None:
+    before = both.key.read_bytes()
+    assert both.key.stat().st_mode & 0o777 == 0o600
+    only = both.log.verifier.key_id.hex()
+    for words, said in (
+        (["create", both.key, "--name", "x"], "File exists"),
+        (["retire", both.key, only], "is the only key of"),
+        (["retire", both.key, "00000000"], "holds no key 00000000"),
+        (["show", both.key, "--witness"], "holds others or none"),
+    ):
+        code, printed = run(capsys, "log-key", *words)
+        assert (code, said in printed, both.key.read_bytes()) == (1, True, before), printed
+    left = both.key.with_name("log.key.new")
+    left.touch(0o666)
+    left.chmod(0o666)
+    assert run(capsys, "log-key", "rotate", both.key)[0] == 0
+    assert both.key.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Fault, match="public keys of a witness"):
+        read_public_keys(Path(f"{both.key}.pub"), WITNESS)
 
 
 def test_no_log_no_routes(client: Client) -> None:
