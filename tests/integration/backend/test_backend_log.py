@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from app.cli import main
@@ -23,9 +25,14 @@ from app.log.faults import Fault
 from app.log.guard import Guard, open_guard
 from app.log.keys import read_keys, read_public_keys
 from app.log.note import LOG, WITNESS, Note, SignerKey, new_signer, parse_note, signatures_of
+from app.metrics import Metrics
+from app.settings import Settings
+from app.store import sequencer
+from app.store.base import StoreUnavailable
 from app.store.log import add_entries, latest, prove, store_cosigned
 from app.store.schema import prepare
 from app.store.sqlite import SqliteDatabase
+from app.store.store import Store
 from backend_client import Client, administer, chained, event, eventually, line
 from backend_log import (
     ORIGIN,
@@ -379,6 +386,36 @@ def test_two_that_sign_with_one_file_sign_one_history(both: Parties) -> None:
     stranger = Guard(open_guard(both.key).path, [new_signer("other.example/log", LOG)])
     with pytest.raises(Fault, match="other-log"):
         stranger.last()
+
+
+def test_only_so_many_entries_wait(tmp_path: Path, both: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored makes room; and a start signs what was stored when the last process ended."""
+    monkeypatch.setattr(sequencer, "MAX_WAITING", 3)
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    store = Store(Settings(database_url=url), Metrics())
+    store.start()
+    asyncio.run(_fill(store, url, both.key))
+    store.stop()
+
+
+async def _fill(store: Store, url: str, key: Path) -> None:
+    def two() -> list[Entry]:
+        return [Entry(BUNDLE, "x", digest_of(uuid4().hex), 0) for _ in range(2)]
+
+    log = sequencer.open_sequencer(store, key, None, 3600)
+    await log.start()
+    for _ in range(3):
+        await log.add(two())
+    given = await asyncio.gather(*(log.add(two()) for _ in range(3)), return_exceptions=True)
+    assert [isinstance(one, StoreUnavailable) for one in given] == [False, True, True]
+    await log.stop()
+    signed = await store.read(latest)
+    assert signed and signed.checkpoint.size == 8
+
+    administer(url, "DELETE FROM log_checkpoints")
+    await log.start()
+    assert await store.read(latest) == signed
+    await log.stop()
 
 
 def test_keys_change_and_old_proofs_stay_good(
