@@ -187,7 +187,13 @@ def main() -> int:
     )
     parser.add_argument("--to", metavar="VERSION", help="a tag or commit of the template (its newest release)")
     parser.add_argument(
-        "--data", type=teams.answer, action="append", default=[], metavar="NAME=VALUE", help="answer a question"
+        "--data",
+        "--set",  # as in `update`, whose remedies say so
+        type=teams.answer,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="answer a question",
     )
     parser.add_argument("--branch", default=BRANCH, metavar="NAME", help=f"name of the new branch ({BRANCH})")
     parser.add_argument("--check", action="store_true", help="show what would be done, and make no branch")

@@ -111,12 +111,13 @@ def _document(one: status.Status | update.Result) -> dict[str, Any]:
 
 
 def run_status(options: argparse.Namespace, entries: Sequence[Entry], width: int) -> int:
-    """Show how every repository stands."""
+    """Show how every repository stands. GitHub's settings are not read: `doctor` does so in each of them."""
     with Templates(options.template) as templates:
         found = each(entries, lambda entry: status.status(entry, templates), options.jobs)
         results = show(found, width, as_json=options.json)
     counts = [f"{sum(one.state == state for one in results)} {state}" for state in _STATES]
-    print(f"{len(results)} repositories: {', '.join(counts)}", file=sys.stderr)
+    unread = "GitHub's settings are not read, doctor reads them"
+    print(f"{len(results)} repositories: {', '.join(counts)}; {unread}", file=sys.stderr)
     return codes.EXIT_OK if all(one.state == status.OK for one in results) else codes.EXIT_REFUSED
 
 

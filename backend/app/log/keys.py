@@ -106,7 +106,8 @@ def replace_file(path: Path, data: bytes) -> None:
         OSError: that can't be done; the file is as it was.
     """
     new = path.with_name(f"{path.name}.new")
-    with os.fdopen(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+    new.unlink(missing_ok=True)  # of a process that was killed, or of somebody who wants to read along
+    with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

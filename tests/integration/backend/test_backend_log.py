@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from app.cli import main
+from app.log.checkpoint import Checkpoint, parse_checkpoint
+from app.log.cosigning import parse_request
 from app.log.entries import BUNDLE, Entry
 from app.log.faults import Fault
-from app.log.guard import open_guard
-from app.log.keys import read_keys
-from app.log.note import LOG, new_signer, parse_note
-from app.store.log import add_entries, latest, prove
+from app.log.guard import Guard, open_guard
+from app.log.keys import read_keys, read_public_keys
+from app.log.note import LOG, WITNESS, Note, SignerKey, new_signer, parse_note, signatures_of
+from app.metrics import Metrics
+from app.settings import Settings
+from app.store import sequencer
+from app.store.base import StoreUnavailable
+from app.store.log import add_entries, latest, prove, store_cosigned
 from app.store.schema import prepare
 from app.store.sqlite import SqliteDatabase
+from app.store.store import Store
 from backend_client import Client, administer, chained, event, eventually, line
 from backend_log import (
+    ORIGIN,
     Parties,
     Submitter,
     checkpoint_of,
@@ -34,7 +46,7 @@ from backend_log import (
     proof_of,
     require_history,
 )
-from bench.servers import Backend
+from bench.servers import HOST, Backend
 
 KILLS = int(os.environ.get("AIMGENTIX_TEST_LOG_KILLS", "3"))
 """How often the log is killed on each store."""
@@ -231,6 +243,61 @@ def test_a_restored_backup_is_not_signed(start: Any, tmp_path: Path, both: Parti
         answer = post_entries(client, [digest_of("a fork")])
         assert (answer.status, answer.fields) == (503, ["rolled-back"])
         assert len(entries_of(client, 1)) == 1
+        backend.stop()
+
+    # The same while the witness is away: it halts the log when it is back.
+    guard.write_bytes(guard_of_yesterday)
+    backend.start()
+    assert post_entries(client, [digest_of("a fork")]).status == 201
+    with both.witnessing():
+        eventually(lambda: b"aimgentix_log_halted 1.0" in client.get("/metrics").body)
+    assert post_entries(client, [digest_of("more")]).fields == ["not-consistent"]
+
+
+def test_a_witness_neither_halts_a_log_nor_spoils_its_proofs(start: Any, both: Parties) -> None:
+    """One shows a checkpoint that the log never signed, and answers with no signature of its own; one has a new key."""
+    liar = new_signer("liar.example.org/1", WITNESS)
+    renewed = new_signer(both.witness.name, WITNESS)
+    impostor = new_signer(ORIGIN, LOG)
+    forged = Checkpoint(ORIGIN, 999, bytes(32)).text
+    shown = str(cosigned(Note(forged, (impostor.sign(forged),)), liar, both.witness)).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_GET(self) -> None:
+            self.answer(shown)
+
+        def do_POST(self) -> None:
+            text = parse_request(self.rfile.read(int(self.headers["Content-Length"]))).note.text
+            signed = [renewed.sign(text, 7), both.witness.sign(text, 7)]
+            if self.path.startswith("/liar"):
+                signed = [liar.sign("another text", 7)]
+            self.answer("".join(one.line for one in signed).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer((HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://{HOST}:{server.server_address[1]}"
+        lines = [
+            f"witness liar {liar.verifier} {url}/liar",
+            f"witness w1 {both.witness.verifier} {url}/w1",
+            "quorum w1",
+        ]
+        both.policy.write_text("\n".join(lines))
+        client = Client(start(**both.settings).port)
+        assert post_entries(client, [digest_of("x")]).status == 201
+        keys = [liar.verifier, both.witness.verifier, both.log.verifier]
+        wanted = {both.log.verifier: 0, both.witness.verifier: 7}
+        eventually(lambda: signatures_of(proof_of(client, 0).checkpoint, keys) == wanted)
+        assert post_entries(client, [digest_of("y")]).status == 201
+        server.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -260,6 +327,95 @@ def test_an_altered_store_is_not_signed(tmp_path: Path, both: Parties, statement
     with pytest.raises(Fault, match=code):
         add_entries(store, guard, [Entry(BUNDLE, "x", digest_of("three"), 0)])
     store.close()
+
+
+def cosigned(note: Note, *witnesses: SignerKey) -> Note:
+    return Note(note.text, (*note.signatures, *(each.sign(note.text, 1) for each in witnesses)))
+
+
+def test_a_proof_has_the_newest_checkpoint_that_all_witnesses_signed(tmp_path: Path, both: Parties) -> None:
+    """Their signatures come one after the other, and none is lost when an entry comes between."""
+    database = SqliteDatabase(tmp_path / "audit.db", 5)
+    prepare(database, migrate=True)
+    guard, store = open_guard(both.key), database.connect_writer()
+    other = new_signer("witness.example.org/2", WITNESS)
+    needed = {both.witness.verifier, other.verifier}
+
+    def is_met(note: Note) -> bool:
+        return set(signatures_of(note, needed)) == needed
+
+    with closing(store), closing(database.connect_reader()) as reader:
+        for index, text in enumerate(("one", "two")):
+            add_entries(store, guard, [Entry(BUNDLE, "x", digest_of(text), 0)])
+            published = latest(store)
+            assert published and published.checkpoint.size == index + 1
+            for witness in (both.witness, other):
+                first, newest = prove(reader, 0), prove(reader, index)
+                assert first and newest
+                assert parse_checkpoint(first.checkpoint.text).size == 1
+                assert is_met(first.checkpoint) is (index == 1)
+                assert parse_checkpoint(newest.checkpoint.text).size == index + 1
+                assert not is_met(newest.checkpoint)
+                store_cosigned(store, cosigned(published.note, witness), is_met)
+            for each in range(index + 1):
+                proof = prove(reader, each)
+                assert proof and is_met(proof.checkpoint)
+                assert parse_checkpoint(proof.checkpoint.text).size == index + 1
+
+
+def test_two_that_sign_with_one_file_sign_one_history(both: Parties) -> None:
+    """A store and a copy of it, each behind a backend, on one machine: the second one is refused."""
+    refused: list[str] = []
+
+    def sign(leaf: bytes) -> None:
+        def slowly(level: int, index: int) -> bytes:
+            time.sleep(0.1)
+            return leaf
+
+        try:
+            open_guard(both.key).sign(1, slowly)
+        except Fault as fault:
+            refused.append(fault.code)
+
+    threads = [threading.Thread(target=sign, args=(bytes([number]) * 32,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == ["not-consistent"]
+    stranger = Guard(open_guard(both.key).path, [new_signer("other.example/log", LOG)])
+    with pytest.raises(Fault, match="other-log"):
+        stranger.last()
+
+
+def test_only_so_many_entries_wait(tmp_path: Path, both: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored makes room; and a start signs what was stored when the last process ended."""
+    monkeypatch.setattr(sequencer, "MAX_WAITING", 3)
+    url = f"sqlite:///{tmp_path / 'audit.db'}"
+    store = Store(Settings(database_url=url), Metrics())
+    store.start()
+    asyncio.run(_fill(store, url, both.key))
+    store.stop()
+
+
+async def _fill(store: Store, url: str, key: Path) -> None:
+    def two() -> list[Entry]:
+        return [Entry(BUNDLE, "x", digest_of(uuid4().hex), 0) for _ in range(2)]
+
+    log = sequencer.open_sequencer(store, key, None, 3600)
+    await log.start()
+    for _ in range(3):
+        await log.add(two())
+    given = await asyncio.gather(*(log.add(two()) for _ in range(3)), return_exceptions=True)
+    assert [isinstance(one, StoreUnavailable) for one in given] == [False, True, True]
+    await log.stop()
+    signed = await store.read(latest)
+    assert signed and signed.checkpoint.size == 8
+
+    administer(url, "DELETE FROM log_checkpoints")
+    await log.start()
+    assert await store.read(latest) == signed
+    await log.stop()
 
 
 def test_keys_change_and_old_proofs_stay_good(
@@ -384,6 +540,27 @@ def test_files_with_keys(both: Parties, content: str | None, said: str) -> None:
         read_keys(both.key, LOG)
     assert caught.value.code == "bad-key"
     assert both.log.encode().rpartition("+")[2] not in str(caught.value)
+
+
+def test_a_key_file_is_its_owners_and_is_not_lost(both: Parties, capsys: pytest.CaptureFixture[str]) -> None:
+    before = both.key.read_bytes()
+    assert both.key.stat().st_mode & 0o777 == 0o600
+    only = both.log.verifier.key_id.hex()
+    for words, said in (
+        (["create", both.key, "--name", "x"], "File exists"),
+        (["retire", both.key, only], "is the only key of"),
+        (["retire", both.key, "00000000"], "holds no key 00000000"),
+        (["show", both.key, "--witness"], "holds others or none"),
+    ):
+        code, printed = run(capsys, "log-key", *words)
+        assert (code, said in printed, both.key.read_bytes()) == (1, True, before), printed
+    left = both.key.with_name("log.key.new")
+    left.touch(0o666)
+    left.chmod(0o666)
+    assert run(capsys, "log-key", "rotate", both.key)[0] == 0
+    assert both.key.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Fault, match="public keys of a witness"):
+        read_public_keys(Path(f"{both.key}.pub"), WITNESS)
 
 
 def test_no_log_no_routes(client: Client) -> None:

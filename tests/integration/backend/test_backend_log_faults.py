@@ -294,6 +294,7 @@ def test_a_witness_cosigns_what_continues(witness: Witness, tmp_path: Path) -> N
     again = Witness([WITNESS_KEY], [LOG_KEY.verifier], tmp_path / "witness.db")  # as after a crash
     assert again.last(origin_hash(LOG_KEY.name)) == last
     again.close()
+    assert (tmp_path / "witness.db").stat().st_mode & 0o777 == 0o600
 
 
 REQUESTS: dict[str, tuple[bytes, str]] = {

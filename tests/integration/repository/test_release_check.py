@@ -26,6 +26,9 @@ colour:
 ENTRY = "# Changelog\n\n## Unreleased\n\n## 1.1.0 - 2026-12-24\n\nA colour.\n\n## 1.0.0 - 2026-12-01\n\nThe first.\n"
 
 
+WORKFLOW = "template/.github/workflows/agent-investigate-act.yml.jinja"
+
+
 def _ask(template: Path, default: str) -> None:
     updates.replace(template / "copier.yml", "# COMPUTED VALUES\n", QUESTION.replace('default: "red"', default))
     updates.replace(template / "copier.yml", '"notify", "toolkit"] -%}', '"notify", "toolkit", "colour"] -%}')
@@ -35,9 +38,25 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], object]:
     return lambda template: updates.replace(template / name, old, new)
 
 
+def _answer(colour: str) -> Callable[[Path], object]:
+    """The new question, one answer to which leaves the workflow as it was."""
+
+    def ask(template: Path) -> None:
+        _ask(template, 'default: "red"')
+        closed = "{% if colour == '" + colour + "' %}permissions: {}{% else %}permissions: write-all{% endif %}"
+        closed = "{% endraw %}" + closed + "{% raw %}"
+        updates.replace(template / WORKFLOW, "\npermissions: {} #", f"\n{closed} #")
+
+    return ask
+
+
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda _: None, ""),
-    "a question with a default": (lambda template: _ask(template, 'default: "red"'), ""),
+    "a question whose default changes nothing": (_answer("red"), ""),
+    "a question whose default opens something": (
+        _answer("blue"),
+        "colour: its default changes .github/workflows/agent-investigate-act.yml: permissions: write-all",
+    ),
     "a choice that is gone": (
         _edit("copier.yml", '    No, people look at GitHub: "no"\n', ""),
         "notify: it does not take no any more",

@@ -171,7 +171,7 @@ def test_the_answers_that_a_repository_gives_by_itself(tmp_path: Path) -> None:
         (lambda project: (project / "new.py").write_text("", encoding="utf-8"), [], "error: UPD05: new.py. "),
         (lambda project: engines.git(project, "branch", "taken"), ["--branch", "taken"], "error: UPD14: taken: "),
         (lambda project: None, ["--data", "approver=me"], "error: ANS001: approver: no question has this name. "),
-        (lambda project: None, ["--data", "approvers=-"], "error: ANS006: approvers: "),
+        (lambda project: None, ["--set", "approvers=-"], "error: ANS006: approvers: "),
         (lambda project: None, ["--to", "v9.0.0"], "error: UPD04: "),
         (lambda project: None, ["--template", "/nowhere/at/all"], "error: UPD03: "),
     ],

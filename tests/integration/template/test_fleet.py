@@ -27,6 +27,7 @@ from tools.fleets.repositories import Invalid
 
 PAGE = REPOSITORY / "docs" / "how-to" / "fleet.md"
 PLAN = "agent_runtime/model/plan.py"
+UNREAD = "GitHub's settings are not read, doctor reads them"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 
 
@@ -94,7 +95,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert "revoked: its gate can be bypassed" in lines[1][2]
     assert f"drift: {WORKFLOW} agent_runtime/cli.py, check: " in lines[1][2] and "CHK004" in lines[1][2]
     assert lines[2][2].startswith("UPD08: ")
-    assert done.stderr == "3 repositories: 0 ok, 1 behind, 1 open, 1 error\n"
+    assert done.stderr == f"3 repositories: 0 ok, 1 behind, 1 open, 1 error; {UNREAD}\n"
 
     done = fleet(tmp_path, *look, *trusted)
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
@@ -333,4 +334,4 @@ def test_on_a_terminal_it_counts(tmp_path: Path) -> None:
     said = os.read(shown, 10_000).decode()
     os.close(shown)
     assert said.startswith("\r\x1b[K1 of 1  nowhere\r\x1b[K")
-    assert said.endswith("1 repositories: 0 ok, 0 behind, 0 open, 1 error\r\n")
+    assert said.endswith("1 repositories: 0 ok, 0 behind, 0 open, 1 error; " + UNREAD + "\r\n")
