@@ -25,8 +25,9 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -53,23 +54,30 @@ DEFAULT_OUT = ROOT / "build" / "demo"
 DEFAULT_CASE = "service-restart"
 RUN_FOLDER = Path("agent-run") / "demo"
 RUN_EVIDENCE = RUN_FOLDER / "record" / "agent-run" / "audit-bundle"
-# What each reader tries next.
+# What each reader tries next; make sets up .venv.
 NEXT = (
-    ("everybody", "cd {repository}"),
-    ("reviewer", "make simulate"),
-    ("attacker", ".venv/bin/python agent_runner.py simulate --tamper"),
-    ("auditor", ".venv/bin/python agent_runner.py verify {evidence}"),
+    ("everybody", "cd {repository} && make test"),
+    ("team", "make simulate"),
+    ("attacker", "{around}.venv/bin/python agent_runner.py simulate \\\n    --resource {resource} --tamper"),
+    ("auditor", ".venv/bin/python agent_runner.py verify \\\n    {evidence}"),
+    ("maintainer", "docs/SETUP_GUIDE.md: the same on GitHub, with a second person"),
 )
+AROUND = ".venv/bin/python tests/example_service.py with -- \\\n    "
 # What the reviewer's answer is called once it is given.
-ANSWERED = {"approve": "approves", "reject": "rejects"}
+ANSWERED = {"approve": "approved", "reject": "rejected"}
 # What simulate passes on by itself; everything else is named to it, as a secret or a variable is on GitHub.
 _KNOWN_TO_SIMULATE = {"SERVICES_FILE", "AGENT_ACT_TOKEN", "MODEL_NAME", "MODEL_ADDRESS", "MODEL_API_KEY"}
 
 
 class Screen:
-    """What a person reads: headings, facts, and colour where there is a terminal that wants it."""
+    """What a person reads: headings, facts, and colour where there is a terminal that wants it.
+
+    Attributes:
+        turns: whether it waits for a person before the next page.
+    """
 
     def __init__(self) -> None:
+        self.turns = False
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._step = 0
 
@@ -77,6 +85,12 @@ class Screen:
         """Begin the next step."""
         self._step += 1
         self.line("\n" + self._paint("1", f"{self._step}. {text}"))
+
+    def turn(self) -> None:
+        """End a page: what follows would not fit on a screen of 24 lines beside it."""
+        if self.turns:
+            with suppress(EOFError):
+                input("\n-- Return: on -- ")
 
     def title(self, text: str, good: bool) -> None:
         """Begin the end: how it went."""
@@ -148,12 +162,20 @@ def timeline(address: str, trace_id: str) -> list[dict[str, Any]]:
 
 
 def show_timeline(screen: Screen, events: list[dict[str, Any]]) -> None:
-    """Print one line for each event: when, in which job, what, how it ended."""
-    for event in events:
-        metadata = event["metadata"]
+    """Print one line for each event: when, in which job, what, how it ended; checks in a row are one line."""
+    for (job, step, status, _), listed in groupby(events, key=_kind):
+        same = list(listed)
+        metadata = same[0]["metadata"]
         what = " ".join(str(metadata[key]) for key in ("step", "check", "tool", "outcome") if metadata.get(key))
-        job = str(metadata.get("gha", {}).get("job", ""))
-        screen.line(f"   {str(event['timestamp'])[11:23]}  {job:<11}  {what:<40}  {event['status']}")
+        if len(same) > 1:
+            what = f"{step}: {len(same)} of them"
+        screen.line(f"   {str(same[0]['timestamp'])[11:23]}  {job:<11}  {what:<34}  {status}")
+
+
+def _kind(event: dict[str, Any]) -> tuple[str, str, str, str]:
+    metadata = event["metadata"]
+    step, tool = (str(metadata.get(key, "")) for key in ("step", "tool"))
+    return str(metadata.get("gha", {}).get("job", "")), step, str(event["status"]), tool
 
 
 def generate(folder: Path, case: Case) -> Path:
@@ -238,6 +260,7 @@ class Shown:
         delivered: number of events that the audit backend has of the run.
         kept: number of events in the run's bundle.
         healthy_share: at most this share may still be wrong.
+        answer: what the demo answered without asking anybody, or None where a person was asked.
     """
 
     repository: Path
@@ -251,6 +274,7 @@ class Shown:
     delivered: int
     kept: int
     healthy_share: float = HEALTHY_SHARE
+    answer: str | None = None
 
     @property
     def good(self) -> bool:
@@ -293,20 +317,22 @@ def play(screen: Screen, folder: Path, answer: str | None, case: Case) -> Shown:
         repository = generate(folder, case)
         screen.fact("generated", shown_path(repository))
 
+        screen.turn()
         screen.heading("The agent investigates, you review, it acts, the trail is recorded")
         if answer is not None:
-            screen.fact(
-                "reviewer", f"nobody is asked, the demo {ANSWERED[answer]} (a terminal without APPROVE= asks you)"
-            )
+            screen.fact("reviewer", f"nobody is asked; the demo answers: {ANSWERED[answer]}")
+            screen.fact("", "a terminal without APPROVE= asks you")
         screen.line("")
         simulated = simulate(repository, world, audit, answer, case)
 
+        screen.turn()
         screen.heading("The trail is verified, offline")
         screen.line("")
         bundle = repository / RUN_EVIDENCE
         manifest = read_bundle(bundle, simulated)
         verified = run_agent(repository, ["verify", str(bundle.relative_to(repository))], {}) == 0
 
+        screen.turn()
         screen.heading("The run's timeline, read back from the audit backend")
         screen.line("")
         events = timeline(audit, str(manifest["trace_id"]))
@@ -329,6 +355,7 @@ def play(screen: Screen, folder: Path, answer: str | None, case: Case) -> Shown:
         delivered=len(events),
         kept=kept,
         healthy_share=case.healthy_share,
+        answer=answer,
     )
 
 
@@ -359,12 +386,15 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     """Print what just happened, where the files are, and what to type next."""
     outcome = str(shown.manifest["outcome"]).replace("_", " ")
     approvers = ", ".join(str(each["login"]) for each in shown.manifest.get("approvers") or [])
-    title = "You rejected the plan, and nothing was executed" if shown.declined else "What just happened"
+    who = "The demo" if shown.answer else "You"
+    title = f"{who} rejected the plan, and nothing was executed" if shown.declined else "What just happened"
     fine = shown.good or shown.declined
+    screen.turn()
     screen.title(title if fine else "This is not what the demo promises", fine)
     screen.fact("before", case.say(shown.before))
     screen.fact("plan", str(shown.manifest.get("plan_digest") or "none"))
-    screen.fact("approved by", approvers or "nobody: nothing was executed")
+    approved = f"{approvers}: the demo answered, nobody was asked" if shown.answer else approvers
+    screen.fact("approved by", approved if approvers else "nobody: nothing was executed")
     screen.fact("outcome", outcome)
     steps = shown.manifest["steps"]
     for number, step in enumerate(steps if len(steps) > 1 else (), 1):
@@ -372,15 +402,21 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
     screen.fact("after", case.say(shown.after))
     screen.fact("trail", "verified: every digest and hash chain holds" if shown.verified else "NOT verified")
     screen.fact("audit", f"{shown.delivered} of {shown.kept} events at the backend")
-    screen.line("\nWhere the files lie")
-    screen.fact("repository", shown_path(shown.repository))
-    screen.fact("page", shown_path(shown.repository / RUN_FOLDER / "page.txt"))
-    screen.fact("evidence", shown_path(shown.bundle))
     if shown.declined:
         screen.line("\nA rejection is a run that ended well: it asked, somebody said no, the trail has both.")
-    screen.line("\nType next")
+    screen.turn()
+    screen.line("\nWhere the files lie")
+    screen.fact("repository", shown_path(shown.repository))
+    screen.fact("page", f"{RUN_FOLDER / 'page.txt'}, in it")
+    screen.fact("evidence", f"{RUN_EVIDENCE}, in it")
+    screen.line("\nTry next")
+    around = AROUND if (shown.repository / "tests" / "example_service.py").is_file() else ""
     for reader, command in NEXT:
-        screen.fact(reader, command.format(repository=shown_path(shown.repository), evidence=RUN_EVIDENCE))
+        given = {"repository": shown_path(shown.repository), "evidence": RUN_EVIDENCE, "resource": case.resource}
+        first, *rest = command.format(around=around, **given).split("\n")
+        screen.fact(reader, first)
+        for line in rest:
+            screen.fact("", line)
 
 
 def shown_path(path: Path) -> str:
@@ -419,6 +455,7 @@ def main() -> int:
     options = parser.parse_args()
     answer = options.answer if sys.stdin.isatty() and sys.stdout.isatty() else options.answer or "approve"
     screen = Screen()
+    screen.turns = answer is None
     signal.signal(signal.SIGTERM, end_on_signal)
     signal.signal(signal.SIGHUP, end_on_signal)
     try:

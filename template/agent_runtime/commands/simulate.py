@@ -7,6 +7,7 @@ from this terminal, and no others.  Machines are not isolated.  Without one of t
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Tuple
 
@@ -53,6 +54,7 @@ def run(call: Call) -> int:
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
     from agent_runtime.local.simulate import issue_run  # noqa: PLC0415
     from agent_runtime.local.simulate import run as play  # noqa: PLC0415
+    from agent_runtime.local.terminal import screens  # noqa: PLC0415
     from agent_runtime.model import config, inputs  # noqa: PLC0415
 
     scenario = Scenario.APPROVE if call.options.approve else call.options.scenario
@@ -63,8 +65,15 @@ def run(call: Call) -> int:
     inputs.context(context_text)
 
     def ask(page: str, what: str) -> bool:
-        print(page)
+        parts = screens(page, *shutil.get_terminal_size())
         try:
+            for number, part in enumerate(parts):
+                more = f"-- {number} of {len(parts)} screens; Return: the next, q: the question -- "
+                if number and input(more).strip().lower().startswith("q"):
+                    break
+                if not number and len(parts) > 1:
+                    input("-- Return: what the reviewer reads -- ")
+                print(part, flush=True)
             while True:
                 answer = input(f"Approve exactly this: {what}? [y/N] ").strip().lower()
                 if answer in ("y", "yes", "n", "no", ""):

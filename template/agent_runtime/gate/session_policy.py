@@ -118,7 +118,7 @@ def _wrong(statement: Any, known: Sequence[str]) -> str:
             if part[0] in "{}":
                 return f"{visible(text)} has a brace that is none of a parameter"
             if part[1] and part[1] not in known:
-                return f"{{{visible(part[1])}}} is no parameter that a condition of its rules is about: add one"
+                return f"{{{visible(part[1])}}} is not a parameter that a condition of its rules is about: add one"
         if sum(bool(part[2]) for part in _PART.finditer(text)) > 1:
             return f"{visible(text)} has more than one list"
     return ""

@@ -50,6 +50,20 @@ def as_terminal(markdown: str, width: Optional[int] = None) -> str:
     return _CONTROL.sub(lambda found: terminal(found.group()), text)
 
 
+def screens(text: str, columns: int, rows: int) -> List[str]:
+    """Split a text so that each part and a line below it fit on the terminal, wide lines counted as it wraps them."""
+    parts: List[List[str]] = [[]]
+    used = 0
+    for line in text.rstrip("\n").split("\n"):
+        needed = max(1, -(-len(line) // columns))
+        if parts[-1] and used + needed >= rows:
+            parts.append([])
+            used = 0
+        parts[-1].append(line)
+        used += needed
+    return ["\n".join(part) for part in parts]
+
+
 def _end_of_block(lines: Sequence[str], start: int, closing: str) -> int:
     for number in range(start + 1, len(lines)):
         if lines[number] == closing:

@@ -6,8 +6,11 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
+import sys
+import termios
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +23,16 @@ from support.environment import REPOSITORY
 from tools import demo
 
 QUESTION = "[y/N]"
+MORE = " -- "
+ROWS, COLUMNS = 24, 80
 
 
 def at_a_terminal(out: Path, answer: str) -> tuple[int, str]:
     """Run the demo at a pseudo-terminal, give this answer to its question, and return exit code and screen."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (ROWS, COLUMNS))
     screen = b""
+    turned = 0
     deadline = time.monotonic() + TIMEOUT_SECONDS
     with running_demo(out, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
@@ -41,6 +48,9 @@ def at_a_terminal(out: Path, answer: str) -> tuple[int, str]:
             if not chunk:
                 break
             screen += chunk
+            while screen.count(MORE.encode()) > turned:
+                turned += 1
+                os.write(ours, b"\n")
             if not answered and QUESTION.encode() in screen:
                 os.write(ours, answer.encode() + b"\n")
                 answered = True
@@ -64,15 +74,26 @@ def test_without_a_terminal_it_shows_the_whole_path(tmp_path: Path) -> None:
     assert re.search(r"before +(2[5-9]|3[0-5])\.\d% of 200 requests failed", summary)
     assert re.search(r"after +0\.0% of 200 requests failed", summary)
     assert re.search(r"plan +[0-9a-f]{64}\n", summary)
-    assert re.search(r"approved by +reviewer\n", summary)
+    assert re.search(r"approved by +reviewer: the demo answered, nobody was asked\n", summary)
     assert re.search(r"trail +verified", summary)
     assert re.search(r"audit +(\d+) of \1 events at the backend", summary)
     assert re.search(
         r"approve +approved +success\n(.*\n)*.* act +intent +pending\n.* act +outcome success +success", said
     )
     assert "\033[" not in said, "no colour without a terminal"
-    evidence = Path(re.search(r"evidence +(\S+)", summary)[1])  # type: ignore[index]
-    assert (evidence / "bundle.json").is_file()
+    assert [line for line in summary.splitlines() if len(line) > COLUMNS and str(tmp_path) not in line] == []
+    try_next(Path(re.search(r"repository +(\S+)", summary)[1]), summary)  # type: ignore[index]
+
+
+def try_next(repository: Path, summary: str) -> None:
+    """Type what the demo says that an attacker and an auditor may try next."""
+    for reader, code, shown in (("attacker", 3, "GATE02"), ("auditor", 0, "every digest and hash chain holds")):
+        command = re.search(rf"^   {reader} +((?:.*\\\n)*.*)", summary, flags=re.MULTILINE)[1]  # type: ignore[index]
+        words = [
+            sys.executable if word == ".venv/bin/python" else word for word in shlex.split(command.replace("\\\n", ""))
+        ]
+        done = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
+        assert (done.returncode, shown in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
 
 
 def test_at_a_terminal_the_reviewer_sees_the_plan_and_approves(tmp_path: Path) -> None:
@@ -83,6 +104,9 @@ def test_at_a_terminal_the_reviewer_sees_the_plan_and_approves(tmp_path: Path) -
     assert "restart_service" in before_the_question
     assert re.search(r"\b[0-9a-f]{64}\b", before_the_question), "the digest stands on the page"
     assert re.search(r"after +0\.0% of 200 requests failed", screen)
+    pages = re.split(rf"{MORE}|{re.escape(QUESTION)}", re.sub(r"\033\[[0-9;]*m", "", screen).replace("\r", ""))
+    rows = [sum(max(1, -(-len(line) // COLUMNS)) for line in page.strip("\n").split("\n")) for page in pages]
+    assert len(pages) > 8 and max(rows) <= ROWS, [page for page, high in zip(pages, rows, strict=True) if high > ROWS]
 
 
 def test_at_a_terminal_the_reviewer_rejects_and_nothing_is_executed(tmp_path: Path) -> None:
@@ -102,7 +126,8 @@ def test_rejected_without_asking_it_says_what_a_rejection_is(tmp_path: Path) -> 
         said = process.communicate(timeout=TIMEOUT_SECONDS)[0].decode()
 
     assert process.returncode == 0, said
-    assert "nobody is asked, the demo rejects" in said
+    assert "nobody is asked; the demo answers: rejected" in said
+    assert "The demo rejected the plan, and nothing was executed" in said
     assert said.index("Approve restart_service") < said.index("approve: rejected by reviewer")
     assert "A rejection is a run that ended well" in said
     assert re.search(r"after +(2[5-9]|3[0-5])\.\d% of 200 requests failed", said)

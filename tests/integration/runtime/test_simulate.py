@@ -444,7 +444,7 @@ def at_a_terminal(clone: Clone, *answers: str) -> tuple[int, str]:
         stderr=theirs,
     ) as process:
         os.close(theirs)
-        asked = 0
+        asked = turned = 0
         while True:
             try:
                 part = os.read(ours, 65536)
@@ -453,6 +453,9 @@ def at_a_terminal(clone: Clone, *answers: str) -> tuple[int, str]:
             if not part:
                 break
             said += part
+            while said.count(b" -- ") > turned:
+                turned += 1
+                os.write(ours, b"\n")
             while said.count(b"[y/N] ") > asked:
                 asked += 1
                 os.write(ours, left.pop(0).encode())
