@@ -18,7 +18,6 @@ One module, because a reviewer reads as one page what a model can do.  pydantic-
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hashlib
 import inspect
@@ -27,12 +26,11 @@ import os
 import re
 import threading
 import time
-from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any, Callable, Coroutine, Dict, List, Mapping, Optional, Sequence, Tuple, get_type_hints
 
 from agent_runtime.agent import Notes
-from agent_runtime.model import names, redaction
+from agent_runtime.model import names
 from agent_runtime.results import Finding, InvestigationResult, ModelUse, ProposedAction, RiskLevel, Severity
 from agent_runtime.toolkit import http, providers
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, ToolError
@@ -125,6 +123,8 @@ def ask(
         ToolError: it can't be asked like this (TOOL18), the provider refuses the key (TOOL17), or it failed, or gave
             no valid answer (TOOL19).
     """
+    import asyncio  # noqa: PLC0415  when used
+
     measured = dict(measured or {})
     _check(actions, tools, measured)
     talk = _Conversation(actions, measured, limits, notes)
@@ -195,7 +195,9 @@ class _Conversation:
     async def run(
         self, question: str, tools: Sequence[Callable[..., Any]], toolsets: Sequence[Any], model: Any
     ) -> InvestigationResult:
-        from pydantic_ai import Agent, UsageLimits, capture_run_messages, exceptions  # noqa: PLC0415  when used
+        import asyncio  # noqa: PLC0415  when used
+
+        from pydantic_ai import Agent, UsageLimits, capture_run_messages, exceptions  # noqa: PLC0415
 
         key = http.token_of(providers.KEY)
         client = None
@@ -330,6 +332,8 @@ class _Conversation:
 
     async def called(self, tool: str, arguments: Mapping[str, Any], answering: Coroutine[Any, Any, Any]) -> str:
         """Wait for a tool's answer, write the call down, and return what the model gets."""
+        import asyncio  # noqa: PLC0415  when used
+
         began, ok = time.monotonic(), True
         raised: Optional[Exception] = None
         try:
@@ -345,7 +349,7 @@ class _Conversation:
         whole, text = len(text), text[: self.limits.answer_characters]
         if whole > len(text):
             text += f"\n[cut: {whole - len(text)} more characters]"
-        given = redaction.of_json(self.notes.redactor, dict(arguments))
+        given = self._redacted(dict(arguments))
         call = _Call(
             f"c{len(self.calls) + 1}",
             tool,
@@ -368,6 +372,11 @@ class _Conversation:
             raise raised
         return json.dumps({"call": call.id, "tool": tool, "answer": text}, ensure_ascii=False)
 
+    def _redacted(self, value: Any) -> Any:
+        from agent_runtime.model import redaction  # noqa: PLC0415  when used
+
+        return redaction.of_json(self.notes.redactor, value)
+
     def _keep(self, messages: Sequence[Any]) -> None:
         """Keep the conversation, whatever became of it, and see in it what was refused."""
         from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415  when used
@@ -378,7 +387,7 @@ class _Conversation:
                     about = f"{part.tool_name}: " if getattr(part, "tool_name", None) else ""
                     self.refused.append(about + _why(getattr(part, "content", "")))
         talk = json.loads(ModelMessagesTypeAdapter.dump_json(list(messages), exclude_none=True))
-        kept = json.dumps(redaction.of_json(self.notes.redactor, talk), ensure_ascii=False, indent=1)
+        kept = json.dumps(self._redacted(talk), ensure_ascii=False, indent=1)
         self.transcript = self.notes.keep(names.TRANSCRIPT_NAME, kept.encode("utf-8", "backslashreplace"))
         self.notes.event(
             names.STEP_TRANSCRIPT,
@@ -496,6 +505,9 @@ def _audited(talk: _Conversation, toolset: Any) -> Any:
 
 async def _in_thread(call: Callable[[], Any]) -> Any:
     """What a call returns; whoever stops waiting leaves it behind, and it ends with the process."""
+    import asyncio  # noqa: PLC0415  when used
+    from concurrent import futures  # noqa: PLC0415
+
     answer: futures.Future[Any] = futures.Future()
     answer.set_running_or_notify_cancel()
 

@@ -395,6 +395,7 @@ RELATED = {
     "act_variables": ("A, B", {"act_secrets": "B"}, answers.NAMES),
     "investigate_oidc": ("yes", {"repository_plan": "private-free"}, answers.OIDC),
     "act_secrets": ("A", {"repository_plan": "private-free", "investigate_secrets": "A"}, answers.NAMES),
+    "agent_python": ("3.10", {"use_case": "incident-response"}, answers.PYTHON),
 }
 
 

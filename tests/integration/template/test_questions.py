@@ -73,8 +73,6 @@ def test_every_question_has_a_default_but_the_name() -> None:
     assert [name for name in ASKED if COOKIECUTTER[name] == ""] == [
         "agent_name",
         "act_permissions",
-        "investigate_secrets",
-        "investigate_variables",
         "investigate_container",
         "act_variables",
         "audit_host",

@@ -345,7 +345,7 @@ def test_orders_in_a_log_lead_nowhere_and_are_seen(order: str, ask: Any) -> None
 
 def test_two_things_of_one_name_are_refused_before_anybody_is_asked(ask: Any) -> None:
     def restart() -> str:
-        """Is no tool."""
+        """Has the name of an action."""
         return ""
 
     twice: dict[str, dict[str, Any]] = {
