@@ -62,7 +62,7 @@ HOST = codes.register(
     "Write its name, with its port where it has one, without https:// and path",
 )
 
-USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "blank")
+USE_CASES = ("service-restart", "config-rollback", "scale-resources", "security-response", "disk-cleanup", "blank")
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
 YES_NO = ("no", "yes")
 PLANS = ("public", "private-enterprise", "private-team", "private-free")
@@ -75,6 +75,7 @@ TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "scaling": ("git", "http", "metrics", "services"),
     "rollback": ("git", "http"),
     "keys": ("http", "metrics", "services"),
+    "files": (),
     "health": ("http",),
     "git": ("http", "waiting"),
     "services": ("metrics",),
@@ -89,6 +90,7 @@ _TOOLKIT_OF_USE_CASE = {
     "config-rollback": "git, health, http, metrics, rollback, services, waiting",
     "scale-resources": "http, metrics, scaling, services, usage, waiting",
     "security-response": "keys, services, waiting",
+    "disk-cleanup": "files, services",
     "blank": "http, errors, waiting",
 }
 # What holds where a question of the group `advanced` is not asked; `toolkit` depends on the use case.

@@ -27,10 +27,10 @@ def _make(project: Path, python: str, target: str) -> str:
     "use_case, age",
     [
         ("service-restart", "oldest"),
-        ("service-restart", "newest"),
         ("config-rollback", "oldest"),
         ("scale-resources", "newest"),
         ("security-response", "oldest"),
+        ("disk-cleanup", "newest"),
         ("blank", "newest"),
     ],
 )
