@@ -357,6 +357,40 @@ class NotesWorld(World):
         return self.notes.read_text(encoding="utf-8").splitlines()
 
 
+class FolderWorld(World):
+    """A folder with a quota that somebody fills.  No program runs here."""
+
+    QUOTA = 20_000
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve() / "cache"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def place(self) -> str:
+        return f"{self.folder}, quota {self.QUOTA} bytes"
+
+    def catalogue(self) -> str:
+        """Return the services.yml by which the agent finds this world."""
+        return f"services:\n  {RESOURCE}:\n    folder: {self.folder}\n    quota_bytes: {self.QUOTA}\n"
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        catalogue = folder / "services.yml"
+        catalogue.write_text(self.catalogue(), encoding="utf-8")
+        return {"SERVICES_FILE": str(catalogue)}
+
+    def spoil(self) -> None:
+        program = USE_CASES / "disk-cleanup" / "example_service.py"
+        subprocess.run([sys.executable, str(program), "fill", str(self.folder)], check=True, capture_output=True)
+
+    def wrong(self) -> float:
+        used = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return max(0.0, used / self.QUOTA - 1)
+
+    def state(self) -> str:
+        return str(sorted(path.name for path in self.folder.rglob("*") if path.is_file()))
+
+
 @dataclass(frozen=True)
 class Case:
     """One use case as the demo plays it.
@@ -364,7 +398,7 @@ class Case:
     Arguments:
         agent: answers to the template's questions.
         slug: the name that follows from them.
-        world: what its program is, or None where none runs.
+        world: what its program is, or what there is where none runs.
         options: for the program.
         runs, breaks, again: headings of three steps.
         say: puts a measured share into words.
@@ -375,7 +409,7 @@ class Case:
 
     agent: dict[str, str]
     slug: str
-    world: type[ServiceWorld] | None
+    world: type[ServiceWorld] | type[NotesWorld] | type[FolderWorld]
     options: tuple[str, ...]
     runs: str
     breaks: str
@@ -390,8 +424,8 @@ class Case:
     @contextmanager
     def start(self, folder: Path) -> Iterator[World]:
         """Run the case's program, if it has one, for the time of a block; its files are in `folder`."""
-        if self.world is None:
-            yield NotesWorld(folder)
+        if not issubclass(self.world, ServiceWorld):
+            yield self.world(folder)
             return
         token = secrets.token_urlsafe(24)
         options = [option.format(folder=folder) for option in self.options]
@@ -413,6 +447,11 @@ def busy(share: float) -> str:
 def let_in(share: float) -> str:
     """Put into words how often a thief gets in."""
     return f"{share:.1%} of the thief's attempts came in"
+
+
+def over_quota(share: float) -> str:
+    """Put into words how much more than its quota a folder holds."""
+    return f"{share:.1%} more than its quota"
 
 
 def unnoted(share: float) -> str:
@@ -514,6 +553,24 @@ CASES = {
         changed="not the same: the feature was turned off",
         unchanged="the same: the feature is still on",
     ),
+    "disk-cleanup": Case(
+        agent={
+            "agent_name": "Example Cleanup",
+            "description": "Deletes old files when the example folder is over its quota",
+            "use_case": "disk-cleanup",
+        },
+        slug="example-cleanup",
+        world=FolderWorld,
+        options=(),
+        runs="There is a folder with a quota, and an audit backend runs",
+        breaks="Builds fill the folder",
+        again="The folder, measured again",
+        say=over_quota,
+        label="files",
+        changed="not the same: the oldest were deleted",
+        unchanged="the same: nothing was deleted",
+        healthy_share=0.0,
+    ),
     "blank": Case(
         agent={
             "agent_name": "Example Notes",
@@ -521,7 +578,7 @@ CASES = {
             "use_case": "blank",
         },
         slug="example-notes",
-        world=None,
+        world=NotesWorld,
         options=(),
         runs="There is a file with a note, and an audit backend runs",
         breaks="The note disappears",

@@ -92,6 +92,16 @@ COMBINATIONS: dict[str, dict[str, str]] = {
         "approvers": "acme/sre",
         "triggers": "manual+alert",
     },
+    # Where the disk is: self-hosted runners that live on, one for each role, and no secret.
+    "disk-cleanup": {
+        "agent_name": "Disk Cleanup",
+        "github_repository": "acme/disk-cleanup",
+        "triggers": "manual+schedule",
+        "advanced": "yes",
+        "act_secrets": "",
+        "investigate_runner": "self-hosted, cache-read",
+        "act_runner": "self-hosted, cache-write",
+    },
     # The least: a person starts it, and the agent is still to be written.
     "blank": {
         "agent_name": "Blank Agent",

@@ -44,12 +44,14 @@ class Severity(_StrEnum):
 class ActionStatus(_StrEnum):
     """How an action ended.
 
+    `partial` means that a part of the effect happened and the rest did not: a human must finish it or go back.
     `unknown` means that the effect may or may not have happened: a human must look.  `refused` and `dry_run` are
     written by the runtime, when a check before acting failed and for a dry run, never by a team's `act()`.
     """
 
     SUCCESS = "success"
     FAILED = "failed"
+    PARTIAL = "partial"
     UNKNOWN = "unknown"
     ALREADY_DONE = "already_done"
     REFUSED = "refused"

@@ -40,11 +40,10 @@ def run(call: Call) -> int:
         complain(outcome.problem)
         return codes.EXIT_REFUSED
     last = result.steps[-1]
-    if result.status is ActionStatus.FAILED:
+    if result.status in (ActionStatus.FAILED, ActionStatus.PARTIAL):
         why = str(last.details.get("error") or "")
-        raise Ended(
-            codes.ACTION_FAILED, "act() reported a failure" + (": " + why if why else ""), codes.EXIT_ACTION_FAILED
-        )
+        what = "act() did a part" if result.status is ActionStatus.PARTIAL else "act() reported a failure"
+        raise Ended(codes.ACTION_FAILED, what + (": " + why if why else ""), codes.EXIT_ACTION_FAILED)
     if result.status is ActionStatus.UNKNOWN:
         why = str(last.details.get("problem") or "act() reported that it does not know")
         raise Ended(

@@ -56,9 +56,10 @@ _OUTCOMES = {
     ActionStatus.ALREADY_DONE: RunOutcome.ACTED,
     ActionStatus.DRY_RUN: RunOutcome.DRY_RUN,
     ActionStatus.FAILED: RunOutcome.ACTION_FAILED,
+    ActionStatus.PARTIAL: RunOutcome.PARTIAL,
     ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
 }
-ACTED = frozenset(_OUTCOMES.values()) | {RunOutcome.PARTIAL}
+ACTED = frozenset(_OUTCOMES.values())
 # After these nobody can approve the plan any more, and its issue is closed; after a refusal somebody still can.
 FINAL = ACTED | {RunOutcome.REJECTED, RunOutcome.EXPIRED, RunOutcome.NOT_STARTED}
 

@@ -68,6 +68,7 @@ USE_CASES = (
     "scale-resources",
     "security-response",
     "incident-response",
+    "disk-cleanup",
     "blank",
 )
 TRIGGERS = ("manual+alert", "manual", "manual+schedule", "manual+alert+schedule")
@@ -84,6 +85,7 @@ TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "scaling": ("git", "http", "metrics", "services"),
     "rollback": ("git", "http"),
     "keys": ("http", "metrics", "services"),
+    "files": (),
     "health": ("http",),
     "git": ("http", "waiting"),
     "services": ("metrics",),
@@ -99,6 +101,7 @@ _TOOLKIT_OF_USE_CASE = {
     "scale-resources": "http, metrics, scaling, services, usage, waiting",
     "security-response": "keys, services, waiting",
     "incident-response": "git, http, metrics, model, services, waiting",
+    "disk-cleanup": "files, services",
     "blank": "http, errors, waiting",
 }
 # What else depends on the use case: how a model is reached, and the packages that speak to it.

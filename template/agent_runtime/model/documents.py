@@ -475,10 +475,11 @@ class ActionReport:
 
     @property
     def is_partial(self) -> bool:
-        """Whether steps took effect before one failed, or was refused."""
+        """Whether a step took effect in part, or steps did before one failed, or was refused."""
         before = self.steps if self.status is ActionStatus.REFUSED else self.steps[:-1]
         stopped = self.status in (ActionStatus.FAILED, ActionStatus.REFUSED)
-        return stopped and any(step.status is not ActionStatus.DRY_RUN for step in before)
+        halfway = stopped and any(step.status is not ActionStatus.DRY_RUN for step in before)
+        return halfway or self.status is ActionStatus.PARTIAL
 
 
 def statuses(planned: Sequence[Step], ran: Sequence[StepResult], *, rest: str = names.NOT_RUN) -> Tuple[str, ...]:

@@ -28,6 +28,7 @@ _EVENT_STATUS = {
     ActionStatus.SUCCESS: EventStatus.SUCCESS,
     ActionStatus.ALREADY_DONE: EventStatus.SUCCESS,
     ActionStatus.FAILED: EventStatus.ERROR,
+    ActionStatus.PARTIAL: EventStatus.ERROR,
     ActionStatus.UNKNOWN: EventStatus.ERROR,
     ActionStatus.REFUSED: EventStatus.DENIED,
     ActionStatus.DRY_RUN: EventStatus.SUCCESS,

@@ -3,7 +3,7 @@
 `services` reads the team's catalogue, `metrics` measures error rates, values and trends, `usage` how much of its limits
 a service uses, `health` asks health endpoints, `http` makes single bounded requests, `git` changes a configuration by
 commits, `rollback` undoes one of its changes on the server, `scaling` reads and sets capacity, `keys` asks about keys
-and replaces them, `waiting` polls until a deadline.
+and replaces them, `files` lists a folder and deletes from it, `waiting` polls until a deadline.
 Whatever goes wrong arrives as one exception: `errors.ToolError`.
 
 A module loads when something of it is first used, and its libraries when it uses them: a team's file names what it
@@ -16,7 +16,7 @@ import sys
 from importlib.util import LazyLoader, find_spec, module_from_spec
 from types import ModuleType
 
-_MODULES = ("git", "health", "http", "keys", "metrics", "rollback", "scaling", "services", "usage", "waiting")
+_MODULES = ("files", "git", "health", "http", "keys", "metrics", "rollback", "scaling", "services", "usage", "waiting")
 
 
 def __getattr__(name: str) -> ModuleType:

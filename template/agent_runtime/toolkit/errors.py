@@ -73,6 +73,11 @@ NOT_DONE = register(
     "an action stopped before it was complete",
     "The message says why, and the changes in the result say how far it got",
 )
+FOLDER_UNUSABLE = register(
+    "TOOL21",
+    "a folder can't be looked at",
+    "Name the folder itself in services.yml, and let the runner's user read it; see docs/RUNBOOK.md",
+)
 GIT_OVERTAKEN = register(
     "TOOL14",
     "somebody else pushed meanwhile",

@@ -25,10 +25,11 @@ from support.harness.engine import ActionsHost, Answer, Click, Repository, Revie
 from support.harness.node import ActionsService
 from support.runs import approvers, bundle, document, ended, reject, results
 from support.world import NAME, WORKFLOW, commit_all, make_python
-from tools.demo_cases import CASES, NotesWorld, ServiceWorld
+from tools.demo_cases import CASES, FolderWorld, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld
 
 TRIGGERS = ("manual", "alert", "schedule")
+NOT_PLAYED = (("disk-cleanup", "manual"), ("disk-cleanup", "alert"))
 
 
 def taking_turns(first: int) -> list[tuple[str, str]]:
@@ -37,6 +38,11 @@ def taking_turns(first: int) -> list[tuple[str, str]]:
     What differs by trigger has passed when the agent looks at its world; each use case meets all of them where it acts.
     """
     return [(name, TRIGGERS[(first + place) % len(TRIGGERS)]) for place, name in enumerate(CASES)]
+
+
+def with_programs(played: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without the folder, whose own tests show what the gate does the same for all."""
+    return [(name, trigger) for name, trigger in played if name != "disk-cleanup"]
 
 
 @dataclass
@@ -93,10 +99,9 @@ def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
                 text, count = re.subn(r"^NOTES = .*$", f'NOTES = Path("{world.notes}")', text, flags=re.MULTILINE)
                 assert count == 1
             agent.write_text(text, encoding="utf-8")
-            secret = "not-needed"
-            if isinstance(world, ServiceWorld):
+            secret = world.token_text if isinstance(world, ServiceWorld) else "not-needed"
+            if isinstance(world, (ServiceWorld, FolderWorld)):
                 (origin / "services.yml").write_text(world.catalogue(), encoding="utf-8")
-                secret = world.token_text
             commit_all(origin)
             github.protect("agent-approval", reviewers=("bob",))
             github.protect("agent-act")
@@ -117,8 +122,11 @@ def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
 # ------------------------------------------------------------------------------------- the action helps, or is not done
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "trigger"),
+    # A folder has no alert of its own, and what differs by trigger has passed when it is looked at.
+    [(name, trigger) for name in CASES for trigger in TRIGGERS if (name, trigger) not in NOT_PLAYED],
+)
 def test_approved_it_acts_and_the_world_is_another_one(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         own.world.spoil()
@@ -141,7 +149,7 @@ def test_approved_it_acts_and_the_world_is_another_one(scene: Place, name: str, 
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("acted", [])
 
 
-@pytest.mark.parametrize(("name", "trigger"), taking_turns(0))
+@pytest.mark.parametrize(("name", "trigger"), with_programs(taking_turns(0)))
 def test_rejected_it_changes_nothing(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         own.world.spoil()
@@ -155,7 +163,7 @@ def test_rejected_it_changes_nothing(scene: Place, name: str, trigger: str) -> N
 
 
 @pytest.mark.threat("T25")
-@pytest.mark.parametrize(("name", "trigger"), taking_turns(1))
+@pytest.mark.parametrize(("name", "trigger"), with_programs(taking_turns(1)))
 def test_where_all_is_well_it_asks_nobody(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         state = own.world.state()
@@ -177,6 +185,8 @@ def take_away(world: DemoWorld) -> None:
     elif isinstance(world, NotesWorld):
         world.notes.unlink()
         world.notes.mkdir()
+    elif isinstance(world, FolderWorld):
+        shutil.rmtree(world.folder)
 
 
 @pytest.mark.parametrize(("name", "trigger"), taking_turns(2))
@@ -194,7 +204,7 @@ def test_where_the_target_is_down_it_says_so_and_asks_nobody(scene: Place, name:
         assert (report["status"], report["plan"]) == ("failed", None)
         assert (bundle(run)["outcome"], bundle(run)["problems"]) == ("investigation_failed", [])
         summary = run.jobs["seal"].summary
-        reported = "Is a directory" if name == "blank" else "connection refused"
+        reported = {"blank": "Is a directory", "disk-cleanup": "is not there"}.get(name, "connection refused")
         assert reported in summary, summary
 
 
@@ -219,6 +229,30 @@ def notes_that_keep_nothing(own: Scene) -> Iterator[None]:
     own.world.notes.unlink()
     own.world.notes.symlink_to("/dev/null")
     yield
+
+
+@contextmanager
+def folder_that_fills_again(own: Scene) -> Iterator[Callable[[Run], None]]:
+    """Right before the action somebody puts another file there."""
+    assert isinstance(own.world, FolderWorld)
+    path = own.world.folder / "core"
+
+    def fill(run: Run) -> None:
+        path.write_bytes(b"x" * 18_000)
+
+    yield fill
+
+
+@contextmanager
+def file_that_changes(own: Scene) -> Iterator[Callable[[Run], None]]:
+    """Right before the action somebody writes into one of the four files."""
+    assert isinstance(own.world, FolderWorld)
+    path = own.world.folder / "build-102.tar"
+
+    def write(run: Run) -> None:
+        path.write_bytes(b"y" * 6_000)
+
+    yield write
 
 
 @contextmanager
@@ -283,6 +317,9 @@ LYING = {
     "security-response": Trouble(
         ("disabled k-1",), "still accepted", ("--lying",), constants={"REFUSE_SECONDS": 2}, state=False
     ),
+    "disk-cleanup": Trouble(
+        ("deleted ",) * 4, "look for what fills the folder", around=folder_that_fills_again, wrong=0.8
+    ),
     "blank": Trouble(("added one line",), "added one line to", around=notes_that_keep_nothing, state=False),
 }
 
@@ -300,6 +337,14 @@ HALFWAY = {
     ),
     "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False, pushed=True),
     "security-response": Trouble(("disabled k-1",), "HTTP 403", options=("--fails=rotate",), state=False, wrong=0),
+    "disk-cleanup": Trouble(
+        ("deleted build-101.tar", "deleted logs/build-101.log", "deleted tools/cleanup.py"),
+        "build-102.tar: it changed since the plan was made",
+        around=file_that_changes,
+        status="partial",
+        outcome="partial",
+        wrong=0.2,
+    ),
     "blank": Trouble(
         (),
         "No space left on device",

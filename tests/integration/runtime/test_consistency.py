@@ -368,6 +368,7 @@ def test_an_outcome_goes_with_one_status_only(made: dict[str, Path], status: Act
         ActionStatus.UNKNOWN: RunOutcome.OUTCOME_UNKNOWN,
         # Its first step was executed, so that "nothing was executed" would be wrong.
         ActionStatus.FAILED: RunOutcome.PARTIAL,
+        ActionStatus.PARTIAL: RunOutcome.PARTIAL,
         ActionStatus.REFUSED: RunOutcome.PARTIAL,
     }
     changed = dataclasses.replace(parts, result=dataclasses.replace(parts.result, status=status))

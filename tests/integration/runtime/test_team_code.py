@@ -250,6 +250,7 @@ def test_steps_run_in_order_with_exactly_their_parameters_each_with_intent_and_o
     ("answer", "status"),
     [
         (ActionResult(ActionStatus.FAILED), ActionStatus.FAILED),
+        (ActionResult(ActionStatus.PARTIAL), ActionStatus.PARTIAL),
         (ActionResult(ActionStatus.UNKNOWN), ActionStatus.UNKNOWN),
         (RuntimeError("lost"), ActionStatus.UNKNOWN),
         (None, ActionStatus.UNKNOWN),
@@ -262,6 +263,7 @@ def test_steps_run_in_order_with_exactly_their_parameters_each_with_intent_and_o
     ],
     ids=[
         "failed",
+        "partial",
         "unknown",
         "raised",
         "nothing",

@@ -148,7 +148,7 @@ def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.Compl
         (
             "use_case=fly",
             "ANS007: use_case: choose one of: service-restart, config-rollback, scale-resources, security-response, "
-            "incident-response, blank",
+            "incident-response, disk-cleanup, blank",
         ),
         ("agent_slug=../elsewhere", "ANS004: agent_slug: "),
         ("description={{ broken", "ANS003: description: "),

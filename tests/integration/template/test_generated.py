@@ -30,7 +30,7 @@ def _make(project: Path, python: str, target: str) -> str:
     ("age", "use_cases"),
     [
         ("oldest", ("config-rollback", "service-restart", "security-response")),
-        ("newest", ("scale-resources", "service-restart", "blank")),
+        ("newest", ("scale-resources", "service-restart", "disk-cleanup", "blank")),
     ],
     ids=["oldest", "newest"],
 )

@@ -213,7 +213,10 @@ runpy.run_path(program, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("use_case", sorted(path.parent.name for path in USE_CASES.glob("*/example_service.py")))
+SERVING = sorted({path.parent.name for path in USE_CASES.glob("*/example_service.py")} - {"disk-cleanup"})
+
+
+@pytest.mark.parametrize("use_case", SERVING)
 def test_it_ends_whatever_it_is_doing_when_it_is_asked_to(use_case: str, tmp_path: Path) -> None:
     program = USE_CASES / use_case / "example_service.py"
     options = ["--token=token"] if use_case in ("service-restart", "security-response") else [f"--folder={tmp_path}"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from agent_runtime.toolkit import errors, git, http, metrics, scaling, services
+from agent_runtime.toolkit import errors, files, git, http, metrics, scaling, services
 from support import gitserver
 from support.gitserver import Origin
 from support.trials.lab import Attempt, Lab, both, trial
@@ -44,6 +44,20 @@ both(
     lambda _: catalogue(CATALOGUE, "pay"),
     lambda _: catalogue(CATALOGUE.replace("shop:\n", "pay:\n"), "pay"),
 )
+
+
+@trial(errors.FOLDER_UNUSABLE)
+def a_folder_is_a_link(lab: Lab) -> Iterator[Attempt]:
+    folder, link = lab.place(), lab.place()
+    folder.mkdir()
+    link.symlink_to(folder)
+
+    def looked_at(path: str) -> str:
+        with files.opened(path) as found:
+            return files.identity(found)
+
+    yield lambda: looked_at(str(link))
+    yield lambda: looked_at(str(folder))
 
 
 def restarted(lab: Lab, token: http.Token, wants: str = TOKEN, status: int = 200) -> Any:

@@ -100,6 +100,7 @@ def test_a_plan_that_the_policy_let_pass_is_automatic() -> None:
         (ActionStatus.REFUSED, codes.GATE_EXPIRED, 1, RunOutcome.PARTIAL),
         (ActionStatus.FAILED, None, 1, RunOutcome.ACTION_FAILED),
         (ActionStatus.FAILED, None, 2, RunOutcome.PARTIAL),
+        (ActionStatus.PARTIAL, None, 1, RunOutcome.PARTIAL),
         (ActionStatus.UNKNOWN, codes.OUTCOME_UNKNOWN, 1, RunOutcome.OUTCOME_UNKNOWN),
     ],
 )

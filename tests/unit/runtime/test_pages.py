@@ -727,10 +727,12 @@ def test_every_step_that_ran_has_its_part_of_the_page() -> None:
 
 @pytest.mark.parametrize("status", ActionStatus)
 def test_every_status_has_a_page_of_its_own(status: ActionStatus) -> None:
-    titles = {render_result(examples.result(status=each)).split("\n")[0] for each in ActionStatus}
-    assert len(titles) == len(ActionStatus)
-    steps = () if status is ActionStatus.REFUSED else (examples.step_result(),)
-    page = render_result(dataclasses.replace(examples.result(status=status), steps=steps))
+    def page_of(each: ActionStatus) -> str:
+        steps = () if each is ActionStatus.REFUSED else (examples.step_result(),)
+        return render_result(dataclasses.replace(examples.result(status=each), steps=steps))
+
+    assert len({page_of(each).split("\n")[0] for each in ActionStatus}) == len(ActionStatus)
+    page = page_of(status)
     assert ("Nothing more was executed" in page) == (status is ActionStatus.REFUSED)
     assert ("nothing was executed" in page) == (status is ActionStatus.DRY_RUN)
     assert ("Somebody must look" in page) == (status is ActionStatus.UNKNOWN)

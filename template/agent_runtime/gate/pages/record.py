@@ -15,7 +15,7 @@ _OUTCOMES: Dict[str, str] = {
     "acted": "The plan was approved and executed.",
     "dry_run": "A dry run: everything was asked and checked, and nothing was executed.",
     "action_failed": "The plan was approved and executed, and did not succeed. Look at the resource.",
-    "partial": "The plan was executed in part: a step did not succeed, and the rest was not run. "
+    "partial": "The plan was executed in part: a step did not succeed as a whole, and what came after it was not run. "
     "**Somebody must finish it or go back.**",
     "outcome_unknown": "The plan was started and nobody knows how far it got. **Somebody must look at the resource.**",
     "not_started": "The plan was authorized, and a step before its execution failed. Nothing was executed.",

@@ -38,7 +38,7 @@ _STATUS_PAGES: Dict[ActionStatus, Tuple[str, str]] = {
 }
 _PARTIAL = (
     "Partial",
-    "The plan was executed in part: a step did not succeed, and the rest was not run. "
+    "The plan was executed in part: a step did not succeed as a whole, and what came after it was not run. "
     "**Somebody must finish it or go back.**",
 )
 _CHANGED_NOTHING = (ActionStatus.ALREADY_DONE.value, ActionStatus.DRY_RUN.value, names.NOT_RUN)
