@@ -68,7 +68,7 @@ class Case:
     def verify(self, bundle: Path, policy: Path | None = None) -> str:
         """What an auditor's `verify` finds."""
         rules = (policy or self.keys.policy).read_bytes()
-        finding = auditor.examine(bundle, rules, None, None, datetime.now(UTC))
+        finding = auditor.examine(bundle, rules, now=datetime.now(UTC))
         if finding.problems:
             first = finding.problems[0]
             word = "no proof" if "can't be read" in first.message else first.message.partition(":")[0]
@@ -156,7 +156,7 @@ def made_anew(case: Case) -> str:
 def without_a_proof(case: Case) -> str:
     copy = case.forged()
     copy.with_name("audit-bundle.tlog-proof").unlink()
-    unasked = auditor.examine(copy, None, None, None, datetime.now(UTC))
+    unasked = auditor.examine(copy, now=datetime.now(UTC))
     assert not unasked.problems and unasked.authentic.startswith("NOT AUTHENTICATED")
     return case.verify(copy)
 
