@@ -9,14 +9,16 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
+from agent_runtime.commands import options
 
 if TYPE_CHECKING:
     from agent_runtime.local.auditor import Finding
 
+_MOST_SAMPLES = 10_000
 _AS_GIVEN = "as far as you trust the place where you read the digest"
 
 
@@ -29,32 +31,67 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--proof", type=Path, metavar="FILE", help="that the log has the bundle (BUNDLE.tlog-proof beside the bundle)"
     )
     parser.add_argument("--json", action="store_true", help="say it for programs")
+    parser.add_argument(
+        "--sample", type=_count, metavar="N", help="of the runs that acted, show N by chance: the table for SOC 2 CC8.1"
+    )
+    options.add_times(parser)
 
 
 def run(call: Call) -> int:
     """Run it."""
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
-    from agent_runtime.local import auditor  # noqa: PLC0415
+    from agent_runtime.local import auditor, register  # noqa: PLC0415
 
-    options = call.options
-    folders = auditor.bundles_in(options.bundle)
-    if len(folders) > 1 and (options.digest or options.proof):
-        raise codes.BadInput(
-            codes.USAGE, f"{options.bundle} has {len(folders)} bundles; --digest and --proof are of one"
-        )
-    policy = None if options.policy is None else auditor.read_policy(options.policy)
-    findings = [auditor.examine(folder, policy, options.proof, options.digest, now()) for folder in folders]
+    given = call.options
+    folders = auditor.bundles_in(given.bundle)
+    if len(folders) > 1 and (given.digest or given.proof):
+        raise codes.BadInput(codes.USAGE, f"{given.bundle} has {len(folders)} bundles; --digest and --proof are of one")
+    policy = None if given.policy is None else auditor.read_policy(given.policy)
+    findings = [
+        auditor.examine(folder, policy, now=now(), proof=given.proof, digest=given.digest) for folder in folders
+    ]
+    if given.since or given.until:
+        wanted = register.Wanted(since=given.since, until=given.until)
+        findings = [finding for finding in findings if wanted.in_time(register.row(finding))]
+    if given.sample:
+        return _sample(findings, given.sample)
     bad = [finding for finding in findings if finding.problems]
-    if options.json:
+    if given.json:
         described = [finding.described() for finding in findings]
-        print(json.dumps(described[0] if folders == [options.bundle] else {"bundles": described}, indent=2))
+        whole = {"bundles": described, "gaps": register.gaps(findings)}
+        print(json.dumps(described[0] if folders == [given.bundle] and described else whole, indent=2))
         return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
     for finding in findings:
-        if len(findings) > 1:
-            print(f"{'' if finding is findings[0] else chr(10)}== {finding.folder.relative_to(options.bundle)}")
-        _show(finding, given=bool(options.digest))
-    if len(findings) > 1:
-        print(f"\n{len(findings)} bundles: {len(findings) - len(bad)} hold, {len(bad)} don't")
+        if len(folders) > 1:
+            print(f"== {finding.folder.relative_to(given.bundle)}")
+        _show(finding, given=bool(given.digest))
+        if len(folders) > 1:
+            print()
+    if len(folders) > 1:
+        print(f"{len(findings)} bundles: {len(findings) - len(bad)} hold, {len(bad)} don't")
+        for line in register.gaps(findings):
+            print(f"gap: {line}")
+    return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
+
+
+def _sample(findings: List[Finding], count: int) -> int:
+    """Print what an auditor asks of each change, for some of them; which, nobody can know before."""
+    from random import SystemRandom  # noqa: PLC0415
+
+    from agent_runtime.gate import bundle  # noqa: PLC0415
+    from agent_runtime.local import register  # noqa: PLC0415
+
+    acted = [finding for finding in findings if finding.manifest.get("outcome") in bundle.ACTED]
+    rows = sorted(map(register.row, acted), key=lambda row: row["ended"])
+    chosen = register.sample(rows, count, SystemRandom())
+    for number, row in enumerate(chosen, 1):
+        print(f"== sample {number} of {len(chosen)}\n{register.as_text(row)}")
+    print(f"population: {len(findings)} runs, of which {len(acted)} acted")
+    for line in register.gaps(findings):
+        print(f"gap: {line}")
+    bad = [row for row in chosen if row["holds"] != "yes"]
+    for row in bad:
+        print(f"does not hold: {row['bundle']}")
     return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
 
 
@@ -70,7 +107,7 @@ def _show(finding: Finding, *, given: bool) -> None:
     reported = " and ".join(manifest.get("reported_by_agent") or ["nothing"])
     facts = {
         "outcome": str(manifest["outcome"]).replace("_", " "),
-        "repository": manifest["run"]["repository"],
+        "repository": manifest["run"]["repository"] + (" (simulated)" if manifest.get("simulated") else ""),
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
         "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
@@ -96,6 +133,12 @@ def _why(code: Optional[str], message: str) -> Dict[str, str]:
     if code is None:
         return {}
     return {"reason": message if message.startswith(f"{code}: ") else f"{code}: {message}"}
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= _MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_SAMPLES}: {text[:80]!r}")
+    return int(text)
 
 
 def _digest(text: str) -> str:

@@ -78,7 +78,8 @@ class Finding:
             "authenticated": evidence is not None and not self.problems,
             "authentic": self.authentic,
             "subject": subject_of(self.manifest),
-            **{name: self.manifest.get(name) for name in ("run", "outcome", "resource", "plan_digest", "steps")},
+            **{name: self.manifest.get(name) for name in ("run", "run_number", "simulated", "outcome", "resource")},
+            **{name: self.manifest.get(name) for name in ("plan_digest", "steps")},
             **{name: self.manifest.get(name) for name in ("approvers", "rejected_by", "rejected_because")},
             "reason": {"code": code, "message": message} if code else None,
             "properties": self.properties,
@@ -127,7 +128,12 @@ def read_policy(path: Path) -> bytes:
 
 
 def examine(
-    folder: Path, policy: Optional[bytes], proof: Optional[Path], digest: Optional[str], now: datetime
+    folder: Path,
+    policy: Optional[bytes] = None,
+    *,
+    now: datetime,
+    proof: Optional[Path] = None,
+    digest: Optional[str] = None,
 ) -> Finding:
     """Check one bundle, and what is there of evidence from outside.
 

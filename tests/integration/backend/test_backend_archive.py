@@ -272,7 +272,7 @@ def test_what_is_held_stays_and_everything_is_recorded(operate: tuple[Backend, A
     code, said = run("export", tmp_path / "out", "--since", "2026-01-01T00:00:00Z")
     assert (code, said[:18]) == (0, "1 bundles exported"), said
     (proof,) = (tmp_path / "out").rglob("*.tlog-proof")
-    assert young.encode() in parse_proof(proof.read_bytes()).extra
+    assert young.encode() in (parse_proof(proof.read_bytes()).extra or b"")
     assert (proof.with_suffix("") / "seal" / "report.json").read_bytes() == b"{}" * 5000
     assert run("release", held)[0] == 0
     assert run("purge", "--older-than-days", 30)[1] == "1 bundles deleted, 0 are held\n"
