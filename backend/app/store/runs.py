@@ -195,6 +195,12 @@ def progress(connection: Fetching) -> Progress:
     return Progress(through, max(0, last - through))
 
 
+def list_unchecked(connection: Fetching, before: int, limit: int) -> list[Run]:
+    """Return the runs that were verified before a time, or never; those for which that is longest ago first."""
+    rows = connection.fetch(f"{_SELECT} WHERE checked_at < ? ORDER BY checked_at LIMIT ?", (before, limit))
+    return [run_of(row) for row in rows]
+
+
 def streams_of(connection: Fetching, number: int) -> list[str]:
     """Return the streams that a run's events came by, those that are gone too."""
     rows = connection.fetch("SELECT stream FROM run_streams WHERE number = ? ORDER BY stream", (number,))
