@@ -34,7 +34,7 @@ class Browser:
         return answer
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self.ask("GET", path, **headers)
+        return self.ask("GET", path, None, **headers)
 
     def submit(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
         return self.ask("POST", path, urlencode(fields).encode(), content_type=FORM, **headers)

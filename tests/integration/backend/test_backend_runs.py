@@ -90,7 +90,8 @@ def test_lists_go_on_page_by_page(shared_backend: Backend, client: Client) -> No
             break
         cursor = f"&cursor={answer['next']}"
     assert seen == [f"{name}-{n}" for n in (4, 3, 2, 1)]
-    agents, cursor = {}, ""
+    agents: dict[str, tuple[int, int]] = {}
+    cursor = ""
     while True:
         answer = client.get(f"/v1/agents?limit=1{cursor}").json
         agents |= {agent["agent"]: (agent["runs"], agent["events"]) for agent in answer["agents"]}
