@@ -65,7 +65,7 @@ def test_runs_are_found_by_what_their_events_say(start: Any, database_url: str) 
         ({"approver": "bob", "agent": "scaler"}, ["4-1"]),
         ({"resource": "checkout"}, ["2-1", "1-1"]),
         ({"code": "GATE05"}, ["2-1"]),
-        ({"repository": "acme/checkout-restart", "text": "scale"}, ["3-1"]),
+        ({"repository": "acme/checkout-restart", "text": "scale payments"}, ["3-1"]),
         ({"since": day(-1)}, ["4-1", "3-1", "2-1", "1-1"]),
         ({"since": day(1)}, []),
         ({"until": day(-1)}, []),
