@@ -22,7 +22,7 @@ CORES := $(shell getconf _NPROCESSORS_ONLN)
 WORKERS := $(shell echo $$(($(CORES) * 2)))
 
 # What is said to this make must not reach the makes of generated repositories.
-ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE
+ALONE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u PYTHON -u ARGS -u APPROVE -u USE_CASE -u KEEP
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test tests unit lint format docs pictures fuzz bench bench-audit bench-update lock manifest clean
@@ -31,8 +31,8 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 ANSWER = $(if $(filter 1 y yes true,$(APPROVE)),--approve,$(if $(filter 0 n no false,$(APPROVE)),--reject))
-demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1 or no: don't ask; USE_CASE=name)
-	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),$(or $(ANSWER),$(error APPROVE=$(APPROVE) is neither yes nor no))) $(if $(USE_CASE),--use-case=$(USE_CASE))
+demo: $(VENV)/dev.stamp ## See the whole path: a failing service, an agent, your approval, the trail (APPROVE=1 or no: don't ask; USE_CASE=name; KEEP=1: then open its pages)
+	@$(ALONE) $(BIN)/python tools/demo.py $(if $(APPROVE),$(or $(ANSWER),$(error APPROVE=$(APPROVE) is neither yes nor no))) $(if $(USE_CASE),--use-case=$(USE_CASE)) $(if $(filter-out 0 n no false,$(KEEP)),--keep)
 
 test: lint tests ## Lint, then run every test
 

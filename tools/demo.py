@@ -5,11 +5,11 @@ local: the service is a process of its own that truly restarts, the agent reposi
 this checkout, its phases run as separate processes, and the demo measures the error rate itself, from outside, before
 and after.
 
-    python tools/demo.py [--use-case NAME] [--approve | --reject] [--out FOLDER]
+    python tools/demo.py [--use-case NAME] [--approve | --reject] [--keep] [--out FOLDER]
 
 Each use case has a world of its own (tools/demo_cases.py).  On a terminal you are the reviewer.  Exit code 0 means:
 what was wrong is wrong no more, measured from outside, and the trail was verified.  Nothing is left running, whatever
-happens; the files stay in the folder, build/demo by default.
+happens, but the audit backend with --keep; the files stay in the folder, build/demo by default.
 """
 
 from __future__ import annotations
@@ -110,28 +110,67 @@ class Screen:
 
 @contextmanager
 def audit_backend(folder: Path) -> Iterator[str]:
-    """Run the audit backend on SQLite for the time of a block; yield its address."""
-    store = folder / "audit.db"
+    """Run the audit backend on a new SQLite store for the time of a block; yield its address."""
     for old in folder.glob("audit.db*"):
         old.unlink()
-    keeper = socket.socket()  # bound, not listening: nobody gets the port but the backend, which reuses addresses
-    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    keeper.bind(("127.0.0.1", 0))
-    port = keeper.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**clean_environment(), "DATABASE_URL": f"sqlite:///{store.resolve()}", "AIMGENTIX_AUTH": "local"}
-    address = f"http://127.0.0.1:{port}"
     with (
-        keeper,
+        kept_port() as port,
         (folder / "audit-backend.log").open("wb") as log,
-        process(command, cwd=ROOT / "backend", env=environment, stdout=log, stderr=log) as started,
+        process(backend_command(port), stdout=log, stderr=log, **backend_options(folder)) as started,
     ):
-        with deadline(START_TIMEOUT_SECONDS, f"the audit backend did not start in time: {log.name}"):
-            while not answers(address):
-                if started.poll() is not None:
-                    raise DemoFailed(f"the audit backend ended: {log.name}")
-                time.sleep(0.05)
-        yield address
+        yield ready_backend(started, port, log.name)
+
+
+def keep_backend(folder: Path) -> tuple[str, int]:
+    """Start the audit backend on the store that the demo left, to go on when the demo has ended.
+
+    Returns:
+        Its address, and the number of its process.
+    """
+    with kept_port() as port, (folder / "audit-backend.log").open("ab") as log:
+        options: dict[str, Any] = {"stdout": log, "stderr": log, "text": True, "start_new_session": True}
+        started = subprocess.Popen(
+            backend_command(port), stdin=subprocess.DEVNULL, **options, **backend_options(folder)
+        )
+        try:
+            return ready_backend(started, port, log.name), started.pid
+        except BaseException:
+            started.kill()
+            raise
+
+
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """Keep a port for a program that is about to start; yield its number.
+
+    It is bound and not listening: nobody else gets it, and the program does, because it reuses addresses.
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield int(keeper.getsockname()[1])
+
+
+def backend_command(port: int) -> list[str]:
+    """Return the command that starts the audit backend."""
+    return [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def backend_options(folder: Path) -> dict[str, Any]:
+    """Return where and with which settings the audit backend runs: for programs of this machine, without a key."""
+    settings = {"DATABASE_URL": f"sqlite:///{(folder / 'audit.db').resolve()}", "AIMGENTIX_AUTH": "local"}
+    return {"cwd": ROOT / "backend", "env": {**clean_environment(), **settings}}
+
+
+def ready_backend(started: subprocess.Popen[str], port: int, log: str) -> str:
+    """Wait until a backend that was started answers, and return its address."""
+    address = f"http://127.0.0.1:{port}"
+    with deadline(START_TIMEOUT_SECONDS, f"the audit backend did not start in time: {log}"):
+        while not answers(address):
+            if started.poll() is not None:
+                raise DemoFailed(f"the audit backend ended: {log}")
+            time.sleep(0.05)
+    return address
 
 
 def answers(address: str) -> bool:
@@ -419,6 +458,18 @@ def summarise(screen: Screen, shown: Shown, case: Case) -> None:
             screen.fact("", line)
 
 
+def show_pages(screen: Screen, folder: Path, trace_id: str, *, keep: bool) -> None:
+    """Say where a person sees the run in a browser; with `keep`, leave the audit backend running for that."""
+    screen.line("\nSee it in a browser")
+    if not keep:
+        screen.fact("pages", "make demo KEEP=1 leaves the audit backend running, with a page about this run")
+        return
+    address, number = keep_backend(folder)
+    screen.fact("all runs", f"{address}/ui")
+    screen.fact("this run", f"{address}/ui/run?trace={quote(trace_id, safe='')}")
+    screen.fact("end it", f"kill {number}")
+
+
 def shown_path(path: Path) -> str:
     """Return a path as short as it works from here."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
@@ -428,7 +479,7 @@ def missing() -> str | None:
     """Return what this interpreter lacks to play the demo, or None."""
     from importlib.util import find_spec  # noqa: PLC0415
 
-    needed = ("copier", "fastapi", "pydantic", "yaml", "rfc8785", "requests", "prometheus_client")
+    needed = ("copier", "fastapi", "pydantic", "yaml", "rfc8785", "requests", "prometheus_client", "jinja2")
     lacking = [name for name in needed if find_spec(name) is None]
     return f"this Python has no {', '.join(lacking)}: type `make demo`, which sets up .venv" if lacking else None
 
@@ -452,6 +503,7 @@ def main() -> int:
             f"--{name}", dest="answer", action="store_const", const=name, help=f"{name} without asking"
         )
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder for the files (default: build/demo)")
+    parser.add_argument("--keep", action="store_true", help="leave the audit backend running, with pages about the run")
     options = parser.parse_args()
     answer = options.answer if sys.stdin.isatty() and sys.stdout.isatty() else options.answer or "approve"
     screen = Screen()
@@ -465,6 +517,7 @@ def main() -> int:
         case = CASES[options.use_case]
         shown = play(screen, options.out.resolve(), answer, case)
         summarise(screen, shown, case)
+        show_pages(screen, options.out.resolve(), str(shown.manifest["trace_id"]), keep=options.keep)
         return 0 if shown.good or shown.declined else 1
     except DemoFailed as problem:
         print(f"\ndemo: {problem}", file=sys.stderr)

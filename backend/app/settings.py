@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     )
     """The same by agent, as `agent=days`, comma separated; these don't follow the number for all."""
 
+    verify_hours: float = Field(default=24.0, gt=0, le=8760)
+    """How often everything that is stored of a run is verified again, in the background."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto`: text on a terminal, JSON lines elsewhere."""

@@ -89,7 +89,8 @@ class Application:
             log.warning(
                 "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
             )
-        indexer = Indexer(store)
+        logs = [] if sequencer is None else [key.verifier for key in sequencer.guard.keys]
+        indexer = Indexer(store, settings.verify_hours, logs)
         metrics.watch_trails(lambda: indexer.trails)
         tasks = [asyncio.create_task(indexer.run())]
         if settings.retention_days is not None:

@@ -134,7 +134,7 @@ class Export(Narrowing):
 @router.get("/v1/events", **openapi.GET_EVENTS)
 async def get_events(request: Request, query: Annotated[Everything, Query()], _: MayRead) -> Response:
     """List events by time, newest first."""
-    return await _page(request, query, query.filter(agent=query.agent_instance_id, trace=query.trace_id))
+    return await _page(request, query, _indexed(query.filter(agent=query.agent_instance_id, trace=query.trace_id)))
 
 
 @router.get("/v1/agents/{agent_instance_id:text}/events", **openapi.GET_EVENTS)
@@ -212,7 +212,7 @@ async def export(request: Request, query: Annotated[Export, Query()], _: MayRead
 
     Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP.
     """
-    wanted = query.filter(agent=query.agent_instance_id, trace=query.trace_id)
+    wanted = _indexed(query.filter(agent=query.agent_instance_id, trace=query.trace_id))
     return await export_events(request, wanted, f"events.{query.format}", as_csv=query.format == "csv")
 
 
@@ -225,6 +225,22 @@ async def export_events(request: Request, wanted: Filter, name: str, *, as_csv: 
         media_type="text/csv; charset=utf-8" if as_csv else "application/x-ndjson",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _indexed(wanted: Filter) -> Filter:
+    """Return a filter that an index answers.
+
+    Raises:
+        Problem: all events would have to be looked at to find few.
+    """
+    narrowing = (wanted.agent_instance_id, wanted.trace_id, wanted.since)
+    if all(value is None for value in narrowing) and wanted.status in (None, "success"):
+        for name in ("resource", "actor", "action_type", "status"):
+            if getattr(wanted, name) is not None:
+                raise bad_parameter(
+                    name, "is not enough for this many events: add agent_instance_id, trace_id or since"
+                )
+    return wanted
 
 
 async def _export(store: Store, wanted: Filter, first: Sequence[StoredEvent], *, as_csv: bool) -> AsyncIterator[bytes]:

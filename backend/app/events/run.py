@@ -62,8 +62,8 @@ class Run:
         code, reason: of the first refusal or failure.
         words: what a search finds it by.
         trail: `intact`, or the worst of what is wrong with it.
-        checked_at: when all of it was verified last; µs since 1970.
-        finding: the worst of what that found, or None.
+        checked_at: when all of it was verified last; µs since 1970, 0: never.
+        finding: the worst of what only that can find, or None.
     """
 
     number: int
@@ -88,7 +88,7 @@ class Run:
     events: int
     words: str
     trail: str = "intact"
-    checked_at: int | None = None
+    checked_at: int = 0
     finding: str | None = None
 
     @property

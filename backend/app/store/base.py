@@ -147,6 +147,8 @@ class ReadConnection(Protocol):
 
     WITH_WORDS: ClassVar[str]
     """The query for the numbers of runs that have the words of a `words_query`."""
+    WORDS_NUMBER: ClassVar[str]
+    """Its column with the number."""
 
     @staticmethod
     def words_query(words: Sequence[str]) -> str:

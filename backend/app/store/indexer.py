@@ -13,14 +13,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.events.run import Event, Run, clean, line_hash_of, new_run, take
 from app.log.entries import STREAM, parse_entry
 from app.log.faults import Fault
-from app.store.base import Fetching, StoreUnavailable, WriteConnection
-from app.store.runs import COLUMNS, TRAILS, Agent, count_trails, find_runs, row_of, runs_by_number
+from app.store.base import Fetching, QueryTimeout, StoreUnavailable, WriteConnection
+from app.store.runs import COLUMNS, TRAILS, Agent, count_trails, find_runs, list_unchecked, row_of, runs_by_number
 from app.store.store import Store
+
+if TYPE_CHECKING:
+    from app.log.note import VerifierKey
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +35,10 @@ _IDLE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.001
 _SHARE = 7
 """While events are waiting to be stored, this works one part of so many of the time."""
-_LEASE_US = 10_000_000
+_LEASE_US = 30_000_000
+_STEP_RUNS = 20
+_VERIFY_SHARE = 20
+"""Verifying works one part of so many of the time."""
 _FEW = 400
 _MOST_RUNS = 1000
 
@@ -282,6 +288,17 @@ def prune(connection: WriteConnection) -> None:
     connection.commit()
 
 
+def store_checked(connection: WriteConnection, checked: Sequence[tuple[Run, str]], now: int) -> None:
+    """Store what verifying some runs found."""
+    connection.begin()
+    for run, trail in checked:
+        finding = trail if trail in ("truncated", "edited") else None
+        connection.execute(
+            "UPDATE runs SET trail = ?, finding = ?, checked_at = ? WHERE number = ?", (trail, finding, now, run.number)
+        )
+    connection.commit()
+
+
 def take_lease(connection: WriteConnection, holder: str, now: int) -> bool:
     """Return whether this process is the one that works, for some seconds."""
     connection.begin()
@@ -294,10 +311,17 @@ def take_lease(connection: WriteConnection, holder: str, now: int) -> bool:
 
 
 class Indexer:
-    """Keeps the index up to date, and lets go whenever events are waiting to be stored."""
+    """Keeps the index up to date and verifies what is stored, and lets go whenever events are waiting to be stored.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        verify_hours: how often each run is verified.
+        logs: the keys of the transparency log; none: there is none.
+    """
+
+    def __init__(self, store: Store, verify_hours: float, logs: Sequence[VerifierKey]) -> None:
         self._store = store
+        self._verify_us = int(verify_hours * 3600 * 1_000_000)
+        self._logs = logs
         self._holder = os.urandom(8).hex()
         self.trails: dict[str, int] = {}
 
@@ -306,34 +330,57 @@ class Indexer:
         while True:
             try:
                 await self._catch_up()
+                await self._verify()
+                self.trails = await self._store.read(count_trails)
             except StoreUnavailable as error:
                 log.warning("the lists of runs have to wait", extra={"reason": error.reason})
+            except QueryTimeout:
+                log.warning("the lists of runs have to wait", extra={"reason": "a query took too long"})
             except Exception as error:
                 log.error("the lists of runs are not up to date", extra={"error": type(error).__name__})
             await asyncio.sleep(_IDLE_SECONDS)
 
     async def _catch_up(self) -> None:
-        """Do all that there is to do."""
-        is_behind, started_over = await self._store.read(_is_behind)
-        if not is_behind and not started_over:
+        """Bring into the index whatever is not in it."""
+        is_behind, is_void = await self._store.read(_is_behind)
+        if not is_behind and not is_void:
             return
-        if not await self._store.write(lambda connection: take_lease(connection, self._holder, _now())):
+        if not await self._store.write(partial(take_lease, holder=self._holder, now=_now())):
             return
-        if started_over:
+        if is_void:
             await self._store.write(start_over)
         through = await self._store.write(lambda connection: connection.last_position())
         while True:
             began = time.monotonic()
-            step = await self._store.read(lambda connection: make_step(connection, through))
+            step = await self._store.read(partial(make_step, through=through))
             if step.after == step.before:
                 break
             if not await self._store.write(partial(store_step, step=step, holder=self._holder)):
-                break
+                return
             busy = self._store.waiting_events > 0
             await asyncio.sleep((time.monotonic() - began) * (_SHARE - 1) if busy else _PAUSE_SECONDS)
-            await self._store.write(lambda connection: take_lease(connection, self._holder, _now()))
+            await self._store.write(partial(take_lease, holder=self._holder, now=_now()))
         await self._store.write(prune)
-        self.trails = await self._store.read(count_trails)
+
+    async def _verify(self) -> None:
+        """Verify some runs for which it is time, in a small part of the time."""
+        runs = await self._store.read(partial(list_unchecked, before=_now() - self._verify_us, limit=_STEP_RUNS))
+        if not runs or not await self._store.write(partial(take_lease, holder=self._holder, now=_now())):
+            return
+        # Only then: what reads the log takes its time to load, and memory.
+        from app.store.verification import verify_run
+
+        checked: list[tuple[Run, str]] = []
+        for run in runs:
+            began = time.monotonic()
+            report = await self._store.read(partial(verify_run, run=run, logs=self._logs))
+            checked.append((run, report.trail))
+            if report.trail != run.trail:
+                log.warning("the trail of a run is not what it was", extra={"found": report.trail, "run": run.number})
+            await asyncio.sleep(min(1.0, (time.monotonic() - began) * (_VERIFY_SHARE - 1)))
+            if (await self._store.read(_is_behind))[0]:
+                break
+        await self._store.write(partial(store_checked, checked=checked, now=_now()))
 
 
 def _is_behind(connection: Fetching) -> tuple[bool, bool]:

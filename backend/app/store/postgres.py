@@ -322,6 +322,7 @@ def _copy_text(rows: Sequence[Row]) -> bytes:
 class PostgresReader:
     """A connection that answers queries."""
 
+    WORDS_NUMBER: ClassVar[str] = "number"
     WITH_WORDS: ClassVar[str] = "SELECT number FROM run_words WHERE words @@ ?::tsquery"
 
     @staticmethod

@@ -23,6 +23,7 @@ REFUSED = ("refused", "denied", "rejected", "expired", "approval_failed")
 """Outcomes of runs that were not allowed to act."""
 
 MAX_QUERY_WORDS = 10
+_MOST = 2**62
 
 
 @dataclass(frozen=True)
@@ -76,45 +77,60 @@ class Progress(NamedTuple):
 
 def list_runs(connection: ReadConnection, wanted: RunFilter, before: int | None, limit: int) -> list[Run]:
     """Return the newest runs that began to arrive before the one with the number `before`, at most `limit`."""
-    conditions, parameters = _conditions(connection, wanted)
-    if before is not None:
-        conditions.append("number < ?")
-        parameters.append(before)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = connection.fetch(f"{_SELECT}{where} ORDER BY number DESC LIMIT ?", [*parameters, limit])
-    return [run_of(row) for row in rows]
+    numbers = _numbers(connection, wanted, before)
+    conditions, parameters = _conditions(wanted)
+    if wanted.text is not None:
+        words = words_of(wanted.text)[:MAX_QUERY_WORDS]
+        if not words:
+            return []
+        # Each database finds words in the order of numbers, so without another filter it may stop early.
+        only = "" if conditions else " ORDER BY 1 DESC LIMIT ?"
+        conditions.append(f"number IN ({connection.WITH_WORDS} AND {connection.WORDS_NUMBER} BETWEEN ? AND ?{only})")
+        parameters += [connection.words_query(words), *numbers, *([limit] if only else [])]
+    conditions.append("number BETWEEN ? AND ?")
+    sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
+    return [run_of(row) for row in connection.fetch(sql, [*parameters, *numbers, limit])]
 
 
-def _conditions(connection: ReadConnection, wanted: RunFilter) -> tuple[list[str], list[Any]]:
+def _numbers(connection: Fetching, wanted: RunFilter, before: int | None) -> tuple[int, int]:
+    """Return the lowest and the highest number that a run may have: they are given out as runs begin to arrive."""
+    lowest, highest = 0, _MOST if before is None else before - 1
+    if wanted.since is not None:
+        sql = "SELECT number FROM runs WHERE first_received >= ? ORDER BY first_received LIMIT 1"
+        lowest = _first(connection.fetch(sql, (wanted.since,)), _MOST)
+    if wanted.until is not None:
+        sql = "SELECT number FROM runs WHERE first_received < ? ORDER BY first_received DESC LIMIT 1"
+        highest = min(highest, _first(connection.fetch(sql, (wanted.until,)), 0))
+    return lowest, highest
+
+
+def _first(rows: Sequence[tuple[Any, ...]], default: int) -> int:
+    return int(rows[0][0]) if rows else default
+
+
+def _conditions(wanted: RunFilter) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     parameters: list[Any] = []
-
-    def add(condition: str, *values: Any) -> None:
-        conditions.append(condition)
-        parameters.extend(values)
-
     for column in ("agent", "repository", "resource", "code"):
         value = getattr(wanted, column)
         if value is not None:
-            add(f"{column} = ?", clean(value))
+            conditions.append(f"{column} = ?")
+            parameters.append(clean(value))
     if wanted.outcome == "not-allowed":
-        add(f"outcome IN ({', '.join('?' * len(REFUSED))})", *REFUSED)
+        conditions.append(f"outcome IN ({', '.join('?' * len(REFUSED))})")
+        parameters += REFUSED
     elif wanted.outcome is not None:
-        add("outcome = ?", wanted.outcome)
-    if wanted.trail is not None:
-        add("trail <> 'intact'")
-        if wanted.trail != "unsound":
-            add("trail = ?", wanted.trail)
+        conditions.append("outcome = ?")
+        parameters.append(wanted.outcome)
+    if wanted.trail == "unsound":
+        conditions.append("number IN (SELECT number FROM runs WHERE trail <> 'intact')")
+    elif wanted.trail is not None:
+        # The index has only those that are not intact.
+        conditions.append("trail = ?" if wanted.trail == TRAILS[0] else "trail = ? AND trail <> 'intact'")
+        parameters.append(wanted.trail)
     if wanted.approver is not None:
-        add("number IN (SELECT number FROM run_approvers WHERE approver = ?)", clean(wanted.approver, 100))
-    if wanted.text is not None:
-        words = words_of(wanted.text)[:MAX_QUERY_WORDS]
-        add(*((f"number IN ({connection.WITH_WORDS})", connection.words_query(words)) if words else ("1 = 0",)))
-    # Numbers are given out as runs arrive: two look-ups say which of them are in a range of time.
-    if wanted.since is not None:
-        add("number >= (SELECT min(number) FROM runs WHERE first_received >= ?)", wanted.since)
-    if wanted.until is not None:
-        add("number <= (SELECT max(number) FROM runs WHERE first_received < ?)", wanted.until)
+        conditions.append("number IN (SELECT number FROM run_approvers WHERE approver = ?)")
+        parameters.append(clean(wanted.approver, 100))
     return conditions, parameters
 
 
@@ -168,7 +184,8 @@ def count_agents(connection: Fetching) -> int:
 
 def count_outcomes(connection: Fetching, since: int) -> dict[str, int]:
     """Return how many runs have each outcome, of those that began to arrive since a time."""
-    rows = connection.fetch("SELECT outcome, count(*) FROM runs WHERE first_received >= ? GROUP BY outcome", (since,))
+    lowest, _ = _numbers(connection, RunFilter(since=since), None)
+    rows = connection.fetch("SELECT outcome, count(*) FROM runs WHERE number >= ? GROUP BY outcome", (lowest,))
     return {str(outcome): int(count) for outcome, count in rows}
 
 
@@ -193,6 +210,12 @@ def progress(connection: Fetching) -> Progress:
         "SELECT through, (SELECT coalesce(max(position), 0) FROM events) FROM run_index", ()
     )[0]
     return Progress(through, max(0, last - through))
+
+
+def list_unchecked(connection: Fetching, before: int, limit: int) -> list[Run]:
+    """Return the runs that were verified before a time, or never; those for which that is longest ago first."""
+    rows = connection.fetch(f"{_SELECT} WHERE checked_at < ? ORDER BY checked_at LIMIT ?", (before, limit))
+    return [run_of(row) for row in rows]
 
 
 def streams_of(connection: Fetching, number: int) -> list[str]:

@@ -332,6 +332,7 @@ _INSERTS = {
 class SqliteReader:
     """A connection that can't write."""
 
+    WORDS_NUMBER: ClassVar[str] = "rowid"
     WITH_WORDS: ClassVar[str] = "SELECT rowid FROM run_words WHERE run_words MATCH ?"
 
     @staticmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
 from starlette.responses import RedirectResponse, Response
@@ -23,6 +24,7 @@ COOKIE = "aimgentix_session"
 FORM_COOKIE = "aimgentix_form"
 """Of somebody who isn't signed in yet: what the form for signing in is bound to."""
 
+_OWN_PAGE = re.compile(r"/ui(?:/[a-z-]+)*(?:\?.*)?")
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM_BYTES = 4096
 _MAX_FORM_FIELDS = 10
@@ -137,9 +139,7 @@ async def sign_out(request: Request, response: Response) -> None:
 
 def next_path(request: Request, wanted: str) -> str:
     """Return where to go after signing in: a page of ours, whatever was asked for."""
-    parts = urlsplit(wanted)
-    mine = not parts.scheme and not parts.netloc and (wanted == "/ui" or wanted.startswith(("/ui/", "/ui?")))
-    return prefix_of(request) + (wanted if mine and "\\" not in wanted and wanted.isprintable() else "/ui")
+    return prefix_of(request) + (wanted if _OWN_PAGE.fullmatch(wanted) and wanted.isprintable() else "/ui")
 
 
 def _set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:

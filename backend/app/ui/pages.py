@@ -277,7 +277,7 @@ def _wanted(given: dict[str, str]) -> Runs:
         if len(words.get(name, "")) == len("2026-11-30"):
             words[name] += time_of_day
     try:
-        return Runs.model_validate(words | {"limit": RUNS_SHOWN})
+        return Runs.model_validate({"limit": RUNS_SHOWN} | words)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         detail = (

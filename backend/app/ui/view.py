@@ -31,8 +31,8 @@ STEPS = {
     "plan_claimed": "Plan claimed",
     "gate_check": "Check",
     "authorized": "Authorized to act",
-    "intent": "About to act",
-    "outcome": "Acted",
+    "intent": "Step begins",
+    "outcome": "Step ended",
     "finished": "Job finished",
     "error": "Refused or failed",
     "terminal": "Run ended",
@@ -111,7 +111,9 @@ def _shown(stored: StoredEvent, body: dict[str, Any], metadata: dict[str, Any]) 
     job = text(gha.get("job")) if isinstance(gha, dict) else ""
     step = text(metadata.get("step"))
     title = STEPS.get(step) or step or body["action_type"].replace("_", " ")
-    facts = [(name, _value(value)) for name, value in metadata.items() if name not in ("step", "gha")]
+    if step == "gate_check":
+        title = f"{title} {text(metadata.get('check'))}"
+    facts = [(name, _value(value)) for name, value in metadata.items() if name not in ("step", "gha", "check")]
     return Shown(
         body["event_id"], stored.place.occurred_at, job, step, title, body["status"], body["actor"], body["resource"],
         [fact for fact in facts if fact[1]][:MAX_FACTS],
@@ -258,7 +260,7 @@ def _logged(report: RunReport) -> Property:
         return Property(name, None, f"{unlogged} events came since the log took its last digests")
     logged = sum(stream.logged for stream in report.streams)
     events = sum(stream.events for stream in report.streams)
-    if logged < events or report.findings:
+    if logged < events:
         return Property(name, False, f"{logged} of {events} events are as they were when the log took their digest")
     return Property(name, True, f"all {events} events are as they were when the log took their digest")
 

@@ -15,6 +15,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -62,10 +64,21 @@ def at_a_terminal(out: Path, answer: str) -> tuple[int, str]:
 
 
 def test_without_a_terminal_it_shows_the_whole_path(tmp_path: Path) -> None:
-    with running_demo(tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    """With --keep, which leaves the backend running, and nothing else."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with running_demo(tmp_path, "--keep", **streams) as process:
         said = process.communicate(timeout=TIMEOUT_SECONDS)[0].decode()
         assert process.returncode == 0, said
         assert not is_anything_left(process)
+    kept = re.search(r"this run +(http://127\.0\.0\.1:\d+/ui/run\?trace=\S+)\n +end it +kill (\d+)", said)
+    assert kept, said
+    try:
+        page = _page(kept[1])
+    finally:
+        os.kill(int(kept[2]), signal.SIGTERM)
+    assert re.search(r"<title>example: acted", page)
+    assert "reviewer</strong> approved this digest" in page
+    assert page.count("does not hold") == 0
 
     page = said[: said.index("approve |")]
     assert "restart_service" in page
@@ -94,6 +107,19 @@ def try_next(repository: Path, summary: str) -> None:
         ]
         done = subprocess.run(words, cwd=repository, capture_output=True, text=True, check=False)
         assert (done.returncode, shown in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+
+
+def _page(address: str) -> str:
+    """Return a page of a backend, once it has the run: it lists runs a moment after it started."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urlopen(address, timeout=10) as answer:
+                return str(answer.read().decode())
+        except HTTPError as error:
+            assert error.code == 404, error
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_at_a_terminal_the_reviewer_sees_the_plan_and_approves(tmp_path: Path) -> None:
@@ -130,6 +156,7 @@ def test_rejected_without_asking_it_says_what_a_rejection_is(tmp_path: Path) -> 
     assert "The demo rejected the plan, and nothing was executed" in said
     assert said.index("Approve restart_service") < said.index("approve: rejected by reviewer")
     assert "A rejection is a run that ended well" in said
+    assert "make demo KEEP=1 leaves the audit backend running" in said
     assert re.search(r"after +(2[5-9]|3[0-5])\.\d% of 200 requests failed", said)
 
 

@@ -89,7 +89,7 @@ class Journals:
         )  # fmt: skip
 
 
-def acted(trace_id: str, at: float = 0.0, **names: str) -> Journals:
+def acted(trace_id: str, at: float = 0.0, **names: Any) -> Journals:
     """A run that was approved and acted."""
     run = Journals(trace_id, at=at, **names)
     run.investigated()
@@ -105,7 +105,7 @@ def acted(trace_id: str, at: float = 0.0, **names: str) -> Journals:
     return run
 
 
-def refused(trace_id: str, at: float = 0.0, **names: str) -> Journals:
+def refused(trace_id: str, at: float = 0.0, **names: Any) -> Journals:
     """A run whose plan had expired when it was to act."""
     run = Journals(trace_id, at=at, **names)
     run.investigated()
@@ -117,7 +117,7 @@ def refused(trace_id: str, at: float = 0.0, **names: str) -> Journals:
     return run
 
 
-def waiting(trace_id: str, at: float = 0.0, **names: str) -> Journals:
+def waiting(trace_id: str, at: float = 0.0, **names: Any) -> Journals:
     """A run whose plan waits for somebody."""
     run = Journals(trace_id, at=at, **names)
     run.investigated("scale_service")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from backend_client import JSON, LINES, Answer, Client, chained, line
@@ -27,6 +28,26 @@ def stored(client: Client, like: dict[str, Any]) -> list[dict[str, Any]]:
 
 def ids(events: list[dict[str, Any]]) -> list[str]:
     return [one["event_id"] for one in events]
+
+
+@pytest.mark.parametrize("kind", ["events", "export"])
+def test_filters_without_an_index_need_another_one(client: Client, new: Any, kind: str) -> None:
+    sent = new(resource=f"r-{uuid4().hex}")
+    assert client.post(sent).status == 201
+    for name in ("resource", "actor", "action_type", "status"):
+        wanted = f"{name}={sent[name]}"
+        refused = client.get(f"/v1/{kind}?{wanted}")
+        assert (refused.status, refused.fields) == (400, [name])
+        assert "add agent_instance_id, trace_id or since" in refused.json["detail"]
+        for more in (
+            f"trace_id={sent['trace_id']}",
+            f"agent_instance_id={sent['trace_id']}",
+            "since=2026-11-22T11:00:00Z",
+        ):
+            answer = client.get(f"/v1/{kind}?{wanted}&{more}")
+            assert answer.status == 200, more
+            assert sent["event_id"].encode() in answer.body
+    assert client.get(f"/v1/{kind}?status=denied").status == 200, "the unusual have an index"
 
 
 def test_stores_one_event_and_gives_it_back(client: Client, new: New) -> None:

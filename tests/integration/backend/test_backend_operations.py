@@ -79,7 +79,7 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         ("log_tiles", "hashes"),
     } <= set(columns)
     expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
-    of_runs = ("agent", "code", "last", "outcome", "received", "repository", "resource", "trace", "trail")
+    of_runs = ("agent", "checked", "code", "last", "outcome", "received", "repository", "resource", "trace", "trail")
     of_bundles = {f"bundles_{name}" for name in ("agent", "received", "repository")}
     others = {"log_entries_identity", "agents_last", "run_approvers_number", "run_streams_number", "streams_last"}
     assert {name for (name,) in indices} == (

@@ -36,13 +36,14 @@ def upgrade() -> None:
         sa.Column("events", sa.BigInteger, nullable=False),
         sa.Column("words", sa.Text, nullable=False),
         sa.Column("trail", sa.Text, nullable=False),
-        sa.Column("checked_at", sa.BigInteger),
+        sa.Column("checked_at", sa.BigInteger, nullable=False),
         sa.Column("finding", sa.Text),
     )
     op.create_index("runs_trace", "runs", ["trace_id"], unique=True)
     for column in ("agent", "repository", "resource", "outcome", "code"):
         op.create_index(f"runs_{column}", "runs", [column, "number"])
     op.create_index("runs_received", "runs", ["first_received"])
+    op.create_index("runs_checked", "runs", ["checked_at"])
     op.create_index("runs_last", "runs", ["last_position"])
     unsound = sa.text("trail <> 'intact'")
     op.create_index("runs_trail", "runs", ["trail", "number"], sqlite_where=unsound, postgresql_where=unsound)
