@@ -16,6 +16,7 @@ from agent_runtime.local.simulate.jobs import Job, parse_outputs
 from agent_runtime.local.simulate.run import Request, SimulatedRun
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
+from support import compiled
 from support.environment import REPOSITORY
 
 AGENT = """
@@ -188,4 +189,5 @@ def make(root: Path) -> Clone:
     (root / "agent_runner.py").write_text(AGENT)
     for name in ("agent_runtime", "sdk"):
         shutil.copytree(REPOSITORY / "template" / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        compiled.beside(root / name)
     return Clone(root)

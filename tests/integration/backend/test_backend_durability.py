@@ -23,7 +23,7 @@ from bench.servers import Backend, Postgres, ServerFailed
 
 from support.environment import as_root, small_disk
 
-KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "20"))
+KILLS = int(os.environ.get("AIMGENTIX_TEST_KILLS", "10"))
 """How often each store's backend is killed."""
 
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,19 +33,43 @@ def load(folder: Path) -> bundle.Parts:
     return bundle.load(folder, by_comment=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """A run that tests only read, with the repository that it left."""
+
+    clone: Clone
+    code: int
+    said: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Played]:
+    """Play a run in a fresh repository; the same run is played once for all tests that read it."""
+
+    @cache
+    def play(*words: str, context: str = "{}", **variables: str) -> Played:
+        clone = make(tmp_path_factory.mktemp("played") / "repository")
+        return Played(clone, *clone.simulate(*words, context=context, **variables))
+
+    return play
+
+
 @pytest.mark.threat("T38")
-def test_an_approved_plan_is_executed_once_and_the_trail_shows_who_approved(clone: Clone) -> None:
-    code, said, folder = clone.simulate("--approve")
+def test_an_approved_plan_is_executed_once_and_the_trail_shows_who_approved(played: Callable[..., Played]) -> None:
+    run = played("--approve")
+    code, said, folder = run.code, run.said, run.folder
     assert code == 0, said
-    assert clone.world == {"count": 2, "generation": 1, "token": "act-token"}
+    assert run.clone.world == {"count": 2, "generation": 1, "token": "act-token"}
     assert outcome_of(folder) == "acted"
     assert json.loads((folder / "bundle.json").read_text())["approvers"][0]["login"] == "reviewer"
     assert "AIMgentix audit journal opened" in said and "client initialized" not in said, "no backend is named"
 
 
-def test_a_dry_run_checks_everything_and_executes_nothing(clone: Clone) -> None:
-    code, said, folder = clone.simulate("--approve", "--dry-run")
-    assert code == 0, said
+def test_a_dry_run_checks_everything_and_executes_nothing(played: Callable[..., Played]) -> None:
+    run = played("--approve", "--dry-run")
+    clone, folder = run.clone, run.folder
+    assert run.code == 0, run.said
     assert clone.world == {"count": 0, "generation": 1}
     assert outcome_of(folder) == "dry_run"
     made = [(event["check"], event["status"]) for event in load(folder).steps("verify", "gate_check")]
@@ -53,9 +78,9 @@ def test_a_dry_run_checks_everything_and_executes_nothing(clone: Clone) -> None:
 
 
 @pytest.mark.threat("T8")
-def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(clone: Clone) -> None:
+def test_a_plan_that_was_sealed_as_a_dry_run_can_not_be_executed(played: Callable[..., Played]) -> None:
     """Whoever takes the word `dry_run` out of an approved dry run has another plan."""
-    _, _, folder = clone.simulate("--approve", "--dry-run")
+    folder = played("--approve", "--dry-run").folder
     document = json.loads((folder / "seal" / "investigation-report.json").read_text())
     digests = set()
     for word in (True, False):
@@ -88,16 +113,13 @@ def test_a_rejected_plan_is_not_executed_and_the_trail_shows_who_rejected_and_wh
     assert (done.returncode, "rejected_because looks fine" in done.stderr) == (6, True), done.stderr
 
 
-def test_verify_says_why_a_run_was_refused(clone: Clone) -> None:
-    _, _, folder = clone.simulate("--expire")
-    said = clone.call("verify", str(folder)).stdout
+def test_verify_says_why_a_run_was_refused(clone: Clone, played: Callable[..., Played]) -> None:
+    said = clone.call("verify", str(played("--expire").folder)).stdout
     assert re.search(r"^reason: +GATE04: .*expired", said, re.MULTILINE), said
-    _, _, folder = clone.simulate("--approve", AGENT_DISABLED="true")
-    said = clone.call("verify", str(folder)).stdout
+    said = clone.call("verify", str(played("--approve", AGENT_DISABLED="true").folder)).stdout
     assert re.search(r"^reason: +GATE10: AGENT_DISABLED is 'true'", said, re.MULTILINE), said
     assert "outcome:     refused" in said, "the kill switch is not a failed investigation"
-    _, _, folder = clone.simulate("--approve")
-    assert "reason:" not in clone.call("verify", str(folder)).stdout
+    assert "reason:" not in clone.call("verify", str(played("--approve").folder)).stdout
 
 
 def test_a_scenario_that_would_try_nothing_is_refused_before_anything_happens(clone: Clone) -> None:
@@ -118,13 +140,15 @@ def test_a_scenario_that_would_try_nothing_is_refused_before_anything_happens(cl
         ("--bypass", codes.GATE_APPROVAL, "refused"),
     ],
 )
-def test_what_was_not_exactly_approved_is_refused(clone: Clone, scenario: str, refusal: str, outcome: str) -> None:
-    code, said, folder = clone.simulate(scenario)
-    assert code == codes.EXIT_REFUSED, said
-    assert refusal in said
-    assert "Traceback" not in said
-    assert clone.world["count"] == 0
-    manifest = json.loads((folder / "bundle.json").read_text())
+def test_what_was_not_exactly_approved_is_refused(
+    played: Callable[..., Played], scenario: str, refusal: str, outcome: str
+) -> None:
+    run = played(scenario)
+    assert run.code == codes.EXIT_REFUSED, run.said
+    assert refusal in run.said
+    assert "Traceback" not in run.said
+    assert run.clone.world["count"] == 0
+    manifest = json.loads((run.folder / "bundle.json").read_text())
     assert manifest["outcome"] == outcome
 
 
@@ -154,25 +178,26 @@ def test_nothing_to_do_opens_no_gate(clone: Clone) -> None:
     assert outcome_of(folder) == "nothing_to_do"
 
 
-def test_what_the_policy_denies_opens_no_gate(clone: Clone) -> None:
-    code, said, folder = clone.simulate("--approve", context='{"action": "delete_all"}')
-    assert code == 0, said
-    assert not (folder.parents[2] / "approve").exists()
-    assert outcome_of(folder) == "denied"
+def test_what_the_policy_denies_opens_no_gate(played: Callable[..., Played]) -> None:
+    run = played("--approve", context='{"action": "delete_all"}')
+    assert run.code == 0, run.said
+    assert not (run.folder.parents[2] / "approve").exists()
+    assert outcome_of(run.folder) == "denied"
 
 
 @pytest.mark.threat("T39")
-def test_an_action_that_raises_leaves_an_unknown_outcome(clone: Clone) -> None:
-    code, said, folder = clone.simulate("--approve", context='{"crash": true}')
-    assert code == codes.EXIT_OUTCOME_UNKNOWN, said
-    assert codes.OUTCOME_UNKNOWN in said
-    assert outcome_of(folder) == "outcome_unknown"
+def test_an_action_that_raises_leaves_an_unknown_outcome(played: Callable[..., Played]) -> None:
+    run = played("--approve", context='{"crash": true}')
+    assert run.code == codes.EXIT_OUTCOME_UNKNOWN, run.said
+    assert codes.OUTCOME_UNKNOWN in run.said
+    assert outcome_of(run.folder) == "outcome_unknown"
 
 
-def test_an_investigation_that_raises_proposes_nothing(clone: Clone) -> None:
-    code, said, folder = clone.simulate("--approve", context='{"raise": true}')
-    assert code == codes.EXIT_BAD_INPUT, said
-    assert codes.INVESTIGATION_FAILED in said
+def test_an_investigation_that_raises_proposes_nothing(played: Callable[..., Played]) -> None:
+    run = played("--approve", context='{"raise": true}')
+    folder = run.folder
+    assert run.code == codes.EXIT_BAD_INPUT, run.said
+    assert codes.INVESTIGATION_FAILED in run.said
     assert outcome_of(folder) == "investigation_failed"
     # What the agent said can't speak to the runner.
     log = (folder.parents[2] / "investigate" / "log-Investigate").read_text()
@@ -180,11 +205,11 @@ def test_an_investigation_that_raises_proposes_nothing(clone: Clone) -> None:
     assert commands == [], log
 
 
-def test_the_kill_switch_stops_a_run(clone: Clone) -> None:
-    code, said, _ = clone.simulate("--approve", AGENT_DISABLED="true")
-    assert code == codes.EXIT_REFUSED, said
-    assert codes.GATE_DISABLED in said
-    assert clone.world["count"] == 0
+def test_the_kill_switch_stops_a_run(played: Callable[..., Played]) -> None:
+    run = played("--approve", AGENT_DISABLED="true")
+    assert run.code == codes.EXIT_REFUSED, run.said
+    assert codes.GATE_DISABLED in run.said
+    assert run.clone.world["count"] == 0
 
 
 def test_nobody_to_ask_is_an_error_and_leaves_nothing(clone: Clone) -> None:
@@ -350,8 +375,11 @@ class TestVariables:
         assert codes.USAGE in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_next(clone: Clone) -> None:
-    _, said, folder = clone.simulate("--approve", context='{"action": "delete_all"}')
+def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_next(
+    played: Callable[..., Played],
+) -> None:
+    run = played("--approve", context='{"action": "delete_all"}')
+    said, folder = run.said, run.folder
     reported = said[said.index("outcome: ") :].splitlines()
     page = folder.parents[2] / "seal" / "summary-seal"
     assert reported[0] == "outcome: denied"
@@ -372,9 +400,10 @@ def test_what_was_denied_is_reported_with_its_reasons_the_page_and_what_to_do_ne
     ],
 )
 def test_what_was_refused_or_failed_is_reported_with_the_page_that_says_so(
-    clone: Clone, words: tuple[str, ...], context: str, code: str, page: str
+    played: Callable[..., Played], words: tuple[str, ...], context: str, code: str, page: str
 ) -> None:
-    _, said, folder = clone.simulate(*words, context=context)
+    run = played(*words, context=context)
+    said, folder = run.said, run.folder
     reported = said[said.index("outcome: ") :].splitlines()
     why = next(line for line in reported if line.startswith("why: "))
     assert why.startswith(f"why:     {code}: ") and why.endswith(codes.describe(code).fix), said
@@ -608,11 +637,11 @@ def with_decision(parts: bundle.Parts, decision: Decision) -> bundle.Parts:
 
 
 @pytest.fixture(scope="module")
-def acted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def acted(played: Callable[..., Played]) -> Path:
     """The bundle of a run that acted; tests change a copy."""
-    code, said, folder = make(tmp_path_factory.mktemp("acted") / "repository").simulate("--approve")
-    assert code == 0, said
-    return folder
+    run = played("--approve")
+    assert run.code == 0, run.said
+    return run.folder
 
 
 class TestBundle:

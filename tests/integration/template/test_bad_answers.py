@@ -224,6 +224,11 @@ def test_a_bad_default_of_the_user_takes_no_other_along(
     assert said.startswith(line)
     assert "default_context" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_who_does_not_want_the_users_defaults_needs_no_good_ones(template: Path, tmp_path: Path) -> None:
+    defaults = "license: BSD-3-Clause; approvers: '@lead'"
+
     assert _configured(template, tmp_path, defaults, "--default-config").returncode == 0
 
 

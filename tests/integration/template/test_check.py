@@ -16,6 +16,7 @@ from agent_runtime.local import check
 from support import engines
 from support.engines import Render
 from support.environment import REPOSITORY, require_python
+from support.rendering import configuration
 
 ANSWERS = ".copier-answers.yml"
 CONFIG = ".github/agent-config.yml"
@@ -287,16 +288,23 @@ def test_passed(change: Callable[[Path], None], project: Path) -> None:
     ],
 )
 def test_roles_share_no_machine_that_stays(
-    investigate: str, act: str, gate: str, ephemeral: str, shared: list[str], render: Render
+    investigate: str, act: str, gate: str, ephemeral: str, shared: list[str]
 ) -> None:
-    project = render(
-        advanced="yes", investigate_runner=investigate, act_runner=act, gate_runner=gate, ephemeral_runners=ephemeral
-    )
+    runners = {"investigate_runner": investigate, "act_runner": act, "gate_runner": gate}
+    settings = configuration({"advanced": "yes", **runners, "ephemeral_runners": ephemeral})
 
-    found = [problem for problem in check.check(project) if problem.code.startswith("CHK")]
+    found = list(check._shared_runners(settings))
 
     assert [problem.message.partition(" share ")[0] for problem in found] == shared
     assert {problem.code for problem in found} <= {"CHK010"}
+
+
+def test_a_repository_whose_roles_share_a_machine_hears_of_it(render: Render) -> None:
+    project = render(advanced="yes", investigate_runner="big", act_runner="ubuntu-latest", gate_runner="big")
+
+    (found,) = (problem.line() for problem in check.check(project) if problem.code.startswith("CHK"))
+
+    assert found.startswith(f"CHK010: {CONFIG}: investigate_runner and gate_runner share self-hosted runners: ")
 
 
 def test_a_repository_without_a_release_learns_how_to_get_one(

@@ -104,7 +104,7 @@ def test_files_that_are_missing_new_or_links_are_found(render: Render, tmp_path:
     project = updates.committed(render(), tmp_path / "project")
     (project / "sdk/aimgentix/chain.py").unlink()
     (project / "agent_runtime/gate/extra.py").write_text("", encoding="utf-8")
-    (project / "agent_runtime/__pycache__").mkdir()
+    (project / "agent_runtime/__pycache__").mkdir(exist_ok=True)
     (project / "agent_runtime/__pycache__/cli.cpython-313.pyc").write_bytes(b"")
     moved = project / "agent_runtime/cli.py"
     moved.rename(project / "elsewhere.py")

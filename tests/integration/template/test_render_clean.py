@@ -20,6 +20,7 @@ from support.engines import Render
 from support.environment import REPOSITORY
 
 COMBINATIONS = engines.combinations()
+STATIC = {path.relative_to(REPOSITORY / "template").as_posix() for path in (REPOSITORY / "template").rglob("*")}
 SEEDS = {
     "agent_runner.py": "agent_runner.py",
     f".github/agent-policies/{engines.SLUG}.yml": "policy.yml",
@@ -40,11 +41,9 @@ def given(request: pytest.FixtureRequest) -> dict[str, str]:
 
 def test_nothing_is_left_unrendered(given: dict[str, str], render: Render) -> None:
     leftover = re.compile(r"\{\{-? *_?(cookiecutter|copier)|\{%-? *(if|for|set|raw|endraw|include|endif)")
-    static = {path.relative_to(REPOSITORY / "template").as_posix() for path in (REPOSITORY / "template").rglob("*")}
-
     for name, entry in engines.tree(render(**given)).items():
         assert not name.endswith(".jinja")
-        if name not in static:
+        if name not in STATIC:
             assert not leftover.search(entry.data.decode()), name
 
 
