@@ -182,7 +182,7 @@ def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_getting_it
         "address 7 of 7 (json): sent",
     ]
     assert done.returncode == codes.EXIT_INTERNAL
-    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not take it.")
+    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not accept the message.")
     page = world.page("notify")
     assert page.startswith("# Not sent everywhere\n") and "- address 7 of 7 (json): sent" in page
     assert "hunter2" not in done.stdout + done.stderr + page
