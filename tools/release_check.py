@@ -1,8 +1,9 @@
 """Refuse a release that repositories can't take without being asked, or that says nothing about itself.
 
 Compares the commit that is checked out with the last release: no question may be gone, none may have another type,
-default or condition or fewer choices, and the changelog has an entry. A new question has a default, which leaves every
-file as it was: whatever another answer changes is with the default as the last release rendered it.
+default or condition or fewer choices, the changelog has an entry, and the runtime names itself so. A new question has a
+default, which leaves every file as it was: whatever another answer changes is with the default as the last release
+rendered it.
 
     python tools/release_check.py vX.Y.Z [--since TAG]
 """
@@ -140,6 +141,12 @@ def changelog(text: str, version: str) -> Iterator[str]:
         yield f"CHANGELOG.md has no entry for {version}"
 
 
+def named(text: str, version: str) -> Iterator[str]:
+    """Whether the runtime, and with it every plan, names this release."""
+    if f'__version__ = "{version.removeprefix("v")}"' not in text:
+        yield f"template/agent_runtime/__init__.py has another __version__ than {version}, and plans name that"
+
+
 def _choices(question: Mapping[str, Any]) -> list[Any]:
     choices = question.get("choices") or []
     return list(choices.values() if isinstance(choices, dict) else choices)
@@ -160,6 +167,9 @@ def main() -> int:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help=argparse.SUPPRESS)
     options = parser.parse_args()
     found = list(changelog((options.repository / "CHANGELOG.md").read_text(encoding="utf-8"), options.version))
+    found += named(
+        (options.repository / "template/agent_runtime/__init__.py").read_text(encoding="utf-8"), options.version
+    )
     last = options.since or _last(options.repository, options.version)
     if last:
         found += changed_questions(questions(options.repository, last), questions(options.repository, "HEAD"))

@@ -429,6 +429,9 @@ class FullGitHub(LoopbackGitHub):
             return 200, dict(answer, has_issues=self.has_issues)
         if rest == ["issues"]:
             return 200, page(self._issues(query), query)
+        if rest == ["pulls"]:
+            wanted = query.get("state", ["open"])
+            return 200, page([each for each in self.pulls if [each["state"]] == wanted], query)
         if rest == ["commits"]:
             changed = self.changed.get(query["path"][0])
             return 200, [shapes.commit(self.repository, *changed)] if changed else []
@@ -488,6 +491,10 @@ class FullGitHub(LoopbackGitHub):
             return _invalid("body is too long (maximum is 65536 characters)")
         if (method, rest) == ("POST", ["pulls"]):
             return self._open_pull(body)
+        if method == "PATCH" and rest[:1] == ["pulls"]:
+            (pull,) = [each for each in self.pulls if each["number"] == int(rest[1])]
+            pull.update(body)
+            return 200, pull
         if (method, rest) == ("POST", ["labels"]):
             if body["name"] in self.labels:
                 return _invalid("already_exists")

@@ -514,6 +514,7 @@ def pull_request(repository_name: str, position: int, body: dict[str, Any]) -> d
         "title": body["title"],
         "body": body["body"],
         "draft": body.get("draft", False),
+        "user": user("an-app[bot]", "Bot"),
         "head": {"ref": body["head"]},
         "base": {"ref": body["base"]},
     }

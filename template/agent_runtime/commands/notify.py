@@ -50,6 +50,6 @@ def run(call: Call) -> int:
     for result in sent.results:
         print(log_line(result))
     if sent.failed:
-        reached = f"{sent.failed} of {len(sent.results)} addresses did not take it"
+        reached = f"{sent.failed} of {len(sent.results)} addresses did not accept the message"
         raise Ended(codes.NOT_SENT, reached, codes.EXIT_INTERNAL)
     return codes.EXIT_OK

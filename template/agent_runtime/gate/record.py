@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+import agent_runtime
 from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
 from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
@@ -157,6 +158,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "trace_id": job.trace_id,
             "run": job.run,
             **place,
+            "release": agent_runtime.__version__,
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import engines, gitserver, updates
+from support import engines, gitserver, shapes, updates
 from support.environment import REPOSITORY
 from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, Run
@@ -158,14 +158,28 @@ def results(run: Run) -> dict[str, str]:
     return {name: job.result for name, job in run.jobs.items()}
 
 
+def open_pull(place: Place, number: int, branch: str, **user: str) -> None:
+    """Let a pull request be open: an App's, or a person's."""
+    body = {"title": "Update", "body": "", "head": branch, "base": "main"}
+    pull = shapes.pull_request(NAME, number, body)
+    pull["user"].update(user)
+    place.github.pulls.append(pull)
+
+
 def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
     place.allow_app()
+    open_pull(place, 11, "agent-update/v1.0.9")
+    open_pull(place, 12, "agent-update/v1.0.10", login="alice", type="User")
+    open_pull(place, 13, "agent-update/v1.10.0")
+    open_pull(place, 14, "dependabot/v1.0.0")
 
     run = place.schedule()
 
     assert run.result == "success", run.log
     assert results(run) == {"find": "success", "make": "success", "propose": "success", "report": "skipped"}
-    (pull,) = place.github.pulls
+    pull, *others = place.github.pulls
+    assert {each["number"]: each["state"] for each in others} == {11: "closed", 12: "open", 13: "open", 14: "open"}
+    assert pull["body"].endswith("\nReplaces #11.\n") and "closed: #11\n" in run.log
     assert pull["title"] == "Update from the template: v1.0.0 to v1.1.0"
     assert (pull["head"]["ref"], pull["base"]["ref"]) == (BRANCH, "main")
     body = pull["body"]
@@ -186,7 +200,7 @@ def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
 
     assert results(again) == {"find": "success", **dict.fromkeys(("make", "propose", "report"), "skipped")}
     assert "nothing: v1.1.0 is proposed already" in again.log
-    assert len(place.github.pulls) == 1
+    assert place.github.pulls == [pull, *others]
 
 
 def test_the_weekly_comparison_with_the_template_finds_an_edit(place: Place, tmp_path: Path) -> None:

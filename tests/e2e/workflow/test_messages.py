@@ -137,7 +137,7 @@ def test_a_run_ends_the_same_when_nothing_can_be_sent(worlds: Worlds, how: str) 
     for job in ("notify-waiting", "notify-ended"):
         log, summary = run.jobs[job].log, run.jobs[job].summary
         if how == "dead, slow and broken":
-            assert "error: NOTE01: 3 of 3 addresses did not take it" in log
+            assert "error: NOTE01: 3 of 3 addresses did not accept the message" in log
             assert "address 2 of 3 (json): no answer within 30 seconds" in log
             assert summary.startswith("# Not sent everywhere\n")
         else:

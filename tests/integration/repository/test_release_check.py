@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import agent_runtime
 from agent_runtime.local.update.releases import LIST, parse
 from support import engines, signatures, updates
 from support.environment import REPOSITORY
 
+RUNTIME = "template/agent_runtime/__init__.py"
 QUESTION = """\
 colour:
   type: str
@@ -70,6 +72,10 @@ CASES: dict[str, tuple[Callable[[Path], object], str]] = {
         _edit("copier.yml", "  default: Investigates, proposes", "  default: Looks, proposes"),
         "description: its default is another one",
     ),
+    "another version": (
+        _edit(RUNTIME, '__version__ = "1.1.0"', '__version__ = "1.0.0"'),
+        "agent_runtime/__init__.py has another __version__ than v1.1.0",
+    ),
     "no entry": (
         lambda template: (template / "CHANGELOG.md").write_text(ENTRY.replace("\nA colour.\n", ""), encoding="utf-8"),
         "CHANGELOG.md has no entry for v1.1.0",
@@ -82,6 +88,7 @@ def test_a_release_that_changes_what_nobody_asked_for_is_refused(name: str, tmp_
     template = engines.clone_template(tmp_path / "template")
     edit, expected = CASES[name]
     (template / "CHANGELOG.md").write_text(ENTRY, encoding="utf-8")
+    updates.replace(template / RUNTIME, f'__version__ = "{agent_runtime.__version__}"', '__version__ = "1.1.0"')
     edit(template)
     engines.commit_all(template, "Prepare the release")
 

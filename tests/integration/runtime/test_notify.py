@@ -182,7 +182,7 @@ def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_getting_it
         "address 7 of 7 (json): sent",
     ]
     assert done.returncode == codes.EXIT_INTERNAL
-    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not take it.")
+    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not accept the message.")
     page = world.page("notify")
     assert page.startswith("# Not sent everywhere\n") and "- address 7 of 7 (json): sent" in page
     assert "hunter2" not in done.stdout + done.stderr + page
@@ -201,13 +201,18 @@ def test_without_an_address_or_with_too_many_nothing_is_sent(
 
 @pytest.mark.threat("T8")
 @pytest.mark.parametrize(
-    ("changed", "code"), [("APPROVED_DIGEST", codes.GATE_DIGEST), ("REPORT_DIGEST", codes.GATE_ARTIFACT)]
+    ("changed", "value", "code"),
+    [
+        ("APPROVED_DIGEST", "f" * 64, codes.GATE_DIGEST),
+        ("REPORT_DIGEST", "f" * 64, codes.GATE_ARTIFACT),
+        ("GITHUB_SHA", "f" * 40, codes.GATE_RUN),
+    ],
 )
 def test_no_message_is_about_another_plan(
-    world: GateWorld, waiting: dict[str, str], notify: Notify, changed: str, code: str
+    world: GateWorld, waiting: dict[str, str], notify: Notify, changed: str, value: str, code: str
 ) -> None:
     with webhooks() as hook:
-        done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **{**waiting, changed: "f" * 64})
+        done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **{**waiting, changed: value})
 
     assert hook.posts == []
     assert f"error: {code}: " in done.stderr and f"{code}: " in world.page("notify")
@@ -293,9 +298,11 @@ def test_a_failed_action_and_a_gap_in_the_trail_are_sent_as_failures(world: Gate
 
 def test_a_run_that_left_no_bundle_is_sent_as_one_that_nobody_knows(world: GateWorld, notify: Notify) -> None:
     with webhooks() as hook:
-        done = notify("ended", f"json://127.0.0.1:{hook.port}/", BUNDLE_ID="", BUNDLE_DIGEST="")
+        given = {"BUNDLE_ID": "", "BUNDLE_DIGEST": "", "TARGET_RESOURCE": "api:fire:up/_x_"}
+        done = notify("ended", f"json://127.0.0.1:{hook.port}/", **given)
 
     assert done.returncode == 0
     ((_, _, posted),) = hook.posts
-    assert posted["title"] == "Nobody knows how a run about checkout ended" and posted["type"] == "failure"
+    name = "api\\u{3a}fire:up/\\u{5f}x\\u{5f}"
+    assert posted["title"] == f"Nobody knows how a run about {name} ended" and posted["type"] == "failure"
     assert page_of_run(world) in posted["message"]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import agent_runtime
 from agent_runtime import codes
 from agent_runtime.gate import offline, record, seal
 from agent_runtime.gate.bundle import Parts, RunOutcome
@@ -404,6 +405,8 @@ def test_a_whole_run_of_two_steps_is_recorded_and_can_be_verified(world: GateWor
     manifest, problems = offline.verify(ending.folder)
     assert problems == []
     assert manifest["reported_by_agent"] == ["investigate", "act"]
+    sealed = json.loads((ending.folder / "seal" / names.REPORT_NAME).read_bytes())["plan"]
+    assert (manifest["release"], sealed["runtime"]["release"]) == (agent_runtime.__version__,) * 2
     assert world.outputs("record") == {"outcome": "acted", "bundle_digest": ending.digest, "acted": "true"}
     terminal = world.events("record")[-1]
     assert (terminal["outcome"], terminal["problems"], terminal["status"]) == ("acted", [], "success")

@@ -210,5 +210,5 @@ def test_without_copier_it_says_what_to_install(render: Render, tmp_path: Path) 
     done = updates.command(project, "drift", environment={"PATH": str(only_git)})
 
     assert done.returncode == 2
-    assert done.stderr.startswith("error: UPD01: there is no program copier. Install it once")
+    assert done.stderr.startswith("error: UPD01: there is no copier on PATH. Install it once")
     assert "pipx install 'copier>=9.18'" in done.stderr

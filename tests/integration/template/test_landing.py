@@ -60,7 +60,7 @@ def test_an_edit_made_meanwhile_stays_and_ends_the_finishing_of_an_update(top: P
     (top / "1.txt").write_text("1, by us\n", encoding="utf-8")
     (top / "2.txt").write_text("2, updated\n", encoding="utf-8")
 
-    assert Repository(top).finish_interrupted() == "took back"
+    assert Repository(top).finish_interrupted() == "rolled back"
     assert (top / "2.txt").read_text(encoding="utf-8") == "2\n"
     assert engines.git(top, "status", "--porcelain") == " M 1.txt\n"
 
@@ -71,7 +71,7 @@ def test_an_edit_made_meanwhile_stays_and_ends_the_finishing_of_an_update(top: P
     assert refused.value.code == problems.MOVED
     assert (top / "1.txt").read_text(encoding="utf-8") == "1, by us\n"
     (top / "1.txt").unlink()
-    assert Repository(top).finish_interrupted() == "ended"
+    assert Repository(top).finish_interrupted() == "finished"
     assert engines.git(top, "status", "--porcelain") == ""
     assert (top / "new.txt").is_file() and not (top / "0.txt").exists()
 

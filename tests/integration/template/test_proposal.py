@@ -255,7 +255,7 @@ def test_nobody_pastes_what_a_machine_that_lies_calls_a_code() -> None:
 
 LIE = "x`](http://evil.example)\n# Approved\n<img src=x> @octocat | **bold** \u202e"
 SENT = {
-    "weaker": [{"code": f"CON{number}", "path": LIE, "line": "1", "message": LIE * 99} for number in range(1_000)],
+    "weaker": [{"code": f"CON{number}", "path": LIE, "line": "1", "message": LIE * 99} for number in range(3_000)],
     "drift": [{"path": f"{number}{LIE}", "status": LIE} for number in range(1_000)],
     "changes": [{"path": f"{number}{LIE}", "kind": "conflict"} for number in range(1_000)],
     "error": {"code": LIE, "message": LIE * 99},

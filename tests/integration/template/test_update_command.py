@@ -176,7 +176,7 @@ def test_newer_pins_ticks_and_line_endings_are_no_conflict(project: Path) -> Non
     assert "- [ ] **yours** A person reads what the workflow" in after
     notes = {change["path"]: change["note"] for change in found["changes"]}  # type: ignore[attr-defined]
     assert notes["PRODUCTION_CHECKLIST.md"].startswith(
-        "ticked here, and worded otherwise now: - [ ] **yours** Somebody reads what"
+        "ticked here, and reworded in the release: - [ ] **yours** Somebody reads what"
     )
     assert b"\r" not in (project / PLAN).read_bytes()
 
@@ -262,7 +262,7 @@ def test_a_release_whose_default_opens_something_is_refused(template: Path, rend
 
     number = len((project / ".github/agent-config.yml").read_text(encoding="utf-8").splitlines()) + 1
     assert done.returncode == 3
-    assert f"weaker: UPD13 .github/agent-config.yml:{number}: break_glass is True, and was 'missing'" in done.stdout
+    assert f"weaker: UPD13 .github/agent-config.yml:{number}: break_glass is True, and was missing" in done.stdout
     assert updates.snapshot(project) == before
     assert _update(project, "--accept", "UPD13")[0] == 0
 
@@ -596,7 +596,7 @@ def test_a_landing_that_a_power_cut_ended_is_ended_by_the_next_update(done: int,
     done_now = updates.command(project, "update", *([] if moved else ["--check"]))
 
     assert done_now.returncode == 0, done_now.stderr
-    verb = "ended" if moved else "took back"
+    verb = "finished" if moved else "rolled back"
     assert done_now.stderr.startswith(f"{verb} the update that was interrupted\n")
     assert engines.git(project, "rev-parse", "HEAD").strip() == (new if moved else old)
     assert engines.git(project, "status", "--porcelain") == ""

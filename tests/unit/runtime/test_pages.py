@@ -349,6 +349,22 @@ def test_times_in_the_evidence_have_an_age() -> None:
     assert "(3 days before this report)" in nothing
 
 
+@pytest.mark.threat("T4")
+def test_names_that_git_and_github_give_are_text() -> None:
+    named = "x` | <img src=x> [y](https://evil.example)\n\n* [ ] z"
+    shown, plain = (
+        gfm(summary(examples.report(policy_changed=PolicyChange("2026-11-20T10:00:00Z", name), approvers_unseen=name)))
+        for name in (named, "bob")
+    )
+    assert [tag for tag in shown.tags if tag != "code"] == [tag for tag in plain.tags if tag != "code"]
+    assert "evil" not in shown.outside and "is not known" in shown.outside
+
+
+def test_a_measurement_after_the_sealing_has_no_age() -> None:
+    assert "2 seconds before the plan was sealed" in summary(examples.report(measured_at="2026-11-22T10:59:58Z"))
+    assert "the plan was sealed" not in summary(examples.report(measured_at="2026-11-22T11:00:02Z", findings=()))
+
+
 def test_what_earlier_runs_did_is_there_or_said_to_be_unknown() -> None:
     assert "no earlier action on this resource" in summary(examples.report(earlier=()))
     assert "not known: GitHub did not say" in summary(examples.report(earlier=None))
@@ -802,6 +818,8 @@ def test_every_outcome_is_reported_in_words() -> None:
         page = record(outcome=outcome.value)
         assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
         assert page.split("\n\n")[1].endswith((".", "**"))
+    assert f"`{codes.NOT_STARTED}`. " in record(outcome="not_started")
+    assert codes.NOT_STARTED not in record()
 
 
 def test_the_last_page_shows_who_decided_and_how_to_check_the_run() -> None:

@@ -21,7 +21,7 @@ class GitFailed(codes.AgentError):
 
     def __init__(self, said: str) -> None:
         lines = [line for line in said.splitlines() if line.strip()]
-        super().__init__(problems.NO_GIT_PROGRAM, "git: " + (lines[-1].strip() if lines else "it said nothing"))
+        super().__init__(problems.NO_GIT_PROGRAM, "git: " + (lines[-1].strip() if lines else "it printed no reason"))
 
 
 def environment(more: Mapping[str, str] = {}) -> Dict[str, str]:

@@ -57,7 +57,8 @@ def by_installed(before: Path, after: Path, *, is_upgrade: bool) -> Iterator[Wea
     for key in sorted({*old, *new}) if is_upgrade else ():
         if old.get(key) != new.get(key):
             line = next((at for at, each in enumerate(text, 1) if each.startswith(f"{key}:")), 1)
-            message = f"{key} is {new.get(key, 'missing')!r}, and was {old.get(key, 'missing')!r}"
+            was, now = (repr(each[key]) if key in each else "missing" for each in (old, new))
+            message = f"{key} is {now}, and was {was}"
             yield Weaker(problems.CONFIGURED, path, line, message, BEFORE)
 
 

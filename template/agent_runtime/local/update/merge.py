@@ -95,7 +95,7 @@ def _merge(name: str, old: Optional[File], here: Optional[File], new: Optional[F
     if owner == TEAM and (old is not None or here is not None):
         return KEPT, here, ""
     if here == new:
-        return KEPT, here, "it is so here already"
+        return KEPT, here, "it is already like that here"
     if here is None:
         if old is None or owner == TEMPLATE:
             return (ADDED if old is None else REPLACED), new, "" if old is None else "it was missing here"
@@ -127,7 +127,7 @@ def _both(name: str, old: File, here: File, new: File) -> _Result:
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
     lost = sorted(line.decode("utf-8", "replace").strip() for line in ticked - set(lines))
-    note = "ticked here, and worded otherwise now: " + "; ".join(lost) if lost else ""
+    note = "ticked here, and reworded in the release: " + "; ".join(lost) if lost else ""
     if not clean:
         return CONFLICT, File(mode, data), note or "both changed the same lines"
     return MERGED, File(mode, data), note

@@ -42,7 +42,7 @@ RENDERING = codes.register(
 )
 CONFLICT = codes.register(
     "UPD11",
-    "both sides changed the same",
+    "the release and this repository changed the same lines",
     "Nothing was changed. --apply writes the merge into the working tree, for you to resolve there",
 )
 WEAKER = codes.register(
@@ -67,8 +67,8 @@ NO_CHECK = codes.register(
 )
 UNSIGNED = codes.register(
     "UPD18",
-    "nobody whose signature counts has signed this release",
-    "Nothing was changed. agent_runtime/allowed_signers says whose signature counts: ask them for a signed tag. "
+    "this release is not signed by an allowed signer",
+    "Nothing was changed. Ask one of the signers in agent_runtime/allowed_signers for a signed tag. "
     "git 2.34 or newer and ssh-keygen are needed to check it",
 )
 REVOKED = codes.register(
@@ -77,7 +77,7 @@ REVOKED = codes.register(
 NO_LIST = codes.register(
     "UPD20",
     "the template's list of releases can't be read",
-    "Nothing was changed. Ask the template's maintainers to put releases.toml right",
+    "Nothing was changed. Ask the template's maintainers to fix releases.toml",
 )
 NOT_AN_UPDATE = codes.register(
     "UPD21",

@@ -11,13 +11,20 @@ import hashlib
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Sequence, TextIO
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, TextIO
 from urllib.parse import quote
 
 from agent_runtime import codes
 from agent_runtime.github import archive, outputs
 from agent_runtime.github.api import GitHubApi
-from agent_runtime.github.transport import DEFAULT_API_URL, HTTP_UNPROCESSABLE, NotAnswered, Transport
+from agent_runtime.github.transport import (
+    DEFAULT_API_URL,
+    HTTP_UNPROCESSABLE,
+    NotAnswered,
+    Transport,
+    field,
+    mapping,
+)
 from agent_runtime.local.linter.actions import MANIFEST
 from agent_runtime.local.settings import access
 from agent_runtime.local.update import judge, patch, problems, proposal_pages, releases, template
@@ -142,17 +149,34 @@ def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Map
         proposal = checked(here, version, accepted, files, environ.get("GITHUB_TRIGGERING_ACTOR") or "somebody")
         _push(here.repository, proposal.commit, branch, environ, token)
     http = Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, token)
-    asked = {"title": proposal.title, "body": proposal.body, "head": branch, "base": base}
+    path = f"/repos/{name}/pulls"
+    older = _older(http.pages(path, None, filters={"state": "open"}), version)
+    body = proposal.body + (f"\nReplaces {', '.join(f'#{number}' for number in older)}.\n" if older else "")
+    asked = {"title": proposal.title, "body": body, "head": branch, "base": base}
     try:
-        number = http.send("POST", f"/repos/{name}/pulls", asked)["number"]
+        number = http.send("POST", path, asked)["number"]
     except NotAnswered as problem:
         if problem.status != HTTP_UNPROCESSABLE or "already exists" not in problem.said:
             raise
         print(f"left: the pull request of {branch} is there already", file=out)
         return codes.EXIT_OK
-    outputs.write_summary(environ, f"# Pull request #{number}\n\n{proposal.body}")
-    print(f"opened: pull request #{number} of {branch}", file=out)
+    for each in older:
+        http.send("PATCH", f"{path}/{each}", {"state": "closed"})
+    outputs.write_summary(environ, f"# Pull request #{number}\n\n{body}")
+    print(f"opened: pull request #{number} of {branch}", *(f"closed: #{each}" for each in older), sep="\n", file=out)
     return codes.EXIT_OK
+
+
+def _older(pulls: Sequence[Mapping[str, Any]], version: str) -> List[int]:
+    """The open pull requests by which an App proposed older releases; those that a person opened stay."""
+    found = []
+    for each in pulls:
+        head, user = mapping(each.get("head"), "pulls"), mapping(each.get("user"), "pulls")
+        folder, _, proposed = str(head.get("ref")).partition("/")
+        is_ours = proposal_pages.branch_of(proposed) == f"{folder}/{proposed}" and template.is_version(proposed)
+        if is_ours and user.get("type") == "Bot" and template.numbers(proposed) < template.numbers(version):
+            found.append(field(each, "number", int, "pulls"))
+    return found
 
 
 def issue(root: Path, version: str, environ: Mapping[str, str], out: TextIO) -> int:

@@ -197,7 +197,7 @@ class Repository:
         except landing.Failed as error:
             raise codes.BadInput(problems.MOVED, f"an update was interrupted, and {error}: move it elsewhere") from None
         self._journal.unlink()
-        return "ended" if wanted == new else "took back"
+        return "finished" if wanted == new else "rolled back"
 
     def _unmerged(self, name: str, versions: Sequence[Optional[File]], work: Path) -> bytes:
         path = f"{self.prefix}{name}".encode("utf-8", "surrogateescape") + b"\0"

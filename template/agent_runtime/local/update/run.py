@@ -113,7 +113,7 @@ class _Update:
             before, after = Owners(base), Owners(theirs)
             merged = merge(base, ours, theirs, lambda name: min(before.of(name), after.of(name), key=_strongest))
             if not merged.files:
-                return self._end("nothing", "the answers are so already")
+                return self._end("nothing", "the answers are unchanged")
             repository.require_room(merged.files, ours)
             work = Path(folder)
             author = patch.BOT if options.patch else {}
@@ -165,7 +165,7 @@ class _Update:
             return self._end("checked", "nothing was changed")
         if options.patch:
             patch.write(repository, commit, options.patch)
-            return self._end("patch", f"{options.patch} has it; nothing else was changed")
+            return self._end("patch", f"written to {options.patch}; nothing else was changed")
         self._report["commit"] = commit
         if options.branch:
             repository.make_branch(options.branch, commit)

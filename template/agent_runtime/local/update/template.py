@@ -130,7 +130,7 @@ class Template:
     def _copy(self, source: Path, target: Path, changed: Mapping[str, str]) -> None:
         copier = shutil.which("copier")
         if not copier:
-            raise codes.BadInput(problems.NO_COPIER, "there is no program copier")
+            raise codes.BadInput(problems.NO_COPIER, "there is no copier on PATH")
         data = [word for name, value in changed.items() for word in ("--data", f"{name}={value}")]
         command = [copier, "copy", "--defaults", "--overwrite", "--quiet", *data, str(source), str(target)]
         settings = {"COPIER_SETTINGS_PATH": str(self._work / "copier.yml")}  # a person's own defaults change nothing
@@ -149,7 +149,7 @@ class Template:
         if done.returncode:
             said = [each for each in done.stderr.decode("utf-8", "replace").splitlines() if each.strip()]
             code = problems.NO_COPIER if "requires copier version" in " ".join(said) else problems.RENDERING
-            raise codes.BadInput(code, "Copier: " + (said[-1].strip() if said else "it said nothing"))
+            raise codes.BadInput(code, "Copier: " + (said[-1].strip() if said else "it printed no reason"))
 
 
 @contextmanager
