@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 from app.cli import main
+from app.events.decode import Limits, decode_one
 from app.log.checkpoint import Checkpoint, parse_checkpoint
 from app.log.cosigning import parse_request
 from app.log.entries import BUNDLE, Entry
@@ -28,8 +29,19 @@ from app.log.note import LOG, WITNESS, Note, SignerKey, new_signer, parse_note, 
 from app.metrics import Metrics
 from app.settings import Settings
 from app.store import sequencer
+from app.store.audit import audit
 from app.store.base import StoreUnavailable
-from app.store.log import add_entries, latest, prove, store_cosigned
+from app.store.groups import commit_group
+from app.store.log import (
+    Heads,
+    add_entries,
+    add_heads,
+    latest,
+    prove,
+    read_heads,
+    size_of,
+    store_cosigned,
+)
 from app.store.schema import prepare
 from app.store.sqlite import SqliteDatabase
 from app.store.store import Store
@@ -134,6 +146,33 @@ def test_a_tail_that_is_deleted_and_filled_again(
     monkeypatch.setenv("DATABASE_URL", backend.database_url)
     code, said = run(capsys, "log-check", "--policy", both.policy)
     assert (code, "row-altered: events without a stream: the events at 1 to 10" in said) == (1, True), said
+
+
+def test_two_processes_bring_the_same_events_into_the_log_once(tmp_path: Path, both: Parties) -> None:
+    """Both have read what is new; the second one has read an event more, which waits for the next time."""
+    database = SqliteDatabase(tmp_path / "audit.db", 5)
+    prepare(database, migrate=True)
+    guard, store = open_guard(both.key), database.connect_writer()
+    with closing(store), closing(database.connect_reader()) as reader:
+
+        def arrive() -> None:
+            commit_group(store, [[decode_one(json.dumps(event()).encode(), 1, Limits(10_000, 1))]])
+
+        def found() -> Heads:
+            heads = read_heads(reader, store.last_position(), 0)
+            assert heads
+            return heads
+
+        arrive()
+        first = found()
+        arrive()
+        for heads in (first, found()):
+            add_heads(store, guard, heads)
+        assert size_of(reader) == 1
+        add_heads(store, guard, found())
+        assert read_heads(reader, store.last_position(), 0) is None
+        report = audit(reader, [both.log.verifier], guard.last())
+        assert (report.entries, report.events, report.faults) == (2, 2, [])
 
 
 def test_retention_is_no_finding(
