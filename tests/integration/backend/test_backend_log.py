@@ -422,9 +422,9 @@ def test_two_that_sign_with_one_file_sign_one_history(both: Parties) -> None:
     for thread in threads:
         thread.join()
     assert refused == ["not-consistent"]
-    stranger = Guard(open_guard(both.key).path, [new_signer("other.example/log", LOG)])
+    elsewhere = Guard(open_guard(both.key).path, [new_signer("other.example/log", LOG)])
     with pytest.raises(Fault, match="other-log"):
-        stranger.last()
+        elsewhere.last()
 
 
 def test_only_so_many_entries_wait(tmp_path: Path, both: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -508,9 +508,13 @@ def test_what_is_asked_wrongly(
     post_entries(client, [digest])
     entry = {"digest": digest, "subject": "x"}
     wrong = [entry | {"digest": "x" * 64}, entry | {"subject": ""}, entry | {"more": 1}, entry | {"subject": "x" * 501}]
-    for body in ({}, [], [{"digest": digest}], *([one] for one in wrong)):
+    wrong.append(entry | {"subject": "x\0"})
+    many = [{"digest": digest_of(str(number)), "subject": "x"} for number in range(1001)]
+    for body in ({}, [], [{"digest": digest}], many, *([one] for one in wrong)):
         answer = client.ask("POST", "/v1/log/entries", json.dumps(body).encode(), content_type="application/json")
         assert (answer.status, answer.json["type"]) == (400, "urn:aimgentix:problem:invalid-entry")
+    answer = client.ask("POST", "/v1/log/entries", json.dumps([entry]).encode(), content_type="text/plain")
+    assert answer.status == 415
     assert checkpoint_of(client).size == 1
     for path in ("?", "?index=0&digest=" + digest, "?digest=" + digest, "?index=-1", "?index=x", "?nothing=1"):
         assert client.get(f"/v1/log/proof{path}").status == 400
