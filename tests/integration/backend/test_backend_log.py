@@ -457,6 +457,53 @@ async def _fill(store: Store, url: str, key: Path) -> None:
     await log.stop()
 
 
+def filled(path: Path, guard: Guard, *texts: str) -> SqliteDatabase:
+    """A store whose log has entries."""
+    database = SqliteDatabase(path, 5)
+    prepare(database, migrate=True)
+    with closing(database.connect_writer()) as store:
+        add_entries(store, guard, [Entry(BUNDLE, "x", digest_of(text), 0) for text in texts])
+    return database
+
+
+def test_what_an_audit_finds(tmp_path: Path, both: Parties) -> None:
+    guard = open_guard(both.key)
+    good = filled(tmp_path / "good.db", guard, "one", "two", "three")
+    signed = guard.last()
+    with closing(good.connect_reader()) as reader:
+        published = latest(reader)
+    assert published
+
+    def found(database: SqliteDatabase, *, kept: Checkpoint | None = None) -> set[str]:
+        with closing(database.connect_reader()) as reader:
+            return {fault.code for fault in audit(reader, [both.log.verifier], kept).faults}
+
+    assert found(good, kept=signed) == set()
+    for number, (statement, codes) in enumerate(
+        [
+            ("UPDATE log_tiles SET hashes = zeroblob(96)", {"damaged-tree"}),
+            ("UPDATE log_entries SET entry = x'00' WHERE position = 1", {"damaged-tree", "damaged-entry"}),
+            ("DELETE FROM log_entries WHERE position = 1", {"damaged-entry"}),
+            ("DELETE FROM log_entries WHERE position = 2", {"damaged-tree", "rolled-back"}),
+        ]
+    ):
+        spoiled = tmp_path / f"{number}.db"
+        good.copy_to(spoiled)
+        administer(f"sqlite:///{spoiled}", statement)
+        assert found(SqliteDatabase(spoiled, 5)) >= codes
+    # Another history, in which everything is right but whose signature it has, then with the real one in its place.
+    impostor = Guard(tmp_path / "impostor.signed", [new_signer(ORIGIN, LOG)])
+    other = filled(tmp_path / "other.db", impostor, "one", "two", "another")
+    assert found(other) == {"other-log"}
+    with closing(other.connect_writer()) as store:
+        store.execute("UPDATE log_checkpoints SET note = ?", (str(published.note),))
+    assert found(other) == {"damaged-entry"}
+    # An older state, in which everything is right: only what is beside the key shows it.
+    old = filled(tmp_path / "old.db", Guard(tmp_path / "old.signed", guard.keys), "one", "two")
+    assert found(old) == set()
+    assert found(old, kept=signed) == {"rolled-back"}
+
+
 def test_keys_change_and_old_proofs_stay_good(
     start: Any, both: Parties, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
