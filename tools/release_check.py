@@ -113,7 +113,7 @@ class _Version:
         target = self._folder / str(self._number)
         source, settings = str(self._folder / "template"), copier.Settings()
         with local.env(PATH=""):  # else Copier starts git for every file
-            copier.run_copy(source, target, given, settings=settings, defaults=True, quiet=True)
+            copier.run_copy(source, target, dict(given), settings=settings, defaults=True, quiet=True)
         return {name: Counter(file.data.splitlines()) for name, file in files.below(target).items()}
 
 

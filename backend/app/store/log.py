@@ -28,7 +28,7 @@ from app.store.base import Fetching, ReadConnection, Row, WriteConnection
 T = TypeVar("T")
 
 SEAL_EVENTS = 2000
-"""How many events are looked at in one transaction."""
+"""How many events are looked at at once."""
 
 _FEW = 500
 _EVENT = ", ".join(("position", *Row._fields))
@@ -71,6 +71,20 @@ class Seal:
 
     epoch: int
     through: int
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of the streams that got events between two positions.
+
+    Attributes:
+        after: how far the events were in the log when these were read.
+        through: how far they are with these.
+    """
+
+    after: Seal
+    through: int
+    entries: Sequence[Entry]
 
 
 class StoredTree:
@@ -155,29 +169,36 @@ def add_entries(connection: WriteConnection, guard: Guard, entries: Sequence[Ent
     return places
 
 
-def seal_events(connection: WriteConnection, guard: Guard, through: int, now: int) -> int:
-    """Add the heads of the streams that got events since the last time; return how many events these were.
+def read_heads(connection: Fetching, through: int, now: int) -> Heads | None:
+    """Return the heads of the streams that got events since the last time, or None when none did.
 
     Args:
         through: what `last_position` said.
         now: µs since 1970.
+    """
+    seal = read_seal(connection)
+    rows = connection.fetch(_EVENTS, (seal.through, through, SEAL_EVENTS))
+    if not rows:
+        return None
+    last = int(rows[-1][0])
+    return Heads(seal, last, heads(rows, seal, last, now))
+
+
+def add_heads(connection: WriteConnection, guard: Guard, found: Heads) -> None:
+    """Add heads, unless another process has added some since they were read.
 
     Raises:
         Fault: what is stored doesn't continue what was signed.
     """
     connection.begin()
     connection.lock_log()
-    seal = read_seal(connection)
-    rows = connection.fetch(_EVENTS, (seal.through, through, SEAL_EVENTS))
-    if not rows:
+    if read_seal(connection) != found.after:
         connection.rollback()
-        return 0
-    last = int(rows[-1][0])
-    _append(connection, guard, heads(rows, seal, last, now))
-    connection.execute("UPDATE log_seals SET through = ?", (last,))
+        return
+    _append(connection, guard, found.entries)
+    connection.execute("UPDATE log_seals SET through = ?", (found.through,))
     connection.commit()
     publish(connection, guard)
-    return len(rows)
 
 
 def publish(connection: WriteConnection, guard: Guard) -> None:

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from app.store.log import (
     Published,
     StoredTree,
     add_entries,
+    add_heads,
     latest,
     publish,
-    seal_events,
+    read_heads,
     store_cosigned,
 )
 from app.store.store import Store
@@ -167,7 +169,9 @@ class Sequencer:
             StoreUnavailable, Fault: not now, or not any more.
         """
         through = await self._store.write(lambda connection: connection.last_position())
-        while await self._store.write(lambda connection: seal_events(connection, self.guard, through, _now())):
+        # Read beside the connection that stores: to read and to hash takes longer than to add.
+        while heads := await self._store.read(lambda connection: read_heads(connection, through, _now())):
+            await self._store.write(partial(add_heads, guard=self.guard, found=heads))
             self._published.set()
 
     @property

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+from app.cli import main
 from app.log.checkpoint import Checkpoint, Proof, parse_checkpoint, parse_proof
 from app.log.cosigning import fetch_witnessed
 from app.log.keys import create_keys
-from app.log.note import LOG, WITNESS, SignerKey, parse_note
+from app.log.note import LOG, WITNESS, Note, SignerKey, parse_note
 from app.log.tiles import tiles_of, unpack_entries
 from app.log.tree import leaf_hash, root_of
 from backend_client import JSON, Answer, Client, eventually
@@ -181,3 +183,14 @@ class Submitter(threading.Thread):
         self._halt.set()
         self.join(60)
         assert not self.is_alive()
+
+
+def cosigned(note: Note, *witnesses: SignerKey) -> Note:
+    return Note(note.text, (*note.signatures, *(each.sign(note.text, 1) for each in witnesses)))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Run a command in this process, as an operator or an auditor does."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err

@@ -15,6 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path += [str(HERE), str(HERE.parents[2] / "backend")]
 
 from backend_client import Client, event  # noqa: E402  found by the path above
+from backend_log import Parties, parties  # noqa: E402
 from bench.servers import Backend, Postgres, postgres_binaries  # noqa: E402
 
 from support.environment import missing  # noqa: E402
@@ -77,3 +78,10 @@ def new() -> Callable[..., dict[str, object]]:
     """Make events of a trace and an agent that no other test has."""
     name = uuid4().hex
     return partial(event, trace_id=name, agent_instance_id=name)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Parties]:
+    """A log and a witness with their keys."""
+    with parties(tmp_path / "keys") as made:
+        yield made

@@ -427,7 +427,7 @@ def test_a_log_signs_for_itself_alone() -> None:
 
 
 def test_every_code_is_met() -> None:
-    """The codes that other tests here and in test_backend_log.py meet are all that there are."""
+    """The codes that other tests of the log here meet are all that there are."""
     met = {code for _, code in PROOFS.values()} | {code for _, code in REQUESTS.values() if not code.isdecimal()}
     elsewhere = {"too-old", "unreadable", "bad-policy", "bad-key", "damaged-tile", "damaged-tree", "damaged-entry"}
     elsewhere |= {"row-altered", "row-missing", "rolled-back", "not-consistent"}
