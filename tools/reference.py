@@ -57,7 +57,7 @@ def questions() -> str:
     ]
     for name, question in asked.items():
         parts.append(f"## {name}\n")
-        parts.append(f"{question['help']}\n")
+        parts.append(" ".join(question["help"].split()) + "\n")
         choices = question.get("choices")
         if isinstance(choices, dict):
             parts.append(

@@ -12,6 +12,9 @@ from aimgentix.events import ActionType, ActorType, AuditEvent, EventStatus
 from aimgentix.recorder import Recorder
 from aimgentix.redact import Redactor
 
+# What each job with a journal prints.
+OPENED = "AIMgentix audit journal opened; the last step of record delivers it where there is a backend"
+
 
 class Trail:
     """Writes the events of one job; use it as a context manager, so that it is flushed whatever happens.
@@ -29,7 +32,7 @@ class Trail:
             self._recorder = Recorder(self._agent, job.trace_id, str(job.journal), strict=True)
         except ValueError as problem:  # a setting, an id or a pattern: nothing may go on without a journal
             raise codes.BadInput(codes.AUDIT_SETTING, str(problem)) from None
-        print("AIMgentix audit journal opened; the last step of record delivers it where there is a backend")
+        print(OPENED)
 
     def event(
         self,

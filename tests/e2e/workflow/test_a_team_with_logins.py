@@ -94,6 +94,7 @@ runs:
       shell: bash
       run: |
         test "$(python -c 'import json; print(json.load(open("'"$AGENT_PLAN_FILE"'"))["resource"])')" = example
+        grep --quiet '"Resource":"arn:aws:ecs:eu-west-1:123456789012:service/shop/example"' "$AGENT_SESSION_POLICY_FILE"
         curl --fail --silent --show-error --noproxy '*' \\
           -H "Authorization: Bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" \\
           "$ACTIONS_ID_TOKEN_REQUEST_URL&audience=sts.example.com" > "$RUNNER_TEMP/identity.json"
@@ -105,6 +106,15 @@ runs:
         python -I -c 'from pip._internal.cli.main import main; raise SystemExit(main())' install --quiet --no-deps \\
           --index-url "http://team:$INDEX_PASSWORD@$INDEX_HOST/simple" --trusted-host 127.0.0.1 --require-hashes \\
           --target "$RUNNER_TEMP/team" --requirement "$RUNNER_TEMP/teamlib.txt"
+"""
+
+# What the role of the cloud is cut down to.
+SESSION_POLICIES = """
+session_policies:
+  restart_service:
+    - Effect: Allow
+      Action: ecs:UpdateService
+      Resource: arn:aws:ecs:eu-west-1:123456789012:service/shop/{resource}
 """
 
 ANSWERS = {
@@ -149,6 +159,8 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Team:
     engines.update(root, data=ANSWERS, vcs_ref="v1.0.0")
     engines.commit_all(root, "Update")
     (root / ".github" / "actions" / "prepare-act" / "action.yml").write_text(PREPARE_ACT, encoding="utf-8")
+    (policy,) = (root / ".github" / "agent-policies").glob("*.yml")
+    policy.write_text(policy.read_text(encoding="utf-8") + SESSION_POLICIES, encoding="utf-8")
     engines.commit_all(root, "Log in before acting")
     return Team(root, template)
 

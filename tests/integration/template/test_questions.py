@@ -64,8 +64,17 @@ def test_help() -> None:
     for name in ASKED:
         prompt = COOKIECUTTER["__prompts__"][name]
         prompt = prompt["__prompt__"] if isinstance(prompt, dict) else prompt
-        assert UNUSED.sub("", prompt) == COPIER[name]["help"]
+        assert UNUSED.sub("", prompt) == " ".join(COPIER[name]["help"].split())
         assert bool(UNUSED.search(prompt)) == ("when" in COPIER[name])
+
+
+# What Copier's prompt shows of a line, on a terminal of 80 columns, beside the mark before it; the rest is cut off.
+COLUMNS = 80 - len("?? ")
+
+
+def test_a_question_and_its_choices_are_whole_on_a_terminal_of_80_columns() -> None:
+    lines = {name: [*COPIER[name]["help"].split("\n"), *map(str, COPIER[name].get("choices", ()))] for name in ASKED}
+    assert {name: line for name, listed in lines.items() for line in listed if len(line) > COLUMNS} == {}
 
 
 def test_every_question_has_a_default_but_the_name() -> None:

@@ -21,6 +21,7 @@ from agent_runtime import codes
 from agent_runtime.gate import policy_file
 from agent_runtime.gate.pages import review
 from agent_runtime.github import archive, context
+from agent_runtime.job.trail import OPENED
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
@@ -105,6 +106,7 @@ class SimulatedRun:
         self.needs: Dict[str, Dict[str, object]] = {}
         self.archives: Dict[str, Tuple[str, bytes]] = {}
         self._stopped: Optional[Tuple[Path, List[str]]] = None
+        self._opened = False  # every job says that it opened its journal; one line of it is enough here
 
     def play(self) -> Ended:
         """Run all jobs and return how it ended.
@@ -340,7 +342,9 @@ class SimulatedRun:
             given["AGENT_DISABLED"] = os.environ.get("AGENT_DISABLED", "")
         done = job.run(name, [*start, *words], {**self.runner_variables(github), **given, **variables})
         for line in job.log[before:].splitlines():
-            self.show(f"{words[0]:>11} | {line}")
+            if line != OPENED or not self._opened:
+                self.show(f"{words[0]:>11} | {line}")
+            self._opened = self._opened or line == OPENED
         # What stops the job investigate stops seal too, which writes the page about it.
         page = job.folder / f"summary-{name}"
         if not done and self._stopped is None and job.folder.name != "investigate" and page.stat().st_size:
