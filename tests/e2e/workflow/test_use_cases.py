@@ -6,6 +6,7 @@ says is compared with what its world shows then.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -25,7 +26,7 @@ from support.harness.engine import ActionsHost, Answer, Click, Repository, Revie
 from support.harness.node import ActionsService
 from support.runs import approvers, bundle, document, ended, reject, results
 from support.world import NAME, WORKFLOW, commit_all, make_python
-from tools.demo_cases import CASES, NotesWorld, ServiceWorld
+from tools.demo_cases import CASES, IncidentWorld, NotesWorld, ServiceWorld
 from tools.demo_cases import World as DemoWorld
 
 TRIGGERS = ("manual", "alert", "schedule")
@@ -102,6 +103,9 @@ def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
             github.protect("agent-act")
             secrets = {"agent-act": {"AGENT_ACT_TOKEN": secret if token is None else token}}
             repository = Repository(origin, NAME, github, environment_secrets=secrets)
+            if isinstance(world, IncidentWorld):
+                github.protect("agent-investigate")  # its answers name a secret for the model
+                repository.variables.update(world.variables)
             host = ActionsHost(
                 service,
                 repository,
@@ -117,8 +121,11 @@ def scene(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
 # ------------------------------------------------------------------------------------- the action helps, or is not done
 
 
-@pytest.mark.parametrize("trigger", TRIGGERS)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "trigger"),
+    # A model costs time: it meets the trigger by which it is started most.
+    [pair for pair in itertools.product(CASES, TRIGGERS) if pair[0] != "incident-response" or pair[1] == "alert"],
+)
 def test_approved_it_acts_and_the_world_is_another_one(scene: Place, name: str, trigger: str) -> None:
     with scene(name) as own:
         own.world.spoil()
@@ -283,6 +290,9 @@ LYING = {
     "security-response": Trouble(
         ("disabled k-1",), "still accepted", ("--lying",), constants={"REFUSE_SECONDS": 2}, state=False
     ),
+    "incident-response": Trouble(
+        ("turned off the switch",), "look for another cause", options=("--sticky-failure",), pushed=True
+    ),
     "blank": Trouble(("added one line",), "added one line to", around=notes_that_keep_nothing, state=False),
 }
 
@@ -300,6 +310,7 @@ HALFWAY = {
     ),
     "scale-resources": Trouble(("set spec.instances",), "HTTP 401", token="another", state=False, pushed=True),
     "security-response": Trouble(("disabled k-1",), "HTTP 403", options=("--fails=rotate",), state=False, wrong=0),
+    "incident-response": Trouble((), "HTTP 401", token="another", state=False),
     "blank": Trouble(
         (),
         "No space left on device",
