@@ -93,6 +93,11 @@ class ServiceWorld(World):
         """The secret AGENT_ACT_TOKEN."""
         return self.token
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What else the agent gets from its environment."""
+        return {}
+
     @abstractmethod
     def catalogue(self) -> str:
         """Return the services.yml by which the agent finds this world."""
@@ -101,7 +106,7 @@ class ServiceWorld(World):
         catalogue = folder / "services.yml"
         catalogue.write_text(self.catalogue(), encoding="utf-8")
         # The token reaches the act job only, as a secret of the environment agent-act would.
-        return {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": self.token_text}
+        return {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": self.token_text, **self.variables}
 
     def request(
         self,
@@ -309,9 +314,6 @@ services:
         if "MODEL_API_KEY" in given or "MODEL_ADDRESS" in given:
             return {"MODEL_NAME": "openai:gpt-5.2", **given}
         return {"MODEL_NAME": "recorded:tests/conversation.json"}
-
-    def settings(self, folder: Path) -> dict[str, str]:
-        return {**super().settings(folder), **self.variables}
 
     def spoil(self) -> None:
         self._turn(on=True)

@@ -331,6 +331,8 @@ def _python(content: str) -> None:
         if isinstance(node, ast.ImportFrom) and node.module:
             module = importlib.import_module(node.module)
             for name in node.names:
+                if not hasattr(module, name.name) and hasattr(module, "__path__"):
+                    importlib.import_module(f"{node.module}.{name.name}")
                 getattr(module, name.name)
         elif isinstance(node, ast.Import):
             for name in node.names:

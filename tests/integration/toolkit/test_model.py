@@ -328,7 +328,7 @@ ORDERS = {
 }
 
 
-@pytest.mark.threat("T1")
+@pytest.mark.threat("T2")
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders_in_a_log_lead_nowhere_and_are_seen(order: str, ask: Any) -> None:
     """The model obeys, is refused, and the reviewer reads what it tried."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.toolkit import errors, files, git, http, metrics, scaling, services
+from pydantic_ai.messages import ModelResponse, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
+
+from agent_runtime.agent import Notes
+from agent_runtime.toolkit import errors, files, git, http, metrics, model, scaling, services
 from support import gitserver
 from support.gitserver import Origin
 from support.trials.lab import Attempt, Lab, both, trial
@@ -76,6 +81,31 @@ both(
     errors.ACCESS_REFUSED,
     lambda lab: restarted(lab, http.Token("", "MODEL_API_KEY")),
     lambda lab: restarted(lab, http.Token(TOKEN, "MODEL_API_KEY")),
+)
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What a model chooses of an action without parameters."""
+
+
+def investigated(lab: Lab, names: tuple[str, ...], said: str) -> Any:
+    """Ask a model that answers the same to everything."""
+    actions = [model.Action(name, "Helps.", Nothing) for name in names]
+    part = ToolCallPart(said, {"findings": [], "reason": "", "analysis": "", "confidence": 0})
+    answering = FunctionModel(lambda *_: ModelResponse(parts=[part]))
+    return model.ask("Why?", actions=actions, tools=(), notes=Notes(), model=answering)
+
+
+both(
+    errors.MODEL_SETTINGS,
+    lambda lab: investigated(lab, ("restart", "restart"), model.NOTHING),
+    lambda lab: investigated(lab, ("restart", "turn_off"), model.NOTHING),
+)
+both(
+    errors.MODEL_FAILED,
+    lambda lab: investigated(lab, ("restart",), "delete_database"),
+    lambda lab: investigated(lab, ("restart",), model.NOTHING),
 )
 
 
