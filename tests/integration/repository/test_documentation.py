@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent_runtime.local import answers
+from agent_runtime.local import answers, policy_cases
 from agent_runtime.results import ActionStatus
 from agent_runtime.testing import evaluate, parse_policy
 from support import engines, samples
@@ -185,15 +185,17 @@ def test_a_wrong_sample_is_noticed(sample: str, fault: str, place: Place) -> Non
     assert all(fault in each for each in found)
 
 
-def test_the_agent_of_the_guide_does_what_its_policy_lets_a_reviewer_decide_on() -> None:
-    found = dict(blocks(read(REPOSITORY / "docs" / "how-to" / "blank.md")))
+def test_the_agent_of_the_guide_does_what_its_policy_lets_a_reviewer_decide_on(tmp_path: Path) -> None:
+    found = list(blocks(read(REPOSITORY / "docs" / "how-to" / "blank.md")))
+    rules, cases = (text for kind, text in found if kind == "yaml")
+    policy = parse_policy(rules.encode(), "guide")
     scope: dict[str, Any] = {}
-    exec(found["python"], scope)
+    exec(dict(found)["python"], scope)
     agent = scope["PurgeAgent"]()
     proposed = agent.investigate("site-a").proposed_action
 
     verdict = evaluate(
-        parse_policy(found["yaml"].encode(), "guide"),
+        policy,
         action=proposed.action,
         resource="site-a",
         parameters=proposed.parameters,
@@ -202,6 +204,9 @@ def test_the_agent_of_the_guide_does_what_its_policy_lets_a_reviewer_decide_on()
 
     assert verdict.decision == "review", verdict.reasons
     assert agent.act("site-a", proposed.action, proposed.parameters).status is ActionStatus.SUCCESS
+    (tmp_path / "policy.yml").write_text(cases, encoding="utf-8")
+    tried = policy_cases.read(tmp_path / "policy.yml", "policy.yml")
+    assert [policy_cases.problem(each, policy, auto_approval=False) for each in tried] == [None, None]
 
 
 @pytest.mark.parametrize("path", GENERATED, ids=by_name)
