@@ -19,6 +19,7 @@ TEAM_FILES = {
     "agent_runner.py": "# The team wrote this file anew.\n",
     f".github/agent-policies/{engines.SLUG}.yml": "name: ours\nversion: 7\n",
     "tests/test_agent.py": "def test_ours() -> None:\n    assert True\n",
+    "tests/policy.yml": "cases: []\n",
     "services.yml": "services: {}\n",
 }
 DELETED = ("tests/example_service.py", "docs/RUNBOOK.md")
