@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from app.archive import commands as archive_commands
+from app.archive.commands import Refused
+from app.archive.folder import folder_of
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
 from app.log import commands as log_commands
@@ -20,10 +23,6 @@ from app.store.location import InvalidLocation, Location, SqliteFile, parse_loca
 from app.store.opening import open_database
 from app.store.retention import BATCH, DAY_US
 from app.store.schema import WrongSchema, prepare
-
-
-class Refused(Exception):
-    """A command that can't be carried out; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _keys(database, options)
             case "purge":
                 _purge(database, options.older_than_days)
+            case "archive":
+                _archive(database, settings, options)
             case "log-check":
                 _check_log(database, settings, options.policy)
             case "log-export":
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_parser("list", help="show all keys, without their secrets")
     revoke = keys.add_parser("revoke", help="make a key useless")
     revoke.add_argument("key_id")
+    create.add_argument("--repository", metavar="OWNER/NAME", help="it writes for this repository only")
+    create.add_argument("--agent", metavar="ID", help="it writes for this agent only")
     commands.add_parser("migrate", help="bring the store's schema up to date")
     purge = commands.add_parser("purge", help="delete old events now")
     purge.add_argument("--older-than-days", type=_positive, required=True, metavar="N")
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--policy", type=Path, help="with the log's public keys, where its key file is not at hand")
     export = commands.add_parser("log-export", help="write the transparency log as plain files, to be mirrored")
     export.add_argument("folder", type=Path)
+    archive_commands.add_parsers(commands)
     log_commands.add_parsers(commands)
     return parser
 
@@ -97,7 +101,8 @@ def _keys(database: Database, options: argparse.Namespace) -> None:
         if not options.name.isprintable() or not 0 < len(options.name) <= 100:
             raise Refused("the name of a key has 1 to 100 printable characters")
         expires_at = None if options.expires_in_days is None else now + options.expires_in_days * DAY_US
-        key, kept = new_key(options.name, tuple(dict.fromkeys(options.scope)), now, expires_at)
+        scopes = tuple(dict.fromkeys(options.scope))
+        key, kept = new_key(options.name, scopes, now, expires_at, agent=options.agent, repository=options.repository)
         database.execute(INSERT_KEY, key_parameters(kept))
         print(key)
         print("This is shown once; only its hash is stored. From now on callers need a key.", file=sys.stderr)
@@ -142,6 +147,13 @@ def _purge(database: Database, days: int) -> None:
         connection.rollback()
         connection.close()
     print(f"{total} events deleted")
+
+
+def _archive(database: Database, settings: Settings, options: argparse.Namespace) -> None:
+    folder = folder_of(settings, parse_location(settings.database_url))
+    if folder is None:
+        raise Refused("set AIMGENTIX_ARCHIVE to the folder in which the backends keep bundles")
+    archive_commands.run(database, folder, settings.max_bundle_bytes, options)
 
 
 def _check_log(database: Database, settings: Settings, policy: Path | None) -> None:

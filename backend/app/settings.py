@@ -19,6 +19,16 @@ def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().rpartition("=") for part in value.split(",") if part.strip()]
+    return {agent.strip(): days.strip() for agent, _, days in pairs}
+
+
+Days = Annotated[int, Field(ge=1, le=36500)]
+
+
 class Settings(BaseSettings):
     """The settings of one process. Every name is `AIMGENTIX_` and the field in capitals, but for `DATABASE_URL`."""
 
@@ -83,6 +93,20 @@ class Settings(BaseSettings):
 
     verify_hours: float = Field(default=24.0, gt=0, le=8760)
     """How often everything that is stored of a run is verified again, in the background."""
+
+    archive: Path | None = None
+    """The folder in which bundles are kept; unset: beside a SQLite store, and nowhere with PostgreSQL."""
+
+    max_bundle_bytes: int = Field(default=64 * MIB, ge=1024, le=1024 * MIB)
+    """Largest bundle, packed, and unpacked."""
+
+    archive_retention_days: int | None = Field(default=None, ge=1, le=36500)
+    """Delete bundles this many days after they came, unless they are held; unset: keep them."""
+
+    archive_retention_agents: Annotated[dict[str, Days], NoDecode, BeforeValidator(_pairs)] = Field(
+        default_factory=dict
+    )
+    """The same by agent, as `agent=days`, comma separated; these don't follow the number for all."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -38,6 +38,7 @@ GATE = {
 LOCAL = {
     "simulate": "play a whole run here, with you as the reviewer",
     "verify": "check the bundle of a run, offline",
+    "list": "list the bundles in folders, check each, and say which runs left none",
     "policy": "explain, rule by rule, what the policy says of an action",
     "check": "check that this repository is complete",
     "drift": "say which files of the template are not as it renders them",

@@ -408,6 +408,19 @@ TRAIL_UNDELIVERED = register(
     "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
 )
 
+EVIDENCE_REFUTED = register(
+    "TRAIL08",
+    "the proof does not show that this bundle is in the log",
+    "Get the proof once more: from the run's artifact audit-proof, or from the audit backend. If it fails again, ask "
+    "the operators of the log and of its witnesses, with this line",
+)
+EVIDENCE_UNREADABLE = register(
+    "TRAIL09",
+    "the evidence can't be checked here",
+    "Fix what is named. What checks signatures is the package cryptography: "
+    ".venv/bin/python -m pip install cryptography",
+)
+
 # Messages, which nothing depends on.
 NOT_SENT = register(
     "NOTE01",

@@ -16,6 +16,8 @@ from app.api import health, ingest, openapi, queries, runs
 from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
+from app.archive.folder import Folder, folder_of
+from app.archive.retention import keep_bundle_retention
 from app.auth.guard import Guard
 from app.log.faults import Fault
 from app.metrics import Metrics
@@ -77,11 +79,12 @@ class Application:
             await asyncio.to_thread(store.stop)
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
             return
-        self._app = build(settings, store, guard, metrics, sequencer)
+        folder = folder_of(settings, store.location)
+        self._app = build(settings, store, guard, metrics, sequencer=sequencer, folder=folder)
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
-        await _announce(settings, store, guard)
+        await _announce(settings, store, guard, folder)
         if not bounded:
             log.warning(
                 "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
@@ -92,6 +95,9 @@ class Application:
         tasks = [asyncio.create_task(indexer.run())]
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
+        if folder is not None and (settings.archive_retention_days or settings.archive_retention_agents):
+            days, agents = settings.archive_retention_days, settings.archive_retention_agents
+            tasks.append(asyncio.create_task(keep_bundle_retention(store, folder, days, agents)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:
@@ -105,10 +111,15 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _announce(settings: Settings, store: Store, guard: Guard) -> None:
+async def _announce(settings: Settings, store: Store, guard: Guard, folder: Folder | None) -> None:
     kept = "all events are kept" if settings.retention_days is None else f"kept for {settings.retention_days} days"
     log.info("AIMgentix backend %s", __version__)
     log.info("stores in %s; %s", store.location, kept)
+    if folder is None:
+        log.info("keeps no bundles: set AIMGENTIX_ARCHIVE to a folder that all backends share")
+    else:
+        await asyncio.to_thread(folder.tidy)
+        log.info("keeps bundles in the %s", folder)
     protection = await guard.describe()
     log.log(logging.WARNING if settings.auth == "off" else logging.INFO, "%s", protection)
 
@@ -132,12 +143,19 @@ async def _open_log(settings: Settings, store: Store, metrics: Metrics) -> Seque
 
 
 def build(
-    settings: Settings, store: Store, guard: Guard, metrics: Metrics, sequencer: Sequencer | None = None
+    settings: Settings,
+    store: Store,
+    guard: Guard,
+    metrics: Metrics,
+    *,
+    sequencer: Sequencer | None = None,
+    folder: Folder | None = None,
 ) -> ASGIApp:
     """Return the application around an open store.
 
     Args:
         sequencer: the transparency log, if there is one.
+        folder: where bundles are kept, if they are.
     """
     app = FastAPI(
         title="AIMgentix backend",
@@ -157,6 +175,13 @@ def build(
 
         app.state.log = sequencer
         routers.append(log_api.router)
+    if folder is not None:
+        # Only then: what packs and hashes is of no use elsewhere.
+        from app.api import archive as archive_api
+        from app.archive.archive import Archive
+
+        app.state.archive = Archive(store, folder, settings.max_bundle_bytes, sequencer)
+        routers.append(archive_api.router)
     for router in routers:
         # Flat, not include_router(): looking through nested routers would cost a request more than all of the storing.
         app.router.routes.extend(router.routes)

@@ -192,6 +192,52 @@ GET_CHECKPOINT: Route = {
 GET_TILE: Route = {
     "responses": {200: _answer("The tile.", _FILE, "application/octet-stream"), **_problems(401, 403, 404, 503)}
 }
+_BUNDLE_PUT = _object(
+    digest=_TEXT,
+    status={"enum": ["stored", "duplicate"]},
+    subject={"type": "string", "description": "what the digest belongs to, in the log"},
+    log={"enum": ["none", "logged", "halted", "unavailable"]},
+    witnessed={"type": "boolean"},
+    proof={"type": ["string", "null"], "description": "C2SP tlog-proof, to be kept beside the bundle"},
+)
+PUT_BUNDLE: Route = {
+    "status_code": 201,
+    "responses": {
+        201: _answer("Kept.", _BUNDLE_PUT),
+        200: _answer("Kept already.", _BUNDLE_PUT),
+        **_problems(400, 401, 403, 408, 413, 415, 503),
+    },
+    "openapi_extra": _body({"application/zip": {"schema": _FILE}}),
+}
+GET_BUNDLE: Route = {
+    "responses": {200: _answer("The bundle.", _FILE, "application/zip"), **_problems(400, 401, 403, 404, 503)}
+}
+_BUNDLE = _object(
+    digest=_TEXT,
+    repository=_TEXT,
+    run_id=_COUNT,
+    run_attempt=_COUNT,
+    agent=_TEXT,
+    outcome=_TEXT,
+    resource=_TEXT,
+    trace_id=_TEXT,
+    received_at={"type": "string", "format": "date-time"},
+    received_by={"type": "string", "description": "the id of the key that sent it"},
+    bytes=_COUNT,
+    held_because={"type": ["string", "null"], "description": "why it must not be deleted"},
+)
+GET_BUNDLES: Route = {
+    "responses": {
+        200: _answer(
+            "A page of bundles.",
+            _object(
+                bundles={"type": "array", "items": _BUNDLE},
+                next={"type": ["string", "null"], "description": "what to send as `cursor` for the next page"},
+            ),
+        ),
+        **_problems(400, 401, 403, 503),
+    }
+}
 GET_ROOT: Route = {"responses": {200: _answer("What this is.", _object(name=_TEXT, status=_TEXT, version=_TEXT))}}
 GET_HEALTH: Route = {"responses": {200: _answer("Alive.", _object(status=_TEXT))}}
 GET_READY: Route = {"responses": {200: _answer("Ready.", _object(status=_TEXT)), **_problems(503)}}

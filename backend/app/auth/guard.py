@@ -63,20 +63,20 @@ class Guard:
             f"others are refused (AIMGENTIX_AUTH=local); {create}"
         )
 
-    async def require(self, request: Request, scope: Scope) -> None:
-        """Do nothing if the caller may use what needs `scope`.
+    async def require(self, request: Request, scope: Scope) -> ApiKey | None:
+        """Return the caller's key if the caller may use what needs `scope`; None where no key is needed.
 
         Raises:
             Problem: 401 or 403, saying what is missing.
         """
         if self._mode == "off":
-            return
+            return None
         authorization = request.headers.get("authorization")
         if authorization is None:
             if await self._any_key():
                 raise _unauthorized(_NEEDED)
             if self._mode == "local" and _is_local(request):
-                return
+                return None
             raise _unauthorized(f"{_NEEDED}; there is none yet, see the log of the backend's start")
         scheme, _, credentials = authorization.partition(" ")
         credentials = credentials.strip()
@@ -87,6 +87,7 @@ class Guard:
             raise _unauthorized("the API key is unknown, revoked or expired")
         if scope not in key.scopes:
             raise Problem(403, "forbidden", "Forbidden", f"the API key lacks the scope {scope}")
+        return key
 
     async def reader_key(self, credentials: str) -> ApiKey:
         """Return the key that somebody signs in with.

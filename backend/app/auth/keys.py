@@ -26,6 +26,7 @@ class ApiKey:
         name: what it is for, in the words of who made it.
         digest: SHA-256 of the whole key, 64 hex digits. The key has 228 random bits: a slow hash would add nothing.
         created_at, expires_at, revoked_at: microseconds since 1970, or None for never.
+        agent, repository: what it writes is of these, or of any where they are None.
     """
 
     key_id: str
@@ -35,13 +36,23 @@ class ApiKey:
     created_at: int
     expires_at: int | None = None
     revoked_at: int | None = None
+    agent: str | None = None
+    repository: str | None = None
 
     def is_valid(self, now: int) -> bool:
         """Return whether the key opens anything at the time `now` (µs)."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-def new_key(name: str, scopes: Sequence[Scope], now: int, expires_at: int | None = None) -> tuple[str, ApiKey]:
+def new_key(
+    name: str,
+    scopes: Sequence[Scope],
+    now: int,
+    expires_at: int | None = None,
+    *,
+    agent: str | None = None,
+    repository: str | None = None,
+) -> tuple[str, ApiKey]:
     """Return a new key and what the store is to keep of it.
 
     The form is `aim_<id>_<secret><checksum>`: secret scanners find it, and a mistyped one is refused without a look-up.
@@ -49,7 +60,7 @@ def new_key(name: str, scopes: Sequence[Scope], now: int, expires_at: int | None
     key_id = _random(_ID_LENGTH)
     start = f"aim_{key_id}_{_random(_SECRET_LENGTH)}"
     key = start + _checksum(start)
-    return key, ApiKey(key_id, name, digest(key), tuple(scopes), now, expires_at)
+    return key, ApiKey(key_id, name, digest(key), tuple(scopes), now, expires_at, agent=agent, repository=repository)
 
 
 def digest(key: str) -> str:

@@ -7,9 +7,9 @@ from typing import Any, cast
 from app.auth.keys import SCOPES, ApiKey
 from app.store.base import ReadConnection
 
-_COLUMNS = "key_id, name, digest, scopes, created_at, expires_at, revoked_at"
+_COLUMNS = "key_id, name, digest, scopes, created_at, expires_at, revoked_at, agent, repository"
 
-INSERT_KEY = f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  fixed names
+INSERT_KEY = f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  fixed names
 REVOKE_KEY = "UPDATE api_keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL"
 
 
@@ -23,6 +23,8 @@ def key_parameters(key: ApiKey) -> tuple[Any, ...]:
         key.created_at,
         key.expires_at,
         key.revoked_at,
+        key.agent,
+        key.repository,
     )
 
 
@@ -43,6 +45,6 @@ def any_key(connection: ReadConnection) -> bool:
 
 
 def _key(row: tuple[Any, ...]) -> ApiKey:
-    key_id, name, digest, scopes, created_at, expires_at, revoked_at = row
+    key_id, name, digest, scopes, created_at, expires_at, revoked_at, agent, repository = row
     known = tuple(scope for scope in SCOPES if scope in cast("str", scopes).split(","))
-    return ApiKey(key_id, name, digest, known, created_at, expires_at, revoked_at)
+    return ApiKey(key_id, name, digest, known, created_at, expires_at, revoked_at, agent, repository)

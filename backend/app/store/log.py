@@ -241,7 +241,7 @@ def find_entry(connection: Fetching, digest: bytes) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def prove(connection: ReadConnection, index: int) -> Proof | None:
+def prove(connection: Fetching, index: int) -> Proof | None:
     """Return the proof for an entry: by a checkpoint that was witnessed, where one has it. None: there is none yet.
 
     Raises:

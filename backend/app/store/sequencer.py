@@ -161,6 +161,11 @@ class Sequencer:
         while await self._store.write(lambda connection: seal_events(connection, self.guard, through, _now())):
             self._published.set()
 
+    @property
+    def has_witnesses(self) -> bool:
+        """Whether somebody is asked to cosign."""
+        return bool(self._witnesses())
+
     def _witnesses(self) -> list[Witness]:
         return [witness for witness in self.policy.witnesses if witness.url] if self.policy else []
 

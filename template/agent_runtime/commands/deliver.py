@@ -41,4 +41,4 @@ def run(call: Call) -> int:
         return codes.EXIT_OK
     if not delivery.addressed:
         return codes.EXIT_BAD_INPUT  # who types this wants to know that there is nowhere to deliver to
-    return codes.EXIT_TRAIL_INCOMPLETE if delivery.spooled else codes.EXIT_OK
+    return codes.EXIT_OK if delivery.archived and not delivery.spooled else codes.EXIT_TRAIL_INCOMPLETE

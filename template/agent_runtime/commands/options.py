@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from agent_runtime.model import names
@@ -31,6 +32,19 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """Which repository on GitHub is meant."""
     parser.add_argument("--repo", metavar="OWNER/NAME", help="by default the one of .github/agent-config.yml")
+
+
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """When the runs ended that are meant."""
+    parser.add_argument("--since", type=moment, metavar="TIME", help="runs that ended then or later, as 2026-11-01")
+    parser.add_argument("--until", type=moment, metavar="TIME", help="runs that ended before this")
+
+
+def moment(text: str) -> str:
+    """The beginning of an RFC 3339 time in UTC: a day, or more."""
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}(:[0-9]{2}(:[0-9]{2}Z?)?)?)?", text):
+        raise argparse.ArgumentTypeError(f"not a time such as 2026-11-01 or 2026-11-01T12:30: {text[:80]!r}")
+    return text
 
 
 def minutes(text: str) -> int:

@@ -1,60 +1,131 @@
-"""Recompute every digest and hash chain of an audit bundle, and say what does not hold.  Needs no network."""
+"""Recompute every digest and hash chain of an audit bundle, and say what does not hold.  Needs no network.
+
+With a policy that lists keys, check as well that a transparency log has the bundle, and who cosigned that.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
-from typing import Dict, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
+from agent_runtime.commands import options
 
-# A chain without a signature shows that the parts belong together, and whoever makes all of them can do that too.
-_UNKNOWN = "NOT AUTHENTICATED: whoever wrote all of it could write it anew; give --digest as the run's summary shows it"
+if TYPE_CHECKING:
+    from agent_runtime.local.auditor import Finding
+
+_MOST_SAMPLES = 10_000
 _AS_GIVEN = "as far as you trust the place where you read the digest"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("bundle", type=Path, help="folder with bundle.json")
+    parser.add_argument("bundle", type=Path, help="folder with bundle.json, or a folder with such folders below it")
     parser.add_argument("--digest", type=_digest, help="SHA-256 of bundle.json, as the run's summary gave it")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="the log's and the witnesses' public keys")
+    parser.add_argument(
+        "--proof", type=Path, metavar="FILE", help="that the log has the bundle (BUNDLE.tlog-proof beside the bundle)"
+    )
+    parser.add_argument("--json", action="store_true", help="say it for programs")
+    parser.add_argument(
+        "--sample", type=_count, metavar="N", help="of the runs that acted, show N by chance: the table for SOC 2 CC8.1"
+    )
+    options.add_times(parser)
 
 
 def run(call: Call) -> int:
     """Run it."""
-    import hashlib  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
+    from agent_runtime.local import auditor, register  # noqa: PLC0415
 
-    from agent_runtime.gate import bundle, offline  # noqa: PLC0415
-    from agent_runtime.model import names  # noqa: PLC0415
+    given = call.options
+    folders = auditor.bundles_in(given.bundle)
+    if len(folders) > 1 and (given.digest or given.proof):
+        raise codes.BadInput(codes.USAGE, f"{given.bundle} has {len(folders)} bundles; --digest and --proof are of one")
+    policy = None if given.policy is None else auditor.read_policy(given.policy)
+    findings = [
+        auditor.examine(folder, policy, now=now(), proof=given.proof, digest=given.digest) for folder in folders
+    ]
+    if given.since or given.until:
+        wanted = register.Wanted(since=given.since, until=given.until)
+        findings = [finding for finding in findings if wanted.in_time(register.row(finding))]
+    if given.sample:
+        return _sample(findings, given.sample)
+    bad = [finding for finding in findings if finding.problems]
+    if given.json:
+        described = [finding.described() for finding in findings]
+        whole = {"bundles": described, "gaps": register.gaps(findings)}
+        print(json.dumps(described[0] if folders == [given.bundle] and described else whole, indent=2))
+        return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
+    for finding in findings:
+        if len(folders) > 1:
+            print(f"== {finding.folder.relative_to(given.bundle)}")
+        _show(finding, given=bool(given.digest))
+        if len(folders) > 1:
+            print()
+    if len(folders) > 1:
+        print(f"{len(findings)} bundles: {len(findings) - len(bad)} hold, {len(bad)} don't")
+        for line in register.gaps(findings):
+            print(f"gap: {line}")
+    return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
+
+
+def _sample(findings: List[Finding], count: int) -> int:
+    """Print what an auditor asks of each change, for some of them; which, nobody can know before."""
+    from random import SystemRandom  # noqa: PLC0415
+
+    from agent_runtime.gate import bundle  # noqa: PLC0415
+    from agent_runtime.local import register  # noqa: PLC0415
+
+    acted = [finding for finding in findings if finding.manifest.get("outcome") in bundle.ACTED]
+    rows = sorted(map(register.row, acted), key=lambda row: row["ended"])
+    chosen = register.sample(rows, count, SystemRandom())
+    for number, row in enumerate(chosen, 1):
+        print(f"== sample {number} of {len(chosen)}\n{register.as_text(row)}")
+    print(f"population: {len(findings)} runs, of which {len(acted)} acted")
+    for line in register.gaps(findings):
+        print(f"gap: {line}")
+    bad = [row for row in chosen if row["holds"] != "yes"]
+    for row in bad:
+        print(f"does not hold: {row['bundle']}")
+    return codes.EXIT_TRAIL_INCOMPLETE if bad else codes.EXIT_OK
+
+
+def _show(finding: Finding, *, given: bool) -> None:
+    from agent_runtime.gate import bundle  # noqa: PLC0415
     from agent_runtime.text import escape  # noqa: PLC0415
 
-    manifest, problems = offline.verify(call.options.bundle)
-    digest = hashlib.sha256((call.options.bundle / names.MANIFEST_NAME).read_bytes()).hexdigest()
-    if call.options.digest and call.options.digest != digest:
-        problems.insert(0, bundle.contradiction("bundle.json is not the one with this digest"))
-    for problem in problems:
+    for problem in finding.problems:
         complain(codes.TrailIncomplete(problem.code, problem.message))
-    if problems:
-        return codes.EXIT_TRAIL_INCOMPLETE
+    if finding.problems:
+        return
+    manifest = finding.manifest
     reported = " and ".join(manifest.get("reported_by_agent") or ["nothing"])
     facts = {
         "outcome": str(manifest["outcome"]).replace("_", " "),
-        "repository": manifest["run"]["repository"],
+        "repository": manifest["run"]["repository"] + (" (simulated)" if manifest.get("simulated") else ""),
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
         "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
         "approved by": ", ".join(each["login"] for each in manifest["approvers"]) or "nobody",
         "rejected by": ": ".join(filter(None, (manifest["rejected_by"], manifest.get("rejected_because")))) or "nobody",
-        **_why(*bundle.why(bundle.load(call.options.bundle, by_comment=False))),
+        **_why(*bundle.why(finding.parts)),
         "reported by the agent": reported,
-        "bundle": digest,
+        "bundle": finding.digest,
         "verdict": "every digest and hash chain holds",
-        "authentic": _AS_GIVEN if call.options.digest else _UNKNOWN,
+        "authentic": _AS_GIVEN if given and finding.evidence is None else finding.authentic,
     }
     for name, value in facts.items():
         print(f"{name + ':':<12} {escape.terminal(str(value))}")
-    return codes.EXIT_OK
+    if finding.evidence is None:
+        return
+    for each in finding.properties:
+        print(f"{each['property'] + ':':<12} {each['claim']}")
+        print(f"{'':<12} unchangeable since {each['unchangeable_since']}; {'; '.join(each['would_have_to_conspire'])}")
 
 
 def _why(code: Optional[str], message: str) -> Dict[str, str]:
@@ -62,6 +133,12 @@ def _why(code: Optional[str], message: str) -> Dict[str, str]:
     if code is None:
         return {}
     return {"reason": message if message.startswith(f"{code}: ") else f"{code}: {message}"}
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= _MOST_SAMPLES:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_SAMPLES}: {text[:80]!r}")
+    return int(text)
 
 
 def _digest(text: str) -> str:

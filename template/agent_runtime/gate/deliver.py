@@ -1,14 +1,17 @@
 """Deliver: bring the trail of a run to the audit backend, after everything else is done and kept.
 
 The bundle is the trail; the backend has a copy.  So nothing here changes the bundle, and a backend that is slow, full
-or gone never fails a run: what it did not take waits in the bundle.
+or gone never fails a run: what it did not take waits in the bundle.  The backend keeps the events, and the bundle as a
+whole; where it has a transparency log, the proof that the bundle is in it is put beside the bundle.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping, Optional, Tuple
@@ -18,15 +21,21 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle
 from agent_runtime.gate.pages.common import way_out
 from agent_runtime.github import outputs
+from agent_runtime.job.context import write_whole
 from agent_runtime.model import names
 from agent_runtime.text import escape
 from aimgentix.delivery import Deliverer, drain, segment_paths
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
-from aimgentix.transport import Transport, check_url
+from aimgentix.transport import DELIVERED, Transport, check_url
 
 BATCH_EVENTS = 500
 REQUEST_SECONDS = 10.0
+# How long the backend may wait for those who witness its log, and how long its answer may take then.
+WITNESS_SECONDS = 10
+BUNDLE_SECONDS = 25.0
+# What a backend answers that knows of no bundles.
+_NO_ARCHIVE = (404, 405, 501)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,9 @@ class Delivery:
         rejected: events that the backend refused; they are in the bundle too.
         problem: why not everything was delivered, or the empty text.
         addressed: whether AIMGENTIX_API_URL names a place to deliver to at all.
+        bundle: what became of the bundle, in a few words.
+        archived: whether the backend keeps the bundle, or keeps none.
+        proof: whether its log has the bundle, and the proof lies beside the bundle.
     """
 
     captured: int
@@ -48,13 +60,17 @@ class Delivery:
     rejected: int
     problem: str
     addressed: bool
+    bundle: str
+    archived: bool
+    proof: bool
 
     def line(self) -> str:
         """The counts and the problem, for a log."""
         counts = (
             f"captured {self.captured}, delivered {self.delivered}, spooled {self.spooled}, rejected {self.rejected}"
         )
-        return "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+        said = "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+        return f"{said}; bundle: {self.bundle}" if self.addressed else said
 
 
 def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: str = "") -> Delivery:
@@ -93,6 +109,10 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
             if transport is not None:
                 why = _drain(str(journals), transport, deadline) or why
             segments += directory_status(str(journals))
+        kept = ("not delivered", False, False)
+        if transport is not None and not any(segment.waiting for segment in segments):
+            kept = _archive(folder, Path(scratch) / "bundle.zip", transport)
+            why = why or ("" if kept[1] else f"the backend did not take the bundle: {kept[0]}")
         delivery = Delivery(
             captured=sum(segment.captured for segment in segments),
             delivered=sum(segment.delivered for segment in segments),
@@ -100,8 +120,12 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
             rejected=sum(segment.rejected for segment in segments),
             problem=why,
             addressed=transport is not None,
+            bundle=kept[0],
+            archived=kept[1],
+            proof=kept[2],
         )
     advice = f"\n\n{way_out(codes.TRAIL_UNDELIVERED)}" if why else ""
+    outputs.write_outputs(environ, {"proof": str(delivery.proof).lower()})
     outputs.write_summary(environ, f"\n{escape.markdown_inline(delivery.line())}{advice}\n")
     return delivery
 
@@ -133,3 +157,24 @@ def _drain(journals: str, transport: Transport, deadline: float) -> str:
         return deliverer.rejection.detail if deliverer.rejection else ""
     finally:
         deliverer.close()
+
+
+def _archive(folder: Path, packed: Path, transport: Transport) -> Tuple[str, bool, bool]:
+    """Bring the bundle to the backend; return what to say of it, whether that is done, and whether there is a proof."""
+    with zipfile.ZipFile(str(packed), "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(str(path), path.relative_to(folder).as_posix())
+    digest = hashlib.sha256((folder / names.MANIFEST_NAME).read_bytes()).hexdigest()
+    with packed.open("rb") as stream:
+        result, said = transport.put_bundle(digest, stream, BUNDLE_SECONDS, WITNESS_SECONDS)
+    if result.status in _NO_ARCHIVE:
+        return "the backend keeps none", True, False
+    if result.kind != DELIVERED:
+        return str(result.detail), False, False
+    proof = said.get("proof")
+    if not isinstance(proof, str):
+        return {"none": "kept"}.get(str(said.get("log")), "kept, and not in the log yet"), True, False
+    write_whole(folder.with_name(folder.name + names.PROOF_SUFFIX), proof.encode("utf-8"))
+    witnessed = "cosigned" if said.get("witnessed") is True else "not cosigned yet"
+    return f"kept, and in the log, {witnessed}", True, True

@@ -24,6 +24,8 @@ from agent_runtime.text.strict_json import strict_json
 
 # Where the journal of a job lies whose folder has another name.
 _JOURNALS = {"act": names.VERIFY, names.AUTO_JOB: names.VERIFY}
+# What only the record journal says as well.
+_REPEATED = ("run_number", "simulated")
 # What stays the same of a run when one of its jobs is started again.
 _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
 
@@ -153,7 +155,7 @@ def _check_end(manifest: Mapping[str, Any], outcome: RunOutcome, parts: Parts) -
     said = end["metadata"]
     facts = [
         (name, said.get(name), manifest.get(name))
-        for name in ("plan_digest", "steps", "approvers", "rejected_by", "rejected_because", "problems")
+        for name in (*_REPEATED, "plan_digest", "steps", "approvers", "rejected_by", "rejected_because", "problems")
     ]
     facts += [(name, end[name], manifest.get(name)) for name in ("resource", "trace_id")]
     jobs = said.get("jobs")

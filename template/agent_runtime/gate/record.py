@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
@@ -127,6 +127,12 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     problems += consistency.check(parts, outcome, expected_heads=heads, expected_digest=digest)
     problems = bundle.presentable(problems + _compare(parts, needs, jobs, digest or ""))
     steps = bundle.steps_of(parts, outcome)
+    # By the numbers of a workflow's runs an auditor sees which bundles are missing.
+    number_of_run = job.environ.get("GITHUB_RUN_NUMBER", "")
+    place: Dict[str, Any] = {
+        "run_number": int(number_of_run) if number_of_run.isdigit() else None,
+        "simulated": job.environ.get(names.SIMULATED) == "true",
+    }
     with Trail(job, resource) as journal:
         because = because and journal.redactor.text(visible(because, _MAX_MESSAGE))
         journal.event(
@@ -141,6 +147,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             rejected_because=because,
             jobs={name: each.result for name, each in needs.items()},
             problems=[problem.line() for problem in problems],
+            **place,
         )
         heads["record"] = journal.head
     shutil.copytree(str(job.journal), str(folder / "record" / names.JOURNAL_FOLDER))
@@ -149,6 +156,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "schema_version": documents.SCHEMA_VERSION,
             "trace_id": job.trace_id,
             "run": job.run,
+            **place,
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,

@@ -17,6 +17,8 @@ AUTHORIZATION_NAME = "authorization.json"
 PLAN_NAME = "plan.json"
 RESULT_NAME = "action-result.json"
 BUNDLE_FOLDER = "audit-bundle"
+# Beside the bundle: that its digest is in the audit backend's transparency log (C2SP tlog-proof).
+PROOF_SUFFIX = ".tlog-proof"
 MANIFEST_NAME = "bundle.json"
 
 # Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can distinguish them.
@@ -90,6 +92,9 @@ MAX_JOB_NAME = 100
 # The steps of the jobs that act, as GitHub shows them.
 VERIFY_STEP = "Verify"
 EXECUTE_STEP = "Execute"
+
+# Set by `simulate`, so that a bundle says that nobody on GitHub was asked.
+SIMULATED = "AGENT_SIMULATED"
 
 # How the jobs that decide get what `act_variables` names: under a name that no program takes for a setting of its own.
 VARIABLE = "AGENT_VARIABLE_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import namedtuple
 
@@ -12,7 +13,7 @@ from .settings import SettingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple
 
 DELIVERED = "delivered"  # stored durably by the backend
 REFUSED = "refused"  # some line of the batch will never be accepted
@@ -54,7 +55,8 @@ class Transport:
     """
 
     def __init__(self, api_url: str, api_key: Optional[str], timeout: float) -> None:
-        self.url = check_url(api_url) + "/v1/events/batch"
+        self._base = check_url(api_url)
+        self.url = self._base + "/v1/events/batch"
         self.timeout = timeout
         self._api_key = check_key(api_key)
         self._connections: Any = None
@@ -87,6 +89,48 @@ class Transport:
             lines: journal lines or encoded events.
             timeout: seconds, when less than the transport's own.
         """
+        body = b"\n".join(lines) + b"\n"
+        headers = {"Content-Type": "application/x-ndjson"}
+        if len(body) > GZIP_FROM:
+            import gzip
+
+            body = gzip.compress(body, 1)
+            headers["Content-Encoding"] = "gzip"
+        limit = self.timeout if timeout is None else max(min(timeout, self.timeout), 0.05)
+
+        def read(status: int, retry_after: Optional[str], answer: bytes) -> DeliveryResult:
+            return judge(status, retry_after, answer, len(lines))
+
+        return self._send("POST", self.url, body, headers, limit, read)
+
+    def put_bundle(self, digest: str, file: BinaryIO, timeout: float, wait: int = 0) -> Tuple[DeliveryResult, Any]:
+        """Put a ZIP file into the backend's archive; return what became of it, and the backend's answer.
+
+        Args:
+            digest: of the bundle, the SHA-256 of its `bundle.json`.
+            timeout: seconds for each wait.
+            wait: seconds that the backend may wait for the witnesses of its log.
+        """
+        said: List[Any] = [{}]
+
+        def read(status: int, retry_after: Optional[str], answer: bytes) -> DeliveryResult:
+            said[0] = _document(answer)
+            return judge(status, retry_after, answer, echo=("digest", digest))
+
+        address = f"{self._base}/v1/bundles/{digest}?wait={wait}"
+        headers = {"Content-Type": "application/zip", "Content-Length": str(os.fstat(file.fileno()).st_size)}
+        return self._send("PUT", address, file, headers, timeout, read), said[0]
+
+    def _send(
+        self,
+        method: str,
+        address: str,
+        body: Any,
+        headers: Dict[str, str],
+        timeout: float,
+        read: Callable[[int, Optional[str], bytes], DeliveryResult],
+    ) -> DeliveryResult:
+        """Send one request, and return what `read` makes of status, Retry-After and body of the answer."""
         try:
             self.connect()
         except ImportError:
@@ -95,35 +139,28 @@ class Transport:
             return DeliveryResult(
                 MISCONFIGURED, f"a proxy that the environment names is not usable ({type(error).__name__})"
             )
-        body = b"\n".join(lines) + b"\n"
-        headers = {
+        whole = {
             "User-Agent": f"aimgentix/{VERSION}",
-            "Content-Type": "application/x-ndjson",
             "Accept": "application/json, application/problem+json",
             "Accept-Encoding": "identity",
         }
+        whole.update(headers)
         if self._api_key:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        if len(body) > GZIP_FROM:
-            import gzip
-
-            body = gzip.compress(body, 1)
-            headers["Content-Encoding"] = "gzip"
-        limit = self.timeout if timeout is None else max(min(timeout, self.timeout), 0.05)
+            whole["Authorization"] = f"Bearer {self._api_key}"
         try:
             with self._connections.request(
-                "POST",
-                self.url,
+                method,
+                address,
                 body=body,
-                headers=headers,
-                timeout=limit,
+                headers=whole,
+                timeout=timeout,
                 retries=False,
                 redirect=False,
                 preload_content=False,
             ) as response:
                 answer = response.read(MAX_ANSWER)
-                return judge(response.status, response.headers.get("Retry-After"), answer, len(lines))
-        except Exception as error:  # whatever goes wrong in the network or in its libraries, the lines stay
+                return read(response.status, response.headers.get("Retry-After"), answer)
+        except Exception as error:  # whatever goes wrong in the network or in its libraries, what was sent stays
             return DeliveryResult(UNAVAILABLE, _reason(error))
 
     def close(self) -> None:
@@ -168,16 +205,14 @@ def check_key(api_key: Optional[str]) -> Optional[str]:
     return key or None
 
 
-def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0) -> DeliveryResult:
-    """Return what an answer of the backend means for the batch of `sent` lines."""
-    try:
-        document = json.loads(answer.decode())
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        document = {}
+def judge(
+    status: int, retry_after: Optional[str], answer: bytes, sent: int = 0, echo: Optional[Tuple[str, str]] = None
+) -> DeliveryResult:
+    """Return what an answer of the backend means for the batch of `sent` lines, or for what it repeats as `echo`."""
+    document = _document(answer)
     if 200 <= status < 300:
-        if type(document.get("received")) is int and document["received"] == sent:
+        name, value = echo or ("received", sent)
+        if type(document.get(name)) is type(value) and document[name] == value:
             return DeliveryResult(DELIVERED, str(status), status)
         return DeliveryResult(MISCONFIGURED, f"{status}, but not the answer of an audit backend", status)
     said = f"{status} {_said(document)}".strip()
@@ -186,6 +221,14 @@ def judge(status: int, retry_after: Optional[str], answer: bytes, sent: int = 0)
     if 400 <= status < 500 and status not in _TRY_AGAIN:
         return DeliveryResult(REFUSED, said, status, None, _faults(document, status, sent))
     return DeliveryResult(UNAVAILABLE, said, status, None if retry_after is None else _seconds(retry_after))
+
+
+def _document(answer: bytes) -> Dict[str, Any]:
+    try:
+        document = json.loads(answer.decode())
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}
 
 
 def _said(problem: Dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ Whatever the backend does, the run does not notice; and once the trail is delive
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ import pytest
 from backend.bench.servers import Backend
 from support.harness.engine import Answer, Click, Run, approve_as
 from support.runs import ALL_SUCCEED, EVENTS, STEPS, results
+from support.witnessed import Witnessed, witnessed
 from support.world import World
 
 
@@ -88,8 +90,60 @@ def assert_whole(backend: Backend, run: Run) -> None:
 INITIALIZED = "✅ AIMgentix audit client initialized"
 
 
-def test_with_a_backend_the_timeline_is_whole(world: World, backend: Backend) -> None:
-    backend.start()
+@pytest.fixture
+def evidence(tmp_path: Path) -> Iterator[Witnessed]:
+    """A log's keys and its witness."""
+    with witnessed(tmp_path / "keys") as made:
+        yield made
+
+
+def write_artifact(run: Run, name: str, folder: Path) -> None:
+    """Unpack what a run uploaded."""
+    for file, data in run.artifacts.named(name).files().items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(data)
+
+
+def verify(world: World, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `verify` in a checkout, with nothing of the environment."""
+    command = [sys.executable, "-I", "agent_runtime/__main__.py", "verify", *map(str, arguments)]
+    return subprocess.run(command, cwd=world.origin, env={}, capture_output=True, text=True, check=False)
+
+
+def test_with_a_backend_the_trail_is_whole_archived_and_logged(
+    world: World, tmp_path: Path, evidence: Witnessed
+) -> None:
+    (tmp_path / "backend").mkdir()
+    with Backend(tmp_path / "backend", settings=evidence.settings).start() as backend:
+        run = check_delivery(world, backend)
+        archive = Path(backend.database_url.removeprefix("sqlite:///") + ".bundles")
+        digest = hashlib.sha256(bundle_file(run, "bundle.json")).hexdigest()
+        assert [path.stem for path in archive.rglob("*.zip")] == [digest]
+    assert "bundle: kept, and in the log, cosigned" in run.jobs["record"].log
+
+    # Elsewhere and later: the backend is gone, and there is nothing but the two artifacts and the public keys.
+    elsewhere = tmp_path / "elsewhere"
+    write_artifact(run, "audit-bundle", elsewhere / "audit-bundle")
+    write_artifact(run, "audit-proof", elsewhere)
+    done = verify(world, elsewhere / "audit-bundle", "--policy", evidence.policy)
+    assert done.returncode == 0, done
+    assert "authentic:   AUTHENTICATED by the log audit.example.com/log, entry " in done.stdout
+    assert "cosigned by neighbour at " in done.stdout
+    said = json.loads(verify(world, elsewhere, "--policy", evidence.policy, "--json").stdout)
+    (one,) = said["bundles"]
+    assert (one["bundle"], one["authenticated"], one["subject"]) == (
+        digest,
+        True,
+        f"acme/checkout-restart/runs/{run.id}/attempts/1",
+    )
+    assert "NOT AUTHENTICATED" in verify(world, elsewhere / "audit-bundle").stdout
+    (elsewhere / "audit-bundle.tlog-proof").unlink()
+    done = verify(world, elsewhere / "audit-bundle", "--policy", evidence.policy)
+    assert (done.returncode, "TRAIL08" in done.stderr) == (6, True), done
+
+
+def check_delivery(world: World, backend: Backend) -> Run:
+    """Run with this backend; it has every event of the run, in order."""
     world.repository.secrets["AIMGENTIX_API_URL"] = backend.url
     world.repository.variables["AIMGENTIX_API_URL"] = "http://127.0.0.1:9"  # nobody listens: the secret counts
     before = world.instance()
@@ -100,6 +154,7 @@ def test_with_a_backend_the_timeline_is_whole(world: World, backend: Backend) ->
     assert [id for id, job in run.jobs.items() if INITIALIZED in job.log] == ["record"], "where there is a client"
     assert_whole(backend, run)
     assert f"captured {EVENTS}, delivered {EVENTS}, spooled 0, rejected 0" in run.jobs["record"].log
+    return run
 
 
 def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
@@ -112,7 +167,8 @@ def test_a_backend_that_is_down_costs_nothing_but_a_delivery_later(
     assert_acted(run, world, before)
     assert f"delivered 0, spooled {EVENTS}" in run.jobs["record"].log
     backend.start()
-    assert f"delivered {EVENTS}, spooled 0" in deliver_bundle(world, backend, run, tmp_path / "bundle")
+    said = deliver_bundle(world, backend, run, tmp_path / "bundle")
+    assert f"delivered {EVENTS}, spooled 0" in said and "; bundle: kept" in said
     assert_whole(backend, run)
 
 

@@ -70,7 +70,7 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' "
                           "AND indexname !~ '(pkey|pkc|_key)$|^run_words'")  # fmt: skip
     made_of_events = 24 + 2 + 2 + 7 + 2 + 6 + 7
-    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 7 + 4 * 3 + made_of_events + 4
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 12 + made_of_events + 4
     assert {
         ("events", "body"),
         ("expired_streams", "through_seq"),
@@ -81,6 +81,7 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
     expected = ("agent", "event_id", "stream", "time", "trace", "unusual")
     of_runs = ("agent", "checked", "code", "last", "outcome", "received", "repository", "resource", "trace", "trail")
     others = {"log_entries_identity", "agents_last", "run_approvers_number", "run_streams_number", "streams_last"}
+    others |= {f"bundles_{name}" for name in ("agent", "received", "repository", "trace")}
     assert {name for (name,) in indices} == (
         {f"events_{name}" for name in expected} | {f"runs_{name}" for name in of_runs} | others
     )

@@ -22,6 +22,7 @@ from agent_runtime.run import execute
 from support import examples
 from support.gate_world import CONFIG, POLICY, Agent, GateWorld, close_the_gate, whole_run
 from support.sdk.sink import Sink
+from support.small_log import Parties, log_bundle
 from support.trials.lab import Attempt, Lab, both, trial
 
 # What somebody or something gives.
@@ -366,8 +367,31 @@ def the_download_is_not_whole(lab: Lab) -> Iterator[Attempt]:
 def the_folder_is_another(lab: Lab) -> Iterator[Attempt]:
     clone = lab.clone()
     whole = clone.simulate("--approve")[2]
-    yield lambda: clone.call("verify", str(whole.parent))
+    yield lambda: clone.call("verify", str(whole / "seal"))
     yield lambda: clone.call("verify", str(whole))
+
+
+@trial(codes.EVIDENCE_REFUTED)
+def the_proof_is_missing(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.clone()
+    bundle = clone.simulate("--approve")[2]
+    parties, policy = Parties(), lab.place()
+    policy.write_bytes(parties.policy())
+    yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
+    log_bundle(bundle, parties, 1_800_000_000 - 10**8)
+    yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
+
+
+@trial(codes.EVIDENCE_UNREADABLE)
+def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.clone()
+    bundle = clone.simulate("--approve")[2]
+    parties, policy = Parties(), lab.place()
+    log_bundle(bundle, parties, 1_800_000_000 - 10**8)
+    policy.write_text("the log's key\n")
+    yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
+    policy.write_bytes(parties.policy())
+    yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
 
 
 @trial(codes.TRAIL_UNWRITABLE)

@@ -394,6 +394,7 @@ class SimulatedRun:
         local = context.local_run(self.request.root, self.config.repository)
         return {
             "CI": "true",
+            names.SIMULATED: "true",
             "GITHUB_ACTIONS": "true",
             "GITHUB_API_URL": github.url,
             "GITHUB_REPOSITORY": self.config.repository,

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade() -> None:
@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("held_until", sa.BigInteger, nullable=False),
     )
     op.execute("INSERT INTO run_index VALUES (1, 0, 0, 0, 0, '', 0)")
+    op.create_index("bundles_trace", "bundles", ["trace_id", "received_at"])
     op.create_table(
         "sessions",
         sa.Column("digest", sa.Text, primary_key=True),
@@ -111,6 +112,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("bundles_trace")
     for table in (
         "sessions",
         "run_index",

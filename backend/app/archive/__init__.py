@@ -1,0 +1,1 @@
+"""Bundles of runs, kept beyond GitHub's retention."""

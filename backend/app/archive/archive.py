@@ -1,0 +1,148 @@
+"""The running archive: takes bundles, brings their digests into the transparency log, and gives them out again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.archive.bundle import Bundle, InvalidBundle, read_bundle
+from app.archive.folder import Folder, Incoming
+from app.archive.trail import event_of
+from app.auth.keys import ApiKey
+from app.log.entries import BUNDLE, Entry
+from app.log.faults import Fault
+from app.store.base import Conflicting, StoreUnavailable
+from app.store.bundles import Kept, add_bundle, find_bundle
+from app.store.store import Store
+
+if TYPE_CHECKING:
+    from app.store.sequencer import Sequencer
+
+_BUFFER = 256 * 1024
+_AT_ONCE = 4
+"""Bundles that are unpacked at the same time."""
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the transparency log says of a bundle.
+
+    Attributes:
+        log: `none`: there is no log; `logged`; `halted` or `unavailable`: the bundle is kept, and not in the log yet.
+        witnessed: whether the witnesses that the log's policy wants have signed the proof's checkpoint.
+    """
+
+    log: str
+    proof: str | None = None
+    witnessed: bool = False
+
+
+class Archive:
+    """Keeps bundles.
+
+    Args:
+        limit: most bytes of a bundle, packed, and unpacked.
+        sequencer: the transparency log, if there is one.
+    """
+
+    def __init__(self, store: Store, folder: Folder, limit: int, sequencer: Sequencer | None) -> None:
+        self.folder = folder
+        self.limit = limit
+        self._store = store
+        self._log = sequencer
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def receive(self, chunks: AsyncIterator[bytes], digest: str, key: ApiKey | None) -> tuple[Kept, bool]:
+        """Keep the bundle that arrives, durably, if it is the one with this digest; return whether it is new.
+
+        Args:
+            key: who sends it.
+
+        Raises:
+            InvalidBundle: it isn't; nothing of it is kept.
+            StoreUnavailable: it can't be kept now; the same again is safe.
+        """
+        with self.folder.incoming() as incoming:
+            size = await self._write(incoming, chunks)
+            async with self._room:
+                bundle = await asyncio.to_thread(read_bundle, incoming.path, digest, self.limit)
+            _require_allowed(bundle, key)
+            await asyncio.to_thread(self.folder.keep, incoming, digest)
+        kept = Kept(bundle, time.time_ns() // 1000, "" if key is None else key.key_id, size)
+        new = await self._store.write(lambda connection: add_bundle(connection, kept))
+        return kept, new
+
+    async def _write(self, incoming: Incoming, chunks: AsyncIterator[bytes]) -> int:
+        size = 0
+        waiting = bytearray()
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > self.limit:
+                raise InvalidBundle("bundle-too-large", f"it has more than {self.limit} bytes")
+            waiting += chunk
+            if len(waiting) >= _BUFFER:
+                await asyncio.to_thread(incoming.write, bytes(waiting))
+                waiting.clear()
+        await asyncio.to_thread(incoming.write, bytes(waiting))
+        return size
+
+    async def log(self, bundle: Bundle, wait: float) -> Logged:
+        """Bring a bundle into the transparency log and return the proof, cosigned if that comes in time.
+
+        A log that can't take it now costs no bundle: it is kept, and delivering it again logs it.
+
+        Args:
+            wait: seconds for the witnesses.
+        """
+        if self._log is None:
+            return Logged("none")
+        from app.store.log import latest, prove  # only where there is a log: what it needs takes time and memory
+
+        entry = Entry(BUNDLE, bundle.subject, bundle.digest, time.time_ns() // 1000)
+        try:
+            (place,) = await self._log.add([entry])
+            deadline = time.monotonic() + (wait if self._log.has_witnesses else 0)
+            while True:
+                witnessed = await self._store.read(lambda connection: latest(connection, witnessed=True))
+                covered = witnessed is not None and witnessed.checkpoint.size > place.index
+                if covered or time.monotonic() >= deadline:
+                    proof = await self._store.read(lambda connection: prove(connection, place.index))
+                    return Logged("logged", None if proof is None else str(proof), covered)
+                await asyncio.sleep(_POLL_SECONDS)
+        except Fault:
+            return Logged("halted")
+        except StoreUnavailable:
+            return Logged("unavailable")
+
+    async def open(self, digest: str, key: ApiKey | None) -> Path | None:
+        """Return the file of a bundle, or None; that it is read, and by whom, is recorded before.
+
+        Raises:
+            StoreUnavailable: it can't be recorded, or the file is missing.
+        """
+        kept = await self._store.read(lambda connection: find_bundle(connection, digest))
+        if kept is None:
+            return None
+        path = self.folder.file_of(digest)
+        if not await asyncio.to_thread(path.is_file):
+            raise StoreUnavailable("the bundle's file is missing in the archive; deliver the bundle again", 300)
+        by = "" if key is None else key.key_id
+        outcome = await self._store.append([event_of("read", digest, by, subject=kept.bundle.subject)])
+        assert not isinstance(outcome, Conflicting)  # noqa: S101  its id is new
+        return path
+
+
+def _require_allowed(bundle: Bundle, key: ApiKey | None) -> None:
+    if key is None:
+        return
+    for bound, found, what in (
+        (key.repository, bundle.repository, "repository"),
+        (key.agent, bundle.agent, "agent"),
+    ):
+        if bound is not None and bound != found:
+            raise InvalidBundle("bundle-other-owner", f"the key writes for the {what} {bound}, not for {found or '?'}")

@@ -1,0 +1,44 @@
+"""The archive's own trail: who read, exported, deleted or held a bundle, as audit events like any other."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from app.events.decode import Limits, decode_one
+from app.events.model import timestamp_of
+from app.store.base import Row
+
+AGENT = "aimgentix-backend"
+TRACE = "aimgentix-archive"
+
+_LIMITS = Limits(64 * 1024, 1)
+
+
+def event_of(step: str, digest: str, by: str, **facts: Any) -> Row:
+    """Return the event that says who did what to a bundle.
+
+    Args:
+        step: read, exported, purged, held, released.
+        by: the id of an API key, or the login of who ran a command.
+    """
+    now = time.time_ns() // 1000
+    event = {
+        "event_id": str(uuid4()),
+        "timestamp": timestamp_of(now),
+        "agent_instance_id": AGENT,
+        "trace_id": TRACE,
+        "actor": "human",
+        "action_type": "file_write"
+        if step == "purged"
+        else "file_read"
+        if step in ("read", "exported")
+        else "api_call",
+        "resource": f"bundle/{digest}",
+        "status": "success",
+        "metadata": {"step": step, "by": by, **facts},
+    }
+    return decode_one(msgspec.json.encode(event), now, _LIMITS)

@@ -1,0 +1,205 @@
+"""What a bundle shows an auditor: whether it holds, since when nobody could have changed it, and who could.
+
+What is said of the run comes from the bundle's own check (`gate/offline.py`); evidence from outside only says since
+when the bundle is this one, and against whom that holds (`local/transparency.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from agent_runtime import codes
+from agent_runtime.gate import bundle, offline
+from agent_runtime.gate.bundle import Parts, TrailProblem
+from agent_runtime.local import transparency
+from agent_runtime.local.transparency import Evidence, Unproven
+from agent_runtime.model import names
+from agent_runtime.text.escape import visible
+
+_GITHUB = "until then: whoever administers the repository (a forged workflow, or a forged bundle), or GitHub"
+_AGENT = "at any time before the bundle was made: the agent's own machine, alone"
+_NONE = (
+    "whoever wrote all of it could write it anew; give --policy with a proof, or --digest as the run's summary shows it"
+)
+_ANYBODY = "anybody who could write the whole bundle, before and after"
+
+# What a bundle shows, in the order of the page, and who could have falsified it before it was evidence.
+PROPERTIES = {
+    "whole": ("every file and every line of every journal is as it was when the run ended", _GITHUB),
+    "approved": ("who approved or rejected, with the comment, is what GitHub's record said", _GITHUB),
+    "same plan": ("what was approved is what was authorized and executed, by one digest", _GITHUB),
+    "checked": ("every check passed before the effect, and the plan had not expired", _GITHUB),
+    "effect": ("what act() did is what the result says", _AGENT),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one bundle.
+
+    Arguments:
+        problems: what does not hold; then nothing that the bundle says counts.
+        evidence: from outside, or None; `unproven` says why there is none.
+    """
+
+    folder: Path
+    manifest: Dict[str, Any]
+    parts: Parts
+    digest: str
+    problems: Tuple[TrailProblem, ...]
+    evidence: Optional[Evidence]
+    unproven: str
+    properties: List[Dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def authentic(self) -> str:
+        """One line: by whose word this is the original."""
+        if self.evidence is None:
+            return f"NOT AUTHENTICATED: {self.unproven}"
+        cosigned = ", ".join(f"{name} at {_time(moment)}" for name, moment in sorted(self.evidence.cosigned.items()))
+        who = f"cosigned by {cosigned}" if cosigned else "no witness: whoever has the log's key could write another one"
+        return (
+            f"AUTHENTICATED by the log {self.evidence.log}, entry {self.evidence.index}, taken at "
+            f"{_time(self.evidence.logged_at)}; {who}"
+        )
+
+    def described(self) -> Dict[str, Any]:
+        """The finding for programs."""
+        evidence = self.evidence
+        code, message = bundle.why(self.parts)
+        said: Dict[str, Any] = {
+            "bundle": self.digest,
+            "holds": not self.problems,
+            "problems": [{"code": each.code, "message": each.message} for each in self.problems],
+            "authenticated": evidence is not None and not self.problems,
+            "authentic": self.authentic,
+            "subject": subject_of(self.manifest),
+            **{name: self.manifest.get(name) for name in ("run", "run_number", "simulated", "outcome", "resource")},
+            **{name: self.manifest.get(name) for name in ("plan_digest", "steps")},
+            **{name: self.manifest.get(name) for name in ("approvers", "rejected_by", "rejected_because")},
+            "reason": {"code": code, "message": message} if code else None,
+            "properties": self.properties,
+        }
+        if evidence is not None:
+            said["evidence"] = {
+                "log": evidence.log,
+                "index": evidence.index,
+                "size": evidence.size,
+                "logged_at": _time(evidence.logged_at),
+                "cosigned": {name: _time(moment) for name, moment in sorted(evidence.cosigned.items())},
+            }
+        return said
+
+
+def subject_of(manifest: Dict[str, Any]) -> str:
+    """Return what the transparency log calls the run of this bundle."""
+    run = manifest.get("run")
+    run = run if isinstance(run, dict) else {}
+    return f"{run.get('repository')}/runs/{run.get('run_id')}/attempts/{run.get('run_attempt')}"
+
+
+def bundles_in(path: Path) -> List[Path]:
+    """Return the folder itself if it is a bundle, or else the bundles below it, in order."""
+    found = sorted(each.parent for each in path.rglob(names.MANIFEST_NAME))
+    if path in found or not found:
+        return [path]  # what is wrong with it, its check says
+    return found
+
+
+def read_policy(path: Path) -> bytes:
+    """Return the contents of a policy.
+
+    Raises:
+        BadInput: it can't be read, or is not a policy (TRAIL09).
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(transparency.MAX_BYTES)
+        transparency.parse_policy(data)
+    except OSError as problem:
+        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, f"{path}: {problem.strerror}") from None
+    except Unproven as problem:
+        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, f"{path}: {visible(str(problem), 300)}") from None
+    return data
+
+
+def examine(
+    folder: Path,
+    policy: Optional[bytes] = None,
+    *,
+    now: datetime,
+    proof: Optional[Path] = None,
+    digest: Optional[str] = None,
+) -> Finding:
+    """Check one bundle, and what is there of evidence from outside.
+
+    Arguments:
+        policy: whose signatures are needed; without one no proof counts.
+        proof: by default the file beside the bundle.
+        digest: what the bundle's has to be, or None.
+
+    Raises:
+        BadInput: there is no bundle (TRAIL07), or its manifest is not one (TRAIL04).
+    """
+    manifest, found = offline.verify(folder)
+    actual = hashlib.sha256((folder / names.MANIFEST_NAME).read_bytes()).hexdigest()
+    if digest and digest != actual:
+        found.insert(0, bundle.contradiction("bundle.json is not the one with this digest"))
+    beside = folder.with_name(folder.name + names.PROOF_SUFFIX)
+    evidence, unproven = _evidence(proof or beside, policy, actual, subject_of(manifest), now)
+    if unproven and policy is not None:
+        found.append(TrailProblem(codes.EVIDENCE_REFUTED, unproven))
+    run = manifest.get("run")
+    by_comment = isinstance(run, dict) and run.get("event") == "issue_comment"
+    parts = bundle.load(folder, by_comment=by_comment)
+    finding = Finding(folder, manifest, parts, actual, tuple(found), evidence, unproven or _NONE)
+    finding.properties.extend(_properties(finding))
+    return finding
+
+
+def _evidence(
+    path: Path, policy: Optional[bytes], digest: str, subject: str, now: datetime
+) -> Tuple[Optional[Evidence], str]:
+    """Return what the proof in a file shows, or why it shows nothing."""
+    if policy is None:
+        return None, ""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(transparency.MAX_BYTES + 1)
+        return transparency.check(data, policy, digest, subject, now), ""
+    except OSError as problem:
+        return None, f"{path} can't be read: {problem.strerror}"
+    except Unproven as problem:
+        return None, visible(str(problem), 500)
+    except ImportError:
+        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, "the Python package cryptography is not installed") from None
+
+
+def _properties(finding: Finding) -> List[Dict[str, Any]]:
+    evidence = finding.evidence
+    if evidence is None:
+        since, against = "never", _ANYBODY
+    elif evidence.since is None:
+        since, against = "never", f"the operator of the log {evidence.log}, who could have signed another history"
+    else:
+        since = _time(evidence.since)
+        cosigners = " and ".join(sorted(evidence.cosigned))
+        against = f"since then: the operator of the log {evidence.log} together with {cosigners}"
+    return [
+        {
+            "property": name,
+            "claim": claim,
+            "holds": not finding.problems,
+            "unchangeable_since": since,
+            "would_have_to_conspire": [against, before] if evidence else [against],
+        }
+        for name, (claim, before) in PROPERTIES.items()
+    ]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

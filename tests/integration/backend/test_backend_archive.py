@@ -1,0 +1,330 @@
+"""The archive: what it takes is a whole bundle, once, durably, and in the log; everything else leaves nothing."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import io
+import json
+import os
+import resource
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from app.cli import main
+from app.log.checkpoint import parse_proof
+from app.log.policy import read_policy
+from app.log.verify import check_checkpoint, check_inclusion
+from backend_client import Answer, Client, administer, command, eventually
+from backend_log import Parties, parties
+from bench.servers import Backend
+
+ZIP = "application/zip"
+
+
+def manifest_of(content: dict[str, bytes], **changed: Any) -> bytes:
+    run = {"repository": "acme/shop", "run_id": "42", "run_attempt": 1}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    whole = {"files": digests, "run": run, "outcome": "acted", "resource": "service/shop", "trace_id": "t-1"}
+    return json.dumps(whole | changed).encode()
+
+
+def bundle(number: int = 0, **changed: Any) -> tuple[str, dict[str, bytes]]:
+    """A small bundle: its digest and its files."""
+    line = {"event": {"agent_instance_id": "shop-restarter", "number": number}}
+    files = {"record/journal/1.jsonl": json.dumps(line).encode(), "seal/report.json": b"{}" * 5000}
+    data = manifest_of(files, **changed)
+    return hashlib.sha256(data).hexdigest(), {**files, "bundle.json": data}
+
+
+def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+def put(client: Client, digest: str, body: Any, wait: float = 0, **headers: str) -> Answer:
+    return client.ask("PUT", f"/v1/bundles/{digest}?wait={wait}", body, **{"content_type": ZIP, **headers})
+
+
+def kept_files(backend: Backend) -> list[str]:
+    folder = Path(backend.database_url.removeprefix("sqlite:///") + ".bundles")
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    settings = {"AIMGENTIX_MAX_BUNDLE_BYTES": str(1024 * 1024)}
+    with Backend(tmp_path_factory.mktemp("archive"), None, settings).start() as running:
+        yield running
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Parties]:
+    with parties(tmp_path / "keys") as made:
+        yield made
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_a_bundle_is_kept_logged_and_cosigned(
+    request: pytest.FixtureRequest, start: Any, both: Parties, tmp_path: Path, store: str
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if store == "postgres" else None
+    folder = tmp_path / "bundles"
+    with both.witnessing():
+        running: Backend = start(url, **both.settings, AIMGENTIX_ARCHIVE=str(folder))
+        client = Client(running.port)
+        digest, files = bundle()
+        first = put(client, digest, pack(files), wait=20)
+        assert (first.status, first.json["status"], first.json["log"]) == (201, "stored", "logged"), first
+        assert first.json["subject"] == "acme/shop/runs/42/attempts/1"
+        assert first.json["witnessed"] is True
+        again = put(client, digest, pack(files, zipfile.ZIP_STORED))
+        assert (again.status, again.json["status"]) == (200, "duplicate"), "however it is packed, it is the same"
+        assert parse_proof(again.json["proof"].encode()).index == parse_proof(first.json["proof"].encode()).index
+
+        listed = client.get("/v1/bundles?repository=acme/shop&agent=shop-restarter").json["bundles"]
+        assert [(one["digest"], one["run_id"], one["outcome"]) for one in listed] == [(digest, 42, "acted")]
+        assert client.get("/v1/bundles?repository=acme/other").json["bundles"] == []
+        got = client.get(f"/v1/bundles/{digest}")
+        with zipfile.ZipFile(io.BytesIO(got.body)) as archive:
+            assert {name: archive.read(name) for name in archive.namelist()} == files
+        (read,) = client.events("/v1/traces/aimgentix-archive/events")
+        assert (read["resource"], read["metadata"]["step"]) == (f"bundle/{digest}", "read")
+
+    proof = parse_proof(first.json["proof"].encode())
+    signed = check_checkpoint(proof.checkpoint, read_policy(both.policy), 2**33)
+    assert proof.extra is not None and digest.encode() in proof.extra and list(signed.witnesses) == ["w1"]
+    check_inclusion(proof, signed.checkpoint, proof.extra)
+
+
+def with_entry(files: dict[str, bytes], name: str, mode: int = 0o100644) -> bytes:
+    packed = io.BytesIO(pack(files))
+    with zipfile.ZipFile(packed, "a") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        archive.writestr(entry, b"x")
+    return packed.getvalue()
+
+
+def many(files: dict[str, bytes]) -> bytes:
+    return pack({**files, **{f"x/{number}": b"" for number in range(20_000)}}, zipfile.ZIP_STORED)
+
+
+HOSTILE = {
+    "bundle-not-zip": [
+        lambda files: b"no zip",
+        lambda files: b"",
+        lambda files: pack(files)[:-30],
+        lambda files: pack(files)[:200] + b"\0" * 50 + pack(files)[250:],
+        lambda files: pack(files, zipfile.ZIP_BZIP2),
+    ],
+    "bundle-bad-name": [
+        lambda files: with_entry(files, "../../etc/cron.d/x"),
+        lambda files: with_entry(files, "/etc/passwd"),
+        lambda files: with_entry(files, "seal\\..\\x"),
+        lambda files: with_entry(files, "seal/report.json/x"),
+        lambda files: with_entry(files, "link", 0o120777),
+        lambda files: with_entry(files, "device", 0o020666),
+        lambda files: with_entry(files, "x" * 300),
+        lambda files: with_entry(files, "tab\tname"),
+    ],
+    "bundle-incomplete": [
+        lambda files: with_entry(files, "act/more.json"),
+        lambda files: pack({name: data for name, data in files.items() if name != "seal/report.json"}),
+        lambda files: pack({**files, "seal/report.json": b"other"}),
+    ],
+    "bundle-bad-manifest": [lambda files: pack({"seal/report.json": b""})],
+    "bundle-other-digest": [lambda files: pack({**files, "bundle.json": files["bundle.json"] + b" "})],
+    "bundle-too-large": [
+        lambda files: pack({**files, "bomb": b"\0" * (64 * 1024 * 1024)}),
+        many,
+        lambda files: os.urandom(1024 * 1024 + 1),
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_is_no_bundle_is_refused_by_its_own_code_and_leaves_nothing(backend: Backend, kind: str) -> None:
+    client = Client(backend.port)
+    digest, files = bundle(7)
+    for make in HOSTILE[kind]:
+        answer = put(client, digest, make(files))
+        assert answer.json["type"] == f"urn:aimgentix:problem:{kind}", answer
+        assert answer.status == (413 if kind == "bundle-too-large" else 400)
+    assert client.get(f"/v1/bundles/{digest}").status == 404
+    assert kept_files(backend) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"run": {"repository": "../..", "run_id": "1", "run_attempt": 1}},
+        {"run": {"repository": "a/b", "run_id": "0", "run_attempt": 1}},
+        {"run": {"repository": "a/b", "run_id": "9" * 19, "run_attempt": 1}},
+        {"run": None},
+        {"outcome": "x" * 501},
+        {"resource": "a\u202eb"},
+        {"files": {"seal/report.json": "short"}},
+        {"files": ["seal/report.json"]},
+    ],
+)
+def test_a_manifest_that_is_none_is_refused(backend: Backend, changed: dict[str, Any]) -> None:
+    digest, files = bundle(8, **changed)
+    answer = put(Client(backend.port), digest, pack(files))
+    assert (answer.status, answer.json["type"][-19:]) == (400, "bundle-bad-manifest"), answer
+
+
+def test_ten_gigabytes_are_refused_before_they_are_sent(backend: Backend) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"\0" * 1024 * 1024
+
+    client = Client(backend.port)
+    digest, _ = bundle()
+    announced = put(client, digest, b"", content_length=str(10 * 2**30))
+    assert (announced.status, announced.json["type"][-16:]) == (413, "bundle-too-large"), announced
+    try:
+        streamed = put(client, digest, endless(), transfer_encoding="chunked")
+    except OSError:  # the backend had hung up while this was still sending
+        return
+    assert streamed.status == 413, streamed
+
+
+def test_a_full_disk_costs_a_503_and_nothing_else(start: Any, tmp_path: Path) -> None:
+    running: Backend = start(None, AIMGENTIX_ARCHIVE=str(tmp_path / "bundles"))
+    client = Client(running.port)
+    digest, files = bundle()
+    files = {**files, "act/large": os.urandom(1024 * 1024)}
+    files["bundle.json"] = manifest_of({name: data for name, data in files.items() if name != "bundle.json"})
+    digest = hashlib.sha256(files["bundle.json"]).hexdigest()
+    assert running.process is not None
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
+
+    answer = put(client, digest, pack(files))
+
+    assert (answer.status, "full" in answer.json["detail"]) == (503, True), answer
+    assert [path for path in (tmp_path / "bundles").rglob("*") if path.is_file()] == []
+    resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert put(client, digest, pack(files)).status == 201
+
+
+def test_a_key_writes_for_its_repository_and_its_agent(start: Any) -> None:
+    running: Backend = start(AIMGENTIX_AUTH="required")
+    create = ("keys", "create", "--name", "x", "--scope", "write")
+    digest, files = bundle()
+
+    def status(*bound: str) -> int:
+        key = command(running.database_url, *create, *bound).stdout.strip()
+        return put(Client(running.port, key), digest, pack(files)).status
+
+    assert status("--repository", "acme/other") == 403
+    assert status("--repository", "acme/shop", "--agent", "other") == 403
+    assert status("--repository", "acme/shop", "--agent", "shop-restarter") == 201
+    assert put(Client(running.port), digest, pack(files)).status == 401
+
+
+@pytest.fixture
+def operate(
+    start: Any, both: Parties, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[Backend, Any]:
+    """A backend with a log and without a witness, and what an operator runs beside it."""
+    both.policy.write_text("quorum none\n")
+    running: Backend = start(**both.settings)
+    monkeypatch.setenv("DATABASE_URL", running.database_url)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = main(["archive", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return running, run
+
+
+def test_what_is_held_stays_and_everything_is_recorded(operate: tuple[Backend, Any], tmp_path: Path) -> None:
+    running, run = operate
+    client = Client(running.port)
+    digests = []
+    for number in range(3):
+        digest, files = bundle(number)
+        digests.append(digest)
+        assert put(client, digest, pack(files)).status == 201
+    held, old, young = digests
+    assert run("check")[0] == 1, "three bundles of one run"
+    administer(running.database_url, f"UPDATE bundles SET received_at = 1 WHERE digest <> '{young}'")
+    assert run("hold", held, "--because", "case 7")[0] == 0
+    assert run("hold", "0" * 64, "--because", "case 7") == (1, f"aimgentix: the archive has no bundle '{'0' * 64}'\n")
+
+    code, said = run("purge", "--older-than-days", 30, "--agent", "another")
+    assert (code, said) == (0, "0 bundles deleted, 0 are held\n")
+    code, said = run("purge", "--older-than-days", 30, "--agent", "shop-restarter")
+    assert (code, said) == (0, "1 bundles deleted, 1 are held\n")
+    assert kept_files(running) == sorted(f"{digest}.zip" for digest in (held, young))
+    assert client.get(f"/v1/bundles/{old}").status == 404
+    assert "held: case 7" in run("list", "--repository", "acme/shop")[1]
+    code, said = run("export", tmp_path / "out", "--since", "2026-01-01T00:00:00Z")
+    assert (code, said[:18]) == (0, "1 bundles exported"), said
+    (proof,) = (tmp_path / "out").rglob("*.tlog-proof")
+    assert young.encode() in (parse_proof(proof.read_bytes()).extra or b"")
+    assert (proof.with_suffix("") / "seal" / "report.json").read_bytes() == b"{}" * 5000
+    assert run("release", held)[0] == 0
+    assert run("purge", "--older-than-days", 30)[1] == "1 bundles deleted, 0 are held\n"
+    assert run("check")[0] == 0
+
+    trail = client.events("/v1/traces/aimgentix-archive/events")
+    assert [(one["metadata"]["step"], one["resource"]) for one in trail] == [
+        ("held", f"bundle/{held}"),
+        ("purged", f"bundle/{old}"),
+        ("exported", f"bundle/{young}"),
+        ("released", f"bundle/{held}"),
+        ("purged", f"bundle/{held}"),
+    ]
+    assert {one["metadata"]["by"] for one in trail} == {getpass.getuser()}
+
+
+def test_a_check_finds_what_was_done_to_files_and_rows(operate: tuple[Backend, Any]) -> None:
+    running, run = operate
+    client = Client(running.port)
+    for number in range(2):
+        run_of = {"repository": "acme/shop", "run_id": str(number + 1), "run_attempt": 1}
+        digest, files = bundle(number, run=run_of)
+        assert put(client, digest, pack(files)).status == 201
+    assert run("check") == (0, "2 bundles are whole, 2 are in the log, 0 of them were deleted\n")
+    (path,) = Path(running.database_url.removeprefix("sqlite:///") + ".bundles").rglob(f"{digest}.zip")
+    kept = path.read_bytes()
+    path.write_bytes(pack({**files, "seal/report.json": b"other"}))
+    assert f"{digest}: bundle-incomplete: seal/report.json" in run("check")[1]
+    path.write_bytes(kept)
+    administer(running.database_url, f"UPDATE bundles SET outcome = 'rejected' WHERE digest = '{digest}'")
+    assert "the database says something else than the bundle" in run("check")[1]
+    administer(running.database_url, f"DELETE FROM bundles WHERE digest = '{digest}'")
+    assert "a file that the database doesn't know" in run("check")[1]
+    path.unlink()
+    assert f"{digest}: in the log, and gone" in run("check")[1]
+
+
+def test_retention_goes_by_agent(start: Any, tmp_path: Path) -> None:
+    running: Backend = start(None)
+    client = Client(running.port)
+    digest, files = bundle()
+    assert put(client, digest, pack(files)).status == 201
+    running.stop()
+    administer(running.database_url, "UPDATE bundles SET received_at = 1")
+    again: Backend = start(
+        running.database_url,
+        AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=1",
+        AIMGENTIX_ARCHIVE_RETENTION_DAYS="36500",
+    )
+    time.sleep(0.5)
+    assert Client(again.port).get(f"/v1/bundles/{digest}").status == 200
+    again.stop()
+    last: Backend = start(running.database_url, AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=9, shop-restarter=1")
+    eventually(lambda: Client(last.port).get(f"/v1/bundles/{digest}").status == 404)
+    assert kept_files(running) == []

@@ -1,0 +1,117 @@
+"""An auditor's questions over many bundles: what was done on a resource, who approved it, what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import simulated
+from support.forging import forge
+from support.simulated import Clone
+from support.small_log import Parties, log_bundle
+
+
+def another(bundle: Path, target: Path, number: int, resource: str, login: str) -> Path:
+    """The bundle as that of another run on GitHub."""
+    shutil.copytree(bundle, target)
+    for path in (target / "bundle.json", *target.rglob("record/journal/*.jsonl")):
+        text = re.sub(r'"run_number": ?\d+', f'"run_number":{number}', path.read_text(encoding="utf-8"))
+        path.write_text(re.sub(r'"simulated": ?true', '"simulated":false', text), encoding="utf-8")
+    forge(target, checkout=resource, reviewer=login, go="=1+1")
+    return target
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    made = simulated.make(tmp_path_factory.mktemp("auditor") / "repository")
+    code, said, bundle = made.simulate("--approve")
+    assert code == 0, said
+    shutil.copytree(bundle, made.root / "simulated")
+    return made
+
+
+@pytest.fixture(scope="module")
+def runs(clone: Clone) -> Path:
+    """Bundles of the runs 3, 4, 7 and 9, two of them logged; that of 9 was edited."""
+    folder = clone.root / "bundles"
+    made = [
+        another(clone.root / "simulated", folder / name / "audit-bundle", number, resource, login)
+        for name, number, resource, login in (
+            ("a", 3, "checkout", "bob"),
+            ("b", 4, "payments", "bob"),
+            ("c", 7, "payments", "carol"),
+            ("d", 9, "payments", "bob"),
+        )
+    ]
+    parties = Parties()
+    (clone.root / "policy").write_bytes(parties.policy())
+    for bundle in made[:2]:
+        log_bundle(bundle, parties, 1_790_000_000)
+    (made[3] / "act" / "action-result.json").write_text("{}")
+    return folder
+
+
+def ask(clone: Clone, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "agent_runner.py", *map(str, words)]
+    return subprocess.run(command, cwd=clone.root, env=clone.environ(), capture_output=True, text=True, check=False)
+
+
+def test_all_actions_on_a_resource_that_somebody_approved(clone: Clone, runs: Path) -> None:
+    done = ask(clone, "list", runs, "--resource", "payments", "--approver", "Bob", "--since", "2026-01-01", "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["run"], row["resource"], row["approved by"], row["holds"][:3]) for row in rows] == [
+        ("4/1", "payments", "bob", "yes"),
+        ("9/1", "payments", "bob", "no:"),
+    ]
+    assert rows[0]["comment"] == "'=1+1", "no formula"
+    assert (rows[0]["action"], rows[0]["what ran"], rows[0]["requested by"]) == (
+        "bump", "bump: success", "initiator (workflow_dispatch)"
+    )  # fmt: skip
+    assert "2 of 4 bundles in this time; 1 don't hold" in done.stderr
+    assert "acme/bumper: no bundle of Agent Runtime - Investigate & Act number 5 to 6" in done.stderr
+    assert "number 8" in done.stderr and done.returncode == 6
+    empty = ask(clone, "list", runs, "--until", "2020-01-01")
+    assert (empty.returncode, empty.stdout) == (0, "0 of 0 bundles in this time; 0 don't hold\n")
+    shown = ask(clone, "list", runs, "--policy", clone.root / "policy", "--outcome", "acted")
+    assert "authenticated: yes" in shown.stdout and "TRAIL08" in shown.stdout
+
+
+def test_a_sample_has_what_is_asked_of_each_change(clone: Clone, runs: Path) -> None:
+    assert ask(clone, "verify", runs, "--sample", 2).stdout.count("== sample") == 2
+    done = ask(clone, "verify", runs, "--sample", 9, "--since", "2026-01-01")
+    assert done.stdout.count("== sample") == 4
+    assert "population: 4 runs, of which 4 acted" in done.stdout
+    for column in ("requested by", "action", "approved by", "approved at", "back-out"):
+        assert done.stdout.count(f"\n{column}:") == 4, column
+    for column in ("what ran", "tested"):  # the result of one was edited away
+        assert done.stdout.count(f"\n{column}:") == 3, column
+    assert (done.returncode, done.stdout.count("does not hold: ")) == (6, 1)
+    assert ask(clone, "verify", runs, "--sample", "0").returncode == 2
+    assert ask(clone, "verify", runs, "--since", "yesterday").returncode == 2
+
+
+def test_a_folder_of_bundles_and_a_simulated_one(clone: Clone, runs: Path) -> None:
+    done = ask(clone, "verify", runs, "--json")
+    found = json.loads(done.stdout)
+    assert [one["holds"] for one in found["bundles"]] == [True, True, True, False]
+    assert [one["simulated"] for one in found["bundles"]] == [False] * 4
+    assert len(found["gaps"]) == 2
+    of_one = json.loads(
+        ask(clone, "verify", runs / "a" / "audit-bundle", "--policy", clone.root / "policy", "--json").stdout
+    )
+    assert of_one["authenticated"] is True
+    (whole, *_, effect) = of_one["properties"]
+    assert whole["unchangeable_since"] == "2026-09-21T14:13:20Z"
+    assert "the log log.example.com/1 together with one" in whole["would_have_to_conspire"][0]
+    assert "the agent's own machine" in effect["would_have_to_conspire"][1]
+    assert "acme/bumper (simulated)" in ask(clone, "verify", clone.root / "simulated").stdout
+    two = ask(clone, "verify", runs, "--digest", "0" * 64)
+    assert (two.returncode, "has 4 bundles" in two.stderr) == (2, True)
