@@ -42,7 +42,7 @@ def upgrade() -> None:
     op.create_index("runs_trace", "runs", ["trace_id"], unique=True)
     for column in ("agent", "repository", "resource", "outcome", "code"):
         op.create_index(f"runs_{column}", "runs", [column, "number"])
-    op.create_index("runs_received", "runs", ["first_received"])
+    op.create_index("runs_received", "runs", ["first_received", "number"])
     op.create_index("runs_checked", "runs", ["checked_at"])
     op.create_index("runs_last", "runs", ["last_position"])
     unsound = sa.text("trail <> 'intact'")
