@@ -40,6 +40,11 @@ _MAX_WORDS = 300
 _MAX_WORD = 64
 
 _WORD = re.compile(r"[^\W_]+")
+STEPS = (
+    "started", "duplicate", "investigated", "policy_evaluated", "plan_sealed", "approval_asked", "approved",
+    "plan_claimed", "gate_check", "authorized", "intent", "outcome", "finished", "error", "terminal",
+)  # fmt: skip
+"""The steps that the runtime's events have. Other programs have others, and are no gated runs."""
 _PHASE_OF_STEP = {"plan_sealed": WAITING, "approval_asked": WAITING, "approved": APPROVED, "authorized": APPROVED}
 _PLACE = re.compile(r',"stream":"[^"]*","seq":\d+,"prev":(?:null|"[0-9a-f]{64}")}$')
 
@@ -159,7 +164,7 @@ def take(run: Run, event: Event) -> None:
         run.attempt = attempt if type(attempt) is int and 0 <= attempt < 2**31 else None
         add_words(run, run.repository, run.run_id)
     step = facts.get("step")
-    if isinstance(step, str):
+    if isinstance(step, str) and step in STEPS:
         _take_step(run, step, facts, event)
 
 

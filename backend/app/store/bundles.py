@@ -74,6 +74,12 @@ def find_bundle(connection: Fetching, digest: str) -> Kept | None:
     return _kept(rows[0]) if rows else None
 
 
+def bundles_of(connection: Fetching, trace_id: str, limit: int) -> list[Kept]:
+    """Return the newest `limit` bundles that say that they are of this trace. Whoever may send bundles may say so."""
+    sql = f"SELECT {_COLUMNS} FROM bundles WHERE trace_id = ? ORDER BY received_at DESC, digest LIMIT ?"  # noqa: S608
+    return [_kept(row) for row in connection.fetch(sql, (trace_id, limit))]
+
+
 def select_bundles(connection: Fetching, wanted: Wanted, after: tuple[int, str] | None, limit: int) -> list[Kept]:
     """Return the oldest `limit` bundles after the one with this `received_at` and digest."""
     conditions: list[str] = []

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,7 +36,7 @@ _IDLE_SECONDS = 0.5
 _PAUSE_SECONDS = 0.001
 _SHARE = 7
 """While events are waiting to be stored, this works one part of so many of the time."""
-_LEASE_US = 30_000_000
+_LEASE_US = 10_000_000
 _STEP_RUNS = 20
 _VERIFY_SHARE = 20
 """Verifying works one part of so many of the time."""
@@ -310,6 +311,13 @@ def take_lease(connection: WriteConnection, holder: str, now: int) -> bool:
     return bool(held)
 
 
+def end_lease(connection: WriteConnection, holder: str) -> None:
+    """Let another process work at once."""
+    connection.begin()
+    connection.execute("UPDATE run_index SET holder = '', held_until = 0 WHERE holder = ?", (holder,))
+    connection.commit()
+
+
 class Indexer:
     """Keeps the index up to date and verifies what is stored, and lets go whenever events are waiting to be stored.
 
@@ -326,19 +334,26 @@ class Indexer:
         self.trails: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            try:
-                await self._catch_up()
-                await self._verify()
-                self.trails = await self._store.read(count_trails)
-            except StoreUnavailable as error:
-                log.warning("the lists of runs have to wait", extra={"reason": error.reason})
-            except QueryTimeout:
-                log.warning("the lists of runs have to wait", extra={"reason": "a query took too long"})
-            except Exception as error:
-                log.error("the lists of runs are not up to date", extra={"error": type(error).__name__})
-            await asyncio.sleep(_IDLE_SECONDS)
+        """Work until cancelled; then another process may."""
+        try:
+            while True:
+                await self._work()
+                await asyncio.sleep(_IDLE_SECONDS)
+        finally:
+            with suppress(StoreUnavailable):
+                await self._store.write(partial(end_lease, holder=self._holder))
+
+    async def _work(self) -> None:
+        try:
+            await self._catch_up()
+            await self._verify()
+            self.trails = await self._store.read(count_trails)
+        except StoreUnavailable as error:
+            log.warning("the lists of runs have to wait", extra={"reason": error.reason})
+        except QueryTimeout:
+            log.warning("the lists of runs have to wait", extra={"reason": "a query took too long"})
+        except Exception as error:
+            log.error("the lists of runs are not up to date", extra={"error": type(error).__name__})
 
     async def _catch_up(self) -> None:
         """Bring into the index whatever is not in it."""
@@ -384,13 +399,17 @@ class Indexer:
 
 
 def _is_behind(connection: Fetching) -> tuple[bool, bool]:
+    """Return whether there is anything to do, and whether positions have begun anew."""
     (row,) = connection.fetch(
         "SELECT through, entries, epoch, (SELECT max(position) FROM events), (SELECT max(position) FROM log_entries),"
-        " (SELECT epoch FROM log_seals) FROM run_index",
+        " (SELECT epoch FROM log_seals), (SELECT min(position) FROM events), (SELECT min(last_position) FROM runs)"
+        " FROM run_index",
         (),
     )
-    through, entries, epoch, last, last_entry, epoch_now = row
-    return (last or 0) > through or (-1 if last_entry is None else last_entry) >= entries, epoch != epoch_now
+    through, entries, epoch, last, last_entry, epoch_now, first, first_run = row
+    is_behind = (last or 0) > through or (-1 if last_entry is None else last_entry) >= entries
+    is_stale = first is not None and first_run is not None and first_run < first
+    return is_behind or is_stale, epoch != epoch_now
 
 
 def _now() -> int:

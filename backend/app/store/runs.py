@@ -96,10 +96,10 @@ def _numbers(connection: Fetching, wanted: RunFilter, before: int | None) -> tup
     """Return the lowest and the highest number that a run may have: they are given out as runs begin to arrive."""
     lowest, highest = 0, _MOST if before is None else before - 1
     if wanted.since is not None:
-        sql = "SELECT number FROM runs WHERE first_received >= ? ORDER BY first_received LIMIT 1"
+        sql = "SELECT number FROM runs WHERE first_received >= ? ORDER BY first_received, number LIMIT 1"
         lowest = _first(connection.fetch(sql, (wanted.since,)), _MOST)
     if wanted.until is not None:
-        sql = "SELECT number FROM runs WHERE first_received < ? ORDER BY first_received DESC LIMIT 1"
+        sql = "SELECT number FROM runs WHERE first_received < ? ORDER BY first_received DESC, number DESC LIMIT 1"
         highest = min(highest, _first(connection.fetch(sql, (wanted.until,)), 0))
     return lowest, highest
 

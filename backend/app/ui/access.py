@@ -51,11 +51,11 @@ class Reader:
     """Who reads a page.
 
     Attributes:
-        name: of the key; None: served without one.
+        key: what they signed in with; None: served without one.
         form_token: for the forms of the page; empty without a key.
     """
 
-    name: str | None
+    key: ApiKey | None
     form_token: str = ""
 
 
@@ -76,14 +76,13 @@ async def _reader(request: Request) -> Reader:
     if token:
         key = await guard.session_key(token)
         if key is not None:
-            return Reader(key.name, form_token(token))
+            return Reader(key, form_token(token))
     try:
-        await guard.require(request, "read")
+        return Reader(await guard.require(request, "read"))
     except Problem as problem:
         if problem.status != 401 or "authorization" in request.headers:
             raise
         raise SignInNeeded(request) from None
-    return Reader(None)
 
 
 CurrentReader = Annotated[Reader, Depends(_reader)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,9 +19,11 @@ from app.auth.guard import Guard
 from app.auth.sessions import form_token
 from app.events.model import MAX_ID
 from app.events.run import OTHER, OUTCOMES, PHASES, Run
+from app.log.entries import is_digest
 from app.metrics import Metrics
 from app.problems import Problem, bad_parameter
 from app.store.base import ReadConnection
+from app.store.bundles import bundles_of
 from app.store.queries import Filter, Place, select_page
 from app.store.runs import (
     REFUSED,
@@ -39,6 +43,7 @@ from app.ui.access import (
     COOKIE,
     FORM_COOKIE,
     CurrentReader,
+    Reader,
     new_form,
     next_path,
     offer_form,
@@ -46,6 +51,7 @@ from app.ui.access import (
     sign_in,
     sign_out,
 )
+from app.ui.bundles import read_plan
 from app.ui.render import HERE, page
 from app.ui.view import properties_of, view_of
 
@@ -54,6 +60,7 @@ router = APIRouter(include_in_schema=False)
 _FILE_NAME = frozenset(string.ascii_letters + string.digits + "._")
 
 RUNS_SHOWN = 50
+BUNDLES_SHOWN = 10
 VERIFIED_AT_ONCE = 2000
 """A run with more events is verified when somebody asks for that."""
 EVENTS_SHOWN = 500
@@ -138,9 +145,10 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
     # Only when somebody asks: what reads the log takes its time to load.
     from app.store.verification import verify_run
 
-    given = _parameters(request, "trace", "after", "verify")
+    given = _parameters(request, "trace", "after", "verify", "plan")
     after = _after(given.get("after"))
     keys = log_keys(request)
+    has_archive = hasattr(request.app.state, "archive")
 
     def read(connection: ReadConnection) -> dict[str, Any]:
         run = _find(connection, given.get("trace", ""))
@@ -153,12 +161,37 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
             "view": view_of(events[:EVENTS_SHOWN]),
             "more": None if more is None else f"{more.occurred_at}.{more.position}",
             "report": report,
+            "bundles": bundles_of(connection, run.trace_id, BUNDLES_SHOWN) if has_archive else [],
             "properties": None if report is None else properties_of(report),
         }
 
     store: Store = request.app.state.store
     values = await store.read(read)
-    return page(request, "run.html", reader, refused=REFUSED, now=_now(), is_continued=after is not None, **values)
+    plan = None
+    if "plan" in given and values["run"].plan_digest:
+        path = await _open_bundle(request, given["plan"], reader)
+        plan = await asyncio.to_thread(read_plan, path, values["run"].plan_digest)
+    return page(
+        request, "run.html", reader, refused=REFUSED, now=_now(), is_continued=after is not None, plan=plan,
+        wants_plan="plan" in given, **values,
+    )  # fmt: skip
+
+
+@router.get("/ui/bundle")
+async def get_bundle(request: Request, reader: CurrentReader) -> Response:
+    """Download a bundle as it was delivered."""
+    digest = _parameters(request, "digest").get("digest", "")
+    path = await _open_bundle(request, digest, reader)
+    return FileResponse(path, media_type="application/zip", filename=f"{digest}.zip")
+
+
+async def _open_bundle(request: Request, digest: str, reader: Reader) -> Path:
+    """Return the file of a bundle; the archive records who reads it."""
+    archive = getattr(request.app.state, "archive", None)
+    path = await archive.open(digest, reader.key) if archive is not None and is_digest(digest) else None
+    if path is None:
+        raise _not_found("the archive has no such bundle")
+    return Path(path)
 
 
 @router.get("/ui/run/events")

@@ -87,7 +87,7 @@ class RunView:
     trigger: str = ""
     rejected_by: str = ""
     rejected_because: str = ""
-    jobs: list[tuple[str, str]] = field(default_factory=list)
+    is_simulated: bool = False
 
 
 def view_of(events: Sequence[StoredEvent]) -> RunView:
@@ -158,8 +158,7 @@ def _take(view: RunView, steps: dict[str, dict[str, Any]], shown: Shown, metadat
             view.problems += [text(problem) for problem in _items(metadata.get("problems"))]
             view.rejected_by = login_of(metadata.get("rejected_by"))
             view.rejected_because = text(metadata.get("rejected_because"))
-            jobs = metadata.get("jobs")
-            view.jobs = [(text(name), text(result)) for name, result in jobs.items()] if isinstance(jobs, dict) else []
+            view.is_simulated = metadata.get("simulated") is True
 
 
 def login_of(person: object) -> str:

@@ -74,11 +74,14 @@ def test_without_a_terminal_it_shows_the_whole_path(tmp_path: Path) -> None:
     assert kept, said
     try:
         page = _page(kept[1])
+        plan = _page(kept[1] + "&plan=" + re.search(r"[?&;]plan=([0-9a-f]{64})", page)[1])  # type: ignore[index]
     finally:
         os.kill(int(kept[2]), signal.SIGTERM)
     assert re.search(r"<title>example: acted", page)
     assert "reviewer</strong> approved this digest" in page
     assert page.count("does not hold") == 0
+    assert ">simulated</span></h1>" in page
+    assert "this is what was sealed" in plan
 
     page = said[: said.index("approve |")]
     assert "restart_service" in page

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,20 @@ from uuid import uuid4
 
 from backend_client import LINES, Client, eventually
 
-DIGEST = "3351c66877c871a20a341a53088a0d7a318341336aef060decded91cd13cf626"
+PLAN = {
+    "expires_at": "2026-11-30T10:15:00Z",
+    "resource": "checkout",
+    "schema_version": 1,
+    "steps": [
+        {
+            "action": "restart_service",
+            "parameters": {"force": False, "service": "checkout"},
+            "reason": "12 of 40 requests failed; a restart cleared it the last three times",
+            "reversible": True,
+        }
+    ],
+}
+DIGEST = hashlib.sha256(json.dumps(PLAN, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 REASON = "the plan expired at 10:15 and was approved at 10:31"
 Step = tuple[str, str, str, dict[str, Any]]
 """Job, step, status and facts of an event."""
@@ -87,6 +102,29 @@ class Journals:
             approvers=[{"login": login, "id": 1696418, "type": "User"}] if login else [],
             jobs={"investigate": "success", "seal": "success"}, problems=[], **facts,
         )  # fmt: skip
+
+
+def bundle_of(run: Journals, outcome: str) -> tuple[str, bytes]:
+    """Return a bundle of a run, whose report has the plan, and its digest."""
+    run_id, _, attempt = run.trace_id.partition("-")
+    files = {
+        "seal/investigation-report.json": json.dumps({"plan": PLAN}, indent=1).encode(),
+        "record/journal/1.jsonl": f"{run.lines[-1]}\n".encode(),
+    }
+    manifest = {
+        "schema_version": 1,
+        "trace_id": run.trace_id,
+        "run": {"repository": run.repository, "run_id": run_id, "run_attempt": int(attempt)},
+        "resource": run.resource,
+        "outcome": outcome,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    files["bundle.json"] = json.dumps(manifest).encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return hashlib.sha256(files["bundle.json"]).hexdigest(), packed.getvalue()
 
 
 def acted(trace_id: str, at: float = 0.0, **names: Any) -> Journals:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -194,7 +195,12 @@ def test_whatever_an_agent_writes_is_shown_as_text(site: Site) -> None:
     word = "w" * 1_000_000
     facts = {"step": "gate_check", "check": HOSTILE, "code": HOSTILE, "message": HOSTILE, HOSTILE: HOSTILE}
     gha = {"job": HOSTILE, "repository": HOSTILE, "run_id": HOSTILE, "sha": HOSTILE}
-    ends = {"step": "terminal", "outcome": HOSTILE, "rejected_by": {"login": HOSTILE}, "problems": [HOSTILE]}
+    ends: dict[str, Any] = {
+        "step": "terminal",
+        "outcome": HOSTILE,
+        "rejected_by": {"login": HOSTILE},
+        "problems": [HOSTILE],
+    }
     ends |= {"rejected_because": HOSTILE, "steps": [{"action": HOSTILE, "status": HOSTILE}], "jobs": {HOSTILE: HOSTILE}}
     sealed = {"step": "plan_sealed", "action": HOSTILE, "plan_digest": HOSTILE}
     names = {"trace_id": f"t{HOSTILE}", "agent_instance_id": f"a{HOSTILE}", "resource": f"r{HOSTILE}"}

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+import zipfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from app.log.policy import parse_policy
 from app.log.verify import check_inclusion, checkpoint_of
 from backend_client import Client, administer, command, eventually
 from backend_log import parties
-from backend_runs import REASON, acted, refused, send, waiting
+from backend_runs import PLAN, REASON, acted, bundle_of, refused, send, waiting
 from bench.servers import Backend
 
 from support.environment import REPOSITORY, missing, require_tool
@@ -61,6 +62,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Any:
         key = command(backend.database_url, *make).stdout.strip()
         client = Client(backend.start().port, command(backend.database_url, *make, "--scope", "write").stdout.strip())
         send(client, *old)
+        digest, packed = bundle_of(old[0], "refused")
+        assert client.ask("PUT", f"/v1/bundles/{digest}", packed, content_type="application/zip").status == 201
         administer(
             backend.database_url,
             f"UPDATE runs SET first_received = first_received - {7 * DAY * 10**6}",
@@ -78,6 +81,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Any:
                 "runs": "/ui/runs",
                 "found": "/ui/runs?text=restart&outcome=acted&trail=intact",
                 "run": f"/ui/run?trace={LAST_WEEK}",
+                "plan": f"/ui/run?trace={LAST_WEEK}&plan={digest}",
                 "torn": "/ui/run?trace=4902-1",
                 "agents": "/ui/agents",
                 "trails": "/ui/trails",
@@ -110,6 +114,8 @@ def test_a_person_finds_a_refused_run_and_reads_why(seen: Any) -> None:
     assert "GATE05" in journey["why"]
     assert REASON in journey["why"]
     assert "carol" in journey["approved"]
+    assert "this is what was sealed" in journey["plan"]
+    assert json.loads(journey["plan"][journey["plan"].index("{") : journey["plan"].rindex("}") + 1]) == PLAN
     assert [row.split()[2] for row in journey["checks"][1:]] == ["passed", "passed", "refused"]
     assert journey["timeline"][-1].startswith("Run ended")
     assert journey["signedOut"] == "/ui/sign-in"
@@ -121,7 +127,9 @@ def test_a_person_verifies_it_and_takes_it_along(seen: Any) -> None:
     assert all("holds" in row.split() and "not" not in row.split()[:8] for row in journey["trail"][1:]), journey[
         "trail"
     ]
-    events, *proofs = journey["downloads"].values()
+    bundle, events, *proofs = journey["downloads"].values()
+    with zipfile.ZipFile(bundle) as archive:
+        assert json.loads(archive.read("bundle.json"))["trace_id"] == LAST_WEEK
     lines = [json.loads(line) for line in Path(events).read_text(encoding="utf-8").splitlines()]
     assert [line["trace_id"] for line in lines] == [LAST_WEEK] * 12
     assert len(proofs) == 6

@@ -128,6 +128,14 @@ def test_an_agent_cannot_spoil_the_lists(shared_backend: Backend, client: Client
         assert client.get(f"/ui/run?{urlencode({'trace': run['trace_id']})}").status == 200
 
 
+def test_other_programs_steps_make_no_gated_run(shared_backend: Backend, client: Client) -> None:
+    name = f"other-{time.time_ns()}"
+    assert client.post(event(trace_id=name, metadata={"step": "read", "outcome": "acted"})).status == 201
+    listed(client)
+    (shown,) = client.get(f"/v1/runs?text={name}").json["runs"]
+    assert (shown["outcome"], shown["trail"]) == ("none", "intact")
+
+
 def test_two_ends_are_said(shared_backend: Backend, client: Client) -> None:
     run = acted(f"ends-{time.time_ns()}")
     run.ended("rejected")

@@ -42,7 +42,7 @@ def upgrade() -> None:
     op.create_index("runs_trace", "runs", ["trace_id"], unique=True)
     for column in ("agent", "repository", "resource", "outcome", "code"):
         op.create_index(f"runs_{column}", "runs", [column, "number"])
-    op.create_index("runs_received", "runs", ["first_received"])
+    op.create_index("runs_received", "runs", ["first_received", "number"])
     op.create_index("runs_checked", "runs", ["checked_at"])
     op.create_index("runs_last", "runs", ["last_position"])
     unsound = sa.text("trail <> 'intact'")
@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("held_until", sa.BigInteger, nullable=False),
     )
     op.execute("INSERT INTO run_index VALUES (1, 0, 0, 0, 0, '', 0)")
+    op.create_index("bundles_trace", "bundles", ["trace_id", "received_at"])
     op.create_table(
         "sessions",
         sa.Column("digest", sa.Text, primary_key=True),
@@ -111,6 +112,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("bundles_trace")
     for table in (
         "sessions",
         "run_index",

@@ -53,6 +53,8 @@ async function journey(browser) {
     await download.saveAs(path);
     seen.downloads[await links.nth(number).innerText()] = path;
   }
+  await page.getByRole("link", { name: "Show the whole plan" }).click();
+  seen.plan = await page.getByRole("region", { name: "Plan" }).innerText();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.goto(`${asked.url}/ui/runs`);
   seen.signedOut = new URL(page.url()).pathname;
