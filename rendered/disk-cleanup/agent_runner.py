@@ -25,7 +25,7 @@ from agent_runtime import (
     Severity,
 )
 from agent_runtime.toolkit import files, services
-from agent_runtime.toolkit.errors import ToolError
+from agent_runtime.toolkit.errors import FOLDER_UNUSABLE, ToolError
 
 ACTION = "delete_files"
 
@@ -102,7 +102,7 @@ class DiskCleanupAgent(AgentRunner):
         try:
             place = catalogue().get(resource)
             if approved["folder"] != place["folder"]:
-                raise ToolError(files.FOLDER_UNUSABLE, f"services.yml names {place['folder']} for {resource} now")
+                raise ToolError(FOLDER_UNUSABLE, f"services.yml names {place['folder']} for {resource} now")
             with files.opened(place["folder"]) as folder:
                 for file in approved["files"]:
                     outcome, why = files.delete(folder, file)
