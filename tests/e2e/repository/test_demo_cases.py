@@ -28,7 +28,7 @@ def test_the_world_is_another_one_afterwards(use_case: str, tmp_path: Path) -> N
         assert not is_anything_left(process)
 
     summary = said[said.index("What just happened") :]
-    assert re.search(r"approved by +reviewer\n", summary)
+    assert re.search(r"approved by +reviewer: the demo answered, nobody was asked\n", summary)
     assert re.search(r"audit +(\d+) of \1 events at the backend", summary)
     before, after = (float(found) for found in re.findall(r"(?:before|after) +(\d+\.\d)%", summary))
     assert after < before
