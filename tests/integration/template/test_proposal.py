@@ -116,6 +116,10 @@ def _new(path: Path) -> None:
     path.write_text("# Ours\n", encoding="utf-8")
 
 
+def _plan_of(text: str) -> Callable[[Path], object]:
+    return lambda root: (root / PLAN).write_text(text, encoding="utf-8")
+
+
 def _link(root: Path) -> None:
     (root / PLAN).unlink()
     (root / PLAN).symlink_to("/etc/passwd")
@@ -194,7 +198,7 @@ def test_a_merge_with_an_edit_that_was_here_is_named_and_made_again(place: Place
     merged = (fixed.copy / PLAN).read_text(encoding="utf-8")
     for lie in (merged + "# Ours\n", merged.replace("# Our hot fix\n", ""), hot_fix.replace("fix", "hole")):
         with pytest.raises(codes.GateRefused, match="is not the release's merged with the edit that is here"):
-            fixed.look(fixed.patch_after(lambda root, lie=lie: (root / PLAN).write_text(lie, encoding="utf-8")))
+            fixed.look(fixed.patch_after(_plan_of(lie)))
 
 
 def test_a_lock_that_the_team_wrote_anew_is_the_teams(place: Place, tmp_path: Path) -> None:

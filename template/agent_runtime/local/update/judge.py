@@ -51,10 +51,12 @@ def by_installed(before: Path, after: Path, *, is_upgrade: bool) -> Iterator[Wea
     """What the runtime that is here finds; no code of the tree `after` runs."""
     for each in linter.lint(after, config.load(before if is_upgrade else after)):
         yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
+    if not is_upgrade:
+        return
     path = config.CONFIG_PATH.as_posix()
     old, new = _settings(before), _settings(after)
-    text = (after / path).read_text(encoding="utf-8").splitlines() if is_upgrade else []
-    for key in sorted({*old, *new}) if is_upgrade else ():
+    text = (after / path).read_text(encoding="utf-8").splitlines()
+    for key in sorted({*old, *new}):
         if old.get(key) != new.get(key):
             line = next((at for at, each in enumerate(text, 1) if each.startswith(f"{key}:")), 1)
             was, now = (repr(each[key]) if key in each else "missing" for each in (old, new))

@@ -148,14 +148,8 @@ def branch_of(version: str) -> str:
 def reported(report: Mapping[str, Any]) -> List[Weaker]:
     """The differences that the machine which made the update reported."""
     rows = _rows(report, "weaker", ("code", "path", "line", "message", "by"))
-    return [
-        Weaker(each["code"], each["path"], int(each["line"]) if each["line"].isdecimal() else 1, *_rest(each))
-        for each in rows
-    ]
-
-
-def _rest(row: Mapping[str, str]) -> Sequence[str]:
-    return row["message"], row["by"]
+    lines = [int(each["line"]) if each["line"].isdecimal() else 1 for each in rows]
+    return [Weaker(each["code"], each["path"], at, each["message"], each["by"]) for each, at in zip(rows, lines)]
 
 
 def _decision(weaker: Sequence[Weaker], who: str) -> str:

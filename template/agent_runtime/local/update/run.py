@@ -54,7 +54,7 @@ def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO
     try:
         repository = Repository(root)
         with repository.locked() as lock:
-            return _Update(repository, lock, options, report, out=None if as_json else out, err=err).run()
+            return _Update(repository, lock, options, report, None if as_json else out, err).run()
     except codes.AgentError as error:
         report["error"] = {"code": error.code, "message": error.message}
         if isinstance(error, codes.GateRefused):
@@ -65,21 +65,16 @@ def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO
             print(json.dumps(report, indent=2), file=out)
 
 
+@dataclass(frozen=True)
 class _Update:
     """One update; `report` grows while it goes on."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        lock: int,
-        options: Options,
-        report: Dict[str, Any],
-        *,
-        out: Optional[TextIO],
-        err: TextIO,
-    ) -> None:
-        self._repository, self._lock, self._options, self._report = repository, lock, options, report
-        self._out, self._err = out, err
+    _repository: Repository
+    _lock: int
+    _options: Options
+    _report: Dict[str, Any]
+    _out: Optional[TextIO]
+    _err: TextIO
 
     def run(self) -> int:
         repository, options = self._repository, self._options
