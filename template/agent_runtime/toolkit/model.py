@@ -27,13 +27,27 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Coroutine, Dict, List, Mapping, Optional, Sequence, Tuple, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Coroutine,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    get_type_hints,
+)
 
-from agent_runtime.agent import Notes
 from agent_runtime.model import names
 from agent_runtime.results import Finding, InvestigationResult, ModelUse, ProposedAction, RiskLevel, Severity
 from agent_runtime.toolkit import http, providers
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, ToolError
+
+if TYPE_CHECKING:
+    from agent_runtime.agent import Notes
 
 NOTHING = "propose_nothing"
 MAX_FINDINGS = 10
