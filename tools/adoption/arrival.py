@@ -22,11 +22,7 @@ TESTS = "tests/test_agent.py"
 BESIDE = ".template"
 
 # The template's tests of its example agent; a team with an agent has no use for them.
-<<<<<<< HEAD
-_OF_EXAMPLE = (TESTS, "tests/example_service.py", "tests/policy.yml")
-=======
-_OF_EXAMPLE = (TESTS, "tests/conversation.json", "tests/example_service.py")
->>>>>>> model
+_OF_EXAMPLE = (TESTS, "tests/conversation.json", "tests/example_service.py", "tests/policy.yml")
 _LICENSE = re.compile(r"(LICEN[CS]E|COPYING)\b[^/]*\Z", re.IGNORECASE)
 _LICENSES = {"MIT": b"MIT License", "Apache-2.0": b"Apache License"}
 # Files of which every line stands for itself.
