@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,6 @@ def _release(folder: Path) -> None:
     (folder / NEW).write_text('"""New."""\n', encoding="utf-8")
     (folder / "docs/AUDITOR.md").unlink()
     updates.append(folder / "use_cases/service-restart" / LOCK, "# Resolved anew\n")
-
-
-def _claims(text: str, root: Path) -> None:
-    (root / PLAN).write_text(text, encoding="utf-8")
 
 
 @dataclass
