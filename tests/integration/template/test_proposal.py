@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.local.update import patch, proposal_pages
+from agent_runtime.local.update import patch, problems, proposal, proposal_pages
 from agent_runtime.local.update import template as update_template
 from agent_runtime.local.update.repository import Repository
-from support import engines, updates
+from support import engines, signatures, updates
 from support.engines import Render
 from support.gfm import gfm
 
@@ -210,6 +210,23 @@ def test_a_lock_that_the_team_wrote_anew_is_the_teams(place: Place, tmp_path: Pa
 
     with pytest.raises(codes.GateRefused, match=f"{LOCK} is the team's"):
         there.look(there.patch_after(_text(LOCK)))
+
+
+def test_the_job_that_pushes_examines_the_release_again(place: Place, tmp_path: Path) -> None:
+    """A tag can move, and a version can be anything, after the first job looked."""
+    project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
+    made = {proposal.PATCH: place.honest, proposal.REPORT: b"{}"}
+    with proposal.opened(project) as here:
+        assert proposal.checked(here, "v1.1.0", [], made, "alice").title.endswith("v1.0.0 to v1.1.0")
+        for version in ("main", place.source.resolve("v1.1.0"), "v1.1.0^{}", "--output=x"):
+            with pytest.raises(codes.BadInput) as invalid:
+                proposal.checked(here, version, [], made, "alice")
+            assert invalid.value.code == problems.NO_VERSION
+    signatures.allow(project, signatures.key(tmp_path, "ann"))
+    engines.commit_all(project, "Let Ann sign")
+    with proposal.opened(project) as here, pytest.raises(codes.GateRefused) as refused:
+        proposal.checked(here, "v1.1.0", [problems.UNSIGNED], made, "alice")
+    assert refused.value.code == problems.UNSIGNED
 
 
 CHANGELOG = """\
