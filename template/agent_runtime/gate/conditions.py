@@ -9,7 +9,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any, Iterable, Mapping, Optional
 
-from agent_runtime.gate.expressions import AGE, duration, exact, parse, seconds, values
+from agent_runtime.gate.expressions import AGE, age_of, duration, exact, parse, seconds, values
 from agent_runtime.text.escape import is_visible, visible
 from agent_runtime.text.formats import FORMATS
 from agent_runtime.text.patterns import caseless
@@ -100,8 +100,12 @@ def describe(condition: Condition) -> str:
 def compared(condition: Condition, parameters: Mapping[str, Any], moment: Optional[datetime] = None) -> str:
     """A condition that holds, with the value that it was asked about, unless that is long: `error_rate 0.31 > 0.05`."""
     found = values(condition.parameter, parameters, moment) or []
-    (actual,) = found if len(found) == 1 else (found,)
-    shown = f"[{len(actual)} items]" if isinstance(actual, (list, tuple)) else show_value(actual)
+    if all(kind_of(value) == "a number" for value in found):
+        show = age_of if parse(condition.parameter).function == AGE else show_value
+        shown = " to ".join(dict.fromkeys((show(min(found)), show(max(found)))))
+    else:
+        (actual,) = found if len(found) == 1 else (found,)
+        shown = f"[{len(actual)} items]" if isinstance(actual, (list, tuple)) else show_value(actual)
     shown = shown if len(shown) <= _LONGEST_SHOWN else "…"
     sign = _SIGNS.get(condition.operator) or condition.operator.replace("_", " ")
     other = values(condition.value.parameter, parameters, moment) if isinstance(condition.value, Other) else None

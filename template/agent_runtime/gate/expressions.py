@@ -130,6 +130,14 @@ def seconds(span: timedelta) -> Fraction:
     return Fraction(span // timedelta(microseconds=1), 10**6)
 
 
+def age_of(seconds_before: Fraction) -> str:
+    """An age for people, in the largest unit of which there is one, rounded down: `30d`."""
+    for unit, span in reversed(list(_UNITS.items())):
+        if seconds_before >= seconds(span):
+            return f"{seconds_before // seconds(span)}{unit}"
+    return f"{seconds_before // 1}s"
+
+
 def _can_be_summed(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MAX_NUMBER
 

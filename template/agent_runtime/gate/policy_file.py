@@ -2,6 +2,8 @@
 
 The file belongs to the team and is reviewed like code, so reading it is strict: whatever a reviewer could misread, or a
 typing error could turn off, is an error with file, line, key and way out.
+
+One module, because it is one reader: a method for each kind of entry, which all report their place in the same way.
 """
 
 from __future__ import annotations

@@ -68,9 +68,13 @@ def test_what_is_as_the_rule_says_goes_to_a_reviewer_who_sees_what_was_asked() -
     assert verdict.decision == policy.REVIEW
     assert verdict.asked == (
         "allowed_actions[0]: folder /srv/cache = /srv/cache, count(files) 2 ≤ 3, sum(files[].bytes) 800 ≤ 1000, "
-        "sum(files[].bytes) 800 ≥ the parameter usage.excess 700, files[].bytes [2 items] > 0, "
-        "age(files[].modified) [2 items] ≥ 7d, files[].path [2 items] not in [keep]; risk low, at most high",
+        "sum(files[].bytes) 800 ≥ the parameter usage.excess 700, files[].bytes 400 > 0, "
+        "age(files[].modified) 29d ≥ 7d, files[].path [2 items] not in [keep]; risk low, at most high",
     )
+    others = asked(file(), file("b", bytes=399, modified="2026-11-23T00:00:00Z"))
+    assert "files[].bytes 399 to 400 > 0, age(files[].modified) 7d to 29d ≥ 7d" in decide(others).asked[0]
+    ages = [expressions.age_of(Fraction(span)) for span in (0, 59, 60, 7_199, 86_399, 86_400)]
+    assert ages == ["0s", "59s", "1m", "1h", "23h", "1d"]
     more = asked(file(owner="x"), file("b", kind="log"), why="full")
     assert decide(more).asked[0].endswith("; not looked at: files[].kind, files[].owner, why")
 
