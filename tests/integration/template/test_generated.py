@@ -31,6 +31,7 @@ def _make(project: Path, python: str, target: str) -> str:
         ("config-rollback", "oldest"),
         ("scale-resources", "newest"),
         ("security-response", "oldest"),
+        ("incident-response", "newest"),
         ("blank", "newest"),
     ],
 )
