@@ -54,6 +54,7 @@ MAX_FINDINGS = 10
 _MAX_TEXT = 2000  # of what the model writes in one field
 _EXCERPT = 400  # of a tool's answer in a finding
 _SHOWN = 300  # of a library's message
+_MAX_REFUSALS = 15  # in a finding
 _TRIES = 2  # for an answer that is invalid, after the first
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -456,8 +457,8 @@ class _Conversation:
     def _refusals(self) -> Tuple[Finding, ...]:
         if not self.refused:
             return ()
-        each = {f"refusal {number}": why for number, why in enumerate(self.refused, 1)}
-        return (Finding(f"{len(each)} of the model's answers were refused", Severity.MEDIUM, each),)
+        each = {f"refusal {number}": why for number, why in enumerate(self.refused[:_MAX_REFUSALS], 1)}
+        return (Finding(f"{len(self.refused)} of the model's answers were refused", Severity.MEDIUM, each),)
 
     def _error(self, problem: BaseException, key: http.Token) -> ToolError:
         """The one line for what went wrong at the provider, or in its answers."""
@@ -508,7 +509,7 @@ def _audited(talk: _Conversation, toolset: Any) -> Any:
     """The same toolset, of which each call is written down."""
     from pydantic_ai.toolsets import WrapperToolset  # noqa: PLC0415  when used
 
-    class Audited(WrapperToolset[Any]):
+    class Audited(WrapperToolset):  # type: ignore[misc]
         """Calls the toolset that it wraps."""
 
         async def call_tool(self, name: str, tool_args: Dict[str, Any], ctx: Any, tool: Any) -> Any:

@@ -133,7 +133,7 @@ def client(seconds: float) -> Any:
     """An HTTP client that reads no more of an answer than a model writes."""
     import httpx2  # noqa: PLC0415  when used
 
-    class Bounded(httpx2.AsyncByteStream):
+    class Bounded(httpx2.AsyncByteStream):  # type: ignore[misc]
         """A body that breaks off where it gets too long."""
 
         def __init__(self, stream: Any, place: str) -> None:

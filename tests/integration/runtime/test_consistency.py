@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.model import documents, names
-from agent_runtime.results import ActionStatus
+from agent_runtime.results import ActionStatus, ModelUse
 from support import examples
 from support.gate_world import REPOSITORY, GateWorld, close_the_gate, make_root, whole_run
 from support.github import FullGitHub
@@ -98,6 +99,26 @@ def forge(folder: Path, name: str, change: Change) -> list[str]:
 
 def load(folder: Path) -> Parts:
     return bundle.load(folder, by_comment=False)
+
+
+# The conversation with a language model.
+
+
+@pytest.mark.threat("T36")
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        (None, "the conversation with the language model is gone"),
+        (b"another", "the conversation with the language model is not the one that the report names"),
+        (b"[]", ""),
+    ],
+)
+def test_t36_a_conversation_is_the_one_that_the_report_names(folder: Path, left: bytes | None, message: str) -> None:
+    used = ModelUse("openai:small", hashlib.sha256(b"[]").hexdigest(), 2, 1, 100)
+    if left is not None:
+        (folder / "investigate" / names.TRANSCRIPT_NAME).write_bytes(left)
+    said = forge(folder, REPORT, lambda report: report.update(model=documents.plain(used)))
+    assert [line for line in said if "conversation" in line] == ([message] if message else [])
 
 
 # Documents and manifest.

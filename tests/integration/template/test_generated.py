@@ -31,8 +31,9 @@ def _make(project: Path, python: str, target: str) -> str:
     [
         ("oldest", ("config-rollback", "service-restart", "security-response")),
         ("newest", ("scale-resources", "service-restart", "disk-cleanup", "blank")),
+        ("newest", ("incident-response",)),
     ],
-    ids=["oldest", "newest"],
+    ids=["oldest", "newest", "newest with a model"],
 )
 def test_its_commands_pass(age: str, use_cases: tuple[str, ...], render: Render, tmp_path: Path) -> None:
     """`make test` and `make simulate` are what the README starts with; CI runs `make check lint` besides.

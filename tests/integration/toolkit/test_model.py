@@ -285,8 +285,10 @@ def test_a_tool_that_hangs_is_left_behind(ask: Any, notes: Kept) -> None:
         return "late"
 
     limits = model.Limits(tool_seconds=0.2, price=(0.0, 0.0))
+    began = time.monotonic()
     with models.provider(models.said("stuck", {}), PLAN) as provider:
         result = ask(provider.url, tools=(stuck,), limits=limits)
+    assert time.monotonic() - began < 25, "before the tool does"
     ended.set()
     assert "no answer within 0.2 s" in result.findings[0].evidence["c1 stuck"]
     assert [(ok, facts["tool"]) for step, ok, facts in notes.events if step == "tool_called"] == [(False, "stuck")]

@@ -34,7 +34,7 @@ from agent_runtime.model.documents import (
     ReportStatus,
     StepResult,
 )
-from agent_runtime.results import ActionStatus, Finding, Severity
+from agent_runtime.results import ActionStatus, Finding, ModelUse, Severity
 from agent_runtime.text import escape
 from support import examples
 from support.gfm import Page, gfm
@@ -234,6 +234,16 @@ def test_what_makes_a_plan_a_bad_one_stands_on_the_first_screen(changes: dict[st
     screen, good = first_screen(**changes), first_screen()
     for piece in seen:
         assert piece in screen and piece not in good
+
+
+def test_what_a_model_wrote_is_labelled_on_the_first_screen_and_above_its_words() -> None:
+    used = ModelUse("openai:`small|`", "a" * 64, 3, 4, 1200, 0.0123)
+    page = gfm(summary(examples.report(model=used))).text
+    assert page.index("Chosen by") < page.index("What the agent says") < page.index("A language model wrote this")
+    assert page.index("A language model wrote this") < page.index("In the agent's words")
+    for shown in ("in 3 answers, after 4 tool calls (1200 tokens, 0.0123 USD)", names.TRANSCRIPT_NAME, "a" * 64):
+        assert shown in page
+    assert "language model" not in gfm(summary(examples.report())).text
 
 
 def test_a_long_change_says_how_much_it_is_and_stands_below_the_values() -> None:
