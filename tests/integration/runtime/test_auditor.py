@@ -113,5 +113,27 @@ def test_a_folder_of_bundles_and_a_simulated_one(clone: Clone, runs: Path) -> No
     assert "the log log.example.com/1 together with one" in whole["would_have_to_conspire"][0]
     assert "the agent's own machine" in effect["would_have_to_conspire"][1]
     assert "acme/bumper (simulated)" in ask(clone, "verify", clone.root / "simulated").stdout
+    edited = shutil.copytree(clone.root / "simulated", clone.root / "edited")
+    manifest = (edited / "bundle.json").read_text(encoding="utf-8")
+    (edited / "bundle.json").write_text(manifest.replace('"simulated": true', '"simulated": false'), encoding="utf-8")
+    assert "bundle.json says simulated False, the record journal True" in ask(clone, "verify", edited).stderr
     two = ask(clone, "verify", runs, "--digest", "0" * 64)
     assert (two.returncode, "has 4 bundles" in two.stderr) == (2, True)
+
+
+def test_the_page_to_print_shows_what_was_found_and_runs_nothing(clone: Clone, runs: Path, tmp_path: Path) -> None:
+    hostile = another(clone.root / "simulated", tmp_path / "audit-bundle", 9, "<script>alert(1)</script>", "b\u202eob")
+    done = ask(clone, "verify", hostile, "--page", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "\u202e" not in page
+    assert "&lt;script&gt;alert(1)" in page and "b\\u{202e}ob" in page and "NOT AUTHENTICATED" in page, done
+    done = ask(clone, "verify", runs, "--policy", clone.root / "policy", "--page", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "4 bundles, of which 2 hold and 2 don't" in page
+    assert (
+        "Does not hold:" in page
+        and page.count("<section>") == 4
+        and "AUTHENTICATED by the log log.example.com/1" in page
+    )
+    missing = ask(clone, "verify", runs, "--page", tmp_path / "no" / "page.html")
+    assert missing.returncode != 0 and "Traceback" not in missing.stderr
