@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent_runtime.local import auditor
 from support import simulated
 from support.forging import forge
 from support.simulated import Clone
@@ -54,7 +56,7 @@ def runs(clone: Clone) -> Path:
     parties = Parties()
     (clone.root / "policy").write_bytes(parties.policy())
     for bundle in made[:2]:
-        log_bundle(bundle, parties, 1_790_000_000)
+        log_bundle(bundle, parties, 1_500_000_000)
     (made[3] / "act" / "action-result.json").write_text("{}")
     return folder
 
@@ -108,8 +110,14 @@ def test_a_folder_of_bundles_and_a_simulated_one(clone: Clone, runs: Path) -> No
         ask(clone, "verify", runs / "a" / "audit-bundle", "--policy", clone.root / "policy", "--json").stdout
     )
     assert of_one["authenticated"] is True
+    assert "BEFORE the run says that it ended" in of_one["authentic"], "it was logged years before this test"
+    late, policy = clone.root / "bundles" / "c" / "audit-bundle", Parties()
+    log_bundle(late, policy, 4_000_000_000)
+    finding = auditor.examine(late, policy.policy(), now=datetime(2100, 1, 1, tzinfo=UTC))
+    assert re.search(r", \d{3,5} days after the run ended; ", finding.authentic)
+    late.with_name("audit-bundle.tlog-proof").unlink()
     (whole, *_, effect) = of_one["properties"]
-    assert whole["unchangeable_since"] == "2026-09-21T14:13:20Z"
+    assert whole["unchangeable_since"] == "2017-07-14T02:40:00Z"
     assert "the log log.example.com/1 together with one" in whole["would_have_to_conspire"][0]
     assert "the agent's own machine" in effect["would_have_to_conspire"][1]
     assert "acme/bumper (simulated)" in ask(clone, "verify", clone.root / "simulated").stdout
