@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--proof", type=Path, metavar="FILE", help="that the log has the bundle (BUNDLE.tlog-proof beside the bundle)"
     )
     parser.add_argument("--json", action="store_true", help="say it for programs")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write a page to print, too (HTML)")
     parser.add_argument(
         "--sample", type=_count, metavar="N", help="of the runs that acted, show N by chance: the table for SOC 2 CC8.1"
     )
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(call: Call) -> int:
     """Run it."""
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
-    from agent_runtime.local import auditor, register  # noqa: PLC0415
+    from agent_runtime.local import auditor, printed, register  # noqa: PLC0415
 
     given = call.options
     folders = auditor.bundles_in(given.bundle)
@@ -53,6 +54,8 @@ def run(call: Call) -> int:
     if given.since or given.until:
         wanted = register.Wanted(since=given.since, until=given.until)
         findings = [finding for finding in findings if wanted.in_time(register.row(finding))]
+    if given.page:
+        given.page.write_text(printed.page(findings, now()), encoding="utf-8")
     if given.sample:
         return _sample(findings, given.sample)
     bad = [finding for finding in findings if finding.problems]

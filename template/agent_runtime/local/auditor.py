@@ -64,8 +64,21 @@ class Finding:
         who = f"cosigned by {cosigned}" if cosigned else "no witness: whoever has the log's key could write another one"
         return (
             f"AUTHENTICATED by the log {self.evidence.log}, entry {self.evidence.index}, taken at "
-            f"{_time(self.evidence.logged_at)}; {who}"
+            f"{_time(self.evidence.logged_at)}, {self.delay}; {who}"
         )
+
+    @property
+    def delay(self) -> str:
+        """How long after the run's own last word the log took the bundle: what was made in between is not found."""
+        events = self.parts.events.get("record", [])
+        if self.evidence is None or not events:
+            return "and when the run ended is not known"
+        ended = datetime.fromisoformat(events[-1]["timestamp"][:19] + "+00:00")
+        seconds = int((self.evidence.logged_at - ended).total_seconds())
+        if seconds < -transparency.CLOCK_SECONDS:
+            return "BEFORE the run says that it ended: a clock is wrong, or the run's times are forged"
+        days, rest = divmod(max(seconds, 0), 86_400)
+        return f"{days} days after the run ended" if days else f"{rest} s after the run ended"
 
     def described(self) -> Dict[str, Any]:
         """The finding for programs."""

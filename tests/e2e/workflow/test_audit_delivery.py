@@ -128,7 +128,7 @@ def test_with_a_backend_the_trail_is_whole_archived_and_logged(
     done = verify(world, elsewhere / "audit-bundle", "--policy", evidence.policy)
     assert done.returncode == 0, done
     assert "authentic:   AUTHENTICATED by the log audit.example.com/log, entry " in done.stdout
-    assert "cosigned by neighbour at " in done.stdout
+    assert "cosigned by neighbour at " in done.stdout and " s after the run ended; " in done.stdout
     said = json.loads(verify(world, elsewhere, "--policy", evidence.policy, "--json").stdout)
     (one,) = said["bundles"]
     assert (one["bundle"], one["authenticated"], one["subject"]) == (

@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app.archive.bundle import InvalidBundle, read_bundle
+from app.archive.trail import event_of
 from app.cli import main
 from app.log.checkpoint import parse_proof
 from app.log.policy import read_policy
 from app.log.verify import check_checkpoint, check_inclusion
+from app.store.bundles import forget_bundle
+from app.store.location import parse_location
+from app.store.opening import open_database
 from backend_client import Answer, Client, administer, command, eventually
 from backend_log import Parties, parties
 from bench.servers import Backend
@@ -163,6 +168,17 @@ def test_what_is_no_bundle_is_refused_by_its_own_code_and_leaves_nothing(backend
     assert kept_files(backend) == []
 
 
+def test_a_table_of_contents_that_takes_much_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(20):
+            entry = zipfile.ZipInfo(f"x/{number}")
+            entry.comment = b"x" * 60_000
+            archive.writestr(entry, b"")
+    with pytest.raises(InvalidBundle, match="table of contents"):
+        read_bundle(path, "0" * 64, 64 * 1024 * 1024)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -262,6 +278,9 @@ def test_what_is_held_stays_and_everything_is_recorded(operate: tuple[Backend, A
     assert run("hold", held, "--because", "case 7")[0] == 0
     assert run("hold", "0" * 64, "--because", "case 7") == (1, f"aimgentix: the archive has no bundle '{'0' * 64}'\n")
 
+    connection = open_database(parse_location(running.database_url)).connect_writer()
+    assert not forget_bundle(connection, held, event_of("purged", held, "somebody")), "also if it was held just now"
+    connection.close()
     code, said = run("purge", "--older-than-days", 30, "--agent", "another")
     assert (code, said) == (0, "0 bundles deleted, 0 are held\n")
     code, said = run("purge", "--older-than-days", 30, "--agent", "shop-restarter")

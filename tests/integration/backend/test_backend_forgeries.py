@@ -94,10 +94,10 @@ class Case:
         true = self.true
         size = size or int(true.checkpoint.text.split("\n")[1])
         assert true.extra is not None
-        other = small_log.entry(digest_of(bundle), json.loads(true.extra)["subject"], 1_790_000_000)
+        other = small_log.entry(digest_of(bundle), json.loads(true.extra)["subject"], 1_700_000_000)
         entries = [other if index == true.index else b"%d" % index for index in range(size)]
         text = Checkpoint(ORIGIN, size, small_log.root(entries)).text
-        signatures = tuple(signer.sign(text, 1_790_000_001) for signer in signers)
+        signatures = tuple(signer.sign(text, 1_700_000_001) for signer in signers)
         note = Note(text, (*signatures, *lines))
         return str(Proof(true.index, tuple(small_log.path(true.index, entries)), note, other)).encode()
 
@@ -191,7 +191,7 @@ def replaced_in_the_archive(case: Case) -> str:
 
 def replaced_in_the_log(case: Case) -> str:
     other = hashlib.sha256(b"other").hexdigest()
-    entry = small_log.entry(other, "acme/bumper/runs/1/attempts/1", 1_790_000_000)
+    entry = small_log.entry(other, "acme/bumper/runs/1/attempts/1", 1_700_000_000)
     digest = digest_of(case.bundle).encode()
     rows = administer(case.backend.database_url, "SELECT position, entry FROM log_entries ORDER BY position")
     ((position, before),) = [(at, data) for at, data in rows if digest in data]

@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from agent_runtime.local import auditor
 from support import simulated
 from support.forging import forge
 from support.simulated import Clone
@@ -54,7 +56,7 @@ def runs(clone: Clone) -> Path:
     parties = Parties()
     (clone.root / "policy").write_bytes(parties.policy())
     for bundle in made[:2]:
-        log_bundle(bundle, parties, 1_790_000_000)
+        log_bundle(bundle, parties, 1_500_000_000)
     (made[3] / "act" / "action-result.json").write_text("{}")
     return folder
 
@@ -108,10 +110,38 @@ def test_a_folder_of_bundles_and_a_simulated_one(clone: Clone, runs: Path) -> No
         ask(clone, "verify", runs / "a" / "audit-bundle", "--policy", clone.root / "policy", "--json").stdout
     )
     assert of_one["authenticated"] is True
+    assert "BEFORE the run says that it ended" in of_one["authentic"], "it was logged years before this test"
+    late, policy = clone.root / "bundles" / "c" / "audit-bundle", Parties()
+    log_bundle(late, policy, 4_000_000_000)
+    finding = auditor.examine(late, policy.policy(), now=datetime(2100, 1, 1, tzinfo=UTC))
+    assert re.search(r", \d{3,5} days after the run ended; ", finding.authentic)
+    late.with_name("audit-bundle.tlog-proof").unlink()
     (whole, *_, effect) = of_one["properties"]
-    assert whole["unchangeable_since"] == "2026-09-21T14:13:20Z"
+    assert whole["unchangeable_since"] == "2017-07-14T02:40:00Z"
     assert "the log log.example.com/1 together with one" in whole["would_have_to_conspire"][0]
     assert "the agent's own machine" in effect["would_have_to_conspire"][1]
     assert "acme/bumper (simulated)" in ask(clone, "verify", clone.root / "simulated").stdout
+    edited = shutil.copytree(clone.root / "simulated", clone.root / "edited")
+    manifest = (edited / "bundle.json").read_text(encoding="utf-8")
+    (edited / "bundle.json").write_text(manifest.replace('"simulated": true', '"simulated": false'), encoding="utf-8")
+    assert "bundle.json says simulated False, the record journal True" in ask(clone, "verify", edited).stderr
     two = ask(clone, "verify", runs, "--digest", "0" * 64)
     assert (two.returncode, "has 4 bundles" in two.stderr) == (2, True)
+
+
+def test_the_page_to_print_shows_what_was_found_and_runs_nothing(clone: Clone, runs: Path, tmp_path: Path) -> None:
+    hostile = another(clone.root / "simulated", tmp_path / "audit-bundle", 9, "<script>alert(1)</script>", "b\u202eob")
+    done = ask(clone, "verify", hostile, "--page", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "\u202e" not in page
+    assert "&lt;script&gt;alert(1)" in page and "b\\u{202e}ob" in page and "NOT AUTHENTICATED" in page, done
+    done = ask(clone, "verify", runs, "--policy", clone.root / "policy", "--page", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "4 bundles, of which 2 hold and 2 don't" in page
+    assert (
+        "Does not hold:" in page
+        and page.count("<section>") == 4
+        and "AUTHENTICATED by the log log.example.com/1" in page
+    )
+    missing = ask(clone, "verify", runs, "--page", tmp_path / "no" / "page.html")
+    assert missing.returncode != 0 and "Traceback" not in missing.stderr

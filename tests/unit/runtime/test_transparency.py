@@ -51,6 +51,10 @@ def test_since_when_and_by_whom() -> None:
     assert (nobody.since, nobody.cosigned) == (None, {})
     with pytest.raises(Unproven, match="too-few-witnesses"):
         check(text_signed_twice, PARTIES.policy("all"), DIGEST, SUBJECT, NOW)
+    later = proof_of(PARTIES.second, seconds=THEN + 100).splitlines(keepends=True)[-1]
+    for needed, seconds in (("any", 5), ("all", 100)):
+        both = check(text_signed_twice + later, PARTIES.policy(needed), DIGEST, SUBJECT, NOW)
+        assert both.since == NOW - timedelta(hours=1) + timedelta(seconds=seconds)
 
 
 def cosigned_elsewhere() -> bytes:
