@@ -93,7 +93,7 @@ MAX_JOB_NAME = 100
 VERIFY_STEP = "Verify"
 EXECUTE_STEP = "Execute"
 
-# Set by `simulate`, so that a bundle says that nobody on GitHub was asked.
+# Set by `simulate`, for the job `record` alone: its bundle says that nobody on GitHub was asked.
 SIMULATED = "AGENT_SIMULATED"
 
 # How the jobs that decide get what `act_variables` names: under a name that no program takes for a setting of its own.

@@ -315,7 +315,8 @@ class SimulatedRun:
     def record(self, github: LoopbackGitHub, folder: str) -> Job:
         """Run the job that closes the trail."""
         job = Job(self.request.folder / folder)
-        self.step(github, job, "record", ["record"], {"NEEDS": json.dumps(self.needs)})
+        given = {"NEEDS": json.dumps(self.needs), names.SIMULATED: "true"}
+        self.step(github, job, "record", ["record"], given)
         return job
 
     def step(
@@ -394,7 +395,6 @@ class SimulatedRun:
         local = context.local_run(self.request.root, self.config.repository)
         return {
             "CI": "true",
-            names.SIMULATED: "true",
             "GITHUB_ACTIONS": "true",
             "GITHUB_API_URL": github.url,
             "GITHUB_REPOSITORY": self.config.repository,
