@@ -44,7 +44,7 @@ STEPS = (
     "started", "duplicate", "investigated", "policy_evaluated", "plan_sealed", "approval_asked", "approved",
     "plan_claimed", "gate_check", "authorized", "intent", "outcome", "finished", "error", "terminal",
 )  # fmt: skip
-"""The steps that the runtime's events have. Events of other programs, which have other steps, make no gated run."""
+"""The steps that the runtime's events have. Other programs have others, and their runs are not gated."""
 _PHASE_OF_STEP = {"plan_sealed": WAITING, "approval_asked": WAITING, "approved": APPROVED, "authorized": APPROVED}
 _PLACE = re.compile(r',"stream":"[^"]*","seq":\d+,"prev":(?:null|"[0-9a-f]{64}")}$')
 

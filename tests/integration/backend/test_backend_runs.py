@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from backend_client import LINES, Client, administer, command, event, eventually
+from backend_client import LINES, Client, administer, chained, command, event, eventually, line
 from backend_log import parties
 from backend_runs import REASON, Journals, acted, listed, refused, send, waiting
 from bench.servers import Backend
@@ -174,14 +174,30 @@ def test_what_is_wrong_with_a_journal_is_the_state_of_its_run(
 
 
 def test_what_comes_late_makes_a_trail_whole(shared_backend: Backend, client: Client) -> None:
-    run = acted(f"late-{time.time_ns()}")
-    late = run.lines.pop(4)
-    send(client, run)
-    assert runs(client, trail="missing", text=run.trace_id) == [run.trace_id]
-    assert client.ask("POST", "/v1/events/batch", late.encode(), content_type=LINES).status == 201
+    """Also that of another run, which has events in the same journal."""
+    name = f"late-{time.time_ns()}"
+    members = ({"trace_id": f"{name}-{which}"} for which in ("a", "b", "a"))
+    lines = chained(line(name, seq, **one) for seq, one in enumerate(members, 1))
+    assert client.post_lines([lines[0], lines[2]]).status == 201
     listed(client)
-    assert runs(client, trail="intact", text=run.trace_id) in ([], [run.trace_id])
-    assert runs(client, trail="unsound", text=run.trace_id) == []
+    assert runs(client, trail="missing", text=name) == [f"{name}-a"]
+    checked = f"SELECT 1 FROM runs WHERE trace_id = '{name}-a' AND checked_at > 0"
+    eventually(lambda: bool(administer(shared_backend.database_url, checked)))  # the next time is tomorrow
+    assert client.post_lines([lines[1]]).status == 201
+    listed(client)
+    assert runs(client, trail="intact", text=name) == [f"{name}-b", f"{name}-a"]
+
+
+def test_an_edited_row_is_found_without_a_log(shared_backend: Backend, client: Client) -> None:
+    edited, good = refused(f"edited-{time.time_ns()}"), refused(f"good-{time.time_ns()}")
+    send(client, edited, good)
+    administer(shared_backend.database_url, _edit(edited.trace_id, "carol", "mallory"))
+    assert found(client, edited.trace_id) == {"edited"}
+    assert found(client, good.trace_id) == set()
+    page = client.get(f"/ui/run?trace={edited.trace_id}").body.decode()
+    assert page.count("does not hold") == 1
+    assert "does not have the hash that the line had when it came" in page
+    assert "there is no log: whoever may write to the store could have changed all of this" in page
 
 
 @pytest.fixture
