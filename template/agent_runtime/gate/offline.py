@@ -25,7 +25,7 @@ from agent_runtime.text.strict_json import strict_json
 # Where the journal of a job lies whose folder has another name.
 _JOURNALS = {"act": names.VERIFY, names.AUTO_JOB: names.VERIFY}
 # What only the record journal says as well.
-_REPEATED = ("run_number", "simulated")
+_REPEATED = ("release", "run_number", "simulated")
 # What stays the same of a run when one of its jobs is started again.
 _OF_EVERY_ATTEMPT = ("repository", "run_id", "sha", "ref", "actor", "workflow", "event")
 

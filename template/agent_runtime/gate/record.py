@@ -130,7 +130,8 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
     steps = bundle.steps_of(parts, outcome)
     # By the numbers of a workflow's runs an auditor sees which bundles are missing.
     number_of_run = job.environ.get("GITHUB_RUN_NUMBER", "")
-    place: Dict[str, Any] = {
+    repeated: Dict[str, Any] = {
+        "release": agent_runtime.__version__,
         "run_number": int(number_of_run) if number_of_run.isdigit() else None,
         "simulated": job.environ.get(names.SIMULATED) == "true",
     }
@@ -148,7 +149,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             rejected_because=because,
             jobs={name: each.result for name, each in needs.items()},
             problems=[problem.line() for problem in problems],
-            **place,
+            **repeated,
         )
         heads["record"] = journal.head
     shutil.copytree(str(job.journal), str(folder / "record" / names.JOURNAL_FOLDER))
@@ -157,8 +158,7 @@ def run_job(job: JobContext, needs: Mapping[str, Job]) -> Ending:
             "schema_version": documents.SCHEMA_VERSION,
             "trace_id": job.trace_id,
             "run": job.run,
-            **place,
-            "release": agent_runtime.__version__,
+            **repeated,
             "resource": resource,
             "outcome": outcome,
             "plan_digest": digest,

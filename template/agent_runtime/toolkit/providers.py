@@ -33,11 +33,16 @@ def shown(url: Any) -> str:
 
 def model_of(name: str, key: http.Token, client: Any) -> Any:
     """The model that MODEL_NAME names."""
+    from pydantic_ai.exceptions import UserError  # noqa: PLC0415  when used
+
     kind, _, model = name.partition(":")
     if kind not in _PROVIDERS or not model:
         known = ", ".join(f"{each}:..." for each in _PROVIDERS)
         raise unusable(f"{NAME} is {name!a}; it must be one of {known}")
-    return _PROVIDERS[kind](model, os.environ.get(ADDRESS, "").strip(), key, client)
+    try:
+        return _PROVIDERS[kind](model, os.environ.get(ADDRESS, "").strip(), key, client)
+    except UserError as problem:
+        raise unusable(f"{name}: {' '.join(str(problem).split())}") from None
 
 
 def _needed(key: http.Token) -> str:
@@ -85,7 +90,10 @@ def _bedrock(model: str, address: str, key: http.Token, client: Any) -> Any:  # 
     from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: PLC0415  when used
     from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
 
-    provider = BedrockProvider(region_name=os.environ.get("AWS_REGION"), base_url=address or None)
+    region = os.environ.get("AWS_REGION")
+    if not region:
+        raise unusable(f"bedrock:{model} needs its region in AWS_REGION, which a login in prepare-investigate sets")
+    provider = BedrockProvider(region_name=region, base_url=address or None)
     return BedrockConverseModel(model, provider=provider)
 
 

@@ -212,7 +212,10 @@ def test_what_the_runtime_asks_for_is_what_it_imports() -> None:
     # The jobs that send messages have a lock of their own.
     asked = [REPOSITORY / "template" / "requirements.in", REPOSITORY / "requirements" / "agent-notify.in"]
 
-    assert imported(set(runtime.rglob("*.py")) - toolkit) == set().union(*map(required, asked))
+    # An auditor who checks the evidence of a log installs this, no job does: docs/AUDITOR.md says how.
+    of_auditor = {"cryptography"}
+
+    assert imported(set(runtime.rglob("*.py")) - toolkit) == set().union(*map(required, asked)) | of_auditor
 
 
 @pytest.mark.parametrize("use_case", answers.USE_CASES)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -425,7 +426,18 @@ def test_azure_is_asked_at_its_endpoint(ask: Any, monkeypatch: pytest.MonkeyPatc
 
 def test_a_provider_without_its_package_is_named(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_NAME", "bedrock:small")
+    monkeypatch.setitem(sys.modules, "boto3", None)  # as where it is not installed
+    for module in ("models", "providers"):
+        monkeypatch.delitem(sys.modules, f"pydantic_ai.{module}.bedrock", raising=False)
     with pytest.raises(ToolError, match=r"pydantic-ai-slim\[bedrock\]") as refused:
+        ask()
+    assert refused.value.code == MODEL_SETTINGS
+
+
+def test_bedrock_without_its_region_is_one_line(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_NAME", "bedrock:small")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    with pytest.raises(ToolError, match="needs its region in AWS_REGION") as refused:
         ask()
     assert refused.value.code == MODEL_SETTINGS
 
