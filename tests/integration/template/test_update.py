@@ -41,7 +41,8 @@ def next_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     append(PLAN, "\n# Release 1.1.0\n")
     append("README.md.jinja", "\nRelease 1.1.0 of {{ cookiecutter.agent_name }}\n")
     append(".github/workflows/ci.yml", "# Release 1.1.0\n")
-    for seed in ("agent_runner.py", "policy.yml", "test_agent.py", "RUNBOOK.md", "services.yml", "example_service.py"):
+    seeds = ("agent_runner.py", "policy.yml", "policy_cases.yml", "test_agent.py", "RUNBOOK.md", "services.yml")
+    for seed in (*seeds, "example_service.py"):
         append(f"use_cases/service-restart/{seed}", "# Release 1.1.0\n")
     (later / "template" / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
     (later / "template" / GONE).unlink()
@@ -194,7 +195,8 @@ def test_the_answer_that_became_two_keeps_the_issue_as_the_gate(template: Path, 
     """`private-other` stood for every plan without required reviewers."""
     source = tmp_path / "gated-agents"
     shutil.copytree(template, source, symlinks=True, ignore=shutil.ignore_patterns(".git"))
-    new = {path: path.read_text(encoding="utf-8") for path in (source / "template").rglob("*") if path.is_file()}
+    texts = (path for path in (source / "template").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    new = {path: path.read_text(encoding="utf-8") for path in texts}
     new[source / "copier.yml"] = (source / "copier.yml").read_text(encoding="utf-8")
     for path, text in new.items():
         path.write_text(text.replace("private-free", "private-other"), encoding="utf-8")
