@@ -379,7 +379,8 @@ def test_back_to_the_release_before(tmp_path: Path) -> None:
     assert fresh.keys() <= found.keys()
     differing = {name for name in fresh if found[name] != fresh[name]}
     assert {"agent_runner.py", "README.md"} <= differing
-    assert differing <= {"agent_runner.py", "README.md", "services.yml", "docs/RUNBOOK.md"}  # the team's
+    prepare = {f".github/actions/prepare-{job}/action.yml" for job in ("investigate", "act")}
+    assert differing <= {"agent_runner.py", "README.md", "services.yml", "docs/RUNBOOK.md", *prepare}  # the team's
     assert (project / "README.md").read_text(encoding="utf-8").endswith("\n## Contact\n")
     assert "_commit: v0.8.0" in (project / ".copier-answers.yml").read_text(encoding="utf-8")
     assert engines.run_check(project).stderr == ""
