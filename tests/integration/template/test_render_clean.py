@@ -99,7 +99,9 @@ def test_the_use_case_arrives_byte_for_byte(given: dict[str, str], render: Rende
 
     expected = {name: (source / seed).read_bytes() for name, seed in SEEDS.items() if (source / seed).exists()}
     assert {name: (project / name).read_bytes() for name in SEEDS if (project / name).exists()} == expected
-    assert {seed for name, seed in SEEDS.items() if name in expected} == {path.name for path in source.iterdir() if path.is_file()}
+    assert {seed for name, seed in SEEDS.items() if name in expected} == {
+        path.name for path in source.iterdir() if path.is_file()
+    }
 
 
 def test_the_schedule_is_remembered_only_where_there_is_one(given: dict[str, str], render: Render) -> None:
