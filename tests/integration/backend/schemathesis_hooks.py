@@ -1,4 +1,4 @@
-"""Teaches schemathesis to write events on lines."""
+"""Teaches schemathesis to write events on lines, and bytes that are to be a bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import schemathesis
+
+schemathesis.serializer.alias("application/zip", "application/octet-stream")
 
 
 @schemathesis.serializer("application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines")
