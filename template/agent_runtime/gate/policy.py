@@ -27,6 +27,9 @@ DENIED = "denied"
 
 AUTO_IS_OFF = "a human is asked: auto_approval is false in .github/agent-config.yml"
 
+# What stands between a rule's questions and the parameters that none of them is about, which the page shows apart.
+NOT_LOOKED_AT = "; not looked at: "
+
 # How many must approve, and who may.
 _Demand = Tuple[int, Optional[Tuple[str, ...]]]
 
@@ -332,7 +335,7 @@ def _question(name: str, rule: Rule, asked: _Asked) -> str:
     others = [condition.value.parameter for condition in rule.conditions if isinstance(condition.value, Other)]
     seen = {_bare(parse(each).steps) for each in (*(condition.parameter for condition in rule.conditions), *others)}
     free = sorted({visible(named(place)) for place in _places(asked.parameters) if place not in seen})
-    return f"{judged}; not looked at: {', '.join(free)}" if said and free else judged
+    return f"{judged}{NOT_LOOKED_AT}{', '.join(free)}" if said and free else judged
 
 
 def _of_allowing(questions: Sequence[str]) -> Tuple[str, ...]:

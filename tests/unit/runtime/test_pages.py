@@ -101,7 +101,8 @@ def skeleton(page: Page) -> str:
 # The reviewer's page
 
 
-ASKED = ("allowed_actions[0]: error_rate 0.31 > 0.05, requests 240 ≥ 20; risk medium, at most high",)
+JUDGED = "allowed_actions[0]: error_rate 0.31 > 0.05, requests 240 ≥ 20; risk medium, at most high"
+ASKED = (JUDGED + "; not looked at: connections, pre_command",)
 EARLIER = (
     Earlier("4709", "restart_service", "2026-11-21T10:00:00Z", "did not succeed"),
     Earlier("4705", "restart_service", "2026-11-20T10:00:00Z", "succeeded"),
@@ -135,7 +136,8 @@ FIRST_SCREEN = [
     "error_rate      0.31",
     "Undo            yes, risk medium, says the agent: revert it",
     "Refused unless  started is still 17",
-    "Policy          " + ASKED[0] + "; last changed 2026-11-19 10:00:00 UTC by dave",
+    "Policy          " + JUDGED + "; last changed 2026-11-19 10:00:00 UTC by dave",
+    "Not judged      the policy takes any value of connections, pre_command",
     "Before          in the last 7 days 1 did not succeed, 2 succeeded; the last, restart_service, 2026-11-21 10:00:00",
     "Asked by        alice, trigger: manual",
     "Approve         1 human among the reviewers, not alice",
@@ -303,6 +305,9 @@ def test_equal_names_with_different_values_are_flagged(planned: object, measured
         ("57 hours ago, with a limit of 77", []),
         ("as in checkout-ap, unlike Checkout-US and payments-eu", ["Checkout-US"]),
         ("2 " * 200 + "pods become 4, and then 4", ["4"]),
+        ("a restart helped on 12 November, on May 3rd, 2026 and on 1 Sept 2025, each time within 6 minutes", []),
+        ("6.5 s a request, 300 ms before, for 3 weeks", []),
+        ("6 minor faults in 5 hosts of 4 Marvins, 12 Novemberish, 7 secondary ones", ["6", "5", "4", "12", "7"]),
     ],
 )
 def test_what_a_reason_names_and_the_plan_does_not_have_is_flagged(reason: str, found: list[str]) -> None:
@@ -316,6 +321,17 @@ def test_what_a_reason_names_and_the_plan_does_not_have_is_flagged(reason: str, 
     line = f"\n> - the reason names {', '.join(f'`{each}`' for each in found)}\n"
     assert (line in page, "**Not in the plan**" in page) == (bool(found), bool(found))
     assert not found or page.index(line) < page.index("| What | Value |"), "on the first screen"
+
+
+def test_what_the_policy_looks_at_of_no_step_stands_in_a_row_of_its_own() -> None:
+    asked = (
+        "allowed_actions[0] of step 1: a 1 > 0; risk low, at most low; not looked at: b",
+        "allowed_actions[1] of step 2: c",
+    )
+    page = summary(examples.report(policy_asked=asked))
+    assert "| Not judged | the policy takes **any value** of `allowed_actions[0] of step 1: b` |" in page
+    assert "at most low`; `allowed_actions[1] of step 2: c`" in page and "not looked at" not in page
+    assert "Not judged" not in summary(examples.report(policy_asked=asked[1:]))
 
 
 def test_a_yes_is_not_the_number_one() -> None:

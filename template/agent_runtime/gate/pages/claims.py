@@ -17,6 +17,15 @@ from agent_runtime.model.plan import canonical
 
 # A number that is not part of a name, a version, a time or an address; a comma may separate thousands.
 _NUMBER = re.compile(r"(?<![\w.:/@#-])(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)( ?%)?(?![\w:/]|[.,-]\w)")
+# When and how long, which readers were warned of in vain: a day with its month, a number with a unit of time.
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
+    r"|Nov(?:ember)?|Dec(?:ember)?)\b"
+)
+_WHEN = re.compile(
+    rf"\b\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}(?: \d{{4}}\b)?|\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}}\b)?"
+    r"|(?<![\w.])\d+(?:\.\d+)? ?(?:ms|s|h|(?:sec|second|min|minute|hour|day|week)s?)\b"
+)
 _WORD = re.compile(r"[\w./:@-]+")
 _SEPARATORS = re.compile(r"[-_./:@]+")
 _SHORTEST_PART = 3
@@ -30,8 +39,8 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:
 def unfounded(reason: str, sealed: Plan, asked: Sequence[str]) -> List[str]:
     """Return the numbers and names of a reason that the plan does not have.
 
-    A number counts as there if a number of the plan rounds to it, as it stands or as a percentage.  A name is one that
-    looks like the resource's or an action's, and is another one.
+    A number counts as there if a number of the plan rounds to it, as it stands or as a percentage; dates and durations
+    are passed over.  A name is one that looks like the resource's or an action's, and is another one.
 
     Arguments:
         asked: what the policy's conditions ask, with their values.
@@ -39,7 +48,9 @@ def unfounded(reason: str, sealed: Plan, asked: Sequence[str]) -> List[str]:
     known = [*(plain(step.parameters) for step in sealed.steps), plain(sealed.preconditions), plain(sealed.variables)]
     whole = " ".join([canonical(known).decode(), *asked]).casefold()
     numbers = sorted(number for each in (*known, *asked) for number in _numbers(each))
-    said = itertools.islice({each.group(): each for each in _NUMBER.finditer(reason)}.values(), _LOOKED_AT)
+    said = itertools.islice(
+        {each.group(): each for each in _NUMBER.finditer(_WHEN.sub(" ", reason))}.values(), _LOOKED_AT
+    )
     found = [each.group() for each in said if not _is_known(each, numbers, whole)]
     own = [sealed.resource.casefold(), *(step.action for step in sealed.steps)]
     names = (word.strip("-_./:@") for word in _WORD.findall(reason))

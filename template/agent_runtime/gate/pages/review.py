@@ -31,6 +31,7 @@ from agent_runtime.gate.pages.common import (
     way_out,
     whole,
 )
+from agent_runtime.gate.policy import NOT_LOOKED_AT
 from agent_runtime.model import names, plan
 from agent_runtime.model.documents import Decision, Plan, Report, ReportStatus, Step, parse_time, plain
 from agent_runtime.results import Finding
@@ -338,6 +339,7 @@ def _known_facts(report: Report, sealed: Plan, digest: str) -> Rows:
         *([("Chosen by", f"a language model, {markdown_table_cell(model.name)}, says the agent")] if model else []),
         *([("Credential", cut)] if report.session_policy else []),
         ("Policy", f"{_asked(report, sealed)}; {_policy_changed(report)}"),
+        *_not_looked_at(report),
         ("Before", _before(report)),
         ("Asked by", _started_by(report)),
         ("Approve", who_may_approve(sealed) + _unseen(report)),
@@ -391,7 +393,20 @@ def _rules(sealed: Plan) -> str:
 
 
 def _asked(report: Report, sealed: Plan) -> str:
-    return "; ".join(markdown_table_cell(asked) for asked in report.policy_asked) or _rules(sealed)
+    judged = (asked.rpartition(NOT_LOOKED_AT)[0] or asked for asked in report.policy_asked)
+    return "; ".join(map(markdown_table_cell, judged)) or _rules(sealed)
+
+
+def _not_looked_at(report: Report) -> Rows:
+    """The parameters that nobody but the reviewer judges, in a row of their own: at the end of another it is missed."""
+    found = [asked.rpartition(NOT_LOOKED_AT) for asked in report.policy_asked]
+    alone = len(found) == 1
+    said = [
+        markdown_table_cell(free if alone else f"{asked.partition(':')[0]}: {free}")
+        for asked, mark, free in found
+        if mark
+    ]
+    return [("Not judged", f"the policy takes **any value** of {'; '.join(said)}")] if said else []
 
 
 def _policy_changed(report: Report) -> str:
