@@ -481,7 +481,7 @@ def test_a_dry_run_is_another_plan(world: GateWorld) -> None:
 @pytest.mark.parametrize(
     ("by", "at", "shown"),
     [
-        ("carol", "2026-11-19T10:00:00Z", "; last changed 2026-11-19 10:00:00 UTC by `carol` |"),
+        ("carol", "2026-11-19T10:00:00Z", "; changed 2026-11-19 10:00 UTC by `carol` |"),
         ("carol", "the day before yesterday", "; when it last changed is not known |"),
         ("", "", "; when it last changed is not known |"),
     ],

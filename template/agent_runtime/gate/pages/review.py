@@ -413,7 +413,8 @@ def _policy_changed(report: Report) -> str:
     """When the policy last changed, and whose commit that was."""
     if report.policy_changed is None:
         return "when it last changed is not known"
-    return f"last changed {time(report.policy_changed.at)} by {markdown_table_cell(report.policy_changed.by)}"
+    at = parse_time(report.policy_changed.at)
+    return f"changed {at:%Y-%m-%d %H:%M} UTC by {markdown_table_cell(report.policy_changed.by)}"
 
 
 def _started_by(report: Report) -> str:
