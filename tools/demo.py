@@ -111,8 +111,8 @@ class Screen:
 @contextmanager
 def audit_backend(folder: Path) -> Iterator[str]:
     """Run the audit backend on a new SQLite store for the time of a block; yield its address."""
-    for old in folder.glob("audit.db*"):
-        old.unlink()
+    for old in folder.glob("audit.db*"):  # the archive of bundles is a folder beside the database
+        (shutil.rmtree if old.is_dir() else os.unlink)(old)
     with (
         kept_port() as port,
         (folder / "audit-backend.log").open("wb") as log,

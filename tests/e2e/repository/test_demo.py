@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -123,6 +124,18 @@ def _page(address: str) -> str:
             assert error.code == 404, error
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+def test_what_an_earlier_demo_stored_makes_room(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in ("audit.db", "audit.db-wal", "audit.db.bundles/00/bundle.zip")]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"of an earlier demo")
+
+    with demo.audit_backend(tmp_path) as address, urlopen(f"{address}/v1/runs", timeout=10) as answer:
+        assert json.load(answer)["runs"] == []
+
+    assert not kept[-1].exists()
 
 
 def test_at_a_terminal_the_reviewer_sees_the_plan_and_approves(tmp_path: Path) -> None:
