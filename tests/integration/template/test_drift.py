@@ -139,6 +139,7 @@ def test_explain_shows_the_difference_and_the_owner(render: Render, tmp_path: Pa
     project = updates.committed(render(), tmp_path / "project")
     for name, old, new in (
         (WORKFLOW, "environment: agent-approval\n", "environment: production\n"),
+        (WORKFLOW, "\njobs:", "\n# \x1b[2K\x1b[1Anothing differs \u202e\njobs:"),
         ("pyproject.toml", "line-length = 120", "line-length = 100"),
         ("agent_runner.py", "\nimport ", "\nimport os\nimport "),
     ):
@@ -149,6 +150,7 @@ def test_explain_shows_the_difference_and_the_owner(render: Render, tmp_path: Pa
     assert done.returncode == 3
     assert done.stdout.startswith(f"{WORKFLOW}: the template's; an update replaces it\n")
     assert "\n-    environment: agent-approval\n+    environment: production\n" in done.stdout
+    assert "nothing differs" in done.stdout and not {"\x1b", "\u202e"} & set(done.stdout), "no line hides another one"
 
     done = updates.command(project, "drift", "--explain", "pyproject.toml")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "pyproject.toml: both change it; an update merges")
