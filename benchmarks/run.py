@@ -10,6 +10,7 @@ import argparse
 import cli_start
 import copier_copy
 import gate_job
+import run_jobs
 from measure import table
 
 
@@ -22,6 +23,7 @@ def main() -> int:
         *copier_copy.measure(rounds or 11),
         *cli_start.measure(rounds or 31),
         *gate_job.measure(rounds or 15),
+        *run_jobs.measure(rounds or 7),
     ]
     print(table(measured))
     return 0 if all(each.holds for each in measured) else 1
