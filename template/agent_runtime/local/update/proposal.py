@@ -129,7 +129,7 @@ def checked(here: Opened, version: str, accepted: Sequence[str], files: Mapping[
     tree = here.work / "tree"
     repository.export(commit, tree, here.work)
     weaker = list(judge.by_installed(repository.root, tree, is_upgrade=True))
-    refused = sorted({each.code for each in weaker} - set(accepted))
+    refused = sorted({each.option for each in weaker} - set(accepted))
     if refused:
         raise codes.GateRefused(problems.WEAKER, f"nobody accepted {', '.join(refused)} when this run was started")
     digest = hashlib.sha256((tree / MANIFEST).read_bytes()).hexdigest()
