@@ -226,7 +226,7 @@ def test_only_the_job_that_runs_no_code_of_the_release_gets_the_apps_key(service
     assert {name: job["permissions"] for name, job in jobs.items()} == {
         "find": {"contents": "read"},
         "make": {"contents": "read"},
-        "propose": {"contents": "read", "actions": "read"},
+        "propose": {"contents": "read", "actions": "read", "issues": "read"},
         "report": {"contents": "read", "actions": "read", "issues": "write"},
     }
     assert [name for name, job in jobs.items() if "environment" in job or "secrets." in str(job)] == ["propose"]
@@ -286,6 +286,7 @@ def test_what_weakens_the_gate_waits_for_somebody_who_accepts_it_by_name(place: 
     first = "## The gate\n\n**1 difference to decide about.** `alice` accepted those below when starting the run;"
     assert pull["body"].startswith(first)
     assert "| **`CON04`** | `.github/workflows/agent-investigate-act.yml:" in pull["body"]
+    assert pull["body"].endswith("\nCloses #1.\n")
 
 
 def swap(run: Run, patch: bytes) -> None:

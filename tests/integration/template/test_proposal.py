@@ -141,6 +141,14 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a new file": (_text(NEW), f"{NEW} {OTHER}"),
     "a static workflow": (_text(".github/workflows/agent-update.yml"), f"agent-update.yml {OTHER}"),
     "no code owners": (lambda root: (root / ".github/CODEOWNERS").unlink(), ".github/CODEOWNERS is in the release"),
+    "another code owner": (
+        lambda root: updates.append(root / ".github/CODEOWNERS", "/sdk/ @mallory\n"),
+        ".github/CODEOWNERS gives sdk/README.md to @mallory",
+    ),
+    "no owner of a file": (
+        lambda root: updates.append(root / ".github/CODEOWNERS", "/agent_runner.py\n"),
+        ".github/CODEOWNERS gives agent_runner.py to nobody",
+    ),
     "a file less": (lambda root: (root / CHECKS).unlink(), f"{CHECKS} is in the release"),
     "what is gone": (_text("docs/AUDITOR.md"), "docs/AUDITOR.md is not in the release"),
     "a program": (lambda root: (root / PLAN).chmod(0o755), f"{PLAN} {OTHER}"),
