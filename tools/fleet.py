@@ -171,7 +171,7 @@ def main() -> int:
     what.add_argument(
         "--defaults", type=Path, metavar="FILE", help="narrow answers to these bounds instead, at each one's version"
     )
-    one.add_argument("--accept", action="append", default=[], metavar="CODE", help="accept differences with this code")
+    one.add_argument("--accept", action="append", default=[], metavar="NAME", help="accept the difference of this name")
     one.add_argument("--state", type=Path, metavar="FILE", help="where progress is kept (beside the list)")
     options = parser.parse_args()
     options.jobs = max(options.jobs, 1)

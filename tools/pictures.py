@@ -59,6 +59,8 @@ CHANGES = (
     ),
     ("template/agent_runtime/model/redaction.py", "from __future__", "# Faster.\nfrom __future__"),
 )
+_PERMISSION = "CON06@.github/workflows/agent-investigate-act.yml:jobs.record.permissions.actions"
+ACCEPTED = (_PERMISSION, f"new:{_PERMISSION}")
 CHANGELOG = f"""\
 # Changelog
 
@@ -113,11 +115,17 @@ def proposal(folder: Path) -> str:
     _run([sys.executable, "tools/manifest.py"], template)
     demo.git(template, "commit", "--quiet", "--all", f"--message=Release {RELEASE}")
     demo.git(template, "tag", RELEASE)
-    update = ["agent_runner.py", "update", "--json", "--accept=CON06", f"--patch={folder / proposals.PATCH}"]
+    update = [
+        "agent_runner.py",
+        "update",
+        "--json",
+        f"--accept={' '.join(ACCEPTED)}",
+        f"--patch={folder / proposals.PATCH}",
+    ]
     report = _run([sys.executable, *update], repository)
     files = {proposals.PATCH: (folder / proposals.PATCH).read_bytes(), proposals.REPORT: report.encode()}
     with proposals.opened(repository) as here:
-        made = proposals.checked(here, RELEASE, ["CON06"], files, "octocat")
+        made = proposals.checked(here, RELEASE, ACCEPTED, files, "octocat")
     return f"# {made.title}\n\n{made.body}"
 
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from agent_runtime.local.update import owners
+
 README = "README.md"
 GATE = ".github/workflows/agent-investigate-act.yml"
-SEEDS = ("services.yml", "tests/example_service.py", "docs/RUNBOOK.md", "tests/test_agent.py")
+# What a team can delete and still has an agent.
+SEEDS = tuple(name for name in owners.SEEDS if name != "agent_runner.py" and not name.endswith("/"))
 
 _TICKED = re.compile(r"^- \[x\](.*)$", re.MULTILINE)
 _PIN = re.compile(r"(uses: actions/checkout@)([0-9a-f]{40}) # v[0-9.]+")

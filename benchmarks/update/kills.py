@@ -15,7 +15,7 @@ from random import Random
 
 from update.edits import CALM, Team
 from update.history import ENVIRONMENT, Failed, History, commit_all, git
-from update.trial import born, command, copy_of
+from update.trial import accepting, born, command, copy_of
 
 _SECONDS = 120
 
@@ -49,7 +49,7 @@ def kill(history: History, times: int, seed: int, folder: Path, say: Callable[[s
     commit_all(project, "Do our work")
     before, started = _state(project), time.perf_counter()
     whole = copy_of(project, folder / "whole")
-    process = _start([*command(history, whole), *birth.accept], whole, folder)
+    process = _start([*command(history, whole), *accepting(birth.accept)], whole, folder)
     process.communicate()
     lasts, after = time.perf_counter() - started, _state(whole)
     if process.returncode or after == before:
@@ -57,7 +57,7 @@ def kill(history: History, times: int, seed: int, folder: Path, say: Callable[[s
     for number in range(times):
         say(f"kill {number + 1} of {times}")
         victim = copy_of(project, folder / "victim")
-        process = _start([*command(history, victim), *birth.accept], victim, folder)
+        process = _start([*command(history, victim), *accepting(birth.accept)], victim, folder)
         if number % 2 and process.stdout:
             process.stdout.readline()  # what will change: all of it is made
             time.sleep(random.uniform(0, 0.4))

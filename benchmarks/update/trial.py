@@ -8,14 +8,16 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import yaml
 
 from agent_runtime.local import check
+from agent_runtime.local.update import problems
 from agent_runtime.local.update.files import File, below
 from agent_runtime.local.update.owners import ANSWERS_FILE, TEAM, Owners
 from update.edits import Edit, Team
@@ -41,7 +43,7 @@ class Birth:
     """A repository in which nobody has worked.
 
     Arguments:
-        accept: the options that take what the release itself changes, as its notes would name them.
+        accept: the names of the differences that the release itself makes.
         base, new: what the template rendered then, and renders now.
         problems: what the check says of the updated one; of the release, not of a team.
         old_problems: what it says of the one that is not updated.
@@ -67,7 +69,7 @@ class Outcome:
         silent: files that both sides changed, in which one side is missing and nothing says so.
         broken: files that are not YAML any more.
         left: what somebody has to do, although the exit code is 0.
-        refused: codes of the differences that the command refused.
+        refused: names of the differences that the command refused.
     """
 
     seconds: float
@@ -103,9 +105,8 @@ def born(history: History, version: str, engine: str, answers: Mapping[str, str]
     start = history.born(version, engine, answers, folder)
     copy = copy_of(start, folder.with_name(folder.name + "-new"))
     report = _report(attempt(copy, *command(history, copy), "--json", "--check"))
-    accepted = {each["code"] for each in report["weaker"]}
-    accept = tuple(word for code in sorted(accepted) for word in ("--accept", code))
-    run(copy, *command(history, copy), *accept)
+    accept = tuple(each["accept"] for each in report["weaker"])
+    run(copy, *command(history, copy), *accepting(accept))
     return Birth(start, accept, _files(start), _files(copy), _problems(copy), _problems(start))
 
 
@@ -120,16 +121,19 @@ def hold(history: History, birth: Birth, random: Random, folder: Path, *, number
     outcomes = {}
     for tool in random.sample((OURS, PLAIN), 2):  # neither has warm caches more often
         copy = copy_of(project, folder / tool.replace(" ", "-"))
-        words = [*command(history, copy), "--json", *birth.accept] if tool == OURS else [*_COPIER]
-        started = time.perf_counter()
-        done = attempt(copy, *words)
-        seconds = time.perf_counter() - started
+        accepted = birth.accept
+        seconds, done = _timed(copy, _words(history, copy, accepted) if tool == OURS else _COPIER)
+        if tool == OURS and (_report(done).get("error") or {}).get("code") == problems.NAMELESS:
+            # What the release does to an untouched repository it need not do to this one.
+            there = {each["accept"] for each in _report(done)["weaker"]}
+            accepted = tuple(name for name in accepted if name in there)
+            seconds, done = _timed(copy, _words(history, copy, accepted))
         outcome = Outcome(seconds, done.code, (done.err.strip().splitlines() or [""])[-1])
         if tool == OURS:
             report = _report(done)
             outcome.conflicts = {change["path"]: "" for change in report["changes"] if change["kind"] == "conflict"}
             named = [each for each in report["weaker"] if each["path"] not in outcome.conflicts]
-            outcome.refused = sorted({each["code"] for each in named if not each["accepted"]})
+            outcome.refused = [each["accept"] for each in named if not each["accepted"]]
         _judge(outcome, birth, edits, project, copy)
         if tool == OURS and done.code and (_files(copy) != _files(project) or git(copy, "status", "--porcelain")):
             outcome.lost.append("refused, and yet changed")
@@ -154,9 +158,24 @@ def copy_of(source: Path, target: Path) -> Path:
     return target
 
 
-def _report(done: Done) -> dict[str, list[dict[str, str]]]:
+def accepting(names: Sequence[str]) -> tuple[str, ...]:
+    """The options that accept differences."""
+    return tuple(word for name in names for word in ("--accept", name))
+
+
+def _words(history: History, root: Path, accepted: Sequence[str]) -> tuple[str, ...]:
+    return (*command(history, root), "--json", *accepting(accepted))
+
+
+def _timed(folder: Path, words: Sequence[str]) -> tuple[float, Done]:
+    started = time.perf_counter()
+    done = attempt(folder, *words)
+    return time.perf_counter() - started, done
+
+
+def _report(done: Done) -> dict[str, Any]:
     try:
-        report: dict[str, list[dict[str, str]]] = json.loads(done.out)
+        report: dict[str, Any] = json.loads(done.out)
     except ValueError:
         raise Failed(f"update printed no JSON: {done.err.strip()}") from None
     return report

@@ -6,6 +6,7 @@ That runtime is started only where it is byte for byte the template's; nothing e
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ class Options:
         branch: name of the new branch in each repository; empty for the branch that is checked out, or the default
             branch of an address.
         to: a version; by default the newest one.
-        accepted: codes of differences that are wanted.
+        accepted: names of differences that are wanted; a repository that has not got one goes without it.
         bounds: of answers, to be narrowed at the recorded version; none for an upgrade.
     """
 
@@ -125,12 +126,14 @@ def _update(entry: Entry, root: Path, options: Options, templates: Templates, st
         words = ["--to", version] if options.to or not source.contains(version, recorded.commit) else []
     if not words:
         return Result(entry.name, "nothing", recorded.commit)
-    words += [word for code in options.accepted for word in ("--accept", code)]
+    _require_genuine(repository, ours, source, recorded.commit)
+    if options.accepted:
+        found = {each["accept"] for each in _run(root, [*words, "--check"])["weaker"]}
+        words += [word for name in options.accepted if name in found for word in ("--accept", name)]
     if not options.apply:
         words.append("--check")
     elif options.branch:
         words += ["--branch", options.branch]
-    _require_genuine(repository, ours, source, recorded.commit)
     state.begin(entry.name)
     report = _run(root, words)
     if report["result"] == "updated" and entry.path is None:
@@ -155,9 +158,10 @@ def _run(root: Path, words: Sequence[str]) -> dict[str, Any]:
 
 def _result(name: str, report: Mapping[str, Any], options: Options) -> Result:
     error, changes = report.get("error"), report["changes"]
-    weaker = sorted({each["code"] for each in report["weaker"] if not each["accepted"]})
+    weaker = dict.fromkeys(each["accept"] for each in report["weaker"] if not each["accepted"])
     if error:
-        words = f"{error['code']}: {error['message']}" + (f" (differences: {' '.join(weaker)})" if weaker else "")
+        options_of = " ".join(f"--accept {shlex.quote(each)}" for each in weaker)
+        words = f"{error['code']}: {error['message']}" + (f" ({options_of})" if weaker else "")
     else:
         kinds = [each["kind"] for each in changes]
         words = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))

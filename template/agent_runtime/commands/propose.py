@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("step", choices=("find", "pull-request", "issue"), help="which of the three")
     parser.add_argument("--to", metavar="VERSION", default="", help="a release (find: its newest)")
     parser.add_argument(
-        "--accept", metavar="CODES", default="", help="differences that somebody accepted, by their codes"
+        "--accept", metavar="NAMES", default="", help="differences that somebody accepted, by their names"
     )
 
 

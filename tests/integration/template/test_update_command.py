@@ -24,6 +24,8 @@ from support.updates import CHECKOUT, GONE, NEW, PLAN, WORKFLOW
 
 # The last state of the template that knew neither updates nor messages.
 BEFORE = "221d31076dcb77726171a9c13656aeb8877f7231"
+# What the difference of a release is called that takes the environment away.
+APPROVE = f"CON04@{WORKFLOW}:jobs.approve.environment"
 
 
 def _update(project: Path, *words: str) -> tuple[int, dict[str, object], str]:
@@ -214,7 +216,7 @@ def test_an_edit_of_the_team_that_opens_the_gate_is_refused(project: Path) -> No
 
     assert done.returncode == 3
     assert f"  weaker: CON06 {WORKFLOW}:{at + 1}: " in done.stdout
-    assert "need --accept CON06" in done.stderr
+    assert "error: UPD12: nobody accepted" in done.stderr
 
 
 def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
@@ -235,11 +237,19 @@ def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
     assert done.returncode == 3
     assert f"  weaker: CON04 {WORKFLOW}:" in done.stdout
     assert "jobs.approve.environment is missing: agent-approval (the runtime here)" in done.stdout
-    assert "error: UPD12: 1 of the differences above need --accept CON04." in done.stderr
+    assert f"to accept them, add:\n    --accept {APPROVE}\n" in done.stdout
+    assert "error: UPD12: nobody accepted 1 of the differences." in done.stderr
     assert updates.snapshot(project) == before
 
-    assert _update(project, "--accept", "CON05")[0] == 3
-    code, report, _ = _update(project, "--accept", "CON04")
+    code, report, said = _update(project, "--accept", "CON04")
+    assert (code, report["error"]["code"]) == (3, "UPD22")  # type: ignore[index]
+    assert said.startswith(f"error: UPD22: no difference has the name 'CON04'; type --accept {APPROVE}.")
+    elsewhere = APPROVE.replace("approve", "act")
+    said = _update(project, "--accept", f"{APPROVE} {elsewhere}")[2]
+    assert said.startswith(f"error: UPD22: no difference has the name '{elsewhere}'. Nothing was changed.")
+    assert updates.snapshot(project) == before
+
+    code, report, _ = _update(project, "--accept", APPROVE)
     assert (code, report["result"]) == (0, "updated")
     assert [each["code"] for each in report["weaker"] if each["accepted"]] == ["CON04"]  # type: ignore[attr-defined]
 
@@ -264,7 +274,7 @@ def test_a_release_whose_default_opens_something_is_refused(template: Path, rend
     assert done.returncode == 3
     assert f"weaker: UPD13 .github/agent-config.yml:{number}: break_glass is True, and was missing" in done.stdout
     assert updates.snapshot(project) == before
-    assert _update(project, "--accept", "UPD13")[0] == 0
+    assert _update(project, "--accept", "UPD13@.github/agent-config.yml:break_glass")[0] == 0
 
 
 def test_a_release_that_fails_its_own_check_is_refused(template: Path, render: Render, tmp_path: Path) -> None:
@@ -304,6 +314,23 @@ def test_the_check_of_the_release_counts_and_gets_no_credential(
         ("CHK001", "pyproject.toml", judge.AFTER)
     ]
     assert [each.message for each in found if each.path == "pyproject.toml"] == ["new demand []. Meet it"]
+
+
+def test_who_accepts_a_change_of_the_release_accepts_no_edit_of_the_team(render: Render, tmp_path: Path) -> None:
+    """Not one with the same code elsewhere, and not one in the same script: the new check has names of its own."""
+    after = Path(shutil.copytree(render(), tmp_path / "after", symlinks=True))
+    script, approval = "python agent_runner.py execute\n", "environment: agent-approval\n"
+    for path in (WORKFLOW, "agent_runtime/local/linter/expected.yml"):
+        updates.replace(after / path, script, f"{script}          echo done\n")
+        updates.replace(after / path, approval, "environment: of-release\n")
+    of_release = [each.option for each in judge.judge(render(), after, is_upgrade=True) if each.code[:3] == "CON"]
+    updates.replace(after / WORKFLOW, script, f"echo ours; {script}")
+    updates.replace(after / WORKFLOW, "    environment: agent-act\n", "    environment: ours\n")
+    both = [each.option for each in judge.judge(render(), after, is_upgrade=True) if each.code[:3] == "CON"]
+
+    act, run = f"CON04@{WORKFLOW}:jobs.act.environment", f"CON33@{WORKFLOW}:jobs.act.steps[7].run"
+    assert sorted(of_release) == [APPROVE, run]
+    assert sorted(set(both) - set(of_release)) == [act, f"new:{act}", f"new:{run}"]
 
 
 @pytest.mark.threat("T12")
@@ -371,7 +398,8 @@ def test_back_to_the_release_before(tmp_path: Path) -> None:
     assert {"CON02", "UPD13"} <= codes  # a workflow without its jobs that send messages, and the setting for them
     assert updates.snapshot(project) == before
 
-    code, report, said = _update(project, "--back", *(word for code in codes for word in ("--accept", code)))
+    accepted = " ".join(each["accept"] for each in report["weaker"])  # type: ignore[attr-defined]
+    code, report, said = _update(project, "--back", "--accept", accepted)
     assert code == 0, said
     fresh = engines.tree(engines.run_copier(template, tmp_path / "fresh", answers, vcs_ref="v0.8.0"))
     found = engines.tree(project)

@@ -218,7 +218,17 @@ def a_release_opens_the_gate(lab: Lab) -> Iterator[Attempt]:
 
     root = behind(lab, release)
     yield update(root)
-    yield well(update(root, "--accept", "CON04"))
+    yield well(update(root, "--accept", f"CON04@{WORKFLOW}:jobs.approve.environment"))
+
+
+@trial(problems.NAMELESS)
+def somebody_accepts_a_code_alone(lab: Lab) -> Iterator[Attempt]:
+    def release(folder: Path) -> None:
+        updates.replace(folder / f"{WORKFLOW}.jinja", "    environment: agent-approval\n", "")
+
+    root = behind(lab, release)
+    yield update(root, "--accept", "CON04")
+    yield well(update(root, "--accept", f"CON04@{WORKFLOW}:jobs.approve.environment"))
 
 
 @trial(problems.CONFIGURED)
@@ -232,7 +242,7 @@ def a_release_brings_a_setting(lab: Lab) -> Iterator[Attempt]:
 
     root = behind(lab, release)
     yield update(root)
-    well(update(root, "--accept", "UPD13"))()
+    well(update(root, "--accept", "UPD13@.github/agent-config.yml:break_glass"))()
     yield well(update(root))
 
 

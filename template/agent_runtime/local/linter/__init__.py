@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 from agent_runtime.local.linter import actions, elsewhere, expected
 from agent_runtime.local.linter.compare import compare
@@ -30,12 +30,17 @@ _SHOWN = 500
 
 @dataclass(frozen=True)
 class Violation:
-    """One broken rule: its code, the file, the line (from 1) and what is wrong there."""
+    """One broken rule: its code, the file, the line (from 1) and what is wrong there.
+
+    Arguments:
+        place: in a workflow of the gate, such as `jobs.act.environment`; empty elsewhere.
+    """
 
     code: str
     path: str
     line: int
     message: str
+    place: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.code} {self.message}"
@@ -44,13 +49,22 @@ class Violation:
 def lint(root: Path, config: Config) -> List[Violation]:
     """Everything that opens the gate of the repository at `root`, by file and line.  Never raises for any content."""
     found = {
-        Violation(code, visible(path, _SHOWN), line, visible(message, _SHOWN))
-        for code, path, line, message in (*_workflows(root, config), *actions.problems(root))
+        Violation(code, visible(path, _SHOWN), line, visible(message, _SHOWN), place)
+        for place, code, path, line, message in _found(root, config)
     }
     return sorted(found, key=lambda each: (each.path, each.line, each.code, each.message))
 
 
-def _workflows(root: Path, config: Config) -> Iterator[actions.Violation]:
+_Found = Tuple[str, str, str, int, str]  # place, code, path, line, message
+
+
+def _found(root: Path, config: Config) -> Iterator[_Found]:
+    yield from _workflows(root, config)
+    for violation in actions.problems(root):
+        yield ("", *violation)
+
+
+def _workflows(root: Path, config: Config) -> Iterator[_Found]:
     gate = expected.workflows(config)
     files: Dict[str, Value] = {}
     folder = root / FOLDER
@@ -59,21 +73,23 @@ def _workflows(root: Path, config: Config) -> Iterator[actions.Violation]:
         try:
             files[path.name] = read(path.read_bytes())
         except Unreadable as unreadable:
-            yield "CON01", f"{FOLDER}/{path.name}", unreadable.line, unreadable.message
+            yield "", "CON01", f"{FOLDER}/{path.name}", unreadable.line, unreadable.message
         except OSError as error:
-            yield "CON01", f"{FOLDER}/{path.name}", 1, f"can't be read: {type(error).__name__}"
+            yield "", "CON01", f"{FOLDER}/{path.name}", 1, f"can't be read: {type(error).__name__}"
     for name in sorted(gate.keys() - {path.name for path in paths}):
-        yield "CON02", f"{FOLDER}/{name}", 1, "it is missing"
+        yield "", "CON02", f"{FOLDER}/{name}", 1, "it is missing"
     for name, value in files.items():
-        found = _of_gate(gate[name], value) if name in gate else _beside(name, files, config)
-        for code, line, message in found:
-            yield code, f"{FOLDER}/{name}", line, message
+        if name in gate:
+            yield from _of_gate(gate[name], value, f"{FOLDER}/{name}")
+            continue
+        for code, line, message in _beside(name, files, config):
+            yield "", code, f"{FOLDER}/{name}", line, message
 
 
-def _of_gate(data: Value, found: Value) -> Iterator[elsewhere.Violation]:
+def _of_gate(data: Value, found: Value, path: str) -> Iterator[_Found]:
     for difference in compare(data, found):
         if difference.kind != "neutral":
-            yield difference.code, difference.line, difference.message
+            yield difference.path, difference.code, path, difference.line, difference.message
 
 
 def _beside(name: str, files: Dict[str, Value], config: Config) -> Iterator[elsewhere.Violation]:

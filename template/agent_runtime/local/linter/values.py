@@ -153,6 +153,23 @@ def _line(node: Any) -> int:
     return int(node.start_mark.line) + 1
 
 
+def place(root: Value, line: int) -> str:
+    """Where a line of a file is, such as `jobs.act.steps[3].uses`: the last value that begins there or before."""
+    where, nearest = "", 0
+    for path, value in _places("", root):
+        if nearest <= value.line <= line:
+            where, nearest = path, value.line
+    return where
+
+
+def _places(path: str, value: Value) -> Iterator[Tuple[str, Value]]:
+    yield path, value
+    for number, item in enumerate(value.items or (), 1):
+        yield from _places(f"{path}[{number}]", item)
+    for key, item in value.below().items():
+        yield from _places(f"{path}.{key}" if path else key, item)
+
+
 def action(step: Value) -> str:
     """The action that a step uses, in lower case and without its version; the empty text where it uses none."""
     return (step.get("uses").text or "").split("@")[0].lower()

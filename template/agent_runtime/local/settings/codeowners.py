@@ -6,7 +6,7 @@ Source: https://docs.github.com/en/repositories/managing-your-repositorys-settin
 from __future__ import annotations
 
 import re
-from typing import List, Tuple
+from typing import FrozenSet, List, Tuple
 
 
 def owners(text: str, path: str) -> Tuple[str, ...]:
@@ -22,6 +22,11 @@ def owners(text: str, path: str) -> Tuple[str, ...]:
         if words and _matches(words[0], path):
             found = tuple(words[1:])
     return found
+
+
+def everybody(text: str) -> FrozenSet[str]:
+    """Return every owner that a CODEOWNERS file names."""
+    return frozenset(owner for line in text.splitlines() for owner in _words(line)[1:])
 
 
 def _words(line: str) -> List[str]:

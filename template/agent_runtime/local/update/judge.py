@@ -12,9 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
+from urllib.parse import quote
 
 from agent_runtime import codes
 from agent_runtime.local import check, linter
+from agent_runtime.local.linter import values
 from agent_runtime.local.update import problems
 from agent_runtime.model import config
 from agent_runtime.text import strict_yaml
@@ -29,13 +31,28 @@ _SECONDS = 300
 
 @dataclass(frozen=True)
 class Weaker:
-    """One difference that has to be accepted, and who found it."""
+    """One difference that has to be accepted, and who found it.
+
+    Arguments:
+        place: where in the file, such as `jobs.act.environment`; empty for the whole file.
+    """
 
     code: str
     path: str
     line: int
     message: str
     by: str
+    place: str = ""
+
+    @property
+    def option(self) -> str:
+        """What `--accept` names it by: one word, in which no shell and no list finds anything but a name.
+
+        What the new check says has names of its own.  So a release can't choose which of them were accepted, and who
+        accepts its change of a script has not accepted another edit of the same script.
+        """
+        where = ":".join(filter(None, (self.path or self.message, self.place)))
+        return ("" if self.by == BEFORE else "new:") + f"{self.code}@{quote(where, '/:[]', errors='backslashreplace')}"
 
 
 def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
@@ -50,7 +67,8 @@ def judge(before: Path, after: Path, *, is_upgrade: bool) -> List[Weaker]:
 def by_installed(before: Path, after: Path, *, is_upgrade: bool) -> Iterator[Weaker]:
     """What the runtime that is here finds; no code of the tree `after` runs."""
     for each in linter.lint(after, config.load(before if is_upgrade else after)):
-        yield Weaker(each.code, each.path, each.line, each.message, BEFORE)
+        place = each.place or _place(after, each.path, each.line)
+        yield Weaker(each.code, each.path, each.line, each.message, BEFORE, place)
     if not is_upgrade:
         return
     path = config.CONFIG_PATH.as_posix()
@@ -61,7 +79,15 @@ def by_installed(before: Path, after: Path, *, is_upgrade: bool) -> Iterator[Wea
             line = next((at for at, each in enumerate(text, 1) if each.startswith(f"{key}:")), 1)
             was, now = (repr(each[key]) if key in each else "missing" for each in (old, new))
             message = f"{key} is {now}, and was {was}"
-            yield Weaker(problems.CONFIGURED, path, line, message, BEFORE)
+            yield Weaker(problems.CONFIGURED, path, line, message, BEFORE, key)
+
+
+def _place(root: Path, path: str, line: int) -> str:
+    """The place of a line, which another line above it moves; empty where the file is not YAML."""
+    try:
+        return values.place(values.read((root / path).read_bytes()), line)
+    except (OSError, ValueError, values.Unreadable):
+        return ""
 
 
 def _settings(root: Path) -> Dict[str, Any]:
@@ -95,7 +121,8 @@ def _by_new(before: Path, after: Path) -> Iterator[Weaker]:
     for match in found:
         code, path, line, message = match.groups("")
         if (code, path) not in known:
-            yield Weaker(code, path, int(line or 1), message, AFTER)
+            at = int(line or 1)
+            yield Weaker(code, path, at, message, AFTER, _place(after, path, at) if line else "")
     if done.returncode not in (codes.EXIT_OK, codes.EXIT_BAD_INPUT) or (done.returncode and not found):
         said = lines[-1] if lines else f"it ended with {done.returncode}"
         yield Weaker(problems.NO_CHECK, "agent_runtime", 1, said, AFTER)

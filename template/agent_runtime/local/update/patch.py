@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.local import locks
+from agent_runtime.local.settings import codeowners
 from agent_runtime.local.update import merge, problems
 from agent_runtime.local.update.files import EXECUTABLE, REGULAR, File
 from agent_runtime.local.update.git import GitFailed, git, line
-from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, TEAM, Owners
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, CODEOWNERS, TEAM, Owners
 from agent_runtime.local.update.repository import Repository
 from agent_runtime.local.update.template import Recorded, Template
 from agent_runtime.text.escape import visible
@@ -110,6 +111,8 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
             raise _refused(f"{name} is not a regular file")
         if any(side and not side.blob for side in (before, after)):
             origin = RENDERED
+            if name == CODEOWNERS:
+                _require_owners(*(_file(repository.top, side) for side in (old, new)), [*ours])
         elif old == before or not old.blob:
             origin = RELEASED
             if after and new != after:
@@ -128,6 +131,15 @@ def _merged(name: str, *sides: Optional[File]) -> Optional[File]:
     """What an update makes of a file that was edited here; as it is here where that is a conflict."""
     then, here, now = ({name: side} if side else {} for side in sides)
     return merge.merge(then, here, now, lambda _: BOTH).files.get(name, here[name])
+
+
+def _require_owners(old: Optional[File], new: Optional[File], names: Sequence[str]) -> None:
+    """Refuse owners that nobody here named, and a file without the owners that it had; a release names neither."""
+    before, after = (side.data.decode("utf-8", "replace") if side else "" for side in (old, new))
+    for name in names if old else ():
+        owners = codeowners.owners(after, name)
+        if not codeowners.everybody(before).issuperset(owners) or bool(owners) < bool(codeowners.owners(before, name)):
+            raise _refused(f"{CODEOWNERS} gives {name} to {' '.join(owners) or 'nobody'}")
 
 
 def _file(repository: Path, entry: Optional[_Entry]) -> Optional[File]:

@@ -48,12 +48,13 @@ CONFLICT = codes.register(
 WEAKER = codes.register(
     "UPD12",
     "the update changes what keeps the gate closed",
-    "Nothing was changed. Read each difference; accept those that you want by their code: --accept CODE",
+    "Nothing was changed. Read each difference; accept those that you want by the names that update prints: "
+    "--accept CODE@FILE:PLACE",
 )
 CONFIGURED = codes.register(
     "UPD13",
     "the update changes the configuration, and nobody changed an answer",
-    "Look up in the template's changelog what the key means; --accept UPD13 takes it",
+    "Look up in the template's changelog what the key means; --accept takes it by the name that update prints",
 )
 MOVED = codes.register("UPD14", "the branch can't be moved", "Do what the message asks for, then update again")
 IN_THE_WAY = codes.register(
@@ -84,4 +85,10 @@ NOT_AN_UPDATE = codes.register(
     "what was made is not an update to this release",
     "Nothing was pushed. What made it ran the release's code: read its artifact and report it to the template's "
     "maintainers; to see the update by yourself, run update --check",
+)
+NAMELESS = codes.register(
+    "UPD22",
+    "what --accept names is not a difference of this update",
+    "Nothing was changed. Read the differences, and accept each that you want by the name that update prints: "
+    "--accept CODE@FILE:PLACE",
 )

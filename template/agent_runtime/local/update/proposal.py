@@ -129,7 +129,7 @@ def checked(here: Opened, version: str, accepted: Sequence[str], files: Mapping[
     tree = here.work / "tree"
     repository.export(commit, tree, here.work)
     weaker = list(judge.by_installed(repository.root, tree, is_upgrade=True))
-    refused = sorted({each.code for each in weaker} - set(accepted))
+    refused = sorted({each.option for each in weaker} - set(accepted))
     if refused:
         raise codes.GateRefused(problems.WEAKER, f"nobody accepted {', '.join(refused)} when this run was started")
     digest = hashlib.sha256((tree / MANIFEST).read_bytes()).hexdigest()
@@ -152,6 +152,7 @@ def pull_request(root: Path, version: str, accepted: Sequence[str], environ: Map
     path = f"/repos/{name}/pulls"
     older = _older(http.pages(path, None, filters={"state": "open"}), version)
     body = proposal.body + (f"\nReplaces {', '.join(f'#{number}' for number in older)}.\n" if older else "")
+    body += _closes(environ)
     asked = {"title": proposal.title, "body": body, "head": branch, "base": base}
     try:
         number = http.send("POST", path, asked)["number"]
@@ -179,16 +180,22 @@ def _older(pulls: Sequence[Mapping[str, Any]], version: str) -> List[int]:
     return found
 
 
+def _closes(environ: Mapping[str, str]) -> str:
+    """What lets GitHub close the issue about updates with the merge; until then the release is not here."""
+    try:
+        known = _issues(environ, "open").known
+    except NotAnswered:
+        return ""  # a repository may have no issues; the branch is pushed, and needs its pull request
+    return "".join(f"\nCloses #{field(each, 'number', int, 'issues')}.\n" for each in known)
+
+
 def issue(root: Path, version: str, environ: Mapping[str, str], out: TextIO) -> int:
     """Report the release in the one issue that is open about updates, or in a new one."""
     report = _report(_artifact(environ))
     with opened(root) as here:
         release = _examined(here, version)
     body = proposal_pages.issue(release, report, has_app=bool(environ.get(names.UPDATE_APP)))
-    http = Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, environ.get("GITHUB_TOKEN"))
-    path = f"/repos/{_name(environ)}/issues"
-    filters = {"labels": names.UPDATE_LABEL, "creator": names.JOBS_AUTHOR, "state": "all"}
-    known = http.pages(path, None, filters=filters)
+    http, path, known = _issues(environ, "all")
     same = next((each for each in known if each.get("title") == release.title), None)
     unclosed = next((each for each in known if each.get("state") == "open"), None)
     if same and same.get("state") != "open":
@@ -202,6 +209,21 @@ def issue(root: Path, version: str, environ: Mapping[str, str], out: TextIO) -> 
     outputs.write_summary(environ, f"# {release.title}\n\n{done}\n\n{body}")
     print(done, file=out)
     return codes.EXIT_OK
+
+
+class _Issues(NamedTuple):
+    """The issues about updates that this workflow opened, and where they are."""
+
+    http: Transport
+    path: str
+    known: Sequence[Mapping[str, Any]]
+
+
+def _issues(environ: Mapping[str, str], state: str) -> _Issues:
+    http = Transport(environ.get("GITHUB_API_URL") or DEFAULT_API_URL, environ.get("GITHUB_TOKEN"))
+    path = f"/repos/{_name(environ)}/issues"
+    filters = {"labels": names.UPDATE_LABEL, "creator": names.JOBS_AUTHOR, "state": state}
+    return _Issues(http, path, http.pages(path, None, filters=filters))
 
 
 def _artifact(environ: Mapping[str, str]) -> Dict[str, bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -19,7 +20,7 @@ from agent_runtime.text.markdown import collapsed, page, table
 
 # GitHub takes at most 65,536 characters: so many may each list have, escaped, and so many a text before that.
 _MOST_DECISION, _MOST_NOTES, _MOST_DRIFT, _MOST_FILES, _LONGEST = 16_000, 16_000, 6_000, 4_000, 240
-_MOST_CODES = 60
+_MOST_OPTIONS = 7_000
 _BY = {BEFORE: "the runtime here", AFTER: "the release's own check"}
 _CODE = re.compile(r"[A-Z]{2,8}[0-9]{2,4}\Z")
 
@@ -81,7 +82,7 @@ def pull_request(
             "## The gate",
             _decision(
                 [*weaker, *of_release],
-                f"{markdown_inline(actor[:_LONGEST])} accepted the codes below when starting the run; whoever merges "
+                f"{markdown_inline(actor[:_LONGEST])} accepted those below when starting the run; whoever merges "
                 "takes them",
             )
             or f"The installed runtime, {markdown_inline(release.current)}, finds nothing that is weaker.",
@@ -100,8 +101,9 @@ def issue(release: Release, report: Mapping[str, Any], *, has_app: bool) -> str:
     """The text of the issue: why there is no pull request, and how to make one."""
     weaker = reported(report)
     # Somebody will paste the commands into a shell.
-    refused = sorted({each.code for each in weaker if _CODE.match(each.code)})[:_MOST_CODES]
-    accept = "".join(f" --accept {code}" for code in refused)
+    named = dict.fromkeys(each.option for each in weaker if _CODE.match(each.code))
+    refused = [name for (name,) in _fitting([[name] for name in named], _MOST_OPTIONS)]
+    accept = "".join(f" \\\n  --accept {shlex.quote(name)}" for name in refused)
     branch = branch_of(release.version)
     error = report.get("error")
     why = ": ".join(_text(error, name)[:_LONGEST] for name in ("code", "message")) if isinstance(error, dict) else ""
@@ -147,9 +149,12 @@ def branch_of(version: str) -> str:
 
 def reported(report: Mapping[str, Any]) -> List[Weaker]:
     """The differences that the machine which made the update reported."""
-    rows = _rows(report, "weaker", ("code", "path", "line", "message", "by"))
+    rows = _rows(report, "weaker", ("code", "path", "line", "message", "by", "place"))
     lines = [int(each["line"]) if each["line"].isdecimal() else 1 for each in rows]
-    return [Weaker(each["code"], each["path"], at, each["message"], each["by"]) for each, at in zip(rows, lines)]
+    return [
+        Weaker(each["code"], each["path"], line, each["message"], each["by"], each["place"])
+        for line, each in zip(lines, rows)
+    ]
 
 
 def _decision(weaker: Sequence[Weaker], who: str) -> str:

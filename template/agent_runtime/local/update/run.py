@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ class Options:
         branch: name of a new branch for the commit, instead of the one that is checked out.
         apply: whether the result goes into the working tree, uncommitted.
         patch: a file for what would change, instead of changing anything.
-        accepted: codes of differences that are wanted.
+        accepted: names of differences that are wanted, as `Weaker.option` has them.
         back: whether the release before the recorded one is wanted, instead of `version`.
     """
 
@@ -139,7 +140,9 @@ class _Update:
     def _hand_back(self, ref: str, commit: str, merged: Merged, weaker: List[Weaker], work: Path) -> int:
         repository, options = self._repository, self._options
         self._report["changes"] = [asdict(change) for change in merged.changes]
-        self._report["weaker"] = [{**asdict(each), "accepted": each.code in options.accepted} for each in weaker]
+        self._report["weaker"] = [
+            {**asdict(each), "accept": each.option, "accepted": each.option in options.accepted} for each in weaker
+        ]
         self._say("{} -> {}".format(self._report["from"], self._report["to"]))
         for change in merged.changes:
             self._say(
@@ -147,13 +150,17 @@ class _Update:
             )
         # A file in conflict is named as one; once it is resolved, make check says what is left.
         torn = {change.path for change in merged.conflicts}
-        refused = [each for each in weaker if each.code not in options.accepted and each.path not in torn]
+        refused = [each for each in weaker if each.option not in options.accepted and each.path not in torn]
         for each in weaker:
-            state = "accepted" if each.code in options.accepted else "weaker"
+            state = "accepted" if each.option in options.accepted else "weaker"
             self._say(f"  {state}: {each.code} {each.path}:{each.line}: {each.message} ({each.by})")
         if refused:
-            wanted = " ".join(sorted({f"--accept {each.code}" for each in refused}))
-            raise codes.GateRefused(problems.WEAKER, f"{len(refused)} of the differences above need {wanted}")
+            self._say("  to accept them, add:")
+            self._say("    " + " \\\n    ".join(accepting(refused)))
+        if not torn:  # in a file with markers no place is found
+            _require_known(options.accepted, weaker)
+        if refused:
+            raise codes.GateRefused(problems.WEAKER, f"nobody accepted {len(refused)} of the differences")
         if torn and not options.apply:
             raise codes.GateRefused(problems.CONFLICT, ", ".join(sorted(torn)))
         if options.check:
@@ -185,6 +192,24 @@ class _Update:
     def _progress(self, text: str) -> None:
         if self._out:
             print(visible(text), file=self._err, flush=True)
+
+
+def accepting(weaker: Sequence[Weaker]) -> List[str]:
+    """The options that accept these differences, as a person types them."""
+    return [f"--accept {shlex.quote(name)}" for name in dict.fromkeys(each.option for each in weaker)]
+
+
+def _require_known(accepted: Sequence[str], weaker: Sequence[Weaker]) -> None:
+    """Refuse what names no difference: a code alone would take differences that nobody has read.
+
+    Raises:
+        GateRefused: naming it, and what to type instead.
+    """
+    for name in accepted:
+        if name not in {each.option for each in weaker}:
+            meant = accepting([each for each in weaker if name in (each.code, each.option.partition("new:")[2])])
+            words = f"; type {' '.join(meant)}" if meant else ""
+            raise codes.GateRefused(problems.NAMELESS, f"no difference has the name {name!r}{words}")
 
 
 def _strongest(owner: str) -> int:
