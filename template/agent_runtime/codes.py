@@ -249,7 +249,7 @@ PARAMETERS_INVALID = register(
 RULE_NEVER = register(
     "POL004",
     "a rule of the policy can never match",
-    "Correct or remove it; see specs/github-actions-agent-runtime.md, section Objects and lists of them",
+    "Correct or remove it; see specs/github-actions-agent-runtime.md, section Policy",
 )
 CASE_FAILED = register(
     "POL005",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Dict, List, Mapping, NoReturn, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.gate.conditions import kind_of
+from agent_runtime.gate.expressions import parse
 from agent_runtime.gate.policy import Rule
 from agent_runtime.model.documents import Step
 from agent_runtime.text.escape import visible
@@ -65,9 +66,27 @@ def known(allowed: Sequence[Rule]) -> Dict[str, List[str]]:
     """The allowed actions, each with the parameters that every rule about it has a condition on."""
     found: Dict[str, List[str]] = {}
     for rule in allowed:
-        asked = [re.split(r"[.\[]", condition.parameter)[0] for condition in rule.conditions]
+        expressions = [parse(condition.parameter) for condition in rule.conditions]
+        asked = [expression.steps[0] or "" for expression in expressions if not expression.function]
         found[rule.type] = [name for name in asked if name in found.get(rule.type, asked)]
     return found
+
+
+def parameters(statement: Any) -> Iterator[Tuple[str, bool]]:
+    """Each parameter that has a place in a statement, and whether it is one that is a list."""
+    for text in _with_places(statement):
+        for part in _PART.finditer(text):
+            if part[1]:
+                yield part[1], bool(part[2])
+
+
+def problem(value: Any) -> str:
+    """Why a value can't take the place of a parameter; empty where it can."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ""
+    if not isinstance(value, str) or not value or kind_of(value) is None:
+        return "is not a plain text or a whole number"
+    return "has one of * ? $, which AWS would read as more than itself" if _PATTERN.search(value) else ""
 
 
 def of_plan(policies: Statements, resource: str, steps: Sequence[Step]) -> str:
@@ -106,9 +125,8 @@ def _wrong(statement: Any, known: Sequence[str]) -> str:
     conditions = statement.get("Condition", {})
     if not isinstance(conditions, dict) or not all(isinstance(each, dict) for each in conditions.values()):
         return "Condition has operators, each with keys and values, as in AWS's JSON"
-    fixed = [*_listed(statement["Action"]), *conditions, *(key for each in conditions.values() for key in each)]
-    given = [statement["Resource"], *(value for each in conditions.values() for value in each.values())]
-    filled = [text for value in given for text in _listed(value)]
+    fixed = [*listed(statement["Action"]), *conditions, *(key for each in conditions.values() for key in each)]
+    filled = _with_places(statement)
     if not fixed or not filled or not all(isinstance(text, str) and text for text in [*fixed, *filled]):
         return "write texts, or lists of texts"
     if any("{" in text or "}" in text for text in fixed):
@@ -124,7 +142,15 @@ def _wrong(statement: Any, known: Sequence[str]) -> str:
     return ""
 
 
-def _listed(value: Any) -> List[Any]:
+def _with_places(statement: Mapping[str, Any]) -> List[Any]:
+    """The texts of a statement in which a parameter may stand."""
+    conditions = statement.get("Condition", {})
+    given = [statement["Resource"], *(value for each in conditions.values() for value in each.values())]
+    return [text for value in given for text in listed(value)]
+
+
+def listed(value: Any) -> List[Any]:
+    """What AWS takes as one text or as a list of them."""
     return value if isinstance(value, list) else [value]
 
 
@@ -133,7 +159,7 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         return {key: _filled(each, values) for key, each in value.items()}
     if isinstance(value, list):
-        return [text for each in value for text in _listed(_filled(each, values))]
+        return [text for each in value for text in listed(_filled(each, values))]
     many = next((part[1] for part in _PART.finditer(value) if part[2]), None)
     if many is None:
         return _PART.sub(lambda part: _value(part[1], values) if part[1] else part[0], value)
@@ -147,13 +173,10 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
 def _value(name: str, values: Mapping[str, Any]) -> str:
     """One value, as text."""
     found = values.get(name)
-    if isinstance(found, int) and not isinstance(found, bool):
-        return str(found)
-    if not isinstance(found, str) or not found or kind_of(found) is None:
-        raise _refused(f"the parameter {visible(name)} is not a plain text or a whole number")
-    if _PATTERN.search(found):
-        raise _refused(f"the parameter {visible(name)} has one of * ? $, which AWS would read as more than itself")
-    return found
+    why = problem(found)
+    if why:
+        raise _refused(f"the parameter {visible(name)} {why}")
+    return str(found)
 
 
 def _refused(why: str) -> codes.BadInput:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, TextIO, Tuple
 
 from agent_runtime import codes
-from agent_runtime.gate import policy
+from agent_runtime.gate import policy, session_policy
 from agent_runtime.gate.policy import Policy, Verdict
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import policy_cases
 from agent_runtime.model import config, documents, inputs
 from agent_runtime.model.config import Config
 from agent_runtime.model.documents import Investigation, Plan, Report, Step
+from agent_runtime.model.plan import canonical
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.escape import terminal
 from agent_runtime.text.strict_json import strict_json
@@ -56,7 +57,8 @@ def run(
         policy_file: another file than the repository's own policy, for trying out a change.
 
     Raises:
-        BadInput: configuration, policy, action or resource (INP006, INP001) or parameters (POL003) is invalid.
+        BadInput: configuration, policy, action or resource (INP006, INP001) or parameters (POL003) is invalid, or the
+            session policy can't be made (POL007).
     """
     settings = config.load(root)
     try:
@@ -85,7 +87,9 @@ def run(
         "risk_level": str(risk_level),
         "reversible": reversible,
     }
-    return _answer(asked, _facts(asked), rules, name, verdict, as_json=as_json, out=out)
+    step = Step(action, parameters, "", reversible, None, risk_level, ())
+    cut = _session_policy(rules, verdict, resource, [step])
+    return _answer(asked, _facts(asked), rules, name, verdict, session=cut, as_json=as_json, out=out)
 
 
 def run_plan(root: Path, *, plan_file: Path, policy_file: Optional[Path], as_json: bool, out: TextIO) -> int:
@@ -104,7 +108,8 @@ def run_plan(root: Path, *, plan_file: Path, policy_file: Optional[Path], as_jso
     verdict = _as_in_a_run(verdict, rules, settings, tuple(step.action for step in steps), resource)
     asked = {"resource": resource, "sealed_at": moment, "steps": [documents.plain(step) for step in steps]}
     facts = {"plan": f"{plan_file.name}, {len(steps)} step(s) on {resource}, as of {moment}"}
-    return _answer(asked, facts, rules, name, verdict, as_json=as_json, out=out)
+    cut = _session_policy(rules, verdict, resource, steps)
+    return _answer(asked, facts, rules, name, verdict, session=cut, as_json=as_json, out=out)
 
 
 def run_cases(root: Path, *, cases_file: Optional[Path], policy_file: Optional[Path], out: TextIO) -> int:
@@ -168,6 +173,14 @@ def _as_in_a_run(verdict: Verdict, rules: Policy, settings: Config, actions: Tup
     return replace(verdict, reasons=(*verdict.reasons, *limits))
 
 
+def _session_policy(rules: Policy, verdict: Verdict, resource: str, steps: Sequence[Step]) -> str:
+    """What `seal` would cut the credential down to: of the plan's values in their canonical form, as it has them."""
+    if not rules.session_policies or verdict.decision == policy.DENIED:
+        return ""
+    sealed = [replace(step, parameters=strict_json(canonical(step.parameters))) for step in steps]
+    return session_policy.of_plan(rules.session_policies, resource, sealed)
+
+
 def _answer(
     asked: Dict[str, Any],
     facts: Dict[str, str],
@@ -175,14 +188,20 @@ def _answer(
     name: str,
     verdict: Verdict,
     *,
+    session: str,
     as_json: bool,
     out: TextIO,
 ) -> int:
     if as_json:
-        json.dump(_document(asked, rules, name, verdict), out, indent=2, ensure_ascii=True)
+        document = _document(asked, rules, name, verdict)
+        document["session_policy"] = json.loads(session) if session else None
+        json.dump(document, out, indent=2, ensure_ascii=True)
         out.write("\n")
     else:
         out.write(_page(facts, rules, name, verdict))
+        if session:
+            used = f"{len(session)} of the {session_policy.MAX_CHARACTERS} characters that AWS takes"
+            out.write(f"\nwhat the credential may do, {used}:\n{json.dumps(json.loads(session), indent=2)}\n")
     return codes.EXIT_REFUSED if verdict.decision == policy.DENIED else codes.EXIT_OK
 
 

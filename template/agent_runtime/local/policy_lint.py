@@ -2,18 +2,21 @@
 
 Found is what one rule says by itself: a type or resources that nothing can have, values of which one can't be of two
 kinds, and bounds that leave nothing between them.  Said is only what is certain: of a format and a beginning together,
-for example, nothing is known here.
+for example, nothing is known here.  The same of the statements of session policies: what AWS refuses at the login, and
+parameters of which a rule lets no value through that could take its place.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from math import floor
-from typing import Any, DefaultDict, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, DefaultDict, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from agent_runtime.gate import session_policy
 from agent_runtime.gate.conditions import (
     EACH_FORMAT,
     EACH_IN,
@@ -38,6 +41,15 @@ from agent_runtime.text.patterns import caseless
 # What no action and no resource has (model/inputs.py), beside the wildcards.
 _NOT_IN_ACTION = re.compile(r"[^a-z0-9_.:*?-]")
 _NOT_IN_RESOURCE = re.compile(r"[^A-Za-z0-9._:/@+=,~%#*?-]")
+# AWS IAM's grammar, as far as it is certain what it refuses.
+# Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+_AWS_ACTION = re.compile(r"\*|[A-Za-z0-9*-]+:[A-Za-z0-9*?]+")
+_AWS_OPERATOR = re.compile(
+    r"(ForAllValues:|ForAnyValue:)?(String(Not)?(Equals(IgnoreCase)?|Like)|(Numeric|Date)((Not)?Equals|(Less|Greater)"
+    r"Than(Equals)?)|Bool|BinaryEquals|(Not)?IpAddress|Arn(Not)?(Equals|Like)|Null)(IfExists)?",
+    re.IGNORECASE,
+)
+_ARN = "arn:"
 _OF_ITEMS = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
 
 
@@ -53,6 +65,55 @@ def never(policy: Policy) -> Iterator[Tuple[str, str]]:
             why = _nothing_has(rule, denies=group == "denied_actions") or _shapes(rule) or _bounds(rule)
             if why:
                 yield f"{group}[{number}]", why
+    for action, statements in policy.session_policies.items():
+        for statement in statements:
+            why = _aws_refuses(statement) or _never_filled(statement, action, policy.allowed_actions)
+            if why:
+                yield f"session_policies.{visible(action)}", why
+
+
+def _aws_refuses(statement: Mapping[str, Any]) -> Optional[str]:
+    for action in session_policy.listed(statement["Action"]):
+        if not _AWS_ACTION.fullmatch(action):
+            return f"AWS has no action {visible(action)}: write service:Action"
+    for resource in session_policy.listed(statement["Resource"]):
+        fixed = re.split(r"[*?{$]", resource, maxsplit=1)[0]
+        if not (fixed.startswith(_ARN) or (fixed != resource and _ARN.startswith(fixed))):
+            return f"nothing in AWS is called {visible(resource)}: write an ARN, which begins with {_ARN}, or *"
+    for operator, asked in statement.get("Condition", {}).items():
+        if not _AWS_OPERATOR.fullmatch(operator):
+            return f"AWS has no operator {visible(operator)} for a condition"
+        for key in asked:
+            if ":" not in key:
+                return f"AWS has no condition key {visible(key)}: write service:Key, such as aws:SourceIp"
+    return None
+
+
+def _never_filled(statement: Mapping[str, Any], action: str, allowed: Sequence[Rule]) -> Optional[str]:
+    """A parameter that a rule's plans can't have as the statement needs it: each of them would be refused."""
+    rules = [(f"allowed_actions[{number}]", rule) for number, rule in enumerate(allowed) if rule.type == action]
+    for name, of_list in session_policy.parameters(statement):
+        if name == session_policy.RESOURCE:
+            if of_list:
+                return f"nothing can fill in {{{name}[]}}: the resource is one name"
+            continue
+        place = (name, None) if of_list else (name,)
+        needed = Condition(name, MAX_ITEMS if of_list else "equals", None)
+        for rule_name, rule in rules:
+            why = _shapes(replace(rule, conditions=(*rule.conditions, needed))) or _no_text(rule, place)
+            if why:
+                return f"no plan that {rule_name} allows can fill in {visible('{' + named(place) + '}')}: {why}"
+    return None
+
+
+def _no_text(rule: Rule, place: Steps) -> Optional[str]:
+    """Whether a rule names the values that may stand at a place, and none of them can be a part of a session policy."""
+    for steps, operator, value in _asked(rule):
+        if steps == place and operator in ("equals", "in") and not isinstance(value, Other):
+            problems = [session_policy.problem(each) for each in (value if isinstance(value, tuple) else (value,))]
+            if all(problems):
+                return f"what {visible(named(place))} can be {problems[0]}"
+    return None
 
 
 def _nothing_has(rule: Rule, *, denies: bool) -> Optional[str]:
@@ -90,6 +151,15 @@ def _is_max(rule: Rule, place: Steps) -> bool:
         condition.operator == MAX_ITEMS and (*parse(condition.parameter).steps, None) == place
         for condition in rule.conditions
     )
+
+
+def _asked(rule: Rule) -> Iterator[Tuple[Steps, str, Any]]:
+    """Where values stand that a rule asks about, with operator and value: of a list its items."""
+    for condition in rule.conditions:
+        expression, operator = parse(condition.parameter), condition.operator
+        if not expression.function:
+            steps = (*expression.steps, None) if operator in _OF_ITEMS else expression.steps
+            yield steps, _OF_ITEMS.get(operator, operator), condition.value
 
 
 def _bounds(rule: Rule) -> Optional[str]:

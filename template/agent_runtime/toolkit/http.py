@@ -18,6 +18,7 @@ import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -41,6 +42,7 @@ _CHUNK_BYTES = 64 * 1024
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _PEM = (b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----")
 
+_Origin = Tuple[str, Optional[str], Optional[int]]  # scheme, host, port
 Value = TypeVar("Value")
 
 
@@ -427,21 +429,29 @@ class _Request:
 
     def __post_init__(self) -> None:
         check_token(self.token)
+        self._data  # noqa: B018  what can't be JSON is refused before anything is sent
+
+    @cached_property
+    def _data(self) -> Any:
+        import json  # noqa: PLC0415  imported when used
+
+        if self.value is None:
+            return None if self.form is None else dict(self.form)
+        try:
+            return json.dumps(self.value, allow_nan=False).encode()
+        except ValueError as problem:
+            raise _no_answer(self.method, self.url, f"what to send is not JSON: {problem}") from None
 
     def within_time(self) -> Response:
         return _within(self.timeout_seconds, self._send)
 
     def _send(self) -> Response:
-        import json  # noqa: PLC0415  imported when used
-
         import requests  # noqa: PLC0415  imported when used
 
         presented = _presented(self.token, changes=self.changes)
         # "identity": a small compressed answer can't unpack into a huge one.
         headers, url, params = {"Accept-Encoding": "identity"}, self.url, self.params
-        data: Any = None if self.form is None else dict(self.form)
         if self.value is not None:
-            data = json.dumps(self.value, allow_nan=False).encode()
             headers["Content-Type"] = self.content_type
         with requests.Session() as session, _file_of(getattr(self.token, "certificate", "")) as certificate:
             session.auth, session.cert = _Authorization(self.token), certificate
@@ -450,7 +460,7 @@ class _Request:
                     self.method,
                     url,
                     params=dict(params or {}),
-                    data=data,
+                    data=self._data,
                     headers=headers,
                     timeout=self.timeout_seconds,
                     stream=True,
@@ -461,8 +471,9 @@ class _Request:
                         return Response(_shown(url), answer.status_code, body, answer.headers, presented)
                     there = urljoin(answer.url, answer.headers["Location"])
                 if _origin(there) != _origin(url):
-                    other = "https on this host" if _origin(there)[1] == _origin(url)[1] else "another host"
-                    raise _no_answer("GET", url, f"redirects to {other}, {_shown(there)}")
+                    raise _no_answer(
+                        "GET", url, f"redirects to {_other(_origin(url), _origin(there))}, {_shown(there)}"
+                    )
                 url, params = there, None
         raise _no_answer("GET", url, f"more than {MAX_REDIRECTS} redirects")
 
@@ -604,6 +615,13 @@ def _shown(url: str) -> str:
     return ascii(url.split("?", 1)[0].split("#", 1)[0])[1:-1][:300]
 
 
-def _origin(url: str) -> Tuple[str, Optional[str], Optional[int]]:
+def _other(here: _Origin, there: _Origin) -> str:
+    """Where a redirect leads that is not followed."""
+    if here[1] != there[1]:
+        return "another host"
+    return f"{there[0]} on this host" if here[0] != there[0] else "another port of this host"
+
+
+def _origin(url: str) -> _Origin:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port

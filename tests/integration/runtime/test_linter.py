@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.local.linter import Violation, __main__, elsewhere, expected, lint, rules
 from agent_runtime.local.linter.compare import NEUTRAL, compare
-from agent_runtime.local.linter.values import Unreadable, Value, expressions, plain, read
+from agent_runtime.local.linter.values import NOTHING, Unreadable, Value, expressions, pieces, plain, read
+from agent_runtime.model import names
 from support.rendering import APPROVAL_WORKFLOW, WORKFLOW, configuration, product, write_repository
 
 DEFAULT: dict[str, str] = {}
@@ -280,6 +281,7 @@ def workflow(job: str = "", on: str = "push", top: str = "", id: str = "build") 
 CHOICE = "{workflow_dispatch: {inputs: {environment: {type: choice, options: [staging, production]}}}}"
 BAD_CHOICE = "{workflow_dispatch: {inputs: {environment: {type: choice, options: [staging, Agent-Act]}}}}"
 FREE = "{workflow_dispatch: {inputs: {environment: {type: environment}}}}"
+WORDS = "'echo ${{ github.event.comment.body }}'"
 CALLED = "{workflow_call: {inputs: {environment: {type: string}}}}"
 INPUT = "    environment: ${{ inputs.environment }}\n"
 MATRIX = "    strategy: {matrix: {where: [staging, production]}}\n    environment: ${{ matrix.where }}\n"
@@ -309,6 +311,9 @@ PASSED = {
     "an act of another kind": workflow(id="act-on-labels"),
     "computed names": workflow("    name: ${{ matrix.target }}\n"),
     "a file of agents": workflow(top="name: Agents\n"),
+    "a group by number": workflow(top="concurrency: 'agent-${{ github.event.number }}'\n"),
+    "an environment by number": workflow(INPUT, FREE.replace("type: environment", "type: number")),
+    "an environment by a box": workflow(INPUT, FREE.replace("type: environment", "type: boolean")),
 }
 REFUSED = {
     "its name": (workflow("    environment: agent-act\n"), "CON05"),
@@ -367,6 +372,14 @@ REFUSED = {
         checkout("{workflow_run: {workflows: [CI]}}", "repository: '${{ github.event.workflow_run.x }}'"),
         "CON15",
     ),
+    "an outsider's commit in capitals": (
+        checkout("pull_request_target", "ref: '${{ github.head_ref }}'").replace("actions/", "Actions/"),
+        "CON15",
+    ),
+    "a commit by git": (
+        workflow(on="pull_request_target").replace("run: make", "run: git fetch origin pull/1/head"),
+        "CON15",
+    ),
     "a commit by the shell": (
         workflow(on="[push, issue_comment]").replace("run: make", "run: gh pr checkout 1"),
         "CON15",
@@ -375,6 +388,24 @@ REFUSED = {
         workflow(on="issue_comment").replace("run: make", "run: 'echo ${{ github.event.comment.body }}'"),
         "CON11",
     ),
+    "an outsider's words for GitHub's script": (
+        workflow(on="issue_comment").replace("run: make", f"uses: actions/github-script@v8, with: {{script: {WORDS}}}"),
+        "CON11",
+    ),
+    "an outsider's words for a container": (
+        workflow(on="issue_comment").replace("run: make", f"uses: 'docker://alpine', with: {{args: {WORDS}}}"),
+        "CON11",
+    ),
+    "an outsider's words as its program": (
+        workflow(on="issue_comment").replace("run: make", f"uses: 'docker://alpine', with: {{entrypoint: {WORDS}}}"),
+        "CON11",
+    ),
+    "its name by default": (workflow(INPUT, CALLED.replace("string", "string, default: agent-act")), "CON05"),
+    "the caller's name as a group": (
+        workflow(on="[push, workflow_call]", top="name: CI\nconcurrency: '${{ github.workflow }}'\n"),
+        "CON21",
+    ),
+    "its secret in small letters": (call("{agent_act_token: '${{ secrets.K }}'}"), "CON07"),
     "not YAML": ("on: [", "CON01"),
 }
 
@@ -401,6 +432,40 @@ def test_what_a_called_workflow_gets_counts(tmp_path: Path) -> None:
     passed_on = caller.replace("on: push", f"on: {CHOICE}") % "'${{ inputs.environment }}'"
     chosen = beside(tmp_path / "4", workflow(INPUT, CALLED), DEFAULT, caller=passed_on)
     assert [[each.code for each in found] for found in (literal, gate, free, chosen)] == [[], ["CON05"], ["CON05"], []]
+    near = beside(tmp_path / "5", workflow(INPUT, CALLED), DEFAULT, caller=(caller % "agent-act").replace("./", "$/"))
+    itself = caller.replace("on: push", f"on: {CALLED}") % "'${{ inputs.environment }}'" + INPUT
+    assert [[each.code for each in found] for found in (near, beside(tmp_path / "6", itself, DEFAULT))] == [
+        ["CON05"],
+        ["CON05"],
+    ]
+
+
+@pytest.mark.threat("T13", "T24", "T25")
+def test_what_the_gates_workflows_name_is_taken() -> None:
+    """Every environment and group that stands in them, and each name that a reviewer or the history goes by."""
+    taken = {("CON36", title) for title in (f"{names.APPROVED_JOB_NAME}x", "Approve by comment", "Claim")}
+    taken |= {("CON05", value) for name, value in vars(names).items() if name.endswith("_ENVIRONMENT")}
+    for answers in ({"auto_approval": "yes"}, {"repository_plan": "private-team"}):
+        gates = expected.workflows(configuration(answers))
+        for gate in (gates.get(file, NOTHING) for file in (names.WORKFLOW_FILE, names.APPROVAL_WORKFLOW_FILE)):
+            for holder in (gate, *gate.get("jobs").below().values()):
+                group = holder.get("concurrency", "group").text or ""
+                taken.add(("CON21", "".join("x" if computed else piece for piece, computed in pieces(group))))
+    taken.discard(("CON21", ""))
+    assert {code for code, _ in taken} == {"CON05", "CON21", "CON36"} and len(taken) >= 12
+    config = configuration(DEFAULT)
+    for code, text in taken:
+        key = {"CON05": "environment", "CON21": "concurrency", "CON36": "name"}[code]
+        files = {"ours.yml": read(workflow(f"    {key}: '{text}'\n").encode())}
+        found = [each[0] for each in elsewhere.problems("ours.yml", elsewhere.Repository(files, config))]
+        assert found == [code], text
+
+
+@pytest.mark.threat("T26")
+def test_what_the_agent_reads_with_is_handed_to_nobody_else(tmp_path: Path) -> None:
+    given = {"advanced": "yes", "investigate_secrets": "METRICS_TOKEN"}
+    found = beside(tmp_path, call("{K: '${{ secrets.METRICS_TOKEN }}'}"), given)
+    assert [each.code for each in found] == ["CON07"]
 
 
 @pytest.mark.threat("T26")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
+from agent_runtime.gate import session_policy
 from agent_runtime.gate.policy import evaluate
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import policy_cases, policy_check
@@ -292,6 +293,34 @@ def test_a_plan_that_is_none_is_one_line(
     with pytest.raises(codes.BadInput) as caught:
         policy_check.run_plan(clone.root, plan_file=Path("plan.json"), policy_file=None, as_json=False, out=sys.stdout)
     assert caught.value.line().startswith(message) and "\n" not in caught.value.line()
+
+
+CUT = b"""\
+session_policies:
+  restart:
+    - {Effect: Allow, Action: "ecs:UpdateService", Resource: "arn:aws:ecs:eu-west-1:1:service/{resource}/{error_rate}"}
+"""
+
+
+def test_it_shows_what_the_credential_of_a_plan_is_cut_down_to(clone: Clone) -> None:
+    (clone.root / ".github/agent-policies/payments.yml").write_bytes(POLICY + CUT)
+    at_two = ("--parameters", '{"error_rate": 2.0}')
+    made = session_policy.of_plan(
+        parse_policy(POLICY + CUT, "p.yml").session_policies,
+        "payments-api",
+        [examples.step(action="restart", parameters={"error_rate": 2})],
+    )
+    page = clone.check(*API, *at_two, json_output=False).stdout
+    assert f"what the credential may do, {len(made)} of the 2048 characters that AWS takes:\n{{\n" in page
+    assert "service/payments-api/2" in page, "2.0 is sealed as 2"
+    step = examples.step(action="restart", parameters={"error_rate": 2})
+    found = dataclasses.replace(examples.investigation(step, resource="payments-api"), measured_at=SEALED)
+    (clone.root / "investigation.json").write_bytes(documents.encode(found))
+    assert clone.answer("--plan", "investigation.json")[1]["session_policy"] == json.loads(made)
+    assert clone.answer(*API)[1]["session_policy"] is None, "what is denied gets none"
+    refused = clone.check(*API, *FAILING)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: POL007: the parameter error_rate is not a plain text or a whole number")
 
 
 CASES = f"""\

@@ -127,6 +127,7 @@ def test_the_query_is_encoded(serve: Callable[..., Server]) -> None:
     server = serve(answers(OK))
     http.get(server.url, params={"query": 'a{b="c&d"}[5m]'})
     assert server.requests[0].startswith(b"GET /?query=a%7Bb%3D%22c%26d%22%7D%5B5m%5D HTTP/1.1\r\n")
+    assert b"Accept-Encoding: identity\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ def test_the_query_is_encoded(serve: Callable[..., Server]) -> None:
         (status("302 Found", "Location: http://elsewhere.invalid/x"), "another host, http://elsewhere.invalid/x"),
         (status("302 Found", "Location: file:///etc/passwd"), "another host"),
         (status("301 Moved", "Location: https://127.0.0.1/x"), "redirects to https on this host, https://127.0.0.1/x"),
+        (status("302 Found", "Location: http://127.0.0.1:1/x"), "redirects to another port of this host"),
         (status("302 Found", "Location: http://[broken"), "GET"),
         (status("302 Found", "Location: /again"), "more than 3 redirects"),
     ],
@@ -202,6 +204,8 @@ def test_nobody_there_is_said_so() -> None:
         http.get(closed_port())
     with pytest.raises(ToolError, match=r"GET http://name\.invalid: "):
         http.get("http://name.invalid")
+    with pytest.raises(ToolError, match=r"GET http://127\.0\.0\.1:1/\\u202e\\xfc: connection refused"):
+        http.get("http://127.0.0.1:1/\u202eü#part?q=1")
 
 
 def test_no_password_of_a_netrc_file_is_sent(
@@ -376,6 +380,15 @@ def test_a_change_sends_its_body_once_and_gives_the_answer(serve: Callable[..., 
     assert "number" not in repr(answer), "an answer may hold a secret"
 
 
+def test_what_is_not_json_is_refused_before_anything_is_sent(serve: Callable[..., Server]) -> None:
+    server = serve(answers(OK))
+    for send in (http.query, lambda url, value: http.send_once("PUT", url, value=value)):
+        with pytest.raises(ToolError, match="what to send is not JSON") as caught:
+            send(server.url, {"rate": float("nan")})
+        assert not isinstance(caught.value, OutcomeUnknown)
+    assert server.requests == []
+
+
 def test_a_change_whose_answer_can_not_be_read_has_taken_effect(serve: Callable[..., Server]) -> None:
     server = serve(answers(status("200 OK", body=b"x" * 101)))
     with pytest.raises(OutcomeUnknown, match="more than 100 bytes; it has taken effect"):
@@ -495,6 +508,16 @@ def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Serve
     assert len(server.requests) == 1
 
 
+def test_a_long_question_is_sent_as_a_form(serve: Callable[..., Server]) -> None:
+    def behave(connection: socket.socket, asked: bytes) -> None:
+        assert b"Content-Type: application/x-www-form-urlencoded\r\n" in asked
+        while not asked.endswith(b"\r\n\r\nquery=up%7Ba%3D%22b%22%7D"):
+            asked += connection.recv(100)
+        connection.sendall(OK)
+
+    assert http.query(serve(behave).url, form={"query": 'up{a="b"}'}, timeout_seconds=5).ok
+
+
 # A credential for reading, by the system's name
 
 
@@ -507,6 +530,15 @@ def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Serve
             b"Basic cmVhZGVyOnBhc3Mgd29yZA==",
         ),
         ({"PROMETHEUS_EU_TOKEN": "s3cret-token", "AGENT_ACT_TOKEN": "acting"}, b"Bearer s3cret-token"),
+        (
+            {
+                "PROMETHEUS_EU_TOKEN": "s3cret-token",
+                "PROMETHEUS_EU_USERNAME": "reader",
+                "PROMETHEUS_EU_PASSWORD": "pass word",
+            },
+            b"Bearer s3cret-token",
+        ),
+        ({"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}', "AGENT_JOB": "investigate"}, b"Bearer acting-token"),
         ({"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}'}, b"Bearer acting-token"),
         (
             {"AGENT_ACT_TOKEN": '{"prometheus-eu": "acting-token"}', "PROMETHEUS_EU_TOKEN": "s3cret-token"},
@@ -521,20 +553,24 @@ def test_a_question_without_an_answer_changed_nothing(serve: Callable[..., Serve
             b"Bearer s3cret-token",
         ),
     ],
-    ids=["bearer", "basic", "own before acting", "acting", "named for acting", "named for acting while it reads"],
+    ids=[
+        *("bearer", "basic", "own before acting", "bearer before basic", "acting while it reads"),
+        *("acting", "named for acting", "named for acting while it reads"),
+    ],
 )
 def test_a_system_gets_what_is_stored_under_its_name(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], header: bytes
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    server = serve(lambda connection, asked: connection.sendall(status("200 OK", body=asked)))
     presented = http.token("prometheus-eu")
+    server = serve(lambda connection, asked: connection.sendall(status("200 OK", body=asked + presented.encode())))
     for answer in (
         http.get(server.url, token=presented),
         http.query(server.url, token=presented, form={"query": "up"}),
     ):
         assert header.split()[1] not in answer.body, "not even where the server repeats it"
+        assert presented.encode() not in answer.body
     http.send_once("POST", server.url, token=presented)
     assert [b"\r\nAuthorization: " + header + b"\r\n" in asked for asked in server.requests] == [True] * 3
     own = {name for name in variables if not name.startswith("AGENT_")}
@@ -599,7 +635,7 @@ def test_an_identity_token_is_asked_for_the_audience_and_presented(
 ) -> None:
     github = serve(answers(status("200 OK", body=b'{"value": "head.claims.signature"}')))
     system = serve(answers(OK))
-    monkeypatch.setenv("LOKI_AUDIENCE", "https://loki.example.com")
+    monkeypatch.setenv("LOKI_AUDIENCE", " https://loki.example.com\n")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", github.url + "/id-token?api-version=2.0")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of-the-runner")
     http.get(system.url, token=http.token("loki"))
@@ -648,6 +684,16 @@ def test_a_server_that_repeats_the_token_does_not_bring_it_into_a_report(
     with pytest.raises(Refused) as caught:
         http.send_once("PUT", server.url, token=http.token_of("PROMETHEUS_TOKEN"))
     assert b"s3cret" not in caught.value.answer.body
+
+
+def test_a_word_that_is_a_token_stays_in_the_answer(serve: Callable[..., Server]) -> None:
+    assert http.get(serve(answers(OK)).url, token="ok").body == b"ok"
+
+
+def test_a_refusal_names_the_certificate(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOKI_CERTIFICATE", "-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----")
+    answer = http.get(serve(answers(status("401 Who"))).url, token=http.token("loki"))
+    assert answer.said == "HTTP 401 with the certificate of LOKI_CERTIFICATE"
 
 
 def test_a_token_that_can_not_be_sent_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,10 +56,12 @@ class Kept(Notes):
 
     def __init__(self) -> None:
         self.events: list[tuple[str, bool, dict[str, Any]]] = []
+        self.latencies: dict[str, float] = {}
         self.files: dict[str, bytes] = {}
 
     def event(self, step: str, ok: bool, latency_ms: float | None = None, **facts: Any) -> None:
         self.events.append((step, ok, facts))
+        self.latencies[step] = latency_ms or 0.0
 
     def keep(self, name: str, data: bytes) -> str:
         self.files[name] = data
@@ -282,15 +284,14 @@ def test_a_tool_that_hangs_is_left_behind(ask: Any, notes: Kept) -> None:
 
     def stuck() -> str:
         """Never answers."""
-        ended.wait(30)
+        ended.wait(10)
         return "late"
 
     limits = model.Limits(tool_seconds=0.2, price=(0.0, 0.0))
-    began = time.monotonic()
     with models.provider(models.said("stuck", {}), PLAN) as provider:
         result = ask(provider.url, tools=(stuck,), limits=limits)
-    assert time.monotonic() - began < 25, "before the tool does"
     ended.set()
+    assert 200 <= notes.latencies["tool_called"] < 4000, "as long as the limit says, not as the tool takes"
     assert "no answer within 0.2 s" in result.findings[0].evidence["c1 stuck"]
     assert [(ok, facts["tool"]) for step, ok, facts in notes.events if step == "tool_called"] == [(False, "stuck")]
 

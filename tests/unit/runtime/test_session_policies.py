@@ -10,6 +10,7 @@ import pytest
 from agent_runtime import codes
 from agent_runtime.gate import session_policy
 from agent_runtime.gate.policy_file import parse_policy
+from agent_runtime.local import policy_lint
 from support import examples
 
 RULES = """
@@ -21,12 +22,14 @@ allowed_actions:
       - {parameter: group, operator: format, value: service-name}
       - {parameter: size, operator: at_most, value: 8}
       - {parameter: keys, operator: max_items, value: 300}
+      - {parameter: count(parts), operator: at_most, value: 300}
   - type: scale
     resources: [other]
     conditions:
       - {parameter: group, operator: in, value: [a, b]}
       - {parameter: size, operator: at_most, value: 8}
       - {parameter: keys, operator: max_items, value: 300}
+      - {parameter: count(parts), operator: at_most, value: 300}
       - {parameter: region, operator: equals, value: eu-west-1}
 """
 STATEMENT = "{Effect: Allow, Action: autoscaling:SetDesiredCapacity, Resource: 'arn:aws:a:eu:1:group/{group}'}"
@@ -131,6 +134,7 @@ ALLOW = "Effect: Allow, Action: a:B"
         ("  scale: [{Effect: Allow, Action: 'a:{group}', Resource: x}]", "nowhere else"),
         (f"  scale: [{{{ALLOW}, Resource: x, Condition: {{Bool: {{'{{group}}': x}}}}}}]", "nowhere else"),
         (f"  scale: [{{{ALLOW}, Resource: '{{gruop}}'}}]", "{gruop} is not a parameter that a condition"),
+        (f"  scale: [{{{ALLOW}, Resource: '{{parts[]}}'}}]", "{parts} is not a parameter that a condition"),
         (f"  scale: [{{{ALLOW}, Resource: '{{region}}'}}]", "{region} is not a parameter"),
         (f"  scale: [{{{ALLOW}, Resource: '{{group'}}]", "a brace"),
         (f"  scale: [{{{ALLOW}, Resource: '{{keys[]}}/{{group[]}}'}}]", "more than one list"),
@@ -147,3 +151,64 @@ def test_an_action_with_a_wildcard_can_not_have_one() -> None:
     rules = RULES.replace("type: scale\n    resources", "type: scale*\n    resources")
     with pytest.raises(codes.BadInput, match=r"has no scale\*, which is allowed"):
         policies(f"  scale: [{STATEMENT}]", rules)
+
+
+TYPED = """
+name: scale
+version: 1
+allowed_actions:
+  - type: scale
+    conditions:
+      - {parameter: group, operator: format, value: service-name}
+      - {parameter: keys, operator: each_in, value: [a]}
+      - {parameter: "files[].path", operator: starts_with, value: a}
+      - {parameter: flag, operator: equals, value: true}
+      - {parameter: rate, operator: in, value: [0.5, 1.5]}
+      - {parameter: glob, operator: in, value: ["a*", "b?"]}
+      - {parameter: globs, operator: each_in, value: ["a*"]}
+      - {parameter: some, operator: in, value: ["a*", "b"]}
+"""
+ARN = "arn:aws:s3:::"
+
+
+def never_of(statement: str) -> list[tuple[str, str]]:
+    text = f"{TYPED}session_policies:\n  scale: [{{Effect: Allow, {statement}}}]\n"
+    return list(policy_lint.never(parse_policy(text.encode(), "p.yml")))
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("Action: DeleteObject, Resource: '*'", "AWS has no action DeleteObject: write service:Action"),
+        ("Action: 'a:B', Resource: ['*', x/*]", "nothing in AWS is called x/*: write an ARN"),
+        ("Action: 'a:B', Resource: '*', Condition: {StringEqual: {'aws:x': z}}", "AWS has no operator StringEqual "),
+        ("Action: 'a:B', Resource: '*', Condition: {Bool: {SourceIp: z}}", "AWS has no condition key SourceIp"),
+        (f"Action: 'a:B', Resource: '{ARN}{{keys}}'", "can fill in {keys}: keys can't be a list and a single value"),
+        (f"Action: 'a:B', Resource: '{ARN}{{group[]}}'", "can fill in {group[]}: group can't be a single value and a"),
+        (f"Action: 'a:B', Resource: '{ARN}{{files}}'", "can fill in {files}: files can't be a list and a single value"),
+        (f"Action: 'a:B', Resource: '{ARN}{{files[]}}'", "{files[]}: files[] can't be an object and a single value"),
+        (f"Action: 'a:B', Resource: '{ARN}{{resource[]}}'", "{resource[]}: the resource is one name"),
+        (f"Action: 'a:B', Resource: '{ARN}{{flag}}'", "{flag}: what flag can be is not a plain text or a whole number"),
+        (f"Action: 'a:B', Resource: '{ARN}{{rate}}'", "{rate}: what rate can be is not a plain text"),
+        (f"Action: 'a:B', Resource: '{ARN}{{glob}}'", "{glob}: what glob can be has one of * ? $"),
+        (f"Action: 'a:B', Resource: '{ARN}{{globs[]}}'", "{globs[]}: what globs[] can be has one of"),
+        ("Action: 'a:B', Resource: '*', Condition: {StringLike: {'a:b': ['{flag}']}}", "can fill in {flag}"),
+    ],
+)
+def test_a_statement_that_can_never_hold_is_said(statement: str, why: str) -> None:
+    ((place, said),) = never_of(statement)
+    assert place == "session_policies.scale" and why in said, said
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"Action: ['*', 's3:*', 'ec2-x:Get?'], Resource: ['{ARN}{{group}}/{{keys[]}}', '*', '{{some}}', 'a*']",
+        "Action: 'a:B', Resource: ['{resource}', 'ar{group}', 'arn:aws:sqs', '${aws:username}']",
+        "Action: 'a:B', Resource: '*', Condition: {'ForAllValues:StringLikeIfExists': {'aws:TagKeys': ['{group}']}, "
+        "NumericLessThanEquals: {'s3:max-keys': '5'}, NotIpAddress: {'aws:SourceIp': '1.2.3.4/8'}, "
+        "'Null': {'aws:TokenIssueTime': 'true'}, ArnNotLike: {'aws:SourceArn': 'x'}, DateGreaterThan: {'aws:t': 'x'}}",
+    ],
+)
+def test_a_statement_that_can_hold_is_left_alone(statement: str) -> None:
+    assert never_of(statement) == []
