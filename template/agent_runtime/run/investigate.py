@@ -46,7 +46,7 @@ def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigat
     Raises:
         BadInput: the agent failed, or returned something that can't be handed over; the file says so, too.
     """
-    with Trail(job, request.resource) as journal:
+    with Trail(job, request.resource, team.RECORDER) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=request.trigger)
         problem: Optional[codes.AgentError] = None
         try:

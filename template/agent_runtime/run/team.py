@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import traceback
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from agent_runtime import codes
@@ -21,7 +22,11 @@ from agent_runtime.github import outputs
 from agent_runtime.model import inputs
 from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
 from agent_runtime.text import escape
+from aimgentix.recorder import Recorder
 from aimgentix.redact import Redactor
+
+# What writes the trail of a job with team code, which may start threads and processes, and remove files.
+RECORDER = partial(Recorder, strict=True)
 
 
 @contextmanager
