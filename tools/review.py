@@ -125,7 +125,6 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "agent_runtime.model.names": "",
             "agent_runtime.codes": "",
             "agent_runtime.results": "",
-            "agent_runtime.agent": "",
             "agent_runtime.text.strict_json": "T11",
             "agent_runtime.text.strict_yaml": "T11",
         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys as _sys
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 # Python puts the folder of agent_runner.py first on the path, so that a file there shadows a package that verifies,
@@ -37,7 +38,6 @@ def _name_the_place(kind: _Any, problem: _Any, traceback: _Any) -> None:
 
 _others, _sys.excepthook = _sys.excepthook, _name_the_place
 
-from agent_runtime.agent import AgentRunner  # noqa: E402
 from agent_runtime.results import (  # noqa: E402
     ActionResult,
     ActionStatus,
@@ -47,6 +47,9 @@ from agent_runtime.results import (  # noqa: E402
     RiskLevel,
     Severity,
 )
+
+if _TYPE_CHECKING:
+    from agent_runtime.agent import AgentRunner
 
 __version__ = "0.1.0"
 
@@ -60,3 +63,12 @@ __all__ = [
     "RiskLevel",
     "Severity",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Find what a team subclasses, which a job without team code doesn't load."""
+    if name != "AgentRunner":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agent_runtime.agent import AgentRunner  # noqa: PLC0415
+
+    return AgentRunner

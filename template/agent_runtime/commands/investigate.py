@@ -7,12 +7,12 @@ import os
 
 from agent_runtime import codes
 from agent_runtime.cli import Call
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options, options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    options.add_target(parser)
+    local_options.add_target(parser)
     options.add_out(parser)
 
 

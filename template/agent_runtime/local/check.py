@@ -30,6 +30,7 @@ from agent_runtime import codes
 from agent_runtime.gate.policy import Policy
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, linter, locks, policy_cases, policy_lint, proposals
+from agent_runtime.local.codes import AGENT_MISSING, CASE_FAILED, RULE_NEVER
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
@@ -111,7 +112,7 @@ def check(root: Path) -> List[CheckProblem]:
     known = _answers(root, problems)
     problems += _configuration(root, known)
     if not (root / AGENT).is_file():
-        problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
+        problems.append(_problem(AGENT_MISSING, AGENT, "it is missing"))
     problems += _workflows(root)
     files = _files(root, manifest)
     for name in files:
@@ -223,13 +224,13 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
 def _policy(root: Path, settings: config.Config, rules: Policy) -> Iterator[CheckProblem]:
     """What of the policy can never be, and the team's cases that it does not meet."""
     for rule, why in policy_lint.never(rules):
-        yield _problem(codes.RULE_NEVER, settings.policy_path.as_posix(), f"{rule}: {why}")
+        yield _problem(RULE_NEVER, settings.policy_path.as_posix(), f"{rule}: {why}")
     name = policy_cases.CASES.as_posix()
     if (root / name).is_file():
         for case in policy_cases.read(root / name, name):
             said = policy_cases.problem(case, rules, auto_approval=settings.auto_approval)
             if said:
-                yield _problem(codes.CASE_FAILED, f"{name}:{case.line}", f"{case.name}: {said}")
+                yield _problem(CASE_FAILED, f"{name}:{case.line}", f"{case.name}: {said}")
 
 
 def _recorded(question: str, known: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_runtime import codes
 from agent_runtime.local import answers, check
+from agent_runtime.local.codes import AGENT_MISSING, CASE_FAILED, CASES_INVALID, RULE_NEVER
 from support import engines, updates
 from support.rendering import APPROVAL_WORKFLOW, WORKFLOW
 from support.trials.lab import Attempt, Lab, both, trial
@@ -238,7 +239,7 @@ def the_policy_is_gone(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(codes.RULE_NEVER)
+@trial(RULE_NEVER)
 def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
     edit(root, POLICY, lambda _: A_POLICY.replace("[]", "[{type: Restart}]"))
@@ -248,7 +249,7 @@ def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(codes.CASE_FAILED)
+@trial(CASE_FAILED)
 def the_policy_does_not_meet_a_case(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
     edit(root, CASES, replaced("decision: review", "decision: denied"))
@@ -257,7 +258,7 @@ def the_policy_does_not_meet_a_case(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(codes.CASES_INVALID)
+@trial(CASES_INVALID)
 def the_cases_are_broken(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
     edit(root, CASES, replaced("decision:", "decison:"))
@@ -433,7 +434,7 @@ def isolated(root: Path, *flags: str) -> Any:
     return engines.run([sys.executable, *(flags or ("-I",)), "agent_runtime/__main__.py", "check"], cwd=root)
 
 
-part(codes.AGENT_MISSING, "agent_runner.py", checked)
+part(AGENT_MISSING, "agent_runner.py", checked)
 part(codes.RUNTIME_MISSING, "agent_runtime/__init__.py", isolated)
 part(codes.SDK_MISSING, "sdk", isolated)
 

@@ -103,7 +103,10 @@ def test_a_plain_recorder_writes_the_same_journal_and_raises_what_it_cannot_writ
     assert not directory_status(tmp_path / "journal")[0].in_use
     found = verify_directory(tmp_path / "journal")
     assert (found.problems, found.segments[0].lines, found.segments[0].head) == ([], 2, recorder.journal_head)
-    assert [each.metadata for each in read_events(tmp_path / "journal")] == [{"note": "[REDACTED] of [REDACTED]", "redacted": ["/metadata/note"]}, {}]
+    assert [each.metadata for each in read_events(tmp_path / "journal")] == [
+        {"note": "[REDACTED] of [REDACTED]", "redacted": ["/metadata/note"]},
+        {},
+    ]
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="Not a directory"):
         PlainRecorder("agent-1", "run-1", tmp_path / "file" / "x").capture(event())

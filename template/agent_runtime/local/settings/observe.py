@@ -16,6 +16,7 @@ from agent_runtime.github.transport import (
     field,
     mapping,
 )
+from agent_runtime.local.codes import REPOSITORY_UNKNOWN, TOKEN_UNUSABLE
 from agent_runtime.local.settings import protections
 from agent_runtime.local.settings.model import (
     Approver,
@@ -157,10 +158,10 @@ def _repository(http: Transport, repository: str) -> Repository:
         answer = _object(http, path)
     except NotAnswered as problem:
         if problem.status == HTTP_UNAUTHORISED:
-            raise codes.BadInput(codes.TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message) from None
+            raise codes.BadInput(TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message) from None
         if problem.status in (301, HTTP_NOT_FOUND):
             raise codes.BadInput(
-                codes.REPOSITORY_UNKNOWN,
+                REPOSITORY_UNKNOWN,
                 f"there is no repository {repository} that this token can see ({problem.message})",
             ) from None
         raise
