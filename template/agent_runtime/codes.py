@@ -77,7 +77,7 @@ class AgentError(Exception):
 
     def line(self) -> str:
         """The one line for a terminal or a log: code, what is wrong, what to do."""
-        return "{}: {}. {}".format(self.code, self.message.rstrip("."), describe(self.code).fix)
+        return f"{self.code}: {self.message.rstrip('.')}. {describe(self.code).fix}"
 
 
 class BadInput(AgentError):

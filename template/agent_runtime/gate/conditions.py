@@ -116,7 +116,7 @@ def compared(condition: Condition, parameters: Mapping[str, Any], moment: Option
 def show_value(value: Any) -> str:
     """A condition's value, as messages name it."""
     if isinstance(value, tuple):
-        return "[{}]".format(", ".join(show_value(item) for item in value))
+        return f"[{', '.join(show_value(item) for item in value)}]"
     if isinstance(value, Other):
         return f"the parameter {visible(value.parameter)}"
     if isinstance(value, Fraction):

@@ -76,7 +76,7 @@ class Delivery:
         counts = (
             f"captured {self.captured}, delivered {self.delivered}, spooled {self.spooled}, rejected {self.rejected}"
         )
-        said = "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+        said = f"audit events: {counts}{'; ' + self.problem if self.problem else ''}"
         return f"{said}; bundle: {self.bundle}" if self.addressed else said
 
 

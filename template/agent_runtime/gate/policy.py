@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from agent_runtime.gate import protected_paths
 from agent_runtime.gate.conditions import ONLY_WRITING, Condition, Other, compared, describe, doubt, holds
@@ -423,19 +423,12 @@ def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: dateti
         if each.moment > now - limit.per
         and (each.action is None or each.resource is None or limit.is_about(each.action, each.resource))
     )
-    line = "{} ({} on {}): {} of {} in the last {}".format(
-        name,
-        visible(limit.type),
-        ", ".join(visible(glob) for glob in limit.resources),
-        len(counted),
-        limit.max,
-        limit.per_text,
-    )
     full = len(counted) >= limit.max
+    said = f"{len(counted)} of {limit.max} in the last {limit.per_text}"
     if full:
         free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
-        line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
-    return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+        said += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
+    return Count(name, full, _reason(name, limit, said))
 
 
 def _strictest(demands: Iterable[_Demand]) -> _Demand:
@@ -455,14 +448,12 @@ def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: b
     if not automatic:
         return "no rule of auto_approve matches"
     if reserved:
-        return "{} requires approval and may be about it".format(" and ".join(reserved))
+        return f"{' and '.join(reserved)} requires approval and may be about it"
     return "" if reversible is True else "the agent does not say that it can be undone"
 
 
-def _reason(name: str, rule: Rule, outcome: str) -> str:
-    line = "{} ({} on {}): {}".format(
-        name, visible(rule.type), ", ".join(visible(glob) for glob in rule.resources), outcome
-    )
+def _reason(name: str, rule: Union[Rule, RateLimit], outcome: str) -> str:
+    line = f"{name} ({visible(rule.type)} on {', '.join(map(visible, rule.resources))}): {outcome}"
     return line if rule.reason is None else f"{line} [{visible(rule.reason)}]"
 
 
@@ -512,4 +503,4 @@ def _doubts(rule: Rule, asked: _Asked) -> str:
     doubts = [doubt(condition, *known) for condition in rule.conditions if holds(condition, *known) is None]
     if _off_target(rule, asked):
         doubts.insert(0, f"{ONLY_WRITING} it is about {visible(asked.action)} on {visible(asked.resource)}")
-    return " because {}".format(" and ".join(doubts)) if doubts else ""
+    return f" because {' and '.join(doubts)}" if doubts else ""

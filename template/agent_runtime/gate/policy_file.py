@@ -401,7 +401,7 @@ class _Reader:
 
     def _choice(self, node: Node, where: str, choices: Tuple[str, ...]) -> str:
         if not isinstance(node.value, str) or node.value not in choices:
-            self.fail(node.line, "{} is {}: use one of {}".format(where, _say(node.value), ", ".join(choices)))
+            self.fail(node.line, f"{where} is {_say(node.value)}: use one of {', '.join(choices)}")
         return node.value
 
 

@@ -102,7 +102,7 @@ class CheckProblem:
 
     def line(self) -> str:
         """The one line for a person."""
-        return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.fix.rstrip("."))
+        return f"{self.code}: {self.path}: {self.message.rstrip('.')}. {self.fix.rstrip('.')}"
 
 
 def check(root: Path) -> List[CheckProblem]:
@@ -306,7 +306,8 @@ def _content(root: Path, name: str, *, rendered: bool, expected: Optional[str]) 
 
 
 def _at(name: str, text: str, position: int) -> str:
-    return "{}:{}".format(name, text.count("\n", 0, position) + 1)
+    line = text.count("\n", 0, position) + 1
+    return f"{name}:{line}"
 
 
 def _parse_yaml(text: str) -> None:
@@ -375,7 +376,7 @@ def _shadowing(root: Path) -> Iterator[CheckProblem]:
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
         if (is_package or is_module) and path.name.split(".")[0] in taken:
-            yield _problem(SHADOWING, path.name, "it shadows the module {}".format(path.name.split(".")[0]))
+            yield _problem(SHADOWING, path.name, f"it shadows the module {path.name.split('.')[0]}")
 
 
 def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
@@ -391,7 +392,7 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]
             flags = stream.read(16)[4:8]
         if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
             name = path.relative_to(root).as_posix()
-            yield _problem(SHADOWING, name, "it is run instead of {}.py".format(path.name.split(".")[0]), "Remove it")
+            yield _problem(SHADOWING, name, f"it is run instead of {path.name.split('.')[0]}.py", "Remove it")
 
 
 def _missing_modules(root: Path) -> Iterator[CheckProblem]:
@@ -411,7 +412,7 @@ def _missing_modules(root: Path) -> Iterator[CheckProblem]:
     fix = codes.describe(NO_MODULE).fix + ",".join(sorted(named.union(*missing.values())))
     for name, modules in missing.items():
         if modules:
-            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), fix)
+            yield _problem(NO_MODULE, name, f"it imports {', '.join(sorted(modules))} of the toolkit", fix)
 
 
 def _proposals(root: Path) -> Iterator[CheckProblem]:

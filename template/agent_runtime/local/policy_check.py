@@ -229,13 +229,9 @@ def _asked(verdict: Verdict) -> Dict[str, str]:
 
 
 def _facts(asked: Dict[str, Any]) -> Dict[str, str]:
+    undone = "can be undone" if asked["reversible"] else "not said to be undone"
     return {
-        "asked": "{} on {}, risk {}, {}".format(
-            asked["action"],
-            asked["resource"],
-            asked["risk_level"],
-            "can be undone" if asked["reversible"] else "not said to be undone",
-        ),
+        "asked": f"{asked['action']} on {asked['resource']}, risk {asked['risk_level']}, {undone}",
         "parameters": json.dumps(asked["parameters"], ensure_ascii=True, sort_keys=True),
     }
 
@@ -249,7 +245,7 @@ def _page(about: Dict[str, str], rules: Policy, name: str, verdict: Verdict) -> 
         **about,
         "policy": f"{name}, version {rules.version}, SHA-256 {rules.digest[:12]}",
     }
-    lines = ["{:<12} {}".format(key + ":", terminal(value)) for key, value in facts.items()]
+    lines = [f"{key + ':':<12} {terminal(value)}" for key, value in facts.items()]
     lines += ["", "rule by rule:"]
     for reason in verdict.reasons:
         lines += textwrap.wrap(

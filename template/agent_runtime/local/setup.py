@@ -93,12 +93,8 @@ def run(
         problems += ("GitHub did not keep the label",)
     if problems:
         raise codes.GateRefused(GATE_STILL_OPEN, "; ".join(problems))
-    out.write(
-        "{}: {}\n".format(
-            terminal(seen.repository.full_name),
-            "the gate is closed" if changes.calls else "nothing to change, the gate is closed",
-        )
-    )
+    nothing = "" if changes.calls else "nothing to change, "
+    out.write(f"{terminal(seen.repository.full_name)}: {nothing}the gate is closed\n")
     return codes.EXIT_OK
 
 

@@ -131,7 +131,7 @@ def act(
 def _describe(what: str, error: BaseException, redactor: Redactor) -> str:
     said = " ".join(redactor.text(str(error)).split())
     hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
-    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + said if said else "", hint)
+    return f"{what} raised {type(error).__name__}{': ' + said if said else ''}{hint}"
 
 
 def _is_refused(error: BaseException) -> bool:

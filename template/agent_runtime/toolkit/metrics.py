@@ -585,7 +585,7 @@ def moment(value: Any) -> float:
     if not found:
         raise ValueError(f"{ascii(value)[:40]} is not a time with a zone")
     day, clock, fraction, hours, minutes = found.groups()
-    whole = datetime.fromisoformat("{}T{}{}:{}".format(day, clock, hours or "+00", minutes or "00"))
+    whole = datetime.fromisoformat(f"{day}T{clock}{hours or '+00'}:{minutes or '00'}")
     return whole.timestamp() + float("0." + (fraction or "0"))
 
 
@@ -680,7 +680,7 @@ def _answer_data(response: http.Response, source: str) -> Tuple[Dict[str, Any], 
     if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
         raise _unusable(source, "the answer is not one of Prometheus")
     if answer["status"] == "error" or not response.ok:
-        why = "{}: {}".format(answer.get("errorType", f"HTTP {response.status}"), answer.get("error", ""))
+        why = f"{answer.get('errorType', f'HTTP {response.status}')}: {answer.get('error', '')}"
         raise _unusable(source, f"the server reports {ascii(_one_line(why))[1:-1]}")
     data = answer.get("data")
     if not isinstance(data, dict):
@@ -708,7 +708,7 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
         labels = dict(sample.labels)
         label = next((label for label in CODE_LABELS if label in labels), None)
         if label is None:
-            raise _unusable(source, "the requests have none of the labels {}".format(", ".join(CODE_LABELS)))
+            raise _unusable(source, f"the requests have none of the labels {', '.join(CODE_LABELS)}")
         failed = _is_error(labels[label], codes)
         if failed is None:
             why = "{}={} is not a code of {} nor a class such as 5xx: nobody knows whether it failed"

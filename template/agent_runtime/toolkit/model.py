@@ -540,7 +540,7 @@ def _why(content: Any) -> str:
     """Why an answer was refused: the text that the model got, or what its schema says."""
     if not isinstance(content, list):
         return _one_line(content)
-    found = ("{}: {}: {!a:.80}".format(".".join(map(str, one["loc"])), one["msg"], one.get("input")) for one in content)
+    found = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}: {one.get('input')!a:.80}" for one in content)
     return _one_line("; ".join(found))
 
 

@@ -254,7 +254,7 @@ def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(
         done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **waiting)
 
     assert done.returncode == 0
-    assert hook.posts[0][2]["message"].endswith("Page: [{0}]({0})".format(page_of_run(world)))
+    assert hook.posts[0][2]["message"].endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})")
 
 
 def page_of_run(world: GateWorld) -> str:

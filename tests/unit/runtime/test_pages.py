@@ -842,7 +842,7 @@ def record(**changes: Any) -> str:
 def test_every_outcome_is_reported_in_words() -> None:
     for outcome in RunOutcome:
         page = record(outcome=outcome.value)
-        assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
+        assert page.startswith(f"# The run ended: {outcome.value.replace('_', ' ')}\n\n")
         assert page.split("\n\n")[1].endswith((".", "**"))
     assert f"`{codes.NOT_STARTED}`. " in record(outcome="not_started")
     assert codes.NOT_STARTED not in record()

@@ -163,7 +163,7 @@ def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
         yield _unreadable("the names of its secrets", secrets)
     elif secrets:
         yield OpenItem(
-            "environment {} holds secrets ({}), and nothing in it needs one".format(gate, ", ".join(sorted(secrets))),
+            f"environment {gate} holds secrets ({', '.join(sorted(secrets))}), and nothing in it needs one",
             "gh secret delete NAME --env " + gate,
         )
 
@@ -437,9 +437,8 @@ def _actions(seen: Observed, _local: Local) -> _OpenItems:
         return
     path = f"repos/{seen.gate.repository.full_name}/actions/permissions"
     # GitHub replaces what this request leaves out, so the present choice of actions is named again.
-    fix = "gh api --method PUT {} -F enabled=true -f allowed_actions={} -F sha_pinning_required=true".format(
-        path, visible(str(seen.actions.get("allowed_actions") or "all"), 40)
-    )
+    allowed = visible(str(seen.actions.get("allowed_actions") or "all"), 40)
+    fix = f"gh api --method PUT {path} -F enabled=true -f allowed_actions={allowed} -F sha_pinning_required=true"
     if seen.actions.get("enabled") is not True:
         yield OpenItem("GitHub Actions is off in this repository", fix)
     elif seen.actions.get("sha_pinning_required") is not True:
@@ -570,10 +569,8 @@ def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     if uncovered:
         more = len(uncovered) - _SHOWN_PATHS
         yield OpenItem(
-            ".github/CODEOWNERS gives no owner to {}{}".format(
-                ", ".join(_show(path) for path in uncovered[:_SHOWN_PATHS]),
-                f" and {more} more" if more > 0 else "",
-            ),
+            f".github/CODEOWNERS gives no owner to {', '.join(map(_show, uncovered[:_SHOWN_PATHS]))}"
+            + (f" and {more} more" if more > 0 else ""),
             "add a line for each",
         )
     errors = seen.codeowners_errors
@@ -584,7 +581,7 @@ def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     else:
         for error in errors:
             yield OpenItem(
-                ".github/CODEOWNERS, line {}: {}".format(error.get("line"), _show(error.get("kind"))),
+                f".github/CODEOWNERS, line {error.get('line')}: {_show(error.get('kind'))}",
                 "fix the line: owners need write access to the repository",
             )
 
@@ -672,7 +669,7 @@ def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
             checks.check_enabled(values.get(KILL_SWITCH))
         except codes.GateRefused as refusal:
             yield OpenItem(
-                "the kill switch is on: {}{}".format(refusal.message, f" ({option.strip()})" if option else ""),
+                f"the kill switch is on: {refusal.message}" + (f" ({option.strip()})" if option else ""),
                 f"gh variable delete {KILL_SWITCH}{option} (when the agent may act again)",
             )
         else:

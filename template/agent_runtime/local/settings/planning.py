@@ -123,7 +123,9 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     if not seen.environments:
         remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 2")
     if len(seen.approvers) == 1:
-        remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
+        remarks.append(
+            f"{seen.approvers[0].name} is the only approver: runs that {seen.approvers[0].name} starts are refused"
+        )
     return Changes(tuple(calls), tuple(remarks))
 
 
@@ -242,7 +244,7 @@ def _act_body(current: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
 def _difference(name: str, current: Optional[Mapping[str, Any]], wanted: Mapping[str, Any]) -> str:
     if current is None:
         return f"create {name}"
-    return "update {}: {}".format(name, ", ".join(key for key in wanted if current.get(key) != wanted[key]))
+    return f"update {name}: {', '.join(key for key in wanted if current.get(key) != wanted[key])}"
 
 
 def _branches(
