@@ -40,7 +40,7 @@ ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
 _UPDATE = "python agent_runner.py update --set NAME=VALUE"
-_RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
+_RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**'"
 
 ANSWERS = codes.register("CHK001", "the answers can't be read", "Restore " + ANSWERS_FILE + " from the history")
 SYNTAX = codes.register("CHK002", "a file is not valid in its own language", "Fix the named line")
@@ -163,7 +163,7 @@ def _unneeded(root: Path) -> List[str]:
 
 
 def _restore(path: str) -> str:
-    return "Restore it with: " + _RESTORE.format(path)
+    return f"Restore it with: {_RESTORE} -x '!/{path}'"
 
 
 def _answers(root: Path, problems: List[CheckProblem]) -> Mapping[str, Any]:

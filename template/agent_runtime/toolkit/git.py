@@ -455,8 +455,8 @@ def restored_by(address: str, branch: str, path: str, version: str, *, token: Op
     with clone(address, branch, token=token) as now:
         newest = now.changes(path, 1)[0]
         if not now.same(now.head, version, path):
-            held = "{} does not hold the version of {} in {}, but that of {} by {}: look at what was merged"
-            raise ToolError(NOT_DONE, held.format(branch, version, path, newest.sha, ascii(newest.author)))
+            held = f"{branch} does not hold the version of {version} in {path}, but that of {newest.sha}"
+            raise ToolError(NOT_DONE, f"{held} by {newest.author!a}: look at what was merged")
     return newest.sha
 
 

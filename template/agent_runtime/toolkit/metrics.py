@@ -269,8 +269,9 @@ class TextEndpoint(Source):
             if now.same(started):
                 samples = increase_between(first, samples)
             elif min(now.values()) < started.at - START_SECONDS:
-                why = "several processes answer in turns, one that started at {} and one at {}: name an address of one"
-                raise _unusable(self.url, why.format(*map(shown_time, (min(started.values()), min(now.values())))))
+                one, other = shown_time(min(started.values())), shown_time(min(now.values()))
+                why = f"several processes answer in turns, one that started at {one} and one at {other}"
+                raise _unusable(self.url, why + ": name an address of one")
             else:
                 newest = max(now.values())
                 seconds = max(0.0, now.at - newest)
@@ -711,8 +712,8 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
             raise _unusable(source, f"the requests have none of the labels {', '.join(CODE_LABELS)}")
         failed = _is_error(labels[label], codes)
         if failed is None:
-            why = "{}={} is not a code of {} nor a class such as 5xx: nobody knows whether it failed"
-            raise _unusable(source, why.format(label, ascii(labels[label])[:80], codes))
+            why = f"{label}={labels[label]!a:.80} is not a code of {codes} nor a class such as 5xx"
+            raise _unusable(source, why + ": nobody knows whether it failed")
         requests += sample.value
         errors += sample.value if failed else 0.0
     if not requests < math.inf:

@@ -48,7 +48,7 @@ _SHOWN_PATHS = 5
 
 _SETUP = "python agent_runner.py setup"
 _ANSWER = "python agent_runner.py update --set "
-_GUIDE = "docs/SETUP_GUIDE.md, step {}"
+_GUIDE = "docs/SETUP_GUIDE.md, step"
 
 
 class State(str, Enum):
@@ -121,7 +121,7 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
     if local.gate != ISSUE_GATE and protection in (github_plans.Protection.BRANCHES, github_plans.Protection.NOTHING):
         yield OpenItem(
             f"a {github_plans.describe(found)} has no required reviewers",
-            github_plans.choices(found) + "; see " + _GUIDE.format(1),
+            f"{github_plans.choices(found)}; see {_GUIDE} 1",
         )
     fitting = github_plans.fitting_answers(found)
     if local.plan_answer not in fitting:
@@ -491,7 +491,7 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
         by_type.setdefault(str(rule.get("type")), []).append(parameters if isinstance(parameters, dict) else {})
     reviews = classic.get("required_pull_request_reviews")
     reviews = reviews if isinstance(reviews, dict) else {}
-    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    fix = f"Settings, Rules, Rulesets: see {_GUIDE} 3"
     branch = _show(seen.gate.repository.default_branch)
     if "pull_request" not in by_type and not reviews:
         yield OpenItem(f"{branch} takes pushes without a pull request", fix)
@@ -518,7 +518,7 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
 
 def _reviews(branch: str, rules: List[Mapping[str, Any]], classic: Mapping[str, Any]) -> _OpenItems:
     """What a required review is worth; of several rules the strictest counts."""
-    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    fix = f"Settings, Rules, Rulesets: see {_GUIDE} 3"
     counts = [each.get("required_approving_review_count") for each in (*rules, classic)]
     if not any(isinstance(count, int) and count >= 1 for count in counts):
         yield OpenItem(f"{branch} takes pull requests without an approval", fix)
@@ -545,7 +545,7 @@ def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
         elif actors:
             yield OpenItem(
                 f"the ruleset '{_show(name)}' has {actors} on its bypass list",
-                "empty the bypass list: see " + _GUIDE.format(3),
+                f"empty the bypass list: see {_GUIDE} 3",
             )
 
 
