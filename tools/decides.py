@@ -25,7 +25,7 @@ STARTS = [
 ]
 # What a repository with the other gate never imports.
 OTHERS = {
-    "environment": ("agent_runtime.gate.issue", "agent_runtime.gate.approve_comment"),
+    "environment": ("agent_runtime.gate.issue", "agent_runtime.gate.approve_comment", "agent_runtime.gate.comment"),
     "issue": ("agent_runtime.gate.environment",),
 }
 

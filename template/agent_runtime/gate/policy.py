@@ -200,28 +200,25 @@ def evaluate(
         obstacle = _far_off(rule, asked) or _false_condition(rule, asked)
         if obstacle is None:
             denying.append(name)
-            doubts = _doubts(rule, asked)
-            obstacle = f"applies{doubts}, so {what} is denied"
-        rules.of(name, rule, obstacle)
-    for number, rule in enumerate(policy.allowed_actions):
-        name = f"allowed_actions[{number}]"
+        rules.of(name, rule, obstacle or f"applies{_doubts(rule, asked)}, so {what} is denied")
+
+    def look(name: str, rule: Rule, matching: List[str]) -> None:
         obstacle = _mismatch(rule, asked)
         if obstacle is None:
-            allowing.append(name)
+            matching.append(name)
             questions.append(_question(name, rule, asked))
         rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+
+    for number, rule in enumerate(policy.allowed_actions):
+        name = f"allowed_actions[{number}]"
+        look(name, rule, allowing)
         if rule.requires_approval and not (_far_off(rule, asked) or _false_condition(rule, asked)):
             reserved.append(name)
             demands.append((rule.approvals, rule.approvers))
             if rule.approvals > 1 or rule.approvers:
                 rules.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
-        name = f"auto_approve[{number}]"
-        obstacle = _mismatch(rule, asked)
-        if obstacle is None:
-            automatic.append(name)
-            questions.append(_question(name, rule, asked))
-        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+        look(f"auto_approve[{number}]", rule, automatic)
     reasons = rules.whole()
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))

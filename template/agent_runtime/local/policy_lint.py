@@ -15,13 +15,11 @@ from math import floor
 from typing import Any, DefaultDict, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from agent_runtime.gate.conditions import (
-    EACH_FORMAT,
-    EACH_IN,
-    EACH_STARTS_WITH,
     EQUALITY,
     FORMAT,
     MAX_ITEMS,
     MEMBERSHIP,
+    OF_EACH,
     ORDER,
     STARTS_WITH,
     Condition,
@@ -38,7 +36,6 @@ from agent_runtime.text.patterns import caseless
 # What no action and no resource has (model/inputs.py), beside the wildcards.
 _NOT_IN_ACTION = re.compile(r"[^a-z0-9_.:*?-]")
 _NOT_IN_RESOURCE = re.compile(r"[^A-Za-z0-9._:/@+=,~%#*?-]")
-_OF_ITEMS = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
 
 
 def never(policy: Policy) -> Iterator[Tuple[str, str]]:
@@ -78,7 +75,7 @@ def _demanded(condition: Condition) -> Iterator[List[Tuple[Steps, str]]]:
     for text in (condition.parameter, *([condition.value.parameter] if isinstance(condition.value, Other) else [])):
         expression = parse(text)
         steps = expression.steps
-        is_list = expression.function == COUNT or condition.operator in (MAX_ITEMS, *_OF_ITEMS)
+        is_list = expression.function == COUNT or condition.operator in (MAX_ITEMS, *OF_EACH)
         yield [(steps[:end], "a list" if steps[end] is None else "an object") for end in range(1, len(steps))]
         yield [(steps, "a list" if is_list else "a single value")]
         if is_list and not expression.function:
@@ -99,9 +96,9 @@ def _bounds(rule: Rule) -> Optional[str]:
         expression, operator, value = parse(condition.parameter), condition.operator, condition.value
         if isinstance(value, Other) or operator == MAX_ITEMS:
             continue
-        steps = (*expression.steps, None) if operator in _OF_ITEMS else expression.steps
+        steps = (*expression.steps, None) if operator in OF_EACH else expression.steps
         value = seconds(duration(value)) if expression.function == AGE else value
-        about[expression.function, steps].append(Condition("x", _OF_ITEMS.get(operator, operator), value))
+        about[expression.function, steps].append(Condition("x", OF_EACH.get(operator, operator), value))
     for (function, steps), conditions in about.items():
         tried = _candidates(function, conditions)
         if tried is not None and not any(all(holds(each, {"x": value}) for each in conditions) for value in tried):

@@ -249,22 +249,20 @@ def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(CASE_FAILED)
-def the_policy_does_not_meet_a_case(lab: Lab) -> Iterator[Attempt]:
-    root = lab.project()
-    edit(root, CASES, replaced("decision: review", "decision: denied"))
-    yield lambda: checked(root)
-    edit(root, CASES, replaced("decision: denied", "decision: review"))
-    yield lambda: checked(root)
+def of_cases(code: str, right: str, wrong: str) -> None:
+    """A trial of the policy's cases, in which a word is wrong at first."""
+
+    @trial(code)
+    def play(lab: Lab) -> Iterator[Attempt]:
+        root = lab.project()
+        edit(root, CASES, replaced(right, wrong))
+        yield lambda: checked(root)
+        edit(root, CASES, replaced(wrong, right))
+        yield lambda: checked(root)
 
 
-@trial(CASES_INVALID)
-def the_cases_are_broken(lab: Lab) -> Iterator[Attempt]:
-    root = lab.project()
-    edit(root, CASES, replaced("decision:", "decison:"))
-    yield lambda: checked(root)
-    edit(root, CASES, replaced("decison:", "decision:"))
-    yield lambda: checked(root)
+of_cases(CASE_FAILED, "decision: review", "decision: denied")
+of_cases(CASES_INVALID, "decision:", "decison:")
 
 
 # The workflows: an edit, which the command of the line undoes.

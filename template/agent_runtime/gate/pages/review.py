@@ -438,7 +438,7 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
         for number, step in enumerate(steps, 1)
     ]
     said += [
-        ("Recommendation", _cut_cell(report.recommendation)),
+        ("Recommendation", bounded(report.recommendation, _MAX_TEXT, markdown_table_cell)),
         ("Risk of the situation", str(report.risk_level)),
         *([] if report.safe_to_proceed else [("Safe to proceed", "**no**")]),
         ("Confidence", f"{report.confidence:g} of 1 (not used for any decision)"),
@@ -475,12 +475,6 @@ def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:
         return ""
     age = claims.age(report.measured_at, parse_time(sealed.issued_at)) or ""
     return f", {age} the plan was sealed" if age.endswith("before") else ""
-
-
-def _cut_cell(text: str) -> str:
-    """The agent's words for a table, bounded."""
-    rest = len(text) - _MAX_TEXT
-    return markdown_table_cell(text[:_MAX_TEXT]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
 
 
 def _findings(findings: Sequence[Finding], moment: str, mark: str) -> str:
