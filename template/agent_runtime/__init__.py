@@ -38,18 +38,10 @@ def _name_the_place(kind: _Any, problem: _Any, traceback: _Any) -> None:
 
 _others, _sys.excepthook = _sys.excepthook, _name_the_place
 
-from agent_runtime.results import (  # noqa: E402
-    ActionResult,
-    ActionStatus,
-    Finding,
-    InvestigationResult,
-    ProposedAction,
-    RiskLevel,
-    Severity,
-)
+from agent_runtime.results import ActionStatus, Finding, RiskLevel, Severity  # noqa: E402
 
 if _TYPE_CHECKING:
-    from agent_runtime.agent import AgentRunner
+    from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 
 __version__ = "0.1.0"
 
@@ -66,9 +58,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Any:
-    """Find what a team subclasses, which a job without team code doesn't load."""
-    if name != "AgentRunner":
+    """Find what a team subclasses and returns, which a job without team code doesn't load."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from agent_runtime.agent import AgentRunner  # noqa: PLC0415
+    from agent_runtime import agent  # noqa: PLC0415
 
-    return AgentRunner
+    return getattr(agent, name)

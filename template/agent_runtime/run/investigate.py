@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner, Notes
+from agent_runtime.agent import AgentRunner, Notes, ProposedAction
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.request import Request
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names, plan, redaction
 from agent_runtime.model.documents import Investigation, Step
-from agent_runtime.results import ProposedAction, RiskLevel
+from agent_runtime.results import RiskLevel
 from agent_runtime.run import team
 from aimgentix.events import ActorType, EventStatus
 from aimgentix.redact import Redactor

@@ -17,10 +17,10 @@ from functools import partial
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 from agent_runtime.github import outputs
 from agent_runtime.model import inputs
-from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.results import ActionStatus, RiskLevel
 from agent_runtime.text import escape
 from aimgentix.recorder import Recorder
 from aimgentix.redact import Redactor

@@ -41,8 +41,9 @@ from typing import (
     get_type_hints,
 )
 
+from agent_runtime.agent import InvestigationResult, ProposedAction
 from agent_runtime.model import names
-from agent_runtime.results import Finding, InvestigationResult, ModelUse, ProposedAction, RiskLevel, Severity
+from agent_runtime.results import Finding, ModelUse, RiskLevel, Severity
 from agent_runtime.toolkit import http, providers
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, ToolError
 

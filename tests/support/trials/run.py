@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import codes
+from agent_runtime.agent import ActionResult
 from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
 from agent_runtime.gate.seal import Handover as Investigated
 from agent_runtime.gate.verification import Handover
@@ -19,7 +20,6 @@ from agent_runtime.github import context
 from agent_runtime.local.codes import EVIDENCE_REFUTED, EVIDENCE_UNREADABLE, PARAMETERS_INVALID
 from agent_runtime.local.simulate.run import tampered
 from agent_runtime.model import documents, inputs, names, plan
-from agent_runtime.results import ActionResult
 from agent_runtime.run import execute
 from support import examples
 from support.gate_world import CONFIG, POLICY, Agent, GateWorld, close_the_gate, whole_run
