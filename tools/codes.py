@@ -16,6 +16,9 @@ PAGE = REPOSITORY / "template" / "specs" / "codes.md"
 # Modules that keep codes of their own beside those of agent_runtime.codes.
 MODULES = (
     "agent_runtime.codes",
+    "agent_runtime.gate.deliver",
+    "agent_runtime.gate.notify",
+    "agent_runtime.local.codes",
     "agent_runtime.local.linter.rules",
     "agent_runtime.local.answers",
     "agent_runtime.local.check",
@@ -56,7 +59,7 @@ def render() -> str:
     codes = importlib.import_module("agent_runtime.codes")
     lines = [INTRODUCTION]
     for prefix, title in FAMILIES.items():
-        entries = [code for id, code in codes.registered().items() if id.rstrip("0123456789") == prefix]
+        entries = [code for id, code in sorted(codes.registered().items()) if id.rstrip("0123456789") == prefix]
         if not entries:
             continue
         lines.append(f"## {title}\n\n| code | what it says | what to do |\n| --- | --- | --- |")

@@ -125,7 +125,6 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "agent_runtime.model.names": "",
             "agent_runtime.codes": "",
             "agent_runtime.results": "",
-            "agent_runtime.agent": "",
             "agent_runtime.text.strict_json": "T11",
             "agent_runtime.text.strict_yaml": "T11",
         },
@@ -133,14 +132,12 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "The journal": (
         "The SDK, as far as a job that decides loads it: it records, and sends nothing.",
         {
-            "aimgentix.recorder": "T34",
-            "aimgentix.journal": "T34 T36",
+            "aimgentix.plain": "T34 T36",
             "aimgentix.segments": "T34",
             "aimgentix.chain": "T36",
             "aimgentix.events": "T35",
             "aimgentix.redact": "T33",
             "aimgentix.verify": "T36 T37",
-            "aimgentix.settings": "",
             "aimgentix.network": "",
             "aimgentix._version": "",
         },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys as _sys
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 # Python puts the folder of agent_runner.py first on the path, so that a file there shadows a package that verifies,
@@ -37,16 +38,10 @@ def _name_the_place(kind: _Any, problem: _Any, traceback: _Any) -> None:
 
 _others, _sys.excepthook = _sys.excepthook, _name_the_place
 
-from agent_runtime.agent import AgentRunner  # noqa: E402
-from agent_runtime.results import (  # noqa: E402
-    ActionResult,
-    ActionStatus,
-    Finding,
-    InvestigationResult,
-    ProposedAction,
-    RiskLevel,
-    Severity,
-)
+from agent_runtime.results import ActionStatus, Finding, RiskLevel, Severity  # noqa: E402
+
+if _TYPE_CHECKING:
+    from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 
 __version__ = "0.1.0"
 
@@ -60,3 +55,12 @@ __all__ = [
     "RiskLevel",
     "Severity",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """Find what a team subclasses and returns, which a job without team code doesn't load."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agent_runtime import agent  # noqa: PLC0415
+
+    return getattr(agent, name)

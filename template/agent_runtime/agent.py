@@ -1,14 +1,94 @@
-"""What a team subclasses."""
+"""What a team subclasses, and what its methods return."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
-from agent_runtime.results import ActionResult, InvestigationResult
+from agent_runtime.results import ActionStatus, Finding, ModelUse, RiskLevel
 
 if TYPE_CHECKING:
     from aimgentix.redact import Redactor
+
+
+@dataclass(frozen=True)
+class ProposedAction:
+    """One action that the agent asks to be allowed to take.
+
+    Arguments:
+        action: its type, as the policy knows it: lower-case letters, digits and `_ . : -`, at most 64 characters.
+        parameters: JSON values by name; `act()` gets exactly these as its context, and nothing else.
+        reason: one or two sentences for the reviewer.
+        risk_level: how much harm it can do.
+        reversible: whether it can be undone.
+        rollback: how it is undone, in words, or None.
+        changes: the keys of what `observe()` returns that this action changes; in a plan of several actions, nothing
+            else may differ before the next one.  A parameter of the same name says to what it changes one, or, of one
+            that it does not change, what it must be by then.
+    """
+
+    action: str
+    parameters: Dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    risk_level: RiskLevel = RiskLevel.HIGH
+    reversible: bool = False
+    rollback: Optional[str] = None
+    changes: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InvestigationResult:
+    """What `investigate()` found, and what it proposes: one action, several in their order, or nothing.
+
+    Arguments:
+        findings: observations with evidence, most important first.
+        recommendation: what should happen, in a few words, for example `restart` or `nothing to do`.
+        risk_level: the risk of the situation as found.
+        confidence: 0 to 1; shown to the reviewer, never used to decide anything.
+        analysis: longer text for the reviewer.
+        safe_to_proceed: False when the agent itself advises against acting now.
+        proposed_action: the action to be approved, or None when there is nothing to do.
+        proposed_actions: instead of it, where one action is not enough: one approval is for all of them, they run in
+            this order, and the first that does not succeed stops the rest.
+        model: the language model that chose the action and wrote the words, or None.
+    """
+
+    findings: Tuple[Finding, ...] = ()
+    recommendation: str = "nothing to do"
+    risk_level: RiskLevel = RiskLevel.LOW
+    confidence: float = 0.0
+    analysis: str = ""
+    safe_to_proceed: bool = True
+    proposed_action: Optional[ProposedAction] = None
+    proposed_actions: Optional[Tuple[ProposedAction, ...]] = None
+    model: Optional[ModelUse] = None
+
+    @property
+    def actions(self) -> Tuple[ProposedAction, ...]:
+        """What is proposed, in its order, whichever way it was written; empty when there is nothing to do."""
+        if self.proposed_actions is not None:
+            return tuple(self.proposed_actions)
+        return () if self.proposed_action is None else (self.proposed_action,)
+
+
+@dataclass(frozen=True)
+class ActionResult:
+    """What `act()` did, and whether the world shows it.
+
+    Arguments:
+        status: how it ended.
+        changes: one line for each thing that was changed.
+        verification: JSON values by name: what was measured before and after.
+        rollback: how to undo what was done, or None.
+        details: anything else worth keeping, JSON values by name.
+    """
+
+    status: ActionStatus
+    changes: Tuple[str, ...] = ()
+    verification: Dict[str, Any] = field(default_factory=dict)
+    rollback: Optional[str] = None
+    details: Dict[str, Any] = field(default_factory=dict)
 
 
 class Notes:

@@ -17,6 +17,7 @@ from agent_runtime import codes
 if TYPE_CHECKING:
     from agent_runtime.agent import AgentRunner
     from agent_runtime.job.context import JobContext
+    from agent_runtime.model.documents import Run
 
 # What needs the team's class: it runs team code, and nothing else does.
 TEAM = {
@@ -72,11 +73,11 @@ class Call:
     options: Any
     environ: Mapping[str, str]
 
-    def job(self, id: str, trace_id: Optional[str] = None) -> JobContext:
+    def job(self, id: str, trace_id: Optional[str] = None, run: Optional[Run] = None) -> JobContext:
         """The context of the job that this call is part of; its folder for outputs is made."""
         from agent_runtime.job.context import set_up  # noqa: PLC0415  each command pays for what it uses
 
-        made = set_up(self.root, self.options.out, id, self.environ, trace_id)
+        made = set_up(self.root, self.options.out, id, self.environ, trace_id, run=run)
         make_out(self.options.out)
         return made
 

@@ -77,7 +77,7 @@ class AgentError(Exception):
 
     def line(self) -> str:
         """The one line for a terminal or a log: code, what is wrong, what to do."""
-        return "{}: {}. {}".format(self.code, self.message.rstrip("."), describe(self.code).fix)
+        return f"{self.code}: {self.message.rstrip('.')}. {describe(self.code).fix}"
 
 
 class BadInput(AgentError):
@@ -154,11 +154,6 @@ AUDIT_SETTING = register(
 )
 
 # Start: what a phase needs before it can begin.
-AGENT_MISSING = register(
-    "RUN001",
-    "agent_runner.py is not in the root of this repository",
-    "Restore it from the history (git log -- agent_runner.py); its name and its place are fixed",
-)
 RUNTIME_MISSING = register(
     "RUN002",
     "agent_runtime is not in the root of this repository",
@@ -241,26 +236,6 @@ POLICY_INVALID = register(
     "Fix the named line or key; see specs/github-actions-agent-runtime.md, section Policy",
 )
 
-PARAMETERS_INVALID = register(
-    "POL003",
-    "the parameters are not a JSON object",
-    "Give what the action would get, for example --parameters '{\"error_rate\": 0.31}'",
-)
-RULE_NEVER = register(
-    "POL004",
-    "a rule of the policy can never match",
-    "Correct or remove it; see specs/github-actions-agent-runtime.md, section Policy",
-)
-CASE_FAILED = register(
-    "POL005",
-    "the policy does not say what a case in tests/policy.yml expects",
-    "Correct the policy, or the case if it is what changed",
-)
-CASES_INVALID = register(
-    "POL006",
-    "the cases of the policy can't be read",
-    "Fix the named line of tests/policy.yml; see specs/github-actions-agent-runtime.md, section Cases of a policy",
-)
 SESSION_POLICY = register(
     "POL007",
     "the plan's session policy can't be made",
@@ -422,39 +397,6 @@ TRAIL_UNWRITABLE = register(
     "what the phase leaves behind can't be written",
     "Free some space or fix the permissions on the runner's disk; look at the resource if the phase was act",
 )
-TRAIL_UNDELIVERED = register(
-    "TRAIL06",
-    "the audit backend has no complete copy of the trail",
-    "The bundle of the run is the trail, and nothing of it is lost. Fix AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
-    "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
-)
-
-EVIDENCE_REFUTED = register(
-    "TRAIL08",
-    "the proof does not show that this bundle is in the log",
-    "Get the proof once more: from the run's artifact audit-proof, or from the audit backend. If it fails again, ask "
-    "the operators of the log and of its witnesses, with this line",
-)
-EVIDENCE_UNREADABLE = register(
-    "TRAIL09",
-    "the evidence can't be checked here",
-    "Fix what is named. What checks signatures is the package cryptography: "
-    ".venv/bin/python -m pip install cryptography",
-)
-
-# Messages, which nothing depends on.
-NOT_SENT = register(
-    "NOTE01",
-    "a message did not arrive everywhere",
-    "The run is as it would be without messages. Fix the address that the log names by its number, in the secret "
-    "AGENT_NOTIFY_URLS; docs/SETUP_GUIDE.md, section Messages, says how to try one",
-)
-NO_ADDRESS = register(
-    "NOTE02",
-    "there is nobody to send a message to",
-    "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
-    "(without --env on GitHub Free); or turn messages off: python agent_runner.py update --set notify=no",
-)
 
 # Agent: what the team's own code did.
 INVESTIGATION_FAILED = register(
@@ -481,49 +423,4 @@ SECRET_IN_PLAN = register(
     "AGT004",
     "the agent put a secret into its plan",
     "Plans are shown and kept: propose the secret's name, and read its value from the environment in act()",
-)
-
-# Settings of the repository on GitHub: what setup and doctor ask for and change.
-TOKEN_UNUSABLE = register(
-    "SET001",
-    "GitHub needs a token for this",
-    "Set GH_TOKEN to a token, such as the one that `gh auth token` prints; setup needs administrator rights on the "
-    "repository",
-)
-REPOSITORY_UNKNOWN = register(
-    "SET002",
-    "the repository is not there",
-    "Name it with --repo owner/name, or change the answer: python agent_runner.py update --set "
-    "github_repository=OWNER/NAME",
-)
-APPROVER_UNUSABLE = register(
-    "SET003",
-    "an approver can't review",
-    "Change the answer with: python agent_runner.py update --set approvers=LOGIN,ORG/TEAM; or name others with "
-    "--reviewer",
-)
-PLAN_WITHOUT_GATE = register(
-    "SET004",
-    "the repository's plan has no required reviewers",
-    "See docs/SETUP_GUIDE.md, step 1; until then the agent investigates and refuses to act",
-)
-RIGHTS_MISSING = register(
-    "SET005",
-    "the token may not change the settings",
-    "Let an administrator of the repository run it; a fine-grained token needs the permission Administration: write",
-)
-SETTING_REFUSED = register(
-    "SET006",
-    "GitHub did not apply a setting",
-    "Look at the named request; run it again, or change the setting in the browser as docs/SETUP_GUIDE.md says",
-)
-GATE_STILL_OPEN = register(
-    "SET007",
-    "the settings do not close the gate yet",
-    "Fix what is named, then check that the gate is closed with: python agent_runner.py doctor",
-)
-GITHUB_SILENT = register(
-    "SET008",
-    "GitHub did not answer as documented",
-    "Look at https://www.githubstatus.com and at the token's permissions, then run it again",
 )

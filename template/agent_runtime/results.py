@@ -1,4 +1,4 @@
-"""What `investigate()` and `act()` return: how a team reports to the runtime what it found and did.
+"""What is found and how an action ends, in the words that the team's code, the documents and the pages share.
 
 Plain frozen dataclasses, so that a team's file imports nothing but the standard library's cost.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional
 
 
 class _StrEnum(str, Enum):
@@ -74,31 +74,6 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ProposedAction:
-    """One action that the agent asks to be allowed to take.
-
-    Arguments:
-        action: its type, as the policy knows it: lower-case letters, digits and `_ . : -`, at most 64 characters.
-        parameters: JSON values by name; `act()` gets exactly these as its context, and nothing else.
-        reason: one or two sentences for the reviewer.
-        risk_level: how much harm it can do.
-        reversible: whether it can be undone.
-        rollback: how it is undone, in words, or None.
-        changes: the keys of what `observe()` returns that this action changes; in a plan of several actions, nothing
-            else may differ before the next one.  A parameter of the same name says to what it changes one, or, of one
-            that it does not change, what it must be by then.
-    """
-
-    action: str
-    parameters: Dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
-    risk_level: RiskLevel = RiskLevel.HIGH
-    reversible: bool = False
-    rollback: Optional[str] = None
-    changes: Tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class ModelUse:
     """What a language model had to do with an investigation; `toolkit.model` fills it in.
 
@@ -115,57 +90,3 @@ class ModelUse:
     tool_calls: int
     tokens: int
     usd: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class InvestigationResult:
-    """What `investigate()` found, and what it proposes: one action, several in their order, or nothing.
-
-    Arguments:
-        findings: observations with evidence, most important first.
-        recommendation: what should happen, in a few words, for example `restart` or `nothing to do`.
-        risk_level: the risk of the situation as found.
-        confidence: 0 to 1; shown to the reviewer, never used to decide anything.
-        analysis: longer text for the reviewer.
-        safe_to_proceed: False when the agent itself advises against acting now.
-        proposed_action: the action to be approved, or None when there is nothing to do.
-        proposed_actions: instead of it, where one action is not enough: one approval is for all of them, they run in
-            this order, and the first that does not succeed stops the rest.
-        model: the language model that chose the action and wrote the words, or None.
-    """
-
-    findings: Tuple[Finding, ...] = ()
-    recommendation: str = "nothing to do"
-    risk_level: RiskLevel = RiskLevel.LOW
-    confidence: float = 0.0
-    analysis: str = ""
-    safe_to_proceed: bool = True
-    proposed_action: Optional[ProposedAction] = None
-    proposed_actions: Optional[Tuple[ProposedAction, ...]] = None
-    model: Optional[ModelUse] = None
-
-    @property
-    def actions(self) -> Tuple[ProposedAction, ...]:
-        """What is proposed, in its order, whichever way it was written; empty when there is nothing to do."""
-        if self.proposed_actions is not None:
-            return tuple(self.proposed_actions)
-        return () if self.proposed_action is None else (self.proposed_action,)
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """What `act()` did, and whether the world shows it.
-
-    Arguments:
-        status: how it ended.
-        changes: one line for each thing that was changed.
-        verification: JSON values by name: what was measured before and after.
-        rollback: how to undo what was done, or None.
-        details: anything else worth keeping, JSON values by name.
-    """
-
-    status: ActionStatus
-    changes: Tuple[str, ...] = ()
-    verification: Dict[str, Any] = field(default_factory=dict)
-    rollback: Optional[str] = None
-    details: Dict[str, Any] = field(default_factory=dict)

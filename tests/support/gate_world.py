@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult
 from agent_runtime.gate import approve, authorize, record, seal, verification
 from agent_runtime.job.context import JobContext, set_up
 from agent_runtime.job.request import Request
@@ -21,7 +21,7 @@ from agent_runtime.local.simulate.jobs import parse_outputs
 from agent_runtime.local.simulate.run import pack
 from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Authorization, Plan, Report
-from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult
+from agent_runtime.results import ActionStatus
 from agent_runtime.run import execute, investigate
 from support import examples
 from support.environment import REPOSITORY as CHECKOUT

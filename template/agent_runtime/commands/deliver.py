@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("bundle", type=Path, help="folder with bundle.json")
     parser.add_argument(
-        "--timeout", type=options.seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
+        "--timeout", type=local_options.seconds, default=30.0, metavar="SECONDS", help="how long to try (%(default)g)"
     )
 
 
@@ -36,7 +36,7 @@ def run(call: Call) -> int:
         # Said, and not a failure of a run: its trail is complete without the backend, whose address may be a secret.
         asked = urlsplit(call.environ.get("AIMGENTIX_API_URL", "")).hostname if delivery.addressed else None
         where = f" (asked at {asked})" if asked and not in_workflow else ""
-        complain(codes.TrailIncomplete(codes.TRAIL_UNDELIVERED, delivery.problem + where))
+        complain(codes.TrailIncomplete(deliver.TRAIL_UNDELIVERED, delivery.problem + where))
     if in_workflow:
         return codes.EXIT_OK
     if not delivery.addressed:

@@ -9,12 +9,12 @@ import argparse
 import sys
 
 from agent_runtime.cli import Call
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    options.add_repository(parser)
+    local_options.add_repository(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 

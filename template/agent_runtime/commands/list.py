@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent_runtime import codes
 from agent_runtime.cli import Call
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options
 
 _SHORT = ("ended", "repository", "run", "outcome", "resource", "action", "approved by", "reason", "authenticated")
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resource", help="actions on this resource")
     parser.add_argument("--approver", metavar="LOGIN", help="approved by this person")
     parser.add_argument("--outcome", help="runs that ended so, for example acted or rejected")
-    options.add_times(parser)
+    local_options.add_times(parser)
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the log's and the witnesses' public keys")
     parser.add_argument("--csv", action="store_true", help="every column, for a spreadsheet")
 

@@ -9,7 +9,7 @@ import argparse
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, Ended
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options, options
 from agent_runtime.model import names
 
 
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_out(parser)
     parser.add_argument(
         "--timeout",
-        type=options.seconds,
+        type=local_options.seconds,
         default=30.0,
         metavar="SECONDS",
         help="for all addresses together (%(default)g)",
@@ -51,5 +51,5 @@ def run(call: Call) -> int:
         print(log_line(result))
     if sent.failed:
         reached = f"{sent.failed} of {len(sent.results)} addresses did not accept the message"
-        raise Ended(codes.NOT_SENT, reached, codes.EXIT_INTERNAL)
+        raise Ended(notify.NOT_SENT, reached, codes.EXIT_INTERNAL)
     return codes.EXIT_OK

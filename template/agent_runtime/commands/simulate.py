@@ -13,7 +13,7 @@ from typing import Tuple
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, make_out
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options
 from agent_runtime.local.simulate.scenario import HELP, Scenario
 from agent_runtime.model import names
 from agent_runtime.model.inputs import LOGIN
@@ -21,8 +21,8 @@ from agent_runtime.model.inputs import LOGIN
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    options.add_target(parser)
-    options.add_dry_run(parser)
+    local_options.add_target(parser)
+    parser.add_argument("--dry-run", action="store_true", help="ask and check everything, execute nothing (DRY_RUN)")
     parser.add_argument("--out", type=Path, help="folder for the run's files; must not exist (agent-run/simulated-…)")
     parser.add_argument(
         "--secret-env",

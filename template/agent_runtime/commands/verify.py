@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional
 
 from agent_runtime import codes
 from agent_runtime.cli import Call, complain
-from agent_runtime.commands import options
+from agent_runtime.commands import local_options
 
 if TYPE_CHECKING:
     from agent_runtime.local.auditor import Finding
@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", type=_count, metavar="N", help="of the runs that acted, show N by chance: the table for SOC 2 CC8.1"
     )
-    options.add_times(parser)
+    local_options.add_times(parser)
 
 
 def run(call: Call) -> int:

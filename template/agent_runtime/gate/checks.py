@@ -198,15 +198,11 @@ def check_policy(plan: Plan, policy: Policy, *, automatic: bool = False) -> None
     if {str(plan.policy.decision), verdict.decision} != {wanted} or (
         tuple(plan.policy.matched_rules) != verdict.matched_rules
     ):
+        sealed_by, decided_by = ", ".join(map(show, plan.policy.matched_rules)), ", ".join(verdict.matched_rules)
         refuse(
             codes.GATE_POLICY,
-            "the plan says {} by [{}], the policy says {} by [{}], and this job executes {} only".format(
-                plan.policy.decision,
-                ", ".join(show(rule) for rule in plan.policy.matched_rules),
-                verdict.decision,
-                ", ".join(verdict.matched_rules),
-                wanted,
-            ),
+            f"the plan says {plan.policy.decision} by [{sealed_by}], the policy says {verdict.decision} by "
+            f"[{decided_by}], and this job executes {wanted} only",
         )
     sealed, demanded = (plan.approvals.count, plan.approvals.approvers or None), (verdict.approvals, verdict.approvers)
     if sealed != demanded:
@@ -257,7 +253,7 @@ def check_preconditions(
         if before != now and key not in changed:
             differences.append(f"{show(key)} was {show(before)} and is {show(now)}")
     if differences:
-        refuse(codes.GATE_PRECONDITION, "since {}: {}".format(since, "; ".join(differences)))
+        refuse(codes.GATE_PRECONDITION, f"since {since}: {'; '.join(differences)}")
 
 
 def _canonical_text(values: Mapping[str, Any], key: str) -> str:

@@ -24,8 +24,9 @@ MAX_ITEMS = "max_items"
 EACH_IN = "each_in"
 EACH_FORMAT = "each_format"
 EACH_STARTS_WITH = "each_starts_with"
-_OF_EACH = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
-BATCH = (MAX_ITEMS, *_OF_EACH)
+# What each item of a list must be, by the operator about the list.
+OF_EACH = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
+BATCH = (MAX_ITEMS, *OF_EACH)
 OPERATORS = (*EQUALITY, *MEMBERSHIP, FORMAT, STARTS_WITH, *ORDER, *BATCH)
 
 _LONGEST_SHOWN = 20
@@ -116,7 +117,7 @@ def compared(condition: Condition, parameters: Mapping[str, Any], moment: Option
 def show_value(value: Any) -> str:
     """A condition's value, as messages name it."""
     if isinstance(value, tuple):
-        return "[{}]".format(", ".join(show_value(item) for item in value))
+        return f"[{', '.join(show_value(item) for item in value)}]"
     if isinstance(value, Other):
         return f"the parameter {visible(value.parameter)}"
     if isinstance(value, Fraction):
@@ -187,7 +188,7 @@ def _judge_list(operator: str, items: Any, expected: Any) -> Optional[bool]:
         return None
     if operator == MAX_ITEMS:
         return len(items) <= int(expected)
-    return _agreed(_judge(_OF_EACH[operator], item, expected) for item in items)
+    return _agreed(_judge(OF_EACH[operator], item, expected) for item in items)
 
 
 def _agreed(answers: Iterable[Optional[bool]]) -> Optional[bool]:

@@ -6,7 +6,6 @@ team code (`seal/`, `approve/`, `claim/`, `verify/`), never the other way round.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
 from typing import Any, Dict, List, Mapping, Optional
 
 from agent_runtime import codes
@@ -22,6 +21,7 @@ from agent_runtime.gate.bundle import (
 from agent_runtime.model import config, documents, names
 from agent_runtime.results import ActionStatus
 from aimgentix.redact import REDACTED, TRUNCATED
+from aimgentix.verify import instant
 
 
 def check(
@@ -193,7 +193,7 @@ def _check_agreement(parts: Parts) -> List[TrailProblem]:
         contradiction(f"{folder}: {step} is of {event['timestamp']}, and the plan expired at {sealed.expires_at}")
         for folder, step in ((names.VERIFY, names.STEP_AUTHORIZED), ("act", names.STEP_INTENT))
         for event in parts.events.get(folder, [])
-        if event["metadata"].get("step") == step and _moment(event["timestamp"]) > expires
+        if event["metadata"].get("step") == step and instant(event["timestamp"])[0].replace(microsecond=0) > expires
     ]
 
 
@@ -216,19 +216,6 @@ def _check_decision(parts: Parts) -> List[TrailProblem]:
     if parts.automatic and (parts.receipts or (parts.authorization and parts.authorization.approvers)):
         found.append(contradiction("somebody approved a plan that nobody was asked about"))
     return found
-
-
-def _moment(timestamp: str) -> datetime:
-    """The moment of an event, to the second."""
-    zone = timedelta()
-    if timestamp[-6:-5] in ("+", "-"):
-        zone = timedelta(hours=int(timestamp[-5:-3]), minutes=int(timestamp[-2:]))
-        zone = -zone if timestamp[-6] == "-" else zone
-    moment = datetime.strptime(timestamp[:19].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    try:
-        return moment - zone
-    except OverflowError:  # in the first or the last year there is, where hours decide nothing
-        return moment
 
 
 def _compare_events(parts: Parts, folder: str, step: str, known: List[Dict[str, Any]]) -> List[TrailProblem]:

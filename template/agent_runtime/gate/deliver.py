@@ -29,6 +29,13 @@ from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
 from aimgentix.transport import DELIVERED, Transport, check_url
 
+TRAIL_UNDELIVERED = codes.register(
+    "TRAIL06",
+    "the audit backend has no complete copy of the trail",
+    "The bundle of the run is the trail, and nothing of it is lost. Fix AIMGENTIX_API_URL or AIMGENTIX_API_KEY as "
+    "docs/TROUBLESHOOTING.md says, then deliver it again: python -I agent_runtime/__main__.py deliver audit-bundle",
+)
+
 BATCH_EVENTS = 500
 REQUEST_SECONDS = 10.0
 # How long the backend may wait for those who witness its log, and how long its answer may take then.
@@ -69,7 +76,7 @@ class Delivery:
         counts = (
             f"captured {self.captured}, delivered {self.delivered}, spooled {self.spooled}, rejected {self.rejected}"
         )
-        said = "audit events: {}{}".format(counts, "; " + self.problem if self.problem else "")
+        said = f"audit events: {counts}{'; ' + self.problem if self.problem else ''}"
         return f"{said}; bundle: {self.bundle}" if self.addressed else said
 
 
@@ -124,7 +131,7 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
             archived=kept[1],
             proof=kept[2],
         )
-    advice = f"\n\n{way_out(codes.TRAIL_UNDELIVERED)}" if why else ""
+    advice = f"\n\n{way_out(TRAIL_UNDELIVERED)}" if why else ""
     outputs.write_outputs(environ, {"proof": str(delivery.proof).lower()})
     outputs.write_summary(environ, f"\n{escape.markdown_inline(delivery.line())}{advice}\n")
     return delivery

@@ -44,7 +44,7 @@ def environment_problems(
     if settings is None:
         return ("it does not exist, and GitHub would create it without any protection",)
     if str(settings.get("name", "")).casefold() != name.casefold():
-        return ("GitHub answered about another environment, '{}'".format(show(settings.get("name", ""))),)
+        return (f"GitHub answered about another environment, '{show(settings.get('name', ''))}'",)
     problems: List[str] = []
     if reviewers_required:
         problems += _reviewer_problems(settings, initiator)
@@ -101,13 +101,13 @@ def check_enough(
         of_gate = [who[len("team ") :] for who in _reviewers(settings) if who.startswith("team ")]
         teams.update(dict.fromkeys(of_gate))
         impossible = impossible or not (able[-1] or of_gate)
-        left.append("{}: {}".format(name, ", ".join(map(show, (*able[-1], *of_gate))) or "nobody"))
+        left.append(f"{name}: {', '.join(map(show, (*able[-1], *of_gate))) or 'nobody'}")
     enough = all(able) and len({login for each in able for login in each}) >= wanted.count
     if impossible or not (enough or teams):
         refuse(
             codes.APPROVERS_IMPOSSIBLE,
-            "the policy wants {}, and of the reviewers who have access here and did not start this run these may "
-            "approve: {}".format(asked_for(wanted.count, wanted.approvers or None), "; ".join(left)),
+            f"the policy wants {asked_for(wanted.count, wanted.approvers or None)}, and of the reviewers who have "
+            f"access here and did not start this run these may approve: {'; '.join(left)}",
         )
     return "" if enough or (wanted.count == 1 and not named) else ", ".join(map(show, teams))
 
@@ -138,11 +138,7 @@ def _branch_problems(settings: Mapping[str, Any], branch_policies: Sequence[str]
         # Without any protected branch GitHub lets every branch through.
         return [f"every protected branch may use it instead of {show(default_branch)} only"]
     if list(branch_policies) != [default_branch]:
-        return [
-            "it may be used from [{}] instead of {} only".format(
-                ", ".join(show(pattern) for pattern in branch_policies), show(default_branch)
-            )
-        ]
+        return [f"it may be used from [{', '.join(map(show, branch_policies))}] instead of {show(default_branch)} only"]
     return []
 
 
@@ -183,7 +179,7 @@ def check_environment(
         initiator=initiator,
     )
     if problems:
-        refuse(codes.GATE_ENVIRONMENT, "environment {}: {}".format(show(name), "; ".join(problems)))
+        refuse(codes.GATE_ENVIRONMENT, f"environment {show(name)}: {'; '.join(problems)}")
 
 
 def check_approvals(
@@ -287,7 +283,7 @@ def _approver(record: Mapping[str, Any], run: Run) -> Approver:
         refuse(codes.GATE_APPROVAL, "GitHub does not name who approved (a deleted account?)")
     login = str(user["login"])
     if user.get("type") != "User" or login.casefold().endswith("[bot]"):
-        refuse(codes.GATE_APPROVAL, "{} approved and is a {}, not a human".format(show(login), show(user.get("type"))))
+        refuse(codes.GATE_APPROVAL, f"{show(login)} approved and is a {show(user.get('type'))}, not a human")
     if not isinstance(user.get("id"), int) or isinstance(user["id"], bool):
         refuse(codes.GATE_APPROVAL, f"GitHub's record of {show(login)} has no user id")
     for role, initiator in (("started", run.actor), ("re-ran", run.triggering_actor)):

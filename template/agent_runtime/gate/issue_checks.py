@@ -146,7 +146,7 @@ def check_author(comment: Mapping[str, Any], approvers: Sequence[str], permissio
     number = _field(user, "id")
     if _field(user, "type") != "User" or not isinstance(number, int) or isinstance(number, bool):
         raise UnauthorizedCommenter(
-            codes.COMMENT_AUTHOR, "{} is a {}, not a human".format(show(login), show(_field(user, "type")))
+            codes.COMMENT_AUTHOR, f"{show(login)} is a {show(_field(user, 'type'))}, not a human"
         )
     named = any(_same_login(login, approver) for approver in approvers)
     if not named:
@@ -206,7 +206,7 @@ def check_issue(issue: Mapping[str, Any], number: int) -> None:
     if names.GATE_LABEL not in found:
         refuse(codes.ISSUE_UNKNOWN, f"#{number} has no label {names.GATE_LABEL}")
     if issue.get("state") != "open":
-        refuse(codes.ISSUE_UNKNOWN, "#{} is {}".format(number, show(issue.get("state"))))
+        refuse(codes.ISSUE_UNKNOWN, f"#{number} is {show(issue.get('state'))}")
 
 
 def read_origin(issue: Mapping[str, Any]) -> Origin:
@@ -266,7 +266,7 @@ def check_origin(
     }
     _compare(codes.ISSUE_RUN, f"run {origin.run_id}", facts)
     if run.get("event") not in _TRIGGERS:
-        refuse(codes.ISSUE_RUN, "run {} was started by {}".format(origin.run_id, show(run.get("event"))))
+        refuse(codes.ISSUE_RUN, f"run {origin.run_id} was started by {show(run.get('event'))}")
     parts: Dict[str, Tuple[object, object]] = {
         "id": (artifact.get("id"), origin.artifact_id),
         "name": (artifact.get("name"), names.REPORT_ARTIFACT),
@@ -296,7 +296,7 @@ def check_sealed_run(sealed: Plan, run: Mapping[str, Any]) -> None:
         "run_attempt": run.get("run_attempt"),
         "repository": _field(run, "repository", "full_name"),
         "sha": run.get("head_sha"),
-        "ref": "refs/heads/{}".format(run.get("head_branch")),
+        "ref": f"refs/heads/{run.get('head_branch')}",
         "actor": _field(run, "actor", "login"),
         "triggering_actor": _field(run, "triggering_actor", "login"),
         "event": run.get("event"),
@@ -390,7 +390,7 @@ def check_no_rejection(comments: Sequence[Mapping[str, Any]], approvers: Sequenc
     found = rejection(comments, approvers)
     if found:
         login, why = found
-        refuse(codes.PLAN_REJECTED, "{} rejected it{}".format(show(login), ": " + show(why) if why else ""))
+        refuse(codes.PLAN_REJECTED, f"{show(login)} rejected it{': ' + show(why) if why else ''}")
 
 
 def _first_line(comment: Mapping[str, Any]) -> str:

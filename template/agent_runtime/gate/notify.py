@@ -29,6 +29,20 @@ from agent_runtime.text.escape import markdown_block, markdown_inline, message
 from agent_runtime.text.markdown import page
 from agent_runtime.text.strict_json import strict_json
 
+# Nothing depends on messages.
+NOT_SENT = codes.register(
+    "NOTE01",
+    "a message did not arrive everywhere",
+    "The run is as it would be without messages. Fix the address that the log names by its number, in the secret "
+    "AGENT_NOTIFY_URLS; docs/SETUP_GUIDE.md, section Messages, says how to try one",
+)
+NO_ADDRESS = codes.register(
+    "NOTE02",
+    "there is nobody to send a message to",
+    "Store 1 to 20 addresses, a line each: gh secret set AGENT_NOTIFY_URLS --env agent-notify < FILE "
+    "(without --env on GitHub Free); or turn messages off: python agent_runner.py update --set notify=no",
+)
+
 MAX_ADDRESSES = 20
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]{0,19})://")
@@ -198,7 +212,7 @@ def send(job: JobContext, text: Message, addresses: str, seconds: float) -> Sent
     listed = [line.strip() for line in addresses.splitlines() if line.strip()]
     if not 1 <= len(listed) <= MAX_ADDRESSES:
         count = f"{len(listed)} addresses, at most {MAX_ADDRESSES} are taken" if listed else "it holds no address"
-        raise codes.BadInput(codes.NO_ADDRESS, f"{names.NOTIFY_SECRET}: {count}")
+        raise codes.BadInput(NO_ADDRESS, f"{names.NOTIFY_SECRET}: {count}")
     problems: Dict[int, str] = {}
 
     def attempt(number: int, address: str) -> None:

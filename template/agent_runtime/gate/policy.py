@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from agent_runtime.gate import protected_paths
 from agent_runtime.gate.conditions import ONLY_WRITING, Condition, Other, compared, describe, doubt, holds
@@ -200,28 +200,25 @@ def evaluate(
         obstacle = _far_off(rule, asked) or _false_condition(rule, asked)
         if obstacle is None:
             denying.append(name)
-            doubts = _doubts(rule, asked)
-            obstacle = f"applies{doubts}, so {what} is denied"
-        rules.of(name, rule, obstacle)
-    for number, rule in enumerate(policy.allowed_actions):
-        name = f"allowed_actions[{number}]"
+        rules.of(name, rule, obstacle or f"applies{_doubts(rule, asked)}, so {what} is denied")
+
+    def look(name: str, rule: Rule, matching: List[str]) -> None:
         obstacle = _mismatch(rule, asked)
         if obstacle is None:
-            allowing.append(name)
+            matching.append(name)
             questions.append(_question(name, rule, asked))
         rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+
+    for number, rule in enumerate(policy.allowed_actions):
+        name = f"allowed_actions[{number}]"
+        look(name, rule, allowing)
         if rule.requires_approval and not (_far_off(rule, asked) or _false_condition(rule, asked)):
             reserved.append(name)
             demands.append((rule.approvals, rule.approvers))
             if rule.approvals > 1 or rule.approvers:
                 rules.lines.append(f"{name} asks for {asked_for(rule.approvals, rule.approvers)}")
     for number, rule in enumerate(policy.auto_approve):
-        name = f"auto_approve[{number}]"
-        obstacle = _mismatch(rule, asked)
-        if obstacle is None:
-            automatic.append(name)
-            questions.append(_question(name, rule, asked))
-        rules.of(name, rule, obstacle or f"matches, up to risk {rule.max_risk}")
+        look(f"auto_approve[{number}]", rule, automatic)
     reasons = rules.whole()
     if denying:
         return Verdict(DENIED, tuple(denying), tuple(reasons))
@@ -423,19 +420,12 @@ def _count(name: str, limit: RateLimit, history: Sequence[Happened], now: dateti
         if each.moment > now - limit.per
         and (each.action is None or each.resource is None or limit.is_about(each.action, each.resource))
     )
-    line = "{} ({} on {}): {} of {} in the last {}".format(
-        name,
-        visible(limit.type),
-        ", ".join(visible(glob) for glob in limit.resources),
-        len(counted),
-        limit.max,
-        limit.per_text,
-    )
     full = len(counted) >= limit.max
+    said = f"{len(counted)} of {limit.max} in the last {limit.per_text}"
     if full:
         free = (counted[len(counted) - limit.max] + limit.per).astimezone(timezone.utc)
-        line += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
-    return Count(name, full, line if limit.reason is None else f"{line} [{visible(limit.reason)}]")
+        said += f", next possible at {free + timedelta(seconds=bool(free.microsecond)):%Y-%m-%dT%H:%M:%SZ}"
+    return Count(name, full, _reason(name, limit, said))
 
 
 def _strictest(demands: Iterable[_Demand]) -> _Demand:
@@ -455,14 +445,12 @@ def _why_ask(automatic: Sequence[str], reserved: Sequence[str], *, reversible: b
     if not automatic:
         return "no rule of auto_approve matches"
     if reserved:
-        return "{} requires approval and may be about it".format(" and ".join(reserved))
+        return f"{' and '.join(reserved)} requires approval and may be about it"
     return "" if reversible is True else "the agent does not say that it can be undone"
 
 
-def _reason(name: str, rule: Rule, outcome: str) -> str:
-    line = "{} ({} on {}): {}".format(
-        name, visible(rule.type), ", ".join(visible(glob) for glob in rule.resources), outcome
-    )
+def _reason(name: str, rule: Union[Rule, RateLimit], outcome: str) -> str:
+    line = f"{name} ({visible(rule.type)} on {', '.join(map(visible, rule.resources))}): {outcome}"
     return line if rule.reason is None else f"{line} [{visible(rule.reason)}]"
 
 
@@ -512,4 +500,4 @@ def _doubts(rule: Rule, asked: _Asked) -> str:
     doubts = [doubt(condition, *known) for condition in rule.conditions if holds(condition, *known) is None]
     if _off_target(rule, asked):
         doubts.insert(0, f"{ONLY_WRITING} it is about {visible(asked.action)} on {visible(asked.resource)}")
-    return " because {}".format(" and ".join(doubts)) if doubts else ""
+    return f" because {' and '.join(doubts)}" if doubts else ""

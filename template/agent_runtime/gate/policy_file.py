@@ -12,7 +12,7 @@ import hashlib
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Tuple, TypeVar
 
 from agent_runtime import codes
 from agent_runtime.gate import protected_paths, session_policy
@@ -46,6 +46,8 @@ from agent_runtime.text.strict_yaml import Node
 
 MAX_POLICY_BYTES = 64 * 1024
 
+_Entry = TypeVar("_Entry")
+
 _MAX_TEXT = 256
 _MAX_COUNT = 1000
 _SHOWN = 60
@@ -54,22 +56,14 @@ _POLICY_KEYS = (
     *("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators"),
     *("path_roots", "session_policies"),
 )
-_ALLOWED_KEYS = (
-    "type",
-    "resources",
-    "conditions",
-    "max_risk",
-    "requires_approval",
-    "approvals",
-    "approvers",
-    "description",
-)
-_DENIED_KEYS = ("type", "resources", "conditions", "reason")
 _AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
+_ALLOWED_KEYS = (*_AUTO_KEYS[:-1], "requires_approval", "approvals", "approvers", "description")
+_DENIED_KEYS = ("type", "resources", "conditions", "reason")
 _LIMIT_KEYS = ("type", "resources", "max", "per", "description")
 _ROOT_KEYS = ("type", "resources", "parameter", "root")
 _CONDITION_KEYS = ("parameter", "operator", "value")
 _OTHER_KEYS = ("parameter",)
+_RULE_KEYS = {"allowed_actions": _ALLOWED_KEYS, "denied_actions": _DENIED_KEYS, "auto_approve": _AUTO_KEYS}
 _RISKS = tuple(str(risk) for risk in RiskLevel)
 _AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
 
@@ -142,23 +136,20 @@ class _Reader:
         version = fields["version"]
         if isinstance(version.value, bool) or not isinstance(version.value, int) or version.value < 1:
             self.fail(version.line, f"version is {_say(version.value)}: write a whole number from 1")
-        allowed = self._rules(fields.get("allowed_actions"), "allowed_actions", _ALLOWED_KEYS)
+        allowed = self._each(fields, "allowed_actions", self._rule)
         cut = fields.get("session_policies")
         return Policy(
             name=self._text(fields["name"], "name"),
             version=version.value,
             allowed_actions=allowed,
-            denied_actions=self._rules(fields.get("denied_actions"), "denied_actions", _DENIED_KEYS),
+            denied_actions=self._each(fields, "denied_actions", self._rule),
             digest=digest,
-            auto_approve=self._rules(fields.get("auto_approve"), "auto_approve", _AUTO_KEYS),
-            rate_limits=self._limits(fields.get("rate_limits"), "rate_limits"),
-            initiators=self._initiators(fields.get("initiators"), "initiators"),
+            auto_approve=self._each(fields, "auto_approve", self._rule),
+            rate_limits=self._each(fields, "rate_limits", self._limit),
+            initiators=self._each(fields, "initiators", self._initiator),
             session_policies=session_policy.read(cut, session_policy.known(allowed), self.fail) if cut else {},
-            path_roots=self._roots(fields.get("path_roots"), "path_roots"),
+            path_roots=self._each(fields, "path_roots", self._root),
         )
-
-    def _roots(self, node: Optional[Node], where: str) -> Tuple[PathRoot, ...]:
-        return tuple(self._root(item, path) for item, path in self._entries(node, where)) if node else ()
 
     def _root(self, node: Node, where: str) -> PathRoot:
         fields = self._mapping(node, where, _ROOT_KEYS, ("type", "parameter", "root"))
@@ -179,11 +170,6 @@ class _Reader:
             root=root,
         )
 
-    def _initiators(self, node: Optional[Node], where: str) -> Tuple[str, ...]:
-        if node is None:
-            return ()
-        return tuple(self._initiator(entry, path) for entry, path in self._entries(node, where))
-
     def _initiator(self, node: Node, where: str) -> str:
         login = self._text(node, where)
         if login.casefold() == JOBS_AUTHOR:
@@ -195,12 +181,8 @@ class _Reader:
             )
         return login
 
-    def _rules(self, node: Optional[Node], where: str, keys: Tuple[str, ...]) -> Tuple[Rule, ...]:
-        if node is None:
-            return ()
-        return tuple(self._rule(item, path, keys) for item, path in self._entries(node, where))
-
-    def _rule(self, node: Node, where: str, keys: Tuple[str, ...]) -> Rule:
+    def _rule(self, node: Node, where: str) -> Rule:
+        keys = _RULE_KEYS[where.partition("[")[0]]
         fields = self._mapping(node, where, keys, ("type",))
         risk, risks = (RiskLevel.LOW, _AUTO_RISKS) if keys is _AUTO_KEYS else (RiskLevel.HIGH, _RISKS)
         if "max_risk" in fields:
@@ -214,7 +196,7 @@ class _Reader:
         return Rule(
             type=self._text(fields["type"], where + ".type"),
             resources=self._resources(fields.get("resources"), where + ".resources"),
-            conditions=self._conditions(fields.get("conditions"), where + ".conditions"),
+            conditions=self._each(fields, "conditions", self._condition, where + "."),
             max_risk=risk,
             reason=self._words(fields, where),
             requires_approval=approval is None or bool(approval.value),
@@ -241,11 +223,6 @@ class _Reader:
         if len(known) < approvals:
             self.fail(node.line, f"{where} names {len(known)} for {approvals} approvals: name more, or remove the key")
         return approvals, tuple(known.values())
-
-    def _limits(self, node: Optional[Node], where: str) -> Tuple[RateLimit, ...]:
-        if node is None:
-            return ()
-        return tuple(self._limit(item, path) for item, path in self._entries(node, where))
 
     def _limit(self, node: Node, where: str) -> RateLimit:
         fields = self._mapping(node, where, _LIMIT_KEYS, ("type", "max", "per"))
@@ -278,11 +255,6 @@ class _Reader:
         if not globs:
             self.fail(node.line, f'{where} is empty: name one, or remove the key, which then means ["*"]')
         return globs
-
-    def _conditions(self, node: Optional[Node], where: str) -> Tuple[Condition, ...]:
-        if node is None:
-            return ()
-        return tuple(self._condition(entry, path) for entry, path in self._entries(node, where))
 
     def _condition(self, node: Node, where: str) -> Condition:
         fields = self._mapping(node, where, _CONDITION_KEYS, _CONDITION_KEYS)
@@ -394,6 +366,13 @@ class _Reader:
                 self.fail(node.line, f"{where} has no {key}: add it")
         return dict(node.value)
 
+    def _each(
+        self, fields: Mapping[str, Node], key: str, read: Callable[[Node, str], _Entry], under: str = ""
+    ) -> Tuple[_Entry, ...]:
+        """What is read from each entry of a list; nothing where the key is not there."""
+        listed = self._entries(fields[key], under + key) if key in fields else ()
+        return tuple(read(entry, path) for entry, path in listed)
+
     def _entries(self, node: Node, where: str) -> List[Tuple[Node, str]]:
         if not isinstance(node.value, list):
             self.fail(node.line, f"{where} is {_say(node.value)}: write a list, for example []")
@@ -401,7 +380,7 @@ class _Reader:
 
     def _choice(self, node: Node, where: str, choices: Tuple[str, ...]) -> str:
         if not isinstance(node.value, str) or node.value not in choices:
-            self.fail(node.line, "{} is {}: use one of {}".format(where, _say(node.value), ", ".join(choices)))
+            self.fail(node.line, f"{where} is {_say(node.value)}: use one of {', '.join(choices)}")
         return node.value
 
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import agent_runtime
 from agent_runtime import codes
-from agent_runtime.gate import bundle, comment, consistency, environment_checks, evidence
+from agent_runtime.gate import bundle, consistency, environment_checks, evidence
 from agent_runtime.gate.bundle import Parts, RunOutcome, TrailProblem
 from agent_runtime.gate.pages import record as pages
 from agent_runtime.gate.pages.result import render_stop
@@ -364,7 +364,9 @@ def _rejection(
 def _issue(job: JobContext, needs: Mapping[str, Job]) -> Optional[int]:
     """Number of the issue that is this run's gate, or None."""
     if "seal" not in needs:
-        return comment.posted(job).issue
+        from agent_runtime.gate.comment import posted  # noqa: PLC0415  only a comment's run has one
+
+        return posted(job).issue
     number = needs["ask"].outputs.get("issue", "") if "ask" in needs else ""
     return int(number) if number.isdigit() else None
 

@@ -255,14 +255,12 @@ def _approvals(verdict: Verdict, run: Run) -> Approvals:
     started = {run.actor.casefold(), run.triggering_actor.casefold()}
     others = [login for login in named if login.casefold() not in started]
     if len(others) < verdict.approvals:
+        needed = "1 approval is" if verdict.approvals == 1 else f"{verdict.approvals} approvals are"
+        started_it = "" if len(others) == len(named) else f", of whom {run.actor} started the run"
         raise codes.GateRefused(
             codes.APPROVERS_IMPOSSIBLE,
-            "{}: {} needed, and the rules that ask for them all name {}{}".format(
-                ", ".join(verdict.matched_rules),
-                "1 approval is" if verdict.approvals == 1 else f"{verdict.approvals} approvals are",
-                ", ".join(named) or "nobody",
-                "" if len(others) == len(named) else f", of whom {run.actor} started the run",
-            ),
+            f"{', '.join(verdict.matched_rules)}: {needed} needed, and the rules that ask for them all name "
+            f"{', '.join(named) or 'nobody'}{started_it}",
         )
     return Approvals(verdict.approvals, named)
 

@@ -71,7 +71,7 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
         """
-        path = "/repos/{}/actions/runs/{}/approvals".format(repository, quote(run_id, safe=""))
+        path = f"/repos/{repository}/actions/runs/{quote(run_id, safe='')}/approvals"
         answer = self._http.get(path)
         if not isinstance(answer, list) or not all(isinstance(entry, dict) for entry in answer):
             raise malformed(path)
@@ -88,13 +88,13 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow
         """
-        path = "/repos/{}/actions/workflows/{}/runs".format(repository, quote(workflow, safe=""))
+        path = f"/repos/{repository}/actions/workflows/{quote(workflow, safe='')}/runs"
         filters = {"created": ">=" + since, "exclude_pull_requests": "true"}
         return self._http.pages(path, "workflow_runs", filters={**filters, **({"event": event} if event else {})})
 
     def last_run(self, repository: str, workflow: str, *, before: str) -> List[Mapping[str, Any]]:
         """Return the newest run of a workflow that was created before a moment (RFC 3339), or nothing."""
-        path = "/repos/{}/actions/workflows/{}/runs".format(repository, quote(workflow, safe=""))
+        path = f"/repos/{repository}/actions/workflows/{quote(workflow, safe='')}/runs"
         found = field(self._http.get(f"{path}?created={quote('<' + before)}&per_page=1"), "workflow_runs", list, path)
         return [mapping(entry, path) for entry in found[:1]]
 
@@ -103,7 +103,7 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run
         """
-        path = "/repos/{}/actions/runs/{}/jobs".format(repository, quote(run_id, safe=""))
+        path = f"/repos/{repository}/actions/runs/{quote(run_id, safe='')}/jobs"
         return self._http.pages(path, "jobs", filters={"filter": "all"} if every_attempt else None)
 
     def artifact_exists(self, repository: str, run_id: str, name: str) -> bool:
@@ -111,9 +111,7 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/artifacts#list-workflow-run-artifacts
         """
-        path = "/repos/{}/actions/runs/{}/artifacts?name={}".format(
-            repository, quote(run_id, safe=""), quote(name, safe="")
-        )
+        path = f"/repos/{repository}/actions/runs/{quote(run_id, safe='')}/artifacts?name={quote(name, safe='')}"
         entries = field(self._http.get(path), "artifacts", list, path)
         # An expired artifact counts: it was there.
         return any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
@@ -123,13 +121,11 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/actions/artifacts#list-artifacts-for-a-repository
         """
-        return self._http.pages(
-            "/repos/{}/actions/artifacts?name={}".format(repository, quote(name, safe="")), "artifacts"
-        )
+        return self._http.pages(f"/repos/{repository}/actions/artifacts?name={quote(name, safe='')}", "artifacts")
 
     def artifacts_of_run(self, repository: str, run_id: str) -> List[Mapping[str, Any]]:
         """Return the artifacts of a run, of all its attempts."""
-        path = "/repos/{}/actions/runs/{}/artifacts".format(repository, quote(run_id, safe=""))
+        path = f"/repos/{repository}/actions/runs/{quote(run_id, safe='')}/artifacts"
         return self._http.pages(path, "artifacts")
 
     def download_artifact(self, repository: str, artifact_id: int, limit: int) -> bytes:
@@ -144,13 +140,13 @@ class GitHubApi:
 
         Source: https://docs.github.com/en/rest/collaborators/collaborators#get-repository-permissions-for-a-user
         """
-        path = "/repos/{}/collaborators/{}/permission".format(repository, quote(login, safe=""))
+        path = f"/repos/{repository}/collaborators/{quote(login, safe='')}/permission"
         answer = self._http.get_or_none(path)
         return "none" if answer is None else str(field(answer, "permission", str, path))
 
     def workflow_run(self, repository: str, run_id: str) -> Mapping[str, Any]:
         """Return GitHub's JSON of a run; an empty object when there is none."""
-        path = "/repos/{}/actions/runs/{}".format(repository, quote(run_id, safe=""))
+        path = f"/repos/{repository}/actions/runs/{quote(run_id, safe='')}"
         return mapping(self._http.get_or_none(path) or {}, path)
 
     def artifact(self, repository: str, number: int) -> Mapping[str, Any]:
@@ -214,7 +210,7 @@ class GitHubApi:
 
 def environment_path(repository: str, name: str) -> str:
     """Path of an environment below the API's address."""
-    return "/repos/{}/environments/{}".format(repository, quote(name, safe=""))
+    return f"/repos/{repository}/environments/{quote(name, safe='')}"
 
 
 def branch_pattern(entry: Mapping[str, Any], path: str) -> str:

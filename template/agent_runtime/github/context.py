@@ -5,7 +5,6 @@ Source: https://docs.github.com/en/actions/reference/workflows-and-actions/varia
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any, Mapping
 from urllib.parse import urlsplit
@@ -14,9 +13,6 @@ from agent_runtime import codes
 from agent_runtime.model.documents import Run
 from agent_runtime.text.escape import visible
 from agent_runtime.text.strict_json import strict_json
-
-# The number of a run that no workflow made: a local investigation.  Nothing sealed in it can be acted on.
-LOCAL_RUN_ID = "local"
 
 _VARIABLES = {
     "repository": "GITHUB_REPOSITORY",
@@ -94,28 +90,6 @@ def client_payload(environ: Mapping[str, str]) -> Any:
             codes.RUN_CONTEXT_MISSING, f"GITHUB_EVENT_PATH leads to no event: {type(problem).__name__}"
         ) from None
     return event.get("client_payload") if isinstance(event, dict) else None
-
-
-def local_run(root: Path, repository: str) -> Run:
-    """Describe an investigation outside any workflow, at the commit that is checked out (`0` * 40 where none is)."""
-    found = subprocess.run(  # noqa: S603  fixed arguments
-        ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  git is found as the user's shell finds it
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    sha = found.stdout.decode("ascii", "replace").strip() if found.returncode == 0 else "0" * 40
-    return Run(
-        repository=repository,
-        run_id=LOCAL_RUN_ID,
-        run_attempt=1,
-        sha=sha,
-        ref="local",
-        actor="local",
-        triggering_actor="local",
-        workflow="local",
-        event="local",
-    )
 
 
 def audit_metadata(run: Run, job: str) -> Mapping[str, object]:

@@ -128,7 +128,7 @@ class Transport:
         found: List[Mapping[str, Any]] = []
         for page in range(1, _MAX_PAGES + 1):
             words = urlencode({**(filters or {}), "per_page": size, "page": page})
-            asked = "{}{}{}".format(path, "&" if "?" in path else "?", words)
+            asked = f"{path}{'&' if '?' in path else '?'}{words}"
             response = self._exchange("GET", asked, None)
             answer = self._decode("GET", path, response)
             entries = answer if key is None else field(answer, key, list, path)
@@ -208,9 +208,7 @@ class Transport:
                     return response
                 said = self._said(response)
                 problem = NotAnswered(
-                    "{} {}: HTTP {}{}".format(
-                        method, path, response.status, " ({})".format(said.rstrip(".")) if said else ""
-                    ),
+                    f"{method} {path}: HTTP {response.status}" + (f" ({said.rstrip('.')})" if said else ""),
                     response.status,
                     said,
                     visible(response.headers.get("X-Accepted-GitHub-Permissions", ""), _SHOWN),

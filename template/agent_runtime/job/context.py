@@ -42,7 +42,7 @@ class JobContext:
         root: the repository's root.
         out: folder for the job's outputs.
         id: the job's id in the workflow; `verify` for the part of `act` that verifies.
-        run: the workflow run, or a local one.
+        run: the workflow run, or what stands for it.
         trace_id: what ties the events of one run together.
         environ: the process's environment variables.
     """
@@ -54,11 +54,6 @@ class JobContext:
     run: Run
     trace_id: str
     environ: Mapping[str, str]
-
-    @property
-    def in_workflow(self) -> bool:
-        """Whether this is a job of a workflow run, real or simulated."""
-        return self.run.run_id != context.LOCAL_RUN_ID
 
     @property
     def act_variables(self) -> Dict[str, str]:
@@ -76,25 +71,32 @@ class JobContext:
         return f"{server}/{self.run.repository}/actions/runs/{run_id or self.run.run_id}"
 
 
-def set_up(root: Path, out: Path, id: str, environ: Mapping[str, str], trace_id: Optional[str] = None) -> JobContext:
-    """Read the configuration and the run's description; `trace_id` overrides the variable TRACE_ID.
+def set_up(
+    root: Path,
+    out: Path,
+    id: str,
+    environ: Mapping[str, str],
+    trace_id: Optional[str] = None,
+    *,
+    run: Optional[Run] = None,
+) -> JobContext:
+    """Read the configuration and the run's description.
+
+    Arguments:
+        trace_id: overrides the variable TRACE_ID.
+        run: what stands for the run, outside any workflow.
 
     Raises:
         BadInput: the configuration, the run's variables or the trace id is invalid.
     """
     settings = config.load(root)
-    if context.in_workflow(environ):
-        run = context.current_run(environ)
-        default_trace = f"{run.run_id}-{run.run_attempt}"
-    else:
-        run = context.local_run(root, settings.repository)
-        default_trace = f"local-{now():%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    run = run or context.current_run(environ)
     return JobContext(
         root=root,
         out=out,
         id=id,
         config=settings,
         run=run,
-        trace_id=inputs.trace_id(trace_id or environ.get("TRACE_ID"), default_trace),
+        trace_id=inputs.trace_id(trace_id or environ.get("TRACE_ID"), f"{run.run_id}-{run.run_attempt}"),
         environ=environ,
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Optional, Type
+from typing import TYPE_CHECKING, Any, Callable, Optional, Type, Union
 
 from agent_runtime import codes
 from agent_runtime.github.context import audit_metadata
 from agent_runtime.job.context import JobContext
 from aimgentix.events import ActionType, ActorType, AuditEvent, EventStatus
-from aimgentix.recorder import Recorder
+from aimgentix.plain import PlainRecorder
 from aimgentix.redact import Redactor
+
+if TYPE_CHECKING:
+    from aimgentix.recorder import Recorder
 
 # What each job with a journal prints.
 OPENED = "AIMgentix audit journal opened; the last step of record delivers it where there is a backend"
@@ -19,17 +22,27 @@ OPENED = "AIMgentix audit journal opened; the last step of record delivers it wh
 class Trail:
     """Writes the events of one job; use it as a context manager, so that it is flushed whatever happens.
 
+    Arguments:
+        resource: of every event.
+        recorder: makes what writes, from agent, trace id and folder.  A job with team code needs one that bears
+            threads, children and a folder that somebody removes.
+
     Raises:
         BadInput: something is wrong about the journal (INP012).
     """
 
-    def __init__(self, job: JobContext, resource: str) -> None:
+    def __init__(
+        self,
+        job: JobContext,
+        resource: str,
+        recorder: Callable[[str, str, str], Union[PlainRecorder, Recorder]] = PlainRecorder,
+    ) -> None:
         self._job = job
         self._resource = resource
         self._gha = audit_metadata(job.run, job.id)
         self._agent = job.environ.get("AGENT_INSTANCE_ID") or job.config.agent
         try:
-            self._recorder = Recorder(self._agent, job.trace_id, str(job.journal), strict=True)
+            self._recorder = recorder(self._agent, job.trace_id, str(job.journal))
         except ValueError as problem:  # a setting, an id or a pattern: nothing may go on without a journal
             raise codes.BadInput(codes.AUDIT_SETTING, str(problem)) from None
         print(OPENED)

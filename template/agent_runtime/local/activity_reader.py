@@ -13,6 +13,7 @@ from agent_runtime.github import archive
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.github.transport import HTTP_NOT_FOUND, NotAnswered, field
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, summarise
+from agent_runtime.local.codes import REPOSITORY_UNKNOWN
 from agent_runtime.model import config, names
 
 # Four requests a run at most: the job's token has 1,000 an hour, which all workflows of the repository share.
@@ -68,7 +69,7 @@ def _check_known(api: GitHubApi, repository: str) -> None:
         if problem.status != HTTP_NOT_FOUND:
             raise
         raise codes.BadInput(
-            codes.REPOSITORY_UNKNOWN, f"GitHub knows no {repository}, or this token may not see it"
+            REPOSITORY_UNKNOWN, f"GitHub knows no {repository}, or this token may not see it"
         ) from None
 
 

@@ -280,7 +280,7 @@ class Rule:
 
 
 def _choice(choices: Sequence[str]) -> Rule:
-    return Rule(CHOICE, "choose one of: {}".format(", ".join(choices)), lambda value: value in choices)
+    return Rule(CHOICE, f"choose one of: {', '.join(choices)}", lambda value: value in choices)
 
 
 _YES_NO_RULE = _choice(YES_NO)

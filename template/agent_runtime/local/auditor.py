@@ -16,6 +16,7 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle, offline
 from agent_runtime.gate.bundle import Parts, TrailProblem
 from agent_runtime.local import transparency
+from agent_runtime.local.codes import EVIDENCE_REFUTED, EVIDENCE_UNREADABLE
 from agent_runtime.local.transparency import Evidence, Unproven
 from agent_runtime.model import names
 from agent_runtime.text.escape import visible
@@ -134,9 +135,9 @@ def read_policy(path: Path) -> bytes:
             data = stream.read(transparency.MAX_BYTES)
         transparency.parse_policy(data)
     except OSError as problem:
-        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, f"{path}: {problem.strerror}") from None
+        raise codes.BadInput(EVIDENCE_UNREADABLE, f"{path}: {problem.strerror}") from None
     except Unproven as problem:
-        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, f"{path}: {visible(str(problem), 300)}") from None
+        raise codes.BadInput(EVIDENCE_UNREADABLE, f"{path}: {visible(str(problem), 300)}") from None
     return data
 
 
@@ -165,7 +166,7 @@ def examine(
     beside = folder.with_name(folder.name + names.PROOF_SUFFIX)
     evidence, unproven = _evidence(proof or beside, policy, actual, subject_of(manifest), now)
     if unproven and policy is not None:
-        found.append(TrailProblem(codes.EVIDENCE_REFUTED, unproven))
+        found.append(TrailProblem(EVIDENCE_REFUTED, unproven))
     run = manifest.get("run")
     by_comment = isinstance(run, dict) and run.get("event") == "issue_comment"
     parts = bundle.load(folder, by_comment=by_comment)
@@ -189,7 +190,7 @@ def _evidence(
     except Unproven as problem:
         return None, visible(str(problem), 500)
     except ImportError:
-        raise codes.BadInput(codes.EVIDENCE_UNREADABLE, "the Python package cryptography is not installed") from None
+        raise codes.BadInput(EVIDENCE_UNREADABLE, "the Python package cryptography is not installed") from None
 
 
 def _properties(finding: Finding) -> List[Dict[str, Any]]:

@@ -30,6 +30,7 @@ from agent_runtime import codes
 from agent_runtime.gate.policy import Policy
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import answers, linter, locks, policy_cases, policy_lint, proposals
+from agent_runtime.local.codes import AGENT_MISSING, CASE_FAILED, RULE_NEVER
 from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprint
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
@@ -39,7 +40,7 @@ ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
 _UPDATE = "python agent_runner.py update --set NAME=VALUE"
-_RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**' -x '!/{}'"
+_RESTORE = "copier recopy --vcs-ref=:current: --defaults --overwrite -x '**'"
 
 ANSWERS = codes.register("CHK001", "the answers can't be read", "Restore " + ANSWERS_FILE + " from the history")
 SYNTAX = codes.register("CHK002", "a file is not valid in its own language", "Fix the named line")
@@ -101,7 +102,7 @@ class CheckProblem:
 
     def line(self) -> str:
         """The one line for a person."""
-        return "{}: {}: {}. {}".format(self.code, self.path, self.message.rstrip("."), self.fix.rstrip("."))
+        return f"{self.code}: {self.path}: {self.message.rstrip('.')}. {self.fix.rstrip('.')}"
 
 
 def check(root: Path) -> List[CheckProblem]:
@@ -111,7 +112,7 @@ def check(root: Path) -> List[CheckProblem]:
     known = _answers(root, problems)
     problems += _configuration(root, known)
     if not (root / AGENT).is_file():
-        problems.append(_problem(codes.AGENT_MISSING, AGENT, "it is missing"))
+        problems.append(_problem(AGENT_MISSING, AGENT, "it is missing"))
     problems += _workflows(root)
     files = _files(root, manifest)
     for name in files:
@@ -162,7 +163,7 @@ def _unneeded(root: Path) -> List[str]:
 
 
 def _restore(path: str) -> str:
-    return "Restore it with: " + _RESTORE.format(path)
+    return f"Restore it with: {_RESTORE} -x '!/{path}'"
 
 
 def _answers(root: Path, problems: List[CheckProblem]) -> Mapping[str, Any]:
@@ -223,13 +224,13 @@ def _configuration(root: Path, known: Mapping[str, Any]) -> Iterator[CheckProble
 def _policy(root: Path, settings: config.Config, rules: Policy) -> Iterator[CheckProblem]:
     """What of the policy can never be, and the team's cases that it does not meet."""
     for rule, why in policy_lint.never(rules):
-        yield _problem(codes.RULE_NEVER, settings.policy_path.as_posix(), f"{rule}: {why}")
+        yield _problem(RULE_NEVER, settings.policy_path.as_posix(), f"{rule}: {why}")
     name = policy_cases.CASES.as_posix()
     if (root / name).is_file():
         for case in policy_cases.read(root / name, name):
             said = policy_cases.problem(case, rules, auto_approval=settings.auto_approval)
             if said:
-                yield _problem(codes.CASE_FAILED, f"{name}:{case.line}", f"{case.name}: {said}")
+                yield _problem(CASE_FAILED, f"{name}:{case.line}", f"{case.name}: {said}")
 
 
 def _recorded(question: str, known: Mapping[str, Any]) -> str:
@@ -305,7 +306,8 @@ def _content(root: Path, name: str, *, rendered: bool, expected: Optional[str]) 
 
 
 def _at(name: str, text: str, position: int) -> str:
-    return "{}:{}".format(name, text.count("\n", 0, position) + 1)
+    line = text.count("\n", 0, position) + 1
+    return f"{name}:{line}"
 
 
 def _parse_yaml(text: str) -> None:
@@ -374,7 +376,7 @@ def _shadowing(root: Path) -> Iterator[CheckProblem]:
         is_package = path.is_dir() and any(path.glob("__init__.*"))
         is_module = path.suffix in (".py", ".pyc", ".so", ".pyd") and not path.is_dir()
         if (is_package or is_module) and path.name.split(".")[0] in taken:
-            yield _problem(SHADOWING, path.name, "it shadows the module {}".format(path.name.split(".")[0]))
+            yield _problem(SHADOWING, path.name, f"it shadows the module {path.name.split('.')[0]}")
 
 
 def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]:
@@ -390,7 +392,7 @@ def _compiled(root: Path, manifest: Mapping[str, Any]) -> Iterator[CheckProblem]
             flags = stream.read(16)[4:8]
         if path.parent.name == "__pycache__" and flags[:1] not in (b"", b"\0"):
             name = path.relative_to(root).as_posix()
-            yield _problem(SHADOWING, name, "it is run instead of {}.py".format(path.name.split(".")[0]), "Remove it")
+            yield _problem(SHADOWING, name, f"it is run instead of {path.name.split('.')[0]}.py", "Remove it")
 
 
 def _missing_modules(root: Path) -> Iterator[CheckProblem]:
@@ -410,7 +412,7 @@ def _missing_modules(root: Path) -> Iterator[CheckProblem]:
     fix = codes.describe(NO_MODULE).fix + ",".join(sorted(named.union(*missing.values())))
     for name, modules in missing.items():
         if modules:
-            yield _problem(NO_MODULE, name, "it imports {} of the toolkit".format(", ".join(sorted(modules))), fix)
+            yield _problem(NO_MODULE, name, f"it imports {', '.join(sorted(modules))} of the toolkit", fix)
 
 
 def _proposals(root: Path) -> Iterator[CheckProblem]:

@@ -139,7 +139,7 @@ def _table(seen: Observed, results: Sequence[checks.Result], items: Sequence[che
         state = f"{result.state.value:<12}"
         if colour:
             state = f"\033[{_COLOURS[result.state]}m{state}\033[0m"
-        lines.append("{:<{}}{}{}".format(result.name, first, state, result.title))
+        lines.append(f"{result.name:<{first}}{state}{result.title}")
         for finding in result.findings:
             sign = "note: " if finding.state is checks.State.NOTE else "- "
             lines += _wrapped(sign + finding.problem, first, width)

@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import policy
 from agent_runtime.gate.policy import Policy, Verdict
+from agent_runtime.local.codes import CASES_INVALID
 from agent_runtime.model import inputs
 from agent_runtime.model.documents import parse_time
 from agent_runtime.results import RiskLevel
@@ -64,9 +65,9 @@ def read(path: Path, name: str) -> List[Case]:
     try:
         root = strict_yaml.load(path.read_bytes())
     except OSError as problem:
-        raise codes.BadInput(codes.CASES_INVALID, f"{name}: {problem.strerror}") from None
+        raise codes.BadInput(CASES_INVALID, f"{name}: {problem.strerror}") from None
     except strict_yaml.StrictYamlError as problem:
-        raise codes.BadInput(codes.CASES_INVALID, f"{name} line {problem.line}: {problem.message}") from None
+        raise codes.BadInput(CASES_INVALID, f"{name} line {problem.line}: {problem.message}") from None
     entries = root.value.get("cases") if isinstance(root.value, dict) and set(root.value) == {"cases"} else None
     if entries is None or not isinstance(entries.value, list):
         _fail(name, root, "write one key, cases, with a list")
@@ -103,7 +104,7 @@ def _verdict(case: Case, rules: Policy) -> Verdict:
 
 
 def _fail(name: str, node: Node, message: str) -> NoReturn:
-    raise codes.BadInput(codes.CASES_INVALID, f"{name} line {node.line}: {message}")
+    raise codes.BadInput(CASES_INVALID, f"{name} line {node.line}: {message}")
 
 
 def _case(name: str, node: Node) -> Case:

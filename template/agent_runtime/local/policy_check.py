@@ -18,6 +18,7 @@ from agent_runtime.gate import policy, session_policy
 from agent_runtime.gate.policy import Policy, Verdict
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import policy_cases
+from agent_runtime.local.codes import CASE_FAILED, PARAMETERS_INVALID
 from agent_runtime.model import config, documents, inputs
 from agent_runtime.model.config import Config
 from agent_runtime.model.documents import Investigation, Plan, Report, Step
@@ -126,7 +127,7 @@ def run_cases(root: Path, *, cases_file: Optional[Path], policy_file: Optional[P
     for case in cases:
         said = policy_cases.problem(case, rules, auto_approval=settings.auto_approval)
         failed += said is not None
-        where = f"{codes.CASE_FAILED}: {terminal(name)} line {case.line}"
+        where = f"{CASE_FAILED}: {terminal(name)} line {case.line}"
         out.write(f"{where}: {case.name}: {said}\n" if said else f"ok: {case.name}\n")  # both are visible already
     out.write(f"policy: {len(cases) - failed} of {len(cases)} cases are as expected\n")
     return codes.EXIT_BAD_INPUT if failed else codes.EXIT_OK
@@ -210,13 +211,13 @@ def _parameters(text: Optional[str]) -> Dict[str, Any]:
         return {}
     data = text.encode("utf-8", "surrogateescape")
     if len(data) > inputs.MAX_CONTEXT_BYTES:
-        raise codes.BadInput(codes.PARAMETERS_INVALID, f"{len(data)} bytes are too many")
+        raise codes.BadInput(PARAMETERS_INVALID, f"{len(data)} bytes are too many")
     try:
         value = strict_json(data)
     except ValueError as problem:
-        raise codes.BadInput(codes.PARAMETERS_INVALID, f"not JSON: {problem}") from None
+        raise codes.BadInput(PARAMETERS_INVALID, f"not JSON: {problem}") from None
     if not isinstance(value, dict):
-        raise codes.BadInput(codes.PARAMETERS_INVALID, f"a JSON {type(value).__name__}, not an object")
+        raise codes.BadInput(PARAMETERS_INVALID, f"a JSON {type(value).__name__}, not an object")
     return value
 
 
@@ -247,13 +248,9 @@ def _asked(verdict: Verdict) -> Dict[str, str]:
 
 
 def _facts(asked: Dict[str, Any]) -> Dict[str, str]:
+    undone = "can be undone" if asked["reversible"] else "not said to be undone"
     return {
-        "asked": "{} on {}, risk {}, {}".format(
-            asked["action"],
-            asked["resource"],
-            asked["risk_level"],
-            "can be undone" if asked["reversible"] else "not said to be undone",
-        ),
+        "asked": f"{asked['action']} on {asked['resource']}, risk {asked['risk_level']}, {undone}",
         "parameters": json.dumps(asked["parameters"], ensure_ascii=True, sort_keys=True),
     }
 
@@ -267,7 +264,7 @@ def _page(about: Dict[str, str], rules: Policy, name: str, verdict: Verdict) -> 
         **about,
         "policy": f"{name}, version {rules.version}, SHA-256 {rules.digest[:12]}",
     }
-    lines = ["{:<12} {}".format(key + ":", terminal(value)) for key, value in facts.items()]
+    lines = [f"{key + ':':<12} {terminal(value)}" for key, value in facts.items()]
     lines += ["", "rule by rule:"]
     for reason in verdict.reasons:
         lines += textwrap.wrap(

@@ -18,13 +18,11 @@ from typing import Any, DefaultDict, Dict, Iterator, List, Mapping, Optional, Se
 
 from agent_runtime.gate import session_policy
 from agent_runtime.gate.conditions import (
-    EACH_FORMAT,
-    EACH_IN,
-    EACH_STARTS_WITH,
     EQUALITY,
     FORMAT,
     MAX_ITEMS,
     MEMBERSHIP,
+    OF_EACH,
     ORDER,
     STARTS_WITH,
     Condition,
@@ -50,7 +48,6 @@ _AWS_OPERATOR = re.compile(
     re.IGNORECASE,
 )
 _ARN = "arn:"
-_OF_ITEMS = {EACH_IN: "in", EACH_FORMAT: FORMAT, EACH_STARTS_WITH: STARTS_WITH}
 
 
 def never(policy: Policy) -> Iterator[Tuple[str, str]]:
@@ -139,7 +136,7 @@ def _demanded(condition: Condition) -> Iterator[List[Tuple[Steps, str]]]:
     for text in (condition.parameter, *([condition.value.parameter] if isinstance(condition.value, Other) else [])):
         expression = parse(text)
         steps = expression.steps
-        is_list = expression.function == COUNT or condition.operator in (MAX_ITEMS, *_OF_ITEMS)
+        is_list = expression.function == COUNT or condition.operator in (MAX_ITEMS, *OF_EACH)
         yield [(steps[:end], "a list" if steps[end] is None else "an object") for end in range(1, len(steps))]
         yield [(steps, "a list" if is_list else "a single value")]
         if is_list and not expression.function:
@@ -158,8 +155,8 @@ def _asked(rule: Rule) -> Iterator[Tuple[Steps, str, Any]]:
     for condition in rule.conditions:
         expression, operator = parse(condition.parameter), condition.operator
         if not expression.function:
-            steps = (*expression.steps, None) if operator in _OF_ITEMS else expression.steps
-            yield steps, _OF_ITEMS.get(operator, operator), condition.value
+            steps = (*expression.steps, None) if operator in OF_EACH else expression.steps
+            yield steps, OF_EACH.get(operator, operator), condition.value
 
 
 def _bounds(rule: Rule) -> Optional[str]:
@@ -169,9 +166,9 @@ def _bounds(rule: Rule) -> Optional[str]:
         expression, operator, value = parse(condition.parameter), condition.operator, condition.value
         if isinstance(value, Other) or operator == MAX_ITEMS:
             continue
-        steps = (*expression.steps, None) if operator in _OF_ITEMS else expression.steps
+        steps = (*expression.steps, None) if operator in OF_EACH else expression.steps
         value = seconds(duration(value)) if expression.function == AGE else value
-        about[expression.function, steps].append(Condition("x", _OF_ITEMS.get(operator, operator), value))
+        about[expression.function, steps].append(Condition("x", OF_EACH.get(operator, operator), value))
     for (function, steps), conditions in about.items():
         tried = _candidates(function, conditions)
         if tried is not None and not any(all(holds(each, {"x": value}) for each in conditions) for value in tried):

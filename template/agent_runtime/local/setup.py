@@ -19,6 +19,7 @@ from agent_runtime.github.transport import (
     NotAnswered,
     Transport,
 )
+from agent_runtime.local.codes import GATE_STILL_OPEN, RIGHTS_MISSING, SETTING_REFUSED, TOKEN_UNUSABLE
 from agent_runtime.local.settings import access, planning
 from agent_runtime.local.settings.model import Gate
 from agent_runtime.local.settings.observe import observe_gate
@@ -81,7 +82,7 @@ def run(
         return codes.EXIT_OK
     if changes.calls and seen.repository.administrator is False and not by_issue:
         raise codes.GateRefused(
-            codes.RIGHTS_MISSING, f"this token's user is not an administrator of {seen.repository.full_name}"
+            RIGHTS_MISSING, f"this token's user is not an administrator of {seen.repository.full_name}"
         )
     for call in changes.calls:
         _send(http, seen, call)
@@ -91,13 +92,9 @@ def run(
     if by_issue and not after.has_label:
         problems += ("GitHub did not keep the label",)
     if problems:
-        raise codes.GateRefused(codes.GATE_STILL_OPEN, "; ".join(problems))
-    out.write(
-        "{}: {}\n".format(
-            terminal(seen.repository.full_name),
-            "the gate is closed" if changes.calls else "nothing to change, the gate is closed",
-        )
-    )
+        raise codes.GateRefused(GATE_STILL_OPEN, "; ".join(problems))
+    nothing = "" if changes.calls else "nothing to change, "
+    out.write(f"{terminal(seen.repository.full_name)}: {nothing}the gate is closed\n")
     return codes.EXIT_OK
 
 
@@ -122,12 +119,12 @@ def _send(http: Transport, seen: Gate, call: planning.Call) -> None:
 def _explained(seen: Gate, call: planning.Call, problem: NotAnswered) -> codes.AgentError:
     private = seen.repository.visibility != "public"
     if problem.status == HTTP_UNAUTHORISED:
-        return codes.BadInput(codes.TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message)
+        return codes.BadInput(TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message)
     if call.method == "PUT" and private and problem.status in (HTTP_NOT_FOUND, HTTP_UNPROCESSABLE):
         # GitHub answers 404 where a plan has no environments, 422 where it has none with reviewers.
         refusal = planning.plan_refusal(seen)
         return codes.GateRefused(refusal.code, f"{problem.message}, says GitHub; {refusal.message}")
     if problem.status in (HTTP_FORBIDDEN, HTTP_NOT_FOUND):
         needs = "; the token needs: " + problem.accepted if problem.accepted else ""
-        return codes.GateRefused(codes.RIGHTS_MISSING, problem.message + needs)
-    return codes.GateRefused(codes.SETTING_REFUSED, f"{call.reason}: {problem.message}")
+        return codes.GateRefused(RIGHTS_MISSING, problem.message + needs)
+    return codes.GateRefused(SETTING_REFUSED, f"{call.reason}: {problem.message}")

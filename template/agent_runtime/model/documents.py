@@ -34,8 +34,8 @@ MAX_STEPS = 10
 MAX_APPROVALS = 2
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 _STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 
 class ReportStatus(_StrEnum):
@@ -89,14 +89,18 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+class _Strict:
+    """What is decoded has exactly the fields of its class, and each has exactly its type."""
+
+    __pydantic_config__ = _STRICT
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(_Strict):
     """One attempt of one workflow run, as GitHub's environment variables describe it.
 
     Source of the fields: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
     """
-
-    __pydantic_config__ = _STRICT
 
     repository: str
     run_id: str
@@ -110,10 +114,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class PolicyStamp:
+class PolicyStamp(_Strict):
     """What the policy said when the plan was sealed, and which policy it was (SHA-256 of the file's bytes)."""
-
-    __pydantic_config__ = _STRICT
 
     digest: str
     decision: Decision
@@ -124,15 +126,13 @@ class PolicyStamp:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(_Strict):
     """One action of a plan, as the agent proposed it.
 
     Arguments:
         parameters: JSON values by name; `act()` gets exactly these.
         changes: the preconditions that it changes: before the next step, only these may differ.
     """
-
-    __pydantic_config__ = _STRICT
 
     action: str
     parameters: Dict[str, Any]
@@ -144,10 +144,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Approvals:
+class Approvals(_Strict):
     """How many humans must approve a plan, and who may: nobody named means every reviewer of the gate."""
-
-    __pydantic_config__ = _STRICT
 
     count: int
     approvers: Tuple[str, ...]
@@ -158,10 +156,8 @@ class Approvals:
 
 
 @dataclass(frozen=True)
-class RuntimeStamp:
+class RuntimeStamp(_Strict):
     """Which runtime sealed the plan: its release, and the SHA-256 of its manifest."""
-
-    __pydantic_config__ = _STRICT
 
     release: str
     digest: str
@@ -171,7 +167,7 @@ class RuntimeStamp:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(_Strict):
     """The proposed steps with everything that their approval is bound to.
 
     Its canonical form (RFC 8785) has one SHA-256, the plan digest, which is the identity of what a human approves.
@@ -185,8 +181,6 @@ class Plan:
         issued_at, expires_at: RFC 3339 times in UTC.
         dry_run: everything is checked and asked, and nothing is executed.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     resource: str
@@ -215,7 +209,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Investigation:
+class Investigation(_Strict):
     """What the team's machine hands over (`investigation.json`): data that decides nothing until `seal` has read it.
 
     Arguments:
@@ -225,8 +219,6 @@ class Investigation:
         code, error: why there is no result: the code that the agent's machine gives, and what went wrong.
         model: the language model that took part, says the agent.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     run: Run
@@ -254,15 +246,13 @@ class Investigation:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class Earlier(_Strict):
     """An action on the resource that an earlier run was about, from GitHub's list of jobs.
 
     Arguments:
         at: when its job began.
         end: how it ended, in a word or two.
     """
-
-    __pydantic_config__ = _STRICT
 
     run_id: str
     action: str
@@ -274,10 +264,8 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class PolicyChange:
+class PolicyChange(_Strict):
     """The commit that last changed the policy, as GitHub shows it: when it was committed, and whose it says it is."""
-
-    __pydantic_config__ = _STRICT
 
     at: str
     by: str
@@ -287,7 +275,7 @@ class PolicyChange:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(_Strict):
     """The result of an investigation (`investigation-report.json`): evidence, and the sealed plan if there is one.
 
     Arguments:
@@ -302,8 +290,6 @@ class Report:
         session_policy: what the credential that acts will be cut down to; empty where the policy does not say.
         model: the language model that took part, says the agent.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     trace_id: str
@@ -348,10 +334,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Approver:
+class Approver(_Strict):
     """Who approved, from GitHub's own record of the run."""
-
-    __pydantic_config__ = _STRICT
 
     login: str
     id: int
@@ -359,15 +343,13 @@ class Approver:
 
 
 @dataclass(frozen=True)
-class IssueComment:
+class IssueComment(_Strict):
     """The comment on an issue that approved a plan, where an issue is the gate.
 
     Arguments:
         issue: its number; `id` is the comment's.
         created_at: as GitHub gives it.
     """
-
-    __pydantic_config__ = _STRICT
 
     issue: int
     id: int
@@ -376,7 +358,7 @@ class IssueComment:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class Receipt(_Strict):
     """What GitHub's approval record said right after the click (`approval-receipt.json`).
 
     GitHub's record has no time; `observed_at` is when the approve job read it.
@@ -384,8 +366,6 @@ class Receipt:
     Arguments:
         issue_comment: what approved where an issue is the gate; `run` is then the one that this comment started.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     trace_id: str
@@ -402,7 +382,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Authorization:
+class Authorization(_Strict):
     """What *Verify* found (`authorization.json`): written before anything of the team's starts in `act`.
 
     Arguments:
@@ -410,8 +390,6 @@ class Authorization:
         approvers: whose approvals counted, from GitHub's record; nobody where the policy asks nobody.
         code, message: of the check that refused, or None.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     trace_id: str
@@ -428,15 +406,13 @@ class Authorization:
 
 
 @dataclass(frozen=True)
-class StepResult:
+class StepResult(_Strict):
     """The result of one call of `act()`, reported by the agent.
 
     Arguments:
         latency_ms: duration of `act()`.
         code: why the runtime calls it failed or unknown, or None.
     """
-
-    __pydantic_config__ = _STRICT
 
     action: str
     status: ActionStatus
@@ -452,7 +428,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class ActionReport:
+class ActionReport(_Strict):
     """The result of *Execute* (`action-result.json`), reported by the agent's machine.
 
     Arguments:
@@ -460,8 +436,6 @@ class ActionReport:
         steps: those that ran, in order.
         code, message: of the check that refused, or of what went wrong, or None.
     """
-
-    __pydantic_config__ = _STRICT
 
     schema_version: int
     trace_id: str

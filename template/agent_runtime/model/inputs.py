@@ -124,7 +124,7 @@ def alert(payload: Any) -> Dict[str, Any]:
     if not _RESOURCE.fullmatch(payload["resource"]):
         raise codes.BadInput(
             codes.RESOURCE_INVALID,
-            "client_payload.resource {} is not a plain identifier".format(_shown(payload["resource"])),
+            f"client_payload.resource {_shown(payload['resource'])} is not a plain identifier",
         )
     for key in ("trace_id", "fingerprint"):
         if key in payload and not _TRACE_ID.fullmatch(payload[key]):
@@ -135,7 +135,7 @@ def alert(payload: Any) -> Dict[str, Any]:
     if "alert_severity" in payload and not _SEVERITY.fullmatch(payload["alert_severity"]):
         raise _not_an_alert(
             "client_payload.alert_severity",
-            "{} is not a word such as critical".format(_shown(payload["alert_severity"])),
+            f"{_shown(payload['alert_severity'])} is not a word such as critical",
         )
     for key, value in payload.items():
         _check_key(key, "client_payload")

@@ -55,7 +55,7 @@ def run_job(
         plan_path: the file that *Verify* left.
         approved_digest: plan digest, from the outputs of a job without team code.
     """
-    with Trail(job, resource) as journal:
+    with Trail(job, resource, team.RECORDER) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING)
         result = ActionReport(
             schema_version=documents.SCHEMA_VERSION,

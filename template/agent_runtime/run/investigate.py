@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner, Notes
+from agent_runtime.agent import AgentRunner, Notes, ProposedAction
 from agent_runtime.job.context import JobContext, now, write_whole
 from agent_runtime.job.request import Request
 from agent_runtime.job.trail import Trail
 from agent_runtime.model import documents, names, plan, redaction
 from agent_runtime.model.documents import Investigation, Step
-from agent_runtime.results import ProposedAction, RiskLevel
+from agent_runtime.results import RiskLevel
 from agent_runtime.run import team
 from aimgentix.events import ActorType, EventStatus
 from aimgentix.redact import Redactor
@@ -46,7 +46,7 @@ def run_job(agent: AgentRunner, job: JobContext, request: Request) -> Investigat
     Raises:
         BadInput: the agent failed, or returned something that can't be handed over; the file says so, too.
     """
-    with Trail(job, request.resource) as journal:
+    with Trail(job, request.resource, team.RECORDER) as journal:
         journal.event(names.STEP_STARTED, EventStatus.PENDING, trigger=request.trigger)
         problem: Optional[codes.AgentError] = None
         try:

@@ -13,15 +13,20 @@ from __future__ import annotations
 import sys
 import traceback
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 from agent_runtime.github import outputs
 from agent_runtime.model import inputs
-from agent_runtime.results import ActionResult, ActionStatus, InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.results import ActionStatus, RiskLevel
 from agent_runtime.text import escape
+from aimgentix.recorder import Recorder
 from aimgentix.redact import Redactor
+
+# What writes the trail of a job with team code, which may start threads and processes, and remove files.
+RECORDER = partial(Recorder, strict=True)
 
 
 @contextmanager
@@ -126,7 +131,7 @@ def act(
 def _describe(what: str, error: BaseException, redactor: Redactor) -> str:
     said = " ".join(redactor.text(str(error)).split())
     hint = "; the credentials may not do this, see docs/TROUBLESHOOTING.md" if _is_refused(error) else ""
-    return "{} raised {}{}{}".format(what, type(error).__name__, ": " + said if said else "", hint)
+    return f"{what} raised {type(error).__name__}{': ' + said if said else ''}{hint}"
 
 
 def _is_refused(error: BaseException) -> bool:

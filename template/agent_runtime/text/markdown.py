@@ -15,10 +15,10 @@ def page(blocks: Iterable[str]) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of cells that are Markdown already; without rows an empty block."""
-    lines = ["| {} |".format(" | ".join(cells)) for cells in rows]
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
     if not lines:
         return ""
-    return "\n".join(["| {} |".format(" | ".join(header)), "|" + " --- |" * len(header), *lines])
+    return "\n".join([f"| {' | '.join(header)} |", "|" + " --- |" * len(header), *lines])
 
 
 def collapsed(summary: str, *blocks: str) -> str:

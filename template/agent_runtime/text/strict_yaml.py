@@ -117,7 +117,7 @@ class _Loader:
             raise StrictYamlError(mark.line + 1 if mark else 1, f"not YAML: {said}{hint}") from None
         except yaml.reader.ReaderError as problem:
             line = self._text.count("\n", 0, problem.position) + 1
-            raise StrictYamlError(line, "not YAML: {}: remove it".format(str(problem).split("\n")[0])) from None
+            raise StrictYamlError(line, f"not YAML: {str(problem).splitlines()[0]}: remove it") from None
         except (ValueError, OverflowError) as problem:
             # PyYAML passes an escape beyond Unicode, such as "\U99999999", on to chr().
             raise StrictYamlError(1, f"not YAML: {visible(str(problem), 200)}") from None

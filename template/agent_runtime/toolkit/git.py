@@ -121,7 +121,7 @@ class Difference:
         """One line: `2 files, +3 -1`."""
         added = sum(plus or 0 for _, plus, _ in self.files)
         removed = sum(minus or 0 for _, _, minus in self.files)
-        return "{} file{}, +{} -{}".format(len(self.files), "" if len(self.files) == 1 else "s", added, removed)
+        return f"{len(self.files)} file{'' if len(self.files) == 1 else 's'}, +{added} -{removed}"
 
 
 class Clone:
@@ -243,7 +243,7 @@ class Clone:
         made = self._git.text("rev-parse", "--verify", "HEAD")
         if restores is None:
             return made
-        message = "{}\n\n{}{}\n".format(self._git.text("log", "-1", "--format=%B", made), RESTORES, _sha(restores))
+        message = f"{self._git.text('log', '-1', '--format=%B', made)}\n\n{RESTORES}{_sha(restores)}\n"
         return self._git.text("commit-tree", made + "^{tree}", "-p", self.head, "-F", "-", data=message.encode())
 
     def write(self, path: str, content: bytes, message: str) -> str:
@@ -368,7 +368,7 @@ def open_pull_request(
         ToolError: it was not.
     """
     asked = {"title": title[:200], "head": branch, "base": base, "body": body}
-    own = None if token else _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository))
+    own = None if token else _own_token("GITHUB_API_URL", f"{api.rstrip('/')}/{repository}")
     address = http.under(api, f"/repos/{repository}/pulls")
     try:
         answer = http.send_once("POST", address, value=asked, token=own or token)
@@ -403,7 +403,7 @@ def is_merged(api: str, repository: str, number: int, *, token: Optional[str]) -
         ToolError: GitHub does not say, or it was closed without a merge (TOOL13).
     """
     address = http.under(api, f"/repos/{repository}/pulls/{number}")
-    token = token or _own_token("GITHUB_API_URL", "{}/{}".format(api.rstrip("/"), repository)) or token
+    token = token or _own_token("GITHUB_API_URL", f"{api.rstrip('/')}/{repository}") or token
     found = http.get(address, token=token).fields(merged=bool, state=str)
     if found["state"] == "closed" and not found["merged"]:
         raise ToolError(NOT_DONE, f"the pull request {number} was closed without a merge")
@@ -434,8 +434,10 @@ def wait_for_merge(api: str, repository: str, number: int, *, token: Optional[st
         said = f"nobody knows whether the pull request {number} was merged within {seconds:g} s: {why}"
         raise OutcomeUnknown(OUTCOME_UNKNOWN, said)
     if found != "merged":
-        late = "the pull request {} was not merged within {:g} s, so nothing is changed on its branch yet: merge it or "
-        raise ToolError(NOT_DONE, found or (late + "close it, as docs/RUNBOOK.md says").format(number, seconds))
+        late = (
+            f"the pull request {number} was not merged within {seconds:g} s, so nothing is changed on its branch yet: "
+        )
+        raise ToolError(NOT_DONE, found or late + "merge it or close it, as docs/RUNBOOK.md says")
 
 
 def restored_by(address: str, branch: str, path: str, version: str, *, token: Optional[str] = None) -> str:
@@ -453,8 +455,8 @@ def restored_by(address: str, branch: str, path: str, version: str, *, token: Op
     with clone(address, branch, token=token) as now:
         newest = now.changes(path, 1)[0]
         if not now.same(now.head, version, path):
-            held = "{} does not hold the version of {} in {}, but that of {} by {}: look at what was merged"
-            raise ToolError(NOT_DONE, held.format(branch, version, path, newest.sha, ascii(newest.author)))
+            held = f"{branch} does not hold the version of {version} in {path}, but that of {newest.sha}"
+            raise ToolError(NOT_DONE, f"{held} by {newest.author!a}: look at what was merged")
     return newest.sha
 
 

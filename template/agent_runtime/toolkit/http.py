@@ -149,7 +149,7 @@ class Response:
         except ToolError:
             found = None
         if not isinstance(found, dict) or not all(isinstance(found.get(name), kind) for name, kind in kinds.items()):
-            raise ToolError(NO_ANSWER, "{}: {} without {}".format(self.url, self.said, ", ".join(kinds)))
+            raise ToolError(NO_ANSWER, f"{self.url}: {self.said} without {', '.join(kinds)}")
         return found
 
 

@@ -173,8 +173,8 @@ def made(answer: http.Response) -> NewKey:
     except ToolError:
         found = {"id": "", "value": ""}
     if not _NAME.fullmatch(found["id"]) or not found["value"]:
-        why = "{}: HTTP {} without id and value: there may be a new, valid key that nobody knows"
-        raise OutcomeUnknown(OUTCOME_UNKNOWN, why.format(answer.url, answer.status))
+        why = f"{answer.url}: HTTP {answer.status} without id and value"
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, f"{why}: there may be a new, valid key that nobody knows")
     return NewKey(found["id"], found["value"])
 
 

@@ -269,8 +269,9 @@ class TextEndpoint(Source):
             if now.same(started):
                 samples = increase_between(first, samples)
             elif min(now.values()) < started.at - START_SECONDS:
-                why = "several processes answer in turns, one that started at {} and one at {}: name an address of one"
-                raise _unusable(self.url, why.format(*map(shown_time, (min(started.values()), min(now.values())))))
+                one, other = shown_time(min(started.values())), shown_time(min(now.values()))
+                why = f"several processes answer in turns, one that started at {one} and one at {other}"
+                raise _unusable(self.url, why + ": name an address of one")
             else:
                 newest = max(now.values())
                 seconds = max(0.0, now.at - newest)
@@ -585,7 +586,7 @@ def moment(value: Any) -> float:
     if not found:
         raise ValueError(f"{ascii(value)[:40]} is not a time with a zone")
     day, clock, fraction, hours, minutes = found.groups()
-    whole = datetime.fromisoformat("{}T{}{}:{}".format(day, clock, hours or "+00", minutes or "00"))
+    whole = datetime.fromisoformat(f"{day}T{clock}{hours or '+00'}:{minutes or '00'}")
     return whole.timestamp() + float("0." + (fraction or "0"))
 
 
@@ -680,7 +681,7 @@ def _answer_data(response: http.Response, source: str) -> Tuple[Dict[str, Any], 
     if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
         raise _unusable(source, "the answer is not one of Prometheus")
     if answer["status"] == "error" or not response.ok:
-        why = "{}: {}".format(answer.get("errorType", f"HTTP {response.status}"), answer.get("error", ""))
+        why = f"{answer.get('errorType', f'HTTP {response.status}')}: {answer.get('error', '')}"
         raise _unusable(source, f"the server reports {ascii(_one_line(why))[1:-1]}")
     data = answer.get("data")
     if not isinstance(data, dict):
@@ -708,11 +709,11 @@ def count_requests(samples: Iterable[Sample], source: str, codes: str = "http") 
         labels = dict(sample.labels)
         label = next((label for label in CODE_LABELS if label in labels), None)
         if label is None:
-            raise _unusable(source, "the requests have none of the labels {}".format(", ".join(CODE_LABELS)))
+            raise _unusable(source, f"the requests have none of the labels {', '.join(CODE_LABELS)}")
         failed = _is_error(labels[label], codes)
         if failed is None:
-            why = "{}={} is not a code of {} nor a class such as 5xx: nobody knows whether it failed"
-            raise _unusable(source, why.format(label, ascii(labels[label])[:80], codes))
+            why = f"{label}={labels[label]!a:.80} is not a code of {codes} nor a class such as 5xx"
+            raise _unusable(source, why + ": nobody knows whether it failed")
         requests += sample.value
         errors += sample.value if failed else 0.0
     if not requests < math.inf:

@@ -41,8 +41,9 @@ from typing import (
     get_type_hints,
 )
 
+from agent_runtime.agent import InvestigationResult, ProposedAction
 from agent_runtime.model import names
-from agent_runtime.results import Finding, InvestigationResult, ModelUse, ProposedAction, RiskLevel, Severity
+from agent_runtime.results import Finding, ModelUse, RiskLevel, Severity
 from agent_runtime.toolkit import http, providers
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, ToolError
 
@@ -540,7 +541,7 @@ def _why(content: Any) -> str:
     """Why an answer was refused: the text that the model got, or what its schema says."""
     if not isinstance(content, list):
         return _one_line(content)
-    found = ("{}: {}: {!a:.80}".format(".".join(map(str, one["loc"])), one["msg"], one.get("input")) for one in content)
+    found = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}: {one.get('input')!a:.80}" for one in content)
     return _one_line("; ".join(found))
 
 

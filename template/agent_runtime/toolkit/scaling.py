@@ -168,8 +168,8 @@ class Autoscaler(Target):
         _expect(found.instances, instead_of)
         name = f"{self.namespace}/{self.name}"
         if found.lowest <= instances < instead_of:
-            message = "nothing was done: minReplicas of {} is {}, so Kubernetes may go down to {} by itself"
-            raise ToolError(NOT_DONE, message.format(name, found.lowest, instances))
+            lowest = f"minReplicas of {name} is {found.lowest}"
+            raise ToolError(NOT_DONE, f"nothing was done: {lowest}, so Kubernetes may go down to {instances} by itself")
         spec = {"minReplicas": instances}
         done = f"set minReplicas of {name} from {found.lowest} to {instances}"
         if found.highest < instances:
@@ -182,17 +182,16 @@ class Autoscaler(Target):
         except Refused as problem:
             if problem.status != 409:
                 raise
-            message = "nothing was done: somebody else changed the autoscaler {} meanwhile (HTTP 409); start a new run"
-            raise ToolError(NOT_DONE, message.format(name)) from None
+            meanwhile = f"somebody else changed the autoscaler {name} meanwhile (HTTP 409)"
+            raise ToolError(NOT_DONE, f"nothing was done: {meanwhile}; start a new run") from None
         return Change(done, self._undo(found))
 
     def _undo(self, found: _Found) -> str:
-        message = "Set minReplicas {} and maxReplicas {} of {}/{} again."
-        return message.format(found.lowest, found.highest, self.namespace, self.name)
+        return f"Set minReplicas {found.lowest} and maxReplicas {found.highest} of {self.namespace}/{self.name} again."
 
     def _address(self) -> str:
-        place = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}"
-        return http.under(self.api, place.format(self.namespace, self.name))
+        place = f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers/{self.name}"
+        return http.under(self.api, place)
 
     def _read(self) -> _Found:
         token = http.token("kubernetes")

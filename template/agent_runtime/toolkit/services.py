@@ -213,7 +213,7 @@ def _windowed(node: Node) -> str:
 
 def _codes(node: Node) -> str:
     if node.value not in metrics.CODES:
-        raise node.wrong("must be one of {}".format(", ".join(metrics.CODES)))
+        raise node.wrong(f"must be one of {', '.join(metrics.CODES)}")
     return node.text()
 
 
@@ -234,7 +234,7 @@ class Node:
 
     def wrong(self, what: str) -> ToolError:
         line = f"line {self.line}: " if self.line else ""
-        return ToolError(CATALOGUE_INVALID, "{}: {}{}{}".format(self.source, line, self.path and self.path + " ", what))
+        return ToolError(CATALOGUE_INVALID, f"{self.source}: {line}{self.path and self.path + ' '}{what}")
 
     def mapping(self, required: Optional[Tuple[str, ...]], optional: Tuple[str, ...] = ()) -> Dict[str, Node]:
         """The entries of a mapping with these keys; any keys where `required` is None."""

@@ -55,8 +55,8 @@ class Load:
             evidence["notes"] = list(self.notes)
         if self.trend is not None:
             forecast = _forecast(self.trend, hours)
-            line = "a straight line through {} points leads to {:.1%} in {:g} h, and the points lie {:.1%} from it"
-            ahead = line.format(self.trend.points, forecast, hours, self.trend.error)
+            line = f"a straight line through {self.trend.points} points leads to {forecast:.1%} in {hours:g} h"
+            ahead = f"{line}, and the points lie {self.trend.error:.1%} from it"
             evidence.update(
                 per_hour=self.trend.per_hour,
                 forecast=forecast,
@@ -98,7 +98,7 @@ def measure(
     history = metrics.history(server, share, until=found.at, seconds=window_seconds, token=token)
     seen = max(found.value or 0.0, *(value for _, value in history), 0.0)
     if limit is None and seen > MAX_SHARE:
-        why = "{}: {} gives {:g} now or in its history, which is not a share of a limit, 0 to 1: divide percent by 100"
-        raise ToolError(METRICS_UNUSABLE, why.format(server, name, seen))
+        why = f"{server}: {name} gives {seen:g} now or in its history, which is not a share of a limit, 0 to 1"
+        raise ToolError(METRICS_UNUSABLE, why + ": divide percent by 100")
     trend = metrics.trend(history, at=found.at)
     return Load(name, found.value or 0.0, trend, found.value is None, found.notes)

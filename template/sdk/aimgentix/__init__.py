@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from ._version import VERSION
 from .events import ActionType, ActorType, AuditEvent, EventStatus, InvalidEvent
-from .journal import JournalError
 from .redact import Redactor
+from .segments import JournalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

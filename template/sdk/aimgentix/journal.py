@@ -18,7 +18,7 @@ import time
 from collections import deque
 from weakref import WeakSet
 
-from .segments import SUFFIX, lock_segment
+from .segments import SUFFIX, JournalError, create_segment, line_of, new_stream, sync_segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,15 +41,6 @@ MEMORY_BYTES = 32 * 1024 * 1024
 RETRY_DISK_SECONDS = 5.0
 LOOK_SECONDS = 0.05
 MAX_RETIRED = 8
-
-
-class JournalError(OSError):
-    """An event is not safe in the journal."""
-
-
-def new_stream() -> str:
-    """Return a new stream id: UTC time, process id and 64 random bits, so that names sort by age and never meet."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def _ignore(_: str) -> None:
@@ -78,8 +69,6 @@ class _Segment:
         self.heirs: List[_Segment] = []  # segments that continue from here: the first one does
         self.fd = -1
         self._synced = 0  # bytes that are known to be on disk
-        self._prefix_text = f'{{"v":1,"stream":"{self.stream}","seq":'
-        self._prefix = self._prefix_text.encode()
         self.after = after
         self._after = b"" if after is None else b'"after":%b,' % json.dumps(after, separators=(",", ":")).encode()
         # Nobody closes the descriptor while another thread syncs it; a signal handler may do either meanwhile.
@@ -91,15 +80,8 @@ class _Segment:
         Raises:
             OSError: it can't be created.
         """
-        self.fd = self._create()
+        self.fd = create_segment(self.path)
         self.unfinished = False
-
-    def _create(self) -> int:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        fd = os.open(self.path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        lock_segment(fd)
-        return fd
 
     def append(self, event: bytes) -> None:
         """Append one line to the segment, which the caller has claimed.
@@ -107,10 +89,7 @@ class _Segment:
         Raises:
             OSError: it was not written, or not whole; the segment takes no more.
         """
-        if self.head is None:
-            line = self._prefix + b'1,"prev":null,' + self._after + b'"event":' + event + b"}"
-        else:
-            line = f'{self._prefix_text}{self.seq + 1},"prev":"{self.head}","event":'.encode() + event + b"}"
+        line = line_of(self.stream, self.seq + 1, self.head, event, b"" if self.head else self._after)
         data = line + b"\n"
         if os.write(self.fd, data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -129,7 +108,7 @@ class _Segment:
         Raises:
             OSError: it can't be written.
         """
-        fd = self._create()
+        fd = create_segment(self.path)
         try:
             written = 0
             while written < self.size:
@@ -161,13 +140,7 @@ class _Segment:
             if self.fd < 0 or size <= self._synced:
                 return
             try:
-                os.fsync(self.fd)
-                if self._synced == 0 and hasattr(os, "O_DIRECTORY"):  # the name of the file too, where that works
-                    directory = os.open(os.path.dirname(self.path), os.O_RDONLY)
-                    try:
-                        os.fsync(directory)
-                    finally:
-                        os.close(directory)
+                sync_segment(self.fd, None if self._synced else self.path)
             except (OSError, ValueError):  # on some Pythons -1 is a ValueError
                 if self.fd >= 0:  # else a signal handler has synced and closed it
                     raise

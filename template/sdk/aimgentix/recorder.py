@@ -8,14 +8,16 @@ import sys
 
 from . import settings
 from .events import MAX_ID, AuditEvent, check_text
-from .journal import SEGMENT_BYTES, Journal, JournalError
-from .redact import Redactor, environment_secrets
+from .journal import SEGMENT_BYTES, Journal
+from .redact import redactor_of
+from .segments import JournalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Callable, Iterable, Optional, Set, Type, TypeVar
 
+    from .redact import Redactor
     from .segments import StrPath
 
     Self = TypeVar("Self", bound="Recorder")
@@ -45,10 +47,7 @@ class Recorder:
         self.trace_id = settings.text(trace_id, "TRACE_ID") or settings.trace_parent(os.environ) or os.urandom(16).hex()
         check_text("agent_instance_id", self.agent_instance_id, MAX_ID)
         check_text("trace_id", self.trace_id, MAX_ID)
-        self._redactor = Redactor(
-            environment_secrets(os.environ, settings.items(redact_env, "AIMGENTIX_REDACT_ENV", ",")),
-            settings.items(redact_patterns, "AIMGENTIX_REDACT_PATTERNS", "\n"),
-        )
+        self._redactor = redactor_of(os.environ, redact_env, redact_patterns)
         self._journal = Journal(
             os.fspath(journal_dir) if journal_dir else settings.journal_directory(os.environ),
             strict=settings.flag(strict, "AIMGENTIX_STRICT"),

@@ -623,6 +623,29 @@ def environment_secrets(environment: Mapping[str, str], names: Iterable[str] = (
     ]
 
 
+def redactor_of(
+    environment: Mapping[str, str], names: Optional[Iterable[str]] = None, patterns: Optional[Iterable[str]] = None
+) -> Redactor:
+    """Return a redactor of the environment's secrets.
+
+    Args:
+        names: further variables with secret values; by default those in AIMGENTIX_REDACT_ENV, separated by commas.
+        patterns: what else to replace; by default the lines of AIMGENTIX_REDACT_PATTERNS.
+
+    Raises:
+        ValueError: a pattern is not a regular expression, or matches the empty string.
+    """
+    if names is None:
+        names = _parts(environment.get("AIMGENTIX_REDACT_ENV", ""), ",")
+    if patterns is None:
+        patterns = _parts(environment.get("AIMGENTIX_REDACT_PATTERNS", ""), "\n")
+    return Redactor(environment_secrets(environment, names), patterns)
+
+
+def _parts(text: str, separator: str) -> List[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
 def _is_secret_variable(name: str) -> bool:
     return name.endswith(_SECRET_ENDS) or not _SECRET_VARIABLES.isdisjoint(name.split("_"))
 

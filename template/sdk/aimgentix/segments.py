@@ -1,9 +1,10 @@
-"""The segments of a journal folder: their names and their locks."""
+"""The segments of a journal folder: their names, their locks, and the bytes of a line."""
 
 from __future__ import annotations
 
 import errno
 import os
+import time
 
 try:
     import fcntl
@@ -12,11 +13,64 @@ except ImportError:  # Windows has no flock; the README says what that means
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Tuple, Union
+    from typing import List, Optional, Tuple, Union
 
     StrPath = Union[str, os.PathLike[str]]
 
 SUFFIX = ".jsonl"
+
+
+class JournalError(OSError):
+    """An event is not safe in the journal."""
+
+
+def new_stream() -> str:
+    """Return a new stream id: UTC time, process id and 64 random bits, so that names sort by age and never meet."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}-{os.urandom(8).hex()}"
+
+
+def line_of(stream: str, seq: int, prev: Optional[str], event: bytes, after: bytes = b"") -> bytes:
+    """Return a journal line without its newline; `chain.py` says what its members are.
+
+    Args:
+        after: the member that says where the stream continues from, with its comma.
+    """
+    previous = "null" if prev is None else f'"{prev}"'
+    return b'{"v":1,"stream":"%b","seq":%d,"prev":%b,%b"event":%b}' % (
+        stream.encode(),
+        seq,
+        previous.encode(),
+        after,
+        event,
+    )
+
+
+def create_segment(path: str) -> int:
+    """Create a segment file, and its folder when there is none; return the descriptor, locked.
+
+    Raises:
+        OSError: it can't be created.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    fd = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    lock_segment(fd)
+    return fd
+
+
+def sync_segment(fd: int, path: Optional[str]) -> None:
+    """Make what is in a segment survive a power cut, and, given its path, the name of the file too where that works.
+
+    Raises:
+        OSError: it may not.
+    """
+    os.fsync(fd)
+    if path is not None and hasattr(os, "O_DIRECTORY"):
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def stream_of(path: str) -> str:

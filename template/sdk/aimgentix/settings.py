@@ -6,7 +6,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterable, List, Mapping, Optional, TypeVar
+    from typing import Callable, Mapping, Optional, TypeVar
 
     T = TypeVar("T")
 
@@ -53,13 +53,6 @@ def number(given: Optional[T], variable: str, kind: Callable[[str], T], default:
         pass
     name = f"{variable} (or its argument)" if given is not None else variable
     raise SettingError(f"{name} must be a number of at least {least:g}, not {value!r}")
-
-
-def items(given: Optional[Iterable[str]], variable: str, separator: str) -> List[str]:
-    """Return `given` as a list, else the non-empty parts of the environment variable."""
-    if given is not None:
-        return list(given)
-    return [part.strip() for part in os.environ.get(variable, "").split(separator) if part.strip()]
 
 
 def process_name() -> str:

@@ -11,7 +11,8 @@ from .segments import segment_files, strange_files, stream_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional
+    from datetime import datetime
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
     from .segments import StrPath
 
@@ -202,10 +203,11 @@ def read_events(directory: StrPath) -> List[AuditEvent]:
             except (InvalidEvent, MalformedLine):
                 continue
             events.setdefault(event.event_id, event)
-    return sorted(events.values(), key=lambda event: _instant(event.timestamp))
+    return sorted(events.values(), key=lambda event: instant(event.timestamp))
 
 
-def _instant(timestamp: str) -> Any:
+def instant(timestamp: str) -> Tuple[datetime, str]:
+    """Return the moment of a valid event's timestamp to the microsecond, and the digits after that."""
     from datetime import datetime
 
     head, fraction = timestamp[:19], timestamp[19:]

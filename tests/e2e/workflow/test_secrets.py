@@ -29,7 +29,8 @@ import os
 import sys
 from pathlib import Path
 from agent_runtime.agent import AgentRunner
-from agent_runtime.results import ActionResult, ActionStatus, Finding, InvestigationResult, ProposedAction, RiskLevel
+from agent_runtime.agent import ActionResult, InvestigationResult, ProposedAction
+from agent_runtime.results import ActionStatus, Finding, RiskLevel
 
 PLANTED = json.loads(Path(__file__).with_name("planted.json").read_text())
 WORDS = "; ".join(PLANTED["texts"])

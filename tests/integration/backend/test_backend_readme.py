@@ -116,7 +116,7 @@ def test_the_transparency_log(backend: Path) -> None:
         with running(backend, serve, f"http://127.0.0.1:{witness_port}"):
             with running(backend, ready("AIMGENTIX_LOG_POLICY="), f"http://127.0.0.1:{port}"):
                 made = shell(backend, ready("AUDITOR_KEY=") + 'echo "$AIMGENTIX_API_KEY $AUDITOR_KEY"').split()
-                keys = "AIMGENTIX_API_KEY={} AUDITOR_KEY={}\n".format(*made)
+                keys = f"AIMGENTIX_API_KEY={made[0]} AUDITOR_KEY={made[1]}\n"
                 assert '"index":0,"status":"logged"' in shell(backend, keys + ready("/v1/log/entries"))
                 eventually(lambda: cosigned(witness_port))
                 shell(backend, keys + ready("/v1/log/proof?digest"))

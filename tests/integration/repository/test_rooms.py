@@ -59,6 +59,8 @@ def test_every_contract_is_kept(template: Path) -> None:
         ("sdk/aimgentix/events.py", "import agent_runtime", "never the other way round BROKEN"),
         ("agent_runtime/job/trail.py", "from aimgentix import AuditClient", "by the command that delivers BROKEN"),
         ("agent_runtime/gate/record.py", "from aimgentix import delivery", "by the command that delivers BROKEN"),
+        ("agent_runtime/job/trail.py", "from aimgentix.recorder import Recorder", "threads and children BROKEN"),
+        ("agent_runtime/gate/seal.py", "from agent_runtime.agent import Notes", "what a team subclasses BROKEN"),
         ("agent_runtime/text/escape.py", "from agent_runtime.text import strict_yaml", CIRCLE),
         ("agent_runtime/attic.py", "", "attic"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from agent_runtime import codes
 from agent_runtime.local import check
+from agent_runtime.local.codes import APPROVER_UNUSABLE
 from agent_runtime.model import documents, names
 from support import examples, settings_world
 from support.gate_world import CONFIG, GateWorld
@@ -168,5 +169,5 @@ def test_a_team_that_lost_its_members_is_refused_by_setup_and_named_by_doctor(tm
         github.members = 0
         with pytest.raises(codes.BadInput, match="has no members, so nobody can approve") as refused:
             clone.setup()
-        assert refused.value.code == codes.APPROVER_UNUSABLE
+        assert refused.value.code == APPROVER_UNUSABLE
         assert any("has no members" in problem for problem in clone.doctor()["approvers"])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
+from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
 from support.simulated import TEMPLATE, Clone, clone, outcome_of
 
 __all__ = ["clone"]
@@ -19,7 +20,7 @@ __all__ = ["clone"]
 NO_ADDRESS = "audit.example.com"
 REPORTED = (
     "error: TRAIL06: AIMGENTIX_API_URL (or its argument) must be an address such as https://audit.example.com. "
-    + codes.describe(codes.TRAIL_UNDELIVERED).fix
+    + codes.describe(TRAIL_UNDELIVERED).fix
 )
 INVESTIGATE = ("investigate", "--resource", "checkout")
 # What never runs team code is started like this.

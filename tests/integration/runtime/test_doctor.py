@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
+from agent_runtime.local.codes import GITHUB_SILENT
 from agent_runtime.local.settings import checklist, checks, codeowners, github_plans, planning
 from agent_runtime.local.settings.model import Repository
 from support import settings_world, shapes
@@ -742,7 +743,7 @@ def test_github_that_does_not_answer_is_refused(clone: Clone) -> None:
     clone.github.default_branch = None  # type: ignore[assignment]
     with pytest.raises(codes.GateRefused) as refused:
         clone.doctor()
-    assert refused.value.code == codes.GITHUB_SILENT
+    assert refused.value.code == GITHUB_SILENT
     assert TOKEN not in refused.value.line()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
+from agent_runtime.gate.notify import NO_ADDRESS, NOT_SENT
 from agent_runtime.model import names
 from support import examples
 from support.gate_world import TEMPLATE, GateWorld, whole_run
@@ -182,7 +183,7 @@ def test_receivers_that_are_dead_slow_or_broken_keep_nobody_else_from_getting_it
         "address 7 of 7 (json): sent",
     ]
     assert done.returncode == codes.EXIT_INTERNAL
-    assert done.stderr.startswith(f"error: {codes.NOT_SENT}: 6 of 7 addresses did not accept the message.")
+    assert done.stderr.startswith(f"error: {NOT_SENT}: 6 of 7 addresses did not accept the message.")
     page = world.page("notify")
     assert page.startswith("# Not sent everywhere\n") and "- address 7 of 7 (json): sent" in page
     assert "hunter2" not in done.stdout + done.stderr + page
@@ -195,7 +196,7 @@ def test_without_an_address_or_with_too_many_nothing_is_sent(
     done = notify("waiting", *addresses, **waiting)
 
     assert done.returncode == codes.EXIT_BAD_INPUT
-    assert f"{codes.NO_ADDRESS}: AGENT_NOTIFY_URLS: {said}" in done.stderr
+    assert f"{NO_ADDRESS}: AGENT_NOTIFY_URLS: {said}" in done.stderr
     assert world.page("notify").startswith("# Nothing was sent\n") and said in world.page("notify")
 
 
@@ -253,7 +254,7 @@ def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(
         done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **waiting)
 
     assert done.returncode == 0
-    assert hook.posts[0][2]["message"].endswith("Page: [{0}]({0})".format(page_of_run(world)))
+    assert hook.posts[0][2]["message"].endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})")
 
 
 def page_of_run(world: GateWorld) -> str:

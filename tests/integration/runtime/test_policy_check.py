@@ -19,6 +19,7 @@ from agent_runtime.gate import session_policy
 from agent_runtime.gate.policy import evaluate
 from agent_runtime.gate.policy_file import parse_policy
 from agent_runtime.local import policy_cases, policy_check
+from agent_runtime.local.codes import CASES_INVALID, PARAMETERS_INVALID
 from agent_runtime.model import documents
 from agent_runtime.model.documents import Plan
 from agent_runtime.model.plan import canonical
@@ -173,11 +174,11 @@ def test_another_file_can_be_tried_out(clone: Clone, tmp_path: Path) -> None:
         (("--action", "Restart!", "--resource", "a"), codes.USAGE),
         ((*API, "--risk", "none"), codes.USAGE),
         (("--action", "restart", "--resource", "a\nb"), codes.RESOURCE_INVALID),
-        ((*API, "--parameters", "{"), codes.PARAMETERS_INVALID),
-        ((*API, "--parameters", "[1]"), codes.PARAMETERS_INVALID),
-        ((*API, "--parameters", '{"a": 1, "a": 2}'), codes.PARAMETERS_INVALID),
-        ((*API, "--parameters", '{"a": NaN}'), codes.PARAMETERS_INVALID),
-        ((*API, "--parameters", '{"a": "' + "x" * 65536 + '"}'), codes.PARAMETERS_INVALID),
+        ((*API, "--parameters", "{"), PARAMETERS_INVALID),
+        ((*API, "--parameters", "[1]"), PARAMETERS_INVALID),
+        ((*API, "--parameters", '{"a": 1, "a": 2}'), PARAMETERS_INVALID),
+        ((*API, "--parameters", '{"a": NaN}'), PARAMETERS_INVALID),
+        ((*API, "--parameters", '{"a": "' + "x" * 65536 + '"}'), PARAMETERS_INVALID),
         ((*API, "--plan", "agent_runner.py"), codes.USAGE),
         ((*API, "--policy", "nowhere.yml"), codes.POLICY_MISSING),
         ((*API, "--policy", "agent_runner.py"), codes.POLICY_INVALID),
@@ -384,7 +385,7 @@ def test_a_mistake_in_the_cases_is_one_line_with_its_place(tmp_path: Path, text:
     (tmp_path / "policy.yml").write_text(text)
     with pytest.raises(codes.BadInput) as caught:
         policy_cases.read(tmp_path / "policy.yml", "tests/policy.yml")
-    assert (caught.value.code, "\n" in caught.value.line()) == (codes.CASES_INVALID, False)
+    assert (caught.value.code, "\n" in caught.value.line()) == (CASES_INVALID, False)
     assert caught.value.message.startswith("tests/policy.yml " + message)
 
 

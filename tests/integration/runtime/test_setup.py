@@ -12,6 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import codes
+from agent_runtime.local.codes import (
+    APPROVER_UNUSABLE,
+    GATE_STILL_OPEN,
+    PLAN_WITHOUT_GATE,
+    REPOSITORY_UNKNOWN,
+    RIGHTS_MISSING,
+)
 from agent_runtime.local.settings import planning
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate, Repository
 from support import settings_world, shapes
@@ -151,7 +158,7 @@ def test_other_branches_are_named_and_removed_only_when_readable(clone: Clone) -
     clone.github.requests.clear()
     with pytest.raises(codes.GateRefused) as refused:
         clone.setup()
-    assert refused.value.code == codes.GATE_STILL_OPEN
+    assert refused.value.code == GATE_STILL_OPEN
     assert "release/*" in refused.value.message and "tag:main" in refused.value.message
     assert writes(clone.github) == []
     assert "--exact" in clone.setup(dry_run=True)
@@ -169,7 +176,7 @@ def test_a_setting_that_github_does_not_take_is_not_a_success(clone: Clone, monk
     monkeypatch.setattr(FullGitHub, "_put_environment", forgetful)
     with pytest.raises(codes.GateRefused) as refused:
         clone.setup()
-    assert refused.value.code == codes.GATE_STILL_OPEN
+    assert refused.value.code == GATE_STILL_OPEN
     assert "administrators can bypass" in refused.value.message
 
 
@@ -178,7 +185,7 @@ def test_a_private_repository_without_reviewers_learns_what_to_choose(clone: Clo
     clone.github.visibility, clone.github.plan = "private", plan
     with pytest.raises(codes.GateRefused) as refused:
         clone.setup()
-    assert refused.value.code == codes.PLAN_WITHOUT_GATE
+    assert refused.value.code == PLAN_WITHOUT_GATE
     assert f"plan {plan}" in refused.value.message
     assert "make the repository public" in refused.value.message and "Enterprise" in refused.value.message
     assert writes(clone.github) == []
@@ -194,7 +201,7 @@ def test_a_plan_that_github_does_not_show_is_named_in_its_refusal(
     )
     with pytest.raises(codes.GateRefused) as refused:
         clone.setup()
-    assert refused.value.code == codes.PLAN_WITHOUT_GATE
+    assert refused.value.code == PLAN_WITHOUT_GATE
     assert f"HTTP {status}" in refused.value.message and "make the repository public" in refused.value.message
 
 
@@ -207,7 +214,7 @@ def test_without_administrator_rights_nothing_is_sent(clone: Clone) -> None:
     clone.github.administrator = False
     with pytest.raises(codes.GateRefused) as refused:
         clone.setup()
-    assert refused.value.code == codes.RIGHTS_MISSING
+    assert refused.value.code == RIGHTS_MISSING
     assert writes(clone.github) == []
 
 
@@ -234,7 +241,7 @@ def test_a_repository_that_is_none_is_bad_input(clone: Clone, name: str) -> None
 def test_a_repository_that_is_not_there_is_bad_input(clone: Clone) -> None:
     with pytest.raises(codes.BadInput) as refused:
         clone.setup(repository="acme/another")
-    assert refused.value.code == codes.REPOSITORY_UNKNOWN
+    assert refused.value.code == REPOSITORY_UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def test_an_approver_who_cannot_review_is_named(clone: Clone, reviewers: tuple[s
     clone.github.teams["outsiders"] = False
     with pytest.raises(codes.BadInput) as refused:
         clone.setup(reviewers=reviewers)
-    assert refused.value.code == codes.APPROVER_UNUSABLE
+    assert refused.value.code == APPROVER_UNUSABLE
     assert problem in refused.value.message
     assert writes(clone.github) == []
 

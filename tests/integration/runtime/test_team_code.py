@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 from agent_runtime.job.context import now
 from agent_runtime.job.request import Request
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import documents, names, plan
-from agent_runtime.results import ActionResult, ActionStatus, Finding, InvestigationResult, ProposedAction
+from agent_runtime.results import ActionStatus, Finding
 from agent_runtime.run import execute, investigate
 from support import examples
 from support.gate_world import GateWorld

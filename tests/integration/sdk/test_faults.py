@@ -891,4 +891,4 @@ def test_reading_and_writing_import_each_other_in_one_direction(run_python):
         assert run_python(f"from aimgentix import {order}").stderr == ""
     done = run_python("import sys, aimgentix.verify; print('aimgentix.journal' in sys.modules)")
     assert done.returncode == 0
-    assert run_python("from aimgentix.journal import read_events, verify_directory, lock_segment").stderr == ""
+    assert run_python("from aimgentix.journal import read_events, verify_directory, Journal").stderr == ""

@@ -19,8 +19,8 @@ from pydantic_ai.messages import ModelResponse, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
-from agent_runtime.agent import Notes
-from agent_runtime.results import InvestigationResult, RiskLevel
+from agent_runtime.agent import InvestigationResult, Notes
+from agent_runtime.results import RiskLevel
 from agent_runtime.toolkit import model, providers
 from agent_runtime.toolkit.errors import ACCESS_REFUSED, MODEL_FAILED, MODEL_SETTINGS, NO_ANSWER, ToolError
 from support import models

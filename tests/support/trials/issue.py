@@ -8,6 +8,16 @@ from typing import Any
 from agent_runtime import codes
 from agent_runtime.gate import issue_checks
 from agent_runtime.gate.pages import review
+from agent_runtime.local.codes import (
+    APPROVER_UNUSABLE,
+    GATE_STILL_OPEN,
+    GITHUB_SILENT,
+    PLAN_WITHOUT_GATE,
+    REPOSITORY_UNKNOWN,
+    RIGHTS_MISSING,
+    SETTING_REFUSED,
+    TOKEN_UNUSABLE,
+)
 from agent_runtime.model import plan
 from support import examples, settings_world, shapes
 from support.settings_world import REPOSITORY
@@ -126,19 +136,19 @@ def administrator(is_one: bool) -> Callable[[settings_world.Clone], None]:
     return lambda clone: vars(clone.github).update(administrator=is_one)
 
 
-by_setup(codes.TOKEN_UNUSABLE, nothing, nothing, GH_TOKEN="")
-by_setup(codes.REPOSITORY_UNKNOWN, nothing, nothing, "--repo", "acme/another")
-by_setup(codes.APPROVER_UNUSABLE, nothing, nothing, "--reviewer", "nobody-of-this-name")
-by_setup(codes.PLAN_WITHOUT_GATE, plan_of("private", "free"), plan_of("public", "free"))
-by_setup(codes.RIGHTS_MISSING, administrator(False), administrator(True))
+by_setup(TOKEN_UNUSABLE, nothing, nothing, GH_TOKEN="")
+by_setup(REPOSITORY_UNKNOWN, nothing, nothing, "--repo", "acme/another")
+by_setup(APPROVER_UNUSABLE, nothing, nothing, "--reviewer", "nobody-of-this-name")
+by_setup(PLAN_WITHOUT_GATE, plan_of("private", "free"), plan_of("public", "free"))
+by_setup(RIGHTS_MISSING, administrator(False), administrator(True))
 by_setup(
-    codes.GITHUB_SILENT,
+    GITHUB_SILENT,
     lambda clone: setattr(clone.github, "budget", 3),
     lambda clone: setattr(clone.github, "budget", None),
 )
 
 
-@trial(codes.GATE_STILL_OPEN)
+@trial(GATE_STILL_OPEN)
 def another_branch_may_use_the_environment(lab: Lab) -> Iterator[Attempt]:
     clone = lab.settings()
     clone.setup()
@@ -148,7 +158,7 @@ def another_branch_may_use_the_environment(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.command("doctor")
 
 
-@trial(codes.SETTING_REFUSED)
+@trial(SETTING_REFUSED)
 def github_refuses_a_setting(lab: Lab) -> Iterator[Attempt]:
     clone = lab.settings()
     answer = vars(clone.github)

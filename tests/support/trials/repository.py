@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_runtime import codes
 from agent_runtime.local import answers, check
+from agent_runtime.local.codes import AGENT_MISSING, CASE_FAILED, CASES_INVALID, RULE_NEVER
 from support import engines, updates
 from support.rendering import APPROVAL_WORKFLOW, WORKFLOW
 from support.trials.lab import Attempt, Lab, both, trial
@@ -238,7 +239,7 @@ def the_policy_is_gone(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(codes.RULE_NEVER)
+@trial(RULE_NEVER)
 def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
     root = lab.project()
     edit(root, POLICY, lambda _: A_POLICY.replace("[]", "[{type: Restart}]"))
@@ -248,22 +249,20 @@ def a_rule_can_never_match(lab: Lab) -> Iterator[Attempt]:
     yield lambda: checked(root)
 
 
-@trial(codes.CASE_FAILED)
-def the_policy_does_not_meet_a_case(lab: Lab) -> Iterator[Attempt]:
-    root = lab.project()
-    edit(root, CASES, replaced("decision: review", "decision: denied"))
-    yield lambda: checked(root)
-    edit(root, CASES, replaced("decision: denied", "decision: review"))
-    yield lambda: checked(root)
+def of_cases(code: str, right: str, wrong: str) -> None:
+    """A trial of the policy's cases, in which a word is wrong at first."""
+
+    @trial(code)
+    def play(lab: Lab) -> Iterator[Attempt]:
+        root = lab.project()
+        edit(root, CASES, replaced(right, wrong))
+        yield lambda: checked(root)
+        edit(root, CASES, replaced(wrong, right))
+        yield lambda: checked(root)
 
 
-@trial(codes.CASES_INVALID)
-def the_cases_are_broken(lab: Lab) -> Iterator[Attempt]:
-    root = lab.project()
-    edit(root, CASES, replaced("decision:", "decison:"))
-    yield lambda: checked(root)
-    edit(root, CASES, replaced("decison:", "decision:"))
-    yield lambda: checked(root)
+of_cases(CASE_FAILED, "decision: review", "decision: denied")
+of_cases(CASES_INVALID, "decision:", "decison:")
 
 
 # The workflows: an edit, which the command of the line undoes.
@@ -433,7 +432,7 @@ def isolated(root: Path, *flags: str) -> Any:
     return engines.run([sys.executable, *(flags or ("-I",)), "agent_runtime/__main__.py", "check"], cwd=root)
 
 
-part(codes.AGENT_MISSING, "agent_runner.py", checked)
+part(AGENT_MISSING, "agent_runner.py", checked)
 part(codes.RUNTIME_MISSING, "agent_runtime/__init__.py", isolated)
 part(codes.SDK_MISSING, "sdk", isolated)
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import codes
+from agent_runtime.agent import ActionResult
+from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
 from agent_runtime.gate.seal import Handover as Investigated
 from agent_runtime.gate.verification import Handover
 from agent_runtime.github import context
+from agent_runtime.local.codes import EVIDENCE_REFUTED, EVIDENCE_UNREADABLE, PARAMETERS_INVALID
 from agent_runtime.local.simulate.run import tampered
 from agent_runtime.model import documents, inputs, names, plan
-from agent_runtime.results import ActionResult
 from agent_runtime.run import execute
 from support import examples
 from support.gate_world import CONFIG, POLICY, Agent, GateWorld, close_the_gate, whole_run
@@ -50,7 +52,7 @@ CHECK = ("policy", "check", "--action", "bump", "--resource", "checkout")
 at_terminal(codes.RUN_CONTEXT_MISSING, ("execute",), ("simulate", "--resource", "checkout", "--reject"))
 at_terminal(codes.USAGE, ("simulate", "--aprove"), ("simulate", "--help"))
 at_terminal(codes.AUDIT_SETTING, INVESTIGATE, INVESTIGATE, AIMGENTIX_SEGMENT_BYTES="much")
-at_terminal(codes.PARAMETERS_INVALID, (*CHECK, "--parameters", "0.31"), (*CHECK, "--parameters", '{"rate": 0.31}'))
+at_terminal(PARAMETERS_INVALID, (*CHECK, "--parameters", "0.31"), (*CHECK, "--parameters", '{"rate": 0.31}'))
 
 
 # What `seal` is handed over: something of the agent's, and then what the advice makes of it.
@@ -395,7 +397,7 @@ def the_folder_is_another(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.call("verify", str(whole))
 
 
-@trial(codes.EVIDENCE_REFUTED)
+@trial(EVIDENCE_REFUTED)
 def the_proof_is_missing(lab: Lab) -> Iterator[Attempt]:
     clone = lab.clone()
     bundle = clone.simulate("--approve")[2]
@@ -406,7 +408,7 @@ def the_proof_is_missing(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
 
 
-@trial(codes.EVIDENCE_UNREADABLE)
+@trial(EVIDENCE_UNREADABLE)
 def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
     clone = lab.clone()
     bundle = clone.simulate("--approve")[2]
@@ -428,7 +430,7 @@ def the_journal_can_not_be_written(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.call(*INVESTIGATE)
 
 
-@trial(codes.TRAIL_UNDELIVERED)
+@trial(TRAIL_UNDELIVERED)
 def the_address_of_the_backend_is_wrong(lab: Lab) -> Iterator[Attempt]:
     clone = lab.clone()
     bundle = str(clone.simulate("--approve")[2])

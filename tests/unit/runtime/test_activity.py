@@ -11,6 +11,7 @@ from agent_runtime import codes
 from agent_runtime.github.api import GitHubApi
 from agent_runtime.local.activity import Activity, Job, Summary, Trail, render, summarise
 from agent_runtime.local.activity_reader import read
+from agent_runtime.local.codes import REPOSITORY_UNKNOWN
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import names
 from agent_runtime.model.config import Config
@@ -244,7 +245,7 @@ def test_the_repository_that_runs_the_report_is_read_whatever_the_configuration_
         assert found.runs == () and found.gate_problems
         with pytest.raises(codes.BadInput, match="GitHub knows no your-org/checkout-restart") as problem:
             read(api, stale, days=7, now=NOW)
-    assert problem.value.code == codes.REPOSITORY_UNKNOWN
+    assert problem.value.code == REPOSITORY_UNKNOWN
 
 
 def test_quick_late_and_unread_are_hints() -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_runtime.agent import AgentRunner
+from agent_runtime.agent import ActionResult, AgentRunner, InvestigationResult, ProposedAction
 from agent_runtime.job.request import Request
 from agent_runtime.model import documents
 from agent_runtime.model.documents import Report
-from agent_runtime.results import ActionResult, Finding, InvestigationResult, ProposedAction, RiskLevel, Severity
+from agent_runtime.results import Finding, RiskLevel, Severity
 from agent_runtime.run import investigate
 from support.gate_world import CONFIG, REPOSITORY, GateWorld, close_the_gate, make_root
 from support.github import FullGitHub

@@ -659,7 +659,7 @@ def test_a_run_that_asks_for_nothing_says_so_first(status: ReportStatus, title: 
 
 
 @pytest.mark.threat("T3", "T4")
-@given(hostile_text, st.none() | hostile_text)
+@given(hostile_text, st.none() | hostile_text.filter(lambda code: code not in codes.registered()))
 def test_t4_a_failed_investigation_says_why_in_the_agents_words_and_nothing_else(text: str, code: str | None) -> None:
     """The code and the message can come from the machine that ran team code."""
     found = examples.report(plan=None, status=ReportStatus.FAILED, code=code, error=text)
@@ -842,7 +842,7 @@ def record(**changes: Any) -> str:
 def test_every_outcome_is_reported_in_words() -> None:
     for outcome in RunOutcome:
         page = record(outcome=outcome.value)
-        assert page.startswith("# The run ended: {}\n\n".format(outcome.value.replace("_", " ")))
+        assert page.startswith(f"# The run ended: {outcome.value.replace('_', ' ')}\n\n")
         assert page.split("\n\n")[1].endswith((".", "**"))
     assert f"`{codes.NOT_STARTED}`. " in record(outcome="not_started")
     assert codes.NOT_STARTED not in record()

@@ -119,9 +119,8 @@ def test_anything_else_is_denied_with_its_reason(changes: dict[str, Any], reason
     verdict = decide(WHOLE, **{"environment": "prod", "window_minutes": 5, **changes})
     assert (verdict.decision, verdict.matched_rules) == (policy.DENIED, ())
     assert any(reason in line for line in verdict.reasons)
-    assert verdict.reasons[-1] == "no allowing rule matches {} on {}, and what is not allowed is denied".format(
-        changes.get("action", "restart"), changes.get("resource", "payments-api")
-    )
+    what = f"{changes.get('action', 'restart')} on {changes.get('resource', 'payments-api')}"
+    assert verdict.reasons[-1] == f"no allowing rule matches {what}, and what is not allowed is denied"
 
 
 def test_a_missing_parameter_denies() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from aimgentix import ActionType, AuditClient, InvalidEvent, JournalError
 from aimgentix.journal import read_events, verify_directory
+from aimgentix.plain import PlainRecorder
 from aimgentix.recorder import Recorder
 from aimgentix.settings import SettingError
 from aimgentix.status import directory_status
@@ -81,6 +82,36 @@ def test_a_recorder_that_ends_gives_its_segment_up_and_says_what_is_not_safe(tmp
     (tmp_path / "file").touch()
     with pytest.raises(JournalError), Recorder("agent-1", "run-1", tmp_path / "file", strict=True) as recorder:
         recorder.capture(event())
+
+
+def test_a_plain_recorder_writes_the_same_journal_and_raises_what_it_cannot_write(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_PASSWORD", "hunter2secret")
+    monkeypatch.setenv("AIMGENTIX_REDACT_PATTERNS", "cust-[0-9]+")
+    recorder = PlainRecorder("agent-1", "run-1", tmp_path / "journal")
+    said = {"note": "hunter2secret of cust-1"}
+    recorder.capture(event(metadata=said), durable=True)
+    head = recorder.journal_head
+    assert directory_status(tmp_path / "journal")[0].in_use
+    with monkeypatch.context() as short:
+        write = os.write
+        short.setattr(os, "write", lambda fd, data: write(fd, data[:-5]))
+        with pytest.raises(OSError, match="No space left"):
+            recorder.capture(event())
+    assert recorder.journal_head == head
+    recorder.capture(event())
+    recorder.close()
+    assert not directory_status(tmp_path / "journal")[0].in_use
+    found = verify_directory(tmp_path / "journal")
+    assert (found.problems, found.segments[0].lines, found.segments[0].head) == ([], 2, recorder.journal_head)
+    assert [each.metadata for each in read_events(tmp_path / "journal")] == [
+        {"note": "[REDACTED] of [REDACTED]", "redacted": ["/metadata/note"]},
+        {},
+    ]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="Not a directory"):
+        PlainRecorder("agent-1", "run-1", tmp_path / "file" / "x").capture(event())
+    with pytest.raises(InvalidEvent, match="agent_instance_id"):
+        PlainRecorder("x" * 256, "run-1", tmp_path)
 
 
 def test_counters_and_head(client, journal_dir):

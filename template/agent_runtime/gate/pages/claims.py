@@ -98,7 +98,8 @@ def age(value: Any, moment: datetime) -> Optional[str]:
     if found is None:
         return None
     try:
-        then = datetime.fromisoformat("{}T{}{}".format(*found.groups()).replace("Z", "+00:00"))
+        day, clock, zone = found.groups()
+        then = datetime.fromisoformat(f"{day}T{clock}{zone}".replace("Z", "+00:00"))
     except ValueError:
         return None
     past = moment >= then

@@ -61,10 +61,10 @@ def as_json(given: Any) -> str:
     return json.dumps(given, ensure_ascii=False, sort_keys=True)
 
 
-def bounded(text: str, limit: int) -> str:
+def bounded(text: str, limit: int, show: Callable[[str], str] = markdown_inline) -> str:
     """The agent's words on one line, at most so many characters; how many are left out stands outside of code."""
     rest = len(text) - limit
-    return markdown_inline(text[:limit]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
+    return show(text[:limit]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
 
 
 def left_out(number: int, what: str) -> str:

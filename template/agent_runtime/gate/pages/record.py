@@ -85,17 +85,14 @@ def render_record(
     facts += [("Trail", trail), ("Bundle", markdown_table_cell(bundle_digest))]
     return whole(
         [
-            "# The run ended: {}".format(
-                outcome.replace("_", " ") if outcome in _OUTCOMES else markdown_inline(outcome)
-            ),
+            f"# The run ended: {outcome.replace('_', ' ') if outcome in _OUTCOMES else markdown_inline(outcome)}",
             (_UNASKED_OUTCOMES if automatic else {}).get(outcome, _OUTCOMES.get(outcome, "")),
             f"`{codes.NOT_STARTED}`. {way_out(codes.NOT_STARTED)}" if outcome == "not_started" else "",
             table(FACTS, facts),
             "**What is wrong with the trail**" if problems else "",
             "\n".join(f"- {markdown_inline(problem)}" for problem in problems),
-            "To check this run later, download the artifact `audit-bundle` and run {}".format(
-                markdown_inline("python agent_runner.py verify audit-bundle --digest " + bundle_digest)
-            ),
+            "To check this run later, download the artifact `audit-bundle` and run "
+            + markdown_inline(f"python agent_runner.py verify audit-bundle --digest {bundle_digest}"),
             *stopped,
         ]
     )

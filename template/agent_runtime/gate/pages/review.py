@@ -160,14 +160,13 @@ def _comment_section(sealed: Plan, digest: str, approvers: Sequence[str]) -> Lis
     called = ["@" + login for login in approvers if login.casefold() in named.difference(initiators)]
     return [
         "## How to decide",
-        "{}, please decide.".format(", ".join(called)) if called else "",
+        f"{', '.join(called)}, please decide." if called else "",
         _FIRST_QUESTION,
         f"2. To approve, write a comment whose first line is this (the first {plan.SHORT_DIGEST_LENGTH} digits "
         "are enough):",
         markdown_block("/approve " + digest),
-        "3. To reject, write a comment whose first line is {} and the reason. One rejection is enough.".format(
-            markdown_inline("/reject")
-        ),
+        f"3. To reject, write a comment whose first line is {markdown_inline('/reject')} and the reason. One rejection "
+        "is enough.",
         ""
         if sealed.approvals.count == 1
         else "**Two of them must approve.** After the first, the answer here says so.",
@@ -439,7 +438,7 @@ def _agent_section(report: Report, sealed: Optional[Plan] = None) -> List[str]:
         for number, step in enumerate(steps, 1)
     ]
     said += [
-        ("Recommendation", _cut_cell(report.recommendation)),
+        ("Recommendation", bounded(report.recommendation, _MAX_TEXT, markdown_table_cell)),
         ("Risk of the situation", str(report.risk_level)),
         *([] if report.safe_to_proceed else [("Safe to proceed", "**no**")]),
         ("Confidence", f"{report.confidence:g} of 1 (not used for any decision)"),
@@ -476,12 +475,6 @@ def _before_sealing(report: Report, sealed: Optional[Plan]) -> str:
         return ""
     age = claims.age(report.measured_at, parse_time(sealed.issued_at)) or ""
     return f", {age} the plan was sealed" if age.endswith("before") else ""
-
-
-def _cut_cell(text: str) -> str:
-    """The agent's words for a table, bounded."""
-    rest = len(text) - _MAX_TEXT
-    return markdown_table_cell(text[:_MAX_TEXT]) + (f" {left_out(rest, 'characters')}" if rest > 0 else "")
 
 
 def _findings(findings: Sequence[Finding], moment: str, mark: str) -> str:
@@ -537,11 +530,8 @@ def _plan_section(sealed: Plan, digest: str) -> List[str]:
 def _policy_section(reasons: Sequence[str], sealed: Plan) -> List[str]:
     return [
         "## What the policy said",
-        "{}: {}. Policy file: SHA-256 {}".format(
-            "Nobody has to be asked" if _is_automatic(sealed) else "A human may approve it",
-            _rules(sealed),
-            markdown_inline(sealed.policy.digest),
-        ),
+        f"{'Nobody has to be asked' if _is_automatic(sealed) else 'A human may approve it'}: {_rules(sealed)}. Policy "
+        f"file: SHA-256 {markdown_inline(sealed.policy.digest)}",
         _reasons(reasons),
     ]
 

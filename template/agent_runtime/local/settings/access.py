@@ -9,6 +9,7 @@ from typing import Iterator, Mapping
 from agent_runtime import codes
 from agent_runtime.github.context import check_server
 from agent_runtime.github.transport import DEFAULT_API_URL, NotAnswered, Transport
+from agent_runtime.local.codes import GITHUB_SILENT, TOKEN_UNUSABLE
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 
@@ -32,10 +33,10 @@ def token(environ: Mapping[str, str]) -> str:
     """
     found = environ.get("GH_TOKEN") or environ.get("GITHUB_TOKEN")
     if not found:
-        raise codes.BadInput(codes.TOKEN_UNUSABLE, "neither GH_TOKEN nor GITHUB_TOKEN is set")
+        raise codes.BadInput(TOKEN_UNUSABLE, "neither GH_TOKEN nor GITHUB_TOKEN is set")
     if not found.isascii() or not found.isprintable() or " " in found:
         raise codes.BadInput(
-            codes.TOKEN_UNUSABLE,
+            TOKEN_UNUSABLE,
             "what GH_TOKEN or GITHUB_TOKEN holds contains whitespace or other characters that no token has",
         )
     return found
@@ -58,4 +59,4 @@ def asking() -> Iterator[None]:
     try:
         yield
     except NotAnswered as problem:
-        raise codes.GateRefused(codes.GITHUB_SILENT, problem.message) from None
+        raise codes.GateRefused(GITHUB_SILENT, problem.message) from None

@@ -48,7 +48,7 @@ _SHOWN_PATHS = 5
 
 _SETUP = "python agent_runner.py setup"
 _ANSWER = "python agent_runner.py update --set "
-_GUIDE = "docs/SETUP_GUIDE.md, step {}"
+_GUIDE = "docs/SETUP_GUIDE.md, step"
 
 
 class State(str, Enum):
@@ -121,7 +121,7 @@ def _repository(seen: Observed, local: Local) -> _OpenItems:
     if local.gate != ISSUE_GATE and protection in (github_plans.Protection.BRANCHES, github_plans.Protection.NOTHING):
         yield OpenItem(
             f"a {github_plans.describe(found)} has no required reviewers",
-            github_plans.choices(found) + "; see " + _GUIDE.format(1),
+            f"{github_plans.choices(found)}; see {_GUIDE} 1",
         )
     fitting = github_plans.fitting_answers(found)
     if local.plan_answer not in fitting:
@@ -163,7 +163,7 @@ def _gate_findings(seen: Observed, local: Local, gate: str) -> _OpenItems:
         yield _unreadable("the names of its secrets", secrets)
     elif secrets:
         yield OpenItem(
-            "environment {} holds secrets ({}), and nothing in it needs one".format(gate, ", ".join(sorted(secrets))),
+            f"environment {gate} holds secrets ({', '.join(sorted(secrets))}), and nothing in it needs one",
             "gh secret delete NAME --env " + gate,
         )
 
@@ -437,9 +437,8 @@ def _actions(seen: Observed, _local: Local) -> _OpenItems:
         return
     path = f"repos/{seen.gate.repository.full_name}/actions/permissions"
     # GitHub replaces what this request leaves out, so the present choice of actions is named again.
-    fix = "gh api --method PUT {} -F enabled=true -f allowed_actions={} -F sha_pinning_required=true".format(
-        path, visible(str(seen.actions.get("allowed_actions") or "all"), 40)
-    )
+    allowed = visible(str(seen.actions.get("allowed_actions") or "all"), 40)
+    fix = f"gh api --method PUT {path} -F enabled=true -f allowed_actions={allowed} -F sha_pinning_required=true"
     if seen.actions.get("enabled") is not True:
         yield OpenItem("GitHub Actions is off in this repository", fix)
     elif seen.actions.get("sha_pinning_required") is not True:
@@ -492,7 +491,7 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
         by_type.setdefault(str(rule.get("type")), []).append(parameters if isinstance(parameters, dict) else {})
     reviews = classic.get("required_pull_request_reviews")
     reviews = reviews if isinstance(reviews, dict) else {}
-    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    fix = f"Settings, Rules, Rulesets: see {_GUIDE} 3"
     branch = _show(seen.gate.repository.default_branch)
     if "pull_request" not in by_type and not reviews:
         yield OpenItem(f"{branch} takes pushes without a pull request", fix)
@@ -519,7 +518,7 @@ def _branch(seen: Observed, _local: Local) -> _OpenItems:
 
 def _reviews(branch: str, rules: List[Mapping[str, Any]], classic: Mapping[str, Any]) -> _OpenItems:
     """What a required review is worth; of several rules the strictest counts."""
-    fix = "Settings, Rules, Rulesets: see " + _GUIDE.format(3)
+    fix = f"Settings, Rules, Rulesets: see {_GUIDE} 3"
     counts = [each.get("required_approving_review_count") for each in (*rules, classic)]
     if not any(isinstance(count, int) and count >= 1 for count in counts):
         yield OpenItem(f"{branch} takes pull requests without an approval", fix)
@@ -546,7 +545,7 @@ def _bypass(rulesets: Mapping[str, Any]) -> _OpenItems:
         elif actors:
             yield OpenItem(
                 f"the ruleset '{_show(name)}' has {actors} on its bypass list",
-                "empty the bypass list: see " + _GUIDE.format(3),
+                f"empty the bypass list: see {_GUIDE} 3",
             )
 
 
@@ -570,10 +569,8 @@ def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     if uncovered:
         more = len(uncovered) - _SHOWN_PATHS
         yield OpenItem(
-            ".github/CODEOWNERS gives no owner to {}{}".format(
-                ", ".join(_show(path) for path in uncovered[:_SHOWN_PATHS]),
-                f" and {more} more" if more > 0 else "",
-            ),
+            f".github/CODEOWNERS gives no owner to {', '.join(map(_show, uncovered[:_SHOWN_PATHS]))}"
+            + (f" and {more} more" if more > 0 else ""),
             "add a line for each",
         )
     errors = seen.codeowners_errors
@@ -584,7 +581,7 @@ def _codeowners(seen: Observed, local: Local) -> _OpenItems:
     else:
         for error in errors:
             yield OpenItem(
-                ".github/CODEOWNERS, line {}: {}".format(error.get("line"), _show(error.get("kind"))),
+                f".github/CODEOWNERS, line {error.get('line')}: {_show(error.get('kind'))}",
                 "fix the line: owners need write access to the repository",
             )
 
@@ -672,7 +669,7 @@ def _kill_switch(seen: Observed, _local: Local) -> _OpenItems:
             checks.check_enabled(values.get(KILL_SWITCH))
         except codes.GateRefused as refusal:
             yield OpenItem(
-                "the kill switch is on: {}{}".format(refusal.message, f" ({option.strip()})" if option else ""),
+                f"the kill switch is on: {refusal.message}" + (f" ({option.strip()})" if option else ""),
                 f"gh variable delete {KILL_SWITCH}{option} (when the agent may act again)",
             )
         else:

@@ -60,12 +60,8 @@ def fitting_answers(repository: Repository) -> Tuple[str, ...]:
 def describe(repository: Repository) -> str:
     """Say in a few words which repository of which plan this is."""
     plan = f"plan {repository.plan}" if repository.plan else "plan unknown to this token"
-    return "{} repository of {} {}, {}".format(
-        repository.visibility,
-        "an" if repository.owner_type == "Organization" else "a",
-        "organisation" if repository.owner_type == "Organization" else "person",
-        plan,
-    )
+    owner = "an organisation" if repository.owner_type == "Organization" else "a person"
+    return f"{repository.visibility} repository of {owner}, {plan}"
 
 
 def choices(repository: Repository) -> str:

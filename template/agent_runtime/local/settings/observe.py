@@ -16,6 +16,7 @@ from agent_runtime.github.transport import (
     field,
     mapping,
 )
+from agent_runtime.local.codes import REPOSITORY_UNKNOWN, TOKEN_UNUSABLE
 from agent_runtime.local.settings import protections
 from agent_runtime.local.settings.model import (
     Approver,
@@ -126,7 +127,7 @@ def _protections(http: Transport, repository: str) -> Union[Tuple[Mapping[str, A
     if isinstance(listed, Unreadable):
         return None if listed.status == HTTP_NOT_FOUND else listed
     # One of the organisation's can't be had from here.
-    return tuple(http.get_or_none("{}/{}".format(path, field(each, "id", int, path))) or each for each in listed)
+    return tuple(http.get_or_none(f"{path}/{field(each, 'id', int, path)}") or each for each in listed)
 
 
 def _initiator(http: Transport, name: str) -> Approver:
@@ -157,10 +158,10 @@ def _repository(http: Transport, repository: str) -> Repository:
         answer = _object(http, path)
     except NotAnswered as problem:
         if problem.status == HTTP_UNAUTHORISED:
-            raise codes.BadInput(codes.TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message) from None
+            raise codes.BadInput(TOKEN_UNUSABLE, "GitHub does not know this token: " + problem.message) from None
         if problem.status in (301, HTTP_NOT_FOUND):
             raise codes.BadInput(
-                codes.REPOSITORY_UNKNOWN,
+                REPOSITORY_UNKNOWN,
                 f"there is no repository {repository} that this token can see ({problem.message})",
             ) from None
         raise
@@ -276,11 +277,9 @@ def _approver(http: Transport, repository: Repository, name: str) -> Approver:
         return Approver(name, "User", None, "GitHub knows no user of this name")
     number = int(field(person, "id", int, path))
     if person.get("type") != "User":
-        return Approver(name, "User", None, "is of type {}, not a person".format(person.get("type")))
+        return Approver(name, "User", None, f"is of type {person.get('type')}, not a person")
     access = _readable(
-        lambda: _object(
-            http, "/repos/{}/collaborators/{}/permission".format(repository.full_name, quote(name, safe=""))
-        )
+        lambda: _object(http, f"/repos/{repository.full_name}/collaborators/{quote(name, safe='')}/permission")
     )
     # Only a token with write access may ask; without an answer GitHub itself decides when the reviewers are set.
     permission = "" if isinstance(access, Unreadable) else str(access.get("permission") or "")
@@ -293,7 +292,7 @@ def _team(http: Transport, repository: Repository, name: str, organization: str,
     owner = repository.full_name.partition("/")[0]
     if repository.owner_type != "Organization" or organization.lower() != owner.lower():
         return Approver(name, "Team", None, "only teams of an organisation that owns the repository can review")
-    path = "/orgs/{}/teams/{}".format(quote(organization, safe=""), quote(slug, safe=""))
+    path = f"/orgs/{quote(organization, safe='')}/teams/{quote(slug, safe='')}"
     answer = _readable(lambda: _object(http, path))
     if isinstance(answer, Unreadable):
         return Approver(name, "Team", None, f"no such team that this token can see ({answer.reason})")

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks, issue_checks
 from agent_runtime.github.api import environment_path
+from agent_runtime.local.codes import APPROVER_UNUSABLE, GATE_STILL_OPEN, PLAN_WITHOUT_GATE
 from agent_runtime.local.settings import github_plans, protections
 from agent_runtime.local.settings.model import Approver, BranchPolicy, Environment, Gate
 from agent_runtime.model import names
@@ -108,10 +109,10 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
         raise codes.BadInput(codes.USAGE, "a wait timer belongs to an environment, and the gate here is an issue")
     problems = issue_gate_open(seen)
     if problems:
-        raise codes.BadInput(codes.APPROVER_UNUSABLE, "; ".join(problems))
+        raise codes.BadInput(APPROVER_UNUSABLE, "; ".join(problems))
     if not seen.repository.has_issues:
         raise codes.GateRefused(
-            codes.GATE_STILL_OPEN,
+            GATE_STILL_OPEN,
             f"issues are off in {seen.repository.full_name}: gh repo edit --enable-issues",
         )
     label = {"name": names.GATE_LABEL, "color": "d4c5f9", "description": "An agent asks here for an approval"}
@@ -122,7 +123,9 @@ def issue_gate_changes(answers: Answers, seen: Gate) -> Changes:
     if not seen.environments:
         remarks.append("secrets of the repository are there for every job: see docs/SETUP_GUIDE.md, step 2")
     if len(seen.approvers) == 1:
-        remarks.append("{0} is the only approver: runs that {0} starts are refused".format(seen.approvers[0].name))
+        remarks.append(
+            f"{seen.approvers[0].name} is the only approver: runs that {seen.approvers[0].name} starts are refused"
+        )
     return Changes(tuple(calls), tuple(remarks))
 
 
@@ -149,7 +152,7 @@ def issue_gate_open(seen: Gate) -> Tuple[str, ...]:
 def plan_refusal(seen: Gate) -> codes.GateRefused:
     """The refusal for a plan without required reviewers, with what to choose."""
     return codes.GateRefused(
-        codes.PLAN_WITHOUT_GATE,
+        PLAN_WITHOUT_GATE,
         f"{seen.repository.full_name} is a {github_plans.describe(seen.repository)}: it has no environments with "
         f"required reviewers; {github_plans.choices(seen.repository)}",
     )
@@ -201,15 +204,15 @@ def current_body(settings: Optional[Mapping[str, Any]]) -> Optional[Dict[str, An
 
 def _check_approvers(approvers: Sequence[Approver]) -> None:
     if not approvers:
-        raise codes.BadInput(codes.APPROVER_UNUSABLE, "nobody was named who may approve")
+        raise codes.BadInput(APPROVER_UNUSABLE, "nobody was named who may approve")
     if len(approvers) > MAX_REVIEWERS:
         raise codes.BadInput(
-            codes.APPROVER_UNUSABLE,
+            APPROVER_UNUSABLE,
             f"{len(approvers)} approvers, and GitHub takes at most {MAX_REVIEWERS}: name a team",
         )
     problems = [f"{approver.name}: {approver.problem}" for approver in approvers if approver.problem]
     if problems:
-        raise codes.BadInput(codes.APPROVER_UNUSABLE, "; ".join(problems))
+        raise codes.BadInput(APPROVER_UNUSABLE, "; ".join(problems))
 
 
 def _order(reviewer: Mapping[str, Any]) -> Tuple[str, int]:
@@ -241,7 +244,7 @@ def _act_body(current: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
 def _difference(name: str, current: Optional[Mapping[str, Any]], wanted: Mapping[str, Any]) -> str:
     if current is None:
         return f"create {name}"
-    return "update {}: {}".format(name, ", ".join(key for key in wanted if current.get(key) != wanted[key]))
+    return f"update {name}: {', '.join(key for key in wanted if current.get(key) != wanted[key])}"
 
 
 def _branches(

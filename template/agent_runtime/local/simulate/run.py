@@ -20,7 +20,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import policy_file
 from agent_runtime.gate.pages import review
-from agent_runtime.github import archive, context
+from agent_runtime.github import archive
 from agent_runtime.job.trail import OPENED
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.local.simulate.scenario import Scenario
@@ -28,6 +28,7 @@ from agent_runtime.local.simulate.server import LoopbackGitHub
 from agent_runtime.local.terminal import as_terminal
 from agent_runtime.model import config, documents, names, plan
 from agent_runtime.model.documents import Approvals, Plan, Report, ReportStatus
+from agent_runtime.run import local
 
 # What lets team code find an example on this machine instead of production; no runner on GitHub has these.
 _OF_THE_EXAMPLE = ("SERVICES_FILE", "NO_PROXY", "no_proxy")
@@ -397,7 +398,6 @@ class SimulatedRun:
 
     def runner_variables(self, github: LoopbackGitHub) -> Dict[str, str]:
         """What the runner sets in every job of this run."""
-        local = context.local_run(self.request.root, self.config.repository)
         return {
             "CI": "true",
             "GITHUB_ACTIONS": "true",
@@ -406,7 +406,7 @@ class SimulatedRun:
             "GITHUB_RUN_ID": self.run_id,
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_RUN_NUMBER": "1",
-            "GITHUB_SHA": local.sha,
+            "GITHUB_SHA": local.commit(self.request.root),
             "GITHUB_REF": "refs/heads/main",
             "GITHUB_ACTOR": INITIATOR,
             "GITHUB_TRIGGERING_ACTOR": INITIATOR,

@@ -145,9 +145,9 @@ def _explain(root: Path, name: str, rendered: Mapping[str, File], why: str, out:
         lines = difflib.unified_diff(old, new, "as the template renders it", "as it is here")
         for line in lines:
             print(terminal(line.rstrip("\n")), file=out)
-        modes = [side.mode if side else "missing" for side in (expected, found)]
-        if modes[0] != modes[1]:
-            print("mode: {} in the template, {} here".format(*modes), file=out)
+        there, here = (side.mode if side else "missing" for side in (expected, found))
+        if there != here:
+            print(f"mode: {there} in the template, {here} here", file=out)
     else:
         print("as the template renders it", file=out)
     return codes.EXIT_REFUSED if differs and owner == TEMPLATE else codes.EXIT_OK

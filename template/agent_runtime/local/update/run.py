@@ -143,7 +143,7 @@ class _Update:
         self._report["weaker"] = [
             {**asdict(each), "accept": each.option, "accepted": each.option in options.accepted} for each in weaker
         ]
-        self._say("{} -> {}".format(self._report["from"], self._report["to"]))
+        self._say(f"{self._report['from']} -> {self._report['to']}")
         for change in merged.changes:
             self._say(
                 f"  {change.kind:<8} {change.path} ({change.owner})" + (f": {change.note}" if change.note else "")
@@ -221,6 +221,6 @@ def _message(report: Mapping[str, Any], changed: Mapping[str, str]) -> str:
     named = ", ".join(sorted(changed))
     if report["from"] == report["to"]:
         return f"Change the template's answers: {named}\n"
-    return "Update from the template: {} to {}\n".format(report["from"], report["to"]) + (
+    return f"Update from the template: {report['from']} to {report['to']}\n" + (
         f"\nChanged answers: {named}\n" if changed else ""
     )
