@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.archive import commands as archive_commands
 from app.archive.commands import Refused
-from app.archive.folder import folder_of
+from app.archive.storage import storage_of
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
 from app.log import commands as log_commands
@@ -150,10 +150,10 @@ def _purge(database: Database, days: int) -> None:
 
 
 def _archive(database: Database, settings: Settings, options: argparse.Namespace) -> None:
-    folder = folder_of(settings, parse_location(settings.database_url))
-    if folder is None:
-        raise Refused("set AIMGENTIX_ARCHIVE to the folder in which the backends keep bundles")
-    archive_commands.run(database, folder, settings.max_bundle_bytes, options)
+    storage = storage_of(settings, parse_location(settings.database_url))
+    if storage is None:
+        raise Refused("set AIMGENTIX_ARCHIVE to the folder or the bucket in which the backends keep bundles")
+    archive_commands.run(database, storage, settings.max_bundle_bytes, options)
 
 
 def _check_log(database: Database, settings: Settings, policy: Path | None) -> None:

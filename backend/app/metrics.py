@@ -71,6 +71,11 @@ class Metrics:
         )
         gauge.set_function(halted)
 
+    def watch_archive(self, unavailable: Callable[[], bool]) -> None:
+        """Ask `unavailable` for whether bundles can't be kept whenever the metrics are read."""
+        gauge = Gauge("aimgentix_archive_unavailable", "1 when bundles can't be kept", registry=self.registry)
+        gauge.set_function(unavailable)
+
     def watch_trails(self, trails: Callable[[], dict[str, int]]) -> None:
         """Ask `trails` for the number of runs by the state of their trail whenever the metrics are read."""
         gauge = Gauge(

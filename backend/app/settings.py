@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
+BUCKET = "s3://"
+"""How the address of a bucket begins."""
 
 
 class InvalidSettings(ValueError):
@@ -27,6 +30,25 @@ def _pairs(value: object) -> object:
 
 
 Days = Annotated[int, Field(ge=1, le=36500)]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """How long nobody may delete a bundle.
+
+    Attributes:
+        mode: `governance`: but for those to whom the store allows it; `compliance`: nobody at all.
+    """
+
+    mode: Literal["governance", "compliance"]
+    days: Days
+
+
+def _lock(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    mode, _, days = value.strip().partition("=")
+    return {"mode": mode, "days": days}
 
 
 class Settings(BaseSettings):
@@ -91,8 +113,12 @@ class Settings(BaseSettings):
     log_public: bool = False
     """Serve the log's checkpoint and tiles without a key, so that anybody may mirror it."""
 
-    archive: Path | None = None
-    """The folder in which bundles are kept; unset: beside a SQLite store, and nowhere with PostgreSQL."""
+    archive: str | None = Field(default=None, min_length=1)
+    """The folder or the bucket, `s3://bucket/prefix`, in which bundles are kept; unset: beside a SQLite store, and
+    nowhere with PostgreSQL."""
+
+    archive_lock: Annotated[Lock | None, NoDecode, BeforeValidator(_lock)] = None
+    """How long nobody may delete a bundle from the bucket, as `governance=days` or `compliance=days`."""
 
     max_bundle_bytes: int = Field(default=64 * MIB, ge=1024, le=1024 * MIB)
     """Largest bundle, packed, and unpacked."""
@@ -123,10 +149,15 @@ def load_settings() -> Settings:
         InvalidSettings: a value is invalid.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         faults = "; ".join(f"{_variable(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False))
         raise InvalidSettings(faults) from None
+    if settings.archive_lock is not None and not (settings.archive or "").startswith(BUCKET):
+        raise InvalidSettings(
+            f"AIMGENTIX_ARCHIVE_LOCK is for a bucket ({BUCKET}…), which AIMGENTIX_ARCHIVE doesn't name"
+        )
+    return settings
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

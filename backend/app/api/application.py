@@ -16,8 +16,8 @@ from app.api import health, ingest, openapi, queries, runs
 from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
-from app.archive.folder import Folder, folder_of
 from app.archive.retention import keep_bundle_retention
+from app.archive.storage import Storage, storage_of
 from app.auth.guard import Guard
 from app.log.faults import Fault
 from app.metrics import Metrics
@@ -34,6 +34,7 @@ from app.ui.access import SignInNeeded
 from app.ui.errors import answer
 
 if TYPE_CHECKING:
+    from app.archive.archive import Archive
     from app.store.sequencer import Sequencer
 
 log = logging.getLogger("app")
@@ -64,6 +65,7 @@ class Application:
             metrics = Metrics()
             store = Store(settings, metrics)
             metrics.watch_waiting(lambda: store.waiting_events)
+            storage = storage_of(settings, store.location)
         except (InvalidSettings, InvalidLocation) as error:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't start: {error}"})
             return
@@ -79,12 +81,12 @@ class Application:
             await asyncio.to_thread(store.stop)
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
             return
-        folder = folder_of(settings, store.location)
-        self._app = build(settings, store, guard, metrics, sequencer=sequencer, folder=folder)
+        archive = _archive_of(settings, store, storage, sequencer)
+        self._app = build(settings, store, guard, metrics, sequencer=sequencer, archive=archive)
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
-        await _announce(settings, store, guard, folder)
+        await _announce(settings, store, guard, storage)
         if not bounded:
             log.warning(
                 "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
@@ -95,9 +97,12 @@ class Application:
         tasks = [asyncio.create_task(indexer.run())]
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
-        if folder is not None and (settings.archive_retention_days or settings.archive_retention_agents):
+        if archive is not None:
+            metrics.watch_archive(lambda: archive.failure is not None)
+            tasks.append(asyncio.create_task(archive.watch()))
+        if storage is not None and (settings.archive_retention_days or settings.archive_retention_agents):
             days, agents = settings.archive_retention_days, settings.archive_retention_agents
-            tasks.append(asyncio.create_task(keep_bundle_retention(store, folder, days, agents)))
+            tasks.append(asyncio.create_task(keep_bundle_retention(store, storage, days, agents)))
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in tasks:
@@ -111,15 +116,14 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _announce(settings: Settings, store: Store, guard: Guard, folder: Folder | None) -> None:
+async def _announce(settings: Settings, store: Store, guard: Guard, storage: Storage | None) -> None:
     kept = "all events are kept" if settings.retention_days is None else f"kept for {settings.retention_days} days"
     log.info("AIMgentix backend %s", __version__)
     log.info("stores in %s; %s", store.location, kept)
-    if folder is None:
-        log.info("keeps no bundles: set AIMGENTIX_ARCHIVE to a folder that all backends share")
+    if storage is None:
+        log.info("keeps no bundles: set AIMGENTIX_ARCHIVE to a folder that all backends share, or to a bucket")
     else:
-        await asyncio.to_thread(folder.tidy)
-        log.info("keeps bundles in the %s", folder)
+        log.info("keeps bundles in the %s", storage)
     protection = await guard.describe()
     log.log(logging.WARNING if settings.auth == "off" else logging.INFO, "%s", protection)
 
@@ -142,6 +146,16 @@ async def _open_log(settings: Settings, store: Store, metrics: Metrics) -> Seque
     return sequencer
 
 
+def _archive_of(
+    settings: Settings, store: Store, storage: Storage | None, sequencer: Sequencer | None
+) -> Archive | None:
+    if storage is None:
+        return None
+    from app.archive.archive import Archive  # only then: what packs and hashes is of no use elsewhere
+
+    return Archive(store, storage, settings.max_bundle_bytes, sequencer)
+
+
 def build(
     settings: Settings,
     store: Store,
@@ -149,13 +163,13 @@ def build(
     metrics: Metrics,
     *,
     sequencer: Sequencer | None = None,
-    folder: Folder | None = None,
+    archive: Archive | None = None,
 ) -> ASGIApp:
     """Return the application around an open store.
 
     Args:
         sequencer: the transparency log, if there is one.
-        folder: where bundles are kept, if they are.
+        archive: what keeps bundles, if they are kept.
     """
     app = FastAPI(
         title="AIMgentix backend",
@@ -175,12 +189,10 @@ def build(
 
         app.state.log = sequencer
         routers.append(log_api.router)
-    if folder is not None:
-        # Only then: what packs and hashes is of no use elsewhere.
+    if archive is not None:
         from app.api import archive as archive_api
-        from app.archive.archive import Archive
 
-        app.state.archive = Archive(store, folder, settings.max_bundle_bytes, sequencer)
+        app.state.archive = archive
         routers.append(archive_api.router)
     for router in routers:
         # Flat, not include_router(): looking through nested routers would cost a request more than all of the storing.

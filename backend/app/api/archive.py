@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from os import SEEK_END
+from typing import Annotated, BinaryIO
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from app.api import openapi
 from app.api.body import JSON, media_type
 from app.api.queries import Moment, ShortText
-from app.archive.archive import Archive
+from app.archive.archive import Archive, stream
 from app.archive.bundle import InvalidBundle
 from app.auth.guard import Guard
 from app.events.model import timestamp_of
@@ -99,10 +100,20 @@ async def get_bundle(request: Request, digest: str) -> Response:
     key = await guard.require(request, "read")
     _require_digest(digest)
     archive: Archive = request.app.state.archive
-    path = await archive.open(digest, key)
-    if path is None:
+    file = await archive.open(digest, key)
+    if file is None:
         raise Problem(404, "not-found", "Not found", "the archive has no such bundle")
-    return FileResponse(path, media_type=ZIP, filename=f"{digest}.zip")
+    return download(file, digest)
+
+
+def download(file: BinaryIO, digest: str) -> Response:
+    """Return the answer that gives a bundle's file out and closes it."""
+    headers = {
+        "Content-Length": str(file.seek(0, SEEK_END)),
+        "Content-Disposition": f'attachment; filename="{digest}.zip"',
+    }
+    file.seek(0)
+    return StreamingResponse(stream(file), 200, headers, ZIP)
 
 
 @router.get("/v1/bundles", **openapi.GET_BUNDLES)
@@ -139,6 +150,7 @@ def _described(kept: Kept) -> dict[str, object]:
         "received_by": kept.received_by,
         "bytes": kept.bytes,
         "held_because": kept.held_because,
+        "locked_until": None if kept.locked_until is None else timestamp_of(kept.locked_until),
     }
 
 

@@ -225,6 +225,7 @@ _BUNDLE = _object(
     received_by={"type": "string", "description": "the id of the key that sent it"},
     bytes=_COUNT,
     held_because={"type": ["string", "null"], "description": "why it must not be deleted"},
+    locked_until={"type": ["string", "null"], "description": "until when the archive's store lets nobody delete it"},
 )
 GET_BUNDLES: Route = {
     "responses": {
@@ -240,7 +241,13 @@ GET_BUNDLES: Route = {
 }
 GET_ROOT: Route = {"responses": {200: _answer("What this is.", _object(name=_TEXT, status=_TEXT, version=_TEXT))}}
 GET_HEALTH: Route = {"responses": {200: _answer("Alive.", _object(status=_TEXT))}}
-GET_READY: Route = {"responses": {200: _answer("Ready.", _object(status=_TEXT)), **_problems(503)}}
+_ARCHIVE = {"type": "string", "description": "`ready`, or why bundles can't be kept; events are stored all the same"}
+GET_READY: Route = {
+    "responses": {
+        200: _answer("Ready.", _object(status=_TEXT) | {"properties": {"status": _TEXT, "archive": _ARCHIVE}}),
+        **_problems(503),
+    }
+}
 GET_METRICS: Route = {
     "responses": {200: _answer("Metrics.", _TEXT, "text/plain"), **_problems(401, 403, 503)},
 }

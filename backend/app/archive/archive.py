@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from app.archive.bundle import Bundle, InvalidBundle, read_bundle
-from app.archive.folder import Folder, Incoming
+from app.archive.storage import Incoming, Storage
 from app.archive.trail import event_of
 from app.auth.keys import ApiKey
 from app.log.entries import BUNDLE, Entry
@@ -26,6 +26,9 @@ _BUFFER = 256 * 1024
 _AT_ONCE = 4
 """Bundles that are unpacked at the same time."""
 _POLL_SECONDS = 0.2
+_CHECK_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,18 @@ class Archive:
     Args:
         limit: most bytes of a bundle, packed, and unpacked.
         sequencer: the transparency log, if there is one.
+
+    Attributes:
+        failure: why bundles could not be kept when that was seen to last, or None.
     """
 
-    def __init__(self, store: Store, folder: Folder, limit: int, sequencer: Sequencer | None) -> None:
-        self.folder = folder
+    def __init__(self, store: Store, storage: Storage, limit: int, sequencer: Sequencer | None) -> None:
+        self.storage = storage
         self.limit = limit
         self._store = store
         self._log = sequencer
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self.failure: str | None = None
 
     async def receive(self, chunks: AsyncIterator[bytes], digest: str, key: ApiKey | None) -> tuple[Kept, bool]:
         """Keep the bundle that arrives, durably, if it is the one with this digest; return whether it is new.
@@ -67,13 +74,14 @@ class Archive:
             InvalidBundle: it isn't; nothing of it is kept.
             StoreUnavailable: it can't be kept now; the same again is safe.
         """
-        with self.folder.incoming() as incoming:
+        with self.storage.incoming() as incoming:
             size = await self._write(incoming, chunks)
             async with self._room:
-                bundle = await asyncio.to_thread(read_bundle, incoming.path, digest, self.limit)
+                bundle = await asyncio.to_thread(read_bundle, incoming.file, digest, self.limit)
             _require_allowed(bundle, key)
-            await asyncio.to_thread(self.folder.keep, incoming, digest)
-        kept = Kept(bundle, time.time_ns() // 1000, "" if key is None else key.key_id, size)
+            locked_until = await asyncio.to_thread(self.storage.keep, incoming, digest)
+        by = "" if key is None else key.key_id
+        kept = Kept(bundle, time.time_ns() // 1000, by, size, locked_until=locked_until)
         new = await self._store.write(lambda connection: add_bundle(connection, kept))
         return kept, new
 
@@ -119,8 +127,8 @@ class Archive:
         except StoreUnavailable:
             return Logged("unavailable")
 
-    async def open(self, digest: str, key: ApiKey | None) -> Path | None:
-        """Return the file of a bundle, or None; that it is read, and by whom, is recorded before.
+    async def open(self, digest: str, key: ApiKey | None) -> BinaryIO | None:
+        """Open a bundle, or return None; that it is read, and by whom, is recorded before.
 
         Raises:
             StoreUnavailable: it can't be recorded, or the file is missing.
@@ -128,13 +136,37 @@ class Archive:
         kept = await self._store.read(lambda connection: find_bundle(connection, digest))
         if kept is None:
             return None
-        path = self.folder.file_of(digest)
-        if not await asyncio.to_thread(path.is_file):
+        file = await asyncio.to_thread(self.storage.open, digest)
+        if file is None:
             raise StoreUnavailable("the bundle's file is missing in the archive; deliver the bundle again", 300)
         by = "" if key is None else key.key_id
-        outcome = await self._store.append([event_of("read", digest, by, subject=kept.bundle.subject)])
+        try:
+            outcome = await self._store.append([event_of("read", digest, by, subject=kept.bundle.subject)])
+        except BaseException:
+            file.close()
+            raise
         assert not isinstance(outcome, Conflicting)  # noqa: S101  its id is new
-        return path
+        return file
+
+    async def watch(self) -> None:
+        """See again and again whether bundles can be kept, until cancelled; `failure` says why not."""
+        while True:
+            failure = None
+            try:
+                await asyncio.to_thread(self.storage.check)
+            except StoreUnavailable as error:
+                failure = error.reason
+            if failure != self.failure:
+                log.log(*(logging.INFO, "bundles can be kept again") if failure is None else (logging.ERROR, failure))
+            self.failure = failure
+            await asyncio.sleep(_CHECK_SECONDS)
+
+
+async def stream(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Give what is in a file, and close it."""
+    with file:
+        while chunk := await asyncio.to_thread(file.read, _BUFFER):
+            yield chunk
 
 
 def _require_allowed(bundle: Bundle, key: ApiKey | None) -> None:

@@ -7,14 +7,14 @@ however, it is the same bundle.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -95,7 +95,7 @@ class Bundle:
         return f"{self.repository}/runs/{self.run_id}/attempts/{self.run_attempt}"
 
 
-def read_bundle(path: Path, digest: str, limit: int) -> Bundle:
+def read_bundle(file: BinaryIO, digest: str, limit: int) -> Bundle:
     """Return what the bundle in a file is, if it is the bundle with this digest and all of it is there.
 
     Args:
@@ -105,9 +105,9 @@ def read_bundle(path: Path, digest: str, limit: int) -> Bundle:
         InvalidBundle: it isn't.
         OSError: the file can't be read.
     """
-    _require_small_directory(path)
+    _require_small_directory(file)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = _entries(archive)
             data = _manifest_bytes(archive, entries)
             found = hashlib.sha256(data).hexdigest()
@@ -126,12 +126,11 @@ def read_bundle(path: Path, digest: str, limit: int) -> Bundle:
     )  # fmt: skip
 
 
-def _require_small_directory(path: Path) -> None:
+def _require_small_directory(file: BinaryIO) -> None:
     """Refuse a ZIP file whose table of contents would take much memory, before anything reads it."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(0, size - _END_BYTES - _ZIP64_BYTES))
-        tail = file.read()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END_BYTES - _ZIP64_BYTES))
+    tail = file.read()
     end = tail[-_END_BYTES:]
     if not end.startswith(_END) or end[-2:] != b"\0\0" or len(end) != _END_BYTES:
         raise InvalidBundle("bundle-not-zip", "its end is not that of a ZIP file without a comment")

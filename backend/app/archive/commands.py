@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from app.archive.bundle import InvalidBundle, read_bundle
-from app.archive.folder import Folder
-from app.archive.retention import DAY_US, purge_bundles
+from app.archive.retention import DAY_US, forget
+from app.archive.storage import Storage
 from app.archive.trail import TRACE, event_of
 from app.events.model import microseconds, timestamp_of
 from app.log.entries import BUNDLE, Entry, is_digest, parse_entry
@@ -53,7 +53,7 @@ def add_parsers(commands: Any) -> None:
         parser.add_argument("digest")
 
 
-def run(database: Database, folder: Folder, limit: int, options: argparse.Namespace) -> None:
+def run(database: Database, storage: Storage, limit: int, options: argparse.Namespace) -> None:
     """Run one of the commands.
 
     Args:
@@ -61,7 +61,7 @@ def run(database: Database, folder: Folder, limit: int, options: argparse.Namesp
 
     Raises:
         Refused: it can't be done, or `check` found something.
-        StoreUnavailable: the store does not answer.
+        StoreUnavailable: the store or the archive does not answer.
     """
     connection = database.connect_writer()
     try:
@@ -70,13 +70,13 @@ def run(database: Database, folder: Folder, limit: int, options: argparse.Namesp
                 for kept in _all(connection, _wanted(options)):
                     _show(kept)
             case "export":
-                _export(connection, folder, limit, options)
+                _export(connection, storage, limit, options)
             case "purge":
-                _purge(connection, folder, options)
+                _purge(connection, storage, options)
             case "check":
-                _check(connection, folder, limit)
+                _check(connection, storage, limit)
             case _:
-                _hold(connection, options.digest, getattr(options, "because", None))
+                _hold(connection, storage, options.digest, getattr(options, "because", None))
     finally:
         connection.rollback()
         connection.close()
@@ -96,26 +96,34 @@ def _all(connection: WriteConnection, wanted: Wanted) -> Iterator[Kept]:
 def _show(kept: Kept) -> None:
     one = kept.bundle
     held = "" if kept.held_because is None else f"  held: {ascii(kept.held_because)[1:-1]}"
-    print(f"{one.digest}  {timestamp_of(kept.received_at)[:19]}Z  {one.outcome:<14} {one.subject}{held}")
+    locked = "" if kept.locked_until is None else f"  locked until {_minute(kept.locked_until)}"
+    print(f"{one.digest}  {timestamp_of(kept.received_at)[:19]}Z  {one.outcome:<14} {one.subject}{locked}{held}")
 
 
-def _export(connection: WriteConnection, folder: Folder, limit: int, options: argparse.Namespace) -> None:
+def _minute(instant: int) -> str:
+    return f"{timestamp_of(instant)[:16]}Z"
+
+
+def _export(connection: WriteConnection, storage: Storage, limit: int, options: argparse.Namespace) -> None:
     count = 0
     for kept in _all(connection, _wanted(options)):
         one = kept.bundle
         target = options.folder / one.repository / f"{one.run_id}-{one.run_attempt}-{one.digest[:12]}"
-        source = folder.file_of(one.digest)
+        source = storage.open(one.digest)
+        if source is None:
+            raise Refused(f"{one.digest} is missing in the {storage}")
         try:
-            read_bundle(source, one.digest, limit)
-            _record(connection, "exported", kept, to=str(options.folder))
-            target.mkdir(parents=True, exist_ok=True)
-            with zipfile.ZipFile(source) as archive:
-                archive.extractall(target)  # read_bundle() has refused every name that leads elsewhere
+            with source:
+                read_bundle(source, one.digest, limit)
+                _record(connection, "exported", kept, to=str(options.folder))
+                target.mkdir(parents=True, exist_ok=True)
+                with zipfile.ZipFile(source) as archive:
+                    archive.extractall(target)  # read_bundle() has refused every name that leads elsewhere
             proof = _proof(connection, kept)
             if proof is not None:
                 target.with_name(target.name + PROOF_SUFFIX).write_text(proof, encoding="utf-8")
         except InvalidBundle as problem:
-            raise Refused(f"{source}: {problem.kind}: {problem.detail}") from None
+            raise Refused(f"{one.digest}: {problem.kind}: {problem.detail}") from None
         except OSError as problem:
             raise Refused(f"{problem.filename or target}: {problem.strerror}") from None
         count += 1
@@ -130,48 +138,63 @@ def _proof(connection: WriteConnection, kept: Kept) -> str | None:
     return None if proof is None else str(proof)
 
 
-def _purge(connection: WriteConnection, folder: Folder, options: argparse.Namespace) -> None:
+def _purge(connection: WriteConnection, storage: Storage, options: argparse.Namespace) -> None:
     if options.older_than_days < 1:
         raise Refused("--older-than-days is 1 or more")
+    deleted = held = 0
+    locked: list[str] = []
     until = time.time_ns() // 1000 - options.older_than_days * DAY_US
-    total = 0
-    while deleted := purge_bundles(
-        connection, folder, Wanted(options.repository, options.agent, until=until, held=False), _me()
-    ):
-        total += deleted
-    held = sum(1 for _ in _all(connection, Wanted(options.repository, options.agent, until=until, held=True)))
-    print(f"{total} bundles deleted, {held} are held")
+    for kept in _all(connection, Wanted(options.repository, options.agent, until=until)):
+        digest = kept.bundle.digest
+        reason = None if kept.held_because is not None else storage.locked(digest)
+        if reason is not None:
+            locked.append(f"{digest} is not deleted: {reason}")
+        elif forget(connection, kept, _me()):
+            storage.remove(digest)
+            deleted += 1
+        else:
+            held += 1
+    for line in locked:
+        print(line)
+    print(f"{deleted} bundles deleted, {held} are held{f', {len(locked)} are locked' if locked else ''}")
 
 
-def _hold(connection: WriteConnection, digest: str, because: str | None) -> None:
+def _hold(connection: WriteConnection, storage: Storage, digest: str, because: str | None) -> None:
     if because is not None and not 0 < len(because) <= 500:
         raise Refused("--because has 1 to 500 characters")
     kept = find_bundle(connection, digest) if is_digest(digest) else None
     if kept is None:
         raise Refused(f"the archive has no bundle {digest[:80]!a}")
     step = "released" if because is None else "held"
+    storage.hold(digest, held=because is not None)
     hold_bundle(connection, digest, because, event_of(step, digest, _me(), because=because))
     print(f"{digest} is {step}")
 
 
-def _check(connection: WriteConnection, folder: Folder, limit: int) -> None:
+def _check(connection: WriteConnection, storage: Storage, limit: int) -> None:
+    storage.check()
     found: list[str] = []
     whole: set[str] = set()
     runs: Counter[str] = Counter()
     for kept in _all(connection, Wanted()):
         one = kept.bundle
         runs[one.subject] += 1
+        file = storage.open(one.digest)
+        if file is None:
+            found.append(f"{one.digest}: its file is missing")
+            continue
         try:
-            if read_bundle(folder.file_of(one.digest), one.digest, limit) != one:
-                found.append(f"{one.digest}: the database says something else than the bundle")
+            with file:
+                if read_bundle(file, one.digest, limit) != one:
+                    found.append(f"{one.digest}: the database says something else than the bundle")
             whole.add(one.digest)
         except InvalidBundle as problem:
             found.append(f"{one.digest}: {problem.kind}: {problem.detail}")
         except OSError as problem:
             found.append(f"{one.digest}: its file can't be read: {problem.strerror}")
-    on_disk = {path.stem for path in folder.path.glob("??/*.zip")}
-    known = {digest for digest in on_disk if find_bundle(connection, digest)}
-    found += [f"{digest}: a file that the database doesn't know" for digest in sorted(on_disk - known)]
+    there = set(storage.digests())
+    known = {digest for digest in there if find_bundle(connection, digest)}
+    found += [f"{digest}: a file that the database doesn't know" for digest in sorted(there - known)]
     found += [f"{subject}: {count} bundles of one run" for subject, count in sorted(runs.items()) if count > 1]
     purged = _purged(connection)
     logged, faults = _logged(connection)

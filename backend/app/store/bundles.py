@@ -11,7 +11,7 @@ from app.store.base import Fetching, Row, WriteConnection
 
 _COLUMNS = (
     "digest, repository, run_id, run_attempt, agent, outcome, resource, trace_id,"
-    " received_at, received_by, bytes, held_because"
+    " received_at, received_by, bytes, held_because, locked_until"
 )
 
 
@@ -24,6 +24,7 @@ class Kept:
         received_by: the id of the key that sent it, or the empty text.
         bytes: of its file.
         held_because: why it must not be deleted, or None.
+        locked_until: until when the archive's store lets nobody delete it, or None; µs since 1970.
     """
 
     bundle: Bundle
@@ -31,6 +32,7 @@ class Kept:
     received_by: str
     bytes: int
     held_because: str | None = None
+    locked_until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Wanted:
         since: earliest `received_at`, inclusive; µs since 1970.
         until: latest `received_at`, exclusive.
         held: whether they are held.
+        unlocked_at: a time at which they are not locked; µs since 1970.
         but: agents whose bundles are not wanted.
     """
 
@@ -49,6 +52,7 @@ class Wanted:
     since: int | None = None
     until: int | None = None
     held: bool | None = None
+    unlocked_at: int | None = None
     but: Sequence[str] = ()
 
 
@@ -57,11 +61,12 @@ def add_bundle(connection: WriteConnection, kept: Kept) -> bool:
     one = kept.bundle
     connection.begin()
     rows = connection.fetch(
-        f"INSERT INTO bundles ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  fixed names
+        f"INSERT INTO bundles ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  fixed names
         " ON CONFLICT (digest) DO NOTHING RETURNING digest",
         (
             one.digest, one.repository, one.run_id, one.run_attempt, one.agent, one.outcome, one.resource, one.trace_id,
             kept.received_at, kept.received_by, kept.bytes, kept.held_because,
+            kept.locked_until,
         ),
     )  # fmt: skip
     connection.commit()
@@ -95,6 +100,9 @@ def select_bundles(connection: Fetching, wanted: Wanted, after: tuple[int, str] 
             parameters.append(value)
     if wanted.held is not None:
         conditions.append(f"held_because IS {'NOT ' if wanted.held else ''}NULL")
+    if wanted.unlocked_at is not None:
+        conditions.append("(locked_until IS NULL OR locked_until <= ?)")
+        parameters.append(wanted.unlocked_at)
     for agent in wanted.but:
         conditions.append("agent <> ?")
         parameters.append(agent)

@@ -7,8 +7,7 @@ import json
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_PLAN_BYTES = 1024 * 1024
 _MAX_REPORT_BYTES = 4 * 1024 * 1024
@@ -29,14 +28,14 @@ class PlanView:
     is_sealed: bool
 
 
-def read_plan(path: Path, digest: str) -> PlanView | None:
-    """Return the plan that is in the file of a bundle, if there is one that can be read.
+def read_plan(file: BinaryIO, digest: str) -> PlanView | None:
+    """Return the plan that is in the file of a bundle, if there is one that can be read; close the file.
 
     Args:
         digest: what the run's events say was sealed.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with file, zipfile.ZipFile(file) as archive:
             for name in archive.namelist():
                 if name.endswith("/plan.json"):
                     data = _read(archive, name, MAX_PLAN_BYTES)

@@ -6,8 +6,7 @@ import asyncio
 import string
 import time
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
@@ -54,6 +53,9 @@ from app.ui.access import (
 from app.ui.bundles import read_plan
 from app.ui.render import HERE, page
 from app.ui.view import properties_of, view_of
+
+if TYPE_CHECKING:
+    from app.archive.archive import Archive
 
 router = APIRouter(include_in_schema=False)
 
@@ -169,8 +171,8 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
     values = await store.read(read)
     plan = None
     if "plan" in given and values["run"].plan_digest:
-        path = await _open_bundle(request, given["plan"], reader)
-        plan = await asyncio.to_thread(read_plan, path, values["run"].plan_digest)
+        file = await _open_bundle(request, given["plan"], reader)
+        plan = await asyncio.to_thread(read_plan, file, values["run"].plan_digest)
     return page(
         request, "run.html", reader, refused=REFUSED, now=_now(), is_continued=after is not None, plan=plan,
         wants_plan="plan" in given, **values,
@@ -181,17 +183,19 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
 async def get_bundle(request: Request, reader: CurrentReader) -> Response:
     """Download a bundle as it was delivered."""
     digest = _parameters(request, "digest").get("digest", "")
-    path = await _open_bundle(request, digest, reader)
-    return FileResponse(path, media_type="application/zip", filename=f"{digest}.zip")
+    file = await _open_bundle(request, digest, reader)
+    from app.api.archive import download
+
+    return download(file, digest)
 
 
-async def _open_bundle(request: Request, digest: str, reader: Reader) -> Path:
-    """Return the file of a bundle; the archive records who reads it."""
-    archive = getattr(request.app.state, "archive", None)
-    path = await archive.open(digest, reader.key) if archive is not None and is_digest(digest) else None
-    if path is None:
+async def _open_bundle(request: Request, digest: str, reader: Reader) -> BinaryIO:
+    """Open a bundle; the archive records who reads it."""
+    archive: Archive | None = getattr(request.app.state, "archive", None)
+    file = await archive.open(digest, reader.key) if archive is not None and is_digest(digest) else None
+    if file is None:
         raise _not_found("the archive has no such bundle")
-    return Path(path)
+    return file
 
 
 @router.get("/ui/run/events")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import hashlib
 import io
-import json
 import os
 import resource
 import time
@@ -24,38 +23,10 @@ from app.log.verify import check_checkpoint, check_inclusion
 from app.store.bundles import forget_bundle
 from app.store.location import parse_location
 from app.store.opening import open_database
-from backend_client import Answer, Client, administer, command, eventually
+from backend_bundles import HOSTILE, bundle, manifest_of, pack, put, ten_gigabytes
+from backend_client import Client, administer, command, eventually
 from backend_log import Parties, parties
 from bench.servers import Backend
-
-ZIP = "application/zip"
-
-
-def manifest_of(content: dict[str, bytes], **changed: Any) -> bytes:
-    run = {"repository": "acme/shop", "run_id": "42", "run_attempt": 1}
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
-    whole = {"files": digests, "run": run, "outcome": "acted", "resource": "service/shop", "trace_id": "t-1"}
-    return json.dumps(whole | changed).encode()
-
-
-def bundle(number: int = 0, **changed: Any) -> tuple[str, dict[str, bytes]]:
-    """A small bundle: its digest and its files."""
-    line = {"event": {"agent_instance_id": "shop-restarter", "number": number}}
-    files = {"record/journal/1.jsonl": json.dumps(line).encode(), "seal/report.json": b"{}" * 5000}
-    data = manifest_of(files, **changed)
-    return hashlib.sha256(data).hexdigest(), {**files, "bundle.json": data}
-
-
-def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return packed.getvalue()
-
-
-def put(client: Client, digest: str, body: Any, wait: float = 0, **headers: str) -> Answer:
-    return client.ask("PUT", f"/v1/bundles/{digest}?wait={wait}", body, **{"content_type": ZIP, **headers})
 
 
 def kept_files(backend: Backend) -> list[str]:
@@ -109,52 +80,6 @@ def test_a_bundle_is_kept_logged_and_cosigned(
     check_inclusion(proof, signed.checkpoint, proof.extra)
 
 
-def with_entry(files: dict[str, bytes], name: str, mode: int = 0o100644) -> bytes:
-    packed = io.BytesIO(pack(files))
-    with zipfile.ZipFile(packed, "a") as archive:
-        entry = zipfile.ZipInfo(name)
-        entry.external_attr = mode << 16
-        archive.writestr(entry, b"x")
-    return packed.getvalue()
-
-
-def many(files: dict[str, bytes]) -> bytes:
-    return pack({**files, **{f"x/{number}": b"" for number in range(20_000)}}, zipfile.ZIP_STORED)
-
-
-HOSTILE = {
-    "bundle-not-zip": [
-        lambda files: b"no zip",
-        lambda files: b"",
-        lambda files: pack(files)[:-30],
-        lambda files: pack(files)[:200] + b"\0" * 50 + pack(files)[250:],
-        lambda files: pack(files, zipfile.ZIP_BZIP2),
-    ],
-    "bundle-bad-name": [
-        lambda files: with_entry(files, "../../etc/cron.d/x"),
-        lambda files: with_entry(files, "/etc/passwd"),
-        lambda files: with_entry(files, "seal\\..\\x"),
-        lambda files: with_entry(files, "seal/report.json/x"),
-        lambda files: with_entry(files, "link", 0o120777),
-        lambda files: with_entry(files, "device", 0o020666),
-        lambda files: with_entry(files, "x" * 300),
-        lambda files: with_entry(files, "tab\tname"),
-    ],
-    "bundle-incomplete": [
-        lambda files: with_entry(files, "act/more.json"),
-        lambda files: pack({name: data for name, data in files.items() if name != "seal/report.json"}),
-        lambda files: pack({**files, "seal/report.json": b"other"}),
-    ],
-    "bundle-bad-manifest": [lambda files: pack({"seal/report.json": b""})],
-    "bundle-other-digest": [lambda files: pack({**files, "bundle.json": files["bundle.json"] + b" "})],
-    "bundle-too-large": [
-        lambda files: pack({**files, "bomb": b"\0" * (64 * 1024 * 1024)}),
-        many,
-        lambda files: os.urandom(1024 * 1024 + 1),
-    ],
-}
-
-
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_no_bundle_is_refused_by_its_own_code_and_leaves_nothing(backend: Backend, kind: str) -> None:
@@ -175,8 +100,8 @@ def test_a_table_of_contents_that_takes_much_memory_is_not_read(tmp_path: Path) 
             entry = zipfile.ZipInfo(f"x/{number}")
             entry.comment = b"x" * 60_000
             archive.writestr(entry, b"")
-    with pytest.raises(InvalidBundle, match="table of contents"):
-        read_bundle(path, "0" * 64, 64 * 1024 * 1024)
+    with path.open("rb") as file, pytest.raises(InvalidBundle, match="table of contents"):
+        read_bundle(file, "0" * 64, 64 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(
@@ -199,19 +124,7 @@ def test_a_manifest_that_is_none_is_refused(backend: Backend, changed: dict[str,
 
 
 def test_ten_gigabytes_are_refused_before_they_are_sent(backend: Backend) -> None:
-    def endless() -> Iterator[bytes]:
-        for _ in range(20):
-            yield b"\0" * 1024 * 1024
-
-    client = Client(backend.port)
-    digest, _ = bundle()
-    announced = put(client, digest, b"", content_length=str(10 * 2**30))
-    assert (announced.status, announced.json["type"][-16:]) == (413, "bundle-too-large"), announced
-    try:
-        streamed = put(client, digest, endless(), transfer_encoding="chunked")
-    except OSError:  # the backend had hung up while this was still sending
-        return
-    assert streamed.status == 413, streamed
+    assert ten_gigabytes(Client(backend.port)) == [413, 413]
 
 
 def test_a_full_disk_costs_a_503_and_nothing_else(start: Any, tmp_path: Path) -> None:

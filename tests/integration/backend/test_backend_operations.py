@@ -70,7 +70,7 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' "
                           "AND indexname !~ '(pkey|pkc|_key)$|^run_words'")  # fmt: skip
     made_of_events = 24 + 2 + 2 + 7 + 2 + 6 + 7
-    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 12 + made_of_events + 4
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 13 + made_of_events + 4
     assert {
         ("events", "body"),
         ("expired_streams", "through_seq"),
@@ -290,10 +290,11 @@ def test_the_file_is_its_owner_s_only(start: Any, tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_requirements_are_locked() -> None:
-    text = (BACKEND / "requirements.txt").read_text()
+@pytest.mark.parametrize("name", ["requirements", "requirements-s3"])
+def test_requirements_are_locked(name: str) -> None:
+    text = (BACKEND / f"{name}.txt").read_text()
     pinned = re.findall(r"^([a-z0-9-]+(?:\[[a-z]+\])?)==", text, re.MULTILINE)
-    wanted = [name.split(";")[0].strip() for name in (BACKEND / "requirements.in").read_text().splitlines()]
+    wanted = [name.split(";")[0].strip() for name in (BACKEND / f"{name}.in").read_text().splitlines()]
     assert {name.split("[")[0] for name in wanted if name and not name.startswith("#")} <= {
         name.split("[")[0] for name in pinned
     }
