@@ -221,6 +221,7 @@ class Sigstore:
         kind: str,
         predicate: Mapping[str, Any],
         *,
+        name: str = "bundle.json",
         late: timedelta = -_MINUTES / 2,
     ) -> bytes:
         """What `actions/attest` writes.
@@ -232,7 +233,7 @@ class Sigstore:
         """
         statement = {
             "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{"name": "bundle.json", "digest": {"sha256": digest}}],
+            "subject": [{"name": name, "digest": {"sha256": digest}}],
             "predicateType": kind,
             "predicate": predicate,
         }
