@@ -15,12 +15,13 @@ CONTEXT = json.loads(r"""{{ cookiecutter | jsonify }}""")
 REPOSITORY = Path(CONTEXT["_repo_dir"])
 PROJECT = Path.cwd()
 
-# Not every use case has the first three, and only an issue gate has the last.
+# Not every use case has the first three; of the last two one belongs to an issue gate, the other to environments.
 OPTIONAL = (
     "services.yml",
     "tests/example_service.py",
     "tests/conversation.json",
     ".github/workflows/agent-act-on-approval.yml",
+    ".github/workflows/agent-attest.yml",
 )
 ANSWERS_FILE = ".copier-answers.yml"
 SLUG = "{% raw %}{{ cookiecutter.agent_slug }}{% endraw %}"  # as it is in names; this file is rendered too

@@ -34,6 +34,7 @@ GATE = {
     "authorize": "the step Verify: check everything again before anything may act",
     "record": "collect the trail, say how the run ended, check that it is complete",
     "deliver": "bring a copy of the trail to the audit backend",
+    "attest": "say what GitHub is to sign of the run's bundle",
     "notify": "send messages: a plan waits, it needs one more approval, or this is how its run ended",
 }
 LOCAL = {

@@ -144,6 +144,7 @@ class FullGitHub(LoopbackGitHub):
         self.stores: dict[str, Store] = {}
         self.deployments: list[tuple[str, str]] = []
         self.identities: list[str] = []
+        self.claims: dict[str, Mapping[str, str]] = {}
         self._runners: dict[str, tuple[str, int]] = {}
         self._uploads: dict[str, bytes] = {}
 
@@ -312,7 +313,8 @@ class FullGitHub(LoopbackGitHub):
         (audience,) = query.get("audience", [f"https://github.com/{self.repository.partition('/')[0]}"])
         self.identities.append(audience)
         issuer = "https://token.actions.githubusercontent.com"
-        claims = {"iss": issuer, "aud": audience, "run_id": self._runners[token][0]}
+        known = self.claims.get(token, {"run_id": self._runners[token][0]})
+        claims = {"iss": issuer, **known, "aud": audience}
         parts = ({"alg": "RS256", "typ": "JWT"}, claims, "signature")
         encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
         return 200, {"count": 1, "value": ".".join(encoded)}

@@ -17,6 +17,7 @@ from support.environment import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template" / ".github" / "workflows" / "agent-investigate-act.yml.jinja"
 APPROVAL_TEMPLATE = TEMPLATE.with_name("agent-act-on-approval.yml.jinja")
+ATTEST_TEMPLATE = TEMPLATE.with_name("agent-attest.yml.jinja")
 CONFIG_TEMPLATE = REPOSITORY / "template" / ".github" / "agent-config.yml.jinja"
 ACTIONS = REPOSITORY / "template" / ".github" / "actions"
 SETUP_ACTION = ACTIONS / "setup-agent" / "action.yml"
@@ -24,6 +25,7 @@ SETUP_GATE = ACTIONS / "setup-gate" / "action.yml"
 
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 APPROVAL_WORKFLOW = ".github/workflows/agent-act-on-approval.yml"
+ATTEST_WORKFLOW = ".github/workflows/agent-attest.yml"
 
 TRIGGERS = ("manual", "manual+alert", "manual+schedule", "manual+alert+schedule")
 ACT_PERMISSIONS = ("", "contents", "issues, pull-requests", "actions,contents,deployments,id-token,packages,statuses")
@@ -117,9 +119,10 @@ def render_issue_gate(
 def write_repository(folder: Path, given: dict[str, str]) -> tuple[Path, config.Config]:
     """A repository with the workflows and actions that these answers make, and its configuration."""
     files = {WORKFLOW: render(TEMPLATE, given), ".github/agent-config.yml": render(CONFIG_TEMPLATE, given)}
-    acting = render(APPROVAL_TEMPLATE, given)
-    if acting.strip():
-        files[APPROVAL_WORKFLOW] = acting
+    for name, template in ((APPROVAL_WORKFLOW, APPROVAL_TEMPLATE), (ATTEST_WORKFLOW, ATTEST_TEMPLATE)):
+        text = render(template, given)
+        if text:
+            files[name] = text
     for path in (*ACTIONS.rglob("*.yml"), *TEMPLATE.parent.glob("*.yml")):
         files[path.relative_to(REPOSITORY / "template").as_posix()] = path.read_text(encoding="utf-8")
     digests = {name: actions.fingerprint(text.encode()) for name, text in files.items() if "/setup-" in name}

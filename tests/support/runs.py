@@ -36,9 +36,10 @@ def reject(waiting: Any) -> Answer:
 
 
 def results(run: Run) -> dict[str, str]:
-    """How each job ended; without the second approval where nobody was asked for one."""
+    """How each job ended; without the second approval and the attestation where there were none."""
     found = {id: job.result for id, job in run.jobs.items()}
-    return {id: result for id, result in found.items() if (id, result) != ("approve-second", "skipped")}
+    absent = (("approve-second", "skipped"), ("attest", "skipped"))
+    return {id: result for id, result in found.items() if (id, result) not in absent}
 
 
 def carried_out(run: Run) -> list[tuple[str, tuple[str, str]]]:

@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--outcome", help="runs that ended so, for example acted or rejected")
     local_options.add_times(parser)
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the log's and the witnesses' public keys")
+    parser.add_argument("--trusted-root", type=Path, metavar="FILE", help="of Sigstore, for GitHub's attestations")
     parser.add_argument("--csv", action="store_true", help="every column, for a spreadsheet")
 
 
@@ -34,8 +35,9 @@ def run(call: Call) -> int:
 
     given = call.options
     policy = None if given.policy is None else auditor.read_policy(given.policy)
+    roots = None if given.trusted_root is None else auditor.read_roots(given.trusted_root)
     folders = [folder for path in given.folders for folder in auditor.bundles_in(path)]
-    findings = [auditor.examine(folder, policy, now=now()) for folder in folders]
+    findings = [auditor.examine(folder, policy, now=now(), roots=roots) for folder in folders]
     wanted = register.Wanted(given.resource, given.approver, given.outcome, given.since, given.until)
     known = sorted(((register.row(finding), finding) for finding in findings), key=lambda pair: pair[0]["ended"])
     asked = [(row, finding) for row, finding in known if wanted.in_time(row)]

@@ -1,6 +1,7 @@
 """Recompute every digest and hash chain of an audit bundle, and say what does not hold.  Needs no network.
 
-With a policy that lists keys, check as well that a transparency log has the bundle, and who cosigned that.
+With a policy that lists keys, check as well that a transparency log has the bundle, and who cosigned that; with a
+trusted root of Sigstore, that GitHub attested it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proof", type=Path, metavar="FILE", help="that the log has the bundle (BUNDLE.tlog-proof beside the bundle)"
     )
+    parser.add_argument(
+        "--trusted-root", type=Path, metavar="FILE", help="of Sigstore, as gh attestation trusted-root writes it"
+    )
+    parser.add_argument(
+        "--attestation",
+        type=Path,
+        metavar="FILE",
+        help="GitHub's, of the bundle (BUNDLE.sigstore.json beside the bundle)",
+    )
+    parser.add_argument(
+        "--repo", default="", metavar="OWNER/NAME", help="which repository has to have attested it (the bundle's)"
+    )
     parser.add_argument("--json", action="store_true", help="say it for programs")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write a page to print, too (HTML)")
     parser.add_argument(
@@ -45,12 +58,15 @@ def run(call: Call) -> int:
 
     given = call.options
     folders = auditor.bundles_in(given.bundle)
-    if len(folders) > 1 and (given.digest or given.proof):
-        raise codes.BadInput(codes.USAGE, f"{given.bundle} has {len(folders)} bundles; --digest and --proof are of one")
+    if len(folders) > 1 and (given.digest or given.proof or given.attestation):
+        one = "--digest, --proof and --attestation are of one"
+        raise codes.BadInput(codes.USAGE, f"{given.bundle} has {len(folders)} bundles; {one}")
+    if (given.attestation or given.repo) and not given.trusted_root:
+        raise codes.BadInput(codes.USAGE, "--attestation and --repo need --trusted-root: whose signature would count?")
     policy = None if given.policy is None else auditor.read_policy(given.policy)
-    findings = [
-        auditor.examine(folder, policy, now=now(), proof=given.proof, digest=given.digest) for folder in folders
-    ]
+    roots = None if given.trusted_root is None else auditor.read_roots(given.trusted_root)
+    evidence = {"proof": given.proof, "digest": given.digest, "roots": roots, "signed": given.attestation}
+    findings = [auditor.examine(folder, policy, now=now(), repository=given.repo, **evidence) for folder in folders]
     if given.since or given.until:
         wanted = register.Wanted(since=given.since, until=given.until)
         findings = [finding for finding in findings if wanted.in_time(register.row(finding))]
@@ -120,11 +136,12 @@ def _show(finding: Finding, *, given: bool) -> None:
         "reported by the agent": reported,
         "bundle": finding.digest,
         "verdict": "every digest and hash chain holds",
-        "authentic": _AS_GIVEN if given and finding.evidence is None else finding.authentic,
+        "authentic": _AS_GIVEN if given and not (finding.evidence or finding.attested) else finding.authentic,
+        "github": finding.github,
     }
     for name, value in facts.items():
         print(f"{name + ':':<12} {escape.terminal(str(value))}")
-    if finding.evidence is None:
+    if not (finding.evidence or finding.attested):
         return
     for each in finding.properties:
         print(f"{each['property'] + ':':<12} {each['claim']}")

@@ -43,8 +43,14 @@ EVIDENCE_REFUTED = register(
 EVIDENCE_UNREADABLE = register(
     "TRAIL09",
     "the evidence can't be checked here",
-    "Fix what is named. What checks signatures is the package cryptography: "
-    ".venv/bin/python -m pip install cryptography",
+    "Fix what is named. What checks signatures is the package cryptography, and of GitHub's attestations sigstore: "
+    ".venv/bin/python -m pip install cryptography sigstore",
+)
+ATTESTATION_REFUTED = register(
+    "TRAIL10",
+    "GitHub's attestation does not show that this is the bundle of that run",
+    "Get the attestation once more: from the run's artifact audit-attestation, or with gh attestation download. If it "
+    "fails again, treat the run as not proven, and ask whoever can change the workflows, with this line",
 )
 
 # Settings of the repository on GitHub: what setup and doctor ask for and change.

@@ -61,7 +61,8 @@ def _section(finding: Finding) -> str:
     problems = "".join(f"<p><strong>Does not hold:</strong> {_text(one.line())}</p>\n" for one in finding.problems)
     return (
         f"<section>\n<h2>{_text(row['repository'])}, run {_text(row['run'])}</h2>\n{problems}"
-        f"<p>{_text(finding.authentic)}</p>\n<table>\n{''.join(map(_row, facts))}</table>\n"
+        f"<p>{_text(finding.authentic)}</p>\n<p>GitHub's own signature: {_text(finding.github)}</p>\n"
+        f"<table>\n{''.join(map(_row, facts))}</table>\n"
         f"<table>\n{_row(_PROPERTIES)}{''.join(map(_row, lines))}</table>\n</section>\n"
     )
 

@@ -77,7 +77,7 @@ def row(finding: Finding) -> Dict[str, str]:
         "back-out": "; ".join(step.rollback or "none" for step in steps),
         "reason": f"{code}: {message}" if code else ": ".join(map(str, rejected)),
         "holds": "no: " + finding.problems[0].line() if finding.problems else "yes",
-        "authenticated": "yes" if finding.evidence and not finding.problems else "no",
+        "authenticated": "yes" if (finding.evidence or finding.attested) and not finding.problems else "no",
         "bundle": finding.digest,
     }
     return {name: visible(str(text), _MOST_TEXT) for name, text in found.items()}

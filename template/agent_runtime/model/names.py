@@ -22,6 +22,10 @@ RESULT_NAME = "action-result.json"
 BUNDLE_FOLDER = "audit-bundle"
 # Beside the bundle: that its digest is in the audit backend's transparency log (C2SP tlog-proof).
 PROOF_SUFFIX = ".tlog-proof"
+# Beside the bundle, too: GitHub's attestation of its digest, where GitHub offers one (a bundle of Sigstore).
+ATTESTATION_SUFFIX = ".sigstore.json"
+PREDICATE_NAME = "predicate.json"
+PREDICATE_TYPE = "https://aimgentix.dev/specs/run-attestation/v1"
 MANIFEST_NAME = "bundle.json"
 
 # Artifacts.  Those of the job that acts without asking end in `-auto`, so that a count can distinguish them.
@@ -73,6 +77,8 @@ UPDATE_SECRET = "AGENT_UPDATE_KEY"  # noqa: S105  the name of a secret
 WORKFLOW_FILE = "agent-investigate-act.yml"
 REPORT_FILE = "agent-report.yml"
 UPDATE_FILE = "agent-update.yml"
+# The one that the first calls to have the bundle attested, where GitHub offers that.
+ATTEST_FILE = "agent-attest.yml"
 # The one that a comment starts, where an issue is the gate.
 APPROVAL_WORKFLOW_FILE = "agent-act-on-approval.yml"
 INVESTIGATE_WORKFLOW = ".github/workflows/" + WORKFLOW_FILE

@@ -17,6 +17,7 @@ import pytest
 from agent_runtime.local import auditor
 from support import simulated
 from support.forging import forge
+from support.private_sigstore import MAIN, Sigstore, attest_bundle
 from support.simulated import Clone
 from support.small_log import Parties, log_bundle
 
@@ -127,6 +128,56 @@ def test_a_folder_of_bundles_and_a_simulated_one(clone: Clone, runs: Path) -> No
     assert "bundle.json says simulated False, the record journal True" in ask(clone, "verify", edited).stderr
     two = ask(clone, "verify", runs, "--digest", "0" * 64)
     assert (two.returncode, "has 4 bundles" in two.stderr) == (2, True)
+
+
+def test_github_attested_a_bundle_or_says_nothing(clone: Clone, runs: Path) -> None:
+    sigstore, bundle = Sigstore(public=False), runs / "b" / "audit-bundle"
+    root, beside = clone.root / "trusted_root.jsonl", bundle.with_name("audit-bundle.sigstore.json")
+    root.write_bytes(Sigstore().root() + sigstore.root())
+    beside.write_bytes(attest_bundle(sigstore, bundle))
+    unasked = ask(clone, "verify", bundle).stdout
+    assert "authentic:   NOT AUTHENTICATED" in unasked and "is not checked without --trusted-root" in unasked
+    none = ask(clone, "verify", runs / "c" / "audit-bundle").stdout
+    assert "github:      none is here. In public repositories and on Enterprise Cloud" in none
+    assert "elsewhere none exists, and what holds instead is a proof of the backend's log (--policy)" in none
+    done = ask(clone, "verify", bundle, "--trusted-root", root, "--repo", "acme/bumper")
+    commit = json.loads((bundle / "bundle.json").read_bytes())["run"]["sha"]
+    assert done.returncode == 0 and "AUTHENTICATED by GitHub, attested at " in done.stdout, done
+    assert f"agent-attest.yml of acme/bumper signed it on a github-hosted machine, at commit {commit}" in done.stdout
+    assert f"or whoever forged the workflows in commit {commit}, where it shows" in done.stdout
+    both = ask(clone, "verify", bundle, "--trusted-root", root, "--policy", clone.root / "policy", "--json")
+    said = json.loads(both.stdout)
+    assert said["authenticated"] and said["attestation"]["public"] is False
+    assert said["properties"][0]["unchangeable_since"] == "2017-07-14T02:40:00Z", "the earlier one"
+    assert said["properties"][0]["would_have_to_conspire"][0].endswith("together with one, and GitHub")
+    forged = clone.root / "hijacked.json"
+    forged.write_bytes(attest_bundle(sigstore, bundle, job_workflow_ref=f"acme/bumper/{MAIN}@refs/heads/main"))
+    done = ask(clone, "verify", bundle, "--trusted-root", root, "--attestation", forged)
+    assert (done.returncode, "TRAIL10: other-signer: " in done.stderr) == (6, True), done
+    shown = ask(clone, "list", runs, "--trusted-root", root)
+    assert shown.stdout.count("authenticated: yes") == 1 and shown.stdout.count("TRAIL10: ") == 2
+    for words, said in (
+        (("--attestation", beside), "need --trusted-root"),
+        (("--trusted-root", beside), "TRAIL09: "),
+        (("--trusted-root", clone.root / "missing"), "TRAIL09: "),
+    ):
+        done = ask(clone, "verify", bundle, *words)
+        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
+    beside.unlink()
+
+
+def test_what_checks_an_attestation_is_named_where_it_is_missing(clone: Clone, tmp_path: Path) -> None:
+    sigstore, bundle = Sigstore(), clone.root / "simulated"
+    (tmp_path / "root").write_bytes(sigstore.root())
+    (tmp_path / "attestation").write_bytes(attest_bundle(sigstore, bundle))
+    (tmp_path / "sigstore").mkdir()
+    (tmp_path / "sigstore" / "__init__.py").write_text("raise ImportError(__name__)")
+    environ = {**clone.environ(), "PYTHONPATH": str(tmp_path)}
+    words = ("--trusted-root", tmp_path / "root", "--attestation", tmp_path / "attestation")
+    command = [sys.executable, "agent_runner.py", "verify", bundle, *words]
+    done = subprocess.run(command, cwd=clone.root, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "TRAIL09: the Python package sigstore is not installed" in done.stderr, done
+    assert "pip install cryptography sigstore" in done.stderr
 
 
 def test_the_page_to_print_shows_what_was_found_and_runs_nothing(clone: Clone, runs: Path, tmp_path: Path) -> None:

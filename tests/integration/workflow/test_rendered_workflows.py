@@ -20,6 +20,8 @@ from support.rendering import (
     ACTIONS,
     APPROVAL_TEMPLATE,
     APPROVAL_WORKFLOW,
+    ATTEST_TEMPLATE,
+    ATTEST_WORKFLOW,
     BROAD,
     TEMPLATE,
     TRIGGERS,
@@ -84,10 +86,13 @@ def test_every_combination_of_answers_is_clean(
     assert complaints(service, project, config.load(project)) == []
     assert zizmor(project) == ""
     assert (project / WORKFLOW).read_text(encoding="utf-8") == render(TEMPLATE, answers)
-    approval = project / APPROVAL_WORKFLOW
-    assert approval.exists() == (answers["repository_plan"] in config.PLANS_WITH_ISSUE_GATE)
-    if approval.exists():
-        assert approval.read_text(encoding="utf-8") == render(APPROVAL_TEMPLATE, answers)
+    by_issue = answers["repository_plan"] in config.PLANS_WITH_ISSUE_GATE
+    for name, source, there in (
+        (APPROVAL_WORKFLOW, APPROVAL_TEMPLATE, by_issue),
+        (ATTEST_WORKFLOW, ATTEST_TEMPLATE, not by_issue),  # GitHub offers both where an environment can have reviewers
+    ):
+        assert (project / name).exists() == there
+        assert (project / name).read_text(encoding="utf-8") == render(source, answers) if there else True
 
 
 def test_every_answer_with_every_plan_is_clean(service: ActionsService, tmp_path: Path) -> None:
@@ -157,6 +162,8 @@ def test_the_answers_decide_what_starts_a_run(service: ActionsService, triggers:
 
 
 READS = {"contents": "read", "actions": "read"}
+# Of the one job that has an identity token without an environment; it runs no team code.
+SIGNS = READS | {"id-token": "write", "attestations": "write"}
 
 
 def permissions_of(service: ActionsService, text: str) -> dict[str, dict[str, str]]:
@@ -170,7 +177,8 @@ def test_the_answers_decide_what_act_may_write_and_no_other_job_may(service: Act
     granted = {scope.strip(): "write" for scope in permissions.split(",") if scope}
     text = render_workflow(act_permissions=permissions, auto_approval="yes")
     read_only = dict.fromkeys(("investigate", "seal", "approve", "approve-second", "act-auto", "record"), READS)
-    assert permissions_of(service, text) == {**read_only, "act": READS | granted}
+    assert permissions_of(service, text) == {**read_only, "act": READS | granted, "attest": SIGNS}
+    assert permissions_of(service, render_workflow(template=ATTEST_TEMPLATE)) == {"attest": SIGNS}
 
     asking, acting = render_issue_gate(act_permissions=permissions)
     issues = {"issues": "read"}
@@ -186,10 +194,21 @@ def test_the_answers_decide_what_act_may_write_and_no_other_job_may(service: Act
     }
 
 
-def test_only_a_login_gets_an_identity_token_and_only_within_an_environment(service: ActionsService) -> None:
+def test_only_a_login_and_the_attestation_get_an_identity_token(service: ActionsService) -> None:
     tree = service.parse_workflow(WORKFLOW, render_workflow(investigate_oidc="yes"))["tree"]
     assert tree["jobs"]["investigate"]["permissions"] == READS | {"id-token": "write"}
     assert tree["jobs"]["investigate"]["environment"] == {"name": "agent-investigate", "deployment": False}
+    signing = {name for name, job in tree["jobs"].items() if "id-token" in job["permissions"]}
+    assert signing == {"investigate", "attest"}
+    called = service.parse_workflow(ATTEST_WORKFLOW, render_workflow(template=ATTEST_TEMPLATE))["tree"]
+    assert tree["jobs"]["attest"]["uses"] == f"./{ATTEST_WORKFLOW}" and set(called["on"]) == {"workflow_call"}
+    assert [step.get("uses", step.get("run")).split("@")[0] for step in called["jobs"]["attest"]["steps"]] == [
+        "actions/checkout",
+        "./.github/actions/setup-gate",
+        "python -I -S agent_runtime/__main__.py attest",
+        "actions/attest",
+        "actions/upload-artifact",
+    ]
 
 
 def test_where_there_are_no_environments_no_job_names_one(service: ActionsService) -> None:
@@ -240,6 +259,7 @@ LOCAL = {
     (f"uses: ./.github/actions/{name}", "ignore[self-repository]")
     for name in ("setup-gate", "setup-agent", "prepare-investigate", "prepare-act")
 }
+CALLED = {(f"uses: ./{ATTEST_WORKFLOW}", "ignore[self-repository]")}
 OUTSIDE = "ignore[secrets-outside-env]"
 BACKEND = {
     ("AIMGENTIX_API_URL: ${{ secrets.AIMGENTIX_API_URL || vars.AIMGENTIX_API_URL }}", OUTSIDE),
@@ -251,10 +271,10 @@ def test_suppressions_name_one_rule_and_one_value_each() -> None:
     reading = {"investigate_secrets": "METRICS_TOKEN"}
     assert (
         suppressions(render(TEMPLATE, {"triggers": "manual+alert+schedule", "act_permissions": "issues", **reading}))
-        == LOCAL | BACKEND
+        == LOCAL | BACKEND | CALLED
     )
     own = {(f"runs-on: {machine}", "ignore[self-hosted-runner]") for machine in ("self-hosted", "[self-hosted, act]")}
-    assert suppressions(render(TEMPLATE, BROAD["all of it"])) == LOCAL | BACKEND | own
+    assert suppressions(render(TEMPLATE, BROAD["all of it"])) == LOCAL | BACKEND | CALLED | own
 
     asking, acting = render_issue_gate(**reading)
     token = {("METRICS_TOKEN: ${{ secrets.METRICS_TOKEN }}", OUTSIDE)}

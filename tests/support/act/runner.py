@@ -26,8 +26,8 @@ from support.harness.artifacts import ArtifactStore
 
 ACTIONS = Path(__file__).with_name("actions")
 PINS = REPOSITORY / "tools" / "action-pins.json"
-# GitHub's syntax that act does not know.
-_UNKNOWN_TO_ACT = re.compile(r"^ *(?:queue: max|cache-mode: none)\n", re.MULTILINE)
+# GitHub's syntax that act does not know, and the job that has GitHub sign: act calls no workflow beside its own copy.
+_UNKNOWN_TO_ACT = re.compile(r"^ *(?:queue: max|cache-mode: none)\n|^  attest:\n(?:    .*\n)+", re.MULTILINE)
 # Generous: a run takes some ten seconds, and a loaded machine starts programs slowly.
 _DEADLINE_SECONDS = 180
 # Every job has the same token: act reads no `permissions`.  This is all that the jobs of a gate ask for.

@@ -1,8 +1,8 @@
 """The actions that the generated workflows use, as far as they use them.
 
 Each follows the documentation of its action at the pinned version: actions/checkout v7, actions/setup-python v7,
-actions/upload-artifact v7, actions/download-artifact v8 and actions/create-github-app-token v3.  An input that is not
-emulated is refused.
+actions/upload-artifact v7, actions/download-artifact v8, actions/create-github-app-token v3 and actions/attest v4.  An
+input that is not emulated is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ from support.harness.commands import Masks
 from support.harness.expressions import Scope
 from support.harness.machine import Machine
 from support.harness.model import Unsupported
+from support.private_sigstore import Sigstore
 
 
 class ActionFailure(Exception):
@@ -38,6 +39,7 @@ class Services:
         python: a virtual environment with the locked packages, that setup-python offers.
         artifacts: the run's artifacts.
         github: gives tokens to GitHub Apps.
+        sigstore: signs for jobs that may have an identity token and keep attestations; `claims` is in that token.
     """
 
     origin: Path
@@ -45,6 +47,8 @@ class Services:
     artifacts: ArtifactStore
     attempt: int
     github: FullGitHub
+    sigstore: Sigstore | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -191,10 +195,33 @@ def _wanted(artifacts: list[Artifact], name: str, ids: str) -> list[Artifact]:
     return found
 
 
+def attest(call: Call) -> str:
+    """actions/attest: a statement about a digest, with a predicate from a file, signed and written as JSON."""
+    given = call.known(subject_name="", subject_digest="", predicate_type="", predicate_path="", show_summary="true")
+    if not call.services.claims:
+        raise ActionFailure(
+            'missing "id-token" permission. Please add "permissions: id-token: write" to your workflow.'
+        )
+    if call.services.sigstore is None:
+        raise ActionFailure("Failed to persist attestation: Feature not available for the repository")
+    (predicate,) = call.machine.read(str(PurePosixPath(call.workspace, given["predicate_path"])))
+    digest = re.fullmatch(r"sha256:([0-9a-f]{64})", given["subject_digest"])
+    if not digest or not given["subject_name"] or predicate is None:
+        raise ActionFailure('subject-digest must be in the format "sha256:<hex-digest>"')
+    made = call.services.sigstore.attest(
+        call.services.claims, digest[1], given["predicate_type"], json.loads(predicate), name=given["subject_name"]
+    )
+    path = f"{call.machine.layout.work}/_temp/attestation/attestation.json"
+    call.machine.write({path: made})
+    call.outputs["bundle-path"] = path
+    return f"Attestation created for {given['subject_name']}@{given['subject_digest']}\n"
+
+
 EMULATED: dict[str, Callable[[Call], str]] = {
     "actions/checkout": checkout,
     "actions/setup-python": setup_python,
     "actions/upload-artifact": upload_artifact,
     "actions/download-artifact": download_artifact,
     "actions/create-github-app-token": create_github_app_token,
+    "actions/attest": attest,
 }

@@ -32,6 +32,7 @@ from support.harness.model import Job, Workflow, load_workflow
 from support.harness.node import ActionsService
 from support.harness.results import CANCELLED, FAILURE, SKIPPED, SUCCESS, JobResult
 from support.harness.runner import Runner, RunnerDied
+from support.private_sigstore import Sigstore, claims
 
 # https://docs.github.com/en/rest/repos/repos#create-a-repository-dispatch-event
 MAX_PAYLOAD_PROPERTIES = 10
@@ -109,6 +110,7 @@ class Repository:
         origin: a Git repository with the commit to run.
         environment_secrets, environment_variables: by environment.
         server: GitHub's address; git pushes there.
+        sigstore: which signs for the repository; without one a called workflow is passed over, which saves its time.
     """
 
     origin: Path
@@ -119,6 +121,7 @@ class Repository:
     environment_secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     environment_variables: dict[str, dict[str, str]] = field(default_factory=dict)
     server: str = "https://github.com"
+    sigstore: Sigstore | None = None
 
     def commit(self, ref: str) -> str:
         """The commit that a branch points to.
@@ -307,7 +310,9 @@ class ActionsHost:
         )
 
     def _load(self, path: str, sha: str) -> Workflow:
-        return load_workflow(self._service, path, self._repository.read(sha, path))
+        return load_workflow(
+            self._service, path, self._repository.read(sha, path), lambda called: self._repository.read(sha, called)
+        )
 
     def _trigger(self, workflow: Workflow, event: str) -> Any:
         if event not in workflow.triggers:
@@ -399,6 +404,11 @@ class ActionsHost:
                 result.name = self._written_name(run, job)
             self._announce(run, result, "completed", "skipped")
             return
+        if job.called:
+            if self._repository.sigstore is None:
+                self._announce(run, result, "completed", "skipped")
+                return
+            contexts |= {"inputs": scope.texts(job.called.inputs), "needs": {}}
         result.labels = tuple(scope.text(label) for label in job.runs_on)
         result.image = scope.text(job.container) or None
         if job.concurrency:
@@ -488,7 +498,12 @@ class ActionsHost:
         github.grants[token] = permissions
         runners_own = github.let_in_runner(run.id, run.attempt)
         identity = {}
+        token_claims = {}
         if permissions.get("id-token") == "write":
+            own = {**run.github, "event": run.github["event_name"]}
+            signer = job.called.path if job.called else run.workflow.path
+            token_claims = claims(own, signer=signer, workflow=run.workflow.path)
+            github.claims[runners_own] = token_claims
             identity = {"ACTIONS_ID_TOKEN_REQUEST_URL": github.url + "/id-token?api-version=2.0"}
             identity["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = runners_own
         services = actions.Services(
@@ -497,6 +512,8 @@ class ActionsHost:
             artifacts=run.artifacts,
             attempt=run.attempt,
             github=github,
+            sigstore=self._repository.sigstore,
+            claims=token_claims if permissions.get("attestations") == "write" else {},
         )
         with Machine(
             run.folder / f"attempt-{run.attempt}" / job.id,

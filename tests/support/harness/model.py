@@ -7,8 +7,8 @@ overlooked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from support.harness.node import ActionsError, ActionsService
@@ -34,6 +34,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Called:
+    """The workflow that a job calls; `inputs` is what it gives to it, and may hold expressions."""
+
+    path: str
+    inputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One job.
 
@@ -44,6 +52,7 @@ class Job:
         caches: whether its `cache-mode` lets it use caches.
         deploys: whether GitHub notes a deployment to its environment.
         continue_on_error: whether the run ends well although this job fails.
+        called: the workflow that it is the job of; None for the run's own.
     """
 
     id: str
@@ -62,6 +71,7 @@ class Job:
     timeout_minutes: int
     steps: tuple[Step, ...]
     continue_on_error: bool
+    called: Called | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,13 @@ class Action:
     steps: tuple[Step, ...]
 
 
-def load_workflow(service: ActionsService, path: str, content: str) -> Workflow:
+def load_workflow(
+    service: ActionsService, path: str, content: str, read: Callable[[str], str] | None = None
+) -> Workflow:
     """Parse a workflow with GitHub's parser.
+
+    Arguments:
+        read: gives the workflows of the same commit that its jobs call.
 
     Raises:
         ActionsError: GitHub would refuse the file.
@@ -117,7 +132,12 @@ def load_workflow(service: ActionsService, path: str, content: str) -> Workflow:
         triggers=triggers,
         env=tree.get("env") or {},
         permissions=tree.get("permissions") or {},
-        jobs=tuple(_job(tree["jobs"][job["id"]], job) for job in parsed["jobs"]),
+        jobs=tuple(
+            _called(service, tree["jobs"][job["id"]], job, read)
+            if "uses" in tree["jobs"][job["id"]]
+            else _job(tree["jobs"][job["id"]], job)
+            for job in parsed["jobs"]
+        ),
     )
 
 
@@ -181,6 +201,45 @@ def _job(tree: dict[str, Any], parsed: dict[str, Any]) -> Job:
         timeout_minutes=tree.get("timeout-minutes", 360),
         steps=_steps(tree["steps"], parsed["steps"]),
         continue_on_error=bool(tree.get("continue-on-error", False)),
+    )
+
+
+def _called(
+    service: ActionsService, tree: dict[str, Any], parsed: dict[str, Any], read: Callable[[str], str] | None
+) -> Job:
+    """The only job of the workflow that a job calls, in the place of that job.
+
+    Source: https://docs.github.com/en/actions/how-tos/reuse-automations/reuse-workflows
+    """
+    id, uses = parsed["id"], tree["uses"]
+    _only(tree, f"job {id}", "name", "needs", "if", "permissions", "uses", "with")
+    if read is None or not uses.startswith("./.github/workflows/"):
+        raise Unsupported(f"job {id}: uses {uses}")
+    path, given = uses.removeprefix("./"), tree.get("with") or {}
+    workflow = load_workflow(service, path, read(path))
+    if "workflow_call" not in workflow.triggers:
+        raise ActionsError(f"error parsing called workflow {uses}: workflow is not reusable")
+    declared = (workflow.triggers["workflow_call"] or {}).get("inputs") or {}
+    required = {name for name, about in declared.items() if about.get("required")}
+    if not required <= set(given) <= set(declared):
+        raise ActionsError(f"error parsing called workflow {uses}: its inputs are {sorted(declared)}")
+    (job,) = workflow.jobs
+    if job.condition != "success()" or job.environment or job.concurrency:
+        raise Unsupported(f"job {job.id} of {path} with a condition, an environment or a concurrency group")
+    allowed, levels = tree.get("permissions") or {}, ("none", "read", "write")
+    for scope, level in (workflow.permissions if job.permissions is None else job.permissions).items():
+        if levels.index(level) > levels.index(allowed.get(scope, "none")):
+            raise ActionsError(
+                f"The nested job '{job.id}' is requesting '{scope}: {level}', but is only allowed "
+                f"'{scope}: {allowed.get(scope, 'none')}'."
+            )
+    return replace(
+        job,
+        id=id,
+        condition=parsed["if"],
+        needs=tuple(parsed["needs"]),
+        name=f"{tree.get('name', id)} / {job.name}",
+        called=Called(path, given),
     )
 
 

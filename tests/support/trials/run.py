@@ -23,6 +23,7 @@ from agent_runtime.model import documents, inputs, names, plan
 from agent_runtime.run import execute
 from support import examples
 from support.gate_world import CONFIG, POLICY, Agent, GateWorld, close_the_gate, whole_run
+from support.private_sigstore import Sigstore, attest_bundle
 from support.sdk.sink import Sink
 from support.small_log import Parties, log_bundle
 from support.trials.lab import Attempt, Lab, both, trial
@@ -418,6 +419,18 @@ def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
     policy.write_bytes(parties.policy())
     yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
+
+
+@trial(codes.ATTESTATION_REFUTED)
+def the_attestation_is_of_another_run(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.clone()
+    bundle = clone.simulate("--approve")[2]
+    sigstore, root, beside = Sigstore(public=False), lab.place(), bundle.with_name(f"{bundle.name}.sigstore.json")
+    root.write_bytes(sigstore.root())
+    beside.write_bytes(attest_bundle(sigstore, bundle, run_id="1"))
+    yield lambda: clone.call("verify", str(bundle), "--trusted-root", str(root))
+    beside.write_bytes(attest_bundle(sigstore, bundle))
+    yield lambda: clone.call("verify", str(bundle), "--trusted-root", str(root))
 
 
 @trial(codes.TRAIL_UNWRITABLE)

@@ -93,7 +93,7 @@ def _of_gate(data: Value, found: Value, path: str) -> Iterator[_Found]:
 
 
 def _beside(name: str, files: Dict[str, Value], config: Config) -> Iterator[elsewhere.Violation]:
-    ours = (names.WORKFLOW_FILE, names.APPROVAL_WORKFLOW_FILE)
+    ours = (names.WORKFLOW_FILE, names.APPROVAL_WORKFLOW_FILE, names.ATTEST_FILE)
     if name in ours:
         yield "CON32", 1, f"this is a workflow of another gate than {config.approval_gate}"
     elif Path(name).stem.lower() in [Path(one).stem for one in ours]:

@@ -31,6 +31,7 @@ def workflows(config: Config) -> Dict[str, Value]:
         "reading": has_environments and bool(config.investigate_secrets or config.investigate_oidc),
         "container": bool(config.investigate_container),
         "notify": config.notify,
+        "bundle-used": config.notify or not by_issue,
         "notify-here": config.notify and not by_issue,
     }
     answers = {

@@ -32,6 +32,7 @@ AUDIT_URL = "AIMGENTIX_API_URL"
 GUARDED_PATHS = (
     ".github/workflows/agent-investigate-act.yml",
     ".github/workflows/agent-act-on-approval.yml",
+    ".github/workflows/agent-attest.yml",
     ".github/actions/setup-agent/action.yml",
     ".github/actions/setup-gate/action.yml",
     ".github/actions/prepare-act/action.yml",
