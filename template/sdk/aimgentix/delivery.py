@@ -143,25 +143,25 @@ class Deliverer:
         half = len(taken) // 2
         if not half:
             return [path for path, _ in taken if self.deliver(path)]
-        rests = [self._rest(path, fd) for path, fd in taken]
-        whole = b"".join(rest for _, rest in rests if rest)
+        rests = list(filter(None, [self._rest(path, fd) for path, fd in taken]))
+        whole = b"".join(rest for _, rest in rests)
         lines = whole.split(b"\n")[:-1]
-        if None not in [rest for _, rest in rests] and len(whole) < BATCH_BYTES and 0 < len(lines) <= self._most:
-            if self._post(lines).kind == DELIVERED:
-                for (path, _), (offset, rest) in zip(taken, rests):
-                    self._note(path, offset + len(rest), [], rest.count(b"\n"), [])
-                return [path for path, _ in taken]
+        fit = len(rests) == len(taken) and len(whole) < BATCH_BYTES and 0 < len(lines) <= self._most
+        if fit and self._post(lines).kind == DELIVERED:
+            for (path, _), (offset, rest) in zip(taken, rests):
+                self._note(path, offset + len(rest), [], rest.count(b"\n"), [])
+            return [path for path, _ in taken]
         return self._deliver_several(taken[:half]) + self._deliver_several(taken[half:])
 
-    def _rest(self, path: str, fd: int) -> Tuple[int, Optional[bytes]]:
-        """Return where the lines of a segment begin that are not dealt with, and these lines, or None: not so simple."""
+    def _rest(self, path: str, fd: int) -> Optional[Tuple[int, bytes]]:
+        """Return where what is not dealt with of a segment begins, and its whole lines; None: it is for `deliver`."""
         offset, passed = self._noted(path)
         try:
             os.lseek(fd, offset, os.SEEK_SET)
             rest = os.read(fd, min(os.fstat(fd).st_size, BATCH_BYTES))
         except OSError:  # `deliver` says why
-            return offset, None
-        return offset, None if passed else rest[: rest.rfind(b"\n") + 1]
+            return None
+        return None if passed else (offset, rest[: rest.rfind(b"\n") + 1])
 
     def _noted(self, path: str) -> Tuple[int, List[int]]:
         noted = read_notes(path)

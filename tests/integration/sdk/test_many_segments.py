@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from support.sdk.helpers import child_environment
 
 from aimgentix import AuditClient
 from aimgentix.delivery import TOGETHER
 from aimgentix.notes import unsent
 from aimgentix.segments import segment_paths
+from support.sdk.helpers import child_environment
 
 COUNT = 210
 
@@ -46,7 +47,7 @@ def resource(line):
 
 def test_they_arrive_once_and_in_few_requests_with_a_long_one_and_a_torn_line_among_them(sink, left):
     paths = segment_paths(str(left))
-    with open(paths[7], "ab") as file:
+    with Path(paths[7]).open("ab") as file:
         file.write(b'{"v":1,"stream":')
     with AuditClient(journal_dir=left) as client:
         for number in range(700):
