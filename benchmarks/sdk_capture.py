@@ -1,4 +1,4 @@
-"""What the SDK costs a process: each capture, the import, the exit with a dead backend, and a burst.
+"""What the SDK costs a process: each capture, the import, the exit with a dead backend, a burst, and a drain.
 
     python benchmarks/sdk_capture.py [--events N] [--python PATH]
 
@@ -27,6 +27,7 @@ from pathlib import Path
 SDK = Path(__file__).resolve().parent.parent / "template" / "sdk"
 RUNS = 5
 IMPORT_RUNS = 31
+SEGMENTS = 1500
 
 CAPTURE = """
 import json, sys, time
@@ -67,6 +68,13 @@ client = AuditClient(sys.argv[1], api_key="benchmark-key", agent_instance_id="a"
 for number in range(int(sys.argv[2])):
     client.record("tool_call", f"service/{number}")
 print(time.monotonic(), flush=True)
+"""
+
+LEAVE = f"""
+from aimgentix import AuditClient
+for number in range({SEGMENTS}):
+    with AuditClient(agent_instance_id="a", trace_id="t") as client:
+        client.record("tool_call", f"service/{{number}}")
 """
 
 
@@ -150,9 +158,9 @@ def exit_rows(python: str) -> list[Row]:
     return rows
 
 
-def burst_row(python: str) -> Row:
-    """Count what is missing of a burst of 20,000 events after the process ended and the journal was drained."""
-    stored: set[str] = set()
+@contextmanager
+def backend(stored: set[str]) -> Iterator[str]:
+    """The address of a backend that takes everything, and notes the ids of the events in `stored`."""
 
     def serve(listener: socket.socket) -> None:
         while True:
@@ -162,13 +170,37 @@ def burst_row(python: str) -> Row:
                 return
             threading.Thread(target=receive, args=(connection, stored), daemon=True).start()
 
-    with tempfile.TemporaryDirectory(prefix="bench-sdk-") as folder, socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def burst_row(python: str) -> Row:
+    """Count what is missing of a burst of 20,000 events after the process ended and the journal was drained."""
+    stored: set[str] = set()
+    with tempfile.TemporaryDirectory(prefix="bench-sdk-") as folder, backend(stored) as url:
         for command in (["-c", EXIT, url, "20000"], ["-m", "aimgentix", "journal", "drain", "--api-url", url]):
             subprocess.run([python, *command], env=environment(folder), capture_output=True, check=True)
-        listener.shutdown(socket.SHUT_RDWR)
     return Row("events lost of a burst of 20,000", 20_000 - len(stored), 0, "")
+
+
+def drain_rows(python: str) -> list[Row]:
+    """Measure `journal drain` of what many short processes have left, and count what is missing."""
+    seconds, lost = [], 0
+    for _ in range(RUNS):
+        stored: set[str] = set()
+        with tempfile.TemporaryDirectory(prefix="bench-sdk-") as folder, backend(stored) as url:
+            subprocess.run([python, "-c", LEAVE], env=environment(folder), capture_output=True, check=True)
+            started = time.monotonic()
+            command = [python, "-m", "aimgentix", "journal", "drain", "--api-url", url]
+            subprocess.run(command, env=environment(folder), capture_output=True, check=True)
+            seconds.append(time.monotonic() - started)
+        lost = max(lost, SEGMENTS - len(stored))
+    return [
+        Row(f"drain of {SEGMENTS:,} one-event segments", min(seconds), 0.5, "s"),
+        Row("events lost of these", lost, 0, ""),
+    ]
 
 
 def receive(connection: socket.socket, stored: set[str]) -> None:
@@ -198,6 +230,7 @@ def main() -> int:
         import_row(options.python),
         *exit_rows(options.python),
         burst_row(options.python),
+        *drain_rows(options.python),
     ]
     width = max(len(row.name) for row in rows)
     print(f"{'':{width}}      value    target")

@@ -129,6 +129,7 @@ def _show(finding: Finding, *, given: bool) -> None:
         "repository": manifest["run"]["repository"] + (" (simulated)" if manifest.get("simulated") else ""),
         "resource": manifest["resource"],
         "plan": manifest["plan_digest"] or "none",
+        "policy": finding.policy,
         "steps": ", ".join(f"{step['action']}: {step['status']}" for step in manifest["steps"]) or "none",
         "approved by": ", ".join(each["login"] for each in manifest["approvers"]) or "nobody",
         "rejected by": ": ".join(filter(None, (manifest["rejected_by"], manifest.get("rejected_because")))) or "nobody",

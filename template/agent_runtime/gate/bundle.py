@@ -103,6 +103,7 @@ class Parts:
         receipts: of the approvals, in their order.
         investigation_sha256: of the file that the team's machine left.
         transcript_sha256: of the conversation with a language model that it left.
+        policy_sha256: of the policy file that `seal` left; None too where an older release sealed.
         heads: hash of the last line of every journal segment, by folder.
         events: audit events in order, by folder.
         problems: what could not be read.
@@ -112,6 +113,7 @@ class Parts:
     investigation: Optional[documents.Investigation] = None
     investigation_sha256: Optional[str] = None
     transcript_sha256: Optional[str] = None
+    policy_sha256: Optional[str] = None
     report: Optional[Report] = None
     receipts: Tuple[Receipt, ...] = ()
     authorization: Optional[Authorization] = None
@@ -182,6 +184,7 @@ def load(folder: Path, *, by_comment: bool) -> Parts:
         investigation=investigation,
         investigation_sha256=_sha256(left),
         transcript_sha256=_sha256(left.with_name(names.TRANSCRIPT_NAME)),
+        policy_sha256=_sha256(folder / "seal" / names.POLICY_NAME),
         report=read("seal", names.REPORT_NAME, Report),
         receipts=tuple(receipt for receipt in receipts if receipt),
         authorization=read(names.VERIFY, names.AUTHORIZATION_NAME, Authorization),

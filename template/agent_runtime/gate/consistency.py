@@ -39,7 +39,7 @@ def check(
         if head and head not in parts.heads.get(folder, ()):
             found.append(TrailProblem(codes.TRAIL_TRUNCATED, f"{folder}: no journal ends with {head[:12]}"))
     found += _check_same_run(parts) + _check_same_plan(parts, expected_digest) + _check_investigation(parts)
-    found += _check_outcome(outcome, parts)
+    found += _check_policy(parts) + _check_outcome(outcome, parts)
     if outcome in ACTED:
         found += _check_action(parts) + _check_agreement(parts)
     return found
@@ -67,6 +67,18 @@ def _check_same_plan(parts: Parts, expected: Optional[str]) -> List[TrailProblem
             if digest and parts.plan_digest and digest != parts.plan_digest:
                 found.append(contradiction(f"{folder}: an event is of plan {str(digest)[:12]}"))
     return found
+
+
+def _check_policy(parts: Parts) -> List[TrailProblem]:
+    """The policy file in the bundle, against the one that the plan was judged by."""
+    entries = parts.steps("seal", names.STEP_POLICY)
+    judged = {entry.get("policy_digest") for entry in entries}
+    if parts.report and parts.report.plan:
+        judged.add(parts.report.plan.policy.digest)
+    kept = parts.policy_sha256 is not None or any(entry.get("policy_file") for entry in entries)  # by older ones not
+    if not kept or judged == {parts.policy_sha256}:
+        return []
+    return [contradiction(f"seal/{names.POLICY_NAME} is not the policy that the plan was judged by")]
 
 
 def _check_investigation(parts: Parts) -> List[TrailProblem]:

@@ -132,6 +132,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     rules = policy_file.load(job.root, job.config)
     verdict = _judge(job, api, rules, request.resource, found.steps, sealed_at=sealed_at)
     denied = verdict.decision == policy.DENIED or not found.safe_to_proceed
+    write_whole(job.out / names.POLICY_NAME, (job.root / job.config.policy_path).read_bytes())
     journal.event(
         names.STEP_POLICY,
         EventStatus.DENIED if denied else EventStatus.SUCCESS,
@@ -141,6 +142,7 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
         decision=policy.DENIED if denied else verdict.decision,
         matched_rules=list(verdict.matched_rules),
         policy_digest=rules.digest,
+        policy_file=names.POLICY_NAME,
     )
     reasons = verdict.reasons
     if not found.safe_to_proceed:

@@ -105,6 +105,13 @@ class Finding:
         days, rest = divmod(max(seconds, 0), 86_400)
         return f"{days} days after the run ended" if days else f"{rest} s after the run ended"
 
+    @property
+    def policy(self) -> str:
+        """One line: the policy file that the plan was judged by."""
+        if self.parts.policy_sha256 is None:
+            return "not in this bundle"
+        return f"seal/{names.POLICY_NAME}, as the plan was judged by it: sha256 {self.parts.policy_sha256}"
+
     def described(self) -> Dict[str, Any]:
         """The finding for programs."""
         evidence = self.evidence
@@ -120,6 +127,7 @@ class Finding:
             **{name: self.manifest.get(name) for name in ("run", "run_number", "simulated", "outcome", "resource")},
             **{name: self.manifest.get(name) for name in ("plan_digest", "steps")},
             **{name: self.manifest.get(name) for name in ("approvers", "rejected_by", "rejected_because")},
+            "policy": self.policy,
             "reason": {"code": code, "message": message} if code else None,
             "properties": self.properties,
         }

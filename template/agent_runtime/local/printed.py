@@ -49,6 +49,7 @@ def page(findings: Sequence[Finding], now: datetime) -> str:
 def _section(finding: Finding) -> str:
     row = register.row(finding)
     facts = [[name, row[name]] for name in register.COLUMNS if row[name]]
+    facts.append(["policy", finding.policy])
     lines: List[List[Any]] = [
         [
             f"{each['property']}: {each['claim']}",

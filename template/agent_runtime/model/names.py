@@ -12,6 +12,8 @@ INVESTIGATION_NAME = "investigation.json"
 TRANSCRIPT_NAME = "model-transcript.json"
 REPORT_NAME = "investigation-report.json"
 TRACE_NAME = "trace-id.txt"
+# The policy file that the plan was judged by, whatever its name in the repository.
+POLICY_NAME = "policy.yml"
 RECEIPT_NAME = "approval-receipt.json"
 # Of the comment before the one that started the run, where an issue is the gate and a plan needs two.
 FIRST_RECEIPT_NAME = "first-approval-receipt.json"

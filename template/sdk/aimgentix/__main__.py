@@ -13,9 +13,10 @@ from . import settings, verify
 from ._version import VERSION
 from .delivery import Deliverer, drain
 from .events import AuditEvent
+from .notes import rejected_path, unsent
 from .redact import Redactor, environment_secrets
-from .segments import strange_files
-from .status import directory_status, prune
+from .segments import segment_paths, strange_files
+from .status import SegmentStatus, directory_status, prune
 from .transport import Transport
 
 TYPE_CHECKING = False
@@ -164,9 +165,9 @@ def _drain(options: argparse.Namespace) -> int:
     deliverer = Deliverer(transport, on_progress=count)
     reason = drain(deliverer, options.dir, deadline, options.rejected)
     deliverer.close()
-    segments = directory_status(options.dir)
-    waiting = sum(segment.waiting for segment in segments)
-    rejected = sum(segment.rejected for segment in segments)
+    segments = segment_paths(options.dir)
+    waiting = sum(map(unsent, segments))
+    rejected = sum(SegmentStatus(path).rejected for path in segments if os.path.exists(rejected_path(path)))
     print(f"{options.dir}: delivered {dealt[0]}, rejected {dealt[1]}, waiting {waiting}")
     if rejected:
         why = deliverer.rejection.detail if deliverer.rejection else "drain --rejected sends them once more"

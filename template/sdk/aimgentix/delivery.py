@@ -28,6 +28,7 @@ BATCH_BYTES = 1024 * 1024
 BACKOFF_BASE = 0.5
 BACKOFF_MAX = 30.0
 _NOT_ABOUT_A_LINE = (None, 408, 425, 429, 503)
+TOGETHER = 100  # so many segments, and locks, are taken at once: what is left of them is often a line or two
 MAX_STUCK = 8  # so many lines one after the other, each sent alone and met by a server error: that is the server
 
 
@@ -103,8 +104,7 @@ class Deliverer:
             return False
 
     def _deliver(self, path: str, file: BinaryIO) -> bool:
-        noted = read_notes(path)
-        offset, passed = max(noted, self._notes.get(path, noted), key=lambda notes: notes[0])
+        offset, passed = self._noted(path)
         stuck: List[int] = []  # lines just passed over: it may still turn out that the backend takes nothing
         position = offset
         while True:
@@ -133,6 +133,39 @@ class Deliverer:
                 passed = passed[1:]
                 self._note(path, offset, passed, 1, refused)
         return not passed and not stuck
+
+    def _deliver_several(self, taken: List[Tuple[str, int]]) -> List[str]:
+        """Deliver segments, of which the locked descriptors are given: in one request, if that is enough.
+
+        Returns:
+            Those of which all whole lines are dealt with now.
+        """
+        half = len(taken) // 2
+        if not half:
+            return [path for path, _ in taken if self.deliver(path)]
+        rests = list(filter(None, [self._rest(path, fd) for path, fd in taken]))
+        whole = b"".join(rest for _, rest in rests)
+        lines = whole.split(b"\n")[:-1]
+        fit = len(rests) == len(taken) and len(whole) < BATCH_BYTES and 0 < len(lines) <= self._most
+        if fit and self._post(lines).kind == DELIVERED:
+            for (path, _), (offset, rest) in zip(taken, rests):
+                self._note(path, offset + len(rest), [], rest.count(b"\n"), [])
+            return [path for path, _ in taken]
+        return self._deliver_several(taken[:half]) + self._deliver_several(taken[half:])
+
+    def _rest(self, path: str, fd: int) -> Optional[Tuple[int, bytes]]:
+        """Return where what is not dealt with of a segment begins, and its whole lines; None: it is for `deliver`."""
+        offset, passed = self._noted(path)
+        try:
+            os.lseek(fd, offset, os.SEEK_SET)
+            rest = os.read(fd, min(os.fstat(fd).st_size, BATCH_BYTES))
+        except OSError:  # `deliver` says why
+            return None
+        return None if passed else (offset, rest[: rest.rfind(b"\n") + 1])
+
+    def _noted(self, path: str) -> Tuple[int, List[int]]:
+        noted = read_notes(path)
+        return max(noted, self._notes.get(path, noted), key=lambda notes: notes[0])
 
     def _note(self, path: str, offset: int, passed: List[int], count: int, refused: _Refused) -> None:
         """Note that so much of a segment is dealt with, `count` lines of it since the last note."""
@@ -215,29 +248,39 @@ class Deliverer:
             Undelivered: the backend stopped taking lines.
         """
         busy = 0
-        for path in paths:
-            try:
-                size = os.path.getsize(path)
-                if size == 0 or path in own or settled.get(path) == size:  # an owner takes its lock before it writes
+        taken: Dict[str, Tuple[int, int]] = {}  # size, and the descriptor with the lock
+        try:
+            for path in paths:
+                try:
+                    size = os.path.getsize(path)
+                    if size == 0 or path in own or settled.get(path) == size:  # an owner locks it before it writes
+                        continue
+                    if read_notes(path) == (size, []):
+                        settled[path] = size
+                        continue
+                    taken[path] = size, open_segment(path)
+                    if not lock_segment(taken[path][1]):
+                        os.close(taken.pop(path)[1])
+                        busy += unsent(path) > 0
+                except FileNotFoundError:  # cleared away
                     continue
-                if read_notes(path) != (size, []):
-                    fd = open_segment(path)
-                    try:
-                        if not lock_segment(fd):
-                            busy += unsent(path) > 0
-                            continue
-                        if not self.deliver(path):
-                            continue
-                    finally:
-                        os.close(fd)
-                settled[path] = size
-            except FileNotFoundError:  # cleared away
-                continue
-            except PermissionError:  # another user's, in a shared folder
-                busy += 1
-            except OSError as error:
-                self.problem = DeliveryResult(MISCONFIGURED, f"{path}: {error.strerror}")
+                except PermissionError:  # another user's, in a shared folder
+                    busy += 1
+                except OSError as error:
+                    self.problem = DeliveryResult(MISCONFIGURED, f"{path}: {error.strerror}")
+                if len(taken) == TOGETHER:
+                    self._deliver_taken(taken, settled)
+            self._deliver_taken(taken, settled)
+        finally:
+            for _, fd in taken.values():
+                os.close(fd)
         return busy
+
+    def _deliver_taken(self, taken: Dict[str, Tuple[int, int]], settled: Dict[str, int]) -> None:
+        for path in self._deliver_several([(path, fd) for path, (_, fd) in taken.items()]):
+            settled[path] = taken[path][0]
+        while taken:
+            os.close(taken.popitem()[1][1])
 
     def _next_batch(self, file: BinaryIO) -> List[bytes]:
         lines: List[bytes] = []
@@ -268,7 +311,6 @@ class Deliverer:
         while pending:
             outcome = self._post([lines[number] for number in pending])
             if outcome.kind == DELIVERED:
-                self._stuck = 0
                 self._most = min(2 * self._most, self._batch_events)
                 break
             faults = outcome.faults
@@ -276,8 +318,6 @@ class Deliverer:
                 self.rejection = outcome
                 if len(pending) == 1:
                     faults = {0: faults.get(0, outcome.detail)}
-            elif outcome.kind != UNAVAILABLE or outcome.retry_after or outcome.status in _NOT_ABOUT_A_LINE:
-                raise Undelivered(outcome)
             if faults:
                 self._stuck = 0
                 refused.update(
@@ -300,10 +340,22 @@ class Deliverer:
         return count, [(lines[number], refused[number]) for number in sorted(refused) if number < count], None
 
     def _post(self, lines: List[bytes]) -> DeliveryResult:
+        """Post lines, and return what became of them: delivered, refused, or met by an error that may be one line's.
+
+        Raises:
+            Undelivered: the backend takes nothing, or there is no time left.
+        """
         left = None if self.deadline is None else self.deadline - time.monotonic()
         if left is not None and left <= 0:
             raise Undelivered(OUT_OF_TIME)
-        return self._transport.post(lines, left)
+        outcome = self._transport.post(lines, left)
+        if outcome.kind == DELIVERED:
+            self._stuck = 0
+        elif outcome.kind != REFUSED and (
+            outcome.kind != UNAVAILABLE or outcome.retry_after or outcome.status in _NOT_ABOUT_A_LINE
+        ):
+            raise Undelivered(outcome)
+        return outcome
 
 
 def drain(deliverer: Deliverer, directory: str, deadline: float, rejected: bool = False) -> Optional[str]:

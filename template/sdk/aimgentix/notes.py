@@ -49,6 +49,8 @@ def write_notes(path: str, offset: int, passed: List[int]) -> None:
 def unsent(path: str) -> int:
     """Return how many whole lines of a segment are not dealt with."""
     offset, passed = read_notes(path)
+    if offset == os.path.getsize(path):
+        return len(passed)
     with open(path, "rb") as file:
         file.seek(offset)
         return file.read().count(b"\n") + len(passed)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     StrPath = Union[str, os.PathLike[str]]
 
 SUFFIX = ".jsonl"
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 class JournalError(OSError):
@@ -127,9 +128,9 @@ def open_segment(path: str) -> int:
         OSError: it can't be opened.
     """
     try:
-        return os.open(path, os.O_RDWR)  # NFS gives an exclusive lock only on a writable descriptor
+        return os.open(path, os.O_RDWR | _BINARY)  # NFS gives an exclusive lock only on a writable descriptor
     except PermissionError:
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDONLY | _BINARY)
 
 
 def owner_lives(path: str) -> bool:

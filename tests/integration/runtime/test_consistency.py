@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from agent_runtime import codes
 from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import Parts, RunOutcome
+from agent_runtime.job.context import now
+from agent_runtime.local import auditor
 from agent_runtime.model import documents, names
 from agent_runtime.results import ActionStatus, ModelUse
 from support import examples
@@ -177,6 +179,25 @@ def test_parts_that_contradict_each_other_are_found(
 ) -> None:
     found = forge(folder, name, lambda document: document.update(changes))
     assert any(message in line for line in found), found
+
+
+@pytest.mark.threat("T8", "T36")
+@pytest.mark.parametrize("gate", ["environment", "issue"])
+def test_the_policy_file_of_the_plan_is_there_and_another_or_none_is_found(
+    made: dict[str, Path], tmp_path: Path, gate: str
+) -> None:
+    folder = Path(shutil.copytree(made[gate], tmp_path / "bundle"))
+    path = folder / "seal" / "policy.yml"
+    sealed = json.loads((folder / REPORT).read_text())["plan"]["policy"]["digest"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sealed
+    assert auditor.examine(folder, now=now()).policy.endswith(sealed)
+    path.write_bytes(path.read_bytes().replace(b"max_risk: ", b"max_risk:  "))
+    renew(folder)
+    found = [problem.line() for problem in offline.verify(folder)[1]]
+    assert found == [f"{codes.TRAIL_MISMATCH}: seal/policy.yml is not the policy that the plan was judged by"]
+    path.unlink()
+    renew(folder)
+    assert [problem.line() for problem in offline.verify(folder)[1]] == found
 
 
 @pytest.mark.threat("T8", "T36")
