@@ -490,6 +490,8 @@ def encode(document: Any) -> bytes:
 
 
 _Document = TypeVar("_Document")
+# What checks documents of a class, made once for each: `list` and `report` read hundreds.
+_checkers: Dict[Any, Any] = {}
 
 
 def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
@@ -510,8 +512,11 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
         strict_json(data)
     except ValueError as problem:
         raise codes.BadInput(codes.REPORT_NOT_JSON, f"{source}: {problem}") from None
+    if kind not in _checkers:
+        _checkers[kind] = pydantic.TypeAdapter(kind)
     try:
-        return pydantic.TypeAdapter(kind).validate_json(data)
+        document: _Document = _checkers[kind].validate_json(data)
+        return document
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
