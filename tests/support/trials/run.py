@@ -17,7 +17,12 @@ from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
 from agent_runtime.gate.seal import Handover as Investigated
 from agent_runtime.gate.verification import Handover
 from agent_runtime.github import context
-from agent_runtime.local.codes import EVIDENCE_REFUTED, EVIDENCE_UNREADABLE, PARAMETERS_INVALID
+from agent_runtime.local.codes import (
+    ATTESTATION_REFUTED,
+    EVIDENCE_REFUTED,
+    EVIDENCE_UNREADABLE,
+    PARAMETERS_INVALID,
+)
 from agent_runtime.local.simulate.run import tampered
 from agent_runtime.model import documents, inputs, names, plan
 from agent_runtime.run import execute
@@ -421,7 +426,7 @@ def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
     yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
 
 
-@trial(codes.ATTESTATION_REFUTED)
+@trial(ATTESTATION_REFUTED)
 def the_attestation_is_of_another_run(lab: Lab) -> Iterator[Attempt]:
     clone = lab.clone()
     bundle = clone.simulate("--approve")[2]
