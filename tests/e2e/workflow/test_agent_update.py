@@ -174,10 +174,14 @@ def test_with_an_app_a_release_becomes_one_pull_request(place: Place) -> None:
     open_pull(place, 13, "agent-update/v1.10.0")
     open_pull(place, 14, "dependabot/v1.0.0")
 
+    place.repository.variables["AGENT_RUNNER"] = "maintenance"
+
     run = place.schedule()
 
     assert run.result == "success", run.log
     assert results(run) == {"find": "success", "make": "success", "propose": "success", "report": "skipped"}
+    machines = {name: job.labels for name, job in run.jobs.items() if job.result == "success"}
+    assert machines == {"find": ("maintenance",), "make": ("maintenance",), "propose": ("ubuntu-latest",)}
     pull, *others = place.github.pulls
     assert {each["number"]: each["state"] for each in others} == {11: "closed", 12: "open", 13: "open", 14: "open"}
     assert pull["body"].endswith("\nReplaces #11.\n") and "closed: #11\n" in run.log

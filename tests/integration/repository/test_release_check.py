@@ -14,6 +14,7 @@ import agent_runtime
 from agent_runtime.local.update.releases import LIST, parse
 from support import engines, signatures, updates
 from support.environment import REPOSITORY
+from tools import release_check
 
 RUNTIME = "template/agent_runtime/__init__.py"
 QUESTION = """\
@@ -91,6 +92,8 @@ def test_a_release_that_changes_what_nobody_asked_for_is_refused(name: str, tmp_
     updates.replace(template / RUNTIME, f'__version__ = "{agent_runtime.__version__}"', '__version__ = "1.1.0"')
     edit(template)
     engines.commit_all(template, "Prepare the release")
+    for tag in ("v1.1.0", "version-9"):  # its own, if it is checked once more, and one that is no release
+        engines.git(template, "tag", tag)
 
     command = [sys.executable, "tools/release_check.py", "v1.1.0", "--repository", str(template)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -109,3 +112,39 @@ def test_the_list_of_releases_is_read_as_toml_reads_it(tmp_path: Path) -> None:
         + signatures.entry(template, "v1.0.0", "its gate can be bypassed"),
     ):
         assert parse(text) == tomllib.loads(text).get("release", [])
+
+
+ASKED = {"type": "str", "help": "Which?", "default": "red", "choices": {"Red": "red", "Blue": "blue"}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"help": "Which one?"}, []),
+        ({"type": "int"}, ["colour: its type is another one"]),
+        ({"default": "blue"}, ["colour: its default is another one"]),
+        ({"when": "{{ advanced == 'yes' }}"}, ["colour: its when is another one"]),
+        ({"choices": ["red", "blue", "green"]}, []),
+        ({"choices": ["red", "green"]}, ["colour: it does not take blue any more"]),
+        ({"choices": None}, []),  # a person may type any of them
+    ],
+)
+def test_an_answer_that_somebody_gave_still_fits_its_question(changed: dict[str, object], said: list[str]) -> None:
+    assert list(release_check.changed_questions({"colour": ASKED}, {"colour": {**ASKED, **changed}})) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "has_entry"),
+    [
+        ("## 1.1.0\n\n- a\n", True),
+        ("## [1.1.0] - 2026-12-24\n\n- a\n\n## 1.0.0\n", True),
+        ("## 1.1.0\n\n## 1.0.0\n\n- a\n", False),
+        ("## 1.1.0-rc.1\n\n- a\n", False),
+        ("## 1.110\n\n- a\n", False),
+        ("### 1.1.0\n\n- a\n", False),
+    ],
+)
+def test_an_entry_is_what_stands_below_the_versions_heading(text: str, has_entry: bool) -> None:
+    assert list(release_check.changelog(text, "v1.1.0")) == (
+        [] if has_entry else ["CHANGELOG.md has no entry for v1.1.0"]
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -14,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.codes import BadInput
+from agent_runtime.codes import BadInput, GateRefused
 from agent_runtime.local.update import files
 from support import engines, guide_layout, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY, require_tool
 from support.samples import blocks, command_lines
+from tools import adopt as adoption
+from tools import teams
 from tools.adoption import arrival
 
 PAGE = REPOSITORY / "docs" / "how-to" / "adopt.md"
@@ -293,3 +297,32 @@ def test_a_revoked_release_is_not_adopted(template: Path, tmp_path: Path) -> Non
 
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("error: UPD19: v1.1.0: its gate can be bypassed. ")
+
+
+def test_neither_an_unsigned_release_nor_a_branch_is_adopted(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this checkout names somebody; what a repository has already is recorded, whoever signed it."""
+    signed = updates.release_after(template, tmp_path / "signed", lambda here: None, "v1.1.0")
+    keys = {name: signatures.key(tmp_path, name) for name in ("ann", "eve")}
+    signatures.sign(signed, "v1.1.0", keys["ann"], "v1.1.0^{commit}")
+    signatures.sign(signed, "v1.2.0", keys["eve"], "v1.1.0^{commit}")
+    (tmp_path / "checkout" / "template" / "agent_runtime").mkdir(parents=True)
+    signatures.allow(tmp_path / "checkout" / "template", keys["ann"])
+    monkeypatch.setattr(teams, "ROOT", tmp_path / "checkout")
+    monkeypatch.setenv("PATH", updates.PATH["PATH"])
+    project = guide_layout.build(tmp_path / "project")
+    refused = {
+        "": "v1.2.0: ",
+        "v1.0.0": "v1.0.0: ",
+        "main": "main is not a version",
+        engines.git(signed, "rev-parse", "main").strip(): f"{engines.git(signed, 'rev-parse', 'main').strip()} is not",
+    }
+    for version, said in refused.items():
+        options = argparse.Namespace(
+            data=[], repository=project, template=str(signed), to=version, branch="adopt-template", check=True
+        )
+        with pytest.raises(GateRefused, match=re.escape(said)) as unsigned:
+            adoption.adopt(options)
+        assert unsigned.value.code == "UPD18"
+    assert adoption.adopt(argparse.Namespace(**{**vars(options), "to": "v1.1.0"})).version == "v1.1.0"

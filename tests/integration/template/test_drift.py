@@ -104,6 +104,8 @@ def test_files_that_are_missing_new_or_links_are_found(render: Render, tmp_path:
     project = updates.committed(render(), tmp_path / "project")
     (project / "sdk/aimgentix/chain.py").unlink()
     (project / "agent_runtime/gate/extra.py").write_text("", encoding="utf-8")
+    (project / "agent_runtime/gate/\x1b[2J.py").write_text("", encoding="utf-8")
+    (project / "agent_runtime/more").symlink_to(project / "docs")
     (project / "agent_runtime/__pycache__").mkdir(exist_ok=True)
     (project / "agent_runtime/__pycache__/cli.cpython-313.pyc").write_bytes(b"")
     moved = project / "agent_runtime/cli.py"
@@ -115,7 +117,9 @@ def test_files_that_are_missing_new_or_links_are_found(render: Render, tmp_path:
     assert done.returncode == 3
     assert done.stdout.splitlines() == [
         "edited   agent_runtime/cli.py",
+        "unknown  agent_runtime/gate/\\u{1b}[2J.py",
         "unknown  agent_runtime/gate/extra.py",
+        "unknown  agent_runtime/more",
         "missing  sdk/aimgentix/chain.py",
     ]
 

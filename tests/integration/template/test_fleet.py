@@ -258,7 +258,7 @@ KNOWN = {
     "approvers": "Octocat, hubot",
     "approval_ttl_minutes": "60",
     "act_permissions": "issues, contents",
-    "triggers": "manual+alert+schedule",
+    "triggers": "manual+alert",
     "auto_approval": "yes",
     "advanced": "no",
 }
@@ -269,11 +269,12 @@ KNOWN = {
     [
         ({"approvers": "octocat, somebody"}, {"approvers": "Octocat"}),
         ({"approvers": "hubot,octocat,third"}, {}),
+        ({"approvers": "HUBOT"}, {"approvers": "hubot"}),
         ({"approval_ttl_minutes": "30"}, {"approval_ttl_minutes": "30"}),
         ({"approval_ttl_minutes": "90"}, {}),
         ({"act_permissions": ""}, {"act_permissions": ""}),
         ({"act_permissions": "contents, issues, checks"}, {}),
-        ({"triggers": "manual+schedule"}, {"triggers": "manual+schedule"}),
+        ({"triggers": "manual+schedule"}, {"triggers": "manual"}),
         ({"auto_approval": "no"}, {"auto_approval": "no"}),
         ({"act_timeout_minutes": "45"}, {}),
         ({"act_timeout_minutes": "20"}, {"act_timeout_minutes": "20", "advanced": "yes"}),

@@ -256,6 +256,7 @@ def test_a_release_that_weakens_the_gate_and_its_linter_is_refused(
 
 def test_a_release_whose_default_opens_something_is_refused(template: Path, render: Render, tmp_path: Path) -> None:
     def edit(folder: Path) -> None:
+        (folder / "docs/\x1b[2J.md").write_text("A page that clears the screen\n", encoding="utf-8")
         updates.append(folder / ".github/agent-config.yml.jinja", "break_glass: true\n")
         updates.replace(
             folder / "agent_runtime/model/config.py",
@@ -273,6 +274,7 @@ def test_a_release_whose_default_opens_something_is_refused(template: Path, rend
     number = len((project / ".github/agent-config.yml").read_text(encoding="utf-8").splitlines()) + 1
     assert done.returncode == 3
     assert f"weaker: UPD13 .github/agent-config.yml:{number}: break_glass is True, and was missing" in done.stdout
+    assert "  added    docs/\\u{1b}[2J.md (both)\n" in done.stdout and "\x1b" not in done.stdout + done.stderr
     assert updates.snapshot(project) == before
     assert _update(project, "--accept", "UPD13@.github/agent-config.yml:break_glass")[0] == 0
 

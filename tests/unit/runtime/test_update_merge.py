@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent_runtime.local.update.files import REGULAR, File
-from agent_runtime.local.update.merge import CONFLICT, MERGED, merge
+from agent_runtime.local.update.files import EXECUTABLE, LINK, REGULAR, File
+from agent_runtime.local.update.merge import ADDED, CONFLICT, KEPT, MERGED, REMOVED, REPLACED, merge
 
 OLD = "one\ntwo\nthree\nfour\n"
 
@@ -94,3 +94,108 @@ def test_a_lock_that_nobody_wrote_anew_follows(
 
     assert {**ours, **merged.files}["requirements-agent.lock"] == File(REGULAR, expected.encode())
     assert "requirements-agent.in" not in merged.files
+
+
+def _one(owner: str, *sides: File | str | None, name: str = "docs/PAGE.md") -> tuple[str, File | None]:
+    """What happens to one file, given then, here and now, and what it is afterwards."""
+    files = [File(REGULAR, side.encode()) if isinstance(side, str) else side for side in sides]
+    merged = merge(*({name: file} if file else {} for file in files), lambda _: owner)
+    (change,) = merged.changes
+    assert merged.sides == ({name: tuple(files)} if change.kind == CONFLICT else {})
+    return change.kind, merged.files.get(name, files[1])
+
+
+@pytest.mark.parametrize(
+    ("owner", "then", "here", "now", "kind", "after"),
+    [
+        ("team", "a", "a", "b", KEPT, "a"),
+        ("team", "a", None, "b", KEPT, None),
+        ("team", None, "ours", "b", KEPT, "ours"),
+        ("team", None, None, "b", ADDED, "b"),
+        ("team", "a", "a", None, KEPT, "a"),
+        ("template", "a", None, "b", REPLACED, "b"),
+        ("both", "a", None, "b", KEPT, None),
+        ("both", None, None, "b", ADDED, "b"),
+        ("both", "a", "a", None, REMOVED, None),
+        ("both", "a", "ours", None, CONFLICT, "ours"),
+        ("both", None, "ours", "b", CONFLICT, "ours"),
+        ("both", "a", "b", "b", KEPT, "b"),
+    ],
+)
+def test_whose_a_file_is_decides_before_its_lines(
+    owner: str, then: str | None, here: str | None, now: str | None, kind: str, after: str | None
+) -> None:
+    found = _one(owner, then, here, now)
+
+    assert found == (kind, None if after is None else File(REGULAR, after.encode()))
+
+
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize(("mode", "byte"), [(LINK, b""), (REGULAR, b"\0")])
+def test_what_has_no_lines_is_left_to_a_person(at: int, mode: str, byte: bytes) -> None:
+    sides = [File(REGULAR, text) for text in (b"a\nb\nc\nd\ne\n", b"A\nb\nc\nd\ne\n", b"a\nb\nc\nd\nE\n")]
+    assert _one("both", *sides)[0] == MERGED
+    sides[at] = File(mode, sides[at].data.replace(b"c", b"c" + byte))
+
+    assert _one("both", *sides) == (CONFLICT, sides[1])
+
+
+def test_each_side_may_make_a_file_a_program() -> None:
+    for ours, now in ((EXECUTABLE, REGULAR), (REGULAR, EXECUTABLE)):
+        sides = File(REGULAR, b"a\nb\n"), File(ours, b"a\nb\nx\n"), File(now, b"n\na\nb\n")
+        assert _one("both", *sides) == (MERGED, File(EXECUTABLE, b"n\na\nb\nx\n"))
+
+
+@pytest.mark.parametrize(
+    ("then", "here", "now", "after"),
+    [
+        ("a\nb\n", "a\r\nb\r\n", "n\na\nb\n", "n\na\nb\n"),
+        ("a\r\nb\r\n", "a\r\nb\r\nx\r\n", "n\r\na\r\nb\r\n", "n\r\na\r\nb\r\nx\r\n"),
+    ],
+)
+def test_the_line_endings_are_the_templates(then: str, here: str, now: str, after: str) -> None:
+    assert _one("both", then, here, now) == (MERGED, File(REGULAR, after.encode()))
+
+
+def _pinned(*pins: tuple[str, str]) -> str:
+    return "".join(f"uses: acme/{number}@{commit * 40} # {version}\n" for number, (commit, version) in enumerate(pins))
+
+
+def test_of_two_pins_the_newer_one_stays_action_by_action() -> None:
+    then = _pinned(("a", "v1.9"), ("a", "v1.9"), ("a", "v1.9"))
+    here = _pinned(("b", "v1.10"), ("b", "v1.10"), ("a", "v1.9"))
+    now = _pinned(("c", "v1.9.1"), ("c", "v2"), ("c", "v2"))
+
+    assert _one("both", then, here, now) == (
+        MERGED,
+        File(REGULAR, _pinned(("b", "v1.10"), ("c", "v2"), ("c", "v2")).encode()),
+    )
+
+
+def test_a_tick_stays_and_one_whose_line_is_gone_is_named() -> None:
+    name = "PRODUCTION_CHECKLIST.md"
+    then, here, now = "- [ ] one\n- [ ] two\n", "- [x] one\n- [x] two\n", "- [ ] zero\n- [ ] one\n- [ ] 2\n"
+    merged = merge(*({name: File(REGULAR, side.encode())} for side in (then, here, now)), lambda _: "both")
+
+    assert merged.files[name] == File(REGULAR, b"- [ ] zero\n- [x] one\n- [ ] 2\n")
+    assert merged.changes[0].note == "ticked here, and reworded in the release: - [ ] two"
+
+
+@pytest.mark.parametrize(
+    ("here", "now", "after"),
+    [
+        ("/a @us\n/b @us\n/x @ours\n", "/a @us\n/b @us\n/c @us\n", "/a @us\n/b @us\n/c @us\n/x @ours\n"),
+        ("/a @us @more\n/b @us\n", "/a @us\n/b @new\n", "/a @us @more\n/b @new\n"),
+        ("/a @us\n/b @us\n/c @ours\n", "/a @us\n/b @us\n/c @us\n", "/a @us\n/b @us\n/c @ours\n"),
+        ("/a @us @more\n/b @us\n", "/a @new\n/b @us\n", None),
+    ],
+)
+def test_of_code_owners_each_line_is_about_a_path(here: str, now: str, after: str | None) -> None:
+    kind, found = _one("both", "/a @us\n/b @us\n", here, now, name=".github/CODEOWNERS")
+
+    assert kind == (CONFLICT if after is None else MERGED)
+    assert after is None or (found and found.data.decode()) == after
+
+
+def test_the_answers_are_the_releases() -> None:
+    assert _one("team", "a", "ours", "b", name=".copier-answers.yml") == (REPLACED, File(REGULAR, b"b"))

@@ -30,15 +30,16 @@ def examine(source: Template, current: str, wanted: str, signers: Optional[File]
     """Refuse a release that is revoked, or not signed by one of `signers`; yield what somebody should know.
 
     Arguments:
-        current: the version that the repository records; what it rendered decides what an update merges.
+        current: the version that the repository records; what it rendered decides what an update merges. Empty where
+            it records none.
         signers: the file of the repository's last commit.
 
     Raises:
         GateRefused: the release is refused.
         BadInput: the template has no such version, or its list can't be read.
     """
-    is_upgrade = source.resolve(wanted) != source.resolve(current)
-    why = revoked(source, current)
+    is_upgrade = not current or source.resolve(wanted) != source.resolve(current)
+    why = revoked(source, current) if current else ""
     if why:
         yield f"{current}, which is here, is revoked: {why}"
     why = revoked(source, wanted) if is_upgrade else ""
