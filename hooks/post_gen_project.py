@@ -43,7 +43,8 @@ def tidy() -> None:
         if path.exists() and not path.stat().st_size:
             path.unlink()
     if CONTEXT["notify"] in ("no", False):
-        (PROJECT / "requirements-notify.lock").unlink()
+        for name in answers.NOTIFY_FILES:
+            (PROJECT / name).unlink()
     for module in answers.TOOLKIT_MODULES.keys() - answers.toolkit_modules(answers.listed(CONTEXT["toolkit"])):
         (PROJECT / "agent_runtime" / "toolkit" / f"{module}.py").unlink()
 

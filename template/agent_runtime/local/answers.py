@@ -95,6 +95,9 @@ TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "errors": (),
 }
 
+# What sends messages; only where the answer `notify` is yes.
+NOTIFY_FILES = ("requirements-notify.lock", "agent_runtime/commands/notify.py", "agent_runtime/gate/notify.py")
+
 _TOOLKIT_OF_USE_CASE = {
     "service-restart": "health, http, services, waiting",
     "config-rollback": "git, health, http, metrics, rollback, services, waiting",

@@ -35,7 +35,6 @@ from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprin
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
 
-NOTIFY_LOCK = "requirements-notify.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
@@ -156,10 +155,10 @@ def _unneeded(root: Path) -> List[str]:
     try:
         settings = config.load(root)
     except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here
-        return [name for name in (*names, NOTIFY_LOCK) if not (root / name).exists()]
+        return [name for name in (*names, *answers.NOTIFY_FILES) if not (root / name).exists()]
     needed = answers.toolkit_modules(settings.toolkit)
     unneeded = [name for name, module in names.items() if module not in needed]
-    return unneeded if settings.notify else [*unneeded, NOTIFY_LOCK]
+    return unneeded if settings.notify else [*unneeded, *answers.NOTIFY_FILES]
 
 
 def _restore(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
     }
     modules = {path.stem for path in (project / "agent_runtime" / "toolkit").glob("*.py")}
     assert modules == {"__init__", "errors", "health", "http", "metrics", "services", "usage", "waiting"}
+    assert all((project / name).is_file() for name in answers.NOTIFY_FILES)
     assert engines.run_check(project).stderr == ""
 
 
@@ -100,6 +102,16 @@ def test_a_use_case_gets_the_modules_that_it_names(use_case: str, render: Render
     modules = {path.stem for path in (render(use_case=use_case) / "agent_runtime" / "toolkit").glob("*.py")}
     assert ", ".join(named) == answers.unasked("toolkit", {"use_case": use_case})
     assert modules == {"__init__", *answers.toolkit_modules(named)}
+
+
+def test_without_messages_a_repository_has_nothing_that_sends_them(render: Render, bake: Render) -> None:
+    for project in (render(), bake()):
+        assert not any((project / name).exists() for name in answers.NOTIFY_FILES)
+        assert engines.run_check(project).stderr == ""
+        command = [sys.executable, "-I", "agent_runtime/__main__.py", "notify", "ended"]
+        done = subprocess.run(command, cwd=project, text=True, capture_output=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: INP006: argument COMMAND: invalid choice: 'notify'")
 
 
 def test_answers_that_cookiecutter_writes_are_those_that_copier_remembers(
