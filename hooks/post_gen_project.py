@@ -43,8 +43,9 @@ def tidy() -> None:
         path = PROJECT / name
         if path.exists() and not path.stat().st_size:
             path.unlink()
-    if CONTEXT["notify"] in ("no", False):
-        (PROJECT / "requirements-notify.lock").unlink()
+    by_issue = CONTEXT["repository_plan"] in ("private-team", "private-free")
+    for name in answers.left_out(by_issue=by_issue, notify=CONTEXT["notify"] not in ("no", False)):
+        (PROJECT / name).unlink()
     for module in answers.TOOLKIT_MODULES.keys() - answers.toolkit_modules(answers.listed(CONTEXT["toolkit"])):
         (PROJECT / "agent_runtime" / "toolkit" / f"{module}.py").unlink()
 

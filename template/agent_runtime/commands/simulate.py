@@ -52,7 +52,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(call: Call) -> int:
     """Run it."""
     from agent_runtime.job.context import now  # noqa: PLC0415  each command pays for what it uses
-    from agent_runtime.local.simulate import issue_run  # noqa: PLC0415
     from agent_runtime.local.simulate import run as play  # noqa: PLC0415
     from agent_runtime.local.terminal import screens  # noqa: PLC0415
     from agent_runtime.model import config, inputs  # noqa: PLC0415
@@ -99,7 +98,12 @@ def run(call: Call) -> int:
     )
     by_issue = config.load(call.root).approval_gate == config.ISSUE_GATE
     make_out(folder, new=True)
-    ended = (issue_run.SimulatedIssueRun if by_issue else play.SimulatedRun)(request, show, ask).play()
+    if by_issue:
+        from agent_runtime.local.simulate.issue_run import SimulatedIssueRun  # noqa: PLC0415
+
+        ended = SimulatedIssueRun(request, show, ask).play()
+    else:
+        ended = play.SimulatedRun(request, show, ask).play()
     if not (ended.bundle / names.MANIFEST_NAME).is_file():
         print("outcome: unknown; there is no trail, and the first error above says why")
         return ended.exit_code or codes.EXIT_TRAIL_INCOMPLETE

@@ -7,7 +7,6 @@ from typing import List, Tuple
 from agent_runtime import codes
 from agent_runtime.gate import environment_checks
 from agent_runtime.gate.checks import refuse, show
-from agent_runtime.gate.pages import review
 from agent_runtime.gate.verification import (
     ENABLED,
     EXPIRY,
@@ -133,6 +132,8 @@ class EnvironmentGate:
 
     def how_to_decide(self, sealed: Plan, digest: str) -> List[str]:
         """The part of the reviewer's page that says how to answer."""
+        from agent_runtime.gate.pages import review  # noqa: PLC0415  only seal writes this page
+
         return review.click_section(sealed, digest)
 
     def checks(self, *, automatic: bool = False) -> Tuple[Check, ...]:

@@ -95,6 +95,13 @@ TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
     "errors": (),
 }
 
+# What sends messages, and what only a gate in an issue runs.  What a reader of a bundle needs is everywhere.
+NOTIFY_FILES = ("requirements-notify.lock", "agent_runtime/commands/notify.py", "agent_runtime/gate/notify.py")
+ISSUE_FILES = (
+    *("agent_runtime/commands/ask.py", "agent_runtime/commands/claim.py"),
+    *("agent_runtime/gate/ask.py", "agent_runtime/gate/claim.py", "agent_runtime/local/simulate/issue_run.py"),
+)
+
 _TOOLKIT_OF_USE_CASE = {
     "service-restart": "health, http, services, waiting",
     "config-rollback": "git, health, http, metrics, rollback, services, waiting",
@@ -393,6 +400,11 @@ def toolkit_modules(named: Iterable[str]) -> FrozenSet[str]:
         if module in wanted:
             wanted.update(imports)
     return frozenset(wanted)
+
+
+def left_out(*, by_issue: bool, notify: bool) -> Tuple[str, ...]:
+    """The files that a repository with these answers does not have."""
+    return (() if notify else NOTIFY_FILES) + (() if by_issue else ISSUE_FILES)
 
 
 def check(question: str, value: Any, answers: Mapping[str, Any] = {}) -> Optional[AnswerProblem]:

@@ -35,7 +35,6 @@ from agent_runtime.local.linter.actions import MANIFEST, OF_TEMPLATE, fingerprin
 from agent_runtime.local.linter.rules import FILE
 from agent_runtime.model import config
 
-NOTIFY_LOCK = "requirements-notify.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 AGENT = "agent_runner.py"
 
@@ -151,15 +150,17 @@ def _manifest(root: Path, problems: List[CheckProblem]) -> Dict[str, Any]:
 
 
 def _unneeded(root: Path) -> List[str]:
-    """What answers leave out of this repository: modules of the toolkit, and what sends messages."""
+    """What answers leave out of this repository."""
     names = {f"agent_runtime/toolkit/{module}.py": module for module in answers.TOOLKIT_MODULES}
     try:
         settings = config.load(root)
     except codes.AgentError:  # found by _configuration; until that is right, those that are here belong here
-        return [name for name in (*names, NOTIFY_LOCK) if not (root / name).exists()]
+        optional = (*names, *answers.left_out(by_issue=False, notify=False))
+        return [name for name in optional if not (root / name).exists()]
     needed = answers.toolkit_modules(settings.toolkit)
-    unneeded = [name for name, module in names.items() if module not in needed]
-    return unneeded if settings.notify else [*unneeded, NOTIFY_LOCK]
+    by_issue = settings.approval_gate == config.ISSUE_GATE
+    left_out = answers.left_out(by_issue=by_issue, notify=settings.notify)
+    return [*left_out, *(name for name, module in names.items() if module not in needed)]
 
 
 def _restore(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,6 +90,9 @@ def test_odd_answers_make_the_same_tree(render: Render, bake: Render) -> None:
     }
     modules = {path.stem for path in (project / "agent_runtime" / "toolkit").glob("*.py")}
     assert modules == {"__init__", "errors", "health", "http", "metrics", "services", "usage", "waiting"}
+    assert answers.left_out(by_issue=False, notify=True) == answers.ISSUE_FILES
+    assert all((project / name).is_file() for name in answers.NOTIFY_FILES)
+    assert not any((project / name).exists() for name in answers.ISSUE_FILES)
     assert engines.run_check(project).stderr == ""
 
 
@@ -100,6 +104,19 @@ def test_a_use_case_gets_the_modules_that_it_names(use_case: str, render: Render
     modules = {path.stem for path in (render(use_case=use_case) / "agent_runtime" / "toolkit").glob("*.py")}
     assert ", ".join(named) == answers.unasked("toolkit", {"use_case": use_case})
     assert modules == {"__init__", *answers.toolkit_modules(named)}
+
+
+def test_a_repository_has_no_command_that_its_answers_do_not_need(render: Render, bake: Render) -> None:
+    for plan, by_issue in (("public", False), ("private-team", True)):
+        for project in (render(repository_plan=plan), bake(repository_plan=plan)):
+            assert not any((project / name).exists() for name in answers.left_out(by_issue=by_issue, notify=False))
+            assert all((project / name).is_file() == by_issue for name in answers.ISSUE_FILES)
+            assert engines.run_check(project).stderr == ""
+    for project in (render(), bake()):
+        command = [sys.executable, "-I", "agent_runtime/__main__.py", "notify", "ended"]
+        done = subprocess.run(command, cwd=project, text=True, capture_output=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: INP006: argument COMMAND: invalid choice: 'notify'")
 
 
 def test_answers_that_cookiecutter_writes_are_those_that_copier_remembers(
