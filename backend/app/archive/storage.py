@@ -77,7 +77,7 @@ def storage_of(settings: Settings, location: Location) -> Storage | None:
     """Return where bundles are kept, or None: several backends on PostgreSQL may have no disk in common.
 
     Raises:
-        InvalidSettings: a bucket can't be used as it is set.
+        InvalidSettings: the bucket's address is invalid, or its package is not installed.
     """
     # Only one of them: what speaks to a bucket takes its time to load, and memory.
     if settings.archive is not None and settings.archive.startswith(BUCKET):
