@@ -225,9 +225,8 @@ async def export(request: Request, query: Annotated[Export, Query()], _: MayRead
         last = store.encode_id(query.after.bytes)
         found = await store.read(lambda connection: select_event(connection, last))
         if found is None:
-            raise bad_parameter(
-                "after", "is no event that is kept here; begin again with the `timestamp` of yours as since"
-            )
+            detail = "is not the id of an event that is kept here; begin again with the timestamp of yours as since"
+            raise bad_parameter("after", detail)
         after = found.place
     return await export_events(request, wanted, f"events.{query.format}", FORMATS[query.format], after)
 

@@ -58,7 +58,11 @@ class Storage(Protocol):
         """Keep a file as the bundle with this digest, durably; return until when nobody can delete it (µs), if so."""
 
     def open(self, digest: str) -> BinaryIO | None:
-        """Open a bundle, or a copy of it, to read and seek in; None: it isn't there."""
+        """Open a bundle, or a copy of it, to read and seek in; None: it isn't there.
+
+        Raises:
+            InvalidBundle: it has more bytes than a bundle.
+        """
 
     def hold(self, digest: str, *, held: bool) -> None:
         """Let nobody delete a bundle here, whatever the database says, or let them again, where that is possible."""
@@ -83,7 +87,7 @@ def storage_of(settings: Settings, location: Location) -> Storage | None:
     if settings.archive is not None and settings.archive.startswith(BUCKET):
         from app.archive.bucket import open_bucket
 
-        return open_bucket(settings.archive, settings.archive_lock)
+        return open_bucket(settings.archive, settings.archive_lock, settings.max_bundle_bytes)
     from app.archive.folder import Folder
 
     if settings.archive is not None:
