@@ -49,6 +49,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("auth", "token"),
         ("repo", "create"),
         ("run", "download"),
+        ("run", "list"),
         ("run", "watch"),
         ("secret", "set"),
         ("variable", "set"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
@@ -19,6 +20,7 @@ from app.auth.guard import MayRead
 from app.events import model, render
 from app.events.cursor import InvalidCursor, decode_cursor, encode_cursor
 from app.events.gaps import StreamGaps, stream_gaps
+from app.events.ocsf import ocsf_lines
 from app.problems import Problem, bad_parameter
 from app.store.base import ReadConnection
 from app.store.queries import (
@@ -128,7 +130,10 @@ class Export(Narrowing):
 
     agent_instance_id: ShortText | None = None
     trace_id: ShortText | None = None
-    format: Literal["ndjson", "csv"] = "ndjson"
+    format: Annotated[Literal["ndjson", "csv", "ocsf"], Field(description="`ocsf`: JSON lines, too")] = "ndjson"
+    after: Annotated[
+        UUID | None, Field(description="`event_id` of the last whole event that came: go on behind it, without a head")
+    ] = None
 
 
 @router.get("/v1/events", **openapi.GET_EVENTS)
@@ -210,19 +215,51 @@ async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Re
 async def export(request: Request, query: Annotated[Export, Query()], _: MayRead) -> Response:
     """Return all events that the filters select, oldest first, as a download.
 
-    Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP.
+    Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP; with
+    the same filters and `after`, it goes on where it ended.
     """
     wanted = _indexed(query.filter(agent=query.agent_instance_id, trace=query.trace_id))
-    return await export_events(request, wanted, f"events.{query.format}", as_csv=query.format == "csv")
+    after = None
+    if query.after is not None:
+        store: Store = request.app.state.store
+        last = store.encode_id(query.after.bytes)
+        found = await store.read(lambda connection: select_event(connection, last))
+        if found is None:
+            detail = "is not the id of an event that is kept here; begin again with the timestamp of yours as since"
+            raise bad_parameter("after", detail)
+        after = found.place
+    return await export_events(request, wanted, f"events.{query.format}", FORMATS[query.format], after)
 
 
-async def export_events(request: Request, wanted: Filter, name: str, *, as_csv: bool = False) -> Response:
-    """Return all events that a filter selects as a download with this name."""
+@dataclass(frozen=True)
+class Format:
+    """How exported events are written.
+
+    Attributes:
+        head: what comes before the first of them.
+    """
+
+    media_type: str
+    write: Callable[[Sequence[StoredEvent]], bytes]
+    head: bytes = b""
+
+
+FORMATS = {
+    "ndjson": Format("application/x-ndjson", render.lines),
+    "csv": Format("text/csv; charset=utf-8", render.csv_rows, render.csv_header()),
+    "ocsf": Format("application/x-ndjson", ocsf_lines),
+}
+
+
+async def export_events(
+    request: Request, wanted: Filter, name: str, form: Format = FORMATS["ndjson"], after: Place | None = None
+) -> Response:
+    """Return all events that a filter selects, or those behind a place, as a download with this name."""
     store: Store = request.app.state.store
-    first = await store.read(lambda connection: select_page(connection, wanted, "asc", None, _EXPORT_PAGE))
+    first = await store.read(lambda connection: select_page(connection, wanted, "asc", after, _EXPORT_PAGE))
     return StreamingResponse(
-        _export(store, wanted, first, as_csv=as_csv),
-        media_type="text/csv; charset=utf-8" if as_csv else "application/x-ndjson",
+        _export(store, wanted, first, form.write, form.head if after is None else b""),
+        media_type=form.media_type,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
@@ -243,12 +280,17 @@ def _indexed(wanted: Filter) -> Filter:
     return wanted
 
 
-async def _export(store: Store, wanted: Filter, first: Sequence[StoredEvent], *, as_csv: bool) -> AsyncIterator[bytes]:
-    if as_csv:
-        yield render.csv_header()
+async def _export(
+    store: Store,
+    wanted: Filter,
+    first: Sequence[StoredEvent],
+    write: Callable[[Sequence[StoredEvent]], bytes],
+    head: bytes,
+) -> AsyncIterator[bytes]:
+    yield head
     events = first
     while events:
-        yield render.csv_rows(events) if as_csv else render.lines(events)
+        yield write(events)
         if len(events) < _EXPORT_PAGE:
             return
         after = events[-1].place

@@ -136,7 +136,10 @@ class Archive:
         kept = await self._store.read(lambda connection: find_bundle(connection, digest))
         if kept is None:
             return None
-        file = await asyncio.to_thread(self.storage.open, digest)
+        try:
+            file = await asyncio.to_thread(self.storage.open, digest)
+        except InvalidBundle as problem:
+            raise StoreUnavailable(f"what the archive has is not the bundle: {problem.detail}", 300) from None
         if file is None:
             raise StoreUnavailable("the bundle's file is missing in the archive; deliver the bundle again", 300)
         by = "" if key is None else key.key_id

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from app.archive.bundle import InvalidBundle
 from app.archive.storage import Incoming, reported
 from app.events.model import timestamp_of
 from app.settings import BUCKET, InvalidSettings, Lock
@@ -44,7 +45,7 @@ _CLIENT = {
 }
 
 
-def open_bucket(address: str, lock: Lock | None) -> Bucket:
+def open_bucket(address: str, lock: Lock | None, limit: int) -> Bucket:
     """Return the bucket that `s3://bucket/prefix` names. Nothing is asked of it yet.
 
     Endpoint, region and credentials come from where the AWS command line takes them, too.
@@ -59,7 +60,7 @@ def open_bucket(address: str, lock: Lock | None) -> Bucket:
         client = botocore.session.get_session().create_client("s3", config=Config(**_CLIENT))
     except (BotoCoreError, ValueError) as error:
         raise InvalidSettings(f"AIMGENTIX_ARCHIVE: {_line(error)}") from None
-    return Bucket(client, found[1], f"{found[2]}/".lstrip("/"), lock)
+    return Bucket(client, found[1], f"{found[2]}/".lstrip("/"), lock, limit)
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,15 @@ class Bucket:
         client: botocore's, for S3.
         prefix: of all keys, empty or with a `/` at its end.
         lock: how long nobody may delete what comes; None: without object lock.
+        limit: most bytes of an object that is read; whoever may write to the bucket can put any there.
     """
 
-    def __init__(self, client: Any, name: str, prefix: str, lock: Lock | None) -> None:
+    def __init__(self, client: Any, name: str, prefix: str, lock: Lock | None, limit: int) -> None:
         self._client = client
         self._name = name
         self._prefix = prefix
         self._lock = lock
+        self._limit = limit
         self._spool = Path(tempfile.gettempdir())
 
     def __str__(self) -> str:
@@ -147,9 +150,13 @@ class Bucket:
         """Open a copy of a bundle, a file without a name; None: it isn't there."""
         try:
             with self._reported():
-                body = self._client.get_object(Bucket=self._name, Key=self._key(digest))["Body"]
+                found = self._client.get_object(Bucket=self._name, Key=self._key(digest))
         except _Missing:
             return None
+        body = found["Body"]
+        if found["ContentLength"] > self._limit:
+            body.close()
+            raise InvalidBundle("bundle-too-large", f"it has more than {self._limit} bytes in {self._shown}")
         copy: BinaryIO
         with reported(self._spool):
             copy = tempfile.TemporaryFile()  # noqa: SIM115  who reads it closes it

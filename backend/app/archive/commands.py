@@ -109,10 +109,10 @@ def _export(connection: WriteConnection, storage: Storage, limit: int, options: 
     for kept in _all(connection, _wanted(options)):
         one = kept.bundle
         target = options.folder / one.repository / f"{one.run_id}-{one.run_attempt}-{one.digest[:12]}"
-        source = storage.open(one.digest)
-        if source is None:
-            raise Refused(f"{one.digest} is missing in the {storage}")
         try:
+            source = storage.open(one.digest)
+            if source is None:
+                raise Refused(f"{one.digest} is missing in the {storage}")
             with source:
                 read_bundle(source, one.digest, limit)
                 _record(connection, "exported", kept, to=str(options.folder))
@@ -179,11 +179,11 @@ def _check(connection: WriteConnection, storage: Storage, limit: int) -> None:
     for kept in _all(connection, Wanted()):
         one = kept.bundle
         runs[one.subject] += 1
-        file = storage.open(one.digest)
-        if file is None:
-            found.append(f"{one.digest}: its file is missing")
-            continue
         try:
+            file = storage.open(one.digest)
+            if file is None:
+                found.append(f"{one.digest}: its file is missing")
+                continue
             with file:
                 if read_bundle(file, one.digest, limit) != one:
                     found.append(f"{one.digest}: the database says something else than the bundle")

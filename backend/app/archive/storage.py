@@ -58,7 +58,11 @@ class Storage(Protocol):
         """Keep a file as the bundle with this digest, durably; return until when nobody can delete it (µs), if so."""
 
     def open(self, digest: str) -> BinaryIO | None:
-        """Open a bundle, or a copy of it, to read and seek in; None: it isn't there."""
+        """Open a bundle, or a copy of it, to read and seek in; None: it isn't there.
+
+        Raises:
+            InvalidBundle: it has more bytes than a bundle.
+        """
 
     def hold(self, digest: str, *, held: bool) -> None:
         """Let nobody delete a bundle here, whatever the database says, or let them again, where that is possible."""
@@ -77,13 +81,13 @@ def storage_of(settings: Settings, location: Location) -> Storage | None:
     """Return where bundles are kept, or None: several backends on PostgreSQL may have no disk in common.
 
     Raises:
-        InvalidSettings: a bucket that its settings make invalid.
+        InvalidSettings: the bucket's address is invalid, or its package is not installed.
     """
     # Only one of them: what speaks to a bucket takes its time to load, and memory.
     if settings.archive is not None and settings.archive.startswith(BUCKET):
         from app.archive.bucket import open_bucket
 
-        return open_bucket(settings.archive, settings.archive_lock)
+        return open_bucket(settings.archive, settings.archive_lock, settings.max_bundle_bytes)
     from app.archive.folder import Folder
 
     if settings.archive is not None:

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 import pytest
 from backend_client import JSON, LINES, Answer, Client, chained, line
+from jsonschema import Draft202012Validator
+from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from aimgentix import AuditClient, AuditEvent
 
@@ -309,6 +311,65 @@ def test_export_is_complete_and_in_order(client: Client, new: New) -> None:
     assert [json.loads(row["metadata"])["n"] for row in rows] == list(range(600, 2500))
     assert rows[0]["event_id"] == events[600]["event_id"]
     assert client.get("/v1/export?trace_id=nobody").body == b""
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv", "ocsf"])
+def test_an_export_that_broke_off_goes_on_without_an_event_twice_or_missing(
+    client: Client, new: New, form: str
+) -> None:
+    # Two events each have one time, and a page ends between two of these.
+    events = [new(timestamp=f"2026-11-22T11:{n // 120:02}:{n // 2 % 60:02}Z", metadata={"n": n}) for n in range(1203)]
+    trace = events[0]["trace_id"]
+    client.post_lines(events)
+    address = f"/v1/export?format={form}&trace_id={trace}"
+    whole = client.get(address).body
+    lines = whole.splitlines(keepends=True)
+    heads = 1 if form == "csv" else 0
+    assert len(lines) == 1203 + heads
+    for came in (1, 333, 1000, 1001, 1202, 1203):
+        rest = client.get(f"{address}&after={events[came - 1]['event_id']}")
+        assert b"".join(lines[: came + heads]) + rest.body == whole, came
+    late = new(timestamp="2026-11-22T10:00:00Z")
+    client.post_lines([late])
+    assert client.get(f"{address}&after={events[1202]['event_id']}").body == b"", "what came late is a new export's"
+    answer = client.get(f"{address}&after={uuid4()}")
+    assert (answer.status, answer.fields) == (400, ["after"])
+
+
+def test_an_export_for_collectors_is_valid_ocsf_and_loses_nothing(client: Client, new: New) -> None:
+    trace = new()["trace_id"]
+    kinds = ["tool_call", "http_request", "db_query", "file_read", "file_write", "api_call", "policy_check"]
+    sent = [
+        new(
+            action_type=kind,
+            status=["success", "error", "pending", "denied"][number % 4],
+            actor=["agent", "human", "system"][number % 3],
+            latency_ms=[0.4, None, 12][number % 3],
+            metadata={"deep": {"n": [1e300, "\u202e"]}},
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    placed = chained([line(trace, 1, trace_id=trace)])
+    client.post_lines([*sent, *placed])
+    found = [json.loads(one) for one in client.get(f"/v1/export?format=ocsf&trace_id={trace}").body.splitlines()]
+
+    schema = OcsfJsonSchemaEmbedded(get_ocsf_schema("1.8.0")).get_class_schema("api_activity")
+    validator = Draft202012Validator(schema)
+    assert [str(error)[:300] for one in found for error in validator.iter_errors(one)] == []
+    assert len(found) == len(sent) + 1
+    for one in found:
+        known = {**one["unmapped"], "event_id": one["metadata"]["uid"], "trace_id": one["metadata"]["correlation_uid"]}
+        known |= {"agent_instance_id": one["actor"]["app_uid"], "resource": one["resources"][0]["name"]}
+        known |= {"timestamp": one["metadata"]["original_time"], "status": one["status_code"]}
+        known["action_type"] = one["api"]["operation"]
+        (original,) = [event for event in [*sent, placed[0]["event"]] if event["event_id"] == known["event_id"]]
+        assert {name: known[name] for name in original} == original
+    assert {(one["activity_id"], one["type_uid"]) for one in found} == {(2, 600302), (3, 600303), (99, 600399)}
+    assert {(one["status_code"], one["status_id"]) for one in found} == {
+        ("success", 1), ("error", 2), ("denied", 2), ("pending", 99)
+    }  # fmt: skip
+    (one,) = [one for one in found if "sequence" in one["metadata"]]
+    assert (one["metadata"]["log_name"], one["metadata"]["sequence"]) == (trace, 1)
 
 
 def test_ten_thousand_retries_store_nothing_twice(client: Client, new: New) -> None:

@@ -247,8 +247,11 @@ def test_retention_goes_by_agent(start: Any, tmp_path: Path) -> None:
     client = Client(running.port)
     digest, files = bundle()
     assert put(client, digest, pack(files)).status == 201
+    held, files = bundle(1)
+    assert put(client, held, pack(files)).status == 201
     running.stop()
     administer(running.database_url, "UPDATE bundles SET received_at = 1")
+    administer(running.database_url, f"UPDATE bundles SET held_because = 'case 7' WHERE digest = '{held}'")
     again: Backend = start(
         running.database_url,
         AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=1",
@@ -259,4 +262,7 @@ def test_retention_goes_by_agent(start: Any, tmp_path: Path) -> None:
     again.stop()
     last: Backend = start(running.database_url, AIMGENTIX_ARCHIVE_RETENTION_AGENTS="another=9, shop-restarter=1")
     eventually(lambda: Client(last.port).get(f"/v1/bundles/{digest}").status == 404)
-    assert kept_files(running) == []
+    assert kept_files(running) == [f"{held}.zip"], "by age and by agent, and never what is held"
+    trail = Client(last.port).events("/v1/traces/aimgentix-archive/events")
+    purged = [one for one in trail if one["metadata"]["step"] == "purged"]
+    assert [(one["resource"], one["metadata"]["by"]) for one in purged] == [(f"bundle/{digest}", "retention")]

@@ -94,8 +94,8 @@ def backend(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backen
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIMGENTIX_ARCHIVE", f"s3://{BUCKET}/audit")
         patch.setenv("AIMGENTIX_ARCHIVE_LOCK", wanted["AIMGENTIX_ARCHIVE_LOCK"])
-        settings = {"AIMGENTIX_MAX_BUNDLE_BYTES": str(1024 * 1024)}
-        with Backend(tmp_path_factory.mktemp("bucket"), None, settings).start() as backend:
+        patch.setenv("AIMGENTIX_MAX_BUNDLE_BYTES", str(1024 * 1024))
+        with Backend(tmp_path_factory.mktemp("bucket")).start() as backend:
             yield backend
 
 
@@ -147,6 +147,21 @@ def test_a_bundle_is_kept_once_and_locked_until_its_day(
     assert operate(backend, "check") == (0, "1 bundles are whole, 0 are in the log, 0 of them were deleted\n")
     assert operate(backend, "export", tmp_path / "out")[1][:18] == "1 bundles exported"
     assert (next((tmp_path / "out" / "acme" / "shop").iterdir()) / "seal" / "report.json").read_bytes() == b"{}" * 5000
+
+    for broken, found in (
+        (b"garbage", "bundle-not-zip"),
+        (pack(files)[:-30], "bundle-not-zip"),
+        (pack({**files, "seal/report.json": b"other"}), "bundle-incomplete"),
+        (pack({**files, "bomb": b"\0" * (64 * 1024 * 1024)}), "bundle-too-large"),
+        (b"\0" * (1024 * 1024 + 1), "bundle-too-large: it has more than 1048576 bytes in s3://"),
+    ):
+        put_by = s3.client.put_object(Bucket=BUCKET, Key=key_of(digest), Body=broken)
+        code, said = operate(backend, "check")
+        assert (code, f"{digest}: {found}" in said) == (1, True), said
+        assert operate(backend, "export", tmp_path / "no")[1].startswith(f"aimgentix: {digest}: {found}")
+        assert not (tmp_path / "no").exists()
+        s3.client.delete_object(Bucket=BUCKET, Key=key_of(digest), VersionId=put_by["VersionId"])
+    assert operate(backend, "check")[0] == 0
 
     age(backend, digest)
     code, said = operate(backend, "purge", "--older-than-days", 1)

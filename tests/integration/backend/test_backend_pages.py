@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from backend_bundles import bundle, pack, put
 from backend_client import Answer, Client, command, event
 from backend_runs import acted, listed, refused, send
 from bench.servers import Backend
@@ -81,6 +82,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         both = new_key(backend.database_url, "read", "write")
         send(Client(backend.start().port, both), refused("4811-1"), acted("4812-1"))
         yield Site(backend, reader, writer)
+
+
+def test_who_reads_a_bundle_is_recorded_by_the_id_of_their_key(site: Site) -> None:
+    digest, files = bundle()
+    assert put(Client(site.backend.port, site.writer), digest, pack(files)).status == 201
+    reader = Client(site.backend.port, site.reader)
+    browser = site.browser()
+    browser.sign_in(site.reader)
+    by_api, by_page = reader.get(f"/v1/bundles/{digest}"), browser.get(f"/ui/bundle?digest={digest}")
+    assert (by_api.status, by_page.status, by_page.body) == (200, 200, by_api.body)
+    assert by_page.headers["content-disposition"] == f'attachment; filename="{digest}.zip"'
+    listed = command(site.backend.database_url, "keys", "list").stdout.splitlines()
+    (key_id,) = [line.split()[0] for line in listed if line.split()[1] == "read"]
+    trail = reader.events("/v1/traces/aimgentix-archive/events")
+    assert [(one["metadata"]["step"], one["metadata"]["by"]) for one in trail] == [("read", key_id)] * 2
+    assert {one["resource"] for one in trail} == {f"bundle/{digest}"}
 
 
 def test_a_reader_signs_in_and_out(site: Site) -> None:

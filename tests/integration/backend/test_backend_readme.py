@@ -78,7 +78,22 @@ def shell(folder: Path, commands: str) -> str:
 def test_a_key_and_a_first_event(backend: Path) -> None:
     require_tool("curl")
     with served(backend) as (port, _):
-        said = shell(backend, (block("AUDITOR_KEY=") + block("curl -sS")).replace("8000", str(port)))
+
+        def ready(word: str) -> str:
+            return block(word).replace("8000", str(port))
+
+        made = shell(backend, ready("AUDITOR_KEY=") + 'echo "$AIMGENTIX_API_KEY $AUDITOR_KEY"').split()
+        keys = "AIMGENTIX_API_KEY={} AUDITOR_KEY={}\n".format(*made)
+        said = shell(backend, keys + ready("curl -sS"))
+        for _ in range(3):
+            assert Client(port, made[0]).post(event()).status == 201
+
+        shell(backend, keys + ready("> events.ndjson"))
+        whole = (backend / "events.ndjson").read_bytes()
+        assert whole.count(b"\n") == 4
+        (backend / "events.ndjson").write_bytes(whole[:-100])  # it broke off
+        shell(backend, keys + ready("after=$LAST"))
+        assert (backend / "whole.ndjson").read_bytes() == whole
     stored, _, read = said.partition("}")
     assert f"`{stored}}}`" in README
     assert [one["trace_id"] for one in json.loads(read)["events"]] == ["first-try"]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_runtime import codes
 from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
+from support.sdk.sink import Sink
 from support.simulated import TEMPLATE, Clone, clone, outcome_of
 
 __all__ = ["clone"]
@@ -99,6 +102,54 @@ def test_delivering_by_hand_to_a_dead_backend_fails_and_says_where(clone: Clone)
     assert done.returncode == codes.EXIT_TRAIL_INCOMPLETE, done.stderr
     (line,) = complaints(done)
     assert "(asked at 127.0.0.1)" in line and "s3cret" not in line
+
+
+def test_several_bundles_are_delivered_in_one_call(clone: Clone) -> None:
+    _, _, first = clone.simulate("--approve")
+    second = Path(shutil.copytree(first, clone.root / "second"))
+    missing = clone.root / "missing"
+    call = (WITHOUT_AGENT, "deliver", str(first), str(missing), str(second), "--timeout", "2")
+    with Sink() as sink:
+        done = clone.run(*call, AIMGENTIX_API_URL=sink.url)
+    (line,) = complaints(done)
+    assert (done.returncode, line.startswith(f"error: TRAIL07: {missing / 'bundle.json'}: ")) == (2, True), done
+    delivered = [line.partition(": ")[0] for line in done.stdout.splitlines() if "spooled 0, rejected 0" in line]
+    assert delivered == [str(first), str(second)], "one that is missing keeps no other back"
+
+    done = clone.run(*call, AIMGENTIX_API_URL="http://127.0.0.1:1")
+    (line,) = complaints(done)
+    assert (done.returncode, "(asked at 127.0.0.1)" in line) == (codes.EXIT_TRAIL_INCOMPLETE, True), done
+    assert done.stdout.splitlines()[-1] == f"not tried: 2 more, from {missing} on"
+
+    # And as the page has it for all runs of an outage.
+    page = (TEMPLATE / "docs" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
+    (commands,) = [
+        text for text in re.findall(r"^```console\n(.*?)^```$", page, re.DOTALL | re.M) if "bundles/*" in text
+    ]
+    programs = clone.root / "programs"
+    programs.mkdir()
+    # Stands for GitHub's program: three runs, one of them without a bundle.
+    gh = f"""#!/bin/sh
+        case "$2 $3" in
+            "list "*) printf '11\\n12\\n13\\n';;
+            "download 12") exit 1;;
+            "download "*) mkdir -p "$7" && cp -r "{first}/." "$7";;
+        esac"""
+    (programs / "gh").write_text(gh)
+    (programs / "gh").chmod(0o755)
+    with Sink() as sink:
+        typed = commands.replace("https://audit.example.com", sink.url).replace(".venv/bin/python", sys.executable)
+        done = subprocess.run(
+            ["sh", "-c", typed],
+            cwd=clone.root,
+            env={"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    delivered = [line.partition(": ")[0] for line in done.stdout.splitlines() if "spooled 0, rejected 0" in line]
+    assert delivered == ["bundles/11", "bundles/13"]
 
 
 @pytest.mark.parametrize("command", ["deliver", "verify"])
