@@ -46,6 +46,7 @@ OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vault": (),
     "gh": (
         ("api",),
+        ("attestation", "trusted-root"),
         ("auth", "token"),
         ("repo", "create"),
         ("run", "download"),

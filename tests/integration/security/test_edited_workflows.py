@@ -14,6 +14,8 @@ from agent_runtime.local.linter.values import Unreadable, Value, read
 from support.rendering import (
     APPROVAL_TEMPLATE,
     APPROVAL_WORKFLOW,
+    ATTEST_TEMPLATE,
+    ATTEST_WORKFLOW,
     TEMPLATE,
     WORKFLOW,
     configuration,
@@ -32,6 +34,7 @@ BY_ISSUE = {"repository_plan": "private-team", "act_permissions": "contents"}
 GATES = {
     "gate": (WORKFLOW, TEMPLATE, ANSWERS),
     "asks": (WORKFLOW, TEMPLATE, BY_ISSUE),
+    "signs": (ATTEST_WORKFLOW, ATTEST_TEMPLATE, ANSWERS),
     "acts": (APPROVAL_WORKFLOW, APPROVAL_TEMPLATE, BY_ISSUE),
 }
 
@@ -313,6 +316,48 @@ MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
         case("a merge key", "act", RESOURCE, "<<: {X: y}\n          " + RESOURCE, "CON01"),
         case("a tag", "approve", "environment: agent-approval", "environment: !!null agent-approval", "CON01"),
         case("a key twice", "act", "    timeout-minutes:", "    environment: x\n    timeout-minutes:", "CON01"),
+        # What GitHub signs.
+        case("another workflow signs", "attest", "workflows/agent-attest.yml", "workflows/x.yml", "CON37"),
+        case(
+            "it signs another bundle",
+            "attest",
+            "${{ needs.record.outputs.bundle_id }}",
+            "${{ inputs.trace_id }}",
+            "CON37",
+        ),
+        case("it gets secrets", "attest", "    with:\n", "    secrets: inherit\n    with:\n", "CON37"),
+        case("it may write more", "attest", "contents: read", "contents: write", "CON06"),
+        case("it waits for nothing", "attest", "needs: record", "needs: seal", "CON03"),
+        case("record signs in", "record", "actions: read", "id-token: write", "CON06"),
+        case(
+            "anybody starts it",
+            "",
+            "  workflow_call:\n",
+            "  workflow_dispatch:\n  workflow_call:\n",
+            "CON15",
+            gate="signs",
+        ),
+        case(
+            "a second job", "", "\njobs:\n", "\njobs:\n  own:\n    runs-on: x\n    steps: []\n", "CON31", gate="signs"
+        ),
+        case(
+            "team code in it",
+            "attest",
+            "agent_runtime/__main__.py attest",
+            "agent_runner.py attest",
+            "CON33",
+            gate="signs",
+        ),
+        case(
+            "a step before it signs",
+            "attest",
+            "      - name: Sign\n",
+            "      - run: make\n      - name: Sign\n",
+            "CON33",
+            gate="signs",
+        ),
+        case("another digest", "attest", "steps.bundle.outputs.digest", "inputs.bundle_digest", "CON23", gate="signs"),
+        case("another predicate", "attest", "predicate.json", "own.json", "CON23", gate="signs"),
         # Where an issue is the gate.
         case("any comment", "approve", "&& github.event.comment.user.type == 'User'", "", "CON20", gate="acts"),
         case("edited comments", "", "types: [created]", "types: [created, edited]", "CON15", gate="acts"),

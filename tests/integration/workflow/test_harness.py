@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from support.harness.commands import CommandFileError, LogReader, parse_pairs
 from support.harness.engine import Bypass, Cancel, Click, Refused, Run, approve_as
 from support.harness.model import Unsupported, load_workflow
 from support.harness.node import ActionsError, ActionsService
+from support.private_sigstore import Sigstore
 from support.small_workflows import DOWNLOAD, PATH, UPLOAD, Host, run, workflow
 from support.world import wait_for
 
@@ -570,6 +573,56 @@ def test_a_rerun_keeps_the_other_jobs_and_their_outputs(host: Host) -> None:
     started.rerun(done, "second", triggering_actor="bob")
     assert "1/2 by bob\n" in done.jobs["second"].log
     assert [job.attempt for job in done.jobs.values()] == [1, 2, 2]
+
+
+CALLED = """
+on: {workflow_call: {inputs: {word: {type: string, required: true}}}}
+permissions: {}
+jobs:
+  inner:
+    runs-on: ubuntu-latest
+    permissions: {id-token: write}
+    continue-on-error: true
+    steps:
+      - run: echo "[${{ inputs.word }}]"
+      - run: 'curl -sS -H "Authorization: Bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN" "$ACTIONS_ID_TOKEN_REQUEST_URL"'
+      - run: exit 1
+"""
+CALLS = """
+one:
+  needs: zero
+  permissions: {id-token: LEVEL}
+  uses: ./.github/workflows/called.yml
+  with: {word: "${{ needs.zero.outputs.word }}"}
+zero:
+  runs-on: ubuntu-latest
+  outputs: {word: "${{ steps.a.outputs.word }}"}
+  steps: [{id: a, run: 'echo word=x >> "$GITHUB_OUTPUT"'}]
+"""
+
+
+def test_a_called_workflow_has_the_callers_run_and_a_token_that_names_both(host: Host) -> None:
+    files = {".github/workflows/called.yml": CALLED}
+    done = run(host, CALLS.replace("LEVEL", "write"), files=files, sigstore=Sigstore())
+    assert (done.jobs["one"].name, done.jobs["one"].result, done.result) == ("one / inner", "failure", "success")
+    assert "[x]\n" in done.jobs["one"].log
+    (token,) = re.findall(r'"value": "[^".]+\.([^".]+)\.', done.jobs["one"].log)
+    claims = json.loads(base64.urlsafe_b64decode(token + "=="))
+    assert claims["workflow_ref"] == f"acme/widgets/{PATH}@refs/heads/main"
+    assert claims["job_workflow_ref"] == "acme/widgets/.github/workflows/called.yml@refs/heads/main"
+
+
+def test_a_called_workflow_gets_no_more_than_its_caller_and_needs_its_inputs(host: Host) -> None:
+    files = {".github/workflows/called.yml": CALLED}
+    with pytest.raises(ActionsError, match="is only allowed 'id-token: none'"):
+        run(host, CALLS.replace("id-token: LEVEL", ""), files=files)
+    for old, new in (
+        ("workflow_call: {", "push: {branches: [x]}, workflow_dispatch: {"),
+        ("word: {type", "other: {type"),
+    ):
+        with pytest.raises(ActionsError, match="error parsing called workflow"):
+            other = {".github/workflows/called.yml": CALLED.replace(old, new)}
+            run(host, CALLS.replace("LEVEL", "write"), files=other)
 
 
 # -------------------------------------------------------------------------------------------------- what is not there
