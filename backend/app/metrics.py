@@ -60,6 +60,8 @@ class Metrics:
             registry=registry, buckets=_SECONDS,
         )  # fmt: skip
 
+        self._answers: dict[tuple[str, str, int], Histogram] = {}
+
     def watch_waiting(self, waiting: Callable[[], int]) -> None:
         """Ask `waiting` for the number of waiting events whenever the metrics are read."""
         self._waiting.set_function(waiting)
@@ -117,7 +119,10 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method, route, str(status)).observe(seconds)
+        answers = self._answers.get((method, route, status))
+        if answers is None:
+            answers = self._answers[method, route, status] = self._requests.labels(method, route, str(status))
+        answers.observe(seconds)
 
     def render(self) -> bytes:
         """Return all of it in Prometheus' text format."""

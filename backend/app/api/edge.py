@@ -6,6 +6,7 @@ import logging
 import os
 import time
 import traceback
+from itertools import count
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,8 @@ HEADERS = [
 
 
 MOST_PARAMETERS = 50
+_PROCESS = os.urandom(4).hex()
+_numbers = count()  # an id is to be found in the log, not to be kept secret: random ones cost a system call each
 
 
 class Edge:
@@ -44,7 +47,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = os.urandom(8).hex()
+        request_id = f"{_PROCESS}{next(_numbers):08x}"
         status = 0
 
         async def send_with_headers(message: Message) -> None:

@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from app.problems import EXPECTED, answer
+
+
+class QuickHeaders(Headers):
+    """Headers that are looked up, rather than searched for one after the other. Of several with one name the first."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+
+    def __getitem__(self, key: str) -> str:
+        """Return the value of the header `key`, given in lower case."""
+        return self._by_name[key]
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a header `key`, given in lower case."""
+        return key in self._by_name
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of the header `key`, given in lower case, or `default`."""
+        return self._by_name.get(key, default)
+
+
+class QuickRequest(Request):
+    """A request with such headers."""
+
+    @property
+    def headers(self) -> Headers:
+        """The headers."""
+        if not hasattr(self, "_headers"):
+            self._headers = QuickHeaders(self.scope["headers"])
+        return self._headers
 
 
 class Shortcut:
@@ -34,7 +68,7 @@ class Shortcut:
             return
         scope["app"] = self._app
         scope["route"] = route
-        request = Request(scope, receive)
+        request = QuickRequest(scope, receive)
         try:
             response = await route.endpoint(request)
         except EXPECTED as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -137,13 +138,17 @@ def _is_local(request: Request) -> bool:
     """
     if request.client is None or any(name in request.headers for name in _FORWARDING_HEADERS):
         return False
-    try:
-        loopback = ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
     host = request.headers.get("host", "").lower()
     name = host if host.endswith("]") else host.rsplit(":", 1)[0]
-    return loopback and name in _LOOPBACK_NAMES
+    return name in _LOOPBACK_NAMES and _is_loopback(request.client.host)
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _unauthorized(detail: str) -> Problem:

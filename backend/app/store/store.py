@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,35 @@ from app.store.writer import Observer, Writer
 T = TypeVar("T")
 
 _LEAST_FREE_BYTES = 16 * 1024 * 1024
+
+
+class Deadlines:
+    """Fails futures that are not done in time. All have the same time: one timer, for the oldest, is enough.
+
+    Args:
+        seconds: how long each may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waiting: deque[tuple[float, asyncio.Future[AppendResult]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, future: asyncio.Future[AppendResult]) -> None:
+        """Have a future raise StoreUnavailable when its time is over."""
+        while self._waiting and self._waiting[0][1].done():
+            self._waiting.popleft()
+        loop = future.get_loop()
+        self._waiting.append((loop.time() + self._seconds, future))
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= loop.time()):
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreUnavailable("storing takes too long; the events may still get stored", 5))
+        self._timer = loop.call_at(self._waiting[0][0], self._look, loop) if self._waiting else None
 
 
 class Store:
@@ -38,6 +68,7 @@ class Store:
             max_events=settings.max_queued_events,
             max_bytes=settings.max_queued_bytes,
         )
+        self._deadlines = Deadlines(settings.store_timeout_seconds)
         self._readers = Readers(self._database.connect_reader, settings.readers, "reader")
         # Apart, so that slow queries never keep a caller from being recognised.
         self._key_reader = Readers(self._database.connect_reader, 1, "keys")
@@ -64,11 +95,9 @@ class Store:
         Raises:
             StoreUnavailable: it was not stored, or nobody knows; sending it again is safe.
         """
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._writer.append(rows)
-        except TimeoutError:
-            raise StoreUnavailable("storing takes too long; the events may still get stored", 5) from None
+        stored = self._writer.append(rows)
+        self._deadlines.watch(stored)
+        return await stored
 
     async def read(self, function: Callable[[ReadConnection], T]) -> T:
         """Return what `function` reads.
