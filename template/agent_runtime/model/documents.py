@@ -494,7 +494,7 @@ _Document = TypeVar("_Document")
 
 
 @lru_cache(maxsize=None)
-def _structure(kind: Type[_Document]) -> Any:
+def _structure(kind: Any) -> Any:
     """What pydantic makes of a class; to make it takes far longer than to read a document with it."""
     import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
 
