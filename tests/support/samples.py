@@ -34,16 +34,21 @@ SHOWN = ("", "text", "mermaid", "{toctree}")
 OTHERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "az": (),
     "cd": (),
+    "cut": (),
     "curl": (),
     "docker": (),
     "gcloud": (),
+    "head": (),
     "openssl": (),
     "export": (),
     "pipx": (),
     "prometheus": (),
     "sh": (),
     "sha256sum": (),
+    "tail": (),
     "vault": (),
+    "wc": (),
+    "xargs": (),
     "gh": (
         ("api",),
         ("attestation", "trusted-root"),
@@ -169,14 +174,13 @@ def _of_line(line: str, place: Place) -> Iterator[str]:
     except ValueError as problem:
         yield str(problem)
         return
-    while "&&" in words:
-        at = words.index("&&")
+    while (at := next((at for at, word in enumerate(words) if word in ("&&", "|")), None)) is not None:
         yield from _of_command(words[:at], place)
         words = words[at + 1 :]
     yield from _of_command(words, place)
 
 
-_SUBSTITUTION = re.compile(r"\$\(([^()]*)\)")
+_SUBSTITUTION = re.compile(r"""\$\(((?:'[^']*'|[^()'])*)\)""")
 
 
 def _of_command(words: list[str], place: Place) -> Iterator[str]:
