@@ -112,7 +112,7 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
         if any(side and not side.blob for side in (before, after)):
             origin = RENDERED
             if name == CODEOWNERS:
-                _require_owners(*(_file(repository.top, side) for side in (old, new)), [*ours])
+                _require_owners(_file(repository.top, old), _file(repository.top, new), [*ours])
         elif old == before or not old.blob:
             origin = RELEASED
             if after and new != after:
