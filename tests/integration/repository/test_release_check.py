@@ -92,7 +92,7 @@ def test_a_release_that_changes_what_nobody_asked_for_is_refused(name: str, tmp_
     updates.replace(template / RUNTIME, f'__version__ = "{agent_runtime.__version__}"', '__version__ = "1.1.0"')
     edit(template)
     engines.commit_all(template, "Prepare the release")
-    for tag in ("v1.1.0", "version-9"):  # its own, if it is checked once more, and one that does not name a release
+    for tag in ("v1.1.0", "version-9"):  # its own, if it is checked once more, and one that is not a version
         engines.git(template, "tag", tag)
 
     command = [sys.executable, "tools/release_check.py", "v1.1.0", "--repository", str(template)]

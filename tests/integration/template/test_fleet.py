@@ -110,7 +110,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert [updates.snapshot(project) for project in (behind, edited)] == before
 
     listed(tmp_path, "behind")
-    done = fleet(tmp_path, *narrow, *trusted, "--in-place")
+    done = fleet(tmp_path, *narrow, *trusted, "--in-place", "--accept", "CON04@of-another-repository")
     assert (done.returncode, done.stdout) == (0, "behind  updated  v1.0.0, 3 replaced\n"), done.stderr
     answers = (behind / ".copier-answers.yml").read_text(encoding="utf-8")
     assert "\napproval_ttl_minutes: '30'\n" in answers and "\napprovers: octocat, hubot\n" in answers

@@ -99,7 +99,8 @@ def test_a_lock_that_nobody_wrote_anew_follows(
 def _one(owner: str, *sides: File | str | None, name: str = "docs/PAGE.md") -> tuple[str, File | None]:
     """What happens to one file, given then, here and now, and what it is afterwards."""
     files = [File(REGULAR, side.encode()) if isinstance(side, str) else side for side in sides]
-    merged = merge(*({name: file} if file else {} for file in files), lambda _: owner)
+    then, ours, now = ({name: file} if file else {} for file in files)
+    merged = merge(then, ours, now, lambda _: owner)
     (change,) = merged.changes
     assert merged.sides == ({name: tuple(files)} if change.kind == CONFLICT else {})
     return change.kind, merged.files.get(name, files[1])
@@ -174,8 +175,9 @@ def test_of_two_pins_the_newer_one_stays_action_by_action() -> None:
 
 def test_a_tick_stays_and_one_whose_line_is_gone_is_named() -> None:
     name = "PRODUCTION_CHECKLIST.md"
-    then, here, now = "- [ ] one\n- [ ] two\n", "- [x] one\n- [x] two\n", "- [ ] zero\n- [ ] one\n- [ ] 2\n"
-    merged = merge(*({name: File(REGULAR, side.encode())} for side in (then, here, now)), lambda _: "both")
+    texts = "- [ ] one\n- [ ] two\n", "- [x] one\n- [x] two\n", "- [ ] zero\n- [ ] one\n- [ ] 2\n"
+    then, ours, now = ({name: File(REGULAR, text.encode())} for text in texts)
+    merged = merge(then, ours, now, lambda _: "both")
 
     assert merged.files[name] == File(REGULAR, b"- [ ] zero\n- [x] one\n- [ ] 2\n")
     assert merged.changes[0].note == "ticked here, and reworded in the release: - [ ] two"

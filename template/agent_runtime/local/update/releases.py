@@ -19,10 +19,10 @@ SIGNERS = "agent_runtime/allowed_signers"
 LIST = "releases.toml"
 
 _ENTRY = re.compile(r'([a-z_]+) = "([^"\\]*)"\Z')
-# A signature of another kind would be checked with the keys of whoever runs this.
+# A signature of another kind would be checked with the keys of whoever runs this.  (gpg.program is another name of
+# gpg.openpgp.program; of the two the last one counts.)
 _SSH_ALONE = (  # noqa: SIM905  as a person types it
-    "-c gpg.format=ssh -c gpg.ssh.program=ssh-keygen "
-    "-c gpg.program=false -c gpg.openpgp.program=false -c gpg.x509.program=false"
+    "-c gpg.format=ssh -c gpg.ssh.program=ssh-keygen -c gpg.openpgp.program=false -c gpg.x509.program=false"
 ).split()
 
 
