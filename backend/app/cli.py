@@ -10,8 +10,9 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from app.archive import commands as archive_commands
-from app.archive.commands import Refused
+from app.archive.commands import Refused, who
 from app.archive.storage import storage_of
+from app.archive.trail import EVENTS, event_about
 from app.auth.keys import SCOPES, ApiKey, new_key
 from app.events.model import timestamp_of
 from app.log import commands as log_commands
@@ -143,6 +144,12 @@ def _purge(database: Database, days: int) -> None:
             total += deleted
             if deleted < BATCH:
                 break
+        if total:
+            connection.begin()
+            connection.insert(
+                [event_about("purged", EVENTS, who(), events=total, received_before=timestamp_of(before))]
+            )
+            connection.commit()
     finally:
         connection.rollback()
         connection.close()

@@ -149,7 +149,7 @@ def _purge(connection: WriteConnection, storage: Storage, options: argparse.Name
         reason = None if kept.held_because is not None else storage.locked(digest)
         if reason is not None:
             locked.append(f"{digest} is not deleted: {reason}")
-        elif forget(connection, kept, _me()):
+        elif forget(connection, kept, who()):
             storage.remove(digest)
             deleted += 1
         else:
@@ -167,7 +167,7 @@ def _hold(connection: WriteConnection, storage: Storage, digest: str, because: s
         raise Refused(f"the archive has no bundle {digest[:80]!a}")
     step = "released" if because is None else "held"
     storage.hold(digest, held=because is not None)
-    hold_bundle(connection, digest, because, event_of(step, digest, _me(), because=because))
+    hold_bundle(connection, digest, because, event_of(step, digest, who(), because=because))
     print(f"{digest} is {step}")
 
 
@@ -233,11 +233,12 @@ def _purged(connection: WriteConnection) -> set[str]:
 
 def _record(connection: WriteConnection, step: str, kept: Kept, **facts: Any) -> None:
     connection.begin()
-    connection.insert([event_of(step, kept.bundle.digest, _me(), subject=kept.bundle.subject, **facts)])
+    connection.insert([event_of(step, kept.bundle.digest, who(), subject=kept.bundle.subject, **facts)])
     connection.commit()
 
 
-def _me() -> str:
+def who() -> str:
+    """Return the login of who runs this."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

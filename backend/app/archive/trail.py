@@ -1,4 +1,4 @@
-"""The archive's own trail: who read, exported, deleted or held a bundle, as audit events like any other."""
+"""The archive's own trail: who read, exported, deleted or held what is kept, as audit events like any other."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ TRACE = "aimgentix-archive"
 _LIMITS = Limits(64 * 1024, 1)
 
 
+EVENTS = "events"
+"""The resource of an event about events."""
+
+
 def event_of(step: str, digest: str, by: str, **facts: Any) -> Row:
-    """Return the event that says who did what to a bundle.
+    """Return the event that says who did what to a bundle, as `event_about` does."""
+    return event_about(step, f"bundle/{digest}", by, **facts)
+
+
+def event_about(step: str, resource: str, by: str, **facts: Any) -> Row:
+    """Return the event that says who did what.
 
     Args:
         step: read, exported, purged, held, released.
@@ -37,7 +46,7 @@ def event_of(step: str, digest: str, by: str, **facts: Any) -> Row:
         else "file_read"
         if step in ("read", "exported")
         else "api_call",
-        "resource": f"bundle/{digest}",
+        "resource": resource,
         "status": "success",
         "metadata": {"step": step, "by": by, **facts},
     }
