@@ -29,7 +29,7 @@ from app.store.location import InvalidLocation
 from app.store.retention import keep_retention
 from app.store.schema import WrongSchema
 from app.store.store import Store
-from app.ui import pages
+from app.ui import oidc, pages
 from app.ui.access import SignInNeeded
 from app.ui.errors import answer
 
@@ -62,6 +62,7 @@ class Application:
         try:
             settings = load_settings()
             metrics = Metrics()
+            provider = oidc.provider_of(settings)
             store = Store(settings, metrics)
             metrics.watch_waiting(lambda: store.waiting_events)
         except (InvalidSettings, InvalidLocation) as error:
@@ -72,7 +73,7 @@ class Application:
         except (WrongSchema, StoreUnavailable) as error:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't use {store.location}: {error}"})
             return
-        guard = Guard(store, settings.auth)
+        guard = Guard(store, settings.auth, people=provider is not None)
         try:
             sequencer = await _open_log(settings, store, metrics)
         except (Fault, StoreUnavailable) as error:
@@ -80,7 +81,7 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
             return
         folder = folder_of(settings, store.location)
-        self._app = build(settings, store, guard, metrics, sequencer=sequencer, folder=folder)
+        self._app = build(settings, store, guard, metrics, sequencer=sequencer, folder=folder, provider=provider)
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
@@ -150,12 +151,14 @@ def build(
     *,
     sequencer: Sequencer | None = None,
     folder: Folder | None = None,
+    provider: oidc.Provider | None = None,
 ) -> ASGIApp:
     """Return the application around an open store.
 
     Args:
         sequencer: the transparency log, if there is one.
         folder: where bundles are kept, if they are.
+        provider: through whom people may sign in.
     """
     app = FastAPI(
         title="AIMgentix backend",
@@ -175,6 +178,9 @@ def build(
 
         app.state.log = sequencer
         routers.append(log_api.router)
+    if provider is not None:
+        app.state.oidc = provider
+        routers.insert(0, oidc.router)  # before the answer to all pages that are not there
     if folder is not None:
         # Only then: what packs and hashes is of no use elsewhere.
         from app.api import archive as archive_api
