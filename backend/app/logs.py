@@ -56,5 +56,5 @@ def configure_logs(settings: Settings) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
-    for name in ("alembic", "authlib", "httpx"):  # they would log addresses, and what a sign-in has to prove
+    for name in ("alembic", "authlib", "httpx2"):  # they would log addresses, and what a sign-in has to prove
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -25,7 +25,7 @@ class Provider(ThreadingHTTPServer):
     Attributes:
         person: claims about who comes.
         lies: claims of the ID token that are other than they should be; None leaves one out.
-        says: members of the provider's metadata that are other than they should be.
+        says: members of the provider's metadata that are other than they should be; None: it is out of order.
         signs_with: the key; another one than it publishes is a forgery.
     """
 
@@ -36,7 +36,7 @@ class Provider(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.person: dict[str, Any] = {"sub": "4711", "email": "ada@example.com", "email_verified": True}
         self.lies: dict[str, Any] = {}
-        self.says: dict[str, Any] = {}
+        self.says: dict[str, Any] | None = {}
         self.key = self.signs_with = new_key()
         self.codes: dict[str, dict[str, str]] = {}
 
@@ -58,7 +58,7 @@ class Provider(ThreadingHTTPServer):
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256", "HS256", "none"],
-            **self.says,
+            **(self.says or {}),
         }
 
     def authorize(self, asked: dict[str, str]) -> str:
@@ -101,6 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", self.server.authorize(dict(parse_qsl(parts.query))))
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif self.server.says is None:
+            self._answer(503, {})
         elif parts.path == "/jwks":
             self._answer(200, {"keys": [self.server.key.as_dict(private=False)]})
         elif parts.path == "/.well-known/openid-configuration":

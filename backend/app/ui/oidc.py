@@ -158,7 +158,7 @@ def _callback(request: Request) -> str:
 
 async def _ask(asked: Awaitable[Any]) -> Any:
     """Return what Authlib returns, or raise a Problem with its reason."""
-    import httpx
+    import httpx2
     from authlib.common.errors import AuthlibBaseError
     from authlib.integrations.base_client.errors import MismatchingStateError
     from joserfc.errors import JoseError
@@ -167,8 +167,9 @@ async def _ask(asked: Awaitable[Any]) -> Any:
         return await asked
     except MismatchingStateError:
         raise _used() from None
-    except httpx.HTTPError as error:
-        raise _refused(f"there is none ({type(error).__name__})") from None
+    except httpx2.HTTPError as error:
+        detail = f"the identity provider does not answer as it should ({type(error).__name__}): try again later"
+        raise Problem(502, "provider-unavailable", "Identity provider unavailable", detail) from None
     except (AuthlibBaseError, JoseError) as error:
         raise _refused(str(error).strip(": ")) from None
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -202,9 +203,10 @@ def _secret(path: Path) -> str:
 
 def _client(issuer: str, client_id: str, secret: str) -> Any:
     try:
+        import httpx2  # noqa: F401  which Authlib prefers to its predecessor
         from authlib.integrations.starlette_client import OAuth
     except ImportError:
-        detail = "needs Authlib and httpx: pip install -r requirements-oidc.txt"
+        detail = "needs Authlib and httpx2: pip install -r requirements-oidc.txt"
         raise InvalidSettings(f"AIMGENTIX_OIDC_ISSUER: {detail}") from None
     return OAuth().register(
         "oidc",

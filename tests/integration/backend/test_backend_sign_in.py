@@ -77,13 +77,17 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             "AIMGENTIX_OIDC_EMAILS": "Ada@example.com, eve@example.com",
             "AIMGENTIX_OIDC_GROUPS": "auditors",
         }
-        provider.says = {"issuer": "https://login.example"}
+        provider.says = None
         with Backend(folder, url, settings).start() as backend:
+            down = Browser(backend.port).go("/ui/oidc")
+            assert (down.status, "does not answer as it should" in said(down)) == (502, True)
+            provider.says = {"issuer": "https://login.example"}
             refused = Browser(backend.port).go("/ui/oidc")
             assert refused.status == 401
             assert f"it calls itself https://login.example, not {provider.url}" in said(refused)
             provider.says = {}
             yield provider, backend
+            assert "/token" not in backend.output() and "code=" not in backend.output()
 
 
 @pytest.fixture
