@@ -56,4 +56,5 @@ def configure_logs(settings: Settings) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "authlib", "httpx2"):  # they would log addresses, and what a sign-in has to prove
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -131,6 +131,24 @@ class Settings(BaseSettings):
     )
     """The same by agent, as `agent=days`, comma separated; these don't follow the number for all."""
 
+    oidc_issuer: str | None = None
+    """The identity provider (OpenID Connect) through which people may sign in to the pages; unset: with keys only."""
+
+    oidc_client_id: str = ""
+    """What the provider calls this backend."""
+
+    oidc_client_secret_file: Path | None = None
+    """The file with the secret that belongs to it."""
+
+    oidc_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    """Who may read: email addresses that the provider has verified, comma separated."""
+
+    oidc_groups: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = ()
+    """Who may read besides: members of these groups, comma separated."""
+
+    oidc_groups_claim: str = "groups"
+    """The claim of the ID token that lists a person's groups."""
+
     verify_hours: float = Field(default=24.0, gt=0, le=8760)
     """How often everything that is stored of a run is verified again, in the background."""
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure ingest, queries, start and memory on SQLite and PostgreSQL, and print a table.
+"""`python -m bench`: measure ingest, queries, lists, start and memory on SQLite and PostgreSQL, and print a table.
 
 The load runs on the same machine as the backend and takes its share of the cores.
 """
@@ -79,6 +79,29 @@ def queries(backend: Backend, count: int) -> Iterator[Measured]:
     yield "deep page of all", *measure(backend, [get(path) for path in deep_pages(backend, count)])
 
 
+def lists(backend: Backend, runs: int, count: int) -> Iterator[Measured]:
+    """Measure the lists of runs, as the API and as a page, once so many are in them."""
+    source = Events(7)
+    for start in range(0, runs, 1000):
+        body = "\n".join(map(source.run, range(start, min(start + 1000, runs)))).encode()
+        asyncio.run(drive(backend.port, [post("/v1/events/batch", LINES, body)], 1))
+    while True:
+        with urllib.request.urlopen(f"{backend.url}/v1/runs?limit=1") as answer:
+            if not json.load(answer)["waiting"]:
+                break
+        time.sleep(0.2)
+    for name, path in (
+        ("runs, newest 50", "/v1/runs?limit=50"),
+        ("runs by words", "/v1/runs?limit=50&text=service+{number}"),
+        ("runs by the beginning of a word", "/v1/runs?limit=50&text=400000{number}"),
+        ("runs by approver", "/v1/runs?limit=50&approver=reviewer-{number}"),
+        ("runs by resource", "/v1/runs?limit=50&resource=service/{number}"),
+        ("runs by outcome", "/v1/runs?limit=50&outcome=refused"),
+        ("page of runs", "/ui/runs"),
+    ):
+        yield name, *measure(backend, [get(path.format(number=n % 100)) for n in range(count)])
+
+
 def measure(backend: Backend, requests: Sequence[bytes]) -> tuple[str, str]:
     """Return rate and latency of requests that are sent one after the other."""
     result = asyncio.run(drive(backend.port, requests, 1))
@@ -137,6 +160,7 @@ def run(folder: Path, database_url: str | None, options: argparse.Namespace) -> 
             yield ingest("ingest, single POST, 64 connections", backend, singles(options.singles), 64, 1)
         fill(backend, options.stored)
         yield from queries(backend, 2000)
+        yield from lists(backend, options.runs, 300)
         yield "memory, after the load", f"{backend.memory_bytes() / 1e6:.0f} MB", ""
 
 
@@ -148,6 +172,7 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stored", type=int, default=1_000_000, help="events stored before the queries are measured")
+    parser.add_argument("--runs", type=int, default=100_000, help="runs in the lists before these are measured")
     options = parser.parse_args()
     for store in ("sqlite", "postgres"):
         if options.store not in (store, "both"):

@@ -55,6 +55,20 @@ class Events:
             f',"workflow":"Agent Runtime","job":"act","sha":"{self._traces[trace]}00000000"}}}}}}'
         )
 
+    def run(self, number: int) -> str:
+        """Return the last event of one of the gate's runs as JSON: how it ended, on what, and who approved."""
+        outcome = ("acted", "acted", "rejected", "refused", "nothing_to_do")[number % 5]
+        return (
+            f'{{"event_id":"{new_id()}","timestamp":"{timestamp(time.time_ns() // 1_000_000)}"'
+            f',"agent_instance_id":"restarter-{number % AGENTS}","trace_id":"{4_000_000_000 + number}-1"'
+            f',"actor":"system","action_type":"tool_call","resource":"service/{number % 997}","status":"success"'
+            f',"metadata":{{"step":"terminal","outcome":"{outcome}"'
+            f',"approvers":[{{"login":"reviewer-{number % 101}","id":{number % 101},"type":"User"}}]'
+            f',"steps":[{{"action":"restart_service","status":"success"}}]'
+            f',"gha":{{"run_id":"{4_000_000_000 + number}","run_attempt":1,"job":"record"'
+            f',"repository":"acme/restarter-{number % AGENTS}"}}}}}}'
+        )
+
     def lines(self, count: int, milliseconds: int | None = None) -> list[str]:
         """Return `count` lines of the journal of one stream."""
         now = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds

@@ -29,7 +29,7 @@ from app.store.location import InvalidLocation
 from app.store.retention import keep_retention
 from app.store.schema import WrongSchema
 from app.store.store import Store
-from app.ui import pages
+from app.ui import oidc, pages
 from app.ui.access import SignInNeeded
 from app.ui.errors import answer
 
@@ -63,6 +63,7 @@ class Application:
         try:
             settings = load_settings()
             metrics = Metrics()
+            provider = oidc.provider_of(settings)
             store = Store(settings, metrics)
             metrics.watch_waiting(lambda: store.waiting_events)
             storage = storage_of(settings, store.location)
@@ -74,7 +75,7 @@ class Application:
         except (WrongSchema, StoreUnavailable) as error:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't use {store.location}: {error}"})
             return
-        guard = Guard(store, settings.auth)
+        guard = Guard(store, settings.auth, people=provider is not None)
         try:
             sequencer = await _open_log(settings, store, metrics)
         except (Fault, StoreUnavailable) as error:
@@ -82,7 +83,7 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
             return
         archive = _archive_of(settings, store, storage, sequencer)
-        self._app = build(settings, store, guard, metrics, sequencer=sequencer, archive=archive)
+        self._app = build(settings, store, guard, metrics, sequencer=sequencer, archive=archive, provider=provider)
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
@@ -164,12 +165,14 @@ def build(
     *,
     sequencer: Sequencer | None = None,
     archive: Archive | None = None,
+    provider: oidc.Provider | None = None,
 ) -> ASGIApp:
     """Return the application around an open store.
 
     Args:
         sequencer: the transparency log, if there is one.
         archive: what keeps bundles, if they are kept.
+        provider: through whom people may sign in.
     """
     app = FastAPI(
         title="AIMgentix backend",
@@ -189,6 +192,9 @@ def build(
 
         app.state.log = sequencer
         routers.append(log_api.router)
+    if provider is not None:
+        app.state.oidc = provider
+        routers.insert(0, oidc.router)  # before the answer to all pages that are not there
     if archive is not None:
         from app.api import archive as archive_api
 

@@ -41,11 +41,15 @@ class Guard:
     Every caller needs a key. In the mode `local`, for a trial on one machine, callers on this machine are served
     without one as long as no key was ever made. That is never the default: a proxy on this machine that adds no header
     of its own and rewrites Host, as nginx does by default, looks exactly like a program on this machine.
+
+    Args:
+        people: whether people may come from an identity provider.
     """
 
-    def __init__(self, store: Store, mode: Mode) -> None:
+    def __init__(self, store: Store, mode: Mode, *, people: bool = False) -> None:
         self._store = store
         self._mode = mode
+        self._people = people
         self._cache: dict[str, _Cached] = {}
         self._keys_exist = False
         self._keys_checked = float("-inf")
@@ -108,7 +112,7 @@ class Guard:
     async def session_key(self, token: str) -> ApiKey | None:
         """Return the key of a session, or None when it is over. Never cached: a revoked key's session ends at once."""
         now = time.time_ns() // 1000
-        key = await self._store.read_keys(lambda connection: find_session(connection, token, now))
+        key = await self._store.read_keys(lambda connection: find_session(connection, token, now, people=self._people))
         return key if key is not None and "read" in key.scopes else None
 
     async def _find(self, key_digest: str) -> ApiKey | None:

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from app.api.body import media_type, read_body
 from app.auth.guard import Guard
 from app.auth.keys import ApiKey
-from app.auth.sessions import SESSION_US, close_session, form_token, is_form_token, open_session
+from app.auth.sessions import PERSON, PERSON_US, SESSION_US, close_session, form_token, is_form_token, open_session
 from app.problems import Problem
 from app.settings import Settings
 from app.store.store import Store
@@ -111,7 +111,7 @@ async def read_form(request: Request, cookie: str) -> dict[str, str]:
 
 def offer_form(request: Request, response: Response, token: str) -> None:
     """Bind the form for signing in, which `form_token(token)` is in, to this browser."""
-    _set_cookie(request, response, FORM_COOKIE, token, _FORM_SECONDS)
+    set_cookie(request, response, FORM_COOKIE, token, _FORM_SECONDS)
 
 
 def new_form() -> str:
@@ -120,11 +120,15 @@ def new_form() -> str:
 
 
 async def sign_in(request: Request, key: ApiKey, response: Response) -> None:
-    """Open a session for somebody who has a key that may read. An earlier session of this browser ends."""
+    """Open a session for somebody who has a key that may read. An earlier session of this browser ends.
+
+    Somebody who came from an identity provider has to come from there again soon: it knows who left.
+    """
+    lasts = PERSON_US if key.digest.startswith(PERSON) else SESSION_US
     await sign_out(request, response)
     store: Store = request.app.state.store
-    token = await store.write(lambda connection: open_session(connection, key, time.time_ns() // 1000))
-    _set_cookie(request, response, COOKIE, token, SESSION_US // 1_000_000)
+    token = await store.write(lambda connection: open_session(connection, key, time.time_ns() // 1000, lasts))
+    set_cookie(request, response, COOKIE, token, lasts // 1_000_000)
 
 
 async def sign_out(request: Request, response: Response) -> None:
@@ -133,7 +137,7 @@ async def sign_out(request: Request, response: Response) -> None:
     if token:
         store: Store = request.app.state.store
         await store.write(lambda connection: close_session(connection, token))
-    _set_cookie(request, response, COOKIE, "", 0)
+    set_cookie(request, response, COOKIE, "", 0)
 
 
 def next_path(request: Request, wanted: str) -> str:
@@ -141,7 +145,13 @@ def next_path(request: Request, wanted: str) -> str:
     return prefix_of(request) + (wanted if _OWN_PAGE.fullmatch(wanted) and wanted.isprintable() else "/ui")
 
 
-def _set_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
+def set_cookie(request: Request, response: Response, name: str, value: str, seconds: int, *, lax: bool = False) -> None:
+    """Set a cookie for the pages that no script can read.
+
+    Args:
+        lax: it comes also with a link from another site.
+    """
     path = f"{prefix_of(request)}/ui"
     secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    response.set_cookie(name, value, max_age=seconds, path=path, httponly=True, samesite="strict", secure=secure)
+    samesite: Literal["lax", "strict"] = "lax" if lax else "strict"
+    response.set_cookie(name, value, max_age=seconds, path=path, httponly=True, samesite=samesite, secure=secure)

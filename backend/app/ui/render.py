@@ -63,4 +63,5 @@ def page(request: Request, name: str, reader: Reader | None, status: int = 200, 
         reader: who gets it; None: somebody who isn't signed in.
     """
     values |= {"reader": reader, "ui": f"{prefix_of(request)}/ui", "has_log": hasattr(request.app.state, "log")}
+    values["has_oidc"] = hasattr(request.app.state, "oidc")
     return HTMLResponse(_environment().get_template(name).render(values), status, HEADERS)

@@ -400,6 +400,54 @@ def test_a_disk_that_fails_to_sync_is_not_called_safe_unless_the_backend_has_eve
         assert verify_directory(tmp_path / name).problems == []
 
 
+_REFUSE_FSYNC = """
+import ctypes, errno, platform, struct, sys, threading
+from aimgentix import AuditClient
+
+NUMBER = {"x86_64": 74, "aarch64": 82}[platform.machine()]
+# Of a system call's number: if it is fsync's, answer EIO; else go on.  As struct sock_filter, and struct sock_fprog.
+FILTER = b"".join(struct.pack("HBBI", *one) for one in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, NUMBER), (0x06, 0, 0, 0x50000 | errno.EIO), (0x06, 0, 0, 0x7FFF0000)))
+
+def with_a_failing_disk(work):
+    \"\"\"Run `work` in a thread for which the kernel answers fsync with EIO.\"\"\"
+    def run():
+        lines = ctypes.create_string_buffer(FILTER)
+        program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(lines)))
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+        work()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+said = []
+client = AuditClient(sys.argv[1] or None, journal_dir=sys.argv[2], flush_interval=60)
+client.record("tool_call", "before")
+said.append(client.flush(20))
+client.record("tool_call", "when it failed")
+with_a_failing_disk(lambda: said.append(client.flush(20)))
+client.record("tool_call", "after")
+said.append(client.flush(20))
+said.append(client.close())
+print(*said)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter for system calls is Linux's")
+@pytest.mark.parametrize(("backend", "said"), [(False, "True False False False"), (True, "True True True True")])
+def test_one_sync_that_the_kernel_answers_with_eio_is_never_called_durable(
+    sink, journal_dir, run_python, backend, said
+):
+    """The kernel says it once and forgets: a later sync that works brings nothing back, and says nothing of it."""
+    done = run_python(_REFUSE_FSYNC, sink.url if backend else "", str(journal_dir))
+    assert (done.stdout.strip(), done.returncode) == (said, 0), done.stderr
+    assert backend or "can't sync the journal" in done.stderr
+    assert resources(journal_dir) == ["before", "when it failed", "after"]
+    assert verify_directory(journal_dir).problems == []
+    assert not backend or delivered(sink) == ["after", "before", "when it failed"]
+
+
 # --- one that keeps the others waiting ---
 
 
