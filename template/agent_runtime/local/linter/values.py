@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import yaml
@@ -71,8 +72,9 @@ def plain(data: Any) -> Value:
     return Value(0, text=str(data))
 
 
+@lru_cache(maxsize=32)  # `update` judges two trees with nearly the same files
 def read(data: bytes) -> Value:
-    """The mapping that a file holds.
+    """The mapping that a file holds; nobody changes it.
 
     Raises:
         Unreadable: it is not YAML, or not YAML of this kind.

@@ -6,7 +6,8 @@ Source: https://docs.github.com/en/repositories/managing-your-repositorys-settin
 from __future__ import annotations
 
 import re
-from typing import FrozenSet, List, Tuple
+from functools import lru_cache
+from typing import FrozenSet, List, Pattern, Tuple
 
 
 def owners(text: str, path: str) -> Tuple[str, ...]:
@@ -19,7 +20,7 @@ def owners(text: str, path: str) -> Tuple[str, ...]:
     found: Tuple[str, ...] = ()
     for line in text.splitlines():
         words = _words(line)
-        if words and _matches(words[0], path):
+        if words and _paths(words[0]).fullmatch(path):
             found = tuple(words[1:])
     return found
 
@@ -38,7 +39,9 @@ def _words(line: str) -> List[str]:
     return words
 
 
-def _matches(pattern: str, path: str) -> bool:
+@lru_cache(maxsize=256)  # once, not once a file
+def _paths(pattern: str) -> Pattern[str]:
+    """What matches the paths that a pattern takes."""
     anchored = "/" in pattern.rstrip("/")
     folder = pattern.endswith("/")
     expression = "" if anchored else "(?:.*/)?"
@@ -57,4 +60,4 @@ def _matches(pattern: str, path: str) -> bool:
             position += 1
     # A pattern that ends with a star takes the files of one folder only; any other also what is below it.
     below = "/.*" if folder else "" if rest.endswith("/*") else "(?:/.*)?"
-    return re.fullmatch(expression + below, path) is not None
+    return re.compile(expression + below)
