@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import secrets
@@ -59,15 +60,30 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def commit_all(folder: Path, message: str = "Start") -> None:
-    """Make `folder` a Git repository with everything in it committed on the branch main."""
+    """Commit everything in `folder` on the branch main; make it a Git repository where it is none yet."""
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-    for command in (
-        ["init", "--quiet", "--initial-branch=main"],
-        ["add", "--all"],
-        [*identity, "commit", "--quiet", f"--message={message}"],
-        ["repack", "-adq"],  # every job clones it: one pack is copied faster than hundreds of objects
-    ):
+    commands = [["add", "--all"], [*identity, "commit", "--quiet", f"--message={message}"]]
+    if not (folder / ".git").exists():
+        # Every job clones it: one pack is copied faster than hundreds of objects.
+        commands = [["init", "--quiet", "--initial-branch=main"], *commands, ["repack", "-adq"]]
+    for command in commands:
         subprocess.run(["git", "-C", str(folder), *command], check=True)
+
+
+def copy_committed(project: Path, origin: Path) -> None:
+    """Copy a generated repository to `origin`, as a Git repository in which all of it is committed."""
+    shutil.copytree(_committed(project), origin)
+
+
+@cache
+def _committed(project: Path) -> Path:
+    """The repository, committed once for all tests that want a copy: git reads each of its files."""
+    if (project / ".git").exists():
+        return project
+    folder = project.with_name(f"{project.name}-committed")
+    shutil.copytree(project, folder)
+    commit_all(folder)
+    return folder
 
 
 # ------------------------------------------------------------------------------------------- small, written in a test
@@ -137,7 +153,7 @@ def project(generated: Callable[[str], Path]) -> Path:
 # Stands in for pip once everything is installed: a real one in each job would take most of a run's time.  What it
 # brings is not there before it ran, as on a fresh machine.
 PIP_FOR_JOBS = """\
-import hashlib, pathlib, shutil, sys, sysconfig
+import hashlib, pathlib, sys, sysconfig
 words = sys.argv
 lock = words[words.index("--requirement") + 1]
 if lock == ".github/copier.lock" and "--require-hashes" in words:
@@ -152,7 +168,7 @@ packages = pathlib.Path(sys.prefix, "locked", hashlib.sha256(pathlib.Path(lock).
 if not packages.is_dir():
     sys.exit("this environment was made from another " + lock)
 if "--target" in words:
-    shutil.copytree(packages, words[words.index("--target") + 1])
+    pathlib.Path(words[words.index("--target") + 1]).symlink_to(packages)
 else:
     pathlib.Path(sysconfig.get_path("purelib"), "locked.pth").write_text(str(packages) + "\\n")
 print("Installed the packages of", lock)
@@ -179,27 +195,44 @@ def make_python(*projects: Path) -> Path:
             digest = hashlib.sha256((project / lock).read_bytes()).hexdigest()
             commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"], lock)
     made_of = {digest: command for digest, (_, command, _) in sorted(commands.items())}
-    state = hashlib.sha256(json.dumps([made_of, sys.version, PIP_FOR_JOBS, "compiled"]).encode()).hexdigest()[:16]
-    folder = BUILD / f"python-{state}"
+    folder = BUILD / f"python-{_state(made_of, PIP_FOR_JOBS)}"
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "python.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-            (folder / "locked").mkdir()
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+            (packages,) = folder.glob("lib/python*/site-packages")
+            pip = Path(importlib.util.find_spec("pip").origin).parent  # type: ignore[union-attr, arg-type]
+            shutil.copytree(pip, packages / "pip")
+            (packages / "pip" / "__main__.py").write_text(PIP_FOR_JOBS, encoding="utf-8")
             for digest, (project, command, lock) in commands.items():
-                install = command if "--target" in command else f'{command.rstrip()} --target "$RUNNER_TEMP/agent-gate"'
-                environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(folder), "LOCK": lock}
-                subprocess.run(["bash", "-e", "-c", install], cwd=project, env=environ, check=True, capture_output=True)
-                (folder / "agent-gate").rename(folder / "locked" / digest)
-            # Every job of every test would compile them anew.
-            subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder / "locked")], check=True)
-            (main,) = folder.glob("lib/python*/site-packages/pip/__main__.py")
-            main.write_text(PIP_FOR_JOBS, encoding="utf-8")
+                installed = _install(project, command, lock, BUILD / f"packages-{_state(digest, command)}")
+                shutil.copytree(installed, folder / "locked" / digest, copy_function=os.link)
             (folder / "ready").touch()
     return folder
+
+
+def _state(*made_of: object) -> str:
+    return hashlib.sha256(json.dumps([*made_of, sys.version]).encode()).hexdigest()[:16]
+
+
+def _install(project: Path, command: str, lock: str, packages: Path) -> Path:
+    """Run an action's command that installs the packages of a lock, once for all environments that have them."""
+    if not packages.exists():
+        temporary = packages.with_suffix(".new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        if "--target" not in command:
+            command = f'{command.rstrip()} --target "$RUNNER_TEMP/agent-gate"'
+        path = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environ = {**os.environ, "PATH": path, "RUNNER_TEMP": str(temporary), "LOCK": lock}
+        subprocess.run(["bash", "-e", "-c", command], cwd=project, env=environ, check=True, capture_output=True)
+        # Every job of every test would compile them anew.
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(temporary / "agent-gate")], check=True)
+        (temporary / "agent-gate").rename(packages)
+        temporary.rmdir()
+    return packages
 
 
 def locked_packages(lock: Path) -> Path:
@@ -271,7 +304,7 @@ services:
 @contextmanager
 def failing_service(project: Path, origin: Path) -> Iterator[tuple[str, str]]:
     """Copy a project to `origin` with a service to watch over, 31 % of whose requests fail; yield its URL and token."""
-    shutil.copytree(project, origin)
+    copy_committed(project, origin)
     token = secrets.token_hex(16)
     example = [sys.executable, str(origin / "tests" / "example_service.py"), "serve"]
     example += ["--traffic", "400", "--error-rate", "0.31", "--token", token]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, Run, approve_as
 from support.harness.node import ActionsService
 from support.runs import bundle, document, ended, results
-from support.world import NAME, WORKFLOW, commit_all, make_python
+from support.world import NAME, WORKFLOW, commit_all, copy_committed, make_python
 from tools.demo_cases import CASES, IncidentWorld
 
 CASE = CASES["incident-response"]
@@ -43,7 +42,7 @@ def asked(service: ActionsService, generated: Callable[[str], Path], tmp_path: P
     @contextmanager
     def run(*replies: models.Reply | None) -> Iterator[tuple[Run, IncidentWorld, models.Provider]]:
         origin = tmp_path / "origin"
-        shutil.copytree(generated("incident-response"), origin)
+        copy_committed(generated("incident-response"), origin)
         orders = tuple(f"--log-line={order}" for order in ORDERS)
         case = replace(CASE, options=(*CASE.options, *orders))
         with (

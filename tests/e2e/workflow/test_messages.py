@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,24 @@ NOT_SENT = {**SENT, "notify-waiting": "failure", "notify-ended": "failure"}
 Worlds = Callable[[str], World]
 
 
+@pytest.fixture(scope="module")
+def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Repositories that answered notify=yes, by plan; tests don't change them."""
+
+    @cache
+    def generate(plan: str) -> Path:
+        return run_copier(template, tmp_path_factory.mktemp(plan) / "project", {**ANSWERS, "repository_plan": plan})
+
+    return generate
+
+
 @pytest.fixture
-def worlds(service: ActionsService, template: Path, tmp_path: Path) -> Iterator[Worlds]:
-    """Repositories that answered notify=yes, behind environments or with an issue as the gate."""
+def worlds(service: ActionsService, projects: Callable[[str], Path], tmp_path: Path) -> Iterator[Worlds]:
+    """Such repositories, behind environments or with an issue as the gate."""
     with ExitStack() as stack:
 
         def make(plan: str) -> World:
-            project = run_copier(template, tmp_path / "project", {**ANSWERS, "repository_plan": plan})
+            project = projects(plan)
             origin = tmp_path / "origin"
             url, token = stack.enter_context(failing_service(project, origin))
             github = stack.enter_context(FullGitHub(NAME))

@@ -24,10 +24,15 @@ ANSWERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def project(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose agent acts with two variables."""
+    return run_copier(template, tmp_path_factory.mktemp("sealed") / "project", ANSWERS)
+
+
 @pytest.fixture
-def world(service: ActionsService, template: Path, tmp_path: Path) -> Iterator[World]:
-    """A repository whose agent acts with two variables, one of which is set."""
-    project = run_copier(template, tmp_path / "project", ANSWERS)
+def world(service: ActionsService, project: Path, tmp_path: Path) -> Iterator[World]:
+    """Its world, in which one of the variables is set."""
     origin = tmp_path / "origin"
     with failing_service(project, origin) as (url, token), FullGitHub(NAME) as github:
         github.protect("agent-approval", reviewers=("alice", "bob"))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from support import compiled
 from support.harness import actions
 from support.harness.actions import ActionFailure
 from support.harness.artifacts import ArtifactError
@@ -203,6 +204,8 @@ class Runner:
         github = {**self.contexts["github"], "action_path": folder}
         inside = Surroundings({"inputs": {**defaults, **inputs}, "github": github}, env)
         results, made = self.run_steps(action.steps, inside)
+        if folder.endswith("/setup-agent"):  # it removed what was compiled; what decides loads nothing compiled
+            compiled.beside(self.outside / "agent_runtime", self.outside / "sdk")
         outputs = self.scope(made, Status(), inside).texts(
             {key: given.get("value") for key, given in action.outputs.items()}
         )
