@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
+from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar, cast
 
 from agent_runtime import codes
 from agent_runtime.model import names
@@ -520,7 +520,7 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
     except ValueError as problem:
         raise codes.BadInput(codes.REPORT_NOT_JSON, f"{source}: {problem}") from None
     try:
-        document: _Document = _structure(kind).validate_json(data)
+        document: _Document = _structure(cast("Any", kind)).validate_json(data)
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
