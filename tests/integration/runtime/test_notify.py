@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import shutil
 import subprocess
 import sys
 import time
@@ -109,6 +110,7 @@ def test_a_plan_that_waits_is_sent_to_slack_teams_mail_and_a_webhook(
             "waiting",
             *addresses,
             **waiting,
+            ISSUE="7) [evil](https://evil.example",
             HTTPS_PROXY=f"http://127.0.0.1:{services.port}",
             REQUESTS_CA_BUNDLE=str(certificates / "ca.pem"),
         )
@@ -276,6 +278,10 @@ def message_of_the_end(world: GateWorld, notify: Notify, needs: dict[str, Any]) 
 def test_the_end_of_a_run_is_sent_with_who_approved(world: GateWorld, notify: Notify) -> None:
     needs = whole_run(world)
     posted = message_of_the_end(world, notify, needs)
+    shutil.rmtree(world.folder("record"))
+    needs["approve"]["outputs"]["receipt_id"] = ""
+    gap = message_of_the_end(world, notify, needs)
+    assert gap["title"] == posted["title"] and gap["type"] == "failure" and "Trail: incomplete" in gap["message"]
 
     digest = needs["seal"]["outputs"]["plan_digest"]
     assert posted["title"] == f"Plan {digest[:12]}: acted (restart_service on checkout)"

@@ -150,6 +150,24 @@ def test_verify_judges_ages_as_of_the_sealing_and_no_other_moment() -> None:
     assert caught.value.code == codes.GATE_POLICY
 
 
+def test_what_was_written_when_the_plan_was_sealed_has_no_age_yet() -> None:
+    assert holds(Condition("age(a)", "less_than", "1m"), {"a": "2026-11-30T12:00:00Z"}, NOW) is True
+
+
+def test_a_sum_and_a_count_are_one_value_to_compare_with() -> None:
+    for other in ("sum(b[].n)", "count(b)"):
+        asked = about("a", "equals", f"{{parameter: '{other}'}}")
+        text = f"name: p\nversion: 1\nallowed_actions:\n- type: a\n  conditions:\n  - {asked}\n"
+        (condition,) = parse_policy(text.encode(), "p.yml").allowed_actions[0].conditions
+        assert holds(condition, {"a": 1, "b": [{"n": 1}]}) is True
+
+
+def test_an_expression_has_at_most_ten_parts() -> None:
+    assert len(expressions.parse(".".join("abcdefghij")).steps) == 10
+    with pytest.raises(ValueError, match="it has 11 parts: 10 are allowed"):
+        expressions.parse(".".join("abcdefghijk"))
+
+
 def test_a_deep_object_is_looked_at_as_deep_as_the_rule_says_and_costs_nothing() -> None:
     deep: Any = 1
     for _ in range(50_000):

@@ -108,6 +108,13 @@ def test_a_list_that_is_none_refuses_the_plan(keys: Any) -> None:
         made("{Effect: Allow, Action: s3:DeleteObject, Resource: 'x/{keys[]}'}", keys=keys)
 
 
+def test_as_many_characters_as_aws_takes_are_made() -> None:
+    step = examples.step(action="scale", parameters={"group": "x"})
+    one = len(session_policy.of_plan(policies(f"  scale: [{STATEMENT}]"), "checkout", [step]))
+    (whole,) = made(STATEMENT, group="x" * (1 + session_policy.MAX_CHARACTERS - one))
+    assert whole["Resource"].endswith("x")
+
+
 def test_an_action_without_statements_refuses_the_plan() -> None:
     with pytest.raises(codes.BadInput, match="nothing for restart_service"):
         session_policy.of_plan(policies(f"  scale: [{STATEMENT}]"), "checkout", [examples.step()])
@@ -122,6 +129,11 @@ ALLOW = "Effect: Allow, Action: a:B"
         ("  scale: []", "write at least one"),
         ("  scale: x", "not a list"),
         ("  {}", "has no scale"),
+        ("  [scale]", "is not a mapping"),
+        ("  scale: [{Effect: Allow, Action: [], Resource: x}]", "write texts"),
+        ("  scale: [{Effect: Allow, Action: 'a:B', Resource: ''}]", "write texts"),
+        ("  scale: [{Effect: Allow, Action: 'a:{', Resource: x}]", "nowhere else"),
+        ("  scale: [{Effect: Allow, Action: 'a:}', Resource: x}]", "nowhere else"),
         (f"  scale: [{STATEMENT}]\n  drop: [{STATEMENT}]", "drop is an action that no rule allows"),
         ("  scale: [x]", "a statement has"),
         ("  scale: [{Effect: Allow, Action: a:B}]", "a statement has"),
