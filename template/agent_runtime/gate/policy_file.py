@@ -56,14 +56,17 @@ _POLICY_KEYS = (
     *("name", "version", "allowed_actions", "denied_actions", "auto_approve", "rate_limits", "initiators"),
     *("path_roots", "session_policies"),
 )
-_AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
-_ALLOWED_KEYS = (*_AUTO_KEYS[:-1], "requires_approval", "approvals", "approvers", "description")
+_ALLOWED_KEYS = (
+    *("type", "resources", "conditions", "max_risk"),
+    *("requires_approval", "approvals", "approvers", "description"),
+)
 _DENIED_KEYS = ("type", "resources", "conditions", "reason")
+_AUTO_KEYS = ("type", "resources", "conditions", "max_risk", "description")
 _LIMIT_KEYS = ("type", "resources", "max", "per", "description")
 _ROOT_KEYS = ("type", "resources", "parameter", "root")
 _CONDITION_KEYS = ("parameter", "operator", "value")
 _OTHER_KEYS = ("parameter",)
-_KEYS_BY_GROUP = {"allowed_actions": _ALLOWED_KEYS, "denied_actions": _DENIED_KEYS, "auto_approve": _AUTO_KEYS}
+_KEYS_OF = {"allowed_actions": _ALLOWED_KEYS, "denied_actions": _DENIED_KEYS, "auto_approve": _AUTO_KEYS}
 _RISKS = tuple(str(risk) for risk in RiskLevel)
 _AUTO_RISKS = tuple(str(risk) for risk in RiskLevel if risk.rank <= HIGHEST_AUTO_RISK.rank)
 
@@ -182,7 +185,7 @@ class _Reader:
         return login
 
     def _rule(self, node: Node, where: str) -> Rule:
-        keys = _KEYS_BY_GROUP[where.partition("[")[0]]
+        keys = _KEYS_OF[where.partition("[")[0]]
         fields = self._mapping(node, where, keys, ("type",))
         risk, risks = (RiskLevel.LOW, _AUTO_RISKS) if keys is _AUTO_KEYS else (RiskLevel.HIGH, _RISKS)
         if "max_risk" in fields:
