@@ -295,7 +295,7 @@ def _license(team: Team) -> Iterator[Edit]:
 
 
 _BY_HAND = {
-    r"^    timeout-minutes: [0-9]+$": "    timeout-minutes: 360",
+    r"^    timeout-minutes: [0-9]+$": "    timeout-minutes: 720",  # up to 360 it is neutral
     r"^    runs-on: ubuntu-latest$": "    runs-on: [self-hosted, ours]",
     r"^      actions: read": "      actions: write",
     r"^    - cron:": '    - cron: "* * * * *"',
