@@ -74,7 +74,7 @@ docs: $(VENV)/docs.stamp ## Build the documentation site into build/site; a warn
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs -b html . build/site
 	@echo build/site/index.html
 
-pictures: $(VENV)/node.stamp $(VENV)/docs.stamp ## Make the picture of a run in docs/images anew (needs chromium)
+pictures: $(VENV)/node.stamp $(VENV)/docs.stamp ## Make the pictures in docs/images anew (needs chromium; ARGS="--only demo")
 	@$(ALONE) $(BIN)/python tools/pictures.py $(ARGS)
 
 fuzz: $(VENV)/dev.stamp ## Run the property tests with many more examples, and count them (ARGS="--examples 10000")

@@ -2,9 +2,10 @@
 
 A generated repository investigates the failing example service; the page that its reviewer reads is rendered by
 GitHub's own Markdown parser with GitHub's style sheet, and photographed by Chromium without a window.  So is the pull
-request that brings it a release in which a job of the gate may write more.
+request that brings it a release in which a job of the gate may write more, and the README's first screen.  The demo
+and the questions of both engines are played at a terminal of 80 columns and 24 lines (tools/screens.py).
 
-    python tools/pictures.py [--out FOLDER]
+    python tools/pictures.py [--out FOLDER] [--only NAME]
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools import demo  # noqa: E402
+from tools import demo, screens  # noqa: E402
 from tools.demo_cases import CASES, DemoFailed  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
@@ -32,6 +34,8 @@ MAX_BYTES = 200 * 1024
 # Of a page that does not give its height.
 MAX_HEIGHT = 1400
 COLOURS = 48
+# The demo's many screens have little more than black and white.
+FEWER = {"demo": 4}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 PAGE = """\
@@ -75,6 +79,15 @@ CHANGELOG = f"""\
 
 - Store bundles that you need for longer in the audit backend, before you merge this.
 """
+
+
+# What a person types at the questions of both engines, up to the one that shows what there is to choose from.
+TYPED = {
+    "agent's name": "Checkout Restart\r",
+    **dict.fromkeys(("short name", "watch over", "Which repository", "Who may approve"), "\r"),
+    "What should it do": None,
+}
+FIRST_SCREEN = 900
 
 
 class PictureFailed(Exception):
@@ -127,6 +140,41 @@ def proposal(folder: Path) -> str:
     with proposals.opened(repository) as here:
         made = proposals.checked(here, RELEASE, ACCEPTED, files, "octocat")
     return f"# {made.title}\n\n{made.body}"
+
+
+def questions(folder: Path, engine: str) -> str:
+    """The page of what an engine's questions look like, asked by a released template below `folder`."""
+    template = folder / "template"
+    demo.git(folder, "clone", "--quiet", str(ROOT), str(template))
+    demo.git(template, "tag", CURRENT)
+    program = str(Path(sys.executable).with_name(engine))
+    words = ["copy", str(template), "agent"] if engine == "copier" else [str(template)]
+    return screens.page(screens.played([program, *words], folder, os.environ, TYPED)[-1:])
+
+
+def whole_demo(folder: Path) -> str:
+    """The page of what `make demo` shows to a person who approves, screen by screen."""
+    command = [sys.executable, str(ROOT / "tools" / "demo.py"), "--out", str(folder)]
+    return screens.page(
+        screens.played(command, folder, os.environ, {"-- Return: ": "\n", "q: the question": "q\n", "[y/N]": "y\n"})
+    )
+
+
+def readme() -> str:
+    """The page of the README, as GitHub shows it."""
+    page = html((ROOT / "README.md").read_text(encoding="utf-8"))
+    return page.replace("<style>", f'<base href="{ROOT.as_uri()}/">\n<style>', 1)
+
+
+# Each picture's page; the folder is the one in which it may work.
+PAGES: dict[str, Callable[[Path], str]] = {
+    "review-summary": lambda folder: html(summary(folder)),
+    "update-pull-request": lambda folder: html(proposal(folder)),
+    "readme": lambda _: readme(),
+    "questions-copier": lambda folder: questions(folder, "copier"),
+    "questions-cookiecutter": lambda folder: questions(folder, "cookiecutter"),
+    "demo": whole_demo,
+}
 
 
 def _run(command: list[str], folder: Path) -> str:
@@ -186,9 +234,20 @@ def shrink(picture: Path, target: Path, height: int = 0) -> None:
 
     with Image.open(picture) as whole:
         part = whole.convert("RGB").crop((0, 0, whole.width, height or whole.height))
-        part.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        part.quantize(FEWER.get(target.stem, COLOURS), dither=Image.Dither.NONE).save(target, optimize=True)
     if target.stat().st_size > MAX_BYTES:
         raise PictureFailed(f"{target.name} has {target.stat().st_size} bytes, {MAX_BYTES} are allowed")
+
+
+def _draw(name: str, page: Path, out: Path) -> None:
+    """Make a page's picture; of the reviewer's page two, since its upper part is what the README shows."""
+    with tempfile.TemporaryDirectory() as scratch:
+        picture = Path(scratch) / "page.png"
+        second = photograph(page, picture)
+        if name == "review-summary":
+            shrink(picture, out / f"{name}.png", second)
+            name += "-whole"
+        shrink(picture, out / f"{name}.png", FIRST_SCREEN if name == "readme" else 0)
 
 
 def main() -> int:
@@ -196,23 +255,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder for the pictures (default: docs/images)")
     parser.add_argument("--page", type=Path, help="photograph this HTML file instead of a run")
+    parser.add_argument("--only", choices=PAGES, help="make this picture alone")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            page, picture = Path(scratch) / "page.html", Path(scratch) / "page.png"
-            if options.page:
-                photograph(options.page.resolve(), picture)
-                shrink(picture, options.out / (options.page.stem + ".png"))
-            else:
-                page.write_text(html(summary(Path(scratch))), encoding="utf-8")
-                second = photograph(page, picture)
-                shrink(picture, options.out / "review-summary.png", second)
-                shrink(picture, options.out / "review-summary-whole.png")
-                page.write_text(html(proposal(Path(scratch))), encoding="utf-8")
-                photograph(page, picture)
-                shrink(picture, options.out / "update-pull-request.png")
-    except (PictureFailed, DemoFailed) as problem:
+        if options.page:
+            _draw(options.page.stem, options.page.resolve(), options.out)
+        for name in [options.only] if options.only else [] if options.page else PAGES:
+            with tempfile.TemporaryDirectory() as scratch:
+                page = Path(scratch) / "page.html"
+                page.write_text(PAGES[name](Path(scratch)), encoding="utf-8")
+                _draw(name, page, options.out)
+    except (PictureFailed, DemoFailed, screens.PlayFailed) as problem:
         print(f"pictures: {problem}", file=sys.stderr)
         return 1
     print(f"look at what is in {os.path.relpath(options.out)}")
