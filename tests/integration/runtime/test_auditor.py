@@ -174,7 +174,7 @@ def test_what_checks_an_attestation_is_named_where_it_is_missing(clone: Clone, t
     (tmp_path / "sigstore" / "__init__.py").write_text("raise ImportError(__name__)")
     environ = {**clone.environ(), "PYTHONPATH": str(tmp_path)}
     words = ("--trusted-root", tmp_path / "root", "--attestation", tmp_path / "attestation")
-    command = [sys.executable, "agent_runner.py", "verify", bundle, *words]
+    command = [sys.executable, "agent_runner.py", "verify", *map(str, (bundle, *words))]
     done = subprocess.run(command, cwd=clone.root, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "TRAIL09: the Python package sigstore is not installed" in done.stderr, done
     assert "pip install cryptography sigstore" in done.stderr
