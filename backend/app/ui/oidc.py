@@ -56,7 +56,7 @@ class Provider:
                 "AIMGENTIX_OIDC_ISSUER: needs AIMGENTIX_OIDC_EMAILS or AIMGENTIX_OIDC_GROUPS, or nobody can sign in"
             )
         self._client = _client(self._issuer, settings.oidc_client_id, _secret(settings.oidc_client_secret_file))
-        # Authlib compares the audience only if it is told to.
+        # Authlib compares the audience only where options name one.
         self._claims = {
             "iss": {"essential": True, "values": [self._issuer, f"{self._issuer}/"]},
             "aud": {"essential": True, "value": settings.oidc_client_id},
