@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from backend_client import Client, command, event
-from bench.servers import BACKEND
+from bench.servers import BACKEND, HOST
 
 
 def new_key(database_url: str, *scopes: str) -> str:
@@ -179,3 +179,24 @@ def test_the_log_is_json_in_every_encoding(start: Any, tmp_path: Any) -> None:
     backend = start(f"sqlite:///{path}", PYTHONIOENCODING="ascii", PYTHONUTF8="1")
     said = [json.loads(text)["message"] for text in backend.output().splitlines()]
     assert f"stores in SQLite file {path}; all events are kept" in said
+
+
+def test_of_two_headers_with_one_name_the_first_counts_on_the_quick_way_too(start: Any) -> None:
+    backend = start(AIMGENTIX_AUTH="required")
+    key = new_key(backend.database_url, "write", "read")
+    statuses = []
+    for first, second in ((key, "aim_none"), ("aim_none", key)):
+        for method, path, body in (("POST", "/v1/events", json.dumps(event()).encode()), ("GET", "/v1/events", b"")):
+            connection = HTTPConnection(HOST, backend.port, timeout=60)
+            connection.putrequest(method, path)
+            for name, value in (
+                ("Authorization", f"Bearer {first}"),
+                ("AUTHORIZATION", f"Bearer {second}"),
+                ("CONTENT-TYPE", "application/json"),
+                ("Content-Length", str(len(body))),
+            ):
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            statuses.append(connection.getresponse().status)
+            connection.close()
+    assert statuses == [201, 200, 401, 401]
