@@ -73,21 +73,21 @@ def test_every_file_is_valid_in_its_own_language(given: dict[str, str], render: 
 
 
 @cache
-def white_space(data: bytes) -> list[str]:
-    """What is wrong with the white space of a text."""
+def whitespace(data: bytes) -> list[str]:
+    """What is wrong with the whitespace of a text."""
     text = data.decode("utf-8")
     wrong = {
         "no line ending at its end": text and not text.endswith("\n"),
         "empty lines at its end": text.endswith("\n\n"),
         "a carriage return": "\r" in text,
-        "white space at the end of a line": re.search(r"[ \t]$", text, re.MULTILINE),
+        "whitespace at the end of a line": re.search(r"[ \t]$", text, re.MULTILINE),
     }
     return [what for what, found in wrong.items() if found]
 
 
 def test_texts_end_with_one_line_ending_and_have_no_trailing_spaces(given: dict[str, str], render: Render) -> None:
     for name, entry in engines.tree(render(**given)).items():
-        assert white_space(entry.data) == [], name
+        assert whitespace(entry.data) == [], name
 
 
 def test_names_fit_every_system(given: dict[str, str], render: Render) -> None:
