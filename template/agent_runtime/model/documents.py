@@ -16,7 +16,6 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Dict, Optional, Sequence, Tuple, Type, TypeVar
 
 from agent_runtime import codes
@@ -517,14 +516,8 @@ def encode(document: Any) -> bytes:
 
 
 _Document = TypeVar("_Document")
-
-
-@lru_cache(maxsize=None)
-def _structure(kind: Type[_Document]) -> Any:
-    """What pydantic makes of a class; to make it takes far longer than to read a document with it."""
-    import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
-
-    return pydantic.TypeAdapter(kind)
+# What pydantic makes of a class: to make it takes far longer than to read a document with it.
+_structures: Dict[Any, Any] = {}
 
 
 def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
@@ -537,7 +530,7 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
     Raises:
         BadInput: it is too large (RPT002), not complete JSON (RPT003) or not of the expected structure (RPT004).
     """
-    import pydantic  # noqa: PLC0415  see above
+    import pydantic  # noqa: PLC0415  imported when needed: half of the command line's start-up time otherwise
 
     if len(data) > MAX_REPORT_BYTES:
         raise codes.BadInput(codes.REPORT_TOO_LARGE, f"{source} has {len(data)} bytes; {MAX_REPORT_BYTES} are allowed")
@@ -545,8 +538,10 @@ def decode(kind: Type[_Document], data: bytes, source: str) -> _Document:
         strict_json(data)
     except ValueError as problem:
         raise codes.BadInput(codes.REPORT_NOT_JSON, f"{source}: {problem}") from None
+    if kind not in _structures:
+        _structures[kind] = pydantic.TypeAdapter(kind)
     try:
-        document: _Document = _structure(kind).validate_json(data)
+        document: _Document = _structures[kind].validate_json(data)
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "document"
