@@ -65,14 +65,13 @@ WRITTEN: dict[str, Any] = {
 }
 
 
-# A pattern below another folder than the protected one means something else.
-SPELLINGS = [(path, way) for path in PROTECTED for way in WRITTEN if way != "as a pattern" or path[:5] != "docs/"]
-
-
 @pytest.mark.threat("T22")
-@pytest.mark.parametrize("path, way", SPELLINGS)
-def test_t22_a_protected_path_is_denied_in_every_spelling(path: str, way: str) -> None:
-    assert decision({"path": WRITTEN[way](path)}) == policy.DENIED, WRITTEN[way](path)
+@pytest.mark.parametrize("way", WRITTEN)
+def test_t22_a_protected_path_is_denied_in_every_spelling(way: str) -> None:
+    for path in PROTECTED:
+        if way == "as a pattern" and path.startswith("docs/"):
+            continue  # a pattern below another folder than the protected one means something else
+        assert decision({"path": WRITTEN[way](path)}) == policy.DENIED, WRITTEN[way](path)
 
 
 @pytest.mark.threat("T22")

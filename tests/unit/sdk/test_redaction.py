@@ -148,29 +148,29 @@ def redact(metadata, redactor=None, **changes):
     return data.decode(), json.loads(data.decode())
 
 
+# Where a token stands; one test goes through them, because a test costs ten times what a redaction does.
+AROUND = [
+    "{}",
+    "found {} in the log",
+    "x={};y",
+    '{{"value":"{}"}}',
+    "({})",
+    "a\n{}\nb",
+    "a\\n{}",
+    "\\u000a{}",
+    "%0A{}",
+    "\0{}",
+]
+
+
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS.keys())
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{}",
-        "found {} in the log",
-        "x={};y",
-        '{{"value":"{}"}}',
-        "({})",
-        "a\n{}\nb",
-        "a\\n{}",
-        "\\u000a{}",
-        "%0A{}",
-        "\0{}",
-    ],
-)
-def test_tokens_of_providers_are_replaced_wherever_they_stand(token, template):
-    _, found = redact({"output": template.format(token), "deep": [{"list": [template.format(token)]}]})
-    text = json.dumps(found)
+def test_tokens_of_providers_are_replaced_wherever_they_stand(token):
     secret = max(token.replace("\n", " ").split(" "), key=len)
-    assert secret[-20:] not in text
-    assert REDACTED in found["metadata"]["output"]
-    assert found["metadata"]["redacted"] == ["/metadata/output", "/metadata/deep/0/list/0"]
+    for template in AROUND:
+        _, found = redact({"output": template.format(token), "deep": [{"list": [template.format(token)]}]})
+        assert secret[-20:] not in json.dumps(found), template
+        assert REDACTED in found["metadata"]["output"], template
+        assert found["metadata"]["redacted"] == ["/metadata/output", "/metadata/deep/0/list/0"], template
 
 
 @pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS.keys())
@@ -193,14 +193,14 @@ def test_secrets_in_urls_headers_and_command_lines_are_replaced_and_the_rest_sta
 
 
 @pytest.mark.parametrize("key", SECRET_KEYS)
-@pytest.mark.parametrize("value", ["hunter2", 31337.5, ["hunter2"], {"user": "hunter2", "n": ["hunter2"]}, b"hunter2"])
-def test_values_of_secret_keys_are_replaced(key, value):
-    if isinstance(value, float) and ("token" in key.lower() or key == "pass"):
-        return  # a number under such a key counts the tokens of a language model, or the tests that pass
-    written, found = redact({"request": {key: value}})
-    assert "hunter2" not in written
-    assert "31337.5" not in written
-    assert all(pointer.startswith(f"/metadata/request/{key}") for pointer in found["metadata"]["redacted"])
+def test_values_of_secret_keys_are_replaced(key):
+    for value in ("hunter2", 31337.5, ["hunter2"], {"user": "hunter2", "n": ["hunter2"]}, b"hunter2"):
+        if isinstance(value, float) and ("token" in key.lower() or key == "pass"):
+            continue  # a number under such a key counts the tokens of a language model, or the tests that pass
+        written, found = redact({"request": {key: value}})
+        assert "hunter2" not in written, value
+        assert "31337.5" not in written
+        assert all(pointer.startswith(f"/metadata/request/{key}") for pointer in found["metadata"]["redacted"]), value
 
 
 @pytest.mark.parametrize("key", HARMLESS)
