@@ -358,6 +358,9 @@ def test_two_things_of_one_name_are_refused_before_anybody_is_asked(ask: Any) ->
         "the action turn_off has a parameter switch, which is measured: rename one of them": {
             "measured": {"switch": 1}
         },
+        "an action is called propose_nothing, and so is the answer that proposes nothing: rename one of them": {
+            "actions": (OFF, model.Action("propose_nothing", "", Nothing))
+        },
         "an action can't be called 'Turn Off'": {"actions": (model.Action("Turn Off", "", Off),)},
     }
     for said, changed in twice.items():
