@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from backend_client import Answer, Client
 from bench.servers import BACKEND, Backend
+
 from support.oidc_provider import CLIENT, SECRET, Provider, new_key
 
 World = tuple[Provider, Backend]
