@@ -97,10 +97,7 @@ TOOLKIT_MODULES: Dict[str, Tuple[str, ...]] = {
 
 # What sends messages, and what only a gate in an issue runs.  What a reader of a bundle needs is everywhere.
 NOTIFY_FILES = ("requirements-notify.lock", "agent_runtime/commands/notify.py", "agent_runtime/gate/notify.py")
-ISSUE_FILES = (
-    *("agent_runtime/commands/ask.py", "agent_runtime/commands/claim.py"),
-    *("agent_runtime/gate/ask.py", "agent_runtime/gate/claim.py", "agent_runtime/local/simulate/issue_run.py"),
-)
+ISSUE_FILES = tuple(f"agent_runtime/{room}/{name}.py" for room in ("commands", "gate") for name in ("ask", "claim"))
 
 _TOOLKIT_OF_USE_CASE = {
     "service-restart": "health, http, services, waiting",

@@ -154,7 +154,7 @@ def left_behind(run: Run, backend: Backend, wire: Wire) -> dict[str, bytes]:
             found[f"artifact {artifact.name}/{path}"] = data
     for number, body in enumerate(wire.bodies):
         found[f"request {number} to the backend"] = body
-    for file in backend.log.parent.iterdir():
+    for file in filter(Path.is_file, backend.log.parent.rglob("*")):
         found[f"the backend's {file.name}"] = file.read_bytes()
     return found
 

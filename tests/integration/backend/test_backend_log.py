@@ -200,7 +200,7 @@ def test_a_restored_backup_is_not_signed(start: Any, tmp_path: Path, both: Parti
         post_entries(client, [digest_of("today")])
         eventually(lambda: both.witnessed() == checkpoint_of(client))
         backend.stop()
-        for old in tmp_path.glob("audit.db*"):
+        for old in filter(Path.is_file, tmp_path.glob("audit.db*")):
             old.unlink()
         yesterday.rename(tmp_path / "audit.db")
 

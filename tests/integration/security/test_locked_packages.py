@@ -218,7 +218,7 @@ def test_t31_what_decides_runs_the_text_of_the_repository(kind: str, tmp_path: P
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "compiled" not in done.stderr + done.stdout
     if kind == "without source":
-        assert done.returncode != 0 and "agent_runtime.commands.check" in done.stderr
+        assert done.returncode != 0 and "INP006: argument COMMAND: invalid choice: 'check'" in done.stderr
     else:
         assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
     assert sorted(tmp_path.rglob("*")) == there

@@ -387,7 +387,8 @@ def test_back_to_the_release_before(tmp_path: Path) -> None:
     engines.git(template, "rm", "-rq", "--", ".")
     engines.clone_template(template)
     signatures.list_releases(template, signatures.entry(template, "v0.9.0", "its gate can be bypassed"))
-    answers = {"agent_name": engines.NAME, "advanced": "yes"}
+    # An answer stays as it is recorded, and its default is another one now.
+    answers = {"agent_name": engines.NAME, "advanced": "yes", "description": "Restarts what fails"}
     project = engines.run_copier(template, tmp_path / "project", {**answers, "notify": "yes"}, vcs_ref="v1.0.0")
     updates.append(project / "agent_runner.py", "# Ours\n")
     updates.append(project / "README.md", "\n## Contact\n")
