@@ -120,7 +120,8 @@ def pip_install(lock: Path) -> None:
     name = lock.relative_to(ROOT).as_posix()
     total = len(re.findall(r"^[a-z0-9][^ ]*==", lock.read_text(encoding="utf-8"), flags=re.MULTILINE | re.IGNORECASE))
     command = [str(BIN / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    command += ["--require-hashes", "--only-binary=:all:", "--progress-bar=off", "-r", str(lock)]
+    # A lock is complete.  Where pip looks at dependencies, too, it takes `pydantic[email]` for a package without a pin.
+    command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "--progress-bar=off", "-r", str(lock)]
     progress = Progress(name, total)
     said = []
     process = subprocess.Popen(
