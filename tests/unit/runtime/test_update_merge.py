@@ -112,7 +112,7 @@ def _one(owner: str, *sides: File | str | None, name: str = "docs/PAGE.md") -> t
         ("team", "a", "a", "b", KEPT, "a"),
         ("team", "a", None, "b", KEPT, None),
         ("team", None, "ours", "b", KEPT, "ours"),
-        ("team", None, None, "b", ADDED, "b"),
+        ("team", None, None, "b", KEPT, None),
         ("team", "a", "a", None, KEPT, "a"),
         ("template", "a", None, "b", REPLACED, "b"),
         ("both", "a", None, "b", KEPT, None),
@@ -129,6 +129,14 @@ def test_whose_a_file_is_decides_before_its_lines(
     found = _one(owner, then, here, now)
 
     assert found == (kind, None if after is None else File(REGULAR, after.encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("requirements-agent.in", ADDED), (".github/actions/prepare-act/action.yml", ADDED), ("tests/policy.yml", KEPT)],
+)
+def test_of_the_teams_files_only_those_come_later_that_the_workflow_needs(name: str, kind: str) -> None:
+    assert _one("team", None, None, "b", name=name) == (kind, File(REGULAR, b"b") if kind == ADDED else None)
 
 
 @pytest.mark.parametrize("at", range(3))

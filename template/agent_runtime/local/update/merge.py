@@ -18,7 +18,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
 from agent_runtime.local import locks
 from agent_runtime.local.update.files import LINK, File
 from agent_runtime.local.update.git import GitFailed, git
-from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, CODEOWNERS, TEAM, TEMPLATE
+from agent_runtime.local.update.owners import ANSWERS_FILE, BOTH, CODEOWNERS, NEEDED, TEAM, TEMPLATE, is_below
 
 ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed", "merged", "kept", "conflict"
 
@@ -94,6 +94,8 @@ def _merge(name: str, old: Optional[File], here: Optional[File], new: Optional[F
         return REPLACED, new, ""
     if owner == TEAM and (old is not None or here is not None):
         return KEPT, here, ""
+    if owner == TEAM and not is_below(name, NEEDED):  # it is about other files of a beginning, which are the team's now
+        return KEPT, None, "only a new repository begins with it"
     if here == new:
         return KEPT, here, "it is already like that here"
     if here is None:
