@@ -58,14 +58,16 @@ COMMANDS = {"seal": "seal", "Verify": "authorize"}
 
 def set_up(folder: Path, project: Path, _round: int) -> None:
     """Install the runtime's packages as the action does; `python` is the interpreter that runs this."""
-    steps = yaml.safe_load(ACTION.read_text(encoding="utf-8"))["runs"]["steps"]
+    action = yaml.safe_load(ACTION.read_text(encoding="utf-8"))
+    steps, lock = action["runs"]["steps"], action["inputs"]["lock"]["default"]
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     python = programs / "python"
     if not python.exists():
         python.write_text(f'#!/bin/sh\nexec "{Path(sys.executable).resolve()}" "$@"\n', encoding="utf-8")
         python.chmod(0o755)
-    environment = {**os.environ, "RUNNER_TEMP": str(folder), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "RUNNER_TEMP": str(folder), "PATH": path, "LOCK": lock}
     command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", steps[-1]["run"]]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
