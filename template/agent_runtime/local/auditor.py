@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from agent_runtime import codes
 from agent_runtime.gate import bundle, offline
@@ -37,6 +38,7 @@ _NOT_THERE = (
 )
 _NOT_CHECKED = "an attestation lies beside the bundle, and is not checked without --trusted-root"
 _ANYBODY = "anybody who could write the whole bundle, before and after"
+_Shown = TypeVar("_Shown")
 
 # What a bundle shows, in the order of the page, and who could have falsified it before it was evidence.
 PROPERTIES = {
@@ -220,13 +222,20 @@ def examine(
     actual = hashlib.sha256((folder / names.MANIFEST_NAME).read_bytes()).hexdigest()
     if digest and digest != actual:
         found.insert(0, bundle.contradiction("bundle.json is not the one with this digest"))
-    beside = folder.with_name(folder.name + names.PROOF_SUFFIX)
-    evidence, unproven = _evidence(proof or beside, policy, actual, subject_of(manifest), now)
-    if unproven and policy is not None:
+    evidence: Optional[Evidence] = None
+    attested: Optional[Attested] = None
+    unproven = unattested = ""
+    if policy is not None:
+        in_log = partial(transparency.check, policy=policy, digest=actual, subject=subject_of(manifest), now=now)
+        beside = folder.with_name(folder.name + names.PROOF_SUFFIX)
+        evidence, unproven = _shown(proof or beside, in_log, "cryptography")
+    if unproven:
         found.append(TrailProblem(EVIDENCE_REFUTED, unproven))
     path = signed or folder.with_name(folder.name + names.ATTESTATION_SUFFIX)
-    attested, unattested = _attested(path, roots, actual, manifest, repository)
-    if unattested and roots is not None:
+    if roots is not None:
+        by_github = partial(attestation.check, roots=roots, digest=actual, manifest=manifest, repository=repository)
+        attested, unattested = _shown(path, by_github, "sigstore")
+    if unattested:
         found.append(TrailProblem(ATTESTATION_REFUTED, unattested))
     run = manifest.get("run")
     by_comment = isinstance(run, dict) and run.get("event") == "issue_comment"
@@ -239,40 +248,18 @@ def examine(
     return finding
 
 
-def _evidence(
-    path: Path, policy: Optional[bytes], digest: str, subject: str, now: datetime
-) -> Tuple[Optional[Evidence], str]:
-    """Return what the proof in a file shows, or why it shows nothing."""
-    if policy is None:
-        return None, ""
+def _shown(path: Path, check: Callable[[bytes], _Shown], package: str) -> Tuple[Optional[_Shown], str]:
+    """Return what the evidence in a file shows, or why it shows nothing; `package` is what checks it."""
     try:
         with path.open("rb") as stream:
             data = stream.read(transparency.MAX_BYTES + 1)
-        return transparency.check(data, policy, digest, subject, now), ""
+        return check(data), ""
     except OSError as problem:
         return None, f"{path} can't be read: {problem.strerror}"
     except Unproven as problem:
         return None, visible(str(problem), 500)
     except ImportError:
-        raise codes.BadInput(EVIDENCE_UNREADABLE, "the Python package cryptography is not installed") from None
-
-
-def _attested(
-    path: Path, roots: Optional[bytes], digest: str, manifest: Dict[str, Any], repository: str
-) -> Tuple[Optional[Attested], str]:
-    """Return what the attestation in a file shows, or why it shows nothing."""
-    if roots is None:
-        return None, ""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(transparency.MAX_BYTES + 1)
-        return attestation.check(data, roots, digest, manifest, repository), ""
-    except OSError as problem:
-        return None, f"{path} can't be read: {problem.strerror}"
-    except Unproven as problem:
-        return None, visible(str(problem), 500)
-    except ImportError:
-        raise codes.BadInput(EVIDENCE_UNREADABLE, "the Python package sigstore is not installed") from None
+        raise codes.BadInput(EVIDENCE_UNREADABLE, f"the Python package {package} is not installed") from None
 
 
 def _properties(finding: Finding) -> List[Dict[str, Any]]:
