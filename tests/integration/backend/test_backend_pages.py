@@ -204,7 +204,7 @@ def test_pages_run_nothing_and_load_nothing_from_elsewhere(site: Site) -> None:
     assert browser.get("/ui/nothing").status == 404
 
 
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202egpj.exe\u2066\x1b[31m\u200b"
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7907*7919}}\u202egpj.exe\u2066\x1b[31m\u200b"
 
 
 def test_whatever_an_agent_writes_is_shown_as_text(site: Site) -> None:
@@ -235,7 +235,7 @@ def test_whatever_an_agent_writes_is_shown_as_text(site: Site) -> None:
         text = answer.body.decode()
         assert "<script" not in text
         assert "<img" not in text
-        assert "49" not in re.findall(r"\b49\b", text)
+        assert str(7907 * 7919) not in text  # no template
         if path != f"/ui/runs?{urlencode({'text': HOSTILE})}":  # in the field one's own words stand as they were typed
             assert not set(text) & set("\u202e\u2066\x1b\u200b"), path
     text = browser.get(run).body.decode()
