@@ -82,12 +82,19 @@ def load(root: Path, settings: Config) -> Policy:
     Raises:
         BadInput: there is none (POL001), or it is invalid (POL002).
     """
-    name = settings.policy_path.as_posix()
+    return parse_policy(read(root, settings), settings.policy_path.as_posix())
+
+
+def read(root: Path, settings: Config) -> bytes:
+    """The bytes of the agent's policy, for `parse_policy`.
+
+    Raises:
+        BadInput: there is none (POL001).
+    """
     try:
-        data = (root / settings.policy_path).read_bytes()
+        return (root / settings.policy_path).read_bytes()
     except OSError as problem:
-        raise codes.BadInput(codes.POLICY_MISSING, f"{name}: {problem.strerror}") from None
-    return parse_policy(data, name)
+        raise codes.BadInput(codes.POLICY_MISSING, f"{settings.policy_path.as_posix()}: {problem.strerror}") from None
 
 
 def load_or_empty(root: Path, settings: Config) -> Policy:

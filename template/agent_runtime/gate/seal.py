@@ -129,10 +129,11 @@ def _seal(job: JobContext, request: Request, handover: Handover, journal: Trail,
     if not found.steps:
         return report
     sealed_at = documents.format_time(issued_at)
-    rules = policy_file.load(job.root, job.config)
+    policy_data = policy_file.read(job.root, job.config)
+    rules = policy_file.parse_policy(policy_data, job.config.policy_path.as_posix())
     verdict = _judge(job, api, rules, request.resource, found.steps, sealed_at=sealed_at)
     denied = verdict.decision == policy.DENIED or not found.safe_to_proceed
-    write_whole(job.out / names.POLICY_NAME, (job.root / job.config.policy_path).read_bytes())
+    write_whole(job.out / names.POLICY_NAME, policy_data)
     journal.event(
         names.STEP_POLICY,
         EventStatus.DENIED if denied else EventStatus.SUCCESS,

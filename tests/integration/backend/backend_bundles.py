@@ -12,6 +12,8 @@ from typing import Any
 
 from backend_client import Answer, Client
 
+from support.zips import pack
+
 ZIP = "application/zip"
 
 
@@ -28,14 +30,6 @@ def bundle(number: int = 0, **changed: Any) -> tuple[str, dict[str, bytes]]:
     files = {"record/journal/1.jsonl": json.dumps(line).encode(), "seal/report.json": b"{}" * 5000}
     data = manifest_of(files, **changed)
     return hashlib.sha256(data).hexdigest(), {**files, "bundle.json": data}
-
-
-def pack(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return packed.getvalue()
 
 
 def put(client: Client, digest: str, body: Any, wait: float = 0, **headers: str) -> Answer:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from backend_client import LINES, Client, eventually
+
+from support.zips import pack
 
 PLAN = {
     "expires_at": "2026-11-30T10:15:00Z",
@@ -120,11 +120,7 @@ def bundle_of(run: Journals, outcome: str) -> tuple[str, bytes]:
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     files["bundle.json"] = json.dumps(manifest).encode()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return hashlib.sha256(files["bundle.json"]).hexdigest(), packed.getvalue()
+    return hashlib.sha256(files["bundle.json"]).hexdigest(), pack(files)
 
 
 def acted(trace_id: str, at: float = 0.0, **names: Any) -> Journals:

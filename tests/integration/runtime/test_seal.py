@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import zipfile
@@ -23,6 +22,7 @@ from agent_runtime.results import Finding, RiskLevel
 from support import examples
 from support.gate_world import CONFIG, POLICY, TITLE, GateWorld, report_of
 from support.strategies import json_values
+from support.zips import pack
 
 WHOLE = documents.plain(examples.investigation())
 TOKEN = "ghp_" + "a1B2" * 9
@@ -159,14 +159,6 @@ def test_what_a_hijacked_machine_leaves_ends_in_one_code(world: GateWorld, name:
     assert report_of(world) == outcome.report
 
 
-def zip_of(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as made:
-        for name, data in files.items():
-            made.writestr(name, data)
-    return buffer.getvalue()
-
-
 ARCHIVES: dict[str, tuple[str, Callable[[GateWorld], Handover]]] = {
     "none": (codes.REPORT_MISSING, lambda world: Handover("", "", "failure")),
     "none, and cancelled": (codes.REPORT_MISSING, lambda world: Handover("", "", "cancelled")),
@@ -185,20 +177,21 @@ ARCHIVES: dict[str, tuple[str, Callable[[GateWorld], Handover]]] = {
     "truncated": (
         codes.GATE_ARTIFACT,
         lambda world: Handover(
-            *world.upload("investigation", zip_of({"investigation.json": changed()})[:-30]), "success"
+            *world.upload("investigation", pack({"investigation.json": changed()}, zipfile.ZIP_STORED)[:-30]), "success"
         ),
     ),
     "a bomb": (
         codes.GATE_ARTIFACT,
         lambda world: Handover(
-            *world.upload("investigation", zip_of({"investigation.json": bytes(100 << 20)}, zipfile.ZIP_DEFLATED)),
+            *world.upload("investigation", pack({"investigation.json": bytes(100 << 20)})),
             "success",
         ),
     ),
     "of 100 MB": (
         codes.GATE_API,
         lambda world: Handover(
-            *world.upload("investigation", zip_of({"investigation.json": bytes(100 << 20)})), "success"
+            *world.upload("investigation", pack({"investigation.json": bytes(100 << 20)}, zipfile.ZIP_STORED)),
+            "success",
         ),
     ),
     "replaced after its upload": (

@@ -434,12 +434,14 @@ print(*said)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a filter for system calls is Linux's")
 @pytest.mark.parametrize(("backend", "said"), [(False, "True False False False"), (True, "True True True True")])
 def test_one_sync_that_the_kernel_answers_with_eio_is_never_called_durable(
     sink, journal_dir, run_python, backend, said
 ):
     """The kernel says it once and forgets: a later sync that works brings nothing back, and says nothing of it."""
+    if sys.platform != "linux":
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up("only Linux filters system calls")
     done = run_python(_REFUSE_FSYNC, sink.url if backend else "", str(journal_dir))
     assert (done.stdout.strip(), done.returncode) == (said, 0), done.stderr
     assert backend or "can't sync the journal" in done.stderr

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from support.github import FullGitHub
-from support.harness.artifacts import pack
 from support.harness.commands import LogReader, Masks
 from support.harness.engine import Click
 from support.harness.results import Annotation
 from support.small_workflows import DOWNLOAD, PATH, UPLOAD, Host, run, workflow
+from support.zips import pack
 
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
 
@@ -567,7 +567,7 @@ def test_the_runners_token_replaces_artifacts_of_its_own_run_only(host: Host, gi
         assert ask(github, service + "CreateArtifact", token, "POST", {"name": "n"}) == 409
         assert ask(github, service + "DeleteArtifact", token, "POST", {"name": "n"})["ok"]
         url = ask(github, service + "CreateArtifact", token, "POST", {"name": "n"})["signed_upload_url"]
-        ask(github, url, None, "PUT", pack([("a", b"forged\n")]))
+        ask(github, url, None, "PUT", pack({"a": b"forged\n"}))
         assert int(ask(github, service + "FinalizeArtifact", token, "POST", {"name": "n"})["artifact_id"]) > 0
         (listed,) = ask(github, service + "ListArtifacts", token, "POST", {})["artifacts"]
         assert listed["name"] == "n"

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from support.zips import pack
+
 
 class ArtifactError(Exception):
     """What the action reports when it fails."""
@@ -42,15 +44,6 @@ class Artifact:
             return {name: archive.read(name) for name in archive.namelist()}
 
 
-def pack(files: Iterable[tuple[str, bytes]]) -> bytes:
-    """Put files into an archive."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
 class ArtifactStore:
     """The artifacts of one run, over all its attempts."""
 
@@ -66,7 +59,7 @@ class ArtifactStore:
         """
         if any(each.name == name and each.attempt == attempt for each in self._artifacts):
             raise ArtifactError(f"(409) Conflict: an artifact with the name {name} already exists on the workflow run")
-        return self.add(name, attempt, pack(files), retention_days)
+        return self.add(name, attempt, pack(dict(files)), retention_days)
 
     def add(self, name: str, attempt: int, archive: bytes, retention_days: int = 90) -> Artifact:
         """Keep an archive as it is."""
