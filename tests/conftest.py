@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from support.environment import REPOSITORY
 # runtime, which takes longer than what most of them are for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell lets what it puts into the background (`make test &`, and some CI systems) ignore Ctrl-C, and every program
+# that a test starts would inherit that.  What a program does of itself is tried, so each gets what a terminal gives.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline and a slow draw measure the machine, not the property.  CI draws the same examples every time; `make fuzz`
 # looks for new ones.
