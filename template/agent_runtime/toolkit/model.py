@@ -253,6 +253,9 @@ class _Conversation:
             except (exceptions.AgentRunError, exceptions.UserError) as problem:
                 failed = problem
             finally:
+                # One that crossed a limit was paid for, and nothing was done with it.
+                for response in [each for each in messages if each.kind == "response"][self.requests :]:
+                    self._count(response, None)
                 self._keep(messages)
                 if client is not None:
                     await client.aclose()
@@ -270,7 +273,8 @@ class _Conversation:
                 began = time.monotonic()
             return run.result.output
 
-    def _answered(self, response: Any, latency_ms: float) -> None:
+    def _count(self, response: Any, latency_ms: Optional[float]) -> Optional[float]:
+        """Write an answer down, and return what it cost."""
         usage, limits = response.usage, self.limits
         cost = None if usage.cost is None else float(usage.cost)
         if limits.price is not None:
@@ -288,6 +292,10 @@ class _Conversation:
             output_tokens=usage.output_tokens,
             usd=cost,
         )
+        return cost
+
+    def _answered(self, response: Any, latency_ms: float) -> None:
+        cost, usage, limits = self._count(response, latency_ms), response.usage, self.limits
         if response.provider_url is None:  # nothing was sent, so nothing was paid
             return
         if usage.unmeasured_requests:
@@ -351,7 +359,7 @@ class _Conversation:
         import asyncio  # noqa: PLC0415  when used
 
         began, ok = time.monotonic(), True
-        raised: Optional[Exception] = None
+        raised: Optional[BaseException] = None
         try:
             answer = await asyncio.wait_for(answering, self.limits.tool_seconds)
             text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
@@ -359,6 +367,8 @@ class _Conversation:
             text, ok = f"error: no answer within {self.limits.tool_seconds:g} s", False
         except ToolError as problem:
             text, ok = f"error: {problem.message}", False
+        except asyncio.CancelledError as problem:  # everything ends; it may still be running, so it is written down
+            text, ok, raised = "error: the time for everything is over", False, problem
         except Exception as problem:  # a mistake in the tool: written down, and not for the model
             text, ok, raised = f"error: {type(problem).__name__}: {_one_line(problem)}", False, problem
         text = self.notes.redactor.text(text)

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -36,14 +36,24 @@ class Off:
 
 
 @dataclass(frozen=True)
+class Size:
+    """What a model may choose of scale."""
+
+    factor: float
+
+
+@dataclass(frozen=True)
 class Nothing:
     """No parameters."""
 
 
 OFF = model.Action("turn_off", "Turn it off.", Off, RiskLevel.LOW, True, "Turn it on.", ("switches",))
 RESTART = model.Action("restart", "Restart it.", Nothing, RiskLevel.MEDIUM)
+SCALE = model.Action("scale", "Make it larger.", Size)
 PLAN = models.plan("turn_off", ["c1"], {"switch": "a"})
+CHOSEN = json.loads(PLAN[2])["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]  # JSON
 LOOK = models.said("log", {"lines": 2})
+SEEN = {"message": "It is full.", "severity": "low", "calls": ["c1"]}
 
 
 def log(lines: int = 10) -> str:
@@ -111,8 +121,10 @@ def test_it_looks_chooses_and_leaves_a_trail(ask: Any, notes: Kept) -> None:
     proposed = result.proposed_action
     assert (proposed.action, proposed.parameters) == ("turn_off", {"switch": "a", "error_rate": 0.4})
     assert (proposed.risk_level, proposed.reversible, proposed.changes) == (RiskLevel.LOW, True, ("switches",))
+    assert (proposed.rollback, proposed.reason) == ("Turn it on.", "It stops the errors.")
     assert (result.safe_to_proceed, result.risk_level) == (True, RiskLevel.LOW)
     assert provider.keys == ["Bearer key-for-tests"] * 2
+    assert provider.asked[0]["messages"][0]["content"].strip() == model.INSTRUCTIONS.strip()
     answer = json.loads(provider.asked[1]["messages"][-1]["content"])
     assert (answer["call"], answer["tool"]) == ("c1", "log")
     assert "hunter2" not in json.dumps(provider.asked), "what a provider sees is redacted"
@@ -133,6 +145,34 @@ def test_it_looks_chooses_and_leaves_a_trail(ask: Any, notes: Kept) -> None:
     assert b"hunter2" not in data and (result.model.requests, result.model.tool_calls) == (2, 1)
     (finding,) = result.findings
     assert list(finding.evidence) == ["c1 log"] and "line 0" in finding.evidence["c1 log"]
+
+
+def test_what_an_action_is_the_agents_code_says(ask: Any) -> None:
+    with models.provider(LOOK, models.plan("restart", ["c1"], {})) as provider:
+        result = ask(provider.url)
+    proposed = result.proposed_action
+    assert (proposed.risk_level, result.risk_level) == (RiskLevel.MEDIUM, RiskLevel.MEDIUM)
+    assert (proposed.reversible, proposed.rollback, proposed.changes) == (False, None, ())
+    assert proposed.parameters == {"error_rate": 0.4}
+
+
+def test_what_was_measured_counts_whatever_was_chosen(notes: Kept) -> None:
+    """`ask()` refuses two values of one name before; this is the second lock."""
+    talk = model._Conversation((OFF,), {"switch": "measured"}, FREE, notes)
+    talk._outputs()
+    (plan,) = talk.plans
+    chosen = plan(parameters={"switch": "chosen"}, findings=[], reason="", analysis="", confidence=1.0)
+    proposed = talk._result(chosen, "").proposed_action
+    assert proposed is not None and proposed.parameters == {"switch": "measured"}
+
+
+def test_what_is_called_beside_an_answer_is_not_called(ask: Any, notes: Kept) -> None:
+    """Nobody would see it: the answer rests on what came before."""
+    with models.provider(LOOK, models.calls([("log", '{"lines": 9}'), ("turn_off", CHOSEN)])) as provider:
+        result = ask(provider.url)
+    assert result.proposed_action.action == "turn_off"
+    assert [each["arguments"] for each in notes.of("tool_called")] == [{"lines": 2}]
+    assert [each["parallel_tool_calls"] for each in provider.asked] == [False, False]
 
 
 def test_what_it_kept_can_be_played_again(
@@ -200,6 +240,15 @@ BAD_PROVIDERS: dict[str, tuple[tuple[models.Reply | None, ...], str, str]] = {
     ),
     "no tool call cited": ((models.plan("restart", [], {}),), MODEL_FAILED, "calls"),
     "a forged tool call": ((models.plan("restart", ["c9"], {}),), MODEL_FAILED, "'c9', which never happened"),
+    "eleven findings": ((LOOK, models.plan("restart", ["c1"], {}, findings=[SEEN] * 11)), MODEL_FAILED, "findings"),
+    "a long finding": (
+        (LOOK, models.plan("restart", ["c1"], {}, findings=[{**SEEN, "message": "x" * 2001}])),
+        MODEL_FAILED,
+        "message",
+    ),
+    "a long reason": ((LOOK, models.plan("restart", ["c1"], {}, reason="x" * 2001)), MODEL_FAILED, "reason"),
+    "a long analysis": ((LOOK, models.plan("restart", ["c1"], {}, analysis="x" * 4001)), MODEL_FAILED, "analysis"),
+    "more than certain": ((LOOK, models.plan("restart", ["c1"], {}, confidence=1.5)), MODEL_FAILED, "confidence"),
     "the measured value": (
         (LOOK, models.plan("turn_off", ["c1"], {"switch": "a", "error_rate": 1})),
         MODEL_FAILED,
@@ -218,6 +267,7 @@ def test_each_bad_answer_is_one_line_and_the_trail_is_whole(name: str, ask: Any,
     assert part in said and provider.url in said and "key-for-tests" not in said
     assert len(notes.of("transcript_kept")) == 1 and json.loads(notes.files["model-transcript.json"])
     assert len(notes.of("model_answered")) <= len(provider.asked) <= 4, "a failure is not tried for ever"
+    assert name != "500" or len(provider.asked) == 2
 
 
 def test_a_provider_that_is_down_is_named(ask: Any) -> None:
@@ -226,6 +276,20 @@ def test_a_provider_that_is_down_is_named(ask: Any) -> None:
     with pytest.raises(ToolError, match="no answer: ") as refused:
         ask(provider.url)
     assert (refused.value.code, provider.url in refused.value.message) == (MODEL_FAILED, True)
+
+
+def test_no_message_shows_what_an_address_holds(ask: Any) -> None:
+    with pytest.raises(ToolError, match="openai:small at http://127") as refused:
+        ask("http://me:hunter2@127.0.0.1:1/v1?key=hunter2")
+    assert "hunter2" not in refused.value.line()
+
+
+def test_a_redirect_takes_the_conversation_nowhere(ask: Any) -> None:
+    with models.provider(PLAN) as other:
+        away = (307, {"Location": other.url + "/chat/completions"}, b"")
+        with models.provider(away) as provider, pytest.raises(ToolError) as refused:
+            ask(provider.url)
+    assert (refused.value.code, other.asked) == (MODEL_FAILED, [])
 
 
 def test_a_provider_that_hangs_ends_with_the_time(ask: Any) -> None:
@@ -258,6 +322,8 @@ def test_endless_tool_calls_end_with_the_budget(name: str, ask: Any, notes: Kept
     found = result.findings[0]
     assert why in found.message and "line 0" in found.evidence["c1 log"]
     assert len(provider.asked) <= 3 and result.model.transcript_sha256
+    asked = len(provider.asked)
+    assert (result.model.requests, result.model.tokens, len(notes.of("model_answered"))) == (asked, 1100 * asked, asked)
 
 
 def test_a_thousand_calls_at_once_are_none(ask: Any, notes: Kept) -> None:
@@ -296,6 +362,21 @@ def test_a_tool_that_hangs_is_left_behind(ask: Any, notes: Kept) -> None:
     assert [(ok, facts["tool"]) for step, ok, facts in notes.events if step == "tool_called"] == [(False, "stuck")]
 
 
+def test_a_tool_that_runs_when_the_time_ends_is_in_the_trail(ask: Any, notes: Kept) -> None:
+    ended = threading.Event()
+
+    def stuck() -> None:
+        """Never answers."""
+        ended.wait(10)
+
+    limits = model.Limits(seconds=0.5, price=(0.0, 0.0))
+    with models.provider(models.said("stuck", {})) as provider:
+        result = ask(provider.url, tools=(stuck,), limits=limits)
+    ended.set()
+    assert [(ok, facts["tool"]) for step, ok, facts in notes.events if step == "tool_called"] == [(False, "stuck")]
+    assert result.model.tool_calls == 1 and list(result.findings[0].evidence) == ["c1 stuck"]
+
+
 def test_what_a_tool_can_not_read_is_an_answer_and_a_mistake_is_not(ask: Any, notes: Kept) -> None:
     def down() -> str:
         """Is down."""
@@ -321,6 +402,48 @@ def test_an_answer_is_cut_and_says_so(ask: Any) -> None:
     assert len(answer) < 100 and "more characters" in answer
 
 
+def test_a_finding_shows_where_a_call_and_its_answer_begin(ask: Any) -> None:
+    def echo(words: str) -> str:
+        """Say it again."""
+        return words
+
+    with models.provider(models.said("echo", {"words": "w" * 5000}), PLAN) as provider:
+        result = ask(provider.url, tools=(echo,))
+    (shown,) = result.findings[0].evidence.values()
+    assert len(shown) < 800 and shown.endswith("w ...")
+
+
+def test_a_secret_is_redacted_wherever_a_call_is_written_down(ask: Any, notes: Kept) -> None:
+    """What the model asks for, and what an answer holds where it is cut."""
+
+    def search(words: str) -> str:
+        """Search the log."""
+        return "x" * 40 + " ghp_" + "a1B2" * 9
+
+    asked, limits = models.said("search", {"words": "password=hunter2-hunter2"}), model.Limits(price=(0.0, 0.0))
+    with models.provider(asked, PLAN) as provider:
+        result = ask(provider.url, tools=(search,), limits=replace(limits, answer_characters=60))
+    kept = notes.files["model-transcript.json"].decode()
+    assert "a1B2" not in json.dumps(provider.asked)
+    for text in (str(notes.events), str(result.findings), kept):
+        assert "hunter2" not in text and "a1B2" not in text
+
+
+def test_calls_of_one_answer_are_made_one_after_the_other(ask: Any, notes: Kept) -> None:
+    def slow() -> str:
+        """Takes its time."""
+        time.sleep(0.2)
+        return ""
+
+    def quick() -> str:
+        """Takes none."""
+        return ""
+
+    with models.provider(models.calls([("slow", "{}"), ("quick", "{}")]), PLAN) as provider:
+        ask(provider.url, tools=(slow, quick))
+    assert [(each["call"], each["tool"]) for each in notes.of("tool_called")] == [("c1", "slow"), ("c2", "quick")]
+
+
 # ----------------------------------------------------------------------------------------------------------- injection
 
 ORDERS = {
@@ -344,6 +467,22 @@ def test_orders_in_a_log_lead_nowhere_and_are_seen(order: str, ask: Any) -> None
     assert last.message == "1 of the model's answers were refused" and seen in str(last.evidence)
 
 
+@pytest.mark.threat("T2")
+def test_a_number_that_no_document_can_hold_is_refused(ask: Any) -> None:
+    wrong = [models.plan("scale", ["c1"], {"factor": float(each)}) for each in ("nan", "inf")]
+    with models.provider(LOOK, *wrong, models.plan("scale", ["c1"], {"factor": 2})) as provider:
+        result = ask(provider.url, actions=(SCALE,))
+    assert result.proposed_action.parameters == {"factor": 2.0, "error_rate": 0.4}
+    assert result.findings[-1].message == "2 of the model's answers were refused"
+
+
+def test_many_refusals_are_counted_and_the_first_are_shown(ask: Any) -> None:
+    with models.provider(models.calls([("run_shell", "{}")] * 20), LOOK, PLAN) as provider:
+        result = ask(provider.url)
+    (last,) = result.findings[1:]
+    assert (last.message, len(last.evidence)) == ("20 of the model's answers were refused", 15)
+
+
 # ------------------------------------------------------------------------------------------------------------ settings
 
 
@@ -362,6 +501,7 @@ def test_two_things_of_one_name_are_refused_before_anybody_is_asked(ask: Any) ->
             "actions": (OFF, model.Action("propose_nothing", "", Nothing))
         },
         "an action can't be called 'Turn Off'": {"actions": (model.Action("Turn Off", "", Off),)},
+        "an action can't be called 'turn off'": {"actions": (model.Action("turn off", "", Off),)},
     }
     for said, changed in twice.items():
         with pytest.raises(ToolError) as refused:
@@ -414,8 +554,7 @@ def test_anthropic_is_asked_at_an_address(ask: Any, monkeypatch: pytest.MonkeyPa
         whole |= {"stop_reason": "tool_use", "usage": {"input_tokens": 10, "output_tokens": 5}}
         return 200, {}, json.dumps(whole).encode()
 
-    chosen = json.loads(json.loads(PLAN[2])["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"])
-    with models.provider(block("log", {"lines": 1}), block("turn_off", chosen)) as provider:
+    with models.provider(block("log", {"lines": 1}), block("turn_off", json.loads(CHOSEN))) as provider:
         result = ask(provider.url.removesuffix("/v1"))
     assert result.proposed_action.action == "turn_off" and provider.keys == ["Bearer key-for-tests"] * 2
     assert result.model.tokens == 30
