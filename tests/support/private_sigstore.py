@@ -187,9 +187,11 @@ class Sigstore:
 
     Arguments:
         public: whether it is like the one for public repositories, or like GitHub's own for the others.
+        purpose: what its certificates are for.
     """
 
     public: bool = True
+    purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.CODE_SIGNING
     fulcio: Authority = field(default_factory=lambda: Authority("fulcio"))
     clock: Authority = field(default_factory=lambda: Authority("tsa"))
     ct: ec.EllipticCurvePrivateKey = field(default_factory=_key)
@@ -211,8 +213,12 @@ class Sigstore:
         if self.public:
             found |= {"tlogs": [_log("rekor", self.rekor)], "ctlogs": [_log("ct", self.ct)]}
         else:
-            found["timestampAuthorities"] = [self.clock.chain(self.clock_certificate)]
+            found["timestampAuthorities"] = [self.clock_entry()]
         return json.dumps(found).encode() + b"\n"
+
+    def clock_entry(self) -> dict[str, Any]:
+        """The clock as a trusted root lists it."""
+        return self.clock.chain(self.clock_certificate)
 
     def attest(
         self,
@@ -254,7 +260,7 @@ class Sigstore:
             material["tlogEntries"] = [self._entry(envelope, payload, certificate, now)]
         else:
             material["timestampVerificationData"] = {
-                "rfc3161Timestamps": [{"signedTimestamp": encode(self._timestamp(signature))}]
+                "rfc3161Timestamps": [{"signedTimestamp": self.timestamp(signature)}]
             }
         return (
             json.dumps(
@@ -273,7 +279,7 @@ class Sigstore:
         found = _extensions(token)
         san = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(found[9])])
         leaf = self.fulcio.leaf(key, end - _MINUTES, end).add_extension(san, critical=True)
-        leaf = leaf.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+        leaf = leaf.add_extension(x509.ExtendedKeyUsage([self.purpose]), critical=False)
         for number, text in found.items():
             data = text.encode()
             size = bytes([len(data)]) if len(data) < 128 else b"\x81" + bytes([len(data)])
@@ -331,8 +337,8 @@ class Sigstore:
             "canonicalizedBody": encode(body),
         }
 
-    def _timestamp(self, data: bytes) -> bytes:
-        """The clock's answer over some data, made by OpenSSL."""
+    def timestamp(self, data: bytes) -> str:
+        """The clock's answer over some data, made by OpenSSL, in Base64."""
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
             (folder / "serial").write_text("01\n")
@@ -350,7 +356,7 @@ class Sigstore:
             ):
                 command = ["openssl", "ts", *words.split(), "-config", "tsa.cnf"]
                 subprocess.run(command, cwd=folder, check=True, capture_output=True)
-            return (folder / "reply").read_bytes()
+            return encode((folder / "reply").read_bytes())
 
 
 def attest_bundle(sigstore: Sigstore, bundle: Path, **other: str) -> bytes:

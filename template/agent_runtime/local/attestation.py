@@ -163,13 +163,15 @@ def _signed(data: bytes, roots: List[Dict[str, Any]]) -> Tuple[bytes, Any, datet
         ):
             continue
         if root.get("tlogs"):
-            return payload, certificate, _by_log(data, material, root), True
+            return (*_by_log(data, material, root, signature), True)
         return payload, certificate, _by_timestamp(material, root, certificate, signature, payload), False
     raise Unproven("other-root", "no authority of the trusted root issued its certificate", UNKNOWN)
 
 
-def _by_log(data: bytes, material: Mapping[str, Any], root: Mapping[str, Any]) -> datetime:
-    """Check certificate, signature and both public logs, and return when the entry was made."""
+def _by_log(
+    data: bytes, material: Mapping[str, Any], root: Mapping[str, Any], signature: bytes
+) -> Tuple[bytes, Any, datetime]:
+    """Check certificate, signature and both public logs, and return what of it was checked, and when it was there."""
     from sigstore.errors import CertValidationError, Error  # noqa: PLC0415
     from sigstore.models import Bundle, TrustedRoot  # noqa: PLC0415
     from sigstore.verify import Verifier  # noqa: PLC0415
@@ -186,12 +188,17 @@ def _by_log(data: bytes, material: Mapping[str, Any], root: Mapping[str, Any]) -
         except (Error, ValueError) as problem:
             raise Unproven("bad-root", f"the trusted root is invalid: {problem}", NOBODY) from None
     try:
-        Verifier(trusted_root=trusted).verify_dsse(Bundle.from_json(data), _Anybody())
-        return _moment(int(material["tlogEntries"][0]["integratedTime"]))
+        signed = Bundle.from_json(data)
+        _, payload = Verifier(trusted_root=trusted).verify_dsse(signed, _Anybody())
+        entry = material["tlogEntries"][0]
+        # The log signs its time with its promise; without one anybody may have written it, and a clock has to say.
+        promised = bool(entry.get("inclusionPromise"))
+        moment = _moment(int(entry["integratedTime"])) if promised else _timestamp(material, root, signature)
     except CertValidationError as problem:
         raise Unproven("other-root", f"no authority of the trusted root issued it then: {problem}", UNKNOWN) from None
     except (Error, ValueError, KeyError, TypeError, IndexError) as problem:
         raise Unproven("signature", f"it does not hold: {problem}", SOURCE) from None
+    return payload, signed.signing_certificate, moment
 
 
 def _by_timestamp(

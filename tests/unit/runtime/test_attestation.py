@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_runtime.gate import attest
 from agent_runtime.local import attestation
-from agent_runtime.local.transparency import Unproven
+from agent_runtime.local.transparency import MAX_BYTES, Unproven
 from agent_runtime.model import names
 from support.private_sigstore import MAIN, SIGNER, Authority, Sigstore, claims, decode
 from support.small_log import encode
@@ -97,6 +99,8 @@ HIJACKED = {
     "the same workflows on another branch": ({"run": {"ref": "refs/heads/evil"}}, "other-signer"),
     "the same workflows at another commit": ({"run": {"sha": "b2" * 20}}, "other-commit"),
     "agent-attest.yml at another commit": ({"job_workflow_sha": "b2" * 20}, "other-commit"),
+    "a run of another branch": ({"ref": "refs/heads/evil"}, "other-commit"),
+    "a run of another commit": ({"sha": "b2" * 20}, "other-commit"),
     "the main workflow at another commit": ({"workflow_sha": "b2" * 20}, "other-commit"),
     "another run": ({"run": {"run_id": "18"}}, "other-run"),
     "another attempt": ({"run": {"run_attempt": 2}}, "other-run"),
@@ -182,6 +186,36 @@ def test_a_statement_of_several_bundles_is_refused(instance: Sigstore) -> None:
     }
     assert refusal(instance.sign(claims(RUN), json.dumps(statement).encode()), instance) == "other-bundle"
     assert refusal(instance.sign(claims(RUN), b"[]"), instance) == "malformed"
+    statement = {**statement, "subject": statement["subject"][:1], "_type": "https://in-toto.io/Statement/v0.1"}
+    assert refusal(instance.sign(claims(RUN), json.dumps(statement).encode()), instance) == "malformed"
+
+
+def test_a_certificate_for_another_purpose_signs_nothing() -> None:
+    other = replace(PRIVATE, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+    other.clock_certificate = PRIVATE.clock_certificate
+    assert refusal(made(other), PRIVATE) == "signature"
+    assert refusal(made(replace(PUBLIC, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)), PUBLIC) == "signature"
+
+
+def test_a_time_that_nobody_signed_is_not_the_time() -> None:
+    """Whoever takes the log's promise away can write any time; a clock of the root has to say it."""
+    root = changed(PUBLIC.root(), lambda said: said.update(timestampAuthorities=[PRIVATE.clock_entry()]))
+    said = json.loads(made(PUBLIC))
+    (entry,) = said["verificationMaterial"]["tlogEntries"]
+    seconds = int(entry["integratedTime"])
+    entry.update(integratedTime=str(seconds - 60))
+    assert refusal(json.dumps(said).encode(), PUBLIC) == "signature", "the promise is about the time, too"
+    entry.update(integratedTime="1500000000")
+    entry.pop("inclusionPromise")
+    assert refusal(json.dumps(said).encode(), PUBLIC) == "signature", "nobody says when"
+    stamp = PRIVATE.timestamp(decode(said["dsseEnvelope"]["signatures"][0]["sig"]))
+    said["verificationMaterial"]["timestampVerificationData"] = {"rfc3161Timestamps": [{"signedTimestamp": stamp}]}
+    found = attestation.check(json.dumps(said).encode(), root, DIGEST, MANIFEST)
+    assert abs(found.signed_at - datetime.now(UTC)) < timedelta(minutes=2)
+
+
+def test_an_attestation_has_a_bound() -> None:
+    assert refusal(made(PUBLIC) + b" " * MAX_BYTES, PUBLIC) == "malformed"
 
 
 @pytest.mark.parametrize(
