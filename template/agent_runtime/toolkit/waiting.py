@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Callable, List, Optional, Tuple, TypeVar
 
-from agent_runtime.toolkit.errors import ToolError
+from agent_runtime.toolkit.errors import OutcomeUnknown, ToolError
 
 Value = TypeVar("Value")
 
@@ -34,8 +34,8 @@ def until(
 ) -> Optional[Value]:
     """Call `check` until it returns something true, and return that; None when the deadline passes first.
 
-    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  `check` is called at least
-    once, and a last time at the deadline.
+    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  `OutcomeUnknown` does not: what
+    may have taken effect is not tried again.  `check` is called at least once, and a last time at the deadline.
 
     Arguments:
         seconds: from now to the deadline.
@@ -53,6 +53,8 @@ def until_or_why(
         value, why = None, ""
         try:
             value = check()
+        except OutcomeUnknown:
+            raise
         except ToolError as problem:
             why = problem.message
         if value:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.toolkit import waiting
-from agent_runtime.toolkit.errors import NO_ANSWER, ToolError
+from agent_runtime.toolkit.errors import NO_ANSWER, OUTCOME_UNKNOWN, OutcomeUnknown, ToolError
 
 
 class StillClock(waiting.Clock):
@@ -54,6 +54,20 @@ def test_no_answer_is_not_yet() -> None:
         return answer
 
     assert waiting.until(ask, seconds=5, clock=StillClock()) == "there"
+
+
+def test_what_may_have_taken_effect_is_not_tried_again() -> None:
+    sent: list[int] = []
+
+    def send() -> None:
+        sent.append(1)
+        raise OutcomeUnknown(OUTCOME_UNKNOWN, "POST http://x: no answer; it may have taken effect")
+
+    with pytest.raises(OutcomeUnknown):
+        waiting.until(send, seconds=5, clock=StillClock())
+    with pytest.raises(OutcomeUnknown):
+        waiting.until_answer(send, wanted=None, seconds=5, clock=StillClock())
+    assert sent == [1, 1]
 
 
 def test_why_not_is_what_the_last_call_says() -> None:
