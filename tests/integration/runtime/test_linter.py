@@ -19,7 +19,7 @@ from agent_runtime.local.linter import Violation, __main__, elsewhere, expected,
 from agent_runtime.local.linter.compare import NEUTRAL, compare
 from agent_runtime.local.linter.values import NOTHING, Unreadable, Value, expressions, pieces, plain, read
 from agent_runtime.model import names
-from support.rendering import APPROVAL_WORKFLOW, WORKFLOW, configuration, product, write_repository
+from support.rendering import APPROVAL_WORKFLOW, ATTEST_WORKFLOW, WORKFLOW, configuration, product, write_repository
 
 DEFAULT: dict[str, str] = {}
 PRIVATE_FREE = {"repository_plan": "private-free", "act_secrets": "AGENT_ACT_TOKEN,OTHER_KEY"}
@@ -532,12 +532,19 @@ def test_the_workflows_are_those_of_the_chosen_gate(tmp_path: Path) -> None:
     root, config = write_repository(tmp_path / "environments", DEFAULT)
     (root / APPROVAL_WORKFLOW).write_bytes((asking / APPROVAL_WORKFLOW).read_bytes())
     (asking / APPROVAL_WORKFLOW).unlink()
+    (asking / ATTEST_WORKFLOW).write_bytes((root / ATTEST_WORKFLOW).read_bytes())
+    (root / ATTEST_WORKFLOW).unlink()
 
-    assert "CON32" in {each.code for each in lint(root, config)}
-    assert lint(asking, by_issue) == [Violation("CON02", APPROVAL_WORKFLOW, 1, "it is missing")]
+    for folder, chosen, foreign, missing in (
+        (root, config, APPROVAL_WORKFLOW, ATTEST_WORKFLOW),
+        (asking, by_issue, ATTEST_WORKFLOW, APPROVAL_WORKFLOW),
+    ):
+        found = lint(folder, chosen)
+        assert Violation("CON02", missing, 1, "it is missing") in found
+        assert ("CON32", foreign) in {(each.code, each.path) for each in found}
 
 
-@pytest.mark.parametrize("name", ["agent-investigate-act.yaml", "Agent-Investigate-Act.yml"])
+@pytest.mark.parametrize("name", ["agent-investigate-act.yaml", "Agent-Investigate-Act.yml", "agent-attest.yaml"])
 def test_no_second_file_looks_like_the_gates(tmp_path: Path, name: str) -> None:
     root, config = write_repository(tmp_path, DEFAULT)
     (root / ".github" / "workflows" / name).write_text(workflow(), encoding="utf-8")

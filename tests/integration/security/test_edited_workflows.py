@@ -358,6 +358,30 @@ MANY = "    strategy: {matrix: {n: [1, 2]}}\n    outputs:\n"
         ),
         case("another digest", "attest", "steps.bundle.outputs.digest", "inputs.bundle_digest", "CON23", gate="signs"),
         case("another predicate", "attest", "predicate.json", "own.json", "CON23", gate="signs"),
+        case(
+            "its refusal passes",
+            "attest",
+            "id: bundle\n",
+            "id: bundle\n        continue-on-error: true\n",
+            "CON18",
+            gate="signs",
+        ),
+        case("it fails the run", "attest", "    continue-on-error: true\n", "", "CON18", gate="signs"),
+        case(
+            "it signs another file",
+            "attest",
+            "subject-name: bundle.json",
+            "subject-path: own.json",
+            "CON23",
+            gate="signs",
+        ),
+        case("another kind of statement", "attest", "run-attestation/v1", "run-attestation/v2", "CON23", gate="signs"),
+        case("it signs on its own machine", "attest", "runs-on: ubuntu-latest", "runs-on: own", "CON17", gate="signs"),
+        case(
+            "it signs in an environment", "attest", STEPS, "    environment: own\n    steps:\n", "CON04", gate="signs"
+        ),
+        case("it signs another commit", "attest", "ref: ${{ github.sha }}", "ref: main", "CON13", gate="signs"),
+        case("another name", "", "name: Agent Runtime - Attest", "name: Agent", "CON36", gate="signs"),
         # Where an issue is the gate.
         case("any comment", "approve", "&& github.event.comment.user.type == 'User'", "", "CON20", gate="acts"),
         case("edited comments", "", "types: [created]", "types: [created, edited]", "CON15", gate="acts"),

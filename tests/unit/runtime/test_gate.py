@@ -475,6 +475,18 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
         (BRANCH,),
         "it has no required reviewers",
     ),
+    (
+        "T13 a nameless team",
+        environment(protection_rules=required_reviewers({"type": "Team", "reviewer": {"slug": ""}})),
+        (BRANCH,),
+        "it has no required reviewers",
+    ),
+    (
+        "T13 a reviewer of another kind",
+        environment(protection_rules=required_reviewers({"type": "Bot", "reviewer": {"login": "ci", "slug": "ci"}})),
+        (BRANCH,),
+        "it has no required reviewers",
+    ),
     ("T13 another one", environment(name="staging"), (BRANCH,), "another environment, 'staging'"),
     (
         "T15 only the initiator",
@@ -494,6 +506,17 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
         (BRANCH,),
         "it does not prevent self-review",
     ),
+    (
+        "T15 one of two rules lets review oneself",
+        environment(
+            protection_rules=[
+                *required_reviewers(user("bob")),
+                *required_reviewers(user("carol"), prevent_self_review=False),
+            ]
+        ),
+        (BRANCH,),
+        "it does not prevent self-review",
+    ),
     ("T18 bypass", environment(can_admins_bypass=True), (BRANCH,), "administrators can bypass it"),
     ("T18 bypass unsaid", environment(can_admins_bypass=None), (BRANCH,), "administrators can bypass it"),
     ("T18 bypass as text", environment(can_admins_bypass="false"), (BRANCH,), "administrators can bypass it"),
@@ -508,6 +531,19 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...], str]] = [
         environment(deployment_branch_policy={"protected_branches": True, "custom_branch_policies": False}),
         (BRANCH,),
         "every protected branch may use it instead of main only",
+    ),
+    *(
+        (
+            f"T21 branches {kind}",
+            environment(deployment_branch_policy=kind),
+            (BRANCH,),
+            "every protected branch may use",
+        )
+        for kind in (
+            {},
+            {"protected_branches": True, "custom_branch_policies": True},
+            {"protected_branches": False, "custom_branch_policies": False},
+        )
     ),
     ("T21 no branch", environment(), (), "it may be used from [] instead of main only"),
     ("T21 another branch", environment(), ("dev",), "it may be used from [dev] instead of main only"),
