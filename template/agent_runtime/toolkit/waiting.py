@@ -34,8 +34,8 @@ def until(
 ) -> Optional[Value]:
     """Call `check` until it returns something true, and return that; None when the deadline passes first.
 
-    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  `OutcomeUnknown` does not: what
-    may have taken effect is not tried again.  `check` is called at least once, and a last time at the deadline.
+    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  Only `OutcomeUnknown` is raised:
+    what may have taken effect is not tried again.  `check` is called at least once, and a last time at the deadline.
 
     Arguments:
         seconds: from now to the deadline.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import email
+import logging
 import shutil
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,12 @@ from typing import Any
 import pytest
 
 from agent_runtime import codes
+from agent_runtime.gate import notify as sender
 from agent_runtime.gate.notify import NO_ADDRESS, NOT_SENT
+from agent_runtime.gate.verification import Handover
+from agent_runtime.github.api import GitHubApi
 from agent_runtime.model import names
+from agent_runtime.results import RiskLevel
 from support import examples
 from support.gate_world import TEMPLATE, GateWorld, whole_run
 from support.receivers import HOSTS, certify, mail_server, nobody, webhooks
@@ -23,6 +30,7 @@ from support.world import locked_packages
 
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7dd"
 TEAMS = f"workflows://{HOSTS[1]}/3e10ba33e9c44fc0/Xk1sGq3zS9dPq7ZbW5"
+ESCAPED = "api\\u{3a}fire:up/\\u{5f}x\\u{5f}"  # of api:fire:up/_x_
 SECRETS = ("TIiajkdnlazkcOXrIdevi7dd", "Xk1sGq3zS9dPq7ZbW5", "hunter2")
 
 # Runs `notify` with these words, addresses and variables.
@@ -248,15 +256,83 @@ def test_after_the_first_of_two_approvals_a_message_says_who_may_give_the_other(
     assert any(line.startswith("- Valid until: 20") for line in lines)
 
 
-def test_without_githubs_list_of_jobs_the_link_leads_to_the_run(
-    world: GateWorld, waiting: dict[str, str], notify: Notify
+def test_where_githubs_list_of_jobs_does_not_name_the_page_the_link_leads_to_the_run(
+    world: GateWorld, waiting: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.github.jobs[world.run_id] = []
-    with webhooks() as hook:
-        done = notify("waiting", f"json://127.0.0.1:{hook.port}/", **waiting)
+    """It is empty, or two jobs have the name, or nobody may read it."""
+    handover = Handover(waiting["APPROVED_DIGEST"], waiting["REPORT_ID"], waiting["REPORT_DIGEST"])
+    seal, whole = world.github.jobs[world.run_id][-1], world.github.answer
+    for answer in ((200, {"jobs": []}), (200, {"jobs": [seal, {**seal, "id": 7}]}), (403, {"message": "No."})):
 
-    assert done.returncode == 0
-    assert hook.posts[0][2]["message"].endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})")
+        def answers(method: str, path: str, *more: Any, jobs: Any = answer) -> Any:
+            return jobs if path.endswith("/jobs") else whole(method, path, *more)
+
+        monkeypatch.setattr(world.github, "answer", answers)
+        told = sender.waiting(world.job("notify"), handover, "")
+        assert told.body.endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})\n")
+
+
+def test_a_message_says_the_worst_of_all_steps_and_a_dry_run(world: GateWorld) -> None:
+    mild = examples.step(action="warm_cache", reversible=True, risk_level=RiskLevel.LOW)
+    for steps in ((examples.step(), mild), (mild, examples.step())):
+        sealed, handover = world.sealed(*steps, dry_run=True)
+        facts = sender.waiting(world.job("notify"), handover, "").facts
+        assert facts[0] == "What: " + ", then ".join(step.action for step in steps)
+        assert facts[1] == "Dry run: nothing will be executed"
+        assert "Risk: medium, can't be undone, says the agent" in facts
+    named = dataclasses.replace(sealed, resource="api:fire:up/_x_")
+    shown = sender._facts(GitHubApi.from_environment(world.environ()), world.job("notify"), named)
+    assert f"On: {ESCAPED}" in shown and sender._what(named).endswith(f" on {ESCAPED}")
+
+
+def test_where_the_policy_names_nobody_the_approvers_of_the_configuration_are_named(world: GateWorld) -> None:
+    policy = world.root / ".github" / "agent-policies" / "checkout-restart.yml"
+    policy.write_text("name: p\nversion: 1\nallowed_actions:\n  - {type: restart_service, approvals: 2}\n")
+    world.github.protect(names.SECOND_ENVIRONMENT, reviewers=("bob", "carol"))
+    config = world.root / ".github" / "agent-config.yml"
+    config.write_text(config.read_text().replace("[bob]", "[Bob, Alice, carol, acme/sre]"))
+    _, handover = world.sealed()
+    world.approved("bob")
+    facts = sender.second(world.job("notify"), handover).facts
+    assert facts[-2:] == ["Approved by: bob", "Still needed: 1 approval, by carol or acme/sre"]
+
+
+def test_what_a_service_logs_or_raises_shows_no_address(world: GateWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin of others that writes the address into its log, and into its error."""
+
+    class Apprise:
+        """Sends nothing."""
+
+        def __init__(self, asset: object) -> None: ...
+
+        @staticmethod
+        def instantiate(address: str, asset: object) -> object:
+            logging.getLogger("plugin").error("%s is wrong", address)
+            raise ValueError(address)
+
+    plugins: Any = types.ModuleType("apprise")
+    plugins.Apprise, plugins.AppriseAsset = Apprise, lambda **_: None
+    monkeypatch.setitem(sys.modules, "apprise", plugins)
+    logged: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.getLogger("plugin"), "handlers", [Keeping(logged)])
+    message = sender.Message("A title", "A sentence.", (), "warning")
+    try:
+        sent = sender.send(world.job("notify"), message, "json://hunter2/", 10)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert (list(sent.results), sent.failed) == (["address 1 of 1 (json): failed (ValueError)"], 1)
+    assert logged == [] and "hunter2" not in world.page("notify")
+
+
+class Keeping(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, kept: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.kept.append(record)
 
 
 def page_of_run(world: GateWorld) -> str:
@@ -303,6 +379,16 @@ def test_a_failed_action_and_a_gap_in_the_trail_are_sent_as_failures(world: Gate
     assert "Look at the resource." in posted["message"] and "Trail: incomplete" in posted["message"]
 
 
+def test_the_end_of_a_run_without_a_report_names_the_resource_that_was_asked_for(world: GateWorld) -> None:
+    needs = whole_run(world)
+    needs["seal"]["outputs"]["report_id"] = ""
+    world.record(needs)
+    id, digest = world.upload_folder(names.BUNDLE_ARTIFACT, world.folder("record") / names.DEFAULT_OUT / "audit-bundle")
+    told = sender.ended(world.job("notify"), id, digest, "api:fire:up/_x_")
+    assert told.title.startswith("Run: ") and told.title.endswith(f" ({ESCAPED})")
+    assert sender.ended(world.job("notify"), id, "f" * 64, "x").title == "Nobody knows how a run about x ended"
+
+
 def test_a_run_that_left_no_bundle_is_sent_as_one_that_nobody_knows(world: GateWorld, notify: Notify) -> None:
     with webhooks() as hook:
         given = {"BUNDLE_ID": "", "BUNDLE_DIGEST": "", "TARGET_RESOURCE": "api:fire:up/_x_"}
@@ -310,6 +396,5 @@ def test_a_run_that_left_no_bundle_is_sent_as_one_that_nobody_knows(world: GateW
 
     assert done.returncode == 0
     ((_, _, posted),) = hook.posts
-    name = "api\\u{3a}fire:up/\\u{5f}x\\u{5f}"
-    assert posted["title"] == f"Nobody knows how a run about {name} ended" and posted["type"] == "failure"
+    assert posted["title"] == f"Nobody knows how a run about {ESCAPED} ended" and posted["type"] == "failure"
     assert page_of_run(world) in posted["message"]
