@@ -34,7 +34,7 @@ def until(
 ) -> Optional[Value]:
     """Call `check` until it returns something true, and return that; None when the deadline passes first.
 
-    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  Only `OutcomeUnknown` is raised:
+    A `ToolError` of `check` counts as "not yet": a service that starts does not answer.  `OutcomeUnknown` is raised:
     what may have taken effect is not tried again.  `check` is called at least once, and a last time at the deadline.
 
     Arguments:
