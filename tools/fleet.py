@@ -1,6 +1,6 @@
 """Look at many repositories that were made from the template, and update them.
 
-    python tools/fleet.py status --repos FILE
+    python tools/fleet.py status --repos FILE [--github]
     python tools/fleet.py update --repos FILE [--apply]
 
 FILE has one repository a line: a folder, or a git address.  `update` shows what it would do, until --apply; then each
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / part) for part in ("", "template", "template/sdk")]
 
 from agent_runtime import codes  # noqa: E402  the path above comes first
+from agent_runtime.local.settings import access  # noqa: E402
 from agent_runtime.text.escape import visible  # noqa: E402
 from tools import teams  # noqa: E402
 from tools.fleets import narrowing, repositories, status, update  # noqa: E402
@@ -111,13 +112,15 @@ def _document(one: status.Status | update.Result) -> dict[str, Any]:
 
 
 def run_status(options: argparse.Namespace, entries: Sequence[Entry], width: int) -> int:
-    """Show how every repository stands. GitHub's settings are not read: `doctor` does so in each of them."""
+    """Show how every repository stands; its settings on GitHub only where --github asks for them."""
+    if options.github:
+        access.transport(os.environ)  # without a token nothing begins
     with Templates(options.template) as templates:
-        found = each(entries, lambda entry: status.status(entry, templates), options.jobs)
+        found = each(entries, lambda entry: status.status(entry, templates, github=options.github), options.jobs)
         results = show(found, width, as_json=options.json)
     counts = [f"{sum(one.state == state for one in results)} {state}" for state in _STATES]
-    unread = "GitHub's settings are not read, doctor reads them"
-    print(f"{len(results)} repositories: {', '.join(counts)}; {unread}", file=sys.stderr)
+    unread = "" if options.github else "; GitHub's settings are not read, --github reads them"
+    print(f"{len(results)} repositories: {', '.join(counts)}{unread}", file=sys.stderr)
     return codes.EXIT_OK if all(one.state == status.OK for one in results) else codes.EXIT_REFUSED
 
 
@@ -162,6 +165,8 @@ def main() -> int:
             "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at once (one a core)"
         )
         one.add_argument("--json", action="store_true", help="print one JSON document")
+    about = "read each one's settings on GitHub too, as doctor does, with the token in GH_TOKEN"
+    commands.choices["status"].add_argument("--github", action="store_true", help=about)
     one.add_argument("--apply", action="store_true", help="write; without it, show what would be done")
     where = one.add_mutually_exclusive_group()
     where.add_argument("--branch", metavar="NAME", help="of the branch in each (agent-update, or agent-defaults)")

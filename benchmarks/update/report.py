@@ -116,7 +116,7 @@ def _kinds(held: Sequence[Trial]) -> str:
     all_of: Counter[str] = Counter()
     torn: dict[str, Counter[str]] = {tool: Counter() for tool in _TOOLS}
     for trial in held:
-        for what, path in {(edit.what, edit.path) for edit in trial.edits}:
+        for what, path in set(trial.edits):
             all_of[what] += 1
             for tool in _TOOLS:
                 torn[tool][what] += path in trial.outcomes[tool].conflicts
@@ -141,6 +141,6 @@ def _wrong(held: Sequence[Trial]) -> list[str]:
         said = [f"{what}: {'; '.join(each)}" for what, each in named.items() if each]
         if not said and outcome.code and not trial.opened:
             said = [outcome.said]
-        edits = ", ".join(sorted({edit.what for edit in trial.edits}))
+        edits = ", ".join(sorted({what for what, _ in trial.edits}))
         found += [f"- {trial.number} ({trial.origin}): {'. '.join(said)}. Edits: {edits}"] if said else []
     return found

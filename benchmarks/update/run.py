@@ -1,16 +1,18 @@
 """Update many repositories with the work of teams in them, and count what goes wrong: `make bench-update`.
 
-    python benchmarks/update/run.py [--repositories N] [--seed N] [--kills N]     # --help says more
+    python benchmarks/update/run.py [--repositories N] [--seed N] [--kills N] [--resume]     # --help says more
 
 Each repository is updated twice from the same state: by its own command, and by plain `copier update`.  It prints one
 table in Markdown with the targets, what went wrong in which repository, and writes the same to build/bench/update.md.
 The exit code is 1 if a target is missed, 2 if it can't begin, 130 after Ctrl-C, which ends
-it with a table of what is done.
+it with a table of what is done.  Each repository is a line of build/bench/update.jsonl as soon as it is measured, and
+--resume goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -18,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -27,11 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "template"))
 
 from agent_runtime import codes
 from update import kills
-from update.history import BEFORE, ENGINES, ROOT, Failed, History, released
+from update.history import BEFORE, ENGINES, NEXT, ROOT, Failed, History, git, released
+from update.kept import Kept
 from update.report import render
 from update.trial import Birth, Trial, born, hold
 
 RESULT = ROOT / "build" / "bench" / "update.md"
+KEPT = RESULT.with_suffix(".jsonl")
 
 
 def some_answers(history: History, version: str, random: Random) -> dict[str, str]:
@@ -49,11 +53,11 @@ def some_answers(history: History, version: str, random: Random) -> dict[str, st
     return {name: value for name, value in given.items() if name in questions}
 
 
-def trials(history: History, options: argparse.Namespace, folder: Path) -> Iterator[Trial]:
-    """Hold one trial after the other; versions and engines take turns."""
+def trials(history: History, options: argparse.Namespace, folder: Path, known: Mapping[int, Trial]) -> Iterator[Trial]:
+    """Hold one trial after the other, but those that are known; versions and engines take turns."""
     births: dict[tuple[str, str, int], Birth] = {}
     origins = [(version, engine) for version in history.versions for engine in ENGINES]
-    for number in range(options.repositories):
+    for number in sorted({*range(options.repositories)} - {*known}):
         random = Random(f"{options.seed}-{number}")
         version, engine = origins[number % len(origins)]
         # Some share their answers: a birth costs as much as a trial.
@@ -65,6 +69,13 @@ def trials(history: History, options: argparse.Namespace, folder: Path) -> Itera
             births[key] = born(history, version, engine, given, folder / "-".join(map(str, key)))
         (folder / "trial").mkdir()
         yield hold(history, births[key], random, folder / "trial", number=number, origin=origin)
+
+
+def _about(history: History, options: argparse.Namespace) -> str:
+    """What decides about every result."""
+    versions = (*history.versions, NEXT)
+    states = [git(history.folder, "rev-parse", f"{version}^{{tree}}").strip() for version in versions]
+    return json.dumps({"seed": options.seed, "answers": options.answers, "states": states})
 
 
 def say(text: str) -> None:
@@ -80,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repositories", type=int, default=100, metavar="N", help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="decides every edit (default: 1)")
     parser.add_argument("--answers", type=int, default=5, metavar="N", help="sets of answers for each origin (5)")
+    parser.add_argument("--resume", action="store_true", help="go on with the measurement that was ended")
     parser.add_argument("--kills", type=int, default=0, metavar="N", help="also kill so many updates at random moments")
     parser.add_argument(
         "--from", dest="starts", action="append", default=[], metavar="COMMIT", help="born from it, instead"
@@ -99,8 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             say("making the template's versions")
             history = History(folder / "template", starts, options.to)
-            for trial in trials(history, options, folder):
+            kept = Kept(KEPT, _about(history, options), resume=options.resume)
+            held += [trial for number, trial in sorted(kept.trials.items()) if number < options.repositories]
+            for trial in trials(history, options, folder, kept.trials):
                 held.append(trial)
+                kept.add(trial)
             killed = kills.kill(history, options.kills, options.seed, folder, say) if options.kills else None
         except KeyboardInterrupt:
             if not held:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -87,17 +87,30 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """One repository with its edits, and both outcomes."""
+    """One repository with its edits, and both outcomes.
+
+    Arguments:
+        edits: what was edited, and the file.
+        opened: whether somebody edited by hand what keeps the gate closed.
+    """
 
     number: int
     origin: str
-    edits: list[Edit]
+    edits: list[tuple[str, str]]
+    opened: bool
     outcomes: dict[str, Outcome]
 
-    @property
-    def opened(self) -> bool:
-        """Whether somebody edited by hand what keeps the gate closed."""
-        return any(edit.opens for edit in self.edits)
+    def line(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, line: str) -> Trial:
+        """The trial of a line."""
+        known = json.loads(line)
+        known["edits"] = [(what, path) for what, path in known["edits"]]
+        known["outcomes"] = {tool: Outcome(**outcome) for tool, outcome in known["outcomes"].items()}
+        return cls(**known)
 
 
 def born(history: History, version: str, engine: str, answers: Mapping[str, str], folder: Path) -> Birth:
@@ -139,7 +152,8 @@ def hold(history: History, birth: Birth, random: Random, folder: Path, *, number
             outcome.lost.append("refused, and yet changed")
         outcomes[tool] = outcome
     shutil.rmtree(folder)
-    return Trial(number, origin, edits, outcomes)
+    done = [(edit.what, edit.path) for edit in edits]
+    return Trial(number, origin, done, any(edit.opens for edit in edits), outcomes)
 
 
 def command(history: History, root: Path) -> tuple[str, ...]:

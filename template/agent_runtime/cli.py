@@ -122,7 +122,7 @@ def main(agent_class: Type[AgentRunner], arguments: Optional[List[str]] = None) 
 
 def main_without_agent(root: str, arguments: Optional[List[str]] = None) -> int:
     """Run one command in a process that loads no team code, and return its exit code."""
-    here = Path(root, "agent_runtime", "commands")  # some answers leave a command out
+    here = Path(__file__).with_name("commands")  # some answers leave a command out
     commands = {name: what for name, what in {**GATE, **LOCAL}.items() if (here / f"{name}.py").is_file()}
     return _run("agent_runtime", Path(root), commands, None, arguments)
 

@@ -21,6 +21,7 @@ NEW = "agent_runtime/brand_new.py"
 PAGE = "docs/NEWS.md"
 GONE = "docs/TROUBLESHOOTING.md"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+CHANGELOG = "# Changelog\n\n## v1.1.0\n\n- One module more. Nothing for you to do.\n\n## v1.0.0\n\n- The first one.\n"
 CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
 
 # Where a quick copier is, and this environment's Python.
@@ -45,6 +46,21 @@ def command(
     return engines.run(
         [sys.executable, "-B", "agent_runner.py", *words], cwd=project, environment={**PATH, **NOBODY, **environment}
     )
+
+
+_BORROWED = """\
+import sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/sdk"]
+from agent_runtime.cli import main_without_agent
+sys.exit(main_without_agent(sys.argv[2], sys.argv[3:]))
+"""
+
+
+def borrowed(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the runtime of this working tree in a repository whose own may not have it yet."""
+    template = str(REPOSITORY / "template")
+    command = [sys.executable, "-B", "-I", "-c", _BORROWED, template, str(project), *words]
+    return engines.run(command, cwd=project, environment={**PATH, **NOBODY})
 
 
 def committed(source: Path, destination: Path) -> Path:
@@ -87,6 +103,7 @@ def next_release(template: Path) -> None:
         "- [ ] **yours** A person reads what the workflow",
     )
     (template / NEW).write_text('"""New in release 1.1.0."""\n', encoding="utf-8")
+    (template.parent / "CHANGELOG.md").write_text(CHANGELOG, encoding="utf-8")
     (template / PAGE).write_text("# News\n", encoding="utf-8")
     (template / GONE).unlink()
     for path in [*template.glob(".github/workflows/*"), *template.glob(".github/actions/*/action.yml")]:

@@ -115,11 +115,12 @@ class Templates:
         return found
 
     def runtime(self, source: Template, commit: str) -> Path:
-        """A folder with `agent_runtime` as the template has it at a commit."""
+        """A folder with `agent_runtime` and `sdk` as the template has them at a commit."""
         with self._lock:
             key = source.source, commit
             if key not in self._runtimes:
                 folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="agent-fleet-")))
-                source.ask(f"--work-tree={folder}", "restore", f"--source={commit}", "--", "template/agent_runtime")
+                parts = ("template/agent_runtime", "template/sdk")
+                source.ask(f"--work-tree={folder}", "restore", f"--source={commit}", "--", *parts)
                 self._runtimes[key] = folder / "template"
             return self._runtimes[key]

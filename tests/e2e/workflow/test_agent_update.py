@@ -215,11 +215,15 @@ def test_the_weekly_comparison_with_the_template_finds_an_edit(place: Place, tmp
 
     work = tmp_path / "work"
     updates.append(work / UPDATE, "# Ours\n")
+    torn = (".github/workflows/ci.yml", "Makefile", "requirements-agent.lock")
+    for name in torn:
+        updates.append(work / name, "<<<<<<< before updating\n")
     engines.commit_all(work, "Edit")
     gitserver.git(place.bare, "fetch", "--quiet", str(work), "main:main")
     edited = place.actions.schedule(DRIFT)
     assert edited.result == "failure"
     assert f"edited   {UPDATE}" in edited.log
+    assert [name for name in torn if f"CHK007: {name}:" not in edited.log] == []
 
 
 def test_only_the_job_that_runs_no_code_of_the_release_gets_the_apps_key(service: ActionsService) -> None:

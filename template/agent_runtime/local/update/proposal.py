@@ -28,7 +28,7 @@ from agent_runtime.github.transport import (
 from agent_runtime.local.linter.actions import MANIFEST
 from agent_runtime.local.settings import access
 from agent_runtime.local.update import judge, patch, problems, proposal_pages, releases, template
-from agent_runtime.local.update.git import GitFailed, git
+from agent_runtime.local.update.git import git
 from agent_runtime.local.update.owners import ANSWERS_FILE
 from agent_runtime.local.update.repository import Repository
 from agent_runtime.model import names
@@ -70,13 +70,8 @@ def _examined(here: Opened, version: str) -> proposal_pages.Release:
         raise codes.BadInput(problems.NO_VERSION, f"{visible(version, 80)} is not the version of a release")
     signers = here.repository.committed().get(releases.SIGNERS)
     remarks = list(releases.examine(source, current, version, signers, here.work))
-    commit = source.resolve(version)
-    try:
-        changelog = source.ask("show", f"{commit}:CHANGELOG.md")
-    except GitFailed:
-        changelog = ""  # this template has none
-    noted = proposal_pages.notes(changelog, current, version)
-    return proposal_pages.Release(current, version, commit, noted, remarks)
+    noted = releases.notes(source, current, version)
+    return proposal_pages.Release(current, version, source.resolve(version), noted, remarks)
 
 
 def find(root: Path, wanted: str, environ: Mapping[str, str], out: TextIO) -> int:

@@ -13,7 +13,6 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from agent_runtime.local.update.judge import AFTER, BEFORE, Weaker
 from agent_runtime.local.update.patch import MERGED, RELEASED, RENDERED, Touched
-from agent_runtime.local.update.template import numbers
 from agent_runtime.model import names
 from agent_runtime.text.escape import markdown_block, markdown_inline, markdown_table_cell
 from agent_runtime.text.markdown import collapsed, page, table
@@ -45,19 +44,6 @@ class Release:
     def title(self) -> str:
         """What names the update."""
         return f"Update from the template: {self.current} to {self.version}"
-
-
-def notes(changelog: str, current: str, version: str) -> str:
-    """The sections of a changelog about the versions after `current`, up to `version`."""
-    kept: List[str] = []
-    wanted = False
-    for line in changelog.splitlines():
-        if line.startswith("## "):
-            named = numbers(line[3:].split(" ")[0].strip("[]"))
-            wanted = bool(named) and numbers(current) < named <= numbers(version)
-        if wanted:
-            kept.append(line)
-    return "\n".join(kept).strip()
 
 
 def pull_request(

@@ -13,10 +13,11 @@ from agent_runtime import codes
 from agent_runtime.local.update import problems
 from agent_runtime.local.update.files import File
 from agent_runtime.local.update.git import GitFailed
-from agent_runtime.local.update.template import Template, is_version
+from agent_runtime.local.update.template import Template, is_version, numbers
 
 SIGNERS = "agent_runtime/allowed_signers"
 LIST = "releases.toml"
+_CHANGELOG = "CHANGELOG.md"
 
 _ENTRY = re.compile(r'([a-z_]+) = "([^"\\]*)"\Z')
 # A signature of another kind would be checked with the keys of whoever runs this.  (gpg.program is another name of
@@ -70,6 +71,27 @@ def previous(source: Template, current: str) -> str:
         if not revoked(source, version):
             return version
     raise codes.BadInput(problems.NO_VERSION, f"{source.source} has no release before {current} that is not revoked")
+
+
+def notes(source: Template, current: str, version: str) -> str:
+    """The upgrade notes: what a version's changelog says of what came after `current`."""
+    try:
+        return sections(source.ask("show", f"{source.resolve(version)}:{_CHANGELOG}"), current, version)
+    except GitFailed:
+        return ""  # this template has none
+
+
+def sections(changelog: str, current: str, version: str) -> str:
+    """The sections of a changelog about the versions after `current`, up to `version`."""
+    kept: List[str] = []
+    wanted = False
+    for line in changelog.splitlines():
+        if line.startswith("## "):
+            named = numbers(line[3:].split(" ")[0].strip("[]"))
+            wanted = bool(named) and numbers(current) < named <= numbers(version)
+        if wanted:
+            kept.append(line)
+    return "\n".join(kept).strip()
 
 
 def _require_signed(source: Template, version: str, allowed: Path) -> None:

@@ -51,7 +51,7 @@ class Options:
 def run(root: Path, options: Options, *, as_json: bool, out: TextIO, err: TextIO) -> int:
     """Update the repository at `root` and return the exit code; what happened is printed."""
     report: Dict[str, Any] = {"result": "error", "from": "", "to": "", "changes": [], "weaker": [], "commit": ""}
-    report.update(notes=[], drift=[])
+    report.update(notes=[], upgrade_notes="", drift=[])
     try:
         repository = Repository(root)
         with repository.locked() as lock:
@@ -97,6 +97,7 @@ class _Update:
             for note in releases.examine(source, recorded.commit, version, ours.get(releases.SIGNERS), Path(folder)):
                 self._report["notes"].append(note)
                 self._progress(note)
+            self._report["upgrade_notes"] = releases.notes(source, recorded.commit, version)
             newer = source.contains(version, recorded.commit) if not chosen else version == recorded.commit
             if newer and not options.changed:
                 return self._end("nothing", f"this is {recorded.commit}; the template has nothing newer")
@@ -148,6 +149,8 @@ class _Update:
             self._say(
                 f"  {change.kind:<8} {change.path} ({change.owner})" + (f": {change.note}" if change.note else "")
             )
+        if options.check:
+            self._say_notes()
         # A file in conflict is named as one; once it is resolved, make check says what is left.
         torn = {change.path for change in merged.conflicts}
         refused = [each for each in weaker if each.option not in options.accepted and each.path not in torn]
@@ -179,6 +182,11 @@ class _Update:
             self._end("conflict", "in the working tree, to be resolved: " + ", ".join(sorted(torn)))
             return codes.EXIT_REFUSED
         return self._end("applied", "in the working tree, not committed")
+
+    def _say_notes(self) -> None:
+        lines = self._report["upgrade_notes"].splitlines()
+        for line in (["upgrade notes:"] if lines else []) + [f"  {each}".rstrip() for each in lines]:
+            self._say(line)
 
     def _end(self, result: str, words: str) -> int:
         self._report["result"] = result
