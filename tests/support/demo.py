@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from support import interpreter
 from support.environment import REPOSITORY
 
 TIMEOUT_SECONDS = 180
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 180
 @contextmanager
 def running_demo(out: Path, *options: str, **streams: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Start the demo in a process group of its own; nothing of the group is left when the block ends."""
-    command = [sys.executable, str(REPOSITORY / "tools" / "demo.py"), "--out", str(out), *options]
+    command = [interpreter.python(), str(REPOSITORY / "tools" / "demo.py"), "--out", str(out), *options]
     process = subprocess.Popen(command, cwd=REPOSITORY, start_new_session=True, **streams)
     try:
         yield process

@@ -20,7 +20,7 @@ from copier._jinja_ext import SandboxedEnvironment
 from copier._main import Worker
 
 from agent_runtime.local import answers
-from support import kept, quick
+from support import interpreter, kept, quick
 from support.environment import REPOSITORY
 
 NAME = "Checkout 'Restart' & Co 🚀"
@@ -206,4 +206,4 @@ def tree(root: Path) -> dict[str, Entry]:
 
 def run_check(project: Path) -> subprocess.CompletedProcess[str]:
     """Run the generated repository's own check, as `make check` does."""
-    return run([sys.executable, "-B", "-m", "agent_runtime.local.check"], cwd=project)
+    return run([interpreter.python(), "-B", "-m", "agent_runtime.local.check"], cwd=project)

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from agent_runtime.model import documents, names, plan
 from agent_runtime.model.documents import Authorization, Plan, Report
 from agent_runtime.results import ActionStatus
 from agent_runtime.run import execute, investigate
-from support import examples
+from support import examples, interpreter
 from support.environment import REPOSITORY as CHECKOUT
 from support.github import FullGitHub
 
@@ -166,7 +165,7 @@ class GateWorld:
         return record.run_job(self.job("record"), record.parse_needs(json.dumps(needs)))
 
     def command(
-        self, job: str, words: Sequence[str], *, python: Sequence[str] = (sys.executable, "-I"), **variables: str
+        self, job: str, words: Sequence[str], *, python: Sequence[str] = (), **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of `agent_runtime/__main__.py` as the workflow does, in a process of its own."""
         folder = self.folder(job)
@@ -175,7 +174,7 @@ class GateWorld:
         for path in files.values():
             Path(path).touch()
         return subprocess.run(
-            [*python, str(self.root / "agent_runtime" / "__main__.py"), *words],
+            [*(python or (interpreter.python(), "-I")), str(self.root / "agent_runtime" / "__main__.py"), *words],
             cwd=folder,
             env={**machine, **self.environ(), **files, "PYTHONUTF8": "1", **variables},
             capture_output=True,

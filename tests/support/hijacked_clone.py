@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from agent_runtime.local.simulate.jobs import Job, parse_outputs
 from agent_runtime.local.simulate.run import Request, SimulatedRun
 from agent_runtime.local.simulate.scenario import Scenario
 from agent_runtime.local.simulate.server import LoopbackGitHub
-from support import compiled
+from support import compiled, interpreter
 from support.environment import REPOSITORY
 
 AGENT = """
@@ -147,7 +146,7 @@ class Clone:
         """Run the repository's command line."""
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "AIMGENTIX"))}
         return subprocess.run(
-            [sys.executable, "agent_runner.py", *arguments],
+            [interpreter.python(), "agent_runner.py", *arguments],
             cwd=self.root,
             env={**environ, **variables},
             capture_output=True,

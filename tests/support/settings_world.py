@@ -6,14 +6,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent_runtime.local import doctor, setup
 from agent_runtime.local.settings.checks import CI_CHECK
-from support import engines
+from support import engines, interpreter
 from support.github import FullGitHub
 
 REPOSITORY = "acme/checkout-restart"
@@ -83,7 +82,7 @@ class Clone:
         """Run agent_runner.py as a person does."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GITHUB_", "GH_"))}
         return subprocess.run(
-            [sys.executable, "-B", "agent_runner.py", *words],
+            [interpreter.python(), "-B", "agent_runner.py", *words],
             cwd=self.root,
             env={**clean, **self.environ(**environ)},
             capture_output=True,

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from agent_runtime.gate import offline
+from support import interpreter
 from support.environment import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template"
@@ -116,7 +116,7 @@ class Clone:
     def run(self, program: tuple[str, ...], *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run one of the two programs: the team's, or the one without team code."""
         return subprocess.run(
-            [sys.executable, *program, *arguments],
+            [interpreter.python(), *program, *arguments],
             cwd=self.root,
             env=self.environ(**variables),
             capture_output=True,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from support import compiled, engines
+from support import compiled, engines, interpreter
 from support.environment import REPOSITORY
 
 # What the release changes that `next_release` makes: it edits, adds and removes a file of each owner, and renews pins.
@@ -44,7 +44,9 @@ def command(
 ) -> subprocess.CompletedProcess[str]:
     """Run `python agent_runner.py` in a repository, with Copier on PATH."""
     return engines.run(
-        [sys.executable, "-B", "agent_runner.py", *words], cwd=project, environment={**PATH, **NOBODY, **environment}
+        [interpreter.python(), "-B", "agent_runner.py", *words],
+        cwd=project,
+        environment={**PATH, **NOBODY, **environment},
     )
 
 

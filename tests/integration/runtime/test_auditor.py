@@ -8,14 +8,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from agent_runtime.local import auditor
-from support import simulated
+from support import interpreter, simulated
 from support.forging import forge
 from support.private_sigstore import MAIN, Sigstore, attest_bundle
 from support.simulated import Clone
@@ -63,7 +62,7 @@ def runs(clone: Clone) -> Path:
 
 
 def ask(clone: Clone, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "agent_runner.py", *map(str, words)]
+    command = [interpreter.python(), "agent_runner.py", *map(str, words)]
     return subprocess.run(command, cwd=clone.root, env=clone.environ(), capture_output=True, text=True, check=False)
 
 
@@ -174,7 +173,7 @@ def test_what_checks_an_attestation_is_named_where_it_is_missing(clone: Clone, t
     (tmp_path / "sigstore" / "__init__.py").write_text("raise ImportError(__name__)")
     environ = {**clone.environ(), "PYTHONPATH": str(tmp_path)}
     words = ("--trusted-root", str(tmp_path / "root"), "--attestation", str(tmp_path / "attestation"))
-    command = [sys.executable, "agent_runner.py", "verify", str(bundle), *words]
+    command = [interpreter.python(), "agent_runner.py", "verify", str(bundle), *words]
     done = subprocess.run(command, cwd=clone.root, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "TRAIL09: the Python package sigstore is not installed" in done.stderr, done
     assert "pip install cryptography sigstore" in done.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from agent_runtime import codes
 from agent_runtime.gate.deliver import TRAIL_UNDELIVERED
+from support import interpreter
 from support.sdk.sink import Sink
 from support.simulated import TEMPLATE, Clone, clone, outcome_of
 
@@ -210,7 +211,7 @@ def test_a_pipe_that_closes_ends_it_quietly(
     os.close(reader)
     try:
         done = subprocess.run(
-            [sys.executable, "agent_runner.py", *arguments],
+            [interpreter.python(), "agent_runner.py", *arguments],
             cwd=clone.root,
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=writer,

@@ -8,7 +8,6 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from agent_runtime import codes
 from agent_runtime.local.codes import GITHUB_SILENT
 from agent_runtime.local.settings import checklist, checks, codeowners, github_plans, planning
 from agent_runtime.local.settings.model import Repository
-from support import settings_world, shapes
+from support import interpreter, settings_world, shapes
 from support.github import FullGitHub
 from support.settings_world import REPOSITORY, TOKEN, WORKFLOW, Clone, close_by_hand, writes
 
@@ -706,7 +705,7 @@ def test_colour_is_for_terminals_that_want_it(clone: Clone) -> None:
 def _on_a_terminal(clone: Clone, **environ: str) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-B", "agent_runner.py", "doctor"],
+        [interpreter.python(), "-B", "agent_runner.py", "doctor"],
         cwd=clone.root,
         env={"PATH": os.environ["PATH"], "TERM": "xterm", **clone.environ(), **environ},
         stdout=theirs,

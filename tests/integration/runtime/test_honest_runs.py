@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from agent_runtime import codes
 from agent_runtime.gate import bundle, consistency, offline
 from agent_runtime.gate.bundle import Parts, RunOutcome
 from agent_runtime.results import ActionStatus
-from support import examples
+from support import examples, interpreter
 from support.gate_world import CONFIG, POLICY, make_root
 
 MANIFEST = "bundle.json"
@@ -54,7 +53,7 @@ def simulate(root: Path, *words: str, config: str = CONFIG, context: str = "{}")
     out = root / "out"
     done = subprocess.run(
         [
-            *(sys.executable, "-I", str(root / "agent_runtime" / "__main__.py"), "simulate"),
+            *(interpreter.python(), "-I", str(root / "agent_runtime" / "__main__.py"), "simulate"),
             *("--resource", "checkout", "--context", context, "--out", str(out), *words),
         ],
         cwd=root,

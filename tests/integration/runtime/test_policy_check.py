@@ -25,7 +25,7 @@ from agent_runtime.model.documents import Plan
 from agent_runtime.model.plan import canonical
 from agent_runtime.results import RiskLevel
 from agent_runtime.text.formats import FORMATS
-from support import examples
+from support import examples, interpreter
 from support.environment import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template"
@@ -78,7 +78,7 @@ class Clone:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-B", "agent_runner.py", "policy", *words],
+            [interpreter.python(), "-B", "agent_runner.py", "policy", *words],
             cwd=self.root,
             env={**os.environ, "COLUMNS": "100"},
             capture_output=True,

@@ -10,7 +10,6 @@ import pty
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from agent_runtime.gate.environment import CHECKS
 from agent_runtime.local.simulate.jobs import Job
 from agent_runtime.model import documents, plan
 from agent_runtime.model.documents import Decision, Report
+from support import interpreter
 from support.simulated import CONFIG, POLICY, Clone, make, outcome_of
 from support.toolkit import Answers
 
@@ -465,7 +465,7 @@ def at_a_terminal(clone: Clone, *answers: str) -> tuple[int, str]:
     left = list(answers)
     said = b""
     with subprocess.Popen(
-        [sys.executable, *words],
+        [interpreter.python(), *words],
         cwd=clone.root,
         env=clone.environ(AGENT_ACT_TOKEN="act-token"),
         stdin=theirs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support import engines, quick, updates
+from support import engines, interpreter, quick, updates
 from support.engines import Render
 
 
@@ -49,6 +50,7 @@ def _baker(template: Path, cookies: Any) -> Render:
     def run(**given: Any) -> Path:
         with pytest.MonkeyPatch.context() as patch, quick.rendering(is_new=False):
             patch.setenv("PWD", str(template))  # pytest-cookies does not start a shell, which would set it
+            patch.setattr(sys, "executable", interpreter.python())  # which runs the hooks
             result = cookies.bake(extra_context={"agent_name": engines.NAME, **given}, template=str(template))
         if result.exception:
             raise result.exception

@@ -18,7 +18,7 @@ import pytest
 
 from agent_runtime.codes import BadInput, GateRefused
 from agent_runtime.local.update import files
-from support import engines, guide_layout, signatures, updates
+from support import engines, guide_layout, interpreter, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY, require_tool
 from support.samples import blocks, command_lines
@@ -31,7 +31,7 @@ ANSWERS = ".copier-answers.yml"
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-B", str(REPOSITORY / "tools" / "adopt.py"), *words]
+    return [interpreter.python(), "-B", str(REPOSITORY / "tools" / "adopt.py"), *words]
 
 
 def adopt(project: Path, template: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import pytest
 from cookiecutter.exceptions import CookiecutterException  # type: ignore[import-untyped]
 
 from agent_runtime.local import answers
-from support import engines
+from support import engines, interpreter
 from support.engines import Render
 
 UNASKED = {question: answer for question, answer in engines.ADVANCED.items() if question in answers.ADVANCED}
@@ -137,7 +137,16 @@ def test_a_name_that_gives_no_slug_needs_one(name: str, template: Path, tmp_path
 
 
 def _cookiecutter(template: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "-o", str(folder), str(template)]
+    command = [
+        interpreter.python(),
+        "-m",
+        "cookiecutter",
+        "--no-input",
+        "--default-config",
+        "-o",
+        str(folder),
+        str(template),
+    ]
     return engines.run([*command, *words])
 
 
@@ -185,7 +194,16 @@ def test_a_default_of_the_user_that_no_question_has_is_fine(template: Path, tmp_
     """The user's configuration serves every template."""
     config = tmp_path / "config.yml"
     config.write_text(f"default_context:\n  full_name: Jo\nreplay_dir: {tmp_path}\ncookiecutters_dir: {tmp_path}\n")
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(config), "-o", str(tmp_path)]
+    command = [
+        interpreter.python(),
+        "-m",
+        "cookiecutter",
+        "--no-input",
+        "--config-file",
+        str(config),
+        "-o",
+        str(tmp_path),
+    ]
 
     done = engines.run([*command, str(template), "agent_name=Jo"])
 
@@ -198,7 +216,7 @@ def _configured(template: Path, folder: Path, defaults: str, *words: str) -> sub
     lines = "".join(f"  {line}\n" for line in ["full_name: Jo", *defaults.split("; ")])
     text = f"default_context:\n{lines}replay_dir: {folder}\ncookiecutters_dir: {folder}\n"
     config.write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "-o", str(folder / "out"), *words]
+    command = [interpreter.python(), "-m", "cookiecutter", "--no-input", "-o", str(folder / "out"), *words]
     return engines.run(
         [*command, str(template), f"agent_name={engines.NAME}"], environment={"COOKIECUTTER_CONFIG": str(config)}
     )

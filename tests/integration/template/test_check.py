@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.local import check
-from support import engines
+from support import engines, interpreter
 from support.engines import Render
 from support.environment import REPOSITORY, require_python
 from support.rendering import configuration
@@ -342,7 +342,7 @@ def test_the_advice_restores_a_file(project: Path) -> None:
 
     (line,) = _lines(project)
     command = shlex.split(line.partition("Restore it with: ")[2])
-    done = engines.run([sys.executable, "-m", *command], cwd=project)
+    done = engines.run([interpreter.python(), "-m", *command], cwd=project)
 
     assert done.returncode == 0, done.stderr
     assert (project / name).read_bytes() == whole
@@ -358,10 +358,10 @@ def test_the_advice_restores_the_configuration_and_nothing_else(project: Path) -
     engines.commit_all(project, "Edit")
 
     asked = ["policy", "check", "--action", "x", "--resource", "y"]
-    done = engines.run([sys.executable, "agent_runner.py", *asked], cwd=project)
+    done = engines.run([interpreter.python(), "agent_runner.py", *asked], cwd=project)
     assert "INP007: " in done.stderr, done.stderr
     command = shlex.split(done.stderr.partition("from the answers with: ")[2])
-    done = engines.run([sys.executable, "-m", *command], cwd=project)
+    done = engines.run([interpreter.python(), "-m", *command], cwd=project)
 
     assert done.returncode == 0, done.stderr
     assert (project / name).read_bytes() == whole
@@ -381,7 +381,7 @@ def test_command_line(project: Path, capsys: pytest.CaptureFixture[str], monkeyp
 def test_the_agents_command_line_knows_it(project: Path) -> None:
     (project / ANSWERS).unlink()
 
-    done = engines.run([sys.executable, "agent_runner.py", "check"], cwd=project)
+    done = engines.run([interpreter.python(), "agent_runner.py", "check"], cwd=project)
 
     assert done.returncode == 2
     assert done.stderr.startswith("CHK001: ")

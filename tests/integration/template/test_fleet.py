@@ -10,14 +10,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from agent_runtime.codes import BadInput
-from support import engines, settings_world, signatures, updates
+from support import engines, interpreter, settings_world, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY
 from support.samples import blocks, command_lines
@@ -46,7 +45,7 @@ def behind(template: Path, later: Path, render: Render, tmp_path: Path) -> Path:
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-B", str(REPOSITORY / "tools" / "fleet.py"), *words]
+    return [interpreter.python(), "-B", str(REPOSITORY / "tools" / "fleet.py"), *words]
 
 
 def fleet(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

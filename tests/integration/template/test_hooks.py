@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support import engines
+from support import engines, interpreter
 from support.engines import Render
 
 Break = Callable[[Path], None]
-COOKIECUTTER = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
+WORDS = ("-m", "cookiecutter", "--no-input", "--default-config")
 DOOR = "{{cookiecutter.agent_slug}}"
 
 
@@ -25,7 +25,9 @@ def copy(template: Path, tmp_path: Path) -> Path:
 
 
 def _cookiecutter(template: Path, folder: Path, *words: str, cwd: Path | None = None) -> tuple[int, str]:
-    done = engines.run([*COOKIECUTTER, "-o", str(folder), *words, str(template), f"agent_name={engines.NAME}"], cwd=cwd)
+    done = engines.run(
+        [interpreter.python(), *WORDS, "-o", str(folder), *words, str(template), f"agent_name={engines.NAME}"], cwd=cwd
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -164,7 +166,7 @@ def test_from_a_folder_without_history_copier_says_it_too(copy: Path, tmp_path: 
 def test_a_relative_address_is_remembered_as_an_absolute_one(template: Path, tmp_path: Path) -> None:
     """The answers file is read from another folder later."""
     done = engines.run(
-        [*COOKIECUTTER, "-o", str(tmp_path), template.name, "agent_name=X y"],
+        [interpreter.python(), *WORDS, "-o", str(tmp_path), template.name, "agent_name=X y"],
         cwd=template.parent,
         environment={"PWD": str(template.parent)},
     )

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agent_runtime.local import answers
-from support import engines
+from support import engines, interpreter
 from support.engines import Render
 
 IMAGE = "ghcr.io/acme/agent:1.2@sha256:" + "0123456789abcdef" * 4
@@ -113,7 +113,7 @@ def test_a_repository_has_no_command_that_its_answers_do_not_need(render: Render
             assert all((project / name).is_file() == by_issue for name in answers.ISSUE_FILES)
             assert engines.run_check(project).stderr == ""
     for project in (render(), bake()):
-        command = [sys.executable, "-I", "agent_runtime/__main__.py", "notify", "ended"]
+        command = [interpreter.python(), "-I", "agent_runtime/__main__.py", "notify", "ended"]
         done = subprocess.run(command, cwd=project, text=True, capture_output=True, check=False)
         assert done.returncode == 2
         assert done.stderr.startswith("error: INP006: argument COMMAND: invalid choice: 'notify'")
@@ -142,7 +142,7 @@ def test_copier_needs_no_network(template: Path, tmp_path: Path) -> None:
 
 
 def test_cookiecutter_needs_no_network(template: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "-o", str(tmp_path)]
+    command = [interpreter.python(), "-m", "cookiecutter", "--no-input", "--default-config", "-o", str(tmp_path)]
     _without_network([*command, str(template), "agent_name=No Network"])
 
     assert (tmp_path / "no-network" / "agent_runner.py").is_file()

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.local.update import judge, landing, releases
-from support import engines, signatures, updates
+from support import engines, interpreter, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY, small_disk
 from support.updates import CHECKOUT, GONE, NEW, PLAN, WORKFLOW
@@ -587,7 +587,7 @@ def _start(project: Path, temporary: Path) -> subprocess.Popen[str]:
     """An update that will be killed, with all that it started and did not set apart."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.Popen(
-        [sys.executable, "-B", "agent_runner.py", "update"],
+        [interpreter.python(), "-B", "agent_runner.py", "update"],
         cwd=project,
         env={**environment, **updates.PATH, **updates.NOBODY, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,

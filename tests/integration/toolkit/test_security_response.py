@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support import interpreter
 from support.engines import clone_template, commit_all, run_copier
 from support.toolkit import USE_CASES
 
@@ -49,7 +50,7 @@ def test_no_secret_is_left_behind(fails: str, tmp_path: Path) -> None:
         )
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "AIM"))}
         environment |= {"SERVICES_FILE": str(catalogue), "AGENT_ACT_TOKEN": json.dumps(tokens), "no_proxy": "127.0.0.1"}
-        run = [sys.executable, "agent_runner.py", "simulate", "--resource", "example/key/k-1", "--approve"]
+        run = [interpreter.python(), "agent_runner.py", "simulate", "--resource", "example/key/k-1", "--approve"]
         done = subprocess.run(
             [*run, "--out", str(tmp_path / "run")], cwd=project, env=environment, capture_output=True, check=False
         )

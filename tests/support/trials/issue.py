@@ -21,39 +21,11 @@ from agent_runtime.local.codes import (
 from agent_runtime.model import plan
 from support import examples, settings_world, shapes
 from support.settings_world import REPOSITORY
-from support.simulated import CONFIG, POLICY, Clone
+from support.simulated import CONFIG, POLICY
 from support.trials.lab import Attempt, Lab, both, trial
 
 DIGEST = plan.digest(examples.sealed())
 APPROVERS = ("bob", "carol")
-
-
-def by_issue(lab: Lab, policy: str = POLICY) -> Clone:
-    """A repository of GitHub Free."""
-    clone = lab.clone()
-    text = CONFIG.replace("public", "private-free").replace("[bob]", "[bob, carol]") + "approval_gate: issue\n"
-    clone.config.write_text(text)
-    (clone.root / ".github" / "agent-policies" / "bumper.yml").write_text(policy)
-    return clone
-
-
-def whole_runs(code: str, wrong: tuple[str, ...], right: tuple[str, ...], policy: str = POLICY) -> None:
-    """A trial of two simulated runs."""
-
-    @trial(code)
-    def play(lab: Lab) -> Iterator[Attempt]:
-        clone = by_issue(lab, policy)
-        yield lambda: clone.simulate(*wrong)[1]
-        yield lambda: clone.simulate(*right)[1].replace(*_WAITS)
-
-
-# Of two comments the first always says that one more is needed; only the end of the run counts.
-_WAITS = (f"{codes.APPROVAL_MISSING}: bob approved", "bob approved")
-TWO = POLICY + "    approvals: 2\n"
-whole_runs(codes.ISSUE_GATE_IMPOSSIBLE, ("--open-gate",), ("--approve",))
-whole_runs(codes.PLAN_REJECTED, ("--reject",), ("--approve",))
-whole_runs(codes.COMMENT_AUTHOR, ("--self-approve",), ("--approve",))
-whole_runs(codes.APPROVAL_MISSING, ("--approve", "bob"), ("--approve", "bob", "--approve", "carol"), TWO)
 
 
 def asked(**changes: Any) -> dict[str, Any]:
@@ -72,10 +44,14 @@ def shown(found: dict[str, Any]) -> None:
     issue_checks.check_page(found, whole["title"], whole["body"])
 
 
+def comment(body: str) -> dict[str, Any]:
+    """A comment of bob's."""
+    return shapes.issue_comment(REPOSITORY, 1, 9, body, shapes.user("bob", "User"))
+
+
 def commented(body: str) -> None:
     """Judge a comment."""
-    found = shapes.issue_comment(REPOSITORY, 1, 9, body, shapes.user("bob", "User"))
-    issue_checks.check_comment(found, body, DIGEST)
+    issue_checks.check_comment(comment(body), body, DIGEST)
 
 
 def sealed_by(sha: str) -> None:
@@ -101,6 +77,33 @@ both(
 both(codes.ISSUE_EDITED, lambda _: shown(asked(title="Approve?")), lambda _: shown(asked()))
 both(codes.ISSUE_RUN, lambda _: sealed_by("0" * 40), lambda _: sealed_by(examples.SHA))
 both(codes.COMMENT_UNUSABLE, lambda _: commented("looks good"), lambda _: commented(f"/approve {DIGEST[:12]}"))
+both(
+    codes.ISSUE_GATE_IMPOSSIBLE,
+    lambda _: issue_checks.check_possible({"alice": "write"}, examples.run()),
+    lambda _: issue_checks.check_possible({"alice": "write", "bob": "write"}, examples.run()),
+)
+both(
+    codes.PLAN_REJECTED,
+    lambda _: issue_checks.check_no_rejection([comment("/reject not now")], APPROVERS),
+    lambda _: issue_checks.check_no_rejection([], APPROVERS),
+)
+both(
+    codes.COMMENT_AUTHOR,
+    lambda _: issue_checks.check_may_approve("alice", examples.sealed()),
+    lambda _: issue_checks.check_may_approve("bob", examples.sealed()),
+)
+
+
+@trial(codes.APPROVAL_MISSING)
+def a_second_approval_is_missing(lab: Lab) -> Iterator[Attempt]:
+    clone = lab.clone()
+    text = CONFIG.replace("public", "private-free").replace("[bob]", "[bob, carol]") + "approval_gate: issue\n"
+    clone.config.write_text(text)
+    (clone.root / ".github" / "agent-policies" / "bumper.yml").write_text(POLICY + "    approvals: 2\n")
+    code, said, _ = clone.simulate("--approve", "bob", "--approve", "carol")
+    yield lambda: said
+    assert code == codes.EXIT_OK, said
+    yield lambda: said.replace(f"{codes.APPROVAL_MISSING}: bob approved", "bob approved")
 
 
 # Settings on GitHub.

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -62,6 +63,14 @@ def both(code: str, wrong: Callable[[Lab], object], right: Callable[[Lab], objec
         yield lambda: right(lab)
 
 
+@cache
+def _acted(root: Path) -> Path:
+    """Play a run in a new repository; trials get copies."""
+    code, text, _ = simulated.make(root).simulate("--approve")
+    assert code == codes.EXIT_OK, text
+    return root
+
+
 def said(attempt: Attempt) -> str:
     """What somebody reads who tries this: output, error, or the lines of problems."""
     try:
@@ -106,6 +115,11 @@ class Lab:
     def clone(self) -> simulated.Clone:
         """A repository whose world is one file."""
         return simulated.make(self.place())
+
+    def acted(self) -> tuple[simulated.Clone, Path]:
+        """The same after a run that was approved, and the run's bundle."""
+        root = Path(shutil.copytree(_acted(self.rendered.with_name("acted")), self.place(), symlinks=True))
+        return simulated.Clone(root), root / "out" / "record" / "agent-run" / "audit-bundle"
 
     def project(self) -> Path:
         """A rendered repository."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from subprocess import CompletedProcess
 
+from support import interpreter
 from support.gate_world import TEMPLATE
 from support.receivers import nobody
 from support.trials.lab import Attempt, Lab, trial
@@ -24,7 +24,7 @@ def sender(lab: Lab) -> Callable[[str], CompletedProcess[str]]:
         return world.command(
             "notify",
             ["notify", "waiting", "--timeout", "30"],
-            python=(sys.executable, "-I", "-S"),
+            python=(interpreter.python(), "-I", "-S"),
             RUNNER_TEMP=str(temporary),
             AGENT_NOTIFY_URLS=addresses,
             APPROVED_DIGEST=handover.plan_digest,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from agent_runtime import codes
 from agent_runtime.local import answers, check
 from agent_runtime.local.codes import AGENT_MISSING, CASE_FAILED, CASES_INVALID, RULE_NEVER
-from support import engines, updates
+from support import engines, interpreter, updates
 from support.rendering import APPROVAL_WORKFLOW, WORKFLOW
 from support.trials.lab import Attempt, Lab, both, trial
 
@@ -50,7 +49,7 @@ def obey(root: Path, line: str) -> None:
     program, *words = shlex.split(command_of(line))
     command = {"agent_runner.py": [program], "copier": ["-m", program]}.get(program, ["-I", program])
     environment = {**updates.PATH, **updates.NOBODY}
-    done = engines.run([sys.executable, *command, *words], cwd=root, environment=environment)
+    done = engines.run([interpreter.python(), *command, *words], cwd=root, environment=environment)
     assert done.returncode == 0, done.stderr
 
 
@@ -409,7 +408,7 @@ def a_second_file_looks_like_the_gates(lab: Lab) -> Iterator[Attempt]:
 # What a process needs before it can begin.
 def simulated(root: Path, *python: str) -> Any:
     """Start the agent as a person does."""
-    command = [sys.executable, *python, "agent_runner.py", "policy", "check", "--action", "x", "--resource", "y"]
+    command = [interpreter.python(), *python, "agent_runner.py", "policy", "check", "--action", "x", "--resource", "y"]
     return engines.run(command, cwd=root)
 
 
@@ -429,7 +428,7 @@ def part(code: str, name: str, attempt: Callable[[Path], object]) -> None:
 
 def isolated(root: Path, *flags: str) -> Any:
     """Start what decides, by default as the workflow does."""
-    return engines.run([sys.executable, *(flags or ("-I",)), "agent_runtime/__main__.py", "check"], cwd=root)
+    return engines.run([interpreter.python(), *(flags or ("-I",)), "agent_runtime/__main__.py", "check"], cwd=root)
 
 
 part(AGENT_MISSING, "agent_runner.py", checked)

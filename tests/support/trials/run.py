@@ -377,8 +377,7 @@ for _code, _by_hand, _change in (
 
 @trial(codes.TRAIL_BROKEN, by_hand="compare the bundle with the backend's copy")
 def an_event_was_edited(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = clone.simulate("--approve")[2]
+    clone, bundle = lab.acted()
     journal = next((bundle / "act").rglob("*.jsonl"))
     journal.write_text(journal.read_text().replace("checkout", "payments", 1))
     yield lambda: clone.call("verify", str(bundle))
@@ -386,8 +385,7 @@ def an_event_was_edited(lab: Lab) -> Iterator[Attempt]:
 
 @trial(codes.TRAIL_MISMATCH)
 def the_download_is_not_whole(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    whole = clone.simulate("--approve")[2]
+    clone, whole = lab.acted()
     download = Path(shutil.copytree(whole, lab.place()))
     (download / "seal" / names.REPORT_NAME).write_text("{}")
     yield lambda: clone.call("verify", str(download))
@@ -397,16 +395,14 @@ def the_download_is_not_whole(lab: Lab) -> Iterator[Attempt]:
 
 @trial(codes.BUNDLE_MISSING)
 def the_folder_is_another(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    whole = clone.simulate("--approve")[2]
+    clone, whole = lab.acted()
     yield lambda: clone.call("verify", str(whole / "seal"))
     yield lambda: clone.call("verify", str(whole))
 
 
 @trial(EVIDENCE_REFUTED)
 def the_proof_is_missing(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = clone.simulate("--approve")[2]
+    clone, bundle = lab.acted()
     parties, policy = Parties(), lab.place()
     policy.write_bytes(parties.policy())
     yield lambda: clone.call("verify", str(bundle), "--policy", str(policy))
@@ -416,8 +412,7 @@ def the_proof_is_missing(lab: Lab) -> Iterator[Attempt]:
 
 @trial(EVIDENCE_UNREADABLE)
 def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = clone.simulate("--approve")[2]
+    clone, bundle = lab.acted()
     parties, policy = Parties(), lab.place()
     log_bundle(bundle, parties, 1_800_000_000 - 10**8)
     policy.write_text("the log's key\n")
@@ -428,8 +423,7 @@ def the_policy_is_not_one(lab: Lab) -> Iterator[Attempt]:
 
 @trial(ATTESTATION_REFUTED)
 def the_attestation_is_of_another_run(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = clone.simulate("--approve")[2]
+    clone, bundle = lab.acted()
     sigstore, root, beside = Sigstore(public=False), lab.place(), bundle.with_name(f"{bundle.name}.sigstore.json")
     root.write_bytes(sigstore.root())
     beside.write_bytes(attest_bundle(sigstore, bundle, run_id="1"))
@@ -450,9 +444,8 @@ def the_journal_can_not_be_written(lab: Lab) -> Iterator[Attempt]:
 
 @trial(TRAIL_UNDELIVERED)
 def the_address_of_the_backend_is_wrong(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = str(clone.simulate("--approve")[2])
-    command = (("-I", "agent_runtime/__main__.py"), "deliver", bundle)
+    clone, bundle = lab.acted()
+    command = (("-I", "agent_runtime/__main__.py"), "deliver", str(bundle))
     yield lambda: clone.run(*command, AIMGENTIX_API_URL="audit.example.com")
     sink = lab.stack.enter_context(Sink())
     yield lambda: clone.run(*command, AIMGENTIX_API_URL=sink.url)
@@ -460,8 +453,7 @@ def the_address_of_the_backend_is_wrong(lab: Lab) -> Iterator[Attempt]:
 
 @trial(codes.FILE_UNUSABLE)
 def a_part_of_the_bundle_can_not_be_read(lab: Lab) -> Iterator[Attempt]:
-    clone = lab.clone()
-    bundle = clone.simulate("--approve")[2]
+    clone, bundle = lab.acted()
     command = (("-I", "agent_runtime/__main__.py"), "deliver", str(bundle))
     (bundle / "act" / "journal").rename(bundle / "act" / "moved")
     (bundle / "act" / "journal").symlink_to(bundle / "act" / "journal")
