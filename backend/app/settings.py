@@ -149,6 +149,9 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = "groups"
     """The claim of the ID token that lists a person's groups."""
 
+    read_minutes: float = Field(default=15.0, ge=0, le=1440)
+    """How long what somebody reads again is summed up before it is recorded once more; 0: reads are not recorded."""
+
     verify_hours: float = Field(default=24.0, gt=0, le=8760)
     """How often everything that is stored of a run is verified again, in the background."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, OctKey
 
 CLIENT = "aimgentix-pages"
 SECRET = "s3cr3t-of-the-client"
@@ -27,6 +27,7 @@ class Provider(ThreadingHTTPServer):
         lies: claims of the ID token that are other than they should be; None leaves one out.
         says: members of the provider's metadata that are other than they should be; None: it is out of order.
         signs_with: the key; another one than it publishes is a forgery.
+        alg: how it signs: with its key, with the client's secret (HS256), or not at all (none).
     """
 
     daemon_threads = True
@@ -38,6 +39,7 @@ class Provider(ThreadingHTTPServer):
         self.lies: dict[str, Any] = {}
         self.says: dict[str, Any] | None = {}
         self.key = self.signs_with = new_key()
+        self.alg = "ES256"
         self.codes: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Provider:
@@ -82,7 +84,15 @@ class Provider(ThreadingHTTPServer):
         now = int(time.time())
         claims = {"iss": self.url, "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": asked["nonce"]}
         claims = {name: value for name, value in {**claims, **self.person, **self.lies}.items() if value is not None}
-        signed = jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.signs_with)
+        key = OctKey.import_key(SECRET) if self.alg == "HS256" else self.signs_with
+        if self.alg == "none":
+            parts = ({"alg": "none", "kid": self.key.kid}, claims)
+            signed = ".".join(
+                [base64.urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts]
+            )
+            signed += "."
+        else:
+            signed = jwt.encode({"alg": self.alg, "kid": self.key.kid}, claims, key)
         return 200, {"access_token": "none", "token_type": "Bearer", "expires_in": 300, "id_token": signed}
 
 

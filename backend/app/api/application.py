@@ -16,6 +16,7 @@ from app.api import health, ingest, openapi, queries, runs
 from app.api.connections import bound_connections
 from app.api.edge import Edge
 from app.api.shortcut import Shortcut
+from app.archive.reads import Reads
 from app.archive.retention import keep_bundle_retention
 from app.archive.storage import Storage, storage_of
 from app.auth.guard import Guard
@@ -83,7 +84,10 @@ class Application:
             await send({"type": "lifespan.startup.failed", "message": f"AIMgentix can't open its log: {error}"})
             return
         archive = _archive_of(settings, store, storage, sequencer)
-        self._app = build(settings, store, guard, metrics, sequencer=sequencer, archive=archive, provider=provider)
+        reads = Reads(store, settings.read_minutes * 60)
+        self._app = build(
+            settings, store, guard, metrics, reads, sequencer=sequencer, archive=archive, provider=provider
+        )
         if changed:
             log.info("schema brought up to date")
         bounded = bound_connections(scope, receive, settings)
@@ -95,7 +99,7 @@ class Application:
         logs = [] if sequencer is None else [key.verifier for key in sequencer.guard.keys]
         indexer = Indexer(store, settings.verify_hours, logs)
         metrics.watch_trails(lambda: indexer.trails)
-        tasks = [asyncio.create_task(indexer.run())]
+        tasks = [asyncio.create_task(indexer.run()), asyncio.create_task(reads.run())]
         if settings.retention_days is not None:
             tasks.append(asyncio.create_task(keep_retention(store, settings.retention_days, metrics.expired)))
         if archive is not None:
@@ -162,6 +166,7 @@ def build(
     store: Store,
     guard: Guard,
     metrics: Metrics,
+    reads: Reads,
     *,
     sequencer: Sequencer | None = None,
     archive: Archive | None = None,
@@ -170,6 +175,7 @@ def build(
     """Return the application around an open store.
 
     Args:
+        reads: what records who reads.
         sequencer: the transparency log, if there is one.
         archive: what keeps bundles, if they are kept.
         provider: through whom people may sign in.
@@ -186,6 +192,7 @@ def build(
     app.state.store = store
     app.state.guard = guard
     app.state.metrics = metrics
+    app.state.reads = reads
     routers = [ingest.router, queries.router, runs.router, health.router, pages.router]
     if sequencer is not None:
         from app.api import log as log_api

@@ -124,7 +124,7 @@ async def get_bundles(request: Request, query: Annotated[List, Query()]) -> Resp
     after = None
     if query.cursor is not None:
         received, _, digest = query.cursor.partition("-")
-        if not (received.isascii() and received.isdecimal() and is_digest(digest)):
+        if not (received.isascii() and received.isdecimal() and len(received) < 19 and is_digest(digest)):
             raise bad_parameter("cursor", "is not one that an answer gave as `next`")
         after = (int(received), digest)
     wanted = Wanted(query.repository, query.agent, query.since, query.until)

@@ -12,8 +12,10 @@ from starlette.responses import Response
 
 from app.api import openapi
 from app.api.body import JSON, LINES, media_type, read_body
+from app.archive.trail import TRACE
 from app.auth.guard import Guard
-from app.events.decode import InvalidEvents, Limits, decode_array, decode_lines, decode_one
+from app.auth.keys import ApiKey
+from app.events.decode import MAX_REPORTED, Fault, InvalidEvents, Limits, decode_array, decode_lines, decode_one
 from app.metrics import Metrics
 from app.problems import conflicting_events
 from app.settings import Settings
@@ -29,9 +31,9 @@ async def post_event(request: Request) -> Response:
 
     An event that is stored already is the same event: the answer is 200 instead of 201.
     """
-    await _may_write(request)
+    key = await _may_write(request)
     media_type(request, (JSON,))
-    row = (await _receive(request, lines=False, batch=False))[0]
+    row = (await _receive(request, key, lines=False, batch=False))[0]
     stored = await _store(request, [row], batch=False)
     event_id = UUID(bytes=row.event_id)
     if stored.stored:
@@ -47,33 +49,48 @@ async def post_batch(request: Request) -> Response:
 
     Events that are stored already are the same events, and counted as duplicates. If all are, the answer is 200.
     """
-    await _may_write(request)
+    key = await _may_write(request)
     lines = media_type(request, (JSON, *LINES)) != JSON
-    rows = await _receive(request, lines=lines, batch=True)
+    rows = await _receive(request, key, lines=lines, batch=True)
     stored = await _store(request, rows, batch=True)
     answer = {"received": len(rows), "stored": stored.stored, "duplicates": stored.duplicates}
     return _answer(201 if stored.stored else 200, answer)
 
 
-async def _may_write(request: Request) -> None:
+async def _may_write(request: Request) -> ApiKey | None:
     # Called, not declared: resolving one dependency takes as long as decoding ten events.
     guard: Guard = request.app.state.guard
-    await guard.require(request, "write")
+    return await guard.require(request, "write")
 
 
-async def _receive(request: Request, *, lines: bool, batch: bool) -> Sequence[Row]:
+async def _receive(request: Request, key: ApiKey | None, *, lines: bool, batch: bool) -> Sequence[Row]:
     settings: Settings = request.app.state.settings
     body = await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds)
     limits = Limits(settings.max_event_bytes, settings.max_batch_events)
     received_at = time.time_ns() // 1000
     try:
         if not batch:
-            return [decode_one(body, received_at, limits)]
-        return (decode_lines if lines else decode_array)(body, received_at, limits)
+            rows = [decode_one(body, received_at, limits)]
+        else:
+            rows = (decode_lines if lines else decode_array)(body, received_at, limits)
+        _require_allowed(rows, None if key is None else key.agent, batch=batch)
+        return rows
     except InvalidEvents as error:
         metrics: Metrics = request.app.state.metrics
         metrics.refused(413 if error.too_large else 400)
         raise
+
+
+def _require_allowed(rows: Sequence[Row], agent: str | None, *, batch: bool) -> None:
+    """Refuse events that only the backend writes, and those of another agent than the key is for."""
+    faults: list[Fault] = []
+    for index, row in enumerate(rows):
+        if row.trace_id == TRACE:
+            faults.append(Fault("is the backend's own trace", "trace_id", index if batch else None))
+        elif agent is not None and row.agent_instance_id != agent:
+            faults.append(Fault(f"is not {agent}, which the key is for", "agent_instance_id", index if batch else None))
+    if faults:
+        raise InvalidEvents(faults[:MAX_REPORTED])
 
 
 async def _store(request: Request, rows: Sequence[Row], *, batch: bool) -> Stored:

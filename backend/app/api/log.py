@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -14,6 +15,7 @@ from app.api import openapi
 from app.api.body import JSON, media_type, read_body
 from app.api.queries import ShortText
 from app.auth.guard import Guard, MayRead
+from app.auth.keys import ApiKey
 from app.log.checkpoint import Proof
 from app.log.entries import BUNDLE, MAX_SUBJECT, Entry, is_digest
 from app.log.faults import Fault
@@ -56,10 +58,11 @@ async def post_entries(request: Request) -> Response:
     A digest that is logged already for the same subject keeps its place.
     """
     guard: Guard = request.app.state.guard
-    await guard.require(request, "write")
+    key = await guard.require(request, "write")
     media_type(request, (JSON,))
     settings: Settings = request.app.state.settings
     entries = _entries(await read_body(request, settings.max_body_bytes, settings.body_timeout_seconds))
+    _require_allowed(entries, key)
     sequencer: Sequencer = request.app.state.log
     try:
         places = await sequencer.add(entries)
@@ -141,6 +144,16 @@ def _entries(body: bytes) -> list[Entry]:
         if not 0 < len(one.subject) <= MAX_SUBJECT or "\0" in one.subject:
             raise _invalid(f"entry {number}: subject has 1 to {MAX_SUBJECT} characters, none of them U+0000")
     return [Entry(BUNDLE, one.subject, one.digest, now) for one in offered]
+
+
+def _require_allowed(entries: Sequence[Entry], key: ApiKey | None) -> None:
+    """Refuse what a bound key must not log: what a subject says of an agent nobody can see."""
+    if key is None or (key.agent is None and key.repository is None):
+        return
+    start = f"{key.repository}/"
+    if key.agent is not None or not all((entry.subject or "").startswith(start) for entry in entries):
+        allowed = f"subjects that begin with {start}" if key.agent is None else "what it delivers as a bundle"
+        raise Problem(403, "forbidden", "Forbidden", f"the key is bound; it logs {allowed}")
 
 
 def _invalid(detail: str) -> Problem:

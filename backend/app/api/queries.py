@@ -16,7 +16,9 @@ from starlette.responses import Response, StreamingResponse
 
 from app.api import openapi
 from app.api.body import JSON
+from app.archive.reads import Exporting, Reads
 from app.auth.guard import MayRead
+from app.auth.keys import ApiKey
 from app.events import model, render
 from app.events.cursor import InvalidCursor, decode_cursor, encode_cursor
 from app.events.gaps import StreamGaps, stream_gaps
@@ -56,6 +58,15 @@ class TextConvertor(Convertor[str]):
 register_url_convertor("text", TextConvertor())
 
 router = APIRouter(tags=["query"])
+
+
+class _Belonging(msgspec.Struct):
+    """What of an event's body says which run it belongs to."""
+
+    trace_id: str
+
+
+_belonging = msgspec.json.Decoder(_Belonging)
 
 MAX_LIMIT = 1000
 _EXPORT_PAGE = 1000
@@ -137,41 +148,44 @@ class Export(Narrowing):
 
 
 @router.get("/v1/events", **openapi.GET_EVENTS)
-async def get_events(request: Request, query: Annotated[Everything, Query()], _: MayRead) -> Response:
+async def get_events(request: Request, query: Annotated[Everything, Query()], key: MayRead) -> Response:
     """List events by time, newest first."""
-    return await _page(request, query, _indexed(query.filter(agent=query.agent_instance_id, trace=query.trace_id)))
+    wanted = _indexed(query.filter(agent=query.agent_instance_id, trace=query.trace_id))
+    return await _page(request, query, wanted, key)
 
 
 @router.get("/v1/agents/{agent_instance_id:text}/events", **openapi.GET_EVENTS)
 async def get_agent_events(
-    request: Request, agent_instance_id: PathText, query: Annotated[Newest, Query()], _: MayRead
+    request: Request, agent_instance_id: PathText, query: Annotated[Newest, Query()], key: MayRead
 ) -> Response:
     """List what one agent did, newest first."""
-    return await _page(request, query, query.filter(agent=agent_instance_id))
+    return await _page(request, query, query.filter(agent=agent_instance_id), key)
 
 
 @router.get("/v1/traces/{trace_id:text}/events", **openapi.GET_EVENTS)
 async def get_trace_events(
-    request: Request, trace_id: PathText, query: Annotated[Oldest, Query()], _: MayRead
+    request: Request, trace_id: PathText, query: Annotated[Oldest, Query()], key: MayRead
 ) -> Response:
     """List what happened in one trace, from the beginning."""
-    return await _page(request, query, query.filter(trace=trace_id))
+    return await _page(request, query, query.filter(trace=trace_id), key)
 
 
 @router.get("/v1/events/{event_id:uuid}", **openapi.GET_EVENT)
-async def get_event(request: Request, event_id: UUID, _: MayRead) -> Response:
+async def get_event(request: Request, event_id: UUID, key: MayRead) -> Response:
     """Return one event."""
     store: Store = request.app.state.store
     wanted = store.encode_id(event_id.bytes)
     event = await store.read(lambda connection: select_event(connection, wanted))
     if event is None:
         raise Problem(404, "not-found", "Not found", "there is no event with this id")
+    reads: Reads = request.app.state.reads
+    reads.note(key, Filter(trace_id=_belonging.decode(event.body).trace_id), 1)
     return Response(render.event_json(event), media_type=JSON)
 
 
 @router.get("/v1/traces/{trace_id:text}/gaps", **openapi.GET_GAPS)
 async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Response:
-    """Return which sequence numbers are missing, forevery journal stream that the trace's events came by.
+    """Return which sequence numbers are missing, for every journal stream that the trace's events came by.
 
     A stream is looked at as a whole, with its events of other traces. What is missing after a stream's last event can't
     be known from here: the journal itself, or a trace's terminal event, shows it.
@@ -212,7 +226,7 @@ async def get_trace_gaps(request: Request, trace_id: PathText, _: MayRead) -> Re
 
 
 @router.get("/v1/export", **openapi.GET_EXPORT)
-async def export(request: Request, query: Annotated[Export, Query()], _: MayRead) -> Response:
+async def export(request: Request, query: Annotated[Export, Query()], key: MayRead) -> Response:
     """Return all events that the filters select, oldest first, as a download.
 
     Events that arrive meanwhile may be in it or not. A download that breaks off is marked as incomplete by HTTP; with
@@ -228,7 +242,8 @@ async def export(request: Request, query: Annotated[Export, Query()], _: MayRead
             detail = "is not the id of an event that is kept here; begin again with the timestamp of yours as since"
             raise bad_parameter("after", detail)
         after = found.place
-    return await export_events(request, wanted, f"events.{query.format}", FORMATS[query.format], after)
+    facts = {} if query.after is None else {"behind": str(query.after)}
+    return await export_events(request, key, wanted, f"events.{query.format}", form=query.format, after=after, **facts)
 
 
 @dataclass(frozen=True)
@@ -252,14 +267,28 @@ FORMATS = {
 
 
 async def export_events(
-    request: Request, wanted: Filter, name: str, form: Format = FORMATS["ndjson"], after: Place | None = None
+    request: Request,
+    key: ApiKey | None,
+    wanted: Filter,
+    name: str,
+    *,
+    form: str = "ndjson",
+    after: Place | None = None,
+    **facts: str,
 ) -> Response:
-    """Return all events that a filter selects, or those behind a place, as a download with this name."""
+    """Return all events that a filter selects, or those behind a place, as a download with this name.
+
+    Args:
+        key: who exports them; that they do is recorded before they get any.
+        facts: what else is to be recorded.
+    """
     store: Store = request.app.state.store
+    reads: Reads = request.app.state.reads
     first = await store.read(lambda connection: select_page(connection, wanted, "asc", after, _EXPORT_PAGE))
+    begun = await reads.begin(key, wanted, format=form, **facts)
     return StreamingResponse(
-        _export(store, wanted, first, form.write, form.head if after is None else b""),
-        media_type=form.media_type,
+        _export(store, wanted, first, FORMATS[form], begun, has_head=after is None),
+        media_type=FORMATS[form].media_type,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
@@ -284,20 +313,31 @@ async def _export(
     store: Store,
     wanted: Filter,
     first: Sequence[StoredEvent],
-    write: Callable[[Sequence[StoredEvent]], bytes],
-    head: bytes,
+    form: Format,
+    begun: Exporting,
+    *,
+    has_head: bool,
 ) -> AsyncIterator[bytes]:
-    yield head
-    events = first
-    while events:
-        yield write(events)
-        if len(events) < _EXPORT_PAGE:
-            return
-        after = events[-1].place
-        events = await store.read(partial(select_page, wanted=wanted, order="asc", after=after, limit=_EXPORT_PAGE))
+    ended = "broken off"  # by who reads it
+    try:
+        yield form.head if has_head else b""
+        events = first
+        while events:
+            begun.items += len(events)
+            yield form.write(events)
+            if len(events) < _EXPORT_PAGE:
+                break
+            after = events[-1].place
+            events = await store.read(partial(select_page, wanted=wanted, order="asc", after=after, limit=_EXPORT_PAGE))
+        ended = "complete"
+    except Exception:
+        ended = "failed"
+        raise
+    finally:
+        begun.end(ended)
 
 
-async def _page(request: Request, query: Newest, wanted: Filter) -> Response:
+async def _page(request: Request, query: Newest, wanted: Filter, key: ApiKey | None) -> Response:
     after: Place | None = None
     if query.cursor is not None:
         try:
@@ -309,4 +349,6 @@ async def _page(request: Request, query: Newest, wanted: Filter) -> Response:
     events = await store.read(lambda connection: select_page(connection, wanted, query.order, after, limit + 1))
     shown = events[:limit]
     following = encode_cursor(shown[-1].place, query.order) if len(events) > limit else None
+    reads: Reads = request.app.state.reads
+    reads.note(key, wanted, len(shown))
     return Response(render.page_json(shown, following), media_type=JSON)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.api import openapi
 from app.api.body import JSON
 from app.api.queries import LongText, Moment, PathText, ShortText
+from app.archive.reads import Reads
 from app.auth.guard import MayRead
 from app.events.model import timestamp_of
 from app.events.run import MAX_TEXT, OTHER, OUTCOMES, PHASES, Run
@@ -85,13 +86,15 @@ class Agents(BaseModel):
 
 
 @router.get("/v1/runs", **openapi.GET_RUNS)
-async def get_runs(request: Request, query: Annotated[Runs, Query()], _: MayRead) -> Response:
+async def get_runs(request: Request, query: Annotated[Runs, Query()], key: MayRead) -> Response:
     """List runs, those that began to arrive last first.
 
     The list is made in the background: `waiting` says how many events are not in it yet.
     """
     store: Store = request.app.state.store
     (runs, following), known = await store.read(lambda connection: (query.page(connection), progress(connection)))
+    reads: Reads = request.app.state.reads
+    reads.note(key, query.filter(), len(runs))
     document = {"runs": [run_document(run) for run in runs], "next": following, "waiting": known.waiting}
     return Response(msgspec.json.encode(document), media_type=JSON)
 

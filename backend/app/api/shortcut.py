@@ -9,7 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from app.problems import EXPECTED, answer
+from app.problems import EXPECTED
+from app.ui.errors import answer
 
 
 class QuickHeaders(Headers):

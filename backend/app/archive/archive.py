@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from app.archive.bundle import Bundle, InvalidBundle, read_bundle
 from app.archive.storage import Incoming, Storage
-from app.archive.trail import event_of
+from app.archive.trail import by_of, event_of
 from app.auth.keys import ApiKey
 from app.log.entries import BUNDLE, Entry
 from app.log.faults import Fault
@@ -80,8 +80,7 @@ class Archive:
                 bundle = await asyncio.to_thread(read_bundle, incoming.file, digest, self.limit)
             _require_allowed(bundle, key)
             locked_until = await asyncio.to_thread(self.storage.keep, incoming, digest)
-        by = "" if key is None else key.key_id
-        kept = Kept(bundle, time.time_ns() // 1000, by, size, locked_until=locked_until)
+        kept = Kept(bundle, time.time_ns() // 1000, by_of(key), size, locked_until=locked_until)
         new = await self._store.write(lambda connection: add_bundle(connection, kept))
         return kept, new
 
@@ -142,9 +141,8 @@ class Archive:
             raise StoreUnavailable(f"what the archive has is not the bundle: {problem.detail}", 300) from None
         if file is None:
             raise StoreUnavailable("the bundle's file is missing in the archive; deliver the bundle again", 300)
-        by = "" if key is None else key.key_id
         try:
-            outcome = await self._store.append([event_of("read", digest, by, subject=kept.bundle.subject)])
+            outcome = await self._store.append([event_of("read", digest, by_of(key), subject=kept.bundle.subject)])
         except BaseException:
             file.close()
             raise

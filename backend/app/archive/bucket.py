@@ -6,14 +6,14 @@ import base64
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from app.archive.bundle import InvalidBundle
+from app.archive.bundle import InvalidBundle, read_bundle
 from app.archive.storage import Incoming, reported
 from app.events.model import timestamp_of
 from app.settings import BUCKET, InvalidSettings, Lock
@@ -116,13 +116,25 @@ class Bucket:
     def keep(self, incoming: Incoming, digest: str) -> int | None:
         """Keep a file as the bundle with this digest, durably; return until when nobody can delete it (µs), if so.
 
-        What is there already stays as it is, and locked as it is: each version would be kept, and paid.
+        The bundle that is there already stays as it is, and locked as it is: each version would be kept, and paid. But
+        whoever may write to the bucket can have put anything there.
         """
-        with self._reported():
-            state = self._state(digest)
-            if state is None:
+        state = self._state(digest)
+        if state is None or not self._is_whole(digest):
+            with self._reported():
                 state = self._put(incoming.file, digest)
         return None if state.until is None else round(state.until.timestamp()) * 1_000_000
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            file = self.open(digest)
+            if file is None:
+                return False
+            with file:
+                read_bundle(file, digest, self._limit)
+        except InvalidBundle:
+            return False
+        return True
 
     def _put(self, file: BinaryIO, digest: str) -> _State:
         checksum = hashlib.sha256()
@@ -148,10 +160,8 @@ class Bucket:
 
     def open(self, digest: str) -> BinaryIO | None:
         """Open a copy of a bundle, a file without a name; None: it isn't there."""
-        try:
-            with self._reported():
-                found = self._client.get_object(Bucket=self._name, Key=self._key(digest))
-        except _Missing:
+        found = self._ask(self._client.get_object, digest)
+        if found is None:
             return None
         body = found["Body"]
         if found["ContentLength"] > self._limit:
@@ -185,8 +195,7 @@ class Bucket:
 
     def locked(self, digest: str) -> str | None:
         """Return why a bundle can't be deleted now, or None."""
-        with self._reported():
-            state = self._state(digest)
+        state = self._state(digest)
         if state is None:
             return None
         if state.is_held:
@@ -201,9 +210,9 @@ class Bucket:
         key = self._key(digest)
         with self._reported():
             found = self._client.list_object_versions(Bucket=self._name, Prefix=key)
-            versions = [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]
-            for version in versions:
-                self._client.delete_object(Bucket=self._name, Key=key, VersionId=version["VersionId"])
+            for version in (*found.get("Versions", ()), *found.get("DeleteMarkers", ())):
+                if version["Key"] == key:  # somebody may have put one there whose name goes on
+                    self._client.delete_object(Bucket=self._name, Key=key, VersionId=version["VersionId"])
 
     def digests(self) -> Iterator[str]:
         """Give the digests of all bundles that are here."""
@@ -219,13 +228,19 @@ class Bucket:
         return f"{self._prefix}{digest[:2]}/{digest}{_SUFFIX}"
 
     def _state(self, digest: str) -> _State | None:
-        try:
-            with self._reported():
-                found = self._client.head_object(Bucket=self._name, Key=self._key(digest))
-        except _Missing:
+        found = self._ask(self._client.head_object, digest)
+        if found is None:
             return None
         held = found.get("ObjectLockLegalHoldStatus") == "ON"
         return _State(found.get("ObjectLockMode", ""), found.get("ObjectLockRetainUntilDate"), held)
+
+    def _ask(self, ask: Callable[..., Any], digest: str) -> Any:
+        """Return what the store answers about a bundle; None: it isn't there."""
+        try:
+            with self._reported():
+                return ask(Bucket=self._name, Key=self._key(digest))
+        except _Missing:
+            return None
 
     @contextmanager
     def _reported(self) -> Iterator[None]:

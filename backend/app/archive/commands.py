@@ -167,7 +167,8 @@ def _hold(connection: WriteConnection, storage: Storage, digest: str, because: s
         raise Refused(f"the archive has no bundle {digest[:80]!a}")
     step = "released" if because is None else "held"
     storage.hold(digest, held=because is not None)
-    hold_bundle(connection, digest, because, event_of(step, digest, who(), because=because))
+    if not hold_bundle(connection, digest, because, event_of(step, digest, who(), because=because)):
+        raise Refused(f"{digest} was deleted meanwhile, and is not {step}")
     print(f"{digest} is {step}")
 
 

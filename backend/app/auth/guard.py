@@ -161,13 +161,13 @@ def _unauthorized(detail: str) -> Problem:
     )
 
 
-def _require(scope: Scope) -> Callable[[Request], Awaitable[None]]:
-    async def check(request: Request) -> None:
+def _require(scope: Scope) -> Callable[[Request], Awaitable[ApiKey | None]]:
+    async def check(request: Request) -> ApiKey | None:
         guard: Guard = request.app.state.guard
-        await guard.require(request, scope)
+        return await guard.require(request, scope)
 
     return check
 
 
-MayRead = Annotated[None, Depends(_require("read"))]
-MaySeeMetrics = Annotated[None, Depends(_require("metrics"))]
+MayRead = Annotated[ApiKey | None, Depends(_require("read"))]
+MaySeeMetrics = Annotated[ApiKey | None, Depends(_require("metrics"))]

@@ -16,6 +16,8 @@ PERSON_US = 3600 * 1_000_000
 PERSON = "oidc:"
 """What such a session has in place of a key's digest begins with this; the name follows."""
 _BEGUN = "begun:"
+MOST_BEGUN = 1000
+"""How many people may be on their way through an identity provider; of more, who began first has to begin again."""
 
 
 def person(name: str, since: int) -> ApiKey:
@@ -46,6 +48,12 @@ def _open(connection: WriteConnection, whose: str, now: int, lasts: int) -> str:
     token = secrets.token_urlsafe(32)
     connection.begin()
     connection.execute("DELETE FROM sessions WHERE expires_at <= ?", (now,))
+    # Anybody can begin, again and again.
+    connection.execute(
+        "DELETE FROM sessions WHERE key_digest LIKE ? AND created_at <= (SELECT created_at FROM sessions"
+        " WHERE key_digest LIKE ? ORDER BY created_at DESC LIMIT 1 OFFSET ?)",
+        (f"{_BEGUN}%", f"{_BEGUN}%", MOST_BEGUN - 1),
+    )
     connection.execute(
         "INSERT INTO sessions (digest, key_digest, created_at, expires_at) VALUES (?, ?, ?, ?)",
         (_digest(token), whose, now, now + lasts),

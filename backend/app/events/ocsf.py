@@ -26,6 +26,7 @@ _ACTIVITIES = {"file_read": (2, "Read"), "file_write": (3, "Update")}
 _OTHER = 99
 _STATUSES = {"success": (1, "Success"), "error": (2, "Failure"), "denied": (2, "Failure")}
 _INFORMATIONAL = {"severity_id": 1, "severity": "Informational"}
+_MOST_MILLISECONDS = 2**53
 _MAPPED = (
     "event_id",
     "timestamp",
@@ -84,6 +85,7 @@ def _event(event: StoredEvent) -> dict[str, Any]:
         "metadata": metadata,
         "unmapped": {name: value for name, value in members.items() if name not in _MAPPED},
     }
-    if sent.get("latency_ms") is not None:
-        made["duration"] = round(sent["latency_ms"])
+    latency = sent.get("latency_ms")
+    if latency is not None and latency < _MOST_MILLISECONDS:  # `unmapped` has it as it was sent
+        made["duration"] = round(latency)
     return made

@@ -41,7 +41,7 @@ class Provider:
 
     def __init__(self, settings: Settings) -> None:
         self._issuer = (settings.oidc_issuer or "").rstrip("/")
-        self._emails = frozenset(email.lower() for email in settings.oidc_emails)
+        self._emails = frozenset(map(_folded, settings.oidc_emails))
         self._groups = frozenset(settings.oidc_groups)
         self._groups_claim = settings.oidc_groups_claim
         parts = urlsplit(self._issuer)
@@ -100,12 +100,14 @@ class Provider:
         said["id_token_signing_alg_values_supported"] = [name for name in offered if name in _ALGORITHMS]
 
     def _reader(self, found: dict[str, Any]) -> str:
-        email = str(found.get("email", "")).lower()
-        if email in self._emails and found.get("email_verified") is True:
+        email = _folded(str(found.get("email", "")))
+        is_verified = found.get("email_verified") is True
+        if email in self._emails and is_verified:
             return email
         groups = found.get(self._groups_claim)
         if isinstance(groups, list) and self._groups.intersection(map(str, groups)):
-            return email or str(found["sub"])
+            # An address that nobody verified may be somebody else's, who would stand in the trail as the reader.
+            return email if email and is_verified else str(found["sub"])
         why = "the email is not verified" if email in self._emails else "neither the email nor a group may read"
         raise Problem(403, "forbidden", "Forbidden", f"{shown(email or found['sub'], 100)} may not sign in: {why}")
 
@@ -188,6 +190,11 @@ def _refused(why: str) -> Problem:
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+def _folded(email: str) -> str:
+    """Return an address as it is compared: in lower case as far as it is ASCII, where no two letters become one."""
+    return email.encode(errors="replace").lower().decode()
 
 
 def _secret(path: Path) -> str:

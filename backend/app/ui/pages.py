@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import string
 import time
 from functools import partial
@@ -14,6 +15,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from app.api.queries import export_events
 from app.api.runs import Runs, agent_cursor, decode_agent_cursor, log_keys
+from app.archive.reads import Reads
 from app.auth.guard import Guard
 from app.auth.sessions import form_token
 from app.events.model import MAX_ID
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
+_PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})")
 _FILE_NAME = frozenset(string.ascii_letters + string.digits + "._")
 
 RUNS_SHOWN = 50
@@ -137,6 +140,7 @@ async def get_runs(request: Request, reader: CurrentReader) -> Response:
         }
 
     values = await store.read(read)
+    _note(request, reader, wanted.filter(), len(values["runs"]))
     names = ("not-allowed", *PHASES[1:], *OUTCOMES, OTHER)
     return page(request, "runs.html", reader, given=given, names=names, trails=TRAILS, refused=REFUSED, **values)
 
@@ -169,6 +173,7 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
 
     store: Store = request.app.state.store
     values = await store.read(read)
+    _note(request, reader, Filter(trace_id=values["run"].trace_id), values["run"].events)
     plan = None
     if "plan" in given and values["run"].plan_digest:
         file = await _open_bundle(request, given["plan"], reader)
@@ -199,13 +204,13 @@ async def _open_bundle(request: Request, digest: str, reader: Reader) -> BinaryI
 
 
 @router.get("/ui/run/events")
-async def get_run_events(request: Request, _: CurrentReader) -> Response:
+async def get_run_events(request: Request, reader: CurrentReader) -> Response:
     """Download all events of a run as they were sent, one a line."""
     trace_id = _parameters(request, "trace").get("trace", "")
     store: Store = request.app.state.store
     run = await store.read(lambda connection: _find(connection, trace_id))
     name = "".join(character if character in _FILE_NAME else "-" for character in trace_id[:80])
-    return await export_events(request, Filter(trace_id=run.trace_id), f"events-{name}.ndjson")
+    return await export_events(request, reader.key, Filter(trace_id=run.trace_id), f"events-{name}.ndjson")
 
 
 @router.get("/ui/agents")
@@ -239,6 +244,7 @@ async def get_trails(request: Request, reader: CurrentReader) -> Response:
 
     metrics: Metrics = request.app.state.metrics
     values = await store.read(read)
+    _note(request, reader, RunFilter(trail="unsound"), len(values["unsound"]))
     return page(
         request, "trails.html", reader, trails=TRAILS[1:], refusals=metrics.refusals(), late_hours=LATE_US // HOUR_US,
         **values,
@@ -278,6 +284,11 @@ async def get_proof(request: Request, _: CurrentReader) -> Response:
 async def get_nothing(_: CurrentReader) -> Response:
     """Say that there is no such page."""
     raise _not_found("there is no such page")
+
+
+def _note(request: Request, reader: Reader, wanted: Filter | RunFilter, items: int) -> None:
+    reads: Reads = request.app.state.reads
+    reads.note(reader.key, wanted, items)
 
 
 def _find(connection: ReadConnection, trace_id: str) -> Run:
@@ -326,11 +337,10 @@ def _wanted(given: dict[str, str]) -> Runs:
 def _after(text: str | None) -> Place | None:
     if text is None:
         return None
-    at, _, position = text.partition(".")
-    try:
-        return Place(int(at), int(position))
-    except ValueError:
-        raise bad_parameter("after", "is not a place in this run") from None
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        raise bad_parameter("after", "is not a place in this run")
+    return Place(int(place[1]), int(place[2]))
 
 
 def _now() -> int:

@@ -155,6 +155,12 @@ def administer(database_url: str, *statements: str) -> list[Any]:
     return rows
 
 
+def trail_of(database_url: str) -> list[dict[str, Any]]:
+    """Return the events of the backend's own trail, in the order in which they were stored."""
+    sql = "SELECT body FROM events WHERE trace_id = 'aimgentix-archive' ORDER BY position"
+    return [json.loads(body) for (body,) in administer(database_url, sql)]
+
+
 def command(database_url: str, *arguments: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
     """Run `python -m app …` as an operator does."""
     done = subprocess.run(

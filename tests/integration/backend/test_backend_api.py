@@ -372,6 +372,29 @@ def test_an_export_for_collectors_is_valid_ocsf_and_loses_nothing(client: Client
     assert (one["metadata"]["log_name"], one["metadata"]["sequence"]) == (trace, 1)
 
 
+@pytest.mark.parametrize("latency", ["1e300", "9" * 300])
+def test_a_number_that_ocsf_has_no_room_for_is_given_as_it_was_sent(client: Client, new: New, latency: str) -> None:
+    sent = new(latency_ms=0)
+    body = json.dumps(sent).replace('"latency_ms": 0', f'"latency_ms": {latency}').encode()
+    assert client.ask("POST", "/v1/events", body, content_type=JSON).status == 201
+    (one,) = client.get(f"/v1/export?format=ocsf&trace_id={sent['trace_id']}").body.splitlines()
+    assert f'"latency_ms":{latency}'.encode() in one
+    assert "duration" not in json.loads(one), "a collector keeps it in 64 bits"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/bundles?cursor={'9' * 30}-{'0' * 64}",
+        f"/ui/run?trace=x&after={'9' * 30}.1",
+        f"/ui/run?trace=x&after=1.{'9' * 30}",
+        f"/ui/run?trace=x&after={'9' * 900}.1",
+    ],
+)
+def test_a_place_beyond_all_places_is_a_bad_parameter(client: Client, path: str) -> None:
+    assert client.get(path).status in (400, 404)  # where bundles are not kept
+
+
 def test_ten_thousand_retries_store_nothing_twice(client: Client, new: New) -> None:
     events = [line(new()["trace_id"], seq) | {"event": new()} for seq in range(1, 101)]
     assert client.post_lines(events).status == 201

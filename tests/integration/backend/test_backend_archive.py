@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import io
+import json
 import os
 import resource
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from app.archive.bundle import InvalidBundle, read_bundle
+from app.archive.folder import Folder
 from app.archive.trail import event_of
 from app.cli import main
 from app.log.checkpoint import parse_proof
@@ -24,7 +26,7 @@ from app.store.bundles import forget_bundle
 from app.store.location import parse_location
 from app.store.opening import open_database
 from backend_bundles import HOSTILE, bundle, manifest_of, pack, put, ten_gigabytes
-from backend_client import Client, administer, command, eventually
+from backend_client import JSON, Client, administer, command, eventually, trail_of
 from backend_log import Parties, parties
 from bench.servers import Backend
 
@@ -145,8 +147,9 @@ def test_a_full_disk_costs_a_503_and_nothing_else(start: Any, tmp_path: Path) ->
     assert put(client, digest, pack(files)).status == 201
 
 
-def test_a_key_writes_for_its_repository_and_its_agent(start: Any) -> None:
-    running: Backend = start(AIMGENTIX_AUTH="required")
+def test_a_key_writes_for_its_repository_and_its_agent(start: Any, both: Parties) -> None:
+    both.policy.write_text("quorum none\n")
+    running: Backend = start(AIMGENTIX_AUTH="required", **both.settings)
     create = ("keys", "create", "--name", "x", "--scope", "write")
     digest, files = bundle()
 
@@ -158,6 +161,17 @@ def test_a_key_writes_for_its_repository_and_its_agent(start: Any) -> None:
     assert status("--repository", "acme/shop", "--agent", "other") == 403
     assert status("--repository", "acme/shop", "--agent", "shop-restarter") == 201
     assert put(Client(running.port), digest, pack(files)).status == 401
+
+    def logged(subject: str, *bound: str) -> int:
+        key = command(running.database_url, *create, *bound).stdout.strip()
+        body = json.dumps([{"digest": digest, "subject": subject}]).encode()
+        return Client(running.port, key).ask("POST", "/v1/log/entries", body, content_type=JSON).status
+
+    run = "acme/shop/runs/42/attempts/1"
+    assert logged(run, "--repository", "acme/shop") == 200, "the bundle is logged already"
+    assert logged("acme/shop-2/runs/1/attempts/1", "--repository", "acme/shop") == 403
+    assert logged(run, "--agent", "shop-restarter") == 403, "nothing says whose it is"
+    assert logged("acme/other/runs/1/attempts/1") == 201
 
 
 @pytest.fixture
@@ -219,6 +233,23 @@ def test_what_is_held_stays_and_everything_is_recorded(operate: tuple[Backend, A
         ("purged", f"bundle/{held}"),
     ]
     assert {one["metadata"]["by"] for one in trail} == {getpass.getuser()}
+
+
+def test_a_bundle_that_is_deleted_meanwhile_is_not_said_to_be_held(
+    operate: tuple[Backend, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention deletes it between the look and the hold."""
+    running, run = operate
+    digest, files = bundle()
+    assert put(Client(running.port), digest, pack(files)).status == 201
+
+    def delete(_: Folder, digest: str, *, held: bool) -> None:
+        administer(running.database_url, f"DELETE FROM bundles WHERE digest = '{digest}'")
+
+    monkeypatch.setattr(Folder, "hold", delete)
+    said = f"aimgentix: {digest} was deleted meanwhile, and is not held\n"
+    assert run("hold", digest, "--because", "case 7") == (1, said)
+    assert trail_of(running.database_url) == []
 
 
 def test_a_check_finds_what_was_done_to_files_and_rows(operate: tuple[Backend, Any]) -> None:

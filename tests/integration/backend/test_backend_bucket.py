@@ -189,6 +189,32 @@ def test_a_bundle_is_kept_once_and_locked_until_its_day(
     assert steps == ["read", "exported", "held", "released", "read", "purged"]
 
 
+def test_what_somebody_put_there_first_is_not_taken_for_the_bundle(
+    s3: S3, backend: Backend, operate: Callable[..., tuple[int, str]]
+) -> None:
+    """Else it would be acknowledged, and gone with GitHub's copy."""
+    client = Client(backend.port)
+    digest, files = bundle(5)
+    for garbage in (b"garbage", pack({**files, "seal/report.json": b"other"}), b"\0" * (1024 * 1024 + 1)):
+        s3.client.put_object(Bucket=BUCKET, Key=key_of(digest), Body=garbage)
+        assert put(client, digest, pack(files)).status in (200, 201)
+        with zipfile.ZipFile(io.BytesIO(client.get(f"/v1/bundles/{digest}").body)) as archive:
+            assert archive.read("seal/report.json") == files["seal/report.json"]
+        head = s3.client.head_object(Bucket=BUCKET, Key=key_of(digest))
+        assert head["ObjectLockMode"] == "GOVERNANCE"
+    # What has a longer name is no version of it, and keeps nothing from being deleted.
+    s3.client.put_object(Bucket=BUCKET, Key=f"{key_of(digest)}.bak", Body=b"x")
+    for version in s3.versions(digest):
+        if version["Key"] == key_of(digest) and "ETag" in version:
+            s3.client.put_object_retention(
+                Bucket=BUCKET, Key=key_of(digest), VersionId=version["VersionId"], BypassGovernanceRetention=True,
+                Retention={"Mode": "GOVERNANCE", "RetainUntilDate": datetime.now(UTC) - DAY},
+            )  # fmt: skip
+    age(backend, digest)
+    assert operate(backend, "purge", "--older-than-days", 1)[1].splitlines()[-1].startswith("1 bundles deleted")
+    assert [version["Key"] for version in s3.versions(digest)] == [f"{key_of(digest)}.bak"]
+
+
 def test_retention_passes_by_what_is_locked(s3: S3, backend: Backend, start: Any) -> None:
     digests = []
     for number in (2, 3, 4):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backend_client import HERE, JSON, LINES, PROBLEM, Client, administer, command, event, eventually
+from backend_client import HERE, JSON, LINES, PROBLEM, Client, administer, command, event, eventually, trail_of
 from bench.servers import HOST, Backend
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -179,7 +179,7 @@ def stalled_export(backend: Backend) -> socket.socket:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     connection.settimeout(60)
     connection.connect((HOST, backend.port))
-    connection.sendall(b"GET /v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    connection.sendall(b"GET /v1/export?trace_id=run-42 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert connection.recv(12) == b"HTTP/1.1 200"
     return connection
 
@@ -202,6 +202,25 @@ def test_an_export_that_nobody_reads_ends(start: Any) -> None:
         except ConnectionResetError:
             pass
         assert not received.endswith(b"\r\n0\r\n\r\n"), "what broke off must not look complete"
+    exporting, exported = trail_of(backend.database_url)
+    assert (exporting["metadata"]["step"], exporting["status"]) == ("exporting", "pending")
+    assert exported["metadata"]["export"] == exporting["metadata"]["export"]
+    assert (exported["metadata"]["ended"], exported["status"]) == ("broken off", "error")
+    assert 1000 <= exported["metadata"]["items"] < 2400, "more than came, and not more than was sent"
+
+
+def test_an_export_that_fails_is_recorded_as_soon_as_that_is_possible(start: Any) -> None:
+    backend: Backend = start()
+    with stalled_export(backend) as connection:
+        administer(backend.database_url, "ALTER TABLE events RENAME TO gone")
+        received = bytearray()
+        while chunk := connection.recv(1 << 20):
+            received += chunk
+        assert not received.endswith(b"\r\n0\r\n\r\n")
+    eventually(lambda: "who reads can't be recorded" in backend.output())
+    administer(backend.database_url, "ALTER TABLE gone RENAME TO events")
+    eventually(lambda: len(trail_of(backend.database_url)) == 2)
+    assert trail_of(backend.database_url)[1]["metadata"]["ended"] == "failed"
 
 
 def test_an_export_that_is_read_slowly_is_whole(start: Any) -> None:
@@ -212,6 +231,9 @@ def test_an_export_that_is_read_slowly_is_whole(start: Any) -> None:
             received += connection.recv(65536)
             time.sleep(0.02)
         assert received.count(b'"event_id"') == 2400
+    backend.stop()
+    exported = trail_of(backend.database_url)[1]["metadata"]
+    assert (exported["ended"], exported["items"], exported["filter"]) == ("complete", 2400, {"trace_id": "run-42"})
 
 
 def test_a_client_that_leaves(client: Client) -> None:

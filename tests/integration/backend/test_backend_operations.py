@@ -250,7 +250,7 @@ def test_logs_hold_no_contents(start: Any) -> None:
 
 
 def test_retention(start: Any, database_url: str) -> None:
-    backend: Backend = start(database_url)
+    backend: Backend = start(database_url, AIMGENTIX_READ_MINUTES="0")
     client = Client(backend.port)
     client.post_lines([line("aging", seq, trace_id="aging") for seq in (1, 2, 4, 5, 6, 9)])
     client.post_lines([event(trace_id="gone") for _ in range(3000)])
@@ -263,7 +263,9 @@ def test_retention(start: Any, database_url: str) -> None:
     assert (stream["expired_through"], stream["missing"]) == (5, [{"first": 7, "last": 8}])
     age(database_url, 10, "seq >= 6")
     backend.stop()
-    with Backend(backend.log.parent, database_url, {"AIMGENTIX_RETENTION_DAYS": "9"}).start() as again:
+    with Backend(
+        backend.log.parent, database_url, {"AIMGENTIX_RETENTION_DAYS": "9", "AIMGENTIX_READ_MINUTES": "0"}
+    ).start() as again:
         client = Client(again.port)
         eventually(lambda: b"aimgentix_events_expired_total 3002.0" in client.get("/metrics").body)
         (left,) = client.events("/v1/events")

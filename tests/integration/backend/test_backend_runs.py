@@ -44,7 +44,7 @@ def day(days: int) -> str:
 
 
 def test_runs_are_found_by_what_their_events_say(start: Any, database_url: str) -> None:
-    client = Client(start(database_url).port)
+    client = Client(start(database_url, AIMGENTIX_READ_MINUTES="0").port)
     began = time.time() - 6 * DAY
     send(client, acted("1-1", began), refused("2-1", began), waiting("3-1", resource="payments/eu", agent="scaler"))
     send(client, acted("4-1", resource="Zahlungsdienst Zürich", agent="scaler"))
@@ -262,7 +262,7 @@ def _put_in(url: str, trace_id: str) -> None:
 
 
 def test_lists_survive_a_kill_and_are_made_anew(start: Any, database_url: str) -> None:
-    backend = start(database_url)
+    backend = start(database_url, AIMGENTIX_READ_MINUTES="0")
     client = Client(backend.port)
     send(client, acted("1-1"), refused("2-1"))
     backend.kill()

@@ -14,6 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from app.auth import sessions
+from app.store.location import parse_location
+from app.store.opening import open_database
+from app.store.schema import prepare
 from backend_client import Answer, Client
 from bench.servers import BACKEND, Backend
 
@@ -72,7 +76,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             "AIMGENTIX_OIDC_ISSUER": provider.url,
             "AIMGENTIX_OIDC_CLIENT_ID": CLIENT,
             "AIMGENTIX_OIDC_CLIENT_SECRET_FILE": str(folder / "secret"),
-            "AIMGENTIX_OIDC_EMAILS": "Ada@example.com, eve@example.com",
+            "AIMGENTIX_OIDC_EMAILS": "Ada@example.com, eve@example.com, kate@example.com",
             "AIMGENTIX_OIDC_GROUPS": "auditors",
         }
         provider.says = None
@@ -171,6 +175,46 @@ def test_a_member_of_a_group_signs_in_without_an_email(provider: Provider, brows
     provider.person = {"sub": "4712", "groups": ["people", "auditors"]}
     assert browser.go(browser.leave()).status == 200
     assert b"4712" in browser.go("/ui").body
+
+
+def test_an_address_that_nobody_verified_is_nobody_s_name(provider: Provider, browser: Browser) -> None:
+    """A member of a group who says that they are somebody else would stand in the trail as that person."""
+    provider.person = {"sub": "4713", "groups": ["auditors"], "email": "ada@example.com", "email_verified": False}
+    assert browser.go(browser.leave()).status == 200
+    page = browser.go("/ui").body
+    assert b"4713" in page and b"ada@example.com" not in page
+
+
+@pytest.mark.parametrize("email", ["\u212aate@example.com", "KATE@EXAMPLE.COM"])
+def test_a_letter_that_becomes_another_in_lower_case_is_another(
+    provider: Provider, browser: Browser, email: str
+) -> None:
+    provider.person = {"sub": "4714", "email": email, "email_verified": True}
+    assert browser.go(browser.leave()).status == (200 if email.isascii() else 403)
+
+
+@pytest.mark.parametrize("alg", ["none", "HS256"])
+def test_a_token_that_anybody_could_have_signed_is_refused(provider: Provider, browser: Browser, alg: str) -> None:
+    """Also where the provider says that it signs so: with a secret, or not at all."""
+    provider.alg = alg
+    answer = browser.go(browser.leave())
+    assert (answer.status, SESSION in browser.cookies) == (401, False), said(answer)
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_whoever_begins_again_and_again_fills_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/audit.db" if store == "sqlite" else request.getfixturevalue("postgres").new_database()
+    database = open_database(parse_location(url))
+    prepare(database, migrate=True)
+    monkeypatch.setattr(sessions, "MOST_BEGUN", 3)
+    connection = database.connect_writer()
+    session = sessions.open_session(connection, sessions.person("ada", 0), 0, 10**9)
+    tokens = [sessions.keep_begun(connection, f"b{number}", number, 600) for number in range(5)]
+    assert sessions.find_session(connection, session, 9, people=True) is not None
+    assert [sessions.take_begun(connection, token, 9) for token in tokens] == [None, None, "b2", "b3", "b4"]
+    connection.close()
 
 
 @pytest.mark.parametrize(
