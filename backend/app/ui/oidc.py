@@ -41,7 +41,7 @@ class Provider:
 
     def __init__(self, settings: Settings) -> None:
         self._issuer = (settings.oidc_issuer or "").rstrip("/")
-        self._emails = frozenset(map(_folded, settings.oidc_emails))
+        self._emails = frozenset(map(_without_case, settings.oidc_emails))
         self._groups = frozenset(settings.oidc_groups)
         self._groups_claim = settings.oidc_groups_claim
         parts = urlsplit(self._issuer)
@@ -100,7 +100,7 @@ class Provider:
         said["id_token_signing_alg_values_supported"] = [name for name in offered if name in _ALGORITHMS]
 
     def _reader(self, found: dict[str, Any]) -> str:
-        email = _folded(str(found.get("email", "")))
+        email = _without_case(str(found.get("email", "")))
         is_verified = found.get("email_verified") is True
         if email in self._emails and is_verified:
             return email
@@ -192,7 +192,7 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _folded(email: str) -> str:
+def _without_case(email: str) -> str:
     """Return an address as it is compared: in lower case as far as it is ASCII, where no two letters become one."""
     return email.encode(errors="replace").lower().decode()
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from support.harness.artifacts import pack
 from support.harness.engine import Run
 from support.hijack import Watching, assert_the_gate_held, by_id, hijack
 from support.runs import ALL_SUCCEED, bundle, carried_out, document, results
 from support.world import WORKFLOW, World
+from support.zips import pack
 
 # Every Python file on the machine: packages, the standard library, the runtime, the repository; and what is in memory.
 PATCHES = """
@@ -226,7 +226,7 @@ def test_what_it_replaces_after_its_upload_is_not_sealed(world: World) -> None:
         honest = run.artifacts.named("investigation").files()
         forged = {name: data.replace(b"restart_service", b"destroy_service") for name, data in honest.items()}
         assert forged != honest
-        replace(world, run, "investigation", pack(forged.items()))
+        replace(world, run, "investigation", pack(forged))
 
     run = world.start(reviewer=bob, hooks={"seal": forge})
 

@@ -202,7 +202,7 @@ def test_what_somebody_put_there_first_is_not_taken_for_the_bundle(
             assert archive.read("seal/report.json") == files["seal/report.json"]
         head = s3.client.head_object(Bucket=BUCKET, Key=key_of(digest))
         assert head["ObjectLockMode"] == "GOVERNANCE"
-    # What has a longer name is no version of it, and keeps nothing from being deleted.
+    # What has a longer name is not a version of it, and keeps nothing from being deleted.
     s3.client.put_object(Bucket=BUCKET, Key=f"{key_of(digest)}.bak", Body=b"x")
     for version in s3.versions(digest):
         if version["Key"] == key_of(digest) and "ETag" in version:

@@ -99,6 +99,6 @@ class ArtifactStore:
             unnoticed: the service's digest is replaced, too.
         """
         artifact = self.named(name)
-        archive = pack((artifact.files() | {path: data}).items())
+        archive = pack(artifact.files() | {path: data})
         digest = hashlib.sha256(archive).hexdigest() if unnoticed else artifact.digest
         self._artifacts[self._artifacts.index(artifact)] = replace(artifact, archive=archive, digest=digest)

@@ -16,9 +16,9 @@ from agent_runtime.local.check import ANSWERS_FILE
 from agent_runtime.local.update import problems
 from support import engines, settings_world, updates
 from support.github import FullGitHub
-from support.harness.artifacts import pack
 from support.rendering import WORKFLOW
 from support.trials.lab import Attempt, Lab, trial
+from support.zips import pack
 
 README = "README.md"
 
@@ -196,7 +196,7 @@ def the_machine_that_made_the_update_lies(lab: Lab) -> Iterator[Attempt]:
         (folder / "docs/NEW.md").write_text("New\n", encoding="utf-8")
 
     root = behind(lab, release)
-    archive = pack([("update.patch", b"rm -rf /\n"), ("report.json", b"{}")])
+    archive = pack({"update.patch": b"rm -rf /\n", "report.json": b"{}"})
     github = lab.stack.enter_context(FullGitHub("acme/widgets"))
     github.keep_archive(1, "1", "agent-update", archive)
     environment = {
