@@ -1,4 +1,4 @@
-"""Who reads and exports events is recorded, by whom; a page that stays open does not flood it, and no read waits for it."""
+"""Who reads and exports events is recorded, by whom; a page that stays open is not a flood, and no read waits."""
 
 from __future__ import annotations
 
