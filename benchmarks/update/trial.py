@@ -35,7 +35,7 @@ from agent_runtime.cli import main_without_agent
 sys.exit(main_without_agent(sys.argv[2], sys.argv[3:]))
 """
 _MARKER = re.compile(rb"^(?:<{7}|>{7}|\|{7})(?: |$)", re.MULTILINE)
-_PIN = re.compile(r"(uses: *[\w./-]+@)[0-9a-f]{40} *#.*")
+_ONE_OWNER = re.compile(r"(uses: *[\w./-]+@)[0-9a-f]{40} *#.*|^(    runs-on:).*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ def _judge(outcome: Outcome, birth: Birth, edits: list[Edit], project: Path, cop
 
 
 def _side(files: Mapping[str, File], name: str) -> list[str]:
-    """The lines of a file, without what is resolved mechanically: pins and ticks."""
+    """The lines of a file, without what is resolved mechanically: pins, machines and ticks."""
     text = files[name].data.decode("utf-8", "replace") if name in files else ""
-    return _PIN.sub(r"\1", text).replace("- [x]", "- [ ]").split("\n")
+    return _ONE_OWNER.sub(r"\1\2", text).replace("- [x]", "- [ ]").split("\n")
 
 
 def _meet(base: list[str], here: list[str], new: list[str]) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from agent_runtime.local.update.files import EXECUTABLE, LINK, REGULAR, File
 from agent_runtime.local.update.merge import ADDED, CONFLICT, KEPT, MERGED, REMOVED, REPLACED, merge
+from agent_runtime.local.update.owners import TEMPLATE
 
 OLD = "one\ntwo\nthree\nfour\n"
 
@@ -48,8 +49,33 @@ def test_changes_of_the_same_line_are_a_conflict(here: str, new: str) -> None:
         assert "<<<<<<< here" in text
 
 
-def test_in_code_neighbouring_lines_are_left_to_a_person() -> None:
-    assert _merged("one\ntwo\nOURS\nfour\n", "one\nTWO\nthree\nfour\n", name="agent_runtime/cli.py")[0] == CONFLICT
+def test_in_code_neighbouring_lines_are_left_to_a_person_unless_they_are_comments() -> None:
+    name, new = "agent_runtime/cli.py", "one\nTWO\nthree\nfour\n"
+    assert _merged("one\ntwo\nOURS\nfour\n", new, name=name)[0] == CONFLICT
+    assert _merged("one\ntwo\n# OURS\nOURS\nthree\nfour\n", new, name=name)[0] == CONFLICT
+    assert _merged("one\n  # OURS\ntwo\nthree\nfour\n", new, name=name) == (
+        MERGED,
+        "one\n  # OURS\nTWO\nthree\nfour\n",
+    )
+
+
+def _jobs(*machines: str) -> str:
+    return "jobs:\n" + "".join(
+        f"  job-{number}:\n    name: A job\n    runs-on: {machine}\n    steps: []\n\n"
+        for number, machine in enumerate(machines)
+    )
+
+
+def test_the_machine_that_a_team_chose_for_a_job_stays_and_is_named() -> None:
+    name = ".github/workflows/agent-report.yml"
+    texts = _jobs("old", "old", "old", "old"), _jobs("ours", "old", "ours", "new"), _jobs("new", "new", "old", "new")
+    then, ours, now = ({name: File(REGULAR, text.encode())} for text in texts)
+
+    merged = merge(then, ours, now, lambda _: TEMPLATE)
+
+    assert merged.files[name] == File(REGULAR, _jobs("ours", "new", "ours", "new").encode())
+    assert (merged.changes[0].kind, merged.changes[0].note) == (MERGED, "runs-on stays as it is here: job-0")
+    assert _merged(_jobs("ours"), "jobs: {}\n", _jobs("old"), name)[0] == CONFLICT, "the job is gone"
 
 
 def _page(top: str, part: str, end: str = "") -> str:

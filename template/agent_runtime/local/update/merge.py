@@ -1,8 +1,9 @@
 """The three-way merge: what the template rendered then, what is here, and what it renders now.
 
 A file that one side alone changed is that side's.  Where both did, git merges the lines, after what is resolved
-mechanically is set aside: pins that Dependabot renewed (the newer one stays), ticks of a checklist, line endings.
-Changes of neighbouring lines are merged too, except in Python code.  Of a page such as README.md, what is between two
+mechanically is set aside: pins that Dependabot renewed (the newer one stays), the machines on which the team's jobs
+run, ticks of a checklist, line endings.  Changes of neighbouring lines are merged too; in Python code only where the
+team's are comments.  Of a page such as README.md, what is between two
 comments is the template's, and the rest the team's.
 """
 
@@ -24,6 +25,8 @@ ADDED, REPLACED, REMOVED, MERGED, KEPT, CONFLICT = "added", "replaced", "removed
 
 _ASKED = "requirements-agent.in"
 _PIN = re.compile(rb"(uses: *[\w./-]+@)([0-9a-f]{40} *#[^\r\n]*)(?=\n|\Z)")
+# In a workflow: a job, and the line that says on which machine it runs.
+_JOB = re.compile(rb"^  ([\w-]+):[^\n]*\n(?:(?!  [\w-])[^\n]*\n)*?(    runs-on:[^\n]*)", re.MULTILINE)
 _NUMBERS = re.compile(rb"# *v?([0-9]+(?:\.[0-9]+)*)")
 # The lines that stand around the template's part of a page.
 _PARTS = re.compile(
@@ -120,16 +123,22 @@ def _both(name: str, old: File, here: File, new: File) -> _Result:
     pins: Dict[bytes, bytes] = dict(_PIN.findall(text))
     text = _TICKED.sub(rb"\1 \2", text)
     text = _with_pins(text, dict(_PIN.findall(old.data)), newer=False)
+    then, ours, now = (dict(_JOB.findall(side)) for side in (old.data, text, new.data))
+    both = ours.keys() & then.keys() & now.keys()
+    machines = {job: ours[job] for job in both if len({ours[job], then[job], now[job]}) == 3}
+    text = _with_machines(text, {job: then[job] for job in machines})
     entries = _entries(old.data, text, new.data) if name == CODEOWNERS else None
     if text == old.data or entries is not None:
         clean, data = True, new.data if entries is None else entries
     else:
         clean, data = _by_parts(name, old.data, text, new.data)
-    data = _with_pins(data, pins, newer=True)
+    data = _with_machines(_with_pins(data, pins, newer=True), machines)
     lines = data.split(b"\n")
     data = b"\n".join(line.replace(b"[ ]", b"[x]", 1) if line in ticked else line for line in lines)
     lost = sorted(line.decode("utf-8", "replace").strip() for line in ticked - set(lines))
     note = "ticked here, and reworded in the release: " + "; ".join(lost) if lost else ""
+    if machines:
+        note = "runs-on stays as it is here: " + ", ".join(sorted(job.decode("utf-8", "replace") for job in machines))
     if not clean:
         return CONFLICT, File(mode, data), note or "both changed the same lines"
     return MERGED, File(mode, data), note
@@ -145,6 +154,11 @@ def _with_pins(data: bytes, pins: Mapping[bytes, bytes], *, newer: bool) -> byte
         return found.group(1) + mine
 
     return _PIN.sub(pinned, data)
+
+
+def _with_machines(data: bytes, machines: Mapping[bytes, bytes]) -> bytes:
+    """The text of a workflow in which these jobs run where it is said here."""
+    return _JOB.sub(lambda job: job.group()[: -len(job.group(2))] + machines.get(job.group(1), job.group(2)), data)
 
 
 def _entries(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
@@ -182,8 +196,14 @@ def _by_parts(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, byt
 
 def _neighbours(name: str, old: bytes, here: bytes, new: bytes) -> Tuple[bool, bytes]:
     clean, data = _lines(old, here, new)
-    woven = None if clean or name.endswith(".py") else _woven(old, here, new)
+    is_code = name.endswith(".py") and _code(here) != _code(old)
+    woven = None if clean or is_code else _woven(old, here, new)
     return (clean, data) if woven is None else (True, woven)
+
+
+def _code(data: bytes) -> List[bytes]:
+    """The lines of a module that are more than a comment."""
+    return [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
 
 
 def _woven(old: bytes, here: bytes, new: bytes) -> Optional[bytes]:
