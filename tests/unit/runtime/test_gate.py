@@ -125,6 +125,32 @@ def test_t8_anything_but_the_whole_lower_case_digest_is_refused(approved: str) -
     refusal(codes.GATE_DIGEST, checks.check_digest, examples.sealed(), approved)
 
 
+# GATE16, threat T10: what `act` reads from outside the repository.
+
+
+@pytest.mark.threat("T10")
+@pytest.mark.parametrize(
+    ("sealed", "seen", "said"),
+    [
+        ({"A": "1"}, {"A": "2"}, "A was '1' and is '2'"),
+        ({"A": "prod"}, {"A": "Prod"}, "A was 'prod' and is 'Prod'"),
+        ({"A": "prod"}, {"A": "prod "}, "A was 'prod' and is 'prod '"),
+        ({"A": "1"}, {"A": ""}, "A was '1' and is ''"),
+        ({"A": ""}, {"A": "1"}, "A was '' and is '1'"),
+        ({"A": "1"}, {}, "A was '1' and is ''"),
+        ({}, {"A": "1"}, "A was '' and is '1'"),
+        ({"A": "1", "B": "2"}, {"A": "2", "B": "1"}, "A was '1' and is '2' in this job; B was '2' and is '1'"),
+    ],
+)
+def test_t10_a_variable_is_refused_where_a_single_letter_of_it_is_another(
+    sealed: dict[str, str], seen: dict[str, str], said: str
+) -> None:
+    found = examples.sealed(variables=sealed)
+    checks.check_variables(found, dict(reversed(sealed.items())))
+    message = refusal(codes.GATE_VARIABLES, checks.check_variables, found, seen)
+    assert message.endswith(f"since the plan was sealed: {said} in this job")
+
+
 # GATE03, threats T10 and T19: another run, attempt or commit.
 
 

@@ -323,6 +323,19 @@ def test_what_a_reason_names_and_the_plan_does_not_have_is_flagged(reason: str, 
     assert not found or page.index(line) < page.index("| What | Value |"), "on the first screen"
 
 
+@pytest.mark.threat("T10", "T26")
+def test_each_variable_with_its_value_and_each_secret_by_name_stand_in_the_table() -> None:
+    sealed = examples.sealed(variables={"REGION": "eu-1", "CLUSTER": ""}, secrets=("AGENT_ACT_TOKEN", "VAULT"))
+    table = [line for line in summary(examples.report(plan=sealed)).splitlines() if line.startswith("| ")]
+    for row in (
+        '| Variable `CLUSTER` | `""` |',
+        '| Variable `REGION` | `"eu-1"` |',
+        "| Secrets | `AGENT_ACT_TOKEN`, `VAULT` |",
+    ):
+        assert row in table, table
+    assert "| Secrets | none |" in summary(examples.report(plan=examples.sealed(secrets=())))
+
+
 def test_what_the_policy_looks_at_of_no_step_stands_in_a_row_of_its_own() -> None:
     asked = (
         "allowed_actions[0] of step 1: a 1 > 0; risk low, at most low; not looked at: b",

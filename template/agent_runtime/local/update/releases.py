@@ -116,8 +116,9 @@ def revoked(source: Template, version: str) -> str:
         return ""  # this template keeps no list
     commit = source.resolve(version)
     for each in parse(text):
-        if commit == each.get("commit") or version.lstrip("v") == each.get("version", "").lstrip("v"):
-            return each.get("revoked", "")
+        named = commit == each.get("commit") or version.lstrip("v") == each.get("version", "").lstrip("v")
+        if named and "revoked" in each:  # of several entries any counts, and so does one that gives no reason
+            return each["revoked"] or f"{LIST} gives no reason"
     return ""
 
 
