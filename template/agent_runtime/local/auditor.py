@@ -74,6 +74,8 @@ class Finding:
     @property
     def authentic(self) -> str:
         """One line: by whose word this is the original."""
+        if self.problems and (self.evidence or self.attested):
+            return "NOT AUTHENTICATED: the word for it is about bundle.json alone, and something else does not hold"
         if self.evidence is None:
             return f"AUTHENTICATED by GitHub, {self.github}" if self.attested else f"NOT AUTHENTICATED: {self.unproven}"
         cosigned = ", ".join(f"{name} at {_time(moment)}" for name, moment in sorted(self.evidence.cosigned.items()))

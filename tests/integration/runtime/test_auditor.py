@@ -155,6 +155,12 @@ def test_github_attested_a_bundle_or_says_nothing(clone: Clone, runs: Path) -> N
     assert (done.returncode, "TRAIL10: other-signer: " in done.stderr) == (6, True), done
     shown = ask(clone, "list", runs, "--trusted-root", root)
     assert shown.stdout.count("authenticated: yes") == 1 and shown.stdout.count("TRAIL10: ") == 2
+    edited, attested = runs / "d" / "audit-bundle", clone.root / "edited.json"
+    attested.write_bytes(attest_bundle(sigstore, edited))  # of bundle.json, which is as it was
+    finding = auditor.examine(edited, now=datetime.now(UTC), roots=sigstore.root(), signed=attested)
+    assert finding.attested is not None and finding.problems
+    assert finding.described()["authenticated"] is False and finding.authentic.startswith("NOT AUTHENTICATED: ")
+    assert not any(each["holds"] for each in finding.properties)
     for words, said in (
         (("--attestation", beside), "need --trusted-root"),
         (("--trusted-root", beside), "TRAIL09: "),

@@ -243,6 +243,17 @@ def test_the_job_that_asks_nobody_looks_at_everything_but_the_approval(world: Ga
     assert wanted == list(gates.check_codes("environment", automatic=True))
 
 
+@pytest.mark.threat("T13", "T21")
+@pytest.mark.parametrize("name", [names.ACT_ENVIRONMENT, names.AUTO_ENVIRONMENT])
+def test_an_environment_that_holds_secrets_has_to_be_closed_too(world: GateWorld, name: str) -> None:
+    (world.root / ".github" / "agent-config.yml").write_text(AUTO_CONFIG)
+    handover = world.sealed(examples.step(reversible=True))[1]
+    world.github.create_open(name)
+    with pytest.raises(codes.GateRefused, match=f"environment {name}: every branch may use it") as refused:
+        world.authorize(handover, automatic=True)
+    assert refused.value.code == codes.GATE_ENVIRONMENT
+
+
 @pytest.mark.threat("T23")
 def test_a_plan_that_needs_a_human_is_refused_without_one(world: GateWorld) -> None:
     (world.root / ".github" / "agent-config.yml").write_text(AUTO_CONFIG)

@@ -178,6 +178,12 @@ def test_fields_are_given_with_what_else_there_is(serve: Callable[..., Server]) 
     assert response.fields(id=str) == {"id": "k-1", "more": 1}
 
 
+def test_an_answer_has_a_bound_that_nobody_has_to_set(serve: Callable[..., Server]) -> None:
+    server = serve(answers(status("200 OK", body=b"x" * (8 * 1024 * 1024 + 1))))
+    with pytest.raises(ToolError, match="more than 8388608 bytes"):
+        http.get(server.url)
+
+
 def test_a_redirect_on_the_same_host_is_followed(serve: Callable[..., Server]) -> None:
     def behave(connection: socket.socket, asked: bytes) -> None:
         connection.sendall(OK if asked.startswith(b"GET /new ") else status("301 Moved", "Location: /new"))
