@@ -13,7 +13,9 @@ import yaml
 from support import engines, interpreter
 from support.engines import Render
 
-Break = Callable[[Path], None]
+# Where a file of the template is.
+Find = Callable[[str], Path]
+Break = Callable[[Find], object]
 WORDS = ("-m", "cookiecutter", "--no-input", "--default-config")
 DOOR = "{{cookiecutter.agent_slug}}"
 
@@ -31,21 +33,25 @@ def _cookiecutter(template: Path, folder: Path, *words: str, cwd: Path | None = 
     return done.returncode, done.stdout + done.stderr
 
 
+def _in(template: Path) -> Find:
+    return lambda name: template / "template" / name
+
+
 def _append(name: str, text: str) -> Break:
-    def change(template: Path) -> None:
-        path = template / "template" / name
+    def change(find: Find) -> None:
+        path = find(name)
         path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
     return change
 
 
 def _remove(name: str) -> Break:
-    return lambda template: (template / "template" / name).unlink()
+    return lambda find: find(name).unlink()
 
 
 def _replace(name: str, old: str, new: str) -> Break:
-    def change(template: Path) -> None:
-        path = template / "template" / name
+    def change(find: Find) -> None:
+        path = find(name)
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")
@@ -69,7 +75,7 @@ BROKEN = {
         _remove("agent_runtime/local/simulate/server.py"),
         "CHK005: agent_runtime/local/simulate/server.py: ",
     ),
-    "runtime-foreign": (lambda t: (t / "template/sdk/x.py").write_text(""), "CHK006: sdk/x.py: "),
+    "runtime-foreign": (lambda find: find("sdk/x.py").write_text(""), "CHK006: sdk/x.py: "),
     "gate": (_replace(f"{WORKFLOW}.jinja", "environment: agent-act", "environment: production"), f"CON04: {WORKFLOW}:"),
     "policy-lost": (_remove(".github/agent-policies/{{ cookiecutter.agent_slug }}.yml.jinja"), "POL001: "),
 }
@@ -77,7 +83,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("spoil, line", BROKEN.values(), ids=list(BROKEN))
 def test_a_broken_rendering_is_named_and_removed(spoil: Break, line: str, copy: Path, tmp_path: Path) -> None:
-    spoil(copy)
+    spoil(_in(copy))
 
     code, said = _cookiecutter(copy, tmp_path / "out")
 
@@ -86,9 +92,28 @@ def test_a_broken_rendering_is_named_and_removed(spoil: Break, line: str, copy: 
     assert not list((tmp_path / "out").iterdir())
 
 
+# What is rendered to another place.
+PLACES = {
+    "use_cases/service-restart/agent_runner.py": "agent_runner.py",
+    "use_cases/service-restart/policy.yml": f".github/agent-policies/{engines.SLUG}.yml",
+    ".github/agent-policies/{{ cookiecutter.agent_slug }}.yml.jinja": f".github/agent-policies/{engines.SLUG}.yml",
+}
+
+
 @pytest.mark.parametrize("spoil, line", BROKEN.values(), ids=list(BROKEN))
+def test_make_check_names_it_in_a_repository(spoil: Break, line: str, render: Render, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(render(), tmp_path / "project"))
+    spoil(lambda name: project / PLACES.get(name, name.removesuffix(".jinja")))
+
+    done = engines.run_check(project)
+
+    assert done.returncode == 2
+    assert [found for found in done.stderr.splitlines() if found.startswith(line)], done.stderr
+
+
+@pytest.mark.parametrize("spoil, line", [BROKEN["unrendered"]])
 def test_make_check_names_it_after_copier(spoil: Break, line: str, copy: Path, tmp_path: Path) -> None:
-    spoil(copy)
+    spoil(_in(copy))
     shutil.rmtree(copy / ".git")
     project = engines.run_copier(copy, tmp_path / "project", {"agent_name": engines.NAME})
 
@@ -100,7 +125,7 @@ def test_make_check_names_it_after_copier(spoil: Break, line: str, copy: Path, t
 
 @pytest.mark.parametrize("name", ["codes", "local/answers", "gate/policy", "local/check"])
 def test_a_broken_runtime_is_named_where_even_the_check_needs_it(name: str, copy: Path, tmp_path: Path) -> None:
-    _append(f"agent_runtime/{name}.py", "def (:\n")(copy)
+    _append(f"agent_runtime/{name}.py", "def (:\n")(_in(copy))
 
     code, said = _cookiecutter(copy, tmp_path / "out")
 
@@ -111,7 +136,7 @@ def test_a_broken_runtime_is_named_where_even_the_check_needs_it(name: str, copy
 
 @pytest.mark.parametrize("engine", ["copier", "cookiecutter"])
 def test_an_answer_that_no_question_has_stops_rendering(engine: str, copy: Path, tmp_path: Path) -> None:
-    _append("README.md.jinja", "{{ cookiecutter.colour }}\n")(copy)
+    _append("README.md.jinja", "{{ cookiecutter.colour }}\n")(_in(copy))
 
     if engine == "copier":
         shutil.rmtree(copy / ".git")
