@@ -15,9 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from pydantic_ai.messages import ModelResponse, ToolCallPart
-from pydantic_ai.models.function import FunctionModel
-from pydantic_ai.toolsets import FunctionToolset
 
 from agent_runtime.agent import InvestigationResult, Notes
 from agent_runtime.results import RiskLevel
@@ -195,6 +192,8 @@ def test_it_may_propose_nothing(ask: Any) -> None:
 
 
 def test_each_call_of_a_further_toolset_is_written_down(ask: Any, notes: Kept) -> None:
+    from pydantic_ai.toolsets import FunctionToolset
+
     def peers(of: str) -> list[str]:
         """What speaks to a service."""
         return [of, "database"]
@@ -586,6 +585,9 @@ def test_bedrock_without_its_region_is_one_line(ask: Any, monkeypatch: pytest.Mo
 
 
 def test_a_model_of_a_test_costs_nothing(ask: Any) -> None:
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+
     left = [
         ToolCallPart("log", {}),
         ToolCallPart("propose_nothing", {"findings": [], "reason": "x", "analysis": "", "confidence": 1}),

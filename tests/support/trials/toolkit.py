@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.messages import ModelResponse, ToolCallPart
-from pydantic_ai.models.function import FunctionModel
-
 from agent_runtime.agent import Notes
 from agent_runtime.toolkit import errors, files, git, http, metrics, model, scaling, services
 from support import gitserver
@@ -91,6 +88,10 @@ class Nothing:
 
 def investigated(lab: Lab, names: tuple[str, ...], said: str) -> Any:
     """Ask a model that answers the same to everything."""
+    # Every worker imports this module; the framework takes half a second, and few of them ask a model.
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
+    from pydantic_ai.models.function import FunctionModel
+
     actions = [model.Action(name, "Helps.", Nothing) for name in names]
     part = ToolCallPart(said, {"findings": [], "reason": "", "analysis": "", "confidence": 0})
     answering = FunctionModel(lambda *_: ModelResponse(parts=[part]))
