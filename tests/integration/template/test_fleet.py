@@ -24,6 +24,7 @@ from support.samples import blocks, command_lines
 from tools import teams
 from tools.fleets import narrowing
 from tools.fleets.repositories import Invalid
+from tools.fleets.status import BEHIND, OK, OPEN, Status
 
 PAGE = REPOSITORY / "docs" / "how-to" / "fleet.md"
 PLAN = "agent_runtime/model/plan.py"
@@ -119,6 +120,11 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     again = fleet(tmp_path, *narrow, *trusted)
     assert (again.returncode, again.stdout) == (0, "behind  nothing  v1.0.0\n")
     assert not (tmp_path / "ran").exists(), "code that somebody edited was run"
+
+
+def test_a_revoked_release_alone_is_open() -> None:
+    assert Status("ours", version="v1.0.0", newest="v1.0.0", revoked="its gate can be bypassed").state == OPEN
+    assert (Status("ours").state, Status("ours", behind=True).state) == (OK, BEHIND)
 
 
 def test_an_update_that_is_killed_goes_on(behind: Path, later: Path, tmp_path: Path) -> None:
