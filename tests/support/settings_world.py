@@ -70,6 +70,7 @@ class Clone:
             check["name"]: [each["problem"] for each in check["findings"] if each["state"] != "note"]
             for check in document["checks"]
         }
+        assert document["closed"] is not any(found.values())
         return {name: problems for name, problems in found.items() if problems}
 
     def said_by_doctor(self) -> str:

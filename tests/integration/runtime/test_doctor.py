@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from hypothesis import strategies as st
 
 from agent_runtime import codes
 from agent_runtime.local.codes import GITHUB_SILENT
-from agent_runtime.local.settings import checklist, checks, codeowners, github_plans, planning
-from agent_runtime.local.settings.model import Repository
+from agent_runtime.local.settings import access, checklist, checks, codeowners, github_plans, planning
+from agent_runtime.local.settings.model import Environment, Local, Repository, Unreadable
+from agent_runtime.local.settings.observe import observe
+from agent_runtime.model import config
 from support import interpreter, settings_world, shapes
 from support.github import FullGitHub
 from support.settings_world import REPOSITORY, TOKEN, WORKFLOW, Clone, close_by_hand, writes
@@ -372,6 +375,11 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "secrets",
         "AGENT_ACT_TOKEN is a variable",
     ),
+    "the backend's key that is a variable": (
+        lambda g: g.variables.update(AIMGENTIX_API_KEY="hunter2"),
+        "secrets",
+        "AIMGENTIX_API_KEY is a variable",
+    ),
     "a backend without a key": (
         lambda g: g.variables.update(AIMGENTIX_API_URL="https://audit.example.com"),
         "secrets",
@@ -454,6 +462,16 @@ LOOSENED: dict[str, tuple[Callable[[FullGitHub], Any], str, str]] = {
         "kill-switch",
         "the organisation's AGENT_DISABLED is true, and the repository's, false, hides it",
     ),
+    "the kill switch of one environment": (
+        lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "true"}}),
+        "kill-switch",
+        "AGENT_DISABLED is 'true' (--env agent-act)",
+    ),
+    "the kill switch after a page of variables": (
+        lambda g: g.variables.update({**{f"A{number:02}": "x" for number in range(40)}, "AGENT_DISABLED": "true"}),
+        "kill-switch",
+        "AGENT_DISABLED is 'true'",
+    ),
     "a hidden kill switch": (
         lambda g: g.environment_variables.update({"agent-act": {"AGENT_DISABLED": "false"}}),
         "kill-switch",
@@ -499,6 +517,19 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
         "allow_force_pushes": {"enabled": False},
     }
     assert clone.doctor() == {}
+    for key, inner, value, problem in (
+        ("allow_force_pushes", "enabled", True, "main takes force pushes"),
+        (
+            "required_status_checks",
+            "contexts",
+            [],
+            "main takes pull requests while the check 'Check, lint, test' fails",
+        ),
+    ):
+        kept = dict(clone.github.branch_protection[key])
+        clone.github.branch_protection[key][inner] = value
+        assert clone.doctor() == {"default-branch": [problem]}
+        clone.github.branch_protection[key] = kept
     clone.github.branch_protection["enforce_admins"]["enabled"] = False
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
     reviews = clone.github.branch_protection["required_pull_request_reviews"]
@@ -532,6 +563,50 @@ def test_what_the_token_may_not_read_is_open_and_says_so(clone: Clone) -> None:
         "execution-protections": ["who and what may start the workflows"],
         "kill-switch": ["the variable AGENT_DISABLED"],
     }
+
+
+def test_whatever_cannot_be_read_keeps_its_check_from_being_in_order(rendered_whole: Path) -> None:
+    """What nobody could look at is not in order: each part of what is seen, one after another."""
+    settings, hidden = config.load(rendered_whole), Unreadable(403, "HTTP 403")
+    places = {**settings.every_environment(1), "agent-notify": ("AGENT_NOTIFY_URLS",)}
+    known = Local(REPOSITORY, settings.approvers, 60, "public", (), None, "", "", environments=places, notify=True)
+    with settings_world.fresh() as github:
+        somebody = Clone(rendered_whole, github)
+        github.variables["AGENT_UPDATE_APP"] = "Iv1.app"
+        somebody.setup()
+        found = observe(access.transport(somebody.environ()), REPOSITORY, settings)
+    more = {**found.gate.environments, "agent-notify": Environment({"name": "agent-notify"})}
+    seen = replace(found, gate=replace(found.gate, environments=more))
+    assert "agent-update" in more and "agent-approval" in more
+
+    def unreadable(**changes: object) -> list[str]:
+        results = checks.check_all(replace(seen, **changes), known)  # type: ignore[arg-type]
+        return [each.name for each in results if checks.State.UNREADABLE in {item.state for item in each.findings}]
+
+    assert unreadable() == []
+    for part, names in {
+        "secrets": ["secrets"],
+        "organization_secrets": ["secrets"],
+        "variables": ["secrets", "kill-switch"],
+        "token": ["token-permissions"],
+        "actions": ["pinned-actions"],
+        "workflow_state": ["workflow"],
+        "report_state": ["weekly-report"],
+        "codeowners_errors": ["codeowners"],
+        "bypass": ["default-branch"],
+        "schedule_actor": ["approvers"],
+    }.items():
+        assert unreadable(**{part: hidden}) == names
+    assert unreadable(rules=hidden, protection=hidden) == ["default-branch"]
+    assert unreadable(bypass={"default branch": None}) == ["default-branch"]
+    assert unreadable(gate=replace(seen.gate, protections=hidden)) == ["execution-protections"]
+    for name, place in more.items():
+        for part, wanted in (("secrets", "secrets"), ("variables", "kill-switch")):
+            others = {**more, name: replace(place, **{part: hidden})}  # type: ignore[arg-type]
+            is_gate = (part, name) == ("secrets", "agent-approval")
+            expected = ["gate-environment", "secrets"] if is_gate else [wanted]
+            assert unreadable(gate=replace(seen.gate, environments=others)) == expected, name
+    assert checks.Result("", "", (checks.OpenItem("", "", checks.State.UNREADABLE),)).state is checks.State.UNREADABLE
 
 
 @pytest.mark.parametrize(

@@ -305,10 +305,12 @@ class TestVariables:
     def test_the_answers_name_what_each_job_gets(self, clone: Clone) -> None:
         named = "investigate_secrets: [METRICS_TOKEN]\ninvestigate_variables: [METRICS_URL]\n"
         clone.config.write_text(CONFIG + named + "act_secrets: [GH_TOKEN, ABSENT]\nact_variables: [REGION]\n")
-        code, said, _ = clone.simulate("--approve", **TERMINAL)
+        code, said, bundle = clone.simulate("--approve", **TERMINAL)
         assert code == 0, said
         assert self.given(clone, "investigate") == {"METRICS_TOKEN", "METRICS_URL"}
         assert self.given(clone, "act") == {"GH_TOKEN", "REGION"}
+        sealed = json.loads((bundle / "seal" / "investigation-report.json").read_text())["plan"]
+        assert (sealed["variables"], sealed["secrets"]) == ({"REGION": "eu-1"}, ["GH_TOKEN", "ABSENT"])
         assert "On GitHub" not in said
 
     @pytest.mark.parametrize(

@@ -100,6 +100,37 @@ def test_one_byte_anywhere_is_found(edited: Path, data: st.DataObject) -> None:
     assert found == expected
 
 
+def test_more_than_bytes_is_compared(edited: Path, tmp_path: Path) -> None:
+    """A program that was none, a renewed pin in one, line endings, and a folder that is a link to the same files."""
+    rendered, name = files.below(edited), "agent_runtime/gate/checks.py"
+    path, workflow = edited / name, edited / WORKFLOW
+    before, text = path.read_bytes(), workflow.read_bytes()
+    pin = re.search(rb"(actions/checkout@)[0-9a-f]{40} # v[0-9.]+", text)
+    assert pin
+    path.chmod(0o755)
+    workflow.write_bytes(text.replace(pin.group(), pin.group(1) + b"a" * 40 + b" # v99.0.0"))
+    workflow.chmod(0o755)
+    try:
+        found = {each.path: each.status for each in drift.compare(edited, rendered)}
+        assert found == {name: "edited", WORKFLOW: "edited"}
+        workflow.write_bytes(text)
+        for place in (path, workflow):
+            place.chmod(0o644)
+        path.write_bytes(before.replace(b"\n", b"\r\n"))
+        assert drift.compare(edited, rendered) == [drift.Difference(name, "edited", "template")]
+        path.write_bytes(before)
+        for folder in ("agent_runtime", "sdk/aimgentix", ".github/workflows"):
+            (edited / folder).rename(tmp_path / "elsewhere")
+            (edited / folder).symlink_to(tmp_path / "elsewhere")
+            assert (folder, "edited") in {(each.path, each.status) for each in drift.compare(edited, rendered)}
+            (edited / folder).unlink()
+            (tmp_path / "elsewhere").rename(edited / folder)
+    finally:
+        path.write_bytes(before)
+        workflow.write_bytes(text)
+    assert drift.compare(edited, rendered) == []
+
+
 def test_files_that_are_missing_new_or_links_are_found(render: Render, tmp_path: Path) -> None:
     project = updates.committed(render(), tmp_path / "project")
     (project / "sdk/aimgentix/chain.py").unlink()
@@ -150,8 +181,11 @@ def test_explain_shows_the_difference_and_the_owner(render: Render, tmp_path: Pa
         path = project / name
         path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
 
+    (project / WORKFLOW).chmod(0o755)
+    (project / "agent_runtime/extra.py").write_text("print()\n", encoding="utf-8")
     done = updates.command(project, "drift", "--explain", WORKFLOW)
     assert done.returncode == 3
+    assert done.stdout.endswith("\nmode: 100644 in the template, 100755 here\n")
     assert done.stdout.startswith(f"{WORKFLOW}: the template's; an update replaces it\n")
     assert "\n-    environment: agent-approval\n+    environment: production\n" in done.stdout
     assert "nothing differs" in done.stdout and not {"\x1b", "\u202e"} & set(done.stdout), "no line hides another one"
@@ -162,6 +196,9 @@ def test_explain_shows_the_difference_and_the_owner(render: Render, tmp_path: Pa
 
     done = updates.command(project, "drift", "--explain", "./agent_runner.py")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "agent_runner.py: the team's; no update touches it")
+
+    done = updates.command(project, "drift", "--explain", "agent_runtime/extra.py")
+    assert (done.returncode, "\n+print()\nmode: missing in the template, 100644 here\n" in done.stdout) == (3, True)
 
     done = updates.command(project, "drift", "--explain", "nowhere.py")
     assert (done.returncode, done.stderr.split(". ")[0]) == (2, "error: INP006: the template renders no nowhere.py")
@@ -179,10 +216,27 @@ def test_without_the_template_the_runtime_is_still_compared(template: Path, rend
     assert done.stderr.startswith(f"UPD03: {tmp_path / 'gone'}: git: ")
     assert "not compared: rendered workflows, configuration" in done.stderr
 
+    done = updates.command(project, "drift", "--explain", WORKFLOW)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"error: UPD03: nothing to compare {WORKFLOW} with (UPD03: {tmp_path / 'gone'}: git: "
+    )
+
     (project / "sdk/README.md").write_text("", encoding="utf-8")
-    document = json.loads(updates.command(project, "drift", "--json").stdout)
-    assert document["compared"] == "manifest"
-    assert [each["path"] for each in document["differences"]] == ["sdk/README.md"]
+    (project / "sdk/aimgentix/chain.py").unlink()
+    (project / "agent_runtime/extra.py").write_text("", encoding="utf-8")
+    (project / ".github/actions/setup-agent/action.yml").unlink()
+    updates.append(project / ".github/actions/setup-gate/action.yml", "# Ours\n")
+    done = updates.command(project, "drift", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["compared"]) == (3, "manifest")
+    assert {(each["path"], each["status"]) for each in document["differences"]} == {
+        ("sdk/README.md", "edited"),
+        ("sdk/aimgentix/chain.py", "missing"),
+        ("agent_runtime/extra.py", "unknown"),
+        (".github/actions/setup-agent/action.yml", "missing"),
+        (".github/actions/setup-gate/action.yml", "edited"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,17 @@ def test_an_address_at_github_says_which_repository_is_meant(entry: str, reposit
     assert standing.repository_of(entry) == repository
 
 
+def test_a_revoked_release_alone_is_open() -> None:
+    assert (
+        standing.Status("ours", version="v1.0.0", newest="v1.0.0", revoked="its gate can be bypassed").state
+        == standing.OPEN
+    )
+    assert (standing.Status("ours").state, standing.Status("ours", behind=True).state) == (
+        standing.OK,
+        standing.BEHIND,
+    )
+
+
 def test_an_update_that_is_killed_goes_on(behind: Path, later: Path, tmp_path: Path) -> None:
     """One repository is done, one is half-way, and the last one, which has an address, is not begun."""
     shutil.copytree(behind, tmp_path / "second", symlinks=True)

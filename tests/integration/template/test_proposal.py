@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -262,6 +263,35 @@ def test_the_job_that_pushes_examines_the_release_again(place: Place, tmp_path: 
     with proposal.opened(project) as here, pytest.raises(codes.GateRefused) as refused:
         proposal.checked(here, "v1.1.0", [problems.UNSIGNED], made, "alice")
     assert refused.value.code == problems.UNSIGNED
+
+
+def test_a_release_that_is_revoked_is_proposed_to_nobody_and_pushed_by_nobody(place: Place, tmp_path: Path) -> None:
+    """By itself the workflow ends well; who named the release, and who is about to push it, is refused."""
+    bad = Path(shutil.copytree(place.project.parent / "later" / "gated-agents", tmp_path / "bad", symlinks=True))
+    signatures.list_releases(bad, signatures.entry(bad, "v1.1.0", "its gate can be bypassed"))
+    project = shutil.copytree(place.project, tmp_path / "project", symlinks=True)
+    updates.replace(project / ANSWERS, str(place.project.parent / "later" / "gated-agents"), str(bad))
+    engines.commit_all(project, "Move the template")
+    outputs = tmp_path / "outputs"
+    environ, said = {"GITHUB_OUTPUT": str(outputs)}, io.StringIO()
+
+    assert proposal.find(project, "", environ, said) == codes.EXIT_OK
+    assert said.getvalue() == "nothing: v1.1.0: its gate can be bypassed; it is revoked\n"
+    assert outputs.read_text(encoding="utf-8").splitlines() == ["version="]
+    with pytest.raises(codes.GateRefused) as refused:
+        proposal.find(project, "v1.1.0", environ, said)
+    assert refused.value.code == problems.REVOKED
+    made = {proposal.PATCH: place.honest, proposal.REPORT: b"{}"}
+    with proposal.opened(project) as here, pytest.raises(codes.GateRefused) as refused:
+        proposal.checked(here, "v1.1.0", [problems.REVOKED], made, "alice")
+    assert refused.value.code == problems.REVOKED
+
+    signatures.list_releases(bad, signatures.entry(bad, "v1.1.0"))
+    signatures.allow(project, signatures.key(tmp_path, "ann"))
+    engines.commit_all(project, "Let Ann sign")
+    with pytest.raises(codes.GateRefused) as refused:
+        proposal.find(project, "", environ, said)
+    assert refused.value.code == problems.UNSIGNED, "which somebody has to look at"
 
 
 CHANGELOG = """\

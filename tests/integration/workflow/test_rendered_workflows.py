@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+from itertools import product as product_of
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -224,6 +226,64 @@ def test_what_acts_without_asking_takes_the_same_lock(service: ActionsService) -
     jobs = service.parse_workflow(WORKFLOW, render_workflow(auto_approval="yes"))["tree"]["jobs"]
     assert (jobs["act-auto"]["environment"], jobs["act-auto"]["needs"]) == ("agent-auto", "seal")
     assert jobs["act-auto"]["concurrency"] == jobs["act"]["concurrency"]
+
+
+WORDS = ("success", "failure", "skipped")
+
+
+def runs(
+    service: ActionsService, condition: str, needs: dict[str, Any], *, cancelled: bool = False, **more: dict[str, str]
+) -> bool:
+    """Whether a job with this condition runs, by GitHub's own evaluation, after jobs that ended so."""
+    results = {job["result"] for job in needs.values()}
+    status = {"success": results <= {"success"} and not cancelled, "failure": "failure" in results}
+    found = service.evaluate(condition, {"needs": needs, **more}, {**status, "cancelled": cancelled})
+    return bool(found["truthy"])
+
+
+def conditions(service: ActionsService, name: str, text: str) -> dict[str, str]:
+    """The condition of each job, with the `success()` that GitHub adds where none asks how the jobs before ended."""
+    return {job["id"]: job["if"] for job in service.parse_workflow(name, text)["jobs"]}
+
+
+@pytest.mark.threat("T13", "T14", "T34")
+def test_what_acts_runs_behind_each_approval_that_the_plan_needs_and_never_else(service: ActionsService) -> None:
+    found = conditions(service, WORKFLOW, render_workflow(auto_approval="yes"))
+    for decision, ended, cancelled in product_of(("review", "auto", "denied"), WORDS, (False, True)):
+        needs: dict[str, Any] = {"seal": {"result": ended, "outputs": {"decision": decision, "approvals": "1"}}}
+        goes_on = ended == "success" and not cancelled
+        assert runs(service, found["approve"], needs, cancelled=cancelled) == (goes_on and decision == "review")
+        assert runs(service, found["act-auto"], needs, cancelled=cancelled) == (goes_on and decision == "auto")
+    for wanted, seal, first, second, cancelled in product_of(("1", "2"), WORDS, WORDS, WORDS, (False, True)):
+        needs = {"seal": {"result": seal, "outputs": {"decision": "review", "approvals": wanted}}}
+        needs |= {"approve": {"result": first}, "approve-second": {"result": second}}
+        approved = (seal, first) == ("success", "success") and not cancelled
+        acts = approved and (wanted == "1" or second == "success")
+        assert runs(service, found["act"], needs, cancelled=cancelled) == acts, needs
+        if second == "skipped":
+            del needs["approve-second"]
+            assert runs(service, found["approve-second"], needs, cancelled=cancelled) == (approved and wanted == "2")
+
+    found = conditions(service, APPROVAL_WORKFLOW, render_issue_gate()[1])
+    for first, claimed, cancelled in product_of(WORDS, WORDS, (False, True)):
+        needs = {"approve": {"result": first}}
+        may = first == "success" and not cancelled
+        assert runs(service, found["claim"], needs, cancelled=cancelled) == may
+        needs["claim"] = {"result": claimed}
+        assert runs(service, found["act"], needs, cancelled=cancelled) == (may and claimed == "success")
+        assert runs(service, found["record"], needs, cancelled=cancelled) == (first != "skipped")
+
+
+@pytest.mark.threat("T10")
+def test_the_apps_key_is_read_where_an_update_was_made_and_an_app_is_named(service: ActionsService) -> None:
+    path = TEMPLATE.with_name("agent-update.yml")
+    found = conditions(service, path.name, path.read_text(encoding="utf-8"))
+    for ended, made, app in product_of(WORDS, ("true", ""), ("Iv1.app", "")):
+        needs = {"find": {"result": "success"}, "make": {"result": ended, "outputs": {"made": made}}}
+        here = {"vars": {"AGENT_UPDATE_APP": app}}
+        proposes = ended == "success" and bool(made and app)
+        assert runs(service, found["propose"], needs, **here) == proposes
+        assert runs(service, found["report"], needs, **here) == (ended == "success" and not proposes)
 
 
 # What actionlint 1.7.12 says of everything that an answer can bring.  When this fails because actionlint knows one of

@@ -250,9 +250,51 @@ def test_what_a_step_gets_of_another_job_is_whole(job: Job) -> None:
                 stem = name.rpartition("_")[0]
                 assert output == name.lower() and given[f"{stem}_ID"][0] == given[f"{stem}_DIGEST"][0] == of
         sealing = "approve" if job.file == names.APPROVAL_WORKFLOW_FILE else "seal"
-        for name, output in (("APPROVED_DIGEST", "plan_digest"), ("DRY_RUN", "")):
-            if name in given:
-                assert given[name] == (sealing, output)
+        assert given.get("APPROVED_DIGEST", (sealing, "plan_digest")) == (sealing, "plan_digest")
+
+
+@pytest.mark.threat("T37")
+def test_each_job_of_the_gate_tells_record_how_its_journal_ends_and_what_it_kept() -> None:
+    acted = {"verify_head", "action_status", *_kept("authorization"), *_kept("result")}
+    wanted = {
+        "investigate": _kept("investigation"),
+        "ask": {"journal_head", "issue", *_kept("request")},
+        "approve": {"journal_head", *_kept("receipt")},
+        names.SECOND_JOB: {"journal_head", *_kept("receipt")},
+        "claim": {"journal_head", *_kept("claim")},
+        "act": acted,
+        names.AUTO_JOB: acted,
+    }
+    for job in JOBS:
+        assert set(job.body.get("outputs", ())) >= wanted.get(job.id, set()), job
+        if job.id == "seal":
+            assert set(job.body["outputs"]) >= {
+                "journal_head",
+                "plan_digest",
+                "decision",
+                "approvals",
+                *_kept("report"),
+            }
+
+
+def _kept(name: str) -> set[str]:
+    return {f"{name}_id", f"{name}_digest"}
+
+
+@pytest.mark.threat("T14", "T38")
+def test_nothing_is_sealed_for_another_run_than_the_one_that_was_asked_for() -> None:
+    """A run that may not start runs no team code; a failed investigation and a dry run are sealed as what they are."""
+    for job in JOBS:
+        if job.file == names.WORKFLOW_FILE and job.id in ("investigate", "seal"):
+            by_name = {step["name"]: step for step in job.steps}
+            if job.id == "investigate":
+                assert job.names.index("Start") < job.names.index("Prepare to investigate")
+                for name in ("Prepare to investigate", "Investigate"):
+                    assert by_name[name]["if"] == "steps.start.outputs.state == 'go'"
+            else:
+                given = by_name["Seal the plan"]["env"]
+                assert given["INVESTIGATE_RESULT"] == "${{ needs.investigate.result }}"
+                assert given["DRY_RUN"] == "${{ inputs.dry_run }}"
 
 
 @pytest.mark.threat("T17", "T34", "T37")

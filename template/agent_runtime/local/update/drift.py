@@ -51,6 +51,9 @@ def compare(root: Path, rendered: Mapping[str, File]) -> List[Difference]:
         if owners.of(name) == TEMPLATE
         for status in _status(name, file, files.read(root / name))
     ]
+    above = {parent.as_posix() for name in rendered if owners.of(name) == TEMPLATE for parent in Path(name).parents}
+    # A folder that is a link: what is in it has no owner who reviews it.
+    found += [Difference(name, EDITED, TEMPLATE) for name in above - {"."} if (root / name).is_symlink()]
     for folder in owners.folders:
         for path in (root / folder).rglob("*"):
             name = path.relative_to(root).as_posix()
