@@ -11,24 +11,29 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from agent_runtime.codes import BadInput
+from agent_runtime.local.linter import actions
+from agent_runtime.local.update import template as template_of
+from agent_runtime.local.update.repository import Repository
 from support import engines, interpreter, settings_world, signatures, updates
 from support.engines import Render
 from support.environment import REPOSITORY
 from support.samples import blocks, command_lines
 from tools import teams
-from tools.fleets import narrowing
-from tools.fleets import status as standing
-from tools.fleets.repositories import Invalid
+from tools.fleets import narrowing, status, update
+from tools.fleets.repositories import Entry, Invalid, Templates
+from tools.fleets.state import State
 
 PAGE = REPOSITORY / "docs" / "how-to" / "fleet.md"
 PLAN = "agent_runtime/model/plan.py"
 UNREAD = "GitHub's settings are not read, --github reads them"
 WORKFLOW = ".github/workflows/agent-investigate-act.yml"
+LOOK = update.Options(apply=False, branch="", to=None, accepted=(), bounds={})
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +89,10 @@ def test_the_commands_of_the_page(behind: Path, later: Path, tmp_path: Path) -> 
     text = PAGE.read_text(encoding="utf-8")
     (bounds,) = (content for info, content in blocks(text) if info == "yaml")
     (tmp_path / "defaults.yml").write_text(bounds, encoding="utf-8")
-    status, _, look, _, narrow = typed(text)
+    look_at, _, look, _, narrow = typed(text)
     before = [updates.snapshot(project) for project in (behind, edited)]
 
-    done = fleet(tmp_path, *status, *trusted)
+    done = fleet(tmp_path, *look_at, *trusted)
     lines = [line.split(None, 2) for line in done.stdout.splitlines()]
     assert done.returncode == 3
     assert [line[:2] for line in lines] == [["behind", "behind"], ["edited", "open"], ["nowhere", "error"]]
@@ -166,17 +171,17 @@ def test_what_github_settings_leave_open_is_in_the_line(template: Path, render: 
     ],
 )
 def test_an_address_at_github_says_which_repository_is_meant(entry: str, repository: str) -> None:
-    assert standing.repository_of(entry) == repository
+    assert status.repository_of(entry) == repository
 
 
 def test_a_revoked_release_alone_is_open() -> None:
     assert (
-        standing.Status("ours", version="v1.0.0", newest="v1.0.0", revoked="its gate can be bypassed").state
-        == standing.OPEN
+        status.Status("ours", version="v1.0.0", newest="v1.0.0", revoked="its gate can be bypassed").state
+        == status.OPEN
     )
-    assert (standing.Status("ours").state, standing.Status("ours", behind=True).state) == (
-        standing.OK,
-        standing.BEHIND,
+    assert (status.Status("ours").state, status.Status("ours", behind=True).state) == (
+        status.OK,
+        status.BEHIND,
     )
 
 
@@ -362,6 +367,63 @@ def test_a_repository_that_is_not_within_its_bounds_in_any_way_is_named(
 def test_a_bound_on_what_a_release_does_not_ask_is_named() -> None:
     with pytest.raises(Invalid, match="act_timeout_minutes: its release does not ask this; update it first"):
         narrowing.narrowed({"act_timeout_minutes": "20"}, {**KNOWN, "advanced": "yes"})
+
+
+def test_a_runtime_is_started_only_where_it_is_the_templates(tmp_path: Path) -> None:
+    """Its own manifest says nothing about it; that of the template names each of its files."""
+    ours, theirs, carried = tmp_path / "ours", tmp_path / "theirs", "agent_runtime/cli.py"
+    listed = json.dumps({"files": {carried: actions.fingerprint(b"")}})
+    for name, text in ((carried, ""), (actions.MANIFEST, listed)):
+        for folder in (ours, theirs / "template"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+    engines.commit_all(theirs, "Release")
+    engines.git(theirs, "tag", "v1.0.0")
+
+    def start() -> None:
+        engines.commit_all(ours, "Ours")
+        with template_of.opened(teams.Origin(str(theirs)), ours) as source:
+            update._require_genuine(Repository(ours), Repository(ours).committed(), source, "v1.0.0")
+
+    (ours / "agent_runner.py").write_text("# the team's\n", encoding="utf-8")
+    start()
+    (ours / actions.MANIFEST).write_text(listed.replace("cli.py", "more.py"), encoding="utf-8")
+    for name in ("agent_runtime/more.py", "sdk/aimgentix/more.py"):
+        (ours / name).parent.mkdir(parents=True, exist_ok=True)
+        (ours / name).touch()
+        with pytest.raises(Invalid, match=f"{name} is not as the template has it"):
+            start()
+        (ours / name).unlink()
+    (ours / carried).write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(Invalid, match=f"{carried} is not as the template has it"):
+        start()
+
+
+def test_what_failed_is_tried_again_and_what_ended_well_is_not(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", {"to": None})
+    with Templates([]) as templates:
+        assert update.update(Entry("x", tmp_path / "nowhere"), LOOK, templates, state).result == "error"
+        assert state.done("x") is None
+        state.end("x", asdict(update.Result("x", "nothing", "v1.0.0")))
+        assert update.update(Entry("x", tmp_path / "nowhere"), LOOK, templates, state).result == "nothing"
+
+
+def test_every_repository_gets_the_version_that_was_the_newest_when_the_update_began(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    assert State(file, {}).version("gh:acme/gated-agents", "v1.1.0") == "v1.1.0"
+    assert State(file, {}).version("gh:acme/gated-agents", "v1.2.0") == "v1.1.0", "the same command goes on"
+    assert State(file, {}).version("gh:acme/other", "v1.2.0") == "v1.2.0"
+    for text in ("", "[]", '{"wanted": {}}', '{"wanted": {}, "versions": {}, "begun": []}'):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(Invalid, match="remove it to begin anew"):
+            State(file, {})
+
+
+def test_whatever_somebody_has_to_look_at_leaves_a_repository_open() -> None:
+    for found in ({"drift": ["cli.py"]}, {"problems": ["CHK004"]}, {"revoked": "its gate can be bypassed"}):
+        assert status.Status("x", behind=True, **found).state == "open"  # type: ignore[arg-type]
+    assert status.Status("x", behind=True, questions=9).state == "behind"
+    assert status.Status("x", drift=["cli.py"], error="UPD08").state == "error"
 
 
 def test_a_list_that_is_wrong_is_named_in_one_line(tmp_path: Path) -> None:
