@@ -152,8 +152,8 @@ def hold(history: History, birth: Birth, random: Random, folder: Path, *, number
             outcome.lost.append("refused, and yet changed")
         outcomes[tool] = outcome
     shutil.rmtree(folder)
-    done = [(edit.what, edit.path) for edit in edits]
-    return Trial(number, origin, done, any(edit.opens for edit in edits), outcomes)
+    made = [(edit.what, edit.path) for edit in edits]
+    return Trial(number, origin, made, any(edit.opens for edit in edits), outcomes)
 
 
 def command(history: History, root: Path) -> tuple[str, ...]:

@@ -119,8 +119,9 @@ def examine(repository: Repository, commit: str, source: Template, version: str)
             if name == CODEOWNERS:
                 _require_owners(_file(repository.top, old), _file(repository.top, new), [*ours])
             elif name != ANSWERS_FILE and not name.startswith(".github/"):
-                pages = [_lines(_file(repository.top, side)) for side in (old, new)]
-                _require_rendered(name, *pages, [_template(source, each, name) for each in versions], recorded.known)
+                here, there = (_lines(_file(repository.top, side)) for side in (old, new))
+                templates = [_template(source, each, name) for each in versions]
+                _require_rendered(name, here, there, templates, recorded.known)
         elif old == before or not old.blob:
             origin = RELEASED
             if after and new != after:
