@@ -534,13 +534,14 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
     reviews = clone.github.branch_protection["required_pull_request_reviews"]
     whole = dict(reviews)
-    for key, value, problem in (
+    other: Any
+    for key, other, problem in (
         ("required_approving_review_count", 0, "main takes pull requests without an approval"),
         ("dismiss_stale_reviews", False, "stays when something else is pushed to it"),
         ("require_last_push_approval", False, "whoever pushed last to a pull request to main"),
         ("bypass_pull_request_allowances", {"users": [{"login": "mallory"}]}, "some may push to main without"),
     ):
-        reviews[key] = value
+        reviews[key] = other
         assert any(problem in each for each in clone.doctor()["default-branch"]), key
         reviews.clear()
         reviews.update(whole)

@@ -280,10 +280,11 @@ def test_the_apps_key_is_read_where_an_update_was_made_and_an_app_is_named(servi
     found = conditions(service, path.name, path.read_text(encoding="utf-8"))
     for ended, made, app in product_of(WORDS, ("true", ""), ("Iv1.app", "")):
         needs = {"find": {"result": "success"}, "make": {"result": ended, "outputs": {"made": made}}}
-        here = {"vars": {"AGENT_UPDATE_APP": app}}
         proposes = ended == "success" and bool(made and app)
-        assert runs(service, found["propose"], needs, **here) == proposes
-        assert runs(service, found["report"], needs, **here) == (ended == "success" and not proposes)
+        assert runs(service, found["propose"], needs, vars={"AGENT_UPDATE_APP": app}) == proposes
+        assert runs(service, found["report"], needs, vars={"AGENT_UPDATE_APP": app}) == (
+            ended == "success" and not proposes
+        )
 
 
 # What actionlint 1.7.12 says of everything that an answer can bring.  When this fails because actionlint knows one of
