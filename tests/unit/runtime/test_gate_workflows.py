@@ -320,7 +320,9 @@ def test_what_watches_the_gate_reads_looks_at_each_pull_request_and_fails() -> N
         (job,) = tree["jobs"].values()
         assert tree["permissions"] == {} and set(job["permissions"].values()) == {"read"}, name
         assert not {"if", "continue-on-error", "env"} & set(job) and 1 <= int(job["timeout-minutes"]) <= 60, name
-        assert not [step for step in job["steps"] if {"if", "continue-on-error"} & set(step)], name
+        assert not [step for step in job["steps"] if "continue-on-error" in step], name
+        # A step that runs although another failed is a look more; any other condition could leave one out.
+        assert {step.get("if", "${{ !cancelled() }}") for step in job["steps"]} == {"${{ !cancelled() }}"}, name
         assert job["steps"][0]["with"] == {"persist-credentials": "false"}, name
         assert "secrets." not in str(tree), name
     for name in ("agent-drift.yml", "ci.yml"):
