@@ -254,7 +254,7 @@ def test_what_a_step_gets_of_another_job_is_whole(job: Job) -> None:
 
 
 @pytest.mark.threat("T37")
-def test_each_job_of_the_gate_tells_record_how_its_journal_ends_and_what_it_kept() -> None:
+def test_each_job_of_the_gate_says_to_record_how_its_journal_ends_and_what_it_kept() -> None:
     acted = {"verify_head", "action_status", *_kept("authorization"), *_kept("result")}
     wanted = {
         "investigate": _kept("investigation"),
