@@ -517,7 +517,7 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
         "allow_force_pushes": {"enabled": False},
     }
     assert clone.doctor() == {}
-    for key, inner, value, problem in (
+    for part, inner, opened, said in (
         ("allow_force_pushes", "enabled", True, "main takes force pushes"),
         (
             "required_status_checks",
@@ -526,10 +526,10 @@ def test_classic_branch_protection_counts_too(clone: Clone) -> None:
             "main takes pull requests while the check 'Check, lint, test' fails",
         ),
     ):
-        kept = dict(clone.github.branch_protection[key])
-        clone.github.branch_protection[key][inner] = value
-        assert clone.doctor() == {"default-branch": [problem]}
-        clone.github.branch_protection[key] = kept
+        kept = dict(clone.github.branch_protection[part])
+        clone.github.branch_protection[part][inner] = opened
+        assert clone.doctor() == {"default-branch": [said]}
+        clone.github.branch_protection[part] = kept
     clone.github.branch_protection["enforce_admins"]["enabled"] = False
     assert clone.doctor() == {"default-branch": ["administrators can go around the protection of main"]}
     reviews = clone.github.branch_protection["required_pull_request_reviews"]

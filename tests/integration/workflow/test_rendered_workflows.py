@@ -232,12 +232,14 @@ WORDS = ("success", "failure", "skipped")
 
 
 def runs(
-    service: ActionsService, condition: str, needs: dict[str, Any], *, cancelled: bool = False, **more: dict[str, str]
+    service: ActionsService, condition: str, needs: dict[str, Any], *, cancelled: bool = False, app: str = ""
 ) -> bool:
     """Whether a job with this condition runs, by GitHub's own evaluation, after jobs that ended so."""
     results = {job["result"] for job in needs.values()}
     status = {"success": results <= {"success"} and not cancelled, "failure": "failure" in results}
-    found = service.evaluate(condition, {"needs": needs, **more}, {**status, "cancelled": cancelled})
+    found = service.evaluate(
+        condition, {"needs": needs, "vars": {"AGENT_UPDATE_APP": app}}, {**status, "cancelled": cancelled}
+    )
     return bool(found["truthy"])
 
 
@@ -281,10 +283,8 @@ def test_the_apps_key_is_read_where_an_update_was_made_and_an_app_is_named(servi
     for ended, made, app in product_of(WORDS, ("true", ""), ("Iv1.app", "")):
         needs = {"find": {"result": "success"}, "make": {"result": ended, "outputs": {"made": made}}}
         proposes = ended == "success" and bool(made and app)
-        assert runs(service, found["propose"], needs, vars={"AGENT_UPDATE_APP": app}) == proposes
-        assert runs(service, found["report"], needs, vars={"AGENT_UPDATE_APP": app}) == (
-            ended == "success" and not proposes
-        )
+        assert runs(service, found["propose"], needs, app=app) == proposes
+        assert runs(service, found["report"], needs, app=app) == (ended == "success" and not proposes)
 
 
 # What actionlint 1.7.12 says of everything that an answer can bring.  When this fails because actionlint knows one of
