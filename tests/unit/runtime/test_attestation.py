@@ -178,7 +178,7 @@ def test_what_was_changed_after_it_was_signed_is_refused(instance: Sigstore) -> 
 
 @FORMS
 def test_a_statement_of_several_bundles_is_refused(instance: Sigstore) -> None:
-    statement = {
+    statement: dict[str, Any] = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "bundle.json", "digest": {"sha256": digest}} for digest in (DIGEST, "0c" * 32)],
         "predicateType": names.PREDICATE_TYPE,
