@@ -262,15 +262,15 @@ def test_where_githubs_list_of_jobs_does_not_name_the_page_the_link_leads_to_the
     """It is empty, or two jobs have the name, or nobody may read it."""
     handover = Handover(waiting["APPROVED_DIGEST"], waiting["REPORT_ID"], waiting["REPORT_DIGEST"])
     seal, whole = world.github.jobs[world.run_id][-1], world.github.answer
-    answer: Any
-    for answer in ((200, {"jobs": []}), (200, {"jobs": [seal, {**seal, "id": 7}]}), (403, {"message": "No."})):
+    lists: list[tuple[int, Any]] = [(200, {"jobs": []}), (200, {"jobs": [seal, {**seal, "id": 7}]}), (403, {})]
+    for answer in lists:
 
         def answers(method: str, path: str, *more: Any, jobs: Any = answer) -> Any:
             return jobs if path.endswith("/jobs") else whole(method, path, *more)
 
         monkeypatch.setattr(world.github, "answer", answers)
-        message = sender.waiting(world.job("notify"), handover, "")
-        assert message.body.endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})\n")
+        sent = sender.waiting(world.job("notify"), handover, "")
+        assert sent.body.endswith(f"Page: [{page_of_run(world)}]({page_of_run(world)})\n")
 
 
 def test_a_message_says_the_worst_of_all_steps_and_a_dry_run(world: GateWorld) -> None:
@@ -385,8 +385,8 @@ def test_the_end_of_a_run_without_a_report_names_the_resource_that_was_asked_for
     needs["seal"]["outputs"]["report_id"] = ""
     world.record(needs)
     id, digest = world.upload_folder(names.BUNDLE_ARTIFACT, world.folder("record") / names.DEFAULT_OUT / "audit-bundle")
-    message = sender.ended(world.job("notify"), id, digest, "api:fire:up/_x_")
-    assert message.title.startswith("Run: ") and message.title.endswith(f" ({ESCAPED})")
+    sent = sender.ended(world.job("notify"), id, digest, "api:fire:up/_x_")
+    assert sent.title.startswith("Run: ") and sent.title.endswith(f" ({ESCAPED})")
     assert sender.ended(world.job("notify"), id, "f" * 64, "x").title == "Nobody knows how a run about x ended"
 
 

@@ -421,7 +421,7 @@ def test_every_repository_gets_the_version_that_was_the_newest_when_the_update_b
 
 def test_whatever_somebody_has_to_look_at_leaves_a_repository_open() -> None:
     for found in ({"drift": ["cli.py"]}, {"problems": ["CHK004"]}, {"revoked": "its gate can be bypassed"}):
-        assert status.Status("x", behind=True, **found).state == "open"  # type: ignore[arg-type]
+        assert status.Status("x", behind=True, **found).state == "open"
     assert status.Status("x", behind=True, questions=9).state == "behind"
     assert status.Status("x", drift=["cli.py"], error="UPD08").state == "error"
 

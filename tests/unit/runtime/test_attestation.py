@@ -178,16 +178,15 @@ def test_what_was_changed_after_it_was_signed_is_refused(instance: Sigstore) -> 
 
 @FORMS
 def test_a_statement_of_several_bundles_is_refused(instance: Sigstore) -> None:
-    subjects = [{"name": "bundle.json", "digest": {"sha256": digest}} for digest in (DIGEST, "0c" * 32)]
-    statement = {
+    statement: dict[str, Any] = {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": subjects,
+        "subject": [{"name": "bundle.json", "digest": {"sha256": digest}} for digest in (DIGEST, "0c" * 32)],
         "predicateType": names.PREDICATE_TYPE,
         "predicate": attest.predicate(MANIFEST),
     }
     assert refusal(instance.sign(claims(RUN), json.dumps(statement).encode()), instance) == "other-bundle"
     assert refusal(instance.sign(claims(RUN), b"[]"), instance) == "malformed"
-    statement = {**statement, "subject": subjects[:1], "_type": "https://in-toto.io/Statement/v0.1"}
+    statement = {**statement, "subject": statement["subject"][:1], "_type": "https://in-toto.io/Statement/v0.1"}
     assert refusal(instance.sign(claims(RUN), json.dumps(statement).encode()), instance) == "malformed"
 
 
