@@ -26,6 +26,7 @@ from app.store.base import ReadConnection
 from app.store.queries import (
     Filter,
     Order,
+    Page,
     Place,
     StoredEvent,
     count_without_stream,
@@ -281,20 +282,17 @@ def _indexed(wanted: Filter) -> Filter:
 
 
 async def _export(
-    store: Store,
-    wanted: Filter,
-    first: Sequence[StoredEvent],
-    write: Callable[[Sequence[StoredEvent]], bytes],
-    head: bytes,
+    store: Store, wanted: Filter, first: Page, write: Callable[[Sequence[StoredEvent]], bytes], head: bytes
 ) -> AsyncIterator[bytes]:
     yield head
-    events = first
-    while events:
-        yield write(events)
-        if len(events) < _EXPORT_PAGE:
+    page = first
+    while True:
+        yield write(page.events)
+        if page.following is None:
             return
-        after = events[-1].place
-        events = await store.read(partial(select_page, wanted=wanted, order="asc", after=after, limit=_EXPORT_PAGE))
+        page = await store.read(
+            partial(select_page, wanted=wanted, order="asc", after=page.following, limit=_EXPORT_PAGE)
+        )
 
 
 async def _page(request: Request, query: Newest, wanted: Filter) -> Response:
@@ -305,8 +303,6 @@ async def _page(request: Request, query: Newest, wanted: Filter) -> Response:
         except InvalidCursor as error:
             raise bad_parameter("cursor", str(error)) from None
     store: Store = request.app.state.store
-    limit = query.limit
-    events = await store.read(lambda connection: select_page(connection, wanted, query.order, after, limit + 1))
-    shown = events[:limit]
-    following = encode_cursor(shown[-1].place, query.order) if len(events) > limit else None
-    return Response(render.page_json(shown, following), media_type=JSON)
+    page = await store.read(lambda connection: select_page(connection, wanted, query.order, after, query.limit))
+    following = None if page.following is None else encode_cursor(page.following, query.order)
+    return Response(render.page_json(page.events, following), media_type=JSON)
