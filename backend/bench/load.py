@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
+import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
 HOST = "127.0.0.1"
 TRACES = 200
@@ -32,10 +34,11 @@ class Events:
     """A source of events that look like those of real runs: many traces, one journal stream for each.
 
     Args:
-        seed: two sources with one seed give the same traces and resources.
+        seed: two sources with one seed give the same traces and resources; None: no other source has the same. Two
+            that write the same streams fork them, and then the backend has more to compare with every round.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed)  # noqa: S311  load, no secrets
         self._traces = [f"{self._random.getrandbits(128):032x}" for _ in range(TRACES)]
         self._last: dict[int, tuple[int, str]] = {}
@@ -95,28 +98,42 @@ def get(path: str) -> bytes:
 
 
 class Connection:
-    """A kept HTTP/1.1 connection that expects answers with a Content-Length."""
+    """A kept HTTP/1.1 connection that expects answers with a Content-Length. It never blocks."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        self.began = 0.0
+        self._unsent = memoryview(b"")
+        self._answer = b""
 
-    @classmethod
-    async def open(cls, port: int) -> Connection:
-        """Connect to a port of this machine."""
-        return cls(*await asyncio.open_connection(HOST, port))
+    def send(self, request: bytes) -> bool:
+        """Send a request, or as much of it as there is room for; return whether that was all."""
+        self.began = time.perf_counter()
+        self._unsent = memoryview(request)
+        return self.send_more()
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and return status and body of the answer."""
-        self._writer.write(request)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        start = head.lower().index(b"content-length:") + len(b"content-length:")
-        length = int(head[start : head.index(b"\r\n", start)])
-        return int(head[9:12]), await self._reader.readexactly(length)
+    def send_more(self) -> bool:
+        """Go on sending; return whether the whole request is sent."""
+        try:
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        except BlockingIOError:
+            return False
+        return not self._unsent
 
-    def close(self) -> None:
-        """End the connection."""
-        self._writer.close()
+    def receive(self) -> tuple[int, bytes] | None:
+        """Return status and body of the answer, or None when its end has not come yet."""
+        came = self.socket.recv(1 << 20)
+        if not came:
+            raise ConnectionResetError("the backend ended a connection")
+        self._answer += came
+        head, end, body = self._answer.partition(b"\r\n\r\n")
+        start = head.lower().find(b"content-length:")
+        if not end or len(body) < int(head[start:].partition(b"\r\n")[0][len(b"content-length:") :]):
+            return None
+        self._answer = b""
+        return int(head[9:12]), body
 
 
 @dataclass(frozen=True)
@@ -126,37 +143,48 @@ class Result:
     Attributes:
         seconds: from the first request to the last answer.
         latencies: of each request, in seconds, sorted.
+        processor_seconds: what this side took of a processor.
     """
 
     seconds: float
     latencies: Sequence[float]
+    processor_seconds: float
 
     def percentile(self, share: float) -> float:
         """Return the latency in milliseconds that this share of the requests did not exceed."""
         return self.latencies[min(len(self.latencies) - 1, int(len(self.latencies) * share))] * 1000
 
 
-async def drive(port: int, requests: Sequence[bytes], connections: int, expected: Sequence[int] = (200, 201)) -> Result:
+def drive(port: int, requests: Sequence[bytes], connections: int, expected: Sequence[int] = (200, 201)) -> Result:
     """Send all requests over that many connections, each waiting for its answer, and measure.
 
     Raises:
         RuntimeError: an answer has another status than `expected`.
     """
-    waiting = list(reversed(requests))
+    waiting = deque(requests)
     latencies: list[float] = []
-
-    async def worker() -> None:
-        connection = await Connection.open(port)
-        while waiting:
-            request = waiting.pop()
-            started = time.perf_counter()
-            status, body = await connection.ask(request)
-            latencies.append(time.perf_counter() - started)
-            if status not in expected:
-                raise RuntimeError(f"{status} {body[:500]!r}")
-        connection.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(connections)))
-    seconds = time.perf_counter() - started
-    return Result(seconds, sorted(latencies))
+    with DefaultSelector() as selector:
+        opened = [Connection(port) for _ in range(min(connections, len(requests)))]
+        for connection in opened:
+            selector.register(connection.socket, EVENT_READ, connection)
+        spent, started = time.process_time(), time.perf_counter()
+        for connection in opened:
+            if not connection.send(waiting.popleft()):
+                selector.modify(connection.socket, EVENT_READ | EVENT_WRITE, connection)
+        while len(latencies) < len(requests):
+            for key, events in selector.select():
+                connection = key.data
+                if events & EVENT_WRITE and connection.send_more():
+                    selector.modify(connection.socket, EVENT_READ, connection)
+                answer = connection.receive() if events & EVENT_READ else None
+                if answer is None:
+                    continue
+                latencies.append(time.perf_counter() - connection.began)
+                if answer[0] not in expected:
+                    raise RuntimeError(f"{answer[0]} {answer[1][:500]!r}")
+                if waiting and not connection.send(waiting.popleft()):
+                    selector.modify(connection.socket, EVENT_READ | EVENT_WRITE, connection)
+        seconds, spent = time.perf_counter() - started, time.process_time() - spent
+    for connection in opened:
+        connection.socket.close()
+    return Result(seconds, sorted(latencies), spent)

@@ -137,6 +137,11 @@ class Backend:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def processor_seconds(self) -> float:
+        """Return what the process has taken of a processor so far."""
+        assert self.process
+        return spent_by(self.process.pid)
+
     def __enter__(self) -> Self:
         return self
 
@@ -221,6 +226,13 @@ class Postgres:
             self._process.wait(60)
             self._process = None
 
+    def processor_seconds(self) -> float:
+        """Return what the server and the sessions that it has now have taken of a processor so far."""
+        assert self._process
+        pid = self._process.pid
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return spent_by(pid) + sum(spent_by(int(session)) for session in sessions)
+
     @property
     def socket_folder(self) -> Path:
         """The folder of its Unix socket."""
@@ -248,6 +260,12 @@ class Postgres:
         finally:
             self._keeper.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def spent_by(pid: int) -> float:
+    """Return the seconds of a processor that a process, and its children that have ended, have taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def tied(end: str, *options: str) -> list[str]:

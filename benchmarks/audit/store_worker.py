@@ -8,10 +8,8 @@ Prints one JSON object: figures by store. It makes its load with the backend's o
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -43,12 +41,6 @@ def requests_for(size: str, events: int) -> list[bytes]:
     return made
 
 
-def processor_seconds(backend: Backend) -> float:
-    """Return the processor time that the backend's process has taken; that of PostgreSQL is not in it."""
-    fields = Path(f"/proc/{backend.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def starts(backend: Backend, rounds: int) -> tuple[list[float], int]:
     """Return the seconds until the first answer of some starts, and the resident bytes of the last when idle."""
     seconds = []
@@ -66,15 +58,15 @@ def starts(backend: Backend, rounds: int) -> tuple[list[float], int]:
 def ingest(backends: dict[str, Backend], figures: dict[str, Any], *, quick: bool) -> None:
     """Measure every kind of load, the stores in turns."""
     for backend in backends.values():
-        asyncio.run(drive(backend.port, batches(20_000, 500, compressed=False), 4))  # warms up
+        drive(backend.port, batches(20_000, 500, compressed=False), 4)  # warms up
     for turn in range(2 if quick else 5):
         for size, connections in CONNECTIONS.items():
             for name in list(backends)[:: 1 if turn % 2 == 0 else -1]:
                 say(f"ingest: {name}, {size}")
                 requests = requests_for(size, LOAD[size] // (5 if quick else 1))
-                spent = processor_seconds(backends[name])
-                result = asyncio.run(drive(backends[name].port, requests, connections))
-                spent = processor_seconds(backends[name]) - spent
+                spent = backends[name].processor_seconds()
+                result = drive(backends[name].port, requests, connections)
+                spent = backends[name].processor_seconds() - spent
                 events = len(requests) * (int(size) if size.isdigit() else 1)
                 found = (
                     figures[name].setdefault("ingest", {}).setdefault(size, {"rates": [], "p99_ms": [], "cpu_us": []})
@@ -101,7 +93,7 @@ def queries(backends: dict[str, Backend], figures: dict[str, Any], events: int, 
     for turn in range(1 + (1 if quick else 3)):
         for question in ("trace", "agent", "page"):
             for name in list(backends)[:: 1 if turn % 2 == 0 else -1]:
-                result = asyncio.run(drive(backends[name].port, asked[name][question], 1))
+                result = drive(backends[name].port, asked[name][question], 1)
                 if turn:  # the first one warms up
                     latencies.setdefault((name, question), []).extend(result.latencies)
     for (name, question), spent in latencies.items():

@@ -22,7 +22,7 @@ HEADERS = [
     (b"cache-control", b"no-store"),
 ]
 """Answers are data: no browser is to run, frame, guess at or keep them."""
-
+_NAMES = frozenset(name for name, _ in HEADERS)
 
 MOST_PARAMETERS = 50
 _PROCESS = os.urandom(4).hex()
@@ -54,12 +54,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {name for name, _ in message["headers"]}  # a page has a policy of its own
-                message["headers"] = [
-                    *message["headers"],
-                    *(header for header in HEADERS if header[0] not in own),
-                    (b"x-request-id", request_id.encode()),
-                ]
+                headers = list(message["headers"])
+                own = {name for name, _ in headers}  # a page has a policy of its own
+                added = HEADERS if own.isdisjoint(_NAMES) else [one for one in HEADERS if one[0] not in own]
+                message["headers"] = [*headers, *added, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:

@@ -28,6 +28,7 @@ from app.store.base import ReadConnection
 from app.store.queries import (
     Filter,
     Order,
+    Page,
     Place,
     StoredEvent,
     count_without_stream,
@@ -312,7 +313,7 @@ def _indexed(wanted: Filter) -> Filter:
 async def _export(
     store: Store,
     wanted: Filter,
-    first: Sequence[StoredEvent],
+    first: Page,
     form: Format,
     begun: Exporting,
     *,
@@ -321,14 +322,15 @@ async def _export(
     ended = "broken off"  # by who reads it
     try:
         yield form.head if has_head else b""
-        events = first
-        while events:
-            begun.items += len(events)
-            yield form.write(events)
-            if len(events) < _EXPORT_PAGE:
+        page = first
+        while True:
+            begun.items += len(page.events)
+            yield form.write(page.events)
+            if page.following is None:
                 break
-            after = events[-1].place
-            events = await store.read(partial(select_page, wanted=wanted, order="asc", after=after, limit=_EXPORT_PAGE))
+            page = await store.read(
+                partial(select_page, wanted=wanted, order="asc", after=page.following, limit=_EXPORT_PAGE)
+            )
         ended = "complete"
     except Exception:
         ended = "failed"
@@ -345,10 +347,8 @@ async def _page(request: Request, query: Newest, wanted: Filter, key: ApiKey | N
         except InvalidCursor as error:
             raise bad_parameter("cursor", str(error)) from None
     store: Store = request.app.state.store
-    limit = query.limit
-    events = await store.read(lambda connection: select_page(connection, wanted, query.order, after, limit + 1))
-    shown = events[:limit]
-    following = encode_cursor(shown[-1].place, query.order) if len(events) > limit else None
+    page = await store.read(lambda connection: select_page(connection, wanted, query.order, after, query.limit))
+    following = None if page.following is None else encode_cursor(page.following, query.order)
     reads: Reads = request.app.state.reads
-    reads.note(key, wanted, len(shown))
-    return Response(render.page_json(shown, following), media_type=JSON)
+    reads.note(key, wanted, len(page.events))
+    return Response(render.page_json(page.events, following), media_type=JSON)

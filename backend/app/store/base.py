@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from app.events.chain import Link, Place
+
+T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -120,8 +122,8 @@ class WriteConnection(Protocol):
     def lock_log(self) -> None:
         """Keep every other process from adding to the transparency log until this transaction ends."""
 
-    def put_words(self, number: int, words: str) -> None:
-        """Let a search find the run with this number by these words, and by no others."""
+    def put_words(self, words: Sequence[tuple[int, str]]) -> None:
+        """Let a search find the run with each number by its words, and by no others."""
 
     def drop_words(self, number: int) -> None:
         """Let no search find the run with this number."""
@@ -140,6 +142,19 @@ class WriteConnection(Protocol):
 
     def close(self) -> None:
         """Give the connection up; never raises."""
+
+
+def parts_of(rows: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Give rows in parts of few sizes, the largest first, so that a statement for each size is prepared once.
+
+    Args:
+        sizes: falling, the last one 1.
+    """
+    start = 0
+    for size in sizes:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
 
 
 class ReadConnection(Protocol):

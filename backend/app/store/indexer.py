@@ -10,16 +10,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.events.run import Event, Run, clean, line_hash_of, new_run, take
 from app.log.entries import STREAM, parse_entry
 from app.log.faults import Fault
-from app.store.base import Fetching, QueryTimeout, StoreUnavailable, WriteConnection
+from app.store.base import Fetching, QueryTimeout, StoreUnavailable, WriteConnection, parts_of
 from app.store.runs import COLUMNS, TRAILS, Agent, count_trails, find_runs, list_unchecked, row_of, runs_by_number
 from app.store.store import Store
 
@@ -48,27 +49,28 @@ _EVENTS = (
     " line_hash FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
 _ENTRIES = "SELECT position, entry FROM log_entries WHERE position >= ? ORDER BY position LIMIT ?"
-_PUT_RUN = (
-    f"INSERT INTO runs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) ON CONFLICT (number) DO UPDATE"  # noqa: S608
+_PUT_RUNS = (
+    f"INSERT INTO runs ({', '.join(COLUMNS)}) VALUES {{rows}} ON CONFLICT (number) DO UPDATE"  # noqa: S608
     f" SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS if name not in ('number', 'trace_id'))}"
 )
-_PUT_AGENT = """
-    INSERT INTO agents (agent, repository, first_received, last_received, runs, events) VALUES (?, ?, ?, ?, ?, ?)
+_PUT_AGENTS = """
+    INSERT INTO agents (agent, repository, first_received, last_received, runs, events) VALUES {rows}
     ON CONFLICT (agent) DO UPDATE SET repository = coalesce(agents.repository, excluded.repository),
         last_received = excluded.last_received, runs = agents.runs + excluded.runs,
         events = agents.events + excluded.events
 """
 _STREAM = "stream, last_seq, received, forked, broken, verbatim, last_position"
-_PUT_STREAM = f"""
-    INSERT INTO streams ({_STREAM})
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+_PUT_STREAMS = f"""
+    INSERT INTO streams ({_STREAM}) VALUES {{rows}}
     ON CONFLICT (stream) DO UPDATE SET last_seq = excluded.last_seq, received = excluded.received,
         forked = excluded.forked, broken = excluded.broken, verbatim = excluded.verbatim,
         last_position = excluded.last_position
 """  # noqa: S608  fixed names
-_PUT_RUN_STREAM = "INSERT INTO run_streams (stream, number) VALUES (?, ?) ON CONFLICT DO NOTHING"
-_PUT_APPROVER = "INSERT INTO run_approvers (approver, number) VALUES (?, ?) ON CONFLICT DO NOTHING"
-_PUT_HEAD = "INSERT INTO stream_heads (stream, entry) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_PUT_RUN_STREAMS = "INSERT INTO run_streams (stream, number) VALUES {rows} ON CONFLICT DO NOTHING"
+_PUT_APPROVERS = "INSERT INTO run_approvers (approver, number) VALUES {rows} ON CONFLICT DO NOTHING"
+_PUT_HEADS = "INSERT INTO stream_heads (stream, entry) VALUES {rows} ON CONFLICT DO NOTHING"
+_ROWS = (256, 64, 16, 4, 1)
+"""How many rows one statement takes."""
 
 
 @dataclass
@@ -248,22 +250,32 @@ def store_step(connection: WriteConnection, step: Step, holder: str) -> bool:
     if not moved:
         connection.rollback()
         return False
-    for run in step.runs.values():
-        connection.execute(_PUT_RUN, row_of(run))
-        if step.words.get(run.number) != run.words:
-            connection.put_words(run.number, run.words)
-        for approver in run.approvers:
-            connection.execute(_PUT_APPROVER, (approver, run.number))
-    for agent in step.agents.values():
-        connection.execute(_PUT_AGENT, agent)
-    for name, state in step.streams.items():
-        connection.execute(_PUT_STREAM, [name, *vars(state).values()])
-    for pair in step.run_streams:
-        connection.execute(_PUT_RUN_STREAM, pair)
-    for head in step.heads:
-        connection.execute(_PUT_HEAD, head)
+    put_runs(connection, list(step.runs.values()), step.words)
+    _put(connection, _PUT_AGENTS, list(step.agents.values()))
+    _put(connection, _PUT_STREAMS, [[name, *vars(state).values()] for name, state in step.streams.items()])
+    _put(connection, _PUT_RUN_STREAMS, list(step.run_streams))
+    _put(connection, _PUT_HEADS, step.heads)
     connection.commit()
     return True
+
+
+def put_runs(connection: WriteConnection, runs: Sequence[Run], words: Mapping[int, str]) -> None:
+    """Store runs as they are now.
+
+    Args:
+        words: of each run that was there, as they were; by number.
+    """
+    _put(connection, _PUT_RUNS, [row_of(run) for run in runs])
+    connection.put_words([(run.number, run.words) for run in runs if words.get(run.number) != run.words])
+    _put(connection, _PUT_APPROVERS, [(approver, run.number) for run in runs for approver in run.approvers])
+
+
+def _put(connection: WriteConnection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement for many rows at once: each one asks a server, or lets go of the interpreter lock."""
+    for some in parts_of(rows, _ROWS):
+        marks = f"({', '.join('?' * len(some[0]))})"
+        sql = statement.format(rows=", ".join([marks] * len(some)))
+        connection.execute(sql, list(chain.from_iterable(some)))
 
 
 def start_over(connection: WriteConnection) -> None:

@@ -210,9 +210,9 @@ class PostgresWriter:
         with _unavailable():
             self._connection.execute(sql.replace("?", "%s").encode(), parameters)
 
-    def put_words(self, number: int, words: str) -> None:
+    def put_words(self, words: Sequence[tuple[int, str]]) -> None:
         with _unavailable():
-            self._connection.execute(_PUT_WORDS, (number, words))
+            self._connection.execute(_PUT_WORDS, ([number for number, _ in words], [text for _, text in words]))
 
     def drop_words(self, number: int) -> None:
         with _unavailable():
@@ -247,7 +247,9 @@ def _arrays(places: Sequence[Place]) -> tuple[list[str], list[int]]:
 
 
 _PUT_WORDS = """
-    INSERT INTO run_words (number, words) VALUES (%s, array_to_tsvector(string_to_array(%s, ' ')))
+    INSERT INTO run_words (number, words)
+    SELECT number, array_to_tsvector(string_to_array(words, ' '))
+    FROM unnest(%s::bigint[], %s::text[]) AS changed (number, words)
     ON CONFLICT (number) DO UPDATE SET words = excluded.words
 """
 _PLACES = "SELECT * FROM unnest(%s::text[], %s::bigint[])"

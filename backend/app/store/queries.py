@@ -13,6 +13,11 @@ Order = Literal["asc", "desc"]
 LINK = "stream, seq, substr(body, length(body) - 65, 64), line_hash"
 """The columns of a `Link`: the last part of a stored line's body is the hash of the line before it."""
 
+MOST_LOOKED_AT = 5000
+"""Events that are looked at for one page, where no index knows all that is wanted of them."""
+
+_COLUMNS = ("trace_id", "agent_instance_id", "status", "resource", "actor", "action_type")
+
 LAST_POSITION = "SELECT coalesce(max(position), 0) FROM events"
 
 
@@ -50,27 +55,89 @@ class StoredEvent(NamedTuple):
     body: str
 
 
-def select_page(
-    connection: ReadConnection, wanted: Filter, order: Order, after: Place | None, limit: int
-) -> list[StoredEvent]:
-    """Return the first `limit` events after `after` in the given order."""
-    sql, parameters = page_query(wanted, order, after, limit)
-    return [
+class Page(NamedTuple):
+    """Some events of a list.
+
+    Attributes:
+        following: where the list goes on behind these, or None where it ends. Between the last of these and that place
+            there may be events that were looked at and are not wanted.
+    """
+
+    events: list[StoredEvent]
+    following: Place | None
+
+
+def select_page(connection: ReadConnection, wanted: Filter, order: Order, after: Place | None, limit: int) -> Page:
+    """Return the first `limit` events after `after` in the given order.
+
+    An index finds the events of a trace, of an agent, those that are unusual, or all by time. Where more is wanted than
+    it knows, they are looked at one by one, only so many: the page may have fewer events, or none, and the list goes on
+    all the same. So the time that a page takes does not grow with the number of events.
+    """
+    end: Place | None = None
+    if _others(wanted):
+        found = connection.fetch(*end_query(wanted, order, after, MOST_LOOKED_AT))
+        end = Place(*found[0]) if found else None
+    events = [
         StoredEvent(Place(occurred_at, position), received_at, body)
-        for occurred_at, position, received_at, body in connection.fetch(sql, parameters)
+        for occurred_at, position, received_at, body in connection.fetch(
+            *page_query(wanted, order, after, limit + 1, end)
+        )
     ]
+    return Page(events[:limit], events[limit - 1].place if len(events) > limit else end)
 
 
-def page_query(wanted: Filter, order: Order, after: Place | None, limit: int) -> tuple[str, list[Any]]:
-    """Return the SQL of `select_page` and its parameters."""
+def end_query(wanted: Filter, order: Order, after: Place | None, most: int) -> tuple[str, list[Any]]:
+    """Return SQL and parameters for the place of the last event that is looked at."""
+    conditions, parameters = _conditions(wanted, order, after)
+    sql = f"SELECT occurred_at, position {_ordered(conditions, order)} OFFSET ?"
+    return sql, [*parameters, 1, most - 1]
+
+
+def page_query(
+    wanted: Filter, order: Order, after: Place | None, limit: int, end: Place | None = None
+) -> tuple[str, list[Any]]:
+    """Return SQL and parameters for the events of a page.
+
+    Args:
+        end: the last one that is looked at; None: all are.
+    """
+    conditions, parameters = _conditions(wanted, order, after)
+    if end is not None:
+        conditions.append(f"(occurred_at, position) {'<=' if order == 'asc' else '>='} (?, ?)")
+        parameters += end
+    for column in _others(wanted):
+        # An expression, so that no database takes another index for a better one.
+        conditions.append(f"{column} || '' = ?")
+        parameters.append(getattr(wanted, column))
+    sql = f"SELECT occurred_at, position, received_at, body {_ordered(conditions, order)}"
+    return sql, [*parameters, limit]
+
+
+def _indexed(wanted: Filter) -> str | None:
+    """Return the column by which an index finds events; None: by time."""
+    if wanted.trace_id is not None:
+        return "trace_id"
+    if wanted.agent_instance_id is not None:
+        return "agent_instance_id"
+    return None if wanted.status in (None, "success") else "status"
+
+
+def _others(wanted: Filter) -> list[str]:
+    """Return the columns that matter besides."""
+    indexed = _indexed(wanted)
+    return [name for name in _COLUMNS if name != indexed and getattr(wanted, name) is not None]
+
+
+def _conditions(wanted: Filter, order: Order, after: Place | None) -> tuple[list[str], list[Any]]:
+    """Return the conditions that an index knows, and their parameters."""
     conditions: list[str] = []
     parameters: list[Any] = []
-    for column in ("agent_instance_id", "trace_id", "actor", "action_type", "resource", "status"):
-        value = getattr(wanted, column)
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            parameters.append(value)
-    if wanted.status is not None and wanted.status != "success":
+    indexed = _indexed(wanted)
+    if indexed is not None:
+        conditions.append(f"{indexed} = ?")
+        parameters.append(getattr(wanted, indexed))
+    if indexed == "status":
         conditions.append("status <> 'success'")  # what the index of the unusual is defined by
     for bound, comparison in ((wanted.since, ">="), (wanted.until, "<")):
         if bound is not None:
@@ -78,13 +145,13 @@ def page_query(wanted: Filter, order: Order, after: Place | None, limit: int) ->
             parameters.append(bound)
     if after is not None:
         conditions.append(f"(occurred_at, position) {'>' if order == 'asc' else '<'} (?, ?)")
-        parameters.extend(after)
+        parameters += after
+    return conditions, parameters
+
+
+def _ordered(conditions: Sequence[str], order: Order) -> str:
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    sql = f"""
-        SELECT occurred_at, position, received_at, body FROM events {where}
-        ORDER BY occurred_at {order}, position {order} LIMIT ?
-    """  # noqa: S608  fixed names and marks only
-    return sql, [*parameters, limit]
+    return f"FROM events {where} ORDER BY occurred_at {order}, position {order} LIMIT ?"
 
 
 def select_event(connection: ReadConnection, event_id: object) -> StoredEvent | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from app.events.run import Run, clean, words_of
+from app.events.run import OTHER, OUTCOMES, PHASES, Run, clean, words_of
 from app.store.base import Fetching, ReadConnection
 
 COLUMNS = (
@@ -23,6 +23,8 @@ REFUSED = ("refused", "denied", "rejected", "expired", "approval_failed")
 """Outcomes of runs that were not allowed to act."""
 
 MAX_QUERY_WORDS = 10
+MAX_COUNTED = 10_000
+"""Runs of one kind are counted up to here: what counts all of them takes the longer, the more there are."""
 _MOST = 2**62
 
 
@@ -183,16 +185,24 @@ def count_agents(connection: Fetching) -> int:
 
 
 def count_outcomes(connection: Fetching, since: int) -> dict[str, int]:
-    """Return how many runs have each outcome, of those that began to arrive since a time."""
+    """Return how many runs have each outcome, of those that began to arrive since a time; up to `MAX_COUNTED`."""
     lowest, _ = _numbers(connection, RunFilter(since=since), None)
-    rows = connection.fetch("SELECT outcome, count(*) FROM runs WHERE number >= ? GROUP BY outcome", (lowest,))
-    return {str(outcome): int(count) for outcome, count in rows}
+    return _counts(connection, "outcome", (*PHASES, *OUTCOMES, OTHER), "number >= ?", lowest)
 
 
 def count_trails(connection: Fetching) -> dict[str, int]:
-    """Return how many runs have each state of their trail; of those that are intact none are counted."""
-    rows = connection.fetch("SELECT trail, count(*) FROM runs WHERE trail <> 'intact' GROUP BY trail", ())
-    return {str(trail): int(count) for trail, count in rows}
+    """Return how many runs have each state of their trail but intact; up to `MAX_COUNTED`."""
+    return _counts(connection, "trail", TRAILS[1:], "trail <> 'intact'")
+
+
+def _counts(
+    connection: Fetching, column: str, values: Sequence[str], condition: str, *parameters: object
+) -> dict[str, int]:
+    """Return how many runs have each value of a column that an index has, without those that none has."""
+    some = f"SELECT 1 FROM runs WHERE {column} = ? AND {condition} LIMIT {MAX_COUNTED}"  # noqa: S608  fixed names
+    each = [f"SELECT {number} AS number, (SELECT count(*) FROM ({some}) AS found)" for number in range(len(values))]  # noqa: S608
+    rows = connection.fetch(" UNION ALL ".join(each), [one for value in values for one in (value, *parameters)])
+    return {values[number]: count for number, count in rows if count}
 
 
 def list_late(connection: ReadConnection, before: int, limit: int) -> list[Run]:

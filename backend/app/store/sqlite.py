@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from app.events.chain import Link, Place
-from app.store.base import QueryTimeout, Row, StoreUnavailable
+from app.store.base import QueryTimeout, Row, StoreUnavailable, parts_of
 from app.store.queries import LAST_POSITION, LINK
 
 if TYPE_CHECKING:
@@ -236,13 +236,9 @@ class SqliteWriter:
         # One statement for many rows, not executemany(): that one lets go of the interpreter lock and takes it again
         # for every row, and then waits each time for the thread that serves HTTP.
         before = self._connection.total_changes
-        start = 0
         with _unavailable():
-            for size in _CHUNKS:
-                while len(rows) - start >= size:
-                    parameters = list(chain.from_iterable(rows[start : start + size]))
-                    self._connection.execute(_INSERTS[size], parameters)
-                    start += size
+            for some in parts_of(rows, _CHUNKS):
+                self._connection.execute(_INSERTS[len(some)], list(chain.from_iterable(some)))
         return self._connection.total_changes - before
 
     def existing(self, event_ids: Sequence[bytes]) -> dict[bytes, str]:
@@ -258,14 +254,10 @@ class SqliteWriter:
     def links(self, places: Sequence[Place]) -> list[Link]:
         # In one statement that returns one row, for the same reason.
         found: list[Link] = []
-        start = 0
         with _unavailable():
-            for size in _CHUNKS:
-                while len(places) - start >= size:
-                    parameters = list(chain.from_iterable(places[start : start + size]))
-                    ((rows,),) = self._connection.execute(_LINKS[size], parameters)
-                    found.extend(Link(*row) for row in msgspec.json.decode(rows))
-                    start += size
+            for some in parts_of(places, _CHUNKS):
+                ((rows,),) = self._connection.execute(_LINKS[len(some)], list(chain.from_iterable(some)))
+                found.extend(Link(*row) for row in msgspec.json.decode(rows))
         return found
 
     def mark_broken(self, places: Sequence[Place]) -> None:
@@ -295,9 +287,12 @@ class SqliteWriter:
         with _unavailable():
             self._connection.execute(sql, parameters)
 
-    def put_words(self, number: int, words: str) -> None:
+    def put_words(self, words: Sequence[tuple[int, str]]) -> None:
         with _unavailable():
-            self._connection.execute("INSERT OR REPLACE INTO run_words (rowid, words) VALUES (?, ?)", (number, words))
+            for some in parts_of(words, _CHUNKS):
+                marks = ", ".join(["(?, ?)"] * len(some))
+                sql = f"INSERT OR REPLACE INTO run_words (rowid, words) VALUES {marks}"  # noqa: S608  only marks
+                self._connection.execute(sql, list(chain.from_iterable(some)))
 
     def drop_words(self, number: int) -> None:
         with _unavailable():

@@ -158,13 +158,12 @@ async def get_run(request: Request, reader: CurrentReader) -> Response:
 
     def read(connection: ReadConnection) -> dict[str, Any]:
         run = _find(connection, given.get("trace", ""))
-        events = select_page(connection, Filter(trace_id=run.trace_id), "asc", after, EVENTS_SHOWN + 1)
-        more = events[EVENTS_SHOWN - 1].place if len(events) > EVENTS_SHOWN else None
+        events, more = select_page(connection, Filter(trace_id=run.trace_id), "asc", after, EVENTS_SHOWN)
         verified = run.events <= VERIFIED_AT_ONCE or "verify" in given
         report = verify_run(connection, run, keys) if verified else None
         return {
             "run": run,
-            "view": view_of(events[:EVENTS_SHOWN]),
+            "view": view_of(events),
             "more": None if more is None else f"{more.occurred_at}.{more.position}",
             "report": report,
             "bundles": bundles_of(connection, run.trace_id, BUNDLES_SHOWN) if has_archive else [],

@@ -46,6 +46,7 @@ def _environment() -> Environment:
         "machine": text.machine_moment,
         "clock": text.clock,
         "plain": text.plain,
+        "counted": text.counted,
     }
     environment.globals["query"] = query
     return environment

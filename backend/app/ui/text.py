@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from datetime import UTC, datetime, timedelta
 
+from app.store.runs import MAX_COUNTED
+
 MAX_SHOWN = 300
 """Characters of one text on a page, unless said otherwise."""
 
@@ -52,6 +54,11 @@ def clock(instant: int) -> str:
 
 def _time(instant: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant)
+
+
+def counted(number: int) -> str:
+    """Return a number of runs, which are counted up to a bound."""
+    return f"{number:,} or more" if number >= MAX_COUNTED else f"{number:,}"
 
 
 def plain(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from app.store.queries import MOST_LOOKED_AT
 from backend_client import JSON, LINES, Answer, Client, chained, line
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
@@ -149,6 +150,26 @@ def test_pages_cover_everything_once_in_order(client: Client, new: New) -> None:
             cursor = f"&cursor={answer['next']}"
         wanted = [events[n]["event_id"] for n in (expected if order == "asc" else reversed(expected))]
         assert found == wanted, path
+
+
+def test_what_no_index_knows_is_looked_for_in_parts_and_found(client: Client, new: New) -> None:
+    """A page may have none of it, and the list and an export go on to where it is."""
+    others = [new(timestamp=f"2026-11-22T11:{n // 60 % 60:02}:{n % 60:02}Z") for n in range(MOST_LOOKED_AT + 100)]
+    wanted = new(timestamp="2026-11-22T10:00:00Z", resource="rare", actor="human")
+    for start in range(0, len(others), 2000):
+        assert client.post_lines(others[start : start + 2000]).status == 201
+    assert client.post(wanted).status == 201
+    agent = wanted["agent_instance_id"]
+    for narrowing in ("resource=rare", "actor=human", f"trace_id={agent}&resource=rare&status=success"):
+        path = f"/v1/events?agent_instance_id={agent}&{narrowing}"
+        first = client.get(path).json
+        assert first["events"] == [] and first["next"] is not None, narrowing
+        assert ids(client.events(path)) == [wanted["event_id"]], narrowing
+    last = new(timestamp="2026-11-22T12:30:00Z", resource="last")
+    assert client.post(last).status == 201
+    for form in ("ndjson", "ocsf"):
+        body = client.get(f"/v1/export?format={form}&agent_instance_id={agent}&resource=last").body
+        assert len(body.splitlines()) == 1 and last["event_id"].encode() in body
 
 
 def test_a_full_last_page_has_no_next(client: Client, new: New) -> None:

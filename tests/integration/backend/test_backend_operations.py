@@ -97,20 +97,28 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         ({}, "events_time"),
         ({"status": "denied"}, "events_unusual"),
         ({"since": 0, "until": 1}, "events_time"),
+        ({"since": 0, "resource": "r"}, "events_time"),
+        ({"trace_id": "t", "agent_instance_id": "a", "status": "denied"}, "events_trace"),
+        ({"agent_instance_id": "a", "status": "denied"}, "events_agent"),
+        ({"status": "denied", "resource": "r"}, "events_unusual"),
     ],
     ids=str,
 )
 def test_pages_are_read_from_an_index(tmp_path: Path, wanted: dict[str, Any], index: str) -> None:
-    from app.store.queries import Filter, Place, page_query
+    from app.store.queries import Filter, Place, end_query, page_query
 
     url = f"sqlite:///{tmp_path}/plan.db"
     command(url, "migrate")
     reader = open_database(parse_location(url)).connect_reader()
     for after in (None, Place(1, 1)):
-        statement, parameters = page_query(Filter(**wanted), "desc", after, 100)
-        plan = " ".join(row[3] for row in reader.fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
-        assert f"INDEX {index}" in plan, plan
-        assert "TEMP B-TREE" not in plan
+        for statement, parameters in (
+            page_query(Filter(**wanted), "desc", after, 100),
+            page_query(Filter(**wanted), "desc", after, 100, Place(0, 0)),
+            end_query(Filter(**wanted), "desc", after, 100),
+        ):
+            plan = " ".join(row[3] for row in reader.fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            assert f"INDEX {index}" in plan, plan
+            assert "TEMP B-TREE" not in plan
     reader.close()
 
 
