@@ -97,8 +97,9 @@ class Application:
             log.warning(
                 "slow clients can keep connections, and a stop, waiting: only uvicorn with httptools is bounded"
             )
-        logs = [] if sequencer is None else [key.verifier for key in sequencer.guard.keys]
-        indexer = Indexer(store, settings.verify_hours, logs)
+        indexer = Indexer(
+            store, settings.verify_hours, [key.verifier for key in sequencer.guard.keys] if sequencer else []
+        )
         metrics.watch_trails(lambda: indexer.trails)
         tasks = [asyncio.create_task(indexer.run()), asyncio.create_task(reads.run())]
         if settings.retention_days is not None:
