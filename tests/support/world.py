@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 import yaml
 
-from support import interpreter
 from support.engines import clone_template, run_copier
 from support.github import FullGitHub
 from support.harness.engine import ActionsHost, Repository, Run
@@ -196,7 +195,7 @@ def make_python(*projects: Path) -> Path:
             digest = hashlib.sha256((project / lock).read_bytes()).hexdigest()
             commands[digest] = (project, yaml.safe_load(text)["runs"]["steps"][-1]["run"], lock)
     made_of = {digest: command for digest, (_, command, _) in sorted(commands.items())}
-    folder = BUILD / f"python-{_state(made_of, PIP_FOR_JOBS, interpreter.FIRST.read_text(encoding='utf-8'))}"
+    folder = BUILD / f"python-{_state(made_of, PIP_FOR_JOBS)}"
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "python.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -211,7 +210,6 @@ def make_python(*projects: Path) -> Path:
                 installed = _install(project, command, lock, BUILD / f"packages-{_state(digest, command)}")
                 shutil.copytree(installed, folder / "locked" / digest, copy_function=os.link)
             (folder / "ready").touch()
-        interpreter.settle(folder)
     return folder
 
 
