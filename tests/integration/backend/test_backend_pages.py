@@ -93,8 +93,7 @@ def test_who_reads_a_bundle_is_recorded_by_the_id_of_their_key(site: Site) -> No
     by_api, by_page = reader.get(f"/v1/bundles/{digest}"), browser.get(f"/ui/bundle?digest={digest}")
     assert (by_api.status, by_page.status, by_page.body) == (200, 200, by_api.body)
     assert by_page.headers["content-disposition"] == f'attachment; filename="{digest}.zip"'
-    listed = command(site.backend.database_url, "keys", "list").stdout.splitlines()
-    (key_id,) = [line.split()[0] for line in listed if line.split()[1] == "read"]
+    key_id = site.reader.split("_")[1]
     trail = [one for one in trail_of(site.backend.database_url) if one["resource"].startswith("bundle/")]
     assert [(one["metadata"]["step"], one["metadata"]["by"]) for one in trail] == [("read", key_id)] * 2
     assert {one["resource"] for one in trail} == {f"bundle/{digest}"}

@@ -96,7 +96,9 @@ def test_a_key_and_a_first_event(backend: Path) -> None:
         again = (backend / "whole.ndjson").read_bytes()
         assert again.startswith(whole)
         behind = [json.loads(line) for line in again[len(whole) :].splitlines()]
-        assert {one["metadata"]["step"] for one in behind} <= {"exporting", "exported"}, "only that it was exported"
+        assert {one["metadata"]["step"] for one in behind} <= {"read", "exporting", "exported"}, (
+            "only that it was read and exported"
+        )
     stored, _, read = said.partition("}")
     assert f"`{stored}}}`" in README
     assert [one["trace_id"] for one in json.loads(read)["events"]] == ["first-try"]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from agent_runtime import codes
+from agent_runtime.local.simulate.jobs import parse_outputs
 from agent_runtime.local.update import patch, problems, proposal, proposal_pages, releases
 from agent_runtime.local.update import template as update_template
 from agent_runtime.local.update.repository import Repository
@@ -277,7 +278,7 @@ def test_a_release_that_is_revoked_is_proposed_to_nobody_and_pushed_by_nobody(pl
 
     assert proposal.find(project, "", environ, said) == codes.EXIT_OK
     assert said.getvalue() == "nothing: v1.1.0: its gate can be bypassed; it is revoked\n"
-    assert outputs.read_text(encoding="utf-8").splitlines() == ["version="]
+    assert parse_outputs(outputs.read_text(encoding="utf-8")) == {"version": ""}
     with pytest.raises(codes.GateRefused) as refused:
         proposal.find(project, "v1.1.0", environ, said)
     assert refused.value.code == problems.REVOKED
