@@ -45,4 +45,7 @@ class Scope:
         return bool(self._evaluate(condition)["truthy"])
 
     def _evaluate(self, expression: str) -> dict[str, Any]:
-        return self.service.evaluate(expression, self.contexts, vars(self.status), self.workspace)
+        # The others are only known: most expressions name one, and all of them are long.
+        named = expression.lower()
+        contexts = {name: value if name.lower() in named else {} for name, value in self.contexts.items()}
+        return self.service.evaluate(expression, contexts, vars(self.status), self.workspace)

@@ -81,6 +81,7 @@ class ActionsService:
 
     def __init__(self, tools: NodeTools) -> None:
         self._lock = threading.Lock()
+        self._known: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._process = subprocess.Popen(
             [tools.node, str(tools.bundle)],
             stdin=subprocess.PIPE,
@@ -92,11 +93,11 @@ class ActionsService:
 
     def parse_workflow(self, name: str, content: str) -> dict[str, Any]:
         """The workflow as GitHub reads it: `errors`, and without errors `tree` and `jobs`."""
-        return self._ask(operation="workflow", name=name, content=content)
+        return self._ask_once("workflow", name, content)
 
     def parse_action(self, name: str, content: str) -> dict[str, Any]:
         """The action manifest as GitHub reads it: `errors`, and without errors `tree` and `steps`."""
-        return self._ask(operation="action", name=name, content=content)
+        return self._ask_once("action", name, content)
 
     def evaluate(
         self, expression: str, contexts: Mapping[str, Any], status: Mapping[str, bool], workspace: Path | None = None
@@ -116,8 +117,15 @@ class ActionsService:
 
     def actionlint(self, name: str, content: str) -> list[dict[str, Any]]:
         """What actionlint says: `message`, `line` and `kind` of each finding."""
-        findings: list[dict[str, Any]] = self._ask(operation="lint", name=name, content=content)["findings"]
+        findings: list[dict[str, Any]] = self._ask_once("lint", name, content)["findings"]
         return findings
+
+    def _ask_once(self, operation: str, name: str, content: str) -> dict[str, Any]:
+        """Ask about a file; the same files are in every run and in every rendering."""
+        file = (operation, name, content)
+        if file not in self._known:
+            self._known[file] = self._ask(operation=operation, name=name, content=content)
+        return self._known[file]
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         with self._lock:
