@@ -96,7 +96,7 @@ def checkout(call: Call) -> str:
         header = f"AUTHORIZATION: basic {github['token']}"
         _git(workspace, "config", "http.https://github.com/.extraheader", header)
     _git(workspace, "remote", "set-url", "origin", f"{github['server_url']}/{github['repository']}")
-    commit = _git(workspace, "rev-parse", "HEAD").strip()
+    commit = ref if re.fullmatch(r"[0-9a-f]{40}", ref) else _git(workspace, "rev-parse", "HEAD").strip()
     compiled.keep(workspace / "agent_runtime", workspace / "sdk")
     call.outputs.update(ref=ref, commit=commit)
     return f"HEAD is now at {commit}\n"
