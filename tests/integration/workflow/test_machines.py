@@ -6,6 +6,7 @@ instance"; what a step leaves behind ends with its job (actions/runner, `JobExte
 
 from __future__ import annotations
 
+import marshal
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from support import compiled
 from support.environment import REPOSITORY, require_tool
 from support.github import FullGitHub
 from support.harness import machine
@@ -245,3 +247,24 @@ def test_a_program_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     with Machine(tmp_path / "machine", HOSTED) as own:
         assert own.run([sleep, "1000"], {}, "/", 0.1).late
         assert not own.run([sleep, "0"], {}, "/", 60).late
+
+
+def test_its_interpreter_looks_up_what_a_known_text_becomes_and_compiles_every_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled.interpreter()  # kept where the other tests have it
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path / "kept")
+    source = tmp_path / "sources" / "mine.py"
+    source.parent.mkdir()
+    source.write_text("print('known')\n")
+    compiled.keep(source.parent)
+    (kept,) = compiled.FOLDER.iterdir()
+    kept.write_bytes(marshal.dumps(compile("print('as it is kept')", "elsewhere", "exec")))
+    script = "import sys; sys.path.insert(0, '/tmp'); import mine"
+    command = [f"{sys.base_prefix}/bin/python3", "-I", "-S", "-c", script]
+
+    with Machine(tmp_path / "machine", HOSTED) as own:
+        for text, said in ((source.read_bytes(), b"as it is kept\n"), (b"print('an edit')\n", b"an edit\n")):
+            own.write({"/tmp/mine.py": text})
+            assert own.run(command, {}, "/", 60).output == said
+        assert own.run(["/bin/sh", "-c", f"touch {compiled.ON_MACHINES}/x"], {}, "/", 60).code != 0, "read-only"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from support import compiled
 from support.github import FullGitHub
 from support.harness.artifacts import Artifact, ArtifactStore
 from support.harness.commands import Masks
@@ -95,7 +96,8 @@ def checkout(call: Call) -> str:
         header = f"AUTHORIZATION: basic {github['token']}"
         _git(workspace, "config", "http.https://github.com/.extraheader", header)
     _git(workspace, "remote", "set-url", "origin", f"{github['server_url']}/{github['repository']}")
-    commit = _git(workspace, "rev-parse", "HEAD").strip()
+    commit = ref if re.fullmatch(r"[0-9a-f]{40}", ref) else _git(workspace, "rev-parse", "HEAD").strip()
+    compiled.keep(workspace / "agent_runtime", workspace / "sdk")
     call.outputs.update(ref=ref, commit=commit)
     return f"HEAD is now at {commit}\n"
 

@@ -64,16 +64,18 @@ def _show(source: str, target: str, *, read_only: bool = False) -> None:
         _call("syscall", _MOUNT_SETATTR, _HERE, target.encode(), _WHOLE_TREE, attributes, ctypes.c_size_t(32))
 
 
-def _copy_on_write(source: str, target: str, changes: str) -> None:
-    """Let a folder stand at `target` whose changes stay in this machine."""
+def _copy_on_write(source: str, target: str, changes: str, layer: str | None) -> None:
+    """Let a folder stand at `target`, another one laid over it, whose changes stay in this machine."""
     upper, work = os.path.join(changes, "upper"), os.path.join(changes, "work")
     for folder in (target, upper, work):
         os.makedirs(folder, exist_ok=True)
     try:
-        _mount("overlay", target, "overlay", 0, f"lowerdir={source},upperdir={upper},workdir={work},userxattr")
+        lower = f"{layer}:{source}" if layer else source
+        _mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work},userxattr")
     except OSError:  # not over every file system
         copy = os.path.join(changes, "copy")
-        shutil.copytree(source, copy, symlinks=True)
+        for each in filter(None, (source, layer)):
+            shutil.copytree(each, copy, symlinks=True, dirs_exist_ok=True)
         _show(copy, target)
 
 
@@ -82,7 +84,8 @@ def build(plan: dict[str, Any]) -> None:
 
     Arguments:
         plan: `root`, an empty folder; `system`, paths to show as they are, read-only; `copies`, lists of a path and a
-            folder for its changes; `binds`, lists of a path outside and the path inside.
+            folder for its changes, and of a folder to lay over it, if any; `binds`, lists of a path outside and the
+            path inside; `read`, the same for what nobody may change.
     """
     root = plan["root"]
     _mount("none", "/", flags=_RECURSIVE | _PRIVATE)
@@ -103,8 +106,10 @@ def build(plan: dict[str, Any]) -> None:
     _mount("proc", f"{root}/proc", "proc")
     for source, target in plan["binds"]:
         _show(source, root + target)
-    for path, changes in plan["copies"]:
-        _copy_on_write(path, root + path, changes)
+    for source, target in plan["read"]:
+        _show(source, root + target, read_only=True)
+    for path, changes, layer in plan["copies"]:
+        _copy_on_write(path, root + path, changes, layer or None)
     os.chdir(root)
     _call("syscall", _PIVOT_ROOT[platform.machine()], b".", b".")
     _call("umount2", b".", _DETACH)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from support import compiled
 from support.environment import missing
 
 GUEST = Path(__file__).with_name("guest.py")
@@ -87,11 +88,17 @@ class Machine:
             (folder / name).mkdir(parents=True)
         (folder / "tmp").chmod(0o1777)
         system = [f"/{name}" for name in _SYSTEM if os.path.lexists(f"/{name}")]
-        copies = sorted({Path(sys.base_prefix).resolve(), *(path for path in pythons if path.exists())})
+        interpreter = Path(sys.base_prefix).resolve()
+        copies = sorted({interpreter, *(path for path in pythons if path.exists())})
+        compiled.FOLDER.mkdir(parents=True, exist_ok=True)
         plan = {
             "root": str(folder / "root"),
             "system": system,
-            "copies": [[str(path), str(folder / "changes" / str(number))] for number, path in enumerate(copies)],
+            "copies": [
+                [str(path), str(folder / "changes" / str(number)), path == interpreter and str(compiled.interpreter())]
+                for number, path in enumerate(copies)
+            ],
+            "read": [[str(compiled.FOLDER), compiled.ON_MACHINES]],
             "binds": [
                 [str(folder / "tmp"), "/tmp"],
                 [str(folder / "home"), layout.home],
