@@ -102,10 +102,7 @@ def page_query(
     Args:
         end: the last one that is looked at; None: all are.
     """
-    conditions, parameters = _conditions(wanted, order, after)
-    if end is not None:
-        conditions.append(f"(occurred_at, position) {'<=' if order == 'asc' else '>='} (?, ?)")
-        parameters += end
+    conditions, parameters = _conditions(wanted, order, after, end)
     for column in _others(wanted):
         # An expression, so that no database takes another index for a better one.
         conditions.append(f"{column} || '' = ?")
@@ -129,8 +126,13 @@ def _others(wanted: Filter) -> list[str]:
     return [name for name in _COLUMNS if name != indexed and getattr(wanted, name) is not None]
 
 
-def _conditions(wanted: Filter, order: Order, after: Place | None) -> tuple[list[str], list[Any]]:
-    """Return the conditions that an index knows, and their parameters."""
+def _conditions(
+    wanted: Filter, order: Order, after: Place | None, end: Place | None = None
+) -> tuple[list[str], list[Any]]:
+    """Return the conditions that an index knows, and their parameters.
+
+    There is one bound at each side: of two, SQLite may begin at the wider one.
+    """
     conditions: list[str] = []
     parameters: list[Any] = []
     indexed = _indexed(wanted)
@@ -139,13 +141,20 @@ def _conditions(wanted: Filter, order: Order, after: Place | None) -> tuple[list
         parameters.append(getattr(wanted, indexed))
     if indexed == "status":
         conditions.append("status <> 'success'")  # what the index of the unusual is defined by
-    for bound, comparison in ((wanted.since, ">="), (wanted.until, "<")):
-        if bound is not None:
-            conditions.append(f"occurred_at {comparison} ?")
-            parameters.append(bound)
+    lower = [] if wanted.since is None else [Place(wanted.since, 0)]
+    upper = [] if wanted.until is None else [Place(wanted.until, 0)]
     if after is not None:
-        conditions.append(f"(occurred_at, position) {'>' if order == 'asc' else '<'} (?, ?)")
-        parameters += after
+        (lower if order == "asc" else upper).append(after)
+    if end is not None and order == "asc":
+        upper.append(Place(end.occurred_at, end.position + 1))
+    elif end is not None:
+        lower.append(Place(end.occurred_at, end.position - 1))
+    if lower:
+        conditions.append("(occurred_at, position) > (?, ?)")
+        parameters += max(lower)
+    if upper:
+        conditions.append("(occurred_at, position) < (?, ?)")
+        parameters += min(upper)
     return conditions, parameters
 
 
