@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 
 from app.api import openapi
-from app.api.body import JSON, media_type
+from app.api.body import JSON, LINES, media_type, read_body
 from app.api.queries import Moment, ShortText
 from app.archive.archive import Archive, stream
+from app.archive.attestation import MAX_BYTES, MOST
 from app.archive.bundle import InvalidBundle
 from app.auth.guard import Guard
 from app.events.model import timestamp_of
@@ -29,7 +30,12 @@ router = APIRouter(tags=["archive"])
 
 ZIP = "application/zip"
 MAX_WAIT = 30.0
-_STATUS = {"bundle-too-large": 413, "bundle-other-owner": 403}
+_STATUS = {
+    "bundle-too-large": 413,
+    "bundle-other-owner": 403,
+    "attestation-too-large": 413,
+    "attestation-too-many": 409,
+}
 
 
 class Waiting(BaseModel):
@@ -102,8 +108,50 @@ async def get_bundle(request: Request, digest: str) -> Response:
     archive: Archive = request.app.state.archive
     file = await archive.open(digest, key)
     if file is None:
-        raise Problem(404, "not-found", "Not found", "the archive has no such bundle")
+        raise _no_bundle()
     return download(file, digest)
+
+
+@router.put("/v1/bundles/{digest}/attestations", **openapi.PUT_ATTESTATIONS)
+async def put_attestations(request: Request, digest: str) -> Response:
+    """Keep attestations of a bundle that is kept: one in JSON, as `actions/attest` writes it, or one a line.
+
+    Each has to be of this bundle. Whether it is genuine, `verify` says to whoever has the keys that they trust.
+    """
+    guard: Guard = request.app.state.guard
+    key = await guard.require(request, "write")
+    media_type(request, (JSON, *LINES))
+    _require_digest(digest)
+    archive: Archive = request.app.state.archive
+    settings: Settings = request.app.state.settings
+    data = await read_body(request, MOST * MAX_BYTES, settings.body_timeout_seconds)
+    try:
+        counts = await archive.attest(digest, data, key)
+    except InvalidBundle as problem:
+        detail = f"{problem.detail}. Nothing was stored."
+        raise Problem(_STATUS.get(problem.kind, 400), problem.kind, "Invalid attestation", detail) from None
+    if counts is None:
+        raise _no_bundle()
+    new, duplicates = counts
+    answer = {"digest": digest, "stored": new, "duplicates": duplicates}
+    return Response(msgspec.json.encode(answer), 201 if new else 200, None, JSON)
+
+
+@router.get("/v1/bundles/{digest}/attestations", **openapi.GET_ATTESTATIONS)
+async def get_attestations(request: Request, digest: str) -> Response:
+    """Return the attestations that are kept of a bundle, one a line; none is an empty answer. Who reads is recorded."""
+    guard: Guard = request.app.state.guard
+    key = await guard.require(request, "read")
+    _require_digest(digest)
+    archive: Archive = request.app.state.archive
+    found = await archive.attestations(digest, key)
+    if found is None:
+        raise _no_bundle()
+    return Response("".join(f"{one}\n" for one in found), media_type=LINES[0])
+
+
+def _no_bundle() -> Problem:
+    return Problem(404, "not-found", "Not found", "the archive has no such bundle")
 
 
 def download(file: BinaryIO, digest: str) -> Response:

@@ -212,6 +212,21 @@ PUT_BUNDLE: Route = {
 GET_BUNDLE: Route = {
     "responses": {200: _answer("The bundle.", _FILE, "application/zip"), **_problems(400, 401, 403, 404, 503)}
 }
+PUT_ATTESTATIONS: Route = {
+    "status_code": 201,
+    "responses": {
+        status: _answer(said, _object(digest=_TEXT, stored=_COUNT, duplicates=_COUNT))
+        for status, said in ((201, "Kept."), (200, "Kept already."))
+    }
+    | _problems(400, 401, 403, 404, 408, 409, 413, 415, 503),
+    "openapi_extra": _body({kind: {"schema": {}} for kind in ("application/json", "application/x-ndjson")}),
+}
+GET_ATTESTATIONS: Route = {
+    "responses": {
+        200: _answer("Attestations, one a line.", _TEXT, "application/x-ndjson"),
+        **_problems(400, 401, 403, 404, 503),
+    }
+}
 _BUNDLE = _object(
     digest=_TEXT,
     repository=_TEXT,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from app.archive.attestation import MOST, read_attestations
 from app.archive.bundle import Bundle, InvalidBundle, read_bundle
 from app.archive.storage import Incoming, Storage
 from app.archive.trail import by_of, event_of
@@ -16,7 +18,7 @@ from app.auth.keys import ApiKey
 from app.log.entries import BUNDLE, Entry
 from app.log.faults import Fault
 from app.store.base import Conflicting, StoreUnavailable
-from app.store.bundles import Kept, add_bundle, find_bundle
+from app.store.bundles import Kept, add_attestations, add_bundle, attestations_of, find_bundle
 from app.store.store import Store
 
 if TYPE_CHECKING:
@@ -148,6 +150,37 @@ class Archive:
             raise
         assert not isinstance(outcome, Conflicting)  # noqa: S101  its id is new
         return file
+
+    async def attest(self, digest: str, data: bytes, key: ApiKey | None) -> tuple[int, int] | None:
+        """Keep attestations beside their bundle; return how many are new and how many were there, or None: no bundle.
+
+        Raises:
+            InvalidBundle: they are not attestations of this bundle, or too many; none is kept.
+        """
+        kept = await self._store.read(lambda connection: find_bundle(connection, digest))
+        if kept is None:
+            return None
+        _require_allowed(kept.bundle, key)
+        lines = read_attestations(data, digest)
+        given = {hashlib.sha256(line.encode()).hexdigest(): line for line in lines}
+        now, by = time.time_ns() // 1000, by_of(key)
+        new = await self._store.write(
+            lambda connection: add_attestations(connection, digest, given, most=MOST, now=now, by=by)
+        )
+        if new is None:
+            raise InvalidBundle("attestation-too-many", f"at most {MOST} are kept of one bundle")
+        return new, len(given) - new
+
+    async def attestations(self, digest: str, key: ApiKey | None) -> list[str] | None:
+        """Return the attestations of a bundle, or None: no bundle. That they are read is recorded before."""
+        kept, found = await self._store.read(
+            lambda connection: (find_bundle(connection, digest), attestations_of(connection, digest))
+        )
+        if kept is None:
+            return None
+        facts = {"subject": kept.bundle.subject, "attestations": len(found)}
+        await self._store.append([event_of("read", digest, by_of(key), **facts)])
+        return found
 
     async def watch(self) -> None:
         """See again and again whether bundles can be kept, until cancelled; `failure` says why not."""

@@ -19,10 +19,11 @@ from app.events.model import microseconds, timestamp_of
 from app.log.entries import BUNDLE, Entry, is_digest, parse_entry
 from app.log.faults import Fault
 from app.store.base import Database, WriteConnection
-from app.store.bundles import Kept, Wanted, find_bundle, hold_bundle, select_bundles
+from app.store.bundles import Kept, Wanted, attestations_of, find_bundle, hold_bundle, select_bundles
 
 _PAGE = 500
 PROOF_SUFFIX = ".tlog-proof"
+ATTESTATION_SUFFIX = ".sigstore.json"
 
 
 class Refused(Exception):
@@ -35,7 +36,9 @@ def add_parsers(commands: Any) -> None:
         dest="action", required=True
     )
     listing = actions.add_parser("list", help="show the bundles that are kept")
-    export = actions.add_parser("export", help="write bundles and their proofs below a folder, as `verify` takes them")
+    export = actions.add_parser(
+        "export", help="write bundles, proofs and attestations below a folder, as `verify` takes them"
+    )
     export.add_argument("folder", type=Path)
     purge = actions.add_parser("purge", help="delete bundles now, but for those that are held")
     purge.add_argument("--older-than-days", type=int, required=True, metavar="N")
@@ -122,6 +125,10 @@ def _export(connection: WriteConnection, storage: Storage, limit: int, options: 
             proof = _proof(connection, kept)
             if proof is not None:
                 target.with_name(target.name + PROOF_SUFFIX).write_text(proof, encoding="utf-8")
+            attestations = attestations_of(connection, one.digest)
+            if attestations:
+                beside = target.with_name(target.name + ATTESTATION_SUFFIX)
+                beside.write_text("".join(f"{each}\n" for each in attestations), encoding="utf-8")
         except InvalidBundle as problem:
             raise Refused(f"{one.digest}: {problem.kind}: {problem.detail}") from None
         except OSError as problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,41 @@ def select_bundles(connection: Fetching, wanted: Wanted, after: tuple[int, str] 
     return [_kept(row) for row in connection.fetch(sql, [*parameters, limit])]
 
 
+def add_attestations(
+    connection: WriteConnection, bundle: str, attestations: Mapping[str, str], *, most: int, now: int, by: str
+) -> int | None:
+    """Keep attestations beside the bundle with this digest; return how many are new, or None when they are too many.
+
+    Args:
+        attestations: by the SHA-256 of each. None is kept of a bundle that is gone.
+        most: how many one bundle may have.
+        by: the id of the key that sent them, or the empty text.
+    """
+    connection.begin()
+    new = 0
+    for digest, body in attestations.items():
+        new += len(
+            connection.fetch(
+                "INSERT INTO attestations (bundle, digest, received_at, received_by, body)"
+                " SELECT digest, ?, CAST(? AS bigint), ?, ? FROM bundles WHERE digest = ?"
+                " ON CONFLICT DO NOTHING RETURNING digest",
+                (digest, now, by, body, bundle),
+            )
+        )
+    ((kept,),) = connection.fetch("SELECT count(*) FROM attestations WHERE bundle = ?", (bundle,))
+    if kept > most:
+        connection.rollback()
+        return None
+    connection.commit()
+    return new
+
+
+def attestations_of(connection: Fetching, bundle: str) -> list[str]:
+    """Return the attestations that are kept beside a bundle, in the order in which they came."""
+    sql = "SELECT body FROM attestations WHERE bundle = ? ORDER BY received_at, digest"
+    return [str(body) for (body,) in connection.fetch(sql, (bundle,))]
+
+
 def hold_bundle(connection: WriteConnection, digest: str, because: str | None, event: Row) -> bool:
     """Keep a bundle from being deleted, or, with None, not any longer; return whether there is such a bundle.
 
@@ -126,21 +161,22 @@ def hold_bundle(connection: WriteConnection, digest: str, because: str | None, e
 
 
 def forget_bundle(connection: WriteConnection, digest: str, event: Row) -> bool:
-    """Forget a bundle that is not held; return whether it was there and is forgotten now.
+    """Forget a bundle that is not held, and its attestations; return whether it was there and is forgotten now.
 
     Args:
         event: what is recorded of it.
     """
-    return _change(
-        connection, "DELETE FROM bundles WHERE digest = ? AND held_because IS NULL RETURNING digest", (digest,), event
-    )
+    sql = "DELETE FROM bundles WHERE digest = ? AND held_because IS NULL RETURNING digest"
+    return _change(connection, sql, (digest,), event, "DELETE FROM attestations WHERE bundle = ?")
 
 
-def _change(connection: WriteConnection, sql: str, parameters: Sequence[Any], event: Row) -> bool:
+def _change(connection: WriteConnection, sql: str, parameters: Sequence[Any], event: Row, also: str = "") -> bool:
     connection.begin()
     changed = bool(connection.fetch(sql, parameters))
     if changed:
         connection.insert([event])
+        if also:
+            connection.execute(also, parameters)
     connection.commit()
     return changed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.settings import PACKAGE
 from app.store.base import Database
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration. Kept here too, so that a start finds its store up to date without loading Alembic."""
 
 MIGRATIONS = PACKAGE / "store" / "migrations"

@@ -119,6 +119,9 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
         kept = ("not delivered", False, False)
         if transport is not None and not any(segment.waiting for segment in segments):
             kept = _archive(folder, Path(scratch) / "bundle.zip", transport)
+            beside = folder.with_name(folder.name + names.ATTESTATION_SUFFIX)
+            if kept[1] and beside.is_file():
+                kept = _with_attestation(kept, beside, manifest, transport)
             why = why or ("" if kept[1] else f"the backend did not take the bundle: {kept[0]}")
         delivery = Delivery(
             captured=sum(segment.captured for segment in segments),
@@ -185,3 +188,15 @@ def _archive(folder: Path, packed: Path, transport: Transport) -> Tuple[str, boo
     write_whole(folder.with_name(folder.name + names.PROOF_SUFFIX), proof.encode("utf-8"))
     witnessed = "cosigned" if said.get("witnessed") is True else "not cosigned yet"
     return f"kept, and in the log, {witnessed}", True, True
+
+
+def _with_attestation(
+    kept: Tuple[str, bool, bool], beside: Path, manifest: Path, transport: Transport
+) -> Tuple[str, bool, bool]:
+    """Bring the attestation that lies beside a bundle to the backend; return what to say of both, as `_archive`."""
+    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    result = transport.put_attestations(digest, beside.read_bytes(), REQUEST_SECONDS)
+    if result.status in _NO_ARCHIVE:
+        return f"{kept[0]}; attestation: the backend keeps none", True, kept[2]
+    taken = result.kind == DELIVERED
+    return f"{kept[0]}; attestation: {'kept' if taken else result.detail}", taken, kept[2]

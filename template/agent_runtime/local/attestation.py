@@ -66,7 +66,7 @@ def check(attestation: bytes, roots: bytes, digest: str, manifest: Mapping[str, 
     """Return what an attestation shows of the bundle with this digest and this manifest, if all of it holds.
 
     Arguments:
-        attestation: a bundle of Sigstore, as `actions/attest` writes it.
+        attestation: a bundle of Sigstore, as `actions/attest` writes it, or several, one a line; one has to hold.
         roots: trusted roots, one a line, as `gh attestation trusted-root` writes them.
         repository: which one it has to be; by default that which the bundle names.
 
@@ -74,7 +74,19 @@ def check(attestation: bytes, roots: bytes, digest: str, manifest: Mapping[str, 
         Unproven: it doesn't.
         ImportError: the package `sigstore` is missing.
     """
-    payload, certificate, signed_at, public = _signed(attestation, parse_roots(roots))
+    trusted, problems = parse_roots(roots), []
+    for one in _documents(attestation):
+        try:
+            return _check(one, trusted, digest, manifest, repository)
+        except Unproven as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def _check(
+    attestation: bytes, roots: List[Dict[str, Any]], digest: str, manifest: Mapping[str, Any], repository: str
+) -> Attested:
+    payload, certificate, signed_at, public = _signed(attestation, roots)
     found = {number: _extension(certificate, number) for number in (*_ISSUED_TO, _RUNNER)}
     wanted = _wanted(manifest, repository)
     for number, (word, what) in _ISSUED_TO.items():
@@ -93,17 +105,22 @@ def parse_roots(data: bytes) -> List[Dict[str, Any]]:
     Raises:
         Unproven: it holds none.
     """
-    text = data.decode("utf-8", "replace")
     try:
-        try:
-            found = [json.loads(text)]
-        except ValueError:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        if not found or not all(root["certificateAuthorities"] for root in found):
+        found = [json.loads(one.decode("utf-8", "replace")) for one in _documents(data)]
+        if not all(root["certificateAuthorities"] for root in found):
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unproven("bad-root", "it holds no trusted root of Sigstore", NOBODY) from None
     return found
+
+
+def _documents(data: bytes) -> List[bytes]:
+    """What a file holds: one document in JSON, or one a line."""
+    try:
+        json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return [line for line in data.splitlines() if line.strip()] or [data]
+    return [data]
 
 
 def _wanted(manifest: Mapping[str, Any], repository: str) -> Dict[int, str]:

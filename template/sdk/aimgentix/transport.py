@@ -121,6 +121,15 @@ class Transport:
         headers = {"Content-Type": "application/zip", "Content-Length": str(os.fstat(file.fileno()).st_size)}
         return self._send("PUT", address, file, headers, timeout, read), said[0]
 
+    def put_attestations(self, digest: str, data: bytes, timeout: float) -> DeliveryResult:
+        """Put attestations of a bundle beside it, one in JSON or one a line; return what became of them."""
+
+        def read(status: int, retry_after: Optional[str], answer: bytes) -> DeliveryResult:
+            return judge(status, retry_after, answer, echo=("digest", digest))
+
+        address = f"{self._base}/v1/bundles/{digest}/attestations"
+        return self._send("PUT", address, data, {"Content-Type": "application/json"}, timeout, read)
+
     def _send(
         self,
         method: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -34,6 +35,14 @@ def bundle(number: int = 0, **changed: Any) -> tuple[str, dict[str, bytes]]:
 
 def put(client: Client, digest: str, body: Any, wait: float = 0, **headers: str) -> Answer:
     return client.ask("PUT", f"/v1/bundles/{digest}?wait={wait}", body, **{"content_type": ZIP, **headers})
+
+
+def attestation(digest: str, number: int = 0, **changed: Any) -> bytes:
+    """What looks like an attestation of a bundle; nobody signed it."""
+    statement = {"_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": digest}}], **changed}
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    envelope = {"payload": payload, "payloadType": "application/vnd.in-toto+json", "signatures": [{"sig": str(number)}]}
+    return json.dumps({"dsseEnvelope": envelope, "verificationMaterial": {}}).encode()
 
 
 def with_entry(files: dict[str, bytes], name: str, mode: int = 0o100644) -> bytes:

@@ -8,6 +8,8 @@ import io
 import json
 import os
 import resource
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -25,10 +27,10 @@ from app.log.verify import check_checkpoint, check_inclusion
 from app.store.bundles import forget_bundle
 from app.store.location import parse_location
 from app.store.opening import open_database
-from backend_bundles import HOSTILE, bundle, manifest_of, pack, put, ten_gigabytes
-from backend_client import JSON, Client, administer, command, eventually, trail_of
+from backend_bundles import HOSTILE, attestation, bundle, manifest_of, pack, put, ten_gigabytes
+from backend_client import JSON, LINES, Client, administer, command, eventually, trail_of
 from backend_log import Parties, parties
-from bench.servers import Backend
+from bench.servers import BACKEND, Backend
 
 
 def kept_files(backend: Backend) -> list[str]:
@@ -162,6 +164,14 @@ def test_a_key_writes_for_its_repository_and_its_agent(start: Any, both: Parties
     assert status("--repository", "acme/shop", "--agent", "shop-restarter") == 201
     assert put(Client(running.port), digest, pack(files)).status == 401
 
+    def attested(*bound: str) -> int:
+        key = command(running.database_url, *create, *bound).stdout.strip()
+        address = f"/v1/bundles/{digest}/attestations"
+        return Client(running.port, key).ask("PUT", address, attestation(digest), content_type=JSON).status
+
+    assert attested("--repository", "acme/other") == 403
+    assert attested("--repository", "acme/shop") == 201
+
     def logged(subject: str, *bound: str) -> int:
         key = command(running.database_url, *create, *bound).stdout.strip()
         body = json.dumps([{"digest": digest, "subject": subject}]).encode()
@@ -250,6 +260,64 @@ def test_a_bundle_that_is_deleted_meanwhile_is_not_said_to_be_held(
     said = f"aimgentix: {digest} was deleted meanwhile, and is not held\n"
     assert run("hold", digest, "--because", "case 7") == (1, said)
     assert trail_of(running.database_url) == []
+
+
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_attestations_are_kept_beside_their_bundle_and_go_with_it(
+    request: pytest.FixtureRequest, start: Any, tmp_path: Path, store: str
+) -> None:
+    url = request.getfixturevalue("postgres").new_database() if store == "postgres" else None
+    running: Backend = start(url, AIMGENTIX_ARCHIVE=str(tmp_path / "bundles"))
+    client = Client(running.port)
+    digest, files = bundle()
+    address = f"/v1/bundles/{digest}/attestations"
+
+    def bring(*given: bytes, key: str | None = None, media: str = JSON) -> Any:
+        return Client(running.port, key).ask("PUT", address, b"\n".join(given), content_type=media)
+
+    assert bring(attestation(digest)).status == client.get(address).status == 404, "no bundle"
+    assert put(client, digest, pack(files)).status == 201
+    assert client.get(address).body == b""
+    other = attestation("0" * 64)
+    both_of_them = [{"digest": {"sha256": one}} for one in (digest, "0" * 64)]
+    for given, kind, status in (
+        (b"", "attestation-too-many", 409),
+        (b"[]", "attestation-invalid", 400),
+        (b"[" * 5000, "attestation-invalid", 400),
+        (b'{"dsseEnvelope": {"payload": "e30=", "signatures": []}}', "attestation-invalid", 400),
+        (attestation(digest, _type="https://in-toto.io/Statement/v0"), "attestation-invalid", 400),
+        (attestation(digest).replace(b'[{"sig": "0"}]', b"[]"), "attestation-invalid", 400),
+        (other, "attestation-other-bundle", 400),
+        (attestation(digest, subject=both_of_them), "attestation-other-bundle", 400),
+        (attestation(digest) + b"\n" + other, "attestation-other-bundle", 400),
+        (attestation(digest, x="x" * 128 * 1024), "attestation-too-large", 413),
+        (attestation(digest, x="x" * 1024 * 1024), "too-large", 413),
+    ):
+        answer = bring(given)
+        assert (answer.status, answer.json["type"]) == (status, f"urn:aimgentix:problem:{kind}"), answer
+    assert bring(attestation(digest), media="text/plain").status == 415
+    assert client.get(address).body == b""
+
+    indented = json.dumps(json.loads(attestation(digest)), indent=2).encode()
+    assert bring(indented).json == {"digest": digest, "stored": 1, "duplicates": 0}
+    again = bring(attestation(digest), attestation(digest, 1), attestation(digest, 1))
+    assert (again.status, again.json) == (201, {"digest": digest, "stored": 1, "duplicates": 1})
+    assert bring(attestation(digest)).status == 200
+    assert bring(*(attestation(digest, number) for number in range(2, 6))).status == 409, "all or none"
+    assert bring(*(attestation(digest, number) for number in range(2, 5))).status == 201
+    assert bring(attestation(digest, 6)).status == 409
+    assert bring(attestation(digest, 3)).status == 200, "one that is there already"
+    kept = client.get(address)
+    assert kept.headers["content-type"] == LINES
+    assert json.loads(kept.body.splitlines()[0])["dsseEnvelope"]["signatures"] == [{"sig": "0"}]
+    assert len(kept.body.splitlines()) == 5
+    assert trail_of(running.database_url)[-1]["metadata"]["attestations"] == 5
+
+    administer(running.database_url, "UPDATE bundles SET received_at = 1")
+    environ = {**os.environ, "DATABASE_URL": running.database_url, "AIMGENTIX_ARCHIVE": str(tmp_path / "bundles")}
+    words = [sys.executable, "-m", "app", "archive", "purge", "--older-than-days", "1"]
+    subprocess.run(words, cwd=BACKEND, env=environ, check=True, capture_output=True)
+    assert administer(running.database_url, "SELECT count(*) FROM attestations") == [(0,)]
 
 
 def test_a_check_finds_what_was_done_to_files_and_rows(operate: tuple[Backend, Any]) -> None:

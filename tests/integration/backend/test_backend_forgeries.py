@@ -25,10 +25,12 @@ from backend_client import Client, administer
 from backend_log import ORIGIN, Parties, parties
 from bench.servers import HOST, Backend
 
+from agent_runtime.gate import deliver
 from agent_runtime.local import auditor
 from support import simulated, small_log
 from support.environment import REPOSITORY
 from support.forging import forge
+from support.private_sigstore import Sigstore, attest_bundle
 
 NOBODY = "nothing"
 
@@ -128,8 +130,9 @@ def digest_of(bundle: Path) -> str:
     return hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    tmp_path = tmp_path_factory.mktemp("case")
     code, said, bundle = simulated.make(tmp_path / "repository").simulate("--approve")
     assert code == 0, said
     (tmp_path / "backend").mkdir()
@@ -140,6 +143,31 @@ def case(tmp_path: Path) -> Iterator[Case]:
             made.proof.write_bytes(made.put(bundle))
             assert made.verify(bundle) == NOBODY
             yield made
+
+
+def test_github_s_signature_outlives_github(case: Case, tmp_path: Path) -> None:
+    """Delivered by a person from the artifact's file; exported with the bundle; `verify` finds it there, offline."""
+    github, roots = Sigstore(), Sigstore().root()
+    bundle = Path(shutil.copytree(case.bundle, tmp_path / "audit-bundle"))
+    beside = tmp_path / "audit-bundle.sigstore.json"
+    environ = {"AIMGENTIX_API_URL": case.backend.url}
+    for signed in (attest_bundle(Sigstore(), bundle), attest_bundle(github, bundle)):  # who forges one may come first
+        beside.write_bytes(signed)
+        delivery = deliver.run_job(bundle, environ, timeout=20)
+        assert delivery.archived and delivery.bundle.endswith("; attestation: kept"), delivery
+    beside.write_bytes(b"{}")
+    delivery = deliver.run_job(bundle, environ, timeout=20)
+    assert not delivery.archived and "attestation: 400 Invalid attestation: " in delivery.problem, delivery
+
+    case.operator("archive", "export", str(tmp_path / "export"))
+    (exported,) = (path.parent for path in (tmp_path / "export").rglob("bundle.json"))
+    assert exported.with_name(f"{exported.name}.sigstore.json").read_bytes().count(b"\n") == 2
+
+    def found(roots: bytes) -> auditor.Finding:
+        return auditor.examine(exported, now=datetime.now(UTC), roots=roots)
+
+    assert found(github.root()).authentic.startswith("AUTHENTICATED by GitHub"), found(github.root())
+    assert found(roots).attested is None and "other-root" in found(roots).unattested
 
 
 def edited(case: Case) -> str:
