@@ -71,7 +71,7 @@ def test_both_stores_get_the_same_tables(database_url: str) -> None:
         indices = administer(database_url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' "
                           "AND indexname !~ '(pkey|pkc|_key)$|^run_words'")  # fmt: skip
     made_of_events = 24 + 2 + 2 + 7 + 2 + 6 + 7
-    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 13 + made_of_events + 4
+    assert len(columns) == len(set(columns)) == 14 + 2 + 2 + 9 + 4 * 3 + 13 + made_of_events + 4 + 5
     assert {
         ("events", "body"),
         ("expired_streams", "through_seq"),

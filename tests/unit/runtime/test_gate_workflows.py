@@ -331,6 +331,6 @@ def test_what_watches_the_gate_reads_looks_at_each_pull_request_and_fails() -> N
     assert "schedule" in found["agent-drift.yml"]["on"] and "schedule" in found[names.REPORT_FILE]["on"]
     jobs = {name: next(iter(tree["jobs"].values())) for name, tree in found.items()}
     drift, report, ci = (jobs[name] for name in ("agent-drift.yml", names.REPORT_FILE, "ci.yml"))
-    assert drift["steps"][-1]["run"] == GATE + "drift"
+    assert [step["run"] for step in drift["steps"][-2:]] == [GATE + "drift", GATE + "check"]
     assert report["steps"][-1]["run"] == GATE + 'report --days "$DAYS"'
     assert (ci["name"], ci["steps"][-1]["run"]) == (CI_CHECK, "make check lint test")
