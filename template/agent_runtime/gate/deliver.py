@@ -116,13 +116,13 @@ def run_job(folder: Path, environ: Mapping[str, str], *, timeout: float, host: s
             if transport is not None:
                 why = _drain(str(journals), transport, deadline) or why
             segments += directory_status(str(journals))
-        kept = ("not delivered", False, False)
+        kept, lacks = ("not delivered", False, False), "bundle"
         if transport is not None and not any(segment.waiting for segment in segments):
             kept = _archive(folder, Path(scratch) / "bundle.zip", transport)
             beside = folder.with_name(folder.name + names.ATTESTATION_SUFFIX)
             if kept[1] and beside.is_file():
-                kept = _with_attestation(kept, beside, manifest, transport)
-            why = why or ("" if kept[1] else f"the backend did not take the bundle: {kept[0]}")
+                kept, lacks = _with_attestation(kept, beside, manifest, transport), "attestation"
+            why = why or ("" if kept[1] else f"the backend did not take the {lacks}: {kept[0]}")
         delivery = Delivery(
             captured=sum(segment.captured for segment in segments),
             delivered=sum(segment.delivered for segment in segments),

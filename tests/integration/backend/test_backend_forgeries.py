@@ -157,7 +157,8 @@ def test_github_s_signature_outlives_github(case: Case, tmp_path: Path) -> None:
         assert delivery.archived and delivery.bundle.endswith("; attestation: kept"), delivery
     beside.write_bytes(b"{}")
     delivery = deliver.run_job(bundle, environ, timeout=20)
-    assert not delivery.archived and "attestation: 400 Invalid attestation: " in delivery.problem, delivery
+    assert not delivery.archived and "; attestation: 400 Invalid attestation: " in delivery.problem, delivery
+    assert delivery.problem.startswith("the backend did not take the attestation: kept"), delivery
 
     case.operator("archive", "export", str(tmp_path / "export"))
     (exported,) = (path.parent for path in (tmp_path / "export").rglob("bundle.json"))

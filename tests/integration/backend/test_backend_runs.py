@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -13,10 +14,17 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from app.store.base import parts_of
+from app.store.location import parse_location
+from app.store.opening import open_database
+from app.store.runs import MAX_COUNTED, count_outcomes, count_trails
+from app.ui.text import counted
 from backend_client import LINES, Client, administer, chained, command, event, eventually, line
 from backend_log import parties
 from backend_runs import REASON, Journals, acted, listed, refused, send, waiting
 from bench.servers import Backend
+from hypothesis import given
+from hypothesis import strategies as st
 
 DAY = 86400
 
@@ -41,6 +49,33 @@ def found(client: Client, trace_id: str) -> set[str]:
 
 def day(days: int) -> str:
     return (datetime.now(UTC) + timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_what_a_page_counts_ends_at_a_bound(start: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many runs there are, a page takes no longer; and it says that it did not count further."""
+    backend: Backend = start(database_url, AIMGENTIX_READ_MINUTES="0")
+    client = Client(backend.port)
+    send(client, *(acted(f"{number}-1") for number in range(4)), refused("4-1"), waiting("5-1"))
+    eventually(lambda: len(runs(client)) == 6)
+    backend.stop()
+    administer(database_url, "UPDATE runs SET trail = 'forked' WHERE outcome = 'acted'")
+    with contextlib.closing(open_database(parse_location(database_url)).connect_reader()) as reader:
+        assert count_outcomes(reader, 0) == {"acted": 4, "refused": 1, "waiting": 1}
+        assert count_outcomes(reader, time.time_ns() // 1000) == {}
+        assert count_trails(reader) == {"forked": 4}
+        monkeypatch.setattr("app.store.runs.MAX_COUNTED", 3)
+        assert count_outcomes(reader, 0) == {"acted": 3, "refused": 1, "waiting": 1}
+        assert count_trails(reader) == {"forked": 3}
+    assert (counted(MAX_COUNTED - 1), counted(MAX_COUNTED)) == ("9,999", "10,000 or more")
+
+
+@given(st.lists(st.integers(), max_size=700), st.sets(st.integers(2, 300), max_size=4))
+def test_rows_go_in_parts_of_these_sizes_and_none_is_lost(rows: list[int], larger: set[int]) -> None:
+    sizes = [*sorted(larger, reverse=True), 1]
+    parts = list(parts_of(rows, sizes))
+    assert [row for part in parts for row in part] == rows
+    assert {len(part) for part in parts} <= set(sizes)
+    assert [len(part) for part in parts] == sorted((len(part) for part in parts), reverse=True)
 
 
 def test_runs_are_found_by_what_their_events_say(start: Any, database_url: str) -> None:
