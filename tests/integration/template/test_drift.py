@@ -222,14 +222,20 @@ def test_without_the_template_the_runtime_is_still_compared(template: Path, rend
         f"error: UPD03: nothing to compare {WORKFLOW} with (UPD03: {tmp_path / 'gone'}: git: "
     )
 
-    (project / "sdk/README.md").write_text("", encoding="utf-8")
+    (project / "agent_runtime/extra.py").write_text("", encoding="utf-8")
+    assert updates.command(project, "drift").returncode == 3, "a file more is enough"
+    (project / "agent_runtime/extra.py").unlink()
     (project / "sdk/aimgentix/chain.py").unlink()
+    assert updates.command(project, "drift").returncode == 3, "a file less is enough"
+
+    (project / "sdk/README.md").write_text("", encoding="utf-8")
     (project / "agent_runtime/extra.py").write_text("", encoding="utf-8")
     (project / ".github/actions/setup-agent/action.yml").unlink()
     updates.append(project / ".github/actions/setup-gate/action.yml", "# Ours\n")
     done = updates.command(project, "drift", "--json")
     document = json.loads(done.stdout)
     assert (done.returncode, document["compared"]) == (3, "manifest")
+    assert document["note"].startswith("UPD03: ")
     assert {(each["path"], each["status"]) for each in document["differences"]} == {
         ("sdk/README.md", "edited"),
         ("sdk/aimgentix/chain.py", "missing"),
